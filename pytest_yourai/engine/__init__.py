@@ -1,0 +1,1 @@
+"""What runs a trial: the Engine protocol, and the engine that uses MLX."""

@@ -1,0 +1,113 @@
+"""The Engine protocol, and the plain data that goes in and comes out.
+
+All of it is frozen and made of builtins, so that it can cross a pipe. Bytes and seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pytest_yourai.config import LoraConfig, Quantization, StepPlan
+
+Phase = Literal["warmup", "settle", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Which base model to hold. `folder` has weights unless `synthetic`."""
+
+    name: str
+    architecture: Mapping[str, Any]
+    folder: str | None
+    synthetic: bool
+    quantization: Quantization | None
+    lora_keys: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """Where MLX runs. `memory_bytes` and `free_memory_bytes` are the accelerator's own, if any.
+
+    On Metal `memory_bytes` is the recommended working set.
+    """
+
+    backend: Literal["cpu", "metal", "cuda"]
+    name: str
+    memory_bytes: int | None
+    free_memory_bytes: int | None
+    mlx_version: str
+    mlx_lm_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the lazily built model says of itself, before anything is allocated."""
+
+    num_hidden_layers: int
+    parameters: int
+    lora_keys: tuple[str, ...]
+    """Paths within a layer of the modules that get adapters."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """One training step. `index` counts from 1 within its phase."""
+
+    phase: Phase
+    index: int
+    loss: float
+    step_time_s: float
+    peak_memory_bytes: int
+    active_memory_bytes: int
+    cache_memory_bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """One trial: its configuration, its steps, its budget, and real data if any.
+
+    `data` is a folder or Hugging Face data set as mlx-lm reads it; None means made-up rows.
+    """
+
+    config: LoraConfig
+    plan: StepPlan
+    memory_limit_bytes: int
+    data: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a trial that was not broken off measured."""
+
+    fits: bool
+    minimum_memory_bytes: int
+    peak_memory_bytes: int | None
+    memory_is_back_at_base: bool
+
+
+class InvalidLossError(Exception):
+    """The loss was zero or not finite."""
+
+
+class Engine(Protocol):
+    """Holds one base model and runs trials on it."""
+
+    def device(self) -> DeviceInfo: ...
+
+    def inspect(self, source: ModelSource) -> Inspection:
+        """Build the model lazily; ModelError where architecture or LoRA keys do not fit."""
+        ...
+
+    def load(self, source: ModelSource) -> int:
+        """Make the weights; returns MLX's active memory in bytes, the base of all trials."""
+        ...
+
+    def run_trial(
+        self, request: TrialRequest, report: Callable[[StepSample], None]
+    ) -> Measurement:
+        """Run a trial, reporting each step as it ends; the loaded model is left as it was."""
+        ...

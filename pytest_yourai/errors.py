@@ -1,0 +1,67 @@
+"""The exceptions of this package.
+
+    YouraiError
+    ├── InputError            the user can mend it: one sentence, what is wrong and what to do
+    │   ├── OptionError       a flag or an ini key
+    │   ├── MatrixError       a matrix file
+    │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
+    │   ├── BackendError      MLX cannot run here
+    │   └── OutputError       a file that cannot be written
+    └── WorkerError           the worker process did not keep to the protocol
+        ├── WorkerDiedError   it ended, or closed its messages
+        └── WorkerFailedError its engine raised
+
+The pytest layer turns every InputError into a usage error (exit status 4).
+"""
+
+
+class YouraiError(Exception):
+    """Base of all exceptions that this package raises."""
+
+
+class InputError(YouraiError):
+    """What was asked for cannot be done as asked."""
+
+
+class OptionError(InputError):
+    """A command-line flag or an ini key has an unusable value."""
+
+
+class MatrixError(InputError):
+    """A matrix file is missing or is not a matrix."""
+
+
+class ModelError(InputError):
+    """A model cannot be found, read, or adapted as asked."""
+
+
+class BackendError(InputError):
+    """MLX is missing, or has no backend for this machine."""
+
+
+class OutputError(InputError):
+    """A profile or journal cannot be written where it was asked for."""
+
+
+class WorkerError(YouraiError):
+    """The worker process sent something that is no message."""
+
+
+class WorkerDiedError(WorkerError):
+    """The worker process ended while an answer was awaited.
+
+    `returncode` is that of `subprocess`: negative for a signal.
+    """
+
+    def __init__(self, returncode: int) -> None:
+        super().__init__(f"the worker process ended with status {returncode}")
+        self.returncode = returncode
+
+
+class WorkerFailedError(WorkerError):
+    """The engine raised in the worker: one line of the exception, and its traceback."""
+
+    def __init__(self, text: str, traceback: str, *, loss_is_invalid: bool) -> None:
+        super().__init__(text)
+        self.traceback = traceback
+        self.loss_is_invalid = loss_is_invalid

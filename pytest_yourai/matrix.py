@@ -1,0 +1,132 @@
+"""A YAML matrix: which configurations a sweep runs.
+
+    batch_size: [1, 2, 4]
+    lora_rank: [64, 128]
+    lora_layers: [16, 32]
+    # optional, the same for all; a flag on the command line wins
+    max_seq_length: 1024
+    lora_keys: [self_attn.q_proj]
+    quantize: 4                     # or none
+    grad_checkpoint: true
+    exclude:
+      - {batch_size: 4, lora_rank: 128}
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from pytest_yourai.config import LoraConfig, QuantizeChoice, parse_quantize
+from pytest_yourai.errors import MatrixError
+from pytest_yourai.search import lightest_first
+from pytest_yourai.yaml_file import read_yaml, validate
+
+_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
+_Axis = Annotated[list[_Count], pydantic.Field(min_length=1)]
+_Tokens = Annotated[int, pydantic.Field(strict=True, ge=2, le=10_000_000)]
+_Keys = Annotated[list[Annotated[str, pydantic.Field(min_length=1)]], pydantic.Field(min_length=1)]
+
+
+class _Exclusion(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: _Count | None = None
+    lora_rank: _Count | None = None
+    lora_layers: _Count | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _names_something(self) -> _Exclusion:
+        if not self.model_fields_set:
+            raise ValueError("an exclusion must name at least one axis")
+        return self
+
+    def matches(self, batch_size: int, rank: int, num_layers: int) -> bool:
+        return (
+            self.batch_size in (None, batch_size)
+            and self.lora_rank in (None, rank)
+            and self.lora_layers in (None, num_layers)
+        )
+
+
+class _MatrixSchema(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: _Axis
+    lora_rank: _Axis
+    lora_layers: _Axis
+    max_seq_length: _Tokens | None = None
+    lora_keys: _Keys | None = None
+    quantize: Annotated[int, pydantic.Field(strict=True)] | str | None = None
+    grad_checkpoint: Annotated[bool, pydantic.Field(strict=True)] | None = None
+    exclude: list[_Exclusion] = []
+
+    @pydantic.field_validator("quantize")
+    @classmethod
+    def _is_quantization(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            parse_quantize(str(value))
+        return value
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Axes, what is fixed for all, and what is left out; `source` is the file it came from."""
+
+    source: Path
+    batch_size: tuple[int, ...]
+    lora_rank: tuple[int, ...]
+    lora_layers: tuple[int, ...]
+    max_seq_length: int | None = None
+    lora_keys: tuple[str, ...] | None = None
+    quantize: QuantizeChoice = None
+    grad_checkpoint: bool | None = None
+    exclude: tuple[_Exclusion, ...] = ()
+
+    def configs(
+        self, *, max_seq_length: int, grad_checkpoint: bool, depth: int | None
+    ) -> list[LoraConfig]:
+        """The combinations, lightest first; layers over `depth` become `depth`, without doubles.
+
+        Raises MatrixError where `exclude` leaves nothing.
+        """
+        combinations = {
+            LoraConfig(batch, rank, min(layers, depth or layers), max_seq_length, grad_checkpoint)
+            for batch, rank, layers in itertools.product(
+                self.batch_size, self.lora_rank, self.lora_layers
+            )
+            if not any(rule.matches(batch, rank, layers) for rule in self.exclude)
+        }
+        if not combinations:
+            raise MatrixError(f"{self.source}: exclude: it leaves no configuration, remove a rule")
+        return lightest_first(combinations)
+
+    def layers_over(self, depth: int | None) -> list[int]:
+        """The numbers of layers that a model of `depth` layers does not have."""
+        return sorted({layers for layers in self.lora_layers if depth and layers > depth})
+
+
+def read_matrix(path: Path) -> Matrix:
+    """The matrix in `path`; MatrixError, naming file, line and key, where it is none."""
+    file = read_yaml(path, MatrixError, "a matrix")
+    if not isinstance(file.value, dict):
+        raise MatrixError(
+            f"{path}:1: this is not a matrix: it must map batch_size, lora_rank and lora_layers "
+            "to lists of whole numbers"
+        )
+    raw = validate(file, _MatrixSchema, file.value, MatrixError)
+    return Matrix(
+        source=path,
+        batch_size=tuple(raw.batch_size),
+        lora_rank=tuple(raw.lora_rank),
+        lora_layers=tuple(raw.lora_layers),
+        max_seq_length=raw.max_seq_length,
+        lora_keys=None if raw.lora_keys is None else tuple(raw.lora_keys),
+        quantize=None if raw.quantize is None else parse_quantize(str(raw.quantize)),
+        grad_checkpoint=raw.grad_checkpoint,
+        exclude=tuple(raw.exclude),
+    )

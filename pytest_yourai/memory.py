@@ -1,0 +1,85 @@
+"""The machine's memory, the budget of a sweep, and a process's footprint. Bytes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+
+import psutil
+
+from pytest_yourai.engine.protocol import DeviceInfo
+from pytest_yourai.errors import OptionError
+from pytest_yourai.report.units import gigabytes
+
+BUDGET_SHARE = 0.8
+"""Of the smallest total: the rest is the system's and other programs'."""
+
+RESERVE_BYTES = 2_000_000_000
+"""Of what is available now, kept free."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMemory:
+    """What the operating system reports."""
+
+    total_bytes: int
+    available_bytes: int
+    swap_used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a trial may need, with the margin, and why."""
+
+    limit_bytes: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{gigabytes(self.limit_bytes)} ({self.reason})"
+
+
+def read_system_memory() -> SystemMemory:
+    virtual = psutil.virtual_memory()
+    with warnings.catch_warnings():
+        # psutil warns where a container hides the swap statistics.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        swap = psutil.swap_memory()
+    return SystemMemory(virtual.total, virtual.available, swap.used)
+
+
+def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
+    """80 % of the smallest total, and never more than what is available now less 2 GB.
+
+    A CUDA device's memory is its own; on Metal and on the CPU the system's counts as well.
+    OptionError where nothing would be left.
+    """
+    if device.backend == "cuda" and device.memory_bytes is not None:
+        total = device.memory_bytes
+        available = device.free_memory_bytes or total
+    else:
+        total = min(system.total_bytes, device.memory_bytes or system.total_bytes)
+        available = system.available_bytes
+    share = round(total * BUDGET_SHARE)
+    left = available - RESERVE_BYTES
+    if share <= left:
+        return Budget(share, f"{BUDGET_SHARE:.0%} of {gigabytes(total)}".replace("%", " %"))
+    if left <= 0:
+        raise OptionError(
+            f"only {gigabytes(available)} of memory is available: close programs, or set "
+            "--yourai-max-memory"
+        )
+    return Budget(left, f"{gigabytes(available)} available now, less {gigabytes(RESERVE_BYTES)}")
+
+
+def process_footprint_bytes(pid: int | None) -> int | None:
+    """The process's resident memory on Linux; None where it is gone, and on macOS.
+
+    On macOS resident memory leaves out what Metal holds, so it would be a wrong number.
+    """
+    if pid is None or sys.platform == "darwin":
+        return None
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None

@@ -1,0 +1,248 @@
+"""Flags and ini keys, and the frozen Options that they become: flag, else ini key, else default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pytest
+
+from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
+from pytest_yourai.errors import OptionError
+
+_T = TypeVar("_T")
+
+DEFAULT_TIMEOUT_S = 300.0
+_BYTES_PER_GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar."""
+
+    name: str
+    metavar: str | None
+    help: str
+    default: str = ""
+
+    @property
+    def option(self) -> str:
+        return f"--yourai-{self.name}"
+
+    @property
+    def key(self) -> str:
+        return f"yourai_{self.name.replace('-', '_')}"
+
+
+FLAGS = (
+    Flag("model", "NAME", "measure this model: a preset or a folder"),
+    Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
+    Flag("matrix", "FILE", "a YAML matrix of one's own", "full.yaml"),
+    Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
+    Flag("output", "FILE", "where the profile goes", "optimal_config.json"),
+    Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
+    Flag("steps", "N", "measured steps of each trial", "10"),
+    Flag("warmup", "N", "least warm-up steps of each trial", "2"),
+    Flag("seq-length", "N", "max_seq_length of mlx-lm, in tokens", "512 (tiny: 64)"),
+    Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
+    Flag(
+        "weights",
+        "auto|local|synthetic",
+        "where weights come from; auto: the folder's, else synthetic",
+        "auto",
+    ),
+    Flag(
+        "quantize",
+        "BITS|none",
+        "quantization of the base model",
+        "a folder's own; for presets 4 (tiny: none)",
+    ),
+    Flag(
+        "lora-keys",
+        "A,B",
+        "modules that get adapters, as paths within a layer",
+        "the q, k, v and o projections",
+    ),
+    Flag("grad-checkpoint", None, "gradient checkpointing", "off"),
+    Flag("timeout", "S", "seconds for each item, as a pytest-timeout mark", "300 or --timeout"),
+    Flag("objective", "score|tokens_per_second", 'what "best" means', "score"),
+    Flag(
+        "isolation",
+        "model|trial",
+        "a worker serves all trials of a model, or one each",
+        "model",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. None where the model or the matrix decides."""
+
+    model: str
+    quick: bool
+    matrix: Path | None
+    memory_limit_bytes: int | None
+    output: Path
+    log: Path
+    steps: StepPlan
+    max_seq_length: int | None
+    data: str | None
+    weights: Literal["auto", "local", "synthetic"]
+    quantize: QuantizeChoice
+    lora_keys: tuple[str, ...] | None
+    grad_checkpoint: bool | None
+    timeout_s: float | None
+    """None where pytest's own --timeout is to hold."""
+    objective: Objective
+    isolation: Literal["model", "trial"]
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Options:
+        """OptionError, naming the flag, for a value that is none."""
+        read = _Reader(config)
+        usual = StepPlan()
+        folder = config.invocation_params.dir
+        timeout_s = read.value("timeout", _positive)
+        if timeout_s is None and config.getoption("timeout", None) is None:
+            timeout_s = DEFAULT_TIMEOUT_S
+        memory_gb = read.value("max-memory", _positive)
+        return cls(
+            model=read.value("model", str) or "",
+            quick=read.switch("quick") or False,
+            matrix=read.value("matrix", lambda text: folder / text),
+            memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
+            output=folder / (read.value("output", str) or "optimal_config.json"),
+            log=folder / (read.value("log", str) or "benchmark_log.jsonl"),
+            steps=StepPlan(
+                measured_steps=read.value("steps", _at_least(1)) or usual.measured_steps,
+                warmup_steps=read.value("warmup", _at_least(2)) or usual.warmup_steps,
+            ),
+            max_seq_length=read.value("seq-length", _at_least(2)),
+            data=read.value("data", lambda text: _data(text, folder)),
+            weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
+            quantize=read.value("quantize", parse_quantize),
+            lora_keys=read.value("lora-keys", _names),
+            grad_checkpoint=read.switch("grad-checkpoint"),
+            timeout_s=timeout_s,
+            objective=read.value("objective", _objective) or Objective.SCORE,
+            isolation=read.value("isolation", _one_of("model", "trial")) or "model",
+        )
+
+
+class _Reader:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def value(self, name: str, parse: Callable[[str], _T]) -> _T | None:
+        flag = next(flag for flag in FLAGS if flag.name == name)
+        text = self._config.getoption(flag.key)
+        where = flag.option
+        if text is None:
+            text = self._config.getini(flag.key) or None
+            where = f"{self._config.inipath or 'ini file'}: {flag.key}"
+        if text is None:
+            return None
+        try:
+            return parse(str(text).strip())
+        except ValueError as problem:
+            raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+
+    def switch(self, name: str) -> bool | None:
+        return self.value(name, _truth)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("yourai", "LoRA configurations that fit this machine")
+    for flag in FLAGS:
+        text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
+        # Defaults stay None, or the ini key would never be read.
+        if flag.metavar is None:
+            group.addoption(
+                flag.option, dest=flag.key, action="store_const", const="true", help=text
+            )
+        else:
+            group.addoption(flag.option, dest=flag.key, metavar=flag.metavar, help=text)
+        parser.addini(flag.key, text, default=None)
+
+
+def rewrite_quick(args: list[str]) -> None:
+    """Make `--quick` ours where another of our flags stands beside it, else leave it alone."""
+    if any(arg.startswith("--yourai-") for arg in args):
+        args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether a model was named, by flag or ini key."""
+    return bool(config.getoption("yourai_model") or config.getini("yourai_model"))
+
+
+def wants_packaged_suite(config: pytest.Config) -> bool:
+    """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
+    return bool(config.getoption("yourai_model"))
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError("it must be a number above 0")
+    return number
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise ValueError(f"it must be a whole number of at least {least}")
+        return number
+
+    return parse
+
+
+def _one_of(*choices: Any) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        if text not in choices:
+            raise ValueError(f"it must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _objective(text: str) -> Objective:
+    return Objective(_one_of(*(each.value for each in Objective))(text))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
+    return names
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("it must be true or false")
+
+
+def _data(text: str, folder: Path) -> str:
+    """A folder as an absolute path, since the worker may start elsewhere; else a data set's name.
+
+    A path that cannot be a data set's name must exist.
+    """
+    path = folder / Path(text).expanduser()
+    if path.is_dir():
+        if not (path / "train.jsonl").is_file():
+            raise ValueError("the folder has no train.jsonl")
+        return str(path)
+    if text.startswith((".", "/", "~")) or text.count("/") != 1:
+        raise ValueError("there is no such folder")
+    return text

@@ -1,0 +1,161 @@
+"""From options to the plan of a sweep: which model, which configurations, under which ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_yourai import config as defaults
+from pytest_yourai.config import LoraConfig, Quantization
+from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.errors import MatrixError
+from pytest_yourai.matrix import Matrix, read_matrix
+from pytest_yourai.models import Model, read_presets, resolve
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.session import SweepPlan
+
+if TYPE_CHECKING:
+    from pytest_yourai.options import Options
+
+DEFAULT_MAX_SEQ_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class SweepSetup:
+    """All that is known before anything runs. `notes` are lines for the console's header."""
+
+    options: Options
+    model: Model
+    plan: SweepPlan
+    id_suffix: str
+    notes: tuple[str, ...]
+
+    @cached_property
+    def configs_by_id(self) -> Mapping[str, LoraConfig]:
+        """Item id → configuration, in the order of the run."""
+        return {
+            f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
+            f"-layers{config.num_layers}{self.id_suffix}": config
+            for config in self.plan.configs
+        }
+
+    @property
+    def weights(self) -> str:
+        """`synthetic 4-bit`, `local float`: what kind of weights are measured."""
+        return describe_weights(self.plan.source)
+
+
+def describe_weights(source: ModelSource) -> str:
+    kind = "synthetic" if source.synthetic else "local"
+    quantization = source.quantization
+    return f"{kind} {quantization.bits}-bit" if quantization else f"{kind}, not quantized"
+
+
+def make_setup(options: Options) -> SweepSetup:
+    """MatrixError or ModelError where the options do not lead to a sweep."""
+    presets = read_presets(matrices_folder() / "models.yaml")
+    model = resolve(options.model, options.weights, presets)
+    matrix = read_matrix(_matrix_path(options, model))
+    quantize = options.quantize if options.quantize is not None else matrix.quantize
+    source = ModelSource(
+        name=model.name,
+        architecture=model.architecture,
+        folder=str(model.folder) if model.folder else None,
+        synthetic=model.weights == "synthetic",
+        quantization=model.quantization(quantize),
+        lora_keys=options.lora_keys or matrix.lora_keys,
+    )
+    usual_length = (model.preset and model.preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
+    max_seq_length = options.max_seq_length or matrix.max_seq_length or usual_length
+    checkpoint = options.grad_checkpoint
+    if checkpoint is None:
+        checkpoint = matrix.grad_checkpoint or False
+    configs = matrix.configs(
+        max_seq_length=max_seq_length, grad_checkpoint=checkpoint, depth=model.depth
+    )
+    return SweepSetup(
+        options=options,
+        model=model,
+        plan=SweepPlan(
+            source=source,
+            configs=tuple(configs),
+            steps=options.steps,
+            isolation=options.isolation,
+            data=options.data,
+            seed=defaults.SEED,
+            memory_limit_bytes=options.memory_limit_bytes,
+            start_timeout_s=options.timeout_s or 300.0,
+            settings=_settings(options, source, matrix, max_seq_length, checkpoint),
+        ),
+        id_suffix=_id_suffix(
+            max_seq_length if max_seq_length != usual_length else None,
+            source.quantization,
+            model.quantization(None),
+            checkpoint,
+        ),
+        notes=tuple(_notes(matrix, model)),
+    )
+
+
+def _matrix_path(options: Options, model: Model) -> Path:
+    if options.matrix is not None:
+        if options.quick:
+            raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
+        return options.matrix
+    if not options.quick:
+        return matrices_folder() / "full.yaml"
+    name = (model.preset and model.preset.quick_matrix) or "quick"
+    return matrices_folder() / f"{name}.yaml"
+
+
+def _notes(matrix: Matrix, model: Model) -> list[str]:
+    over = matrix.layers_over(model.depth)
+    if not over:
+        return []
+    numbers = ", ".join(map(str, over))
+    return [f"{model.title} has {model.depth} layers: {numbers} became {model.depth}"]
+
+
+def _id_suffix(
+    max_seq_length: int | None,
+    quantization: Quantization | None,
+    usual_quantization: Quantization | None,
+    checkpoint: bool,
+) -> str:
+    parts = []
+    if max_seq_length is not None:
+        parts.append(f"-seq{max_seq_length}")
+    if quantization != usual_quantization:
+        parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
+    if checkpoint:
+        parts.append("-ckpt")
+    return "".join(parts)
+
+
+def _settings(
+    options: Options, source: ModelSource, matrix: Matrix, max_seq_length: int, checkpoint: bool
+) -> dict[str, Any]:
+    quantization = source.quantization
+    return {
+        "weights": "synthetic" if source.synthetic else "local",
+        "quantization": quantization
+        and {"bits": quantization.bits, "group_size": quantization.group_size},
+        "lora_keys": source.lora_keys and list(source.lora_keys),
+        "lora_scale": defaults.LORA_SCALE,
+        "lora_dropout": defaults.LORA_DROPOUT,
+        "optimizer": defaults.OPTIMIZER,
+        "learning_rate": defaults.LEARNING_RATE,
+        "seed": defaults.SEED,
+        "matrix": matrix.source.name,
+        "max_seq_length": max_seq_length,
+        "grad_checkpoint": checkpoint,
+        "data": options.data,
+        "measured_steps": options.steps.measured_steps,
+        "warmup_steps": options.steps.warmup_steps,
+        "safety_margin": defaults.SAFETY_MARGIN,
+        "isolation": options.isolation,
+        "timeout_s": options.timeout_s,
+    }

@@ -1,0 +1,131 @@
+"""The pytest11 entry point: hooks of a few lines each.
+
+Without our flags this registers flags, a marker and a fixture, and imports nothing heavy; with
+them it hands over to `items` (in the process that runs items) and `controller` (in the process
+that the user started).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_yourai import options
+from pytest_yourai.errors import InputError
+from pytest_yourai.paths import SUITE, SUITE_NODE_ID
+
+if TYPE_CHECKING:
+    from pytest_yourai.items import ItemHooks, Trial
+
+ITEM_HOOKS = pytest.StashKey["ItemHooks"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_load_initial_conftests(args: list[str]) -> None:
+    options.rewrite_quick(args)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "lora(model, batch_size, rank, layers): the configuration of a trial, set on each item; "
+        'select with -m "lora(rank=64)".',
+    )
+    if options.is_active(config):
+        try:
+            _activate(config)
+        except InputError as problem:
+            raise pytest.UsageError(str(problem)) from None
+
+
+def _activate(config: pytest.Config) -> None:
+    # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.controller import ControllerHooks  # noqa: PLC0415
+    from pytest_yourai.items import ItemHooks  # noqa: PLC0415
+    from pytest_yourai.plan import make_setup  # noqa: PLC0415
+
+    setup = make_setup(options.Options.from_config(config))
+    owns_session = _collect_packaged_suite(config)
+    runs_elsewhere = _is_distributed(config)
+    item_hooks = None if runs_elsewhere else ItemHooks(config, setup)
+    if item_hooks is not None:
+        config.stash[ITEM_HOOKS] = item_hooks
+        config.pluginmanager.register(item_hooks, "yourai-items")
+    if not hasattr(config, "workerinput"):
+        controller = ControllerHooks(config, setup, item_hooks, owns_session=owns_session)
+        config.pluginmanager.register(controller, "yourai-controller")
+    if not config.pluginmanager.hasplugin("benchmark"):
+        config.pluginmanager.register(_NoBenchmark())
+
+
+class _NoBenchmark:
+    """Stands in for pytest-benchmark where it is switched off."""
+
+    @pytest.fixture
+    def benchmark(self) -> str:
+        return "pytest-benchmark is off"
+
+
+def _collect_packaged_suite(config: pytest.Config) -> bool:
+    """Collect the packaged test where no path is given; whether that is all that is collected."""
+    if not options.wants_packaged_suite(config):
+        return False
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(SUITE)]
+    else:
+        config.args[:] = [_resolve_node_id(arg, config) for arg in config.args]
+    return all(arg.partition("::")[0] == str(SUITE) for arg in config.args)
+
+
+def _resolve_node_id(arg: str, config: pytest.Config) -> str:
+    """The packaged test's own node id, pasted, means its file wherever that is installed."""
+    path, separator, rest = arg.partition("::")
+    if path == SUITE_NODE_ID and not (config.invocation_params.dir / path).exists():
+        return f"{SUITE}{separator}{rest}"
+    return arg
+
+
+def _is_distributed(config: pytest.Config) -> bool:
+    """Whether one worker of xdist runs the items; UsageError where several would."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        return False
+    specs = config.getoption("tx", None) or []
+    count = sum(int(head) if (head := spec.partition("*")[0]).isdecimal() else 1 for spec in specs)
+    if count > 1:
+        raise pytest.UsageError(
+            f"{count} xdist workers would share one accelerator and measure each other: "
+            "use -n 1, or leave -n out"
+        )
+    return True
+
+
+class _SuiteModule(pytest.Module):
+    """The packaged test file, whatever the project calls its own tests."""
+
+    def funcnamefilter(self, name: str) -> bool:
+        return name.startswith("test_")
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    if module_path != SUITE:
+        return None
+    module: pytest.Module = _SuiteModule.from_parent(
+        parent, path=module_path, nodeid=SUITE_NODE_ID
+    )
+    return module
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Trial:
+    """One configuration of the matrix, measured when the test is called."""
+    item_hooks = request.config.stash.get(ITEM_HOOKS, None)
+    if item_hooks is None:
+        pytest.skip("no configurations to try: name a model with --yourai-model")
+    return item_hooks.trial(request.param)

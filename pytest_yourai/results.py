@@ -1,0 +1,106 @@
+"""Outcomes and results of trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig
+
+
+class Outcome(enum.StrEnum):
+    """How a trial ended."""
+
+    OK = "ok"
+    OVER_BUDGET = "over_budget"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    INVALID_LOSS = "invalid_loss"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+    @property
+    def is_memory_failure(self) -> bool:
+        """Larger configurations would fail in the same way."""
+        return self in (Outcome.OVER_BUDGET, Outcome.OOM)
+
+    @property
+    def is_failure(self) -> bool:
+        """Something went wrong that memory does not explain."""
+        return self in (Outcome.TIMEOUT, Outcome.CRASHED, Outcome.INVALID_LOSS, Outcome.ERROR)
+
+    @property
+    def leaves_the_worker_usable(self) -> bool:
+        return self in (Outcome.OK, Outcome.OVER_BUDGET)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One trial. Bytes and seconds; None where it did not get far enough to be measured.
+
+    `reason` is None for ok, else one sentence. `warmup_step_times_s` ends with the settling step
+    when there was one. `tokens_per_step` counts unmasked trained tokens. `active_memory_bytes`
+    and `cache_memory_bytes` are MLX's after the last step, adapters still on.
+    `minimum_memory_bytes` is the largest MLX peak of a step under the lowest limit,
+    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
+    """
+
+    model: str
+    config: LoraConfig
+    outcome: Outcome
+    reason: str | None = None
+    warmup_step_times_s: tuple[float, ...] = ()
+    step_times_s: tuple[float, ...] = ()
+    tokens_per_step: int | None = None
+    loss: float | None = None
+    minimum_memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    active_memory_bytes: int | None = None
+    cache_memory_bytes: int | None = None
+    footprint_bytes: int | None = None
+    swap_growth_bytes: int | None = None
+    predicted_minimum_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    @property
+    def step_time_s(self) -> float | None:
+        """Median of the measured steps."""
+        return statistics.median(self.step_times_s) if self.step_times_s else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        if self.step_time_s is None or self.tokens_per_step is None:
+            return None
+        return self.tokens_per_step / self.step_time_s
+
+    @property
+    def safe_memory_bytes(self) -> int | None:
+        """What a budget must hold for this configuration: the minimum with its margin."""
+        if self.minimum_memory_bytes is None:
+            return None
+        return round(self.minimum_memory_bytes * SAFETY_MARGIN)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain builtins that `from_json` takes back."""
+        return dataclasses.asdict(self) | {"outcome": self.outcome.value}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrialResult:
+        return cls(
+            **{
+                **values,
+                "config": LoraConfig(**values["config"]),
+                "outcome": Outcome(values["outcome"]),
+                "warmup_step_times_s": tuple(values["warmup_step_times_s"]),
+                "step_times_s": tuple(values["step_times_s"]),
+            }
+        )

@@ -1,0 +1,34 @@
+"""In which order configurations run, and which need not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.results import TrialResult
+
+
+def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
+    """Ascending score, then batch size; the same order for the same set, whatever its own."""
+    return sorted(
+        configs,
+        key=lambda config: (
+            config.throughput_score,
+            config.batch_size,
+            config.rank,
+            config.max_seq_length,
+            not config.grad_checkpoint,
+        ),
+    )
+
+
+def dominating_failure(config: LoraConfig, results: Iterable[TrialResult]) -> TrialResult | None:
+    """The first result that failed for memory with no more of anything than `config`."""
+    return next(
+        (
+            result
+            for result in results
+            if result.outcome.is_memory_failure and config.needs_at_least_as_much_as(result.config)
+        ),
+        None,
+    )

@@ -1,0 +1,238 @@
+"""One sweep: runs trials in a worker, journals what happens, and keeps the results.
+
+Knows nothing of pytest: whoever interrupts `measure` (a timeout, Ctrl-C) does so by raising out
+of it; the worker is ended, and `give_up` turns what was measured so far into a result.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_yourai.classify import Evidence, classify
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource, TrialRequest
+from pytest_yourai.errors import (
+    InputError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerFailedError,
+)
+from pytest_yourai.memory import (
+    Budget,
+    detect_budget,
+    process_footprint_bytes,
+    read_system_memory,
+)
+from pytest_yourai.report.units import gigabytes
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.search import dominating_failure
+from pytest_yourai.store.journal import EventLog
+from pytest_yourai.store.profile import row
+from pytest_yourai.trial import TrialRecord
+from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.host import WorkerHost, preview
+
+Isolation = Literal["model", "trial"]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep is to do. `memory_limit_bytes` is None where it is to be detected.
+
+    `settings` is what the journal and the profile say of all this.
+    """
+
+    source: ModelSource
+    configs: tuple[LoraConfig, ...]
+    steps: StepPlan
+    isolation: Isolation
+    data: str | None
+    seed: int
+    memory_limit_bytes: int | None
+    start_timeout_s: float
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the worker said before the first trial, and the budget that follows from it."""
+
+    device: DeviceInfo
+    inspection: Inspection
+    budget: Budget
+
+
+class Sweep:
+    """Runs the trials of one model, one after the other. Writes to `journal`, does not close it.
+
+    Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
+    ModelError or OptionError where the sweep cannot work.
+    """
+
+    def __init__(self, plan: SweepPlan, journal: EventLog) -> None:
+        self.plan = plan
+        self.results: dict[LoraConfig, TrialResult] = {}
+        self.last_output = Output("", "")
+        self.last_traceback = ""
+        self._journal = journal
+        self._record: TrialRecord | None = None
+        self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        journal.write(
+            "benchmark_start",
+            run_id=uuid.uuid4().hex,
+            pid=os.getpid(),
+            model=plan.source.name,
+            configurations=len(plan.configs),
+            settings=plan.settings,
+        )
+        try:
+            self.surroundings = self._look()
+        except BaseException:
+            self._host.end(kill=True)
+            raise
+
+    def _look(self) -> Surroundings:
+        device, inspection = self._host.look()
+        if self.plan.memory_limit_bytes is None:
+            budget = detect_budget(read_system_memory(), device)
+        else:
+            budget = Budget(self.plan.memory_limit_bytes, "as given")
+        self._journal.write(
+            "model_start",
+            model=self.plan.source.name,
+            weights="synthetic" if self.plan.source.synthetic else "local",
+            parameters=inspection.parameters,
+            memory_limit_bytes=budget.limit_bytes,
+        )
+        return Surroundings(device, inspection, budget)
+
+    def close(self, *, complete: bool) -> None:
+        """End the worker."""
+        self._host.end(kill=False)
+        self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
+
+    def measure(self, config: LoraConfig) -> TrialResult:
+        """Run one trial, or say why it need not run; a configuration is measured once.
+
+        Whatever is raised from outside ends the worker and comes out again.
+        """
+        if config in self.results:
+            return self.results[config]
+        self.last_output, self.last_traceback = Output("", ""), ""
+        if reason := self._reason_to_skip(config):
+            return self._keep(
+                TrialResult(self.plan.source.name, config, Outcome.SKIPPED, reason)
+            )
+        self._record = TrialRecord(
+            model=self.plan.source.name,
+            config=config,
+            memory_limit_bytes=self.surroundings.budget.limit_bytes,
+            swap_used_before_bytes=read_system_memory().swap_used_bytes,
+        )
+        self._journal.write(
+            "trial_start",
+            model=self.plan.source.name,
+            batch_size=config.batch_size,
+            lora_rank=config.rank,
+            lora_layers=config.num_layers,
+            max_seq_length=config.max_seq_length,
+        )
+        try:
+            result, worker_is_clean = self._run(self._record)
+        except BaseException:
+            self.last_output = self._host.end(kill=True)
+            raise
+        if not (worker_is_clean and result.outcome.leaves_the_worker_usable):
+            self.last_output = self._host.end(kill=True)
+        elif self.plan.isolation == "trial":
+            self._host.end(kill=False)
+        return self._keep(result)
+
+    def give_up(self, outcome: Outcome, reason: str) -> TrialResult:
+        """The result of the trial that `measure` was interrupted in, with what it measured."""
+        if self._record is None:
+            raise RuntimeError("no trial was started")
+        text = f"{reason} {self._record.where}"
+        if outcome is Outcome.TIMEOUT:
+            self._journal.write("subprocess_timeout", reason=text)
+        return self._keep(self._record.result(outcome, text))
+
+    def _keep(self, result: TrialResult) -> TrialResult:
+        self.results[result.config] = result
+        printed = preview(self.last_output) if result.outcome.is_failure else {}
+        self._journal.write("trial_complete", model=result.model, **row(result), **printed)
+        return result
+
+    def _reason_to_skip(self, config: LoraConfig) -> str | None:
+        depth = self.surroundings.inspection.num_hidden_layers
+        if config.num_layers > depth:
+            return f"not valid for this model, which has {depth} layers"
+        failed = dominating_failure(config, self.results.values())
+        if failed is None:
+            return None
+        return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
+
+    def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
+        """The result, and whether the worker is as it was before the trial."""
+        request = TrialRequest(
+            config=record.config,
+            plan=self.plan.steps,
+            memory_limit_bytes=record.memory_limit_bytes,
+            data=self.plan.data,
+            seed=self.plan.seed,
+        )
+        try:
+            measurement = self._host.run(
+                request, on_load=record.loading, on_start=record.started, on_step=record.add
+            )
+        except WorkerDiedError as death:
+            return self._broken_off(record, returncode=death.returncode), False
+        except WorkerFailedError as failure:
+            self.last_traceback = failure.traceback
+            invalid = failure.loss_is_invalid
+            return self._broken_off(record, str(failure), loss_is_invalid=invalid), False
+        except (WorkerError, InputError) as problem:
+            return self._broken_off(record, str(problem)), False
+        outcome, reason = Outcome.OK, None
+        if not measurement.fits:
+            outcome, reason = Outcome.OVER_BUDGET, _over_budget(record)
+        result = record.result(
+            outcome,
+            reason,
+            footprint_bytes=process_footprint_bytes(self._host.pid),
+            swap_used_bytes=read_system_memory().swap_used_bytes,
+        )
+        return result, measurement.memory_is_back_at_base
+
+    def _broken_off(
+        self,
+        record: TrialRecord,
+        exception: str | None = None,
+        *,
+        returncode: int | None = None,
+        loss_is_invalid: bool = False,
+    ) -> TrialResult:
+        system = read_system_memory()
+        outcome, reason = classify(
+            Evidence(
+                where=record.where,
+                exception=exception,
+                loss_is_invalid=loss_is_invalid,
+                returncode=returncode,
+                largest_peak_bytes=record.largest_peak_bytes,
+                memory_limit_bytes=record.memory_limit_bytes,
+                available_bytes=system.available_bytes,
+            )
+        )
+        return record.result(outcome, reason, swap_used_bytes=system.swap_used_bytes)
+
+
+def _over_budget(record: TrialRecord) -> str:
+    minimum = record.largest_peak_bytes
+    return (
+        f"needs {gigabytes(minimum)}, with the margin {gigabytes(minimum * SAFETY_MARGIN)}, over "
+        f"the budget of {gigabytes(record.memory_limit_bytes)}"
+    )

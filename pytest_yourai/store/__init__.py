@@ -1,0 +1,1 @@
+"""Files: the journal, the profile, and what is known of the machine."""

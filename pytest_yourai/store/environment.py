@@ -1,0 +1,116 @@
+"""What machine, power and versions a sweep ran on. Works without MLX."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pytest_yourai.engine.protocol import DeviceInfo
+
+_COMMAND_TIMEOUT_S = 5
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides about measurements."""
+    found = {"python": platform.python_version()}
+    for name in ("pytest-yourai", "mlx", "mlx-lm"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def chip(platform_name: str = sys.platform) -> str:
+    """`Apple M3 Max` on a Mac, the processor's model name on Linux."""
+    if platform_name == "darwin":
+        return _output_of("sysctl", "-n", "machdep.cpu.brand_string").strip() or "unknown"
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
+
+
+def machine_info() -> dict[str, Any]:
+    """What pytest-benchmark keeps in a saved run beside its own."""
+    return {"chip": chip(), "versions": versions()}
+
+
+def describe(device: DeviceInfo) -> dict[str, Any]:
+    """The profile's `environment`."""
+    power = power_source()
+    return {
+        "chip": chip(),
+        "backend": device.backend,
+        "device": device.name,
+        "device_memory_bytes": device.memory_bytes,
+        "system_memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "versions": versions(),
+        "power_source": power,
+        "low_power_mode": low_power_mode(),
+    }
+
+
+def power_source(platform_name: str = sys.platform) -> str | None:
+    """`battery`, `mains`, or None on machines without a battery."""
+    if platform_name == "darwin":
+        return parse_power_source(_output_of("pmset", "-g", "batt"))
+    battery = psutil.sensors_battery()
+    if battery is None or battery.power_plugged is None:
+        return None
+    return "mains" if battery.power_plugged else "battery"
+
+
+def parse_power_source(pmset_batt: str) -> str | None:
+    """From the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
+    match = re.search(r"drawing from '([^']+)'", pmset_batt)
+    if match is None:
+        return None
+    return "battery" if match.group(1) == "Battery Power" else "mains"
+
+
+def low_power_mode(platform_name: str = sys.platform) -> bool | None:
+    """Whether macOS saves energy at the cost of speed; None elsewhere."""
+    if platform_name != "darwin":
+        return None
+    return parse_low_power_mode(_output_of("pmset", "-g"))
+
+
+def parse_low_power_mode(pmset: str) -> bool | None:
+    """From the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
+    match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)", pmset, re.MULTILINE)
+    return None if match is None else match.group(1) == "1"
+
+
+def keep_awake(platform_name: str = sys.platform) -> subprocess.Popen[bytes] | None:
+    """Keep a Mac from sleeping until this process ends, or the returned one is ended."""
+    program = shutil.which("caffeinate") if platform_name == "darwin" else None
+    if program is None:
+        return None
+    return subprocess.Popen(
+        [program, "-i", "-m", "-w", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _output_of(*command: str) -> str:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,151 @@
+"""The profile JSON: the answer of a sweep, and every row behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.config import Objective
+from pytest_yourai.errors import OutputError
+from pytest_yourai.optimum import best, pareto
+from pytest_yourai.results import Outcome, TrialResult
+
+SCHEMA_VERSION = 1
+
+_BYTES_PER_MB = 1e6
+_BYTES_PER_GB = 1e9
+
+
+def build_profile(
+    *,
+    model: str,
+    results: Sequence[TrialResult],
+    complete: bool,
+    objective: Objective,
+    memory_limit_bytes: int | None,
+    settings: dict[str, Any],
+    environment: dict[str, Any],
+) -> dict[str, Any]:
+    """The profile as it is written, `optimal_*` null where nothing fits."""
+    optimum = best(results, objective)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": model,
+        "optimal_batch_size": optimum and optimum.config.batch_size,
+        "optimal_lora_rank": optimum and optimum.config.rank,
+        "optimal_lora_layers": optimum and optimum.config.num_layers,
+        "peak_memory_gb": optimum and _scaled(optimum.peak_memory_bytes, _BYTES_PER_GB),
+        "throughput_score": optimum and optimum.config.throughput_score,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "complete": complete,
+        "trials_run": sum(result.outcome is not Outcome.SKIPPED for result in results),
+        "memory_limit_gb": _scaled(memory_limit_bytes, _BYTES_PER_GB),
+        "objective": objective.value,
+        "optimal_for": {
+            each.value: _configuration(found) if (found := best(results, each)) else None
+            for each in Objective
+        },
+        "pareto": [_configuration(result) for result in pareto(results)],
+        "settings": settings,
+        "environment": environment,
+        "all_results": [row(result) for result in results],
+    }
+
+
+def row(result: TrialResult) -> dict[str, Any]:
+    """One of `all_results`. MB means 1e6 bytes."""
+    peak = result.peak_memory_bytes
+    if result.outcome is Outcome.OVER_BUDGET:
+        peak = result.minimum_memory_bytes
+    step_time_s = result.step_time_s
+    return {
+        **_configuration(result),
+        "max_seq_length": result.config.max_seq_length,
+        "grad_checkpoint": result.config.grad_checkpoint,
+        "outcome": result.outcome.value,
+        "success": result.success,
+        "error": result.reason,
+        "peak_memory_mb": _scaled(peak, _BYTES_PER_MB),
+        "minimum_memory_mb": _scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
+        "safe_memory_mb": _scaled(result.safe_memory_bytes, _BYTES_PER_MB),
+        "step_time_ms": None if step_time_s is None else round(step_time_s * 1e3, 4),
+        "tokens_per_second": result.tokens_per_second,
+        "throughput_score": result.config.throughput_score,
+        "loss": result.loss,
+        "warmup_step_times_s": list(result.warmup_step_times_s),
+        "step_times_s": list(result.step_times_s),
+        "minimum_memory_bytes": result.minimum_memory_bytes,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "active_memory_bytes": result.active_memory_bytes,
+        "cache_memory_bytes": result.cache_memory_bytes,
+        "footprint_bytes": result.footprint_bytes,
+        "swap_growth_bytes": result.swap_growth_bytes,
+        "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
+    }
+
+
+def _configuration(result: TrialResult) -> dict[str, int]:
+    return {
+        "batch_size": result.config.batch_size,
+        "lora_rank": result.config.rank,
+        "lora_layers": result.config.num_layers,
+    }
+
+
+def _scaled(count_bytes: int | None, unit: float) -> float | None:
+    return None if count_bytes is None else count_bytes / unit
+
+
+def write_profile(path: Path, profile: dict[str, Any]) -> None:
+    """Write atomically: the old file or the new one is there, never a part.
+
+    OutputError where that fails; a number that is not finite is written as null.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(_finite(profile), file, indent=2, allow_nan=False)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as problem:
+        raise OutputError(
+            f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
+        ) from None
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now where `write_profile` would raise it after the last trial."""
+    if path.is_dir():
+        raise OutputError(f"--yourai-output: {path} is a folder: name a file")
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+            pass
+    except OSError as problem:
+        raise OutputError(
+            f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
+        ) from None
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not (float("-inf") < value < float("inf")):
+        return None
+    return value

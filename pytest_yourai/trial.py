@@ -1,0 +1,71 @@
+"""What is known of a trial while it runs, and the result that it becomes, however it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import StepSample
+from pytest_yourai.results import Outcome, TrialResult
+
+
+@dataclass
+class TrialRecord:
+    """The steps that a worker streamed so far. `where` says what it is doing, in words."""
+
+    model: str
+    config: LoraConfig
+    memory_limit_bytes: int
+    swap_used_before_bytes: int = 0
+    where: str = "while the worker started"
+    samples: list[StepSample] = field(default_factory=list)
+
+    def loading(self) -> None:
+        self.where = "while the model was loaded"
+
+    def started(self) -> None:
+        self.where = "in step 1"
+
+    def add(self, sample: StepSample) -> None:
+        self.samples.append(sample)
+        self.where = f"in step {len(self.samples) + 1}"
+
+    @property
+    def largest_peak_bytes(self) -> int:
+        return max((sample.peak_memory_bytes for sample in self.samples), default=0)
+
+    def result(
+        self,
+        outcome: Outcome,
+        reason: str | None,
+        *,
+        footprint_bytes: int | None = None,
+        swap_used_bytes: int | None = None,
+    ) -> TrialResult:
+        """Everything that was measured before the trial ended with `outcome`."""
+        warmup = [sample for sample in self.samples if sample.phase == "warmup"]
+        settling = [sample for sample in self.samples if sample.phase == "settle"]
+        measured = [sample for sample in self.samples if sample.phase == "measure"]
+        warmup_is_complete = bool(settling) or outcome is Outcome.OVER_BUDGET
+        last = self.samples[-1] if self.samples else None
+        return TrialResult(
+            model=self.model,
+            config=self.config,
+            outcome=outcome,
+            reason=reason,
+            warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
+            step_times_s=tuple(sample.step_time_s for sample in measured),
+            tokens_per_step=last and last.tokens,
+            loss=last and last.loss,
+            minimum_memory_bytes=max((sample.peak_memory_bytes for sample in warmup))
+            if warmup_is_complete
+            else None,
+            peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
+            active_memory_bytes=last and last.active_memory_bytes,
+            cache_memory_bytes=last and last.cache_memory_bytes,
+            footprint_bytes=footprint_bytes,
+            swap_growth_bytes=None
+            if swap_used_bytes is None
+            else max(0, swap_used_bytes - self.swap_used_before_bytes),
+            memory_limit_bytes=self.memory_limit_bytes,
+        )

@@ -1,0 +1,1 @@
+"""The worker process that holds the engine, and the parent's side of it."""

@@ -1,0 +1,119 @@
+"""The wire format between parent and worker: one JSON object a line, on pipes of their own.
+
+Every line names its `kind`. Floats that are not finite travel as NaN and Infinity, which
+Python's and pydantic's JSON readers both take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from pytest_yourai.engine.protocol import (
+    DeviceInfo,
+    Inspection,
+    Measurement,
+    ModelSource,
+    StepSample,
+    TrialRequest,
+)
+from pytest_yourai.errors import WorkerError
+
+FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    source: ModelSource
+    kind: Literal["inspect"] = "inspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    source: ModelSource
+    kind: Literal["load"] = "load"
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrial:
+    request: TrialRequest
+    kind: Literal["run_trial"] = "run_trial"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The worker's first message: its engine runs."""
+
+    device: DeviceInfo
+    kind: Literal["hello"] = "hello"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    inspection: Inspection
+    kind: Literal["inspected"] = "inspected"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    base_memory_bytes: int
+    kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    sample: StepSample
+    kind: Literal["step"] = "step"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    measurement: Measurement
+    kind: Literal["measured"] = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A command, or the start, ended with an exception: `text` is one line of it."""
+
+    failure: FailureKind
+    text: str
+    traceback: str
+    kind: Literal["failed"] = "failed"
+
+
+Command = Inspect | Load | RunTrial
+Message = Hello | Inspected | Loaded | Step | Measured | Failed
+
+_COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
+    Annotated[Command, pydantic.Field(discriminator="kind")]
+)
+_MESSAGES: pydantic.TypeAdapter[Message] = pydantic.TypeAdapter(
+    Annotated[Message, pydantic.Field(discriminator="kind")]
+)
+
+
+def encode(message: Command | Message) -> bytes:
+    return json.dumps(dataclasses.asdict(message)).encode() + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """The command in `line`; WorkerError where it is none."""
+    return _decode(_COMMANDS, line)
+
+
+def decode_message(line: bytes) -> Message:
+    """The message in `line`; WorkerError where it is none."""
+    return _decode(_MESSAGES, line)
+
+
+def _decode(adapter: pydantic.TypeAdapter[Any], line: bytes) -> Any:
+    try:
+        return adapter.validate_json(line)
+    except pydantic.ValidationError as problem:
+        what = problem.errors(include_url=False)[0]["msg"]
+        raise WorkerError(f"not a message ({what}): {line[:80]!r}") from None
