@@ -68,7 +68,7 @@ class ControllerHooks:
             benchmark.quiet = True
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
         """Runs inside ItemHooks' wrapper, which has started the sweep by now."""
         self._surroundings = self._find_surroundings()
         if self._surroundings is None:

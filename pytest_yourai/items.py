@@ -203,9 +203,9 @@ class ItemHooks:
             result = self._measure(self._sweep, trial.config, item)
             trial.ended_as(result)
             if is_first:
-                self._publish(item, result)
-            self._feed_benchmark(item, result)
-            self._raise_outcome(item, result)
+                self._publish(item, self._sweep, result)
+            _feed_benchmark(item, result)
+            _raise_outcome(result)
         return (yield)
 
     def _measure(self, sweep: Sweep, config: LoraConfig, item: pytest.Item) -> TrialResult:
@@ -221,10 +221,9 @@ class ItemHooks:
         callspec = getattr(item, "callspec", None)
         return self._setup.configs_by_id.get(callspec.params.get("trial")) if callspec else None
 
-    def _publish(self, item: pytest.Item, result: TrialResult) -> None:
-        assert self._sweep is not None
+    def _publish(self, item: pytest.Item, sweep: Sweep, result: TrialResult) -> None:
         payload = {
-            "index": len(self._sweep.results),
+            "index": len(sweep.results),
             "total": self._total,
             "result": result.to_json(),
         }
@@ -235,37 +234,39 @@ class ItemHooks:
         item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
         if result.outcome.is_failure:
             for title, text in (
-                ("worker traceback", self._sweep.last_traceback),
-                ("worker stdout", self._sweep.last_output.stdout),
-                ("worker stderr", self._sweep.last_output.stderr),
+                ("worker traceback", sweep.last_traceback),
+                ("worker stdout", sweep.last_output.stdout),
+                ("worker stderr", sweep.last_output.stderr),
             ):
                 if text.strip():
                     item.add_report_section("call", title, text)
 
-    def _feed_benchmark(self, item: pytest.Item, result: TrialResult) -> None:
-        """Give the worker's step times to pytest-benchmark, through its public API."""
-        benchmark = getattr(item, "funcargs", {}).get("benchmark")
-        mark = item.get_closest_marker("benchmark")
-        clock = mark.kwargs.get("timer") if mark else None
-        if benchmark is None or not isinstance(clock, ReplayClock):
-            return
-        benchmark.group = result.model
-        benchmark.extra_info.update(_extra_info(result))
-        if result.success:
-            clock.record(result.step_times_s)
-            benchmark.pedantic(_nothing, rounds=len(result.step_times_s))
-        else:
-            with suppress(TrialError):
-                benchmark.pedantic(_fail)
 
-    def _raise_outcome(self, item: pytest.Item, result: TrialResult) -> None:
-        reason = f"{result.outcome}: {result.reason}"
-        if result.outcome is Outcome.SKIPPED:
-            pytest.skip(reason)
-        if result.outcome.is_memory_failure:
-            raise pytest.xfail.Exception(reason)
-        if result.outcome.is_failure:
-            pytest.fail(reason, pytrace=False)
+def _feed_benchmark(item: pytest.Item, result: TrialResult) -> None:
+    """Give the worker's step times to pytest-benchmark, through its public API."""
+    benchmark = getattr(item, "funcargs", {}).get("benchmark")
+    mark = item.get_closest_marker("benchmark")
+    clock = mark.kwargs.get("timer") if mark else None
+    if benchmark is None or not isinstance(clock, ReplayClock):
+        return
+    benchmark.group = result.model
+    benchmark.extra_info.update(_extra_info(result))
+    if result.success:
+        clock.record(result.step_times_s)
+        benchmark.pedantic(_nothing, rounds=len(result.step_times_s))
+    else:
+        with suppress(TrialError):
+            benchmark.pedantic(_fail)
+
+
+def _raise_outcome(result: TrialResult) -> None:
+    reason = f"{result.outcome}: {result.reason}"
+    if result.outcome is Outcome.SKIPPED:
+        pytest.skip(reason)
+    if result.outcome.is_memory_failure:
+        raise pytest.xfail.Exception(reason)
+    if result.outcome.is_failure:
+        pytest.fail(reason, pytrace=False)
 
 
 def _extra_info(result: TrialResult) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """A YAML matrix: which configurations a sweep runs.
 
-    batch_size: [1, 2, 4]
-    lora_rank: [64, 128]
-    lora_layers: [16, 32]
-    # optional, the same for all; a flag on the command line wins
-    max_seq_length: 1024
-    lora_keys: [self_attn.q_proj]
-    quantize: 4                     # or none
-    grad_checkpoint: true
-    exclude:
-      - {batch_size: 4, lora_rank: 128}
+batch_size: [1, 2, 4]
+lora_rank: [64, 128]
+lora_layers: [16, 32]
+# optional, the same for all; a flag on the command line wins
+max_seq_length: 1024
+lora_keys: [self_attn.q_proj]
+quantize: 4                     # or none
+grad_checkpoint: true
+exclude:
+  - {batch_size: 4, lora_rank: 128}
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Model:
             choice = self.preset.quantize
             if choice is None and self.weights == "synthetic":
                 choice = PRESET_QUANTIZATION
-        return None if choice in (None, "none") else choice
+        return choice if isinstance(choice, Quantization) else None
 
 
 def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
@@ -110,7 +110,9 @@ def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
     try:
         return Quantization(bits=int(raw["bits"]), group_size=int(raw["group_size"]))
     except (KeyError, TypeError, ValueError) as problem:
-        raise ModelError(f"config.json: quantization: it is not one of mlx-lm's: {problem}") from None
+        raise ModelError(
+            f"config.json: quantization: it is not one of mlx-lm's: {problem}"
+        ) from None
 
 
 def architecture_depth(architecture: Mapping[str, Any]) -> int | None:

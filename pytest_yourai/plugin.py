@@ -45,20 +45,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
-    from pytest_yourai.controller import ControllerHooks  # noqa: PLC0415
-    from pytest_yourai.items import ItemHooks  # noqa: PLC0415
-    from pytest_yourai.plan import make_setup  # noqa: PLC0415
+    from pytest_yourai import controller, items, plan  # noqa: PLC0415
 
-    setup = make_setup(options.Options.from_config(config))
+    setup = plan.make_setup(options.Options.from_config(config))
     owns_session = _collect_packaged_suite(config)
     runs_elsewhere = _is_distributed(config)
-    item_hooks = None if runs_elsewhere else ItemHooks(config, setup)
+    item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)
     if item_hooks is not None:
         config.stash[ITEM_HOOKS] = item_hooks
         config.pluginmanager.register(item_hooks, "yourai-items")
     if not hasattr(config, "workerinput"):
-        controller = ControllerHooks(config, setup, item_hooks, owns_session=owns_session)
-        config.pluginmanager.register(controller, "yourai-controller")
+        config.pluginmanager.register(
+            controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session),
+            "yourai-controller",
+        )
     if not config.pluginmanager.hasplugin("benchmark"):
         config.pluginmanager.register(_NoBenchmark())
 
@@ -116,9 +116,7 @@ def pytest_pycollect_makemodule(
 ) -> pytest.Module | None:
     if module_path != SUITE:
         return None
-    module: pytest.Module = _SuiteModule.from_parent(
-        parent, path=module_path, nodeid=SUITE_NODE_ID
-    )
+    module: pytest.Module = _SuiteModule.from_parent(parent, path=module_path, nodeid=SUITE_NODE_ID)
     return module
 
 
@@ -128,4 +126,5 @@ def trial(request: pytest.FixtureRequest) -> Trial:
     item_hooks = request.config.stash.get(ITEM_HOOKS, None)
     if item_hooks is None:
         pytest.skip("no configurations to try: name a model with --yourai-model")
-    return item_hooks.trial(request.param)
+    item_id: str = request.param
+    return item_hooks.trial(item_id)

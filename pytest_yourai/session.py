@@ -123,9 +123,7 @@ class Sweep:
             return self.results[config]
         self.last_output, self.last_traceback = Output("", ""), ""
         if reason := self._reason_to_skip(config):
-            return self._keep(
-                TrialResult(self.plan.source.name, config, Outcome.SKIPPED, reason)
-            )
+            return self._keep(TrialResult(self.plan.source.name, config, Outcome.SKIPPED, reason))
         self._record = TrialRecord(
             model=self.plan.source.name,
             config=config,

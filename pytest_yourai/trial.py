@@ -55,14 +55,14 @@ class TrialRecord:
             reason=reason,
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
-            tokens_per_step=last and last.tokens,
-            loss=last and last.loss,
-            minimum_memory_bytes=max((sample.peak_memory_bytes for sample in warmup))
+            tokens_per_step=last.tokens if last else None,
+            loss=last.loss if last else None,
+            minimum_memory_bytes=max(sample.peak_memory_bytes for sample in warmup)
             if warmup_is_complete
             else None,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
-            active_memory_bytes=last and last.active_memory_bytes,
-            cache_memory_bytes=last and last.cache_memory_bytes,
+            active_memory_bytes=last.active_memory_bytes if last else None,
+            cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=footprint_bytes,
             swap_growth_bytes=None
             if swap_used_bytes is None

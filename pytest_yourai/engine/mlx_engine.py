@@ -53,16 +53,12 @@ class MlxEngine:
 
     def load(self, source: ModelSource) -> int:
         self._model = mlx_weights.load(source)
-        self._lora_keys = mlx_weights.matching_lora_keys(
-            self._model, source.lora_keys, source.name
-        )
+        self._lora_keys = mlx_weights.matching_lora_keys(self._model, source.lora_keys, source.name)
         self._folder = source.folder
         self._base_bytes = mx.get_active_memory()
         return self._base_bytes
 
-    def run_trial(
-        self, request: TrialRequest, report: Callable[[StepSample], None]
-    ) -> Measurement:
+    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
         if self._model is None:
             raise ModelError("no model is loaded")
         return mlx_training.run_trial(

@@ -76,9 +76,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._advance(step_time_s, peak)
         mx.reset_peak_memory()
 
-    def _send(
-        self, train_info: dict[str, Any], step_time_s: float, loss: float, peak: int
-    ) -> None:
+    def _send(self, train_info: dict[str, Any], step_time_s: float, loss: float, peak: int) -> None:
         trained = int(train_info["trained_tokens"])
         done = {"warmup": self.warmup_peaks, "settle": [], "measure": self.measured_peaks}
         self._report(
@@ -170,9 +168,7 @@ def _train(
 
 
 @contextmanager
-def _adapted(
-    model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest
-) -> Iterator[None]:
+def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest) -> Iterator[None]:
     leaves = model.leaf_modules()
     layer_type = type(model.layers[0])
     call = layer_type.__call__

@@ -99,10 +99,7 @@ def load(source: ModelSource) -> nn.Module:
     On the way there memory never holds more beyond the finished model than one layer's
     full-precision weights or its embedding, whichever is larger.
     """
-    if source.synthetic:
-        model = _synthetic(source)
-    else:
-        model = _local(source)
+    model = _synthetic(source) if source.synthetic else _local(source)
     model.freeze()
     gc.collect()
     mx.clear_cache()
@@ -152,12 +149,17 @@ def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
         ),
         "bfloat16",
     )
-    dtype = getattr(mx, name.removeprefix("torch."), None)
-    if dtype not in (mx.float32, mx.float16, mx.bfloat16):
+    types: dict[str, mx.Dtype] = {
+        "float32": mx.float32,
+        "float16": mx.float16,
+        "bfloat16": mx.bfloat16,
+    }
+    try:
+        return types[name.removeprefix("torch.")]
+    except KeyError:
         raise ModelError(
-            f"config.json: torch_dtype: {name} is none of float32, float16 and bfloat16"
-        )
-    return dtype
+            f"config.json: torch_dtype: {name} is none of {', '.join(types)}"
+        ) from None
 
 
 def _make_up(module: nn.Module) -> None:
@@ -213,5 +215,3 @@ def _evaluate_by_module(model: nn.Module) -> None:
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
         mx.eval(module.parameters())
     mx.eval(model.parameters())
-
-

@@ -106,8 +106,6 @@ class Engine(Protocol):
         """Make the weights; returns MLX's active memory in bytes, the base of all trials."""
         ...
 
-    def run_trial(
-        self, request: TrialRequest, report: Callable[[StepSample], None]
-    ) -> Measurement:
+    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
         """Run a trial, reporting each step as it ends; the loaded model is left as it was."""
         ...

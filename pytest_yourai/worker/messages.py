@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
 
@@ -22,6 +22,8 @@ from pytest_yourai.engine.protocol import (
     TrialRequest,
 )
 from pytest_yourai.errors import WorkerError
+
+_T = TypeVar("_T")
 
 FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
 
@@ -111,7 +113,7 @@ def decode_message(line: bytes) -> Message:
     return _decode(_MESSAGES, line)
 
 
-def _decode(adapter: pydantic.TypeAdapter[Any], line: bytes) -> Any:
+def _decode(adapter: pydantic.TypeAdapter[_T], line: bytes) -> _T:
     try:
         return adapter.validate_json(line)
     except pydantic.ValidationError as problem:

@@ -1,0 +1,101 @@
+"""Every outcome, caused for real, with its pytest result, reason and exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from conftest import SweepRun
+from made_models import TINY, make_data, make_model
+from workers import SignalInTrial, worker_processes
+
+
+def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1, 4]\nlora_rank: [4, 8]\nlora_layers: [2]\n"
+    )
+    done = sweep("--yourai-max-memory", "0.005", matrix="m.yaml")
+    assert done.ret == 0
+    assert done.outcomes == ["ok", "ok", "over_budget", "skipped"]
+    done.run.assert_outcomes(passed=2, xfailed=1, skipped=1)
+    over, skipped = done.rows[2:]
+    assert over["error"].startswith("needs 5.")
+    assert "over the budget of 5.0 MB" in over["error"]
+    assert over["peak_memory_mb"] == over["minimum_memory_mb"]
+    assert over["step_times_s"] == []
+    assert "no smaller than batch=4, rank=4, layers=2" in skipped["error"]
+    assert done.profile["trials_run"] == 3
+
+
+def test_where_nothing_fits_the_status_is_1_and_the_optimum_null(sweep: SweepRun) -> None:
+    done = sweep("--yourai-max-memory", "0.001")
+    assert done.ret == 1
+    assert done.outcomes == ["over_budget", "skipped", "skipped"]
+    assert done.profile["optimal_batch_size"] is None
+    done.stdout.fnmatch_lines(["No configuration fits", "*1 over_budget, 2 skipped"])
+
+
+def test_runxfail_turns_memory_failures_into_failures(sweep: SweepRun) -> None:
+    done = sweep("--runxfail", "--yourai-max-memory", "0.004")
+    assert done.ret == 1
+    done.run.assert_outcomes(passed=2, failed=1)
+
+
+def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: SweepRun) -> None:
+    done = sweep(steps=40, plugins=(SignalInTrial(2, signal.SIGSEGV),))
+    assert done.outcomes == ["ok", "crashed", "ok"]
+    assert done.ret == 1
+    done.run.assert_outcomes(passed=2, failed=1)
+    assert "ended by SIGSEGV in step " in done.rows[1]["error"]
+    assert len(done.events("subprocess_spawned")) == 2
+    assert done.events("subprocess_failed")[0]["returncode"] == -signal.SIGSEGV
+    assert done.rows[1]["warmup_step_times_s"], "what was measured before is kept"
+    assert worker_processes() == []
+
+
+@pytest.mark.parametrize("what", ["nan", "zero"])
+def test_a_loss_that_is_no_loss_fails(
+    pytester: pytest.Pytester, sweep: SweepRun, what: str
+) -> None:
+    folder = pytester.path / "model"
+    if what == "nan":
+        make_model(folder)
+        _fill_with_nan(folder / "model.safetensors")
+    else:
+        # With one word there is nothing to predict: the cross-entropy is exactly 0.
+        make_model(folder, {**TINY, "vocab_size": 1})
+    done = sweep("-k", "batch1", model=str(folder))
+    assert done.outcomes == ["invalid_loss"]
+    assert done.ret == 1
+    expected = "the loss was nan" if what == "nan" else "the loss was 0.0"
+    assert expected in done.rows[0]["error"]
+
+
+def _fill_with_nan(path: Path) -> None:
+    arrays = mx.load(str(path))
+    arrays["lm_head.weight"] = arrays["lm_head.weight"] * float("nan")
+    mx.save_safetensors(str(path), arrays, {"format": "mlx"})
+
+
+def test_an_exception_is_an_error_with_its_text_and_traceback(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    make_model(pytester.path / "model")
+    make_data(pytester.path / "data", rows=2)
+    done = sweep("--yourai-data", "data", model=str(pytester.path / "model"))
+    assert done.outcomes == ["ok", "ok", "error"]
+    assert "Dataset must have at least batch_size=4 examples" in done.rows[2]["error"]
+    done.stdout.fnmatch_lines(["*worker traceback*", "*ValueError: Dataset must have*"])
+    assert done.events("trial_complete")[2]["outcome"] == "error"
+
+
+def test_failed_trials_are_rows_of_the_profile_and_journal_alike(sweep: SweepRun) -> None:
+    done = sweep("--yourai-max-memory", "0.004")
+    journalled = done.events("trial_complete")
+    for row, event in zip(done.rows, journalled, strict=True):
+        assert json.loads(json.dumps(row)) == {key: event[key] for key in row}

@@ -1,0 +1,75 @@
+"""Models and data that the tests make: no network, real tokenizers, real safetensors.
+
+MLX is imported here, at the top, on purpose: pytester takes what a test imports out of
+sys.modules again, and MLX cannot be imported twice.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.utils import quantize_model, save_config, save_model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from pytest_yourai.engine.mlx_weights import build_lazily
+
+TINY: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 256,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+}
+
+_WORDS = "the quick brown fox jumps over a lazy dog while rain falls on green hills".split()  # noqa: SIM905
+
+
+def make_model(
+    folder: Path, architecture: Mapping[str, Any] = TINY, bits: int | None = None
+) -> Path:
+    """A folder as mlx-lm loads it: config.json, model.safetensors, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mx.random.seed(1)
+    model = build_lazily(architecture)
+    config = dict(architecture)
+    if bits is not None:
+        model, config = quantize_model(model, config, 64, bits)
+    save_model(folder, model)
+    save_config(config, folder / "config.json")
+    make_tokenizer(folder)
+    return folder
+
+
+def make_tokenizer(folder: Path) -> None:
+    """A word-level tokenizer with a chat template, at most 256 words."""
+    vocabulary = {word: index for index, word in enumerate(["<unk>", "<s>", "</s>", *_WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",  # noqa: S106
+        bos_token="<s>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}",
+    ).save_pretrained(folder)
+
+
+def make_data(folder: Path, rows: int = 32, words: int = 100) -> Path:
+    """A data folder: train.jsonl with rows of `words` words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chooser = random.Random(0)  # noqa: S311 - nothing secret
+    lines = [json.dumps({"text": " ".join(chooser.choices(_WORDS, k=words))}) for _ in range(rows)]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    return folder

@@ -1,0 +1,81 @@
+import signal
+
+import pytest
+
+from pytest_yourai.classify import Evidence, classify
+from pytest_yourai.results import Outcome
+
+GB = 1_000_000_000
+
+OUT_OF_MEMORY = [
+    "RuntimeError: cudaMallocAsync(&data, size, stream) failed: out of memory",
+    "RuntimeError: [metal::malloc] Attempting to allocate 90000000000 bytes which is greater "
+    "than the maximum allowed buffer size of 77309411328 bytes.",
+    "RuntimeError: [malloc] Unable to allocate 12884901888 bytes.",
+    "RuntimeError: [METAL] Command buffer execution failed: Insufficient Memory "
+    "(00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory).",
+    "MemoryError: std::bad_alloc",
+]
+
+
+@pytest.mark.parametrize("text", OUT_OF_MEMORY)
+def test_texts_of_all_backends_mean_out_of_memory(text: str) -> None:
+    outcome, reason = classify(Evidence("in step 1", exception=text))
+    assert outcome is Outcome.OOM
+    assert reason.startswith("out of memory in step 1: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ValueError: Dataset must have at least batch_size=4 examples but only has 2.",
+        "RuntimeError: [METAL] Command buffer execution failed: Impacting Interactivity "
+        "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity).",
+        "RuntimeError: [metal::malloc] Resource limit (499000) exceeded.",
+    ],
+)
+def test_other_texts_are_errors_with_their_first_line(text: str) -> None:
+    outcome, reason = classify(Evidence("in step 2", exception=text + "\nmore"))
+    assert outcome is Outcome.ERROR
+    assert reason == f"{text} (in step 2)"
+
+
+def test_an_invalid_loss_is_named() -> None:
+    evidence = Evidence("in step 3", exception="the loss was nan", loss_is_invalid=True)
+    outcome, reason = classify(evidence)
+    assert outcome is Outcome.INVALID_LOSS
+    assert "the loss was nan" in reason
+
+
+@pytest.mark.parametrize(
+    ("number", "peak", "available", "expected"),
+    [
+        (signal.SIGKILL, 9.5 * GB, 50 * GB, Outcome.OOM),
+        (signal.SIGSEGV, 9.5 * GB, 50 * GB, Outcome.OOM),
+        (signal.SIGKILL, 1 * GB, 1 * GB, Outcome.OOM),
+        (signal.SIGSEGV, 1 * GB, 50 * GB, Outcome.CRASHED),
+        (signal.SIGKILL, 1 * GB, 50 * GB, Outcome.CRASHED),
+        (signal.SIGTERM, 9.5 * GB, 1 * GB, Outcome.CRASHED),
+    ],
+)
+def test_a_death_by_signal_is_memory_only_near_a_limit(
+    number: signal.Signals, peak: float, available: int, expected: Outcome
+) -> None:
+    outcome, reason = classify(
+        Evidence(
+            "in step 4",
+            returncode=-number,
+            largest_peak_bytes=int(peak),
+            memory_limit_bytes=10 * GB,
+            available_bytes=int(available),
+        )
+    )
+    assert outcome is expected
+    assert number.name in reason
+    assert "in step 4" in reason
+
+
+def test_a_status_is_a_crash() -> None:
+    outcome, reason = classify(Evidence("in step 1", returncode=3))
+    assert outcome is Outcome.CRASHED
+    assert "with status 3" in reason

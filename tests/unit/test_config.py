@@ -1,0 +1,98 @@
+import dataclasses
+
+import pytest
+
+from pytest_yourai.config import LoraConfig, Quantization, StepPlan, parse_quantize
+
+
+def config(**changes: int) -> LoraConfig:
+    return dataclasses.replace(LoraConfig(2, 8, 4, 64), **changes)  # type: ignore[arg-type]
+
+
+def test_throughput_score_is_the_product_of_the_three_axes() -> None:
+    assert config(batch_size=4, rank=128, num_layers=32).throughput_score == 16_384
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": 0}, {"rank": 0}, {"num_layers": 0}, {"num_layers": -1}, {"max_seq_length": 1}],
+)
+def test_values_below_the_least_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"batch_size": 4, "rank": 16, "num_layers": 5, "max_seq_length": 65}, True),
+        ({"batch_size": 1}, False),
+        ({"rank": 7}, False),
+        ({"num_layers": 3}, False),
+        ({"max_seq_length": 63}, False),
+        ({"batch_size": 8, "rank": 4}, False),
+    ],
+)
+def test_needs_at_least_as_much_only_where_no_axis_is_smaller(
+    changes: dict[str, int], expected: bool
+) -> None:
+    assert config(**changes).needs_at_least_as_much_as(config()) is expected
+
+
+def test_checkpointing_needs_less_and_so_dominates_nothing_without_it() -> None:
+    plain = config()
+    checkpointed = LoraConfig(2, 8, 4, 64, grad_checkpoint=True)
+    assert plain.needs_at_least_as_much_as(checkpointed)
+    assert not checkpointed.needs_at_least_as_much_as(plain)
+
+
+@pytest.mark.parametrize(
+    ("step_times_s", "over"),
+    [
+        ([1.0], False),
+        ([1.0, 1.0], True),
+        ([1.0, 1.1], True),
+        ([1.0, 1.11], False),
+        ([1.11, 1.0], False),
+        ([9.0, 1.0, 1.05], True),
+        ([8.0, 4.0, 2.0, 1.0, 8.0, 4.0, 2.0], False),
+        ([8.0, 4.0, 2.0, 1.0, 8.0, 4.0, 2.0, 1.0], True),
+    ],
+)
+def test_warmup_ends_when_two_in_a_row_agree_or_at_the_most_steps(
+    step_times_s: list[float], over: bool
+) -> None:
+    assert StepPlan().warmup_is_over(step_times_s) is over
+
+
+def test_more_warmup_steps_than_the_usual_most_are_all_run() -> None:
+    plan = StepPlan(warmup_steps=12)
+    assert not plan.warmup_is_over([1.0] * 11)
+    assert plan.warmup_is_over([1.0] * 12)
+    assert plan.most_steps == 12 + 1 + 10
+
+
+def test_fewer_than_two_warmup_steps_are_refused_because_both_compile() -> None:
+    with pytest.raises(ValueError, match="warmup_steps"):
+        StepPlan(warmup_steps=1)
+
+
+@pytest.mark.parametrize(("text", "bits"), [("4", 4), ("8", 8), ("2", 2)])
+def test_quantize_takes_bits(text: str, bits: int) -> None:
+    assert parse_quantize(text) == Quantization(bits=bits, group_size=64)
+
+
+def test_quantize_takes_none() -> None:
+    assert parse_quantize("none") == "none"
+
+
+@pytest.mark.parametrize("text", ["7", "four", "-4", "", "4.0"])
+def test_quantize_refuses_what_mlx_has_not(text: str) -> None:
+    with pytest.raises(ValueError, match="none or a number of bits out of 2, 3, 4, 5, 6, 8"):
+        parse_quantize(text)
+
+
+def test_group_size_is_one_of_mlx() -> None:
+    with pytest.raises(ValueError, match="group_size"):
+        Quantization(bits=4, group_size=48)

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.store import environment
+
+# As `pmset` prints them on macOS 14 and 15.
+ON_BATTERY = """Now drawing from 'Battery Power'
+ -InternalBattery-0 (id=12345678)\t87%; discharging; 5:12 remaining present: true
+"""
+ON_MAINS = """Now drawing from 'AC Power'
+ -InternalBattery-0 (id=12345678)\t100%; charged; 0:00 remaining present: true
+"""
+SETTINGS = """System-wide power settings:
+Currently in use:
+ standby              1
+ lowpowermode         {}
+ hibernatemode        3
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "source"), [(ON_BATTERY, "battery"), (ON_MAINS, "mains"), ("", None)]
+)
+def test_power_source_from_recorded_output(text: str, source: str | None) -> None:
+    assert environment.parse_power_source(text) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "low"),
+    [
+        (SETTINGS.format(1), True),
+        (SETTINGS.format(0), False),
+        (" powermode            1\n", True),
+        (" powermode            2\n", False),
+        ("", None),
+    ],
+)
+def test_low_power_mode_from_recorded_output(text: str, low: bool | None) -> None:
+    assert environment.parse_low_power_mode(text) is low
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_on_a_mac_its_own_programs_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "sysctl", "echo 'Apple M3 Max'")
+    program(tmp_path, "pmset", f"[ $# = 2 ] && echo \"{ON_BATTERY}\" || echo ' lowpowermode 1'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert environment.chip("darwin") == "Apple M3 Max"
+    assert environment.power_source("darwin") == "battery"
+    assert environment.low_power_mode("darwin") is True
+
+
+def test_a_mac_is_kept_awake_for_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "caffeinate", f'echo "$@" > {tmp_path}/called; exec sleep 60')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    process = environment.keep_awake("darwin")
+    assert process is not None
+    try:
+        while not (tmp_path / "called").is_file() or not (tmp_path / "called").read_text():
+            assert process.poll() is None
+        assert (tmp_path / "called").read_text().split() == ["-i", "-m", "-w", str(os.getpid())]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_elsewhere_nothing_is_started() -> None:
+    assert environment.keep_awake("linux") is None
+    assert environment.low_power_mode("linux") is None
+
+
+def test_this_machine_has_a_chip_and_versions() -> None:
+    found = environment.machine_info()
+    assert found["chip"]
+    assert {"python", "pytest-yourai", "mlx-lm"} <= set(found["versions"])
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="asks a real Mac")
+def test_a_real_mac_has_a_power_source() -> None:
+    assert environment.power_source() in ("battery", "mains", None)
+    assert subprocess.run(["caffeinate", "-h"], check=False, capture_output=True).returncode >= 0

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_yourai.config import LoraConfig, Objective
+from pytest_yourai.errors import OutputError
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.profile import build_profile, check_writable, row, write_profile
+
+OK = TrialResult(
+    model="tiny",
+    config=LoraConfig(2, 8, 4, 64),
+    outcome=Outcome.OK,
+    warmup_step_times_s=(0.2, 0.1, 0.1),
+    step_times_s=(0.1, 0.3, 0.2),
+    tokens_per_step=126,
+    loss=5.5,
+    minimum_memory_bytes=4_000_000,
+    peak_memory_bytes=5_000_000,
+    memory_limit_bytes=10_000_000,
+)
+OVER = TrialResult(
+    model="tiny",
+    config=LoraConfig(4, 8, 4, 64),
+    outcome=Outcome.OVER_BUDGET,
+    reason="needs 9.0 MB",
+    minimum_memory_bytes=9_000_000,
+)
+
+
+def build(*results: TrialResult, complete: bool = True) -> dict[str, Any]:
+    return build_profile(
+        model="tiny",
+        results=results,
+        complete=complete,
+        objective=Objective.SCORE,
+        memory_limit_bytes=10_000_000,
+        settings={"seed": 0},
+        environment={"chip": "x"},
+    )
+
+
+def test_all_promised_keys_are_there() -> None:
+    profile = build(OK, OVER)
+    assert {
+        "schema_version",
+        "model",
+        "optimal_batch_size",
+        "optimal_lora_rank",
+        "optimal_lora_layers",
+        "peak_memory_gb",
+        "throughput_score",
+        "created_at",
+        "all_results",
+        "complete",
+        "trials_run",
+        "memory_limit_gb",
+        "objective",
+        "optimal_for",
+        "pareto",
+        "settings",
+        "environment",
+    } == set(profile)
+    assert profile["optimal_batch_size"] == 2
+    assert profile["throughput_score"] == 64
+    assert profile["peak_memory_gb"] == 0.005
+    assert profile["trials_run"] == 2
+    assert profile["created_at"].endswith("+00:00")
+
+
+def test_a_row_has_what_was_measured() -> None:
+    found = row(OK)
+    assert found["step_time_ms"] == 200
+    assert found["peak_memory_mb"] == 5
+    assert found["minimum_memory_mb"] == 4
+    assert found["safe_memory_mb"] == 4.6
+    assert found["tokens_per_second"] == 630
+    assert found["success"] is True
+    assert found["error"] is None
+
+
+def test_an_over_budget_row_has_its_minimum_as_peak() -> None:
+    found = row(OVER)
+    assert (found["peak_memory_mb"], found["success"]) == (9, False)
+    assert found["error"] == "needs 9.0 MB"
+    assert found["step_time_ms"] is None
+
+
+def test_where_nothing_fits_the_optimum_is_null() -> None:
+    profile = build(OVER, complete=False)
+    assert profile["optimal_batch_size"] is profile["peak_memory_gb"] is None
+    assert profile["optimal_for"] == {"score": None, "tokens_per_second": None}
+    assert profile["complete"] is False
+
+
+def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
+    write_profile(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]})
+    text = (tmp_path / "p.json").read_text()
+    assert json.loads(text) == {"loss": None, "list": [None, 1.0]}
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    write_profile(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_profile(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unwritable_places_are_found_before() -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable(Path("/proc/p.json"))
+    with pytest.raises(OutputError, match="is a folder"):
+        check_writable(Path("/"))
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_profile(Path("/proc/p.json"), {})

@@ -1,0 +1,94 @@
+import dataclasses
+
+import pytest
+
+from pytest_yourai.config import LoraConfig, Objective
+from pytest_yourai.optimum import best, pareto
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.search import dominating_failure, lightest_first
+
+
+def result(
+    batch: int = 1,
+    rank: int = 8,
+    layers: int = 4,
+    outcome: Outcome = Outcome.OK,
+    step_time_s: float = 0.5,
+    minimum: int = 1000,
+) -> TrialResult:
+    return TrialResult(
+        model="tiny",
+        config=LoraConfig(batch, rank, layers, 64),
+        outcome=outcome,
+        reason=None if outcome is Outcome.OK else "why",
+        step_times_s=(step_time_s, step_time_s, 9.0),
+        tokens_per_step=batch * 63,
+        minimum_memory_bytes=minimum,
+    )
+
+
+def test_step_time_is_the_median_and_tokens_follow() -> None:
+    found = result(batch=2, step_time_s=0.5)
+    assert found.step_time_s == 0.5
+    assert found.tokens_per_second == 2 * 63 / 0.5
+
+
+def test_safe_memory_is_the_minimum_with_fifteen_percent() -> None:
+    assert result(minimum=1000).safe_memory_bytes == 1150
+
+
+def test_nothing_measured_gives_nothing() -> None:
+    empty = TrialResult("tiny", LoraConfig(1, 8, 4, 64), Outcome.CRASHED, "why")
+    assert (empty.step_time_s, empty.tokens_per_second, empty.safe_memory_bytes) == (None,) * 3
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_json_keeps_every_field(outcome: Outcome) -> None:
+    found = dataclasses.replace(result(outcome=outcome), warmup_step_times_s=(1.0, 2.0), loss=5.5)
+    assert TrialResult.from_json(found.to_json()) == found
+
+
+def test_outcomes_are_failures_or_memory_failures_or_neither() -> None:
+    assert {each for each in Outcome if each.is_memory_failure} == {"over_budget", "oom"}
+    assert {each for each in Outcome if each.is_failure} == {
+        "timeout",
+        "crashed",
+        "invalid_loss",
+        "error",
+    }
+
+
+def test_best_by_score_then_speed_then_memory() -> None:
+    slow, fast = result(batch=2, step_time_s=0.9), result(batch=2, step_time_s=0.5)
+    small = dataclasses.replace(fast, minimum_memory_bytes=10)
+    failed = result(batch=8, outcome=Outcome.OOM)
+    assert best([result(), slow, fast, failed], Objective.SCORE) is fast
+    assert best([fast, small], Objective.SCORE) is small
+    assert best([failed], Objective.SCORE) is None
+
+
+def test_best_by_tokens_per_second_may_be_another() -> None:
+    quick, large = result(rank=4, step_time_s=0.1), result(rank=64, step_time_s=0.5)
+    assert best([quick, large], Objective.TOKENS_PER_SECOND) is quick
+    assert best([quick, large], Objective.SCORE) is large
+
+
+def test_pareto_leaves_out_what_another_beats() -> None:
+    base = result(rank=8, step_time_s=0.5, minimum=100)
+    beaten = result(rank=8, step_time_s=0.6, minimum=100)
+    leaner = result(rank=4, step_time_s=0.7, minimum=50)
+    assert pareto([base, beaten, leaner, result(rank=64, outcome=Outcome.OOM)]) == [base, leaner]
+
+
+def test_lightest_first_does_not_depend_on_the_order_given() -> None:
+    configs = [LoraConfig(b, r, n, 64) for b in (1, 2, 4) for r in (4, 8) for n in (2, 4)]
+    assert lightest_first(configs) == lightest_first(reversed(configs))
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_only_memory_failures_dominate(outcome: Outcome) -> None:
+    failed = result(batch=2, outcome=outcome)
+    larger, smaller = LoraConfig(4, 8, 4, 64), LoraConfig(1, 64, 32, 64)
+    expected = failed if outcome.is_memory_failure else None
+    assert dominating_failure(larger, [failed]) is expected
+    assert dominating_failure(smaller, [failed]) is None

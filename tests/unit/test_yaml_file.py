@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from pytest_yourai.errors import MatrixError
+from pytest_yourai.yaml_file import read_yaml, validate
+
+
+class Schema(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    sizes: list[int]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "m.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_mistake_is_named_by_file_line_and_key(tmp_path: Path) -> None:
+    path = write(tmp_path, "# first\nsizes:\n  - 1\n  - two\n")
+    file = read_yaml(path, MatrixError, "a matrix")
+    with pytest.raises(MatrixError) as caught:
+        validate(file, Schema, file.value, MatrixError)
+    assert str(caught.value).startswith(f"{path}:4: sizes.1: ")
+    assert "'two'" in str(caught.value)
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "sizes: [1]\nsise: [2]\n")
+    file = read_yaml(path, MatrixError, "a matrix")
+    with pytest.raises(MatrixError, match="m.yaml:2: sise: unknown key: the known ones are sizes"):
+        validate(file, Schema, file.value, MatrixError)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1\nb: 2\n", r"m\.yaml:2: this is not YAML"),
+        ("a: 1\na: 2\n", r"m\.yaml:2: a: this key stands twice"),
+        ("a: &x [*x]\n", r"alias contains itself"),
+        ("a: !!python/object/apply:os.system [ls]\n", r"this is not YAML"),
+        ("--- 1\n--- 2\n", r"this is not YAML"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MatrixError, match=message):
+        read_yaml(write(tmp_path, text), MatrixError, "a matrix")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match=r"absent\.yaml does not exist: name a matrix file"):
+        read_yaml(tmp_path / "absent.yaml", MatrixError, "a matrix")
+
+
+def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MatrixError, match="cannot be read as a matrix"):
+        read_yaml(path, MatrixError, "a matrix")
