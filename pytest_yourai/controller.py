@@ -194,7 +194,7 @@ class ControllerHooks:
             return
         reporter = self._reporter()
         objective = self._setup.options.objective
-        for line in terminal.summary(self._results, objective, complete=self._is_complete):
+        for line in terminal.summary(self._results, objective, self._total):
             reporter.write_line(line)
         reporter.write_line("")
         for line in self._closing_lines:

@@ -19,7 +19,7 @@ from pytest_yourai.paths import SUITE, SUITE_NODE_ID
 if TYPE_CHECKING:
     from pytest_yourai.items import ItemHooks, Trial
 
-ITEM_HOOKS = pytest.StashKey["ItemHooks"]()
+ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

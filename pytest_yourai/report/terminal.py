@@ -56,13 +56,10 @@ def _verdict(result: TrialResult) -> str:
             return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}"
 
 
-def summary(
-    results: Sequence[TrialResult], objective: Objective, *, complete: bool
-) -> Iterator[str]:
-    """The answer."""
-    yield ""
-    if not complete:
-        yield f"Incomplete: {len(results)} configurations are known"
+def summary(results: Sequence[TrialResult], objective: Objective, total: int) -> Iterator[str]:
+    """The answer, from `results` of `total` configurations."""
+    if len(results) < total:
+        yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(results, objective)
     if optimum is None:
         yield "No configuration fits"

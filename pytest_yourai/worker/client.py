@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -26,6 +27,9 @@ _READ_SIZE = 1 << 16
 _OUTPUT_KEPT_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 24
 _EXIT_WAIT_S = 5.0
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours and cursor movements: mlx-lm prints them into pipes too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class _Tail:
         del self._data[:-_OUTPUT_KEPT_BYTES]
 
     def take(self) -> str:
-        text = self._data.decode(errors="replace")
+        text = _TERMINAL_CODES.sub("", self._data.decode(errors="replace"))
         self._data.clear()
         return text
 

@@ -79,6 +79,7 @@ class WorkerHost:
             on_load()
             _ask(client, messages.Load(self._source), messages.Loaded, None)
             self._is_loaded = True
+        client.take_output()
         on_start()
         client.send(messages.RunTrial(request))
         while isinstance(message := client.receive(), messages.Step):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from conftest import SweepRun
+
 from made_models import TINY, make_data, make_model
+from sweep_runs import SweepRun
 from workers import SignalInTrial, worker_processes
 
 
@@ -78,6 +79,7 @@ def test_a_loss_that_is_no_loss_fails(
 
 def _fill_with_nan(path: Path) -> None:
     arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
     arrays["lm_head.weight"] = arrays["lm_head.weight"] * float("nan")
     mx.save_safetensors(str(path), arrays, {"format": "mlx"})
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET  # our own file
 
 import pytest
-from conftest import SweepRun
+
 from made_models import make_model
+from sweep_runs import SweepRun
 
 NODE = "pytest_yourai/suite/test_lora.py::test_lora"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SweepRun
+
+from sweep_runs import SweepRun
 from workers import worker_processes
 
 

@@ -13,8 +13,6 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from _common import spread, table, verdict
-
 from pytest_yourai import config as defaults
 from pytest_yourai.config import LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
@@ -25,6 +23,8 @@ from pytest_yourai.paths import matrices_folder
 from pytest_yourai.results import TrialResult
 from pytest_yourai.session import Sweep, SweepPlan
 from pytest_yourai.store.journal import NoJournal
+
+from _common import spread, table, verdict
 
 
 def make_plan(arguments: argparse.Namespace) -> SweepPlan:

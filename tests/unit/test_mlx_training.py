@@ -1,0 +1,121 @@
+"""Trials, with the real engine in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.engine.mlx_engine import MlxEngine
+from pytest_yourai.engine.protocol import Measurement, ModelSource, StepSample, TrialRequest
+
+from made_models import TINY
+
+WIDE_BYTES = 10_000_000_000
+
+
+@pytest.fixture
+def engine() -> Iterator[MlxEngine]:
+    usual = mx.set_memory_limit(WIDE_BYTES)
+    made = MlxEngine()
+    made.load(ModelSource("tiny", TINY, None, True, None, None))
+    yield made
+    mx.set_memory_limit(usual)
+
+
+def run(
+    engine: MlxEngine,
+    config: LoraConfig | None = None,
+    limit: int = WIDE_BYTES,
+    plan: StepPlan | None = None,
+) -> tuple[Measurement, list[StepSample]]:
+    samples: list[StepSample] = []
+    request = TrialRequest(
+        config=config or LoraConfig(2, 8, 4, 64),
+        plan=plan or StepPlan(measured_steps=3),
+        memory_limit_bytes=limit,
+        data=None,
+        seed=0,
+    )
+    return engine.run_trial(request, samples.append), samples
+
+
+def test_phases_follow_each_other_with_one_settling_step(engine: MlxEngine) -> None:
+    _, samples = run(engine)
+    phases = [sample.phase for sample in samples]
+    warmup = phases.count("warmup")
+    assert 2 <= warmup <= 8
+    assert phases == ["warmup"] * warmup + ["settle"] + ["measure"] * 3
+    assert [sample.index for sample in samples] == [*range(1, warmup + 1), 1, 1, 2, 3]
+    assert all(sample.tokens == 2 * 63 for sample in samples)
+    assert all(sample.step_time_s > 0 for sample in samples)
+
+
+def test_minimum_and_peak_come_from_their_phases(engine: MlxEngine) -> None:
+    found, samples = run(engine)
+    peaks = {
+        phase: [each.peak_memory_bytes for each in samples if each.phase == phase]
+        for phase in ("warmup", "measure")
+    }
+    assert found.minimum_memory_bytes == max(peaks["warmup"])
+    assert found.peak_memory_bytes == max(peaks["measure"])
+    assert found.peak_memory_bytes > found.minimum_memory_bytes * 1.1, "the limit was in force"
+
+
+def test_the_limit_of_measured_steps_is_the_budget_over_the_margin(engine: MlxEngine) -> None:
+    run(engine, limit=WIDE_BYTES)
+    limit = mx.set_memory_limit(WIDE_BYTES)
+    assert limit == int(WIDE_BYTES / SAFETY_MARGIN)
+
+
+def test_over_budget_ends_after_warmup(engine: MlxEngine) -> None:
+    minimum = run(engine)[0].minimum_memory_bytes
+    found, samples = run(engine, limit=round(minimum * 1.05))
+    assert found.fits is False
+    assert found.peak_memory_bytes is None
+    assert {sample.phase for sample in samples} == {"warmup"}
+    assert found.memory_is_back_at_base
+    assert run(engine, limit=round(minimum * 1.25))[0].fits is True
+
+
+def test_the_model_is_left_as_it_was(engine: MlxEngine) -> None:
+    model = engine._model
+    assert model is not None
+    x = mx.array([[1, 2, 3]])
+    before = model(x)
+    types = {name: type(module) for name, module in model.named_modules()}
+    base = mx.get_active_memory()
+    for keys in (LoraConfig(1, 4, 2, 32), LoraConfig(4, 16, 4, 64)):
+        assert run(engine, keys)[0].memory_is_back_at_base
+    assert {name: type(module) for name, module in model.named_modules()} == types
+    assert mx.array_equal(model(x), before)
+    assert abs(mx.get_active_memory() - base) < base * 0.01
+    assert tree_flatten(model.trainable_parameters()) == []
+
+
+def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> None:
+    model = engine._model
+    assert model is not None
+    call = type(model.layers[0]).__call__
+    plain = run(engine, LoraConfig(4, 8, 4, 64))[0].minimum_memory_bytes
+    for _ in range(3):
+        checkpointed, samples = run(engine, LoraConfig(4, 8, 4, 64, grad_checkpoint=True))
+        assert type(model.layers[0]).__call__ is call
+    assert checkpointed.minimum_memory_bytes < plain
+    assert samples[-1].step_time_s < 5
+
+
+def test_the_same_seed_gives_the_same_losses(engine: MlxEngine) -> None:
+    plan = StepPlan(measured_steps=3, warmup_steps=8)
+    losses = [[sample.loss for sample in run(engine, plan=plan)[1]] for _ in range(2)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_no_adapters_are_written(
+    engine: MlxEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(engine)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+"""Weights, with the real engine."""
+
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from pytest_yourai.config import Quantization
+from pytest_yourai.engine import mlx_weights
+from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.errors import ModelError
+
+from made_models import TINY, make_model
+
+LARGER: Mapping[str, Any] = {
+    **TINY,
+    "hidden_size": 512,
+    "num_hidden_layers": 6,
+    "intermediate_size": 1536,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 8192,
+}
+
+
+def synthetic(
+    architecture: Mapping[str, Any],
+    quantization: Quantization | None = None,
+    keys: tuple[str, ...] | None = None,
+) -> ModelSource:
+    return ModelSource("made", architecture, None, True, quantization, keys)
+
+
+def peak_beyond_the_model(source: ModelSource) -> tuple[int, int]:
+    """Bytes of MLX's peak beyond the finished model, and of the finished model."""
+    gc.collect()
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    model = mlx_weights.load(source)
+    finished = mx.get_active_memory()
+    assert sum(a.nbytes for _, a in tree_flatten(model.parameters())) <= finished - before
+    return mx.get_peak_memory() - finished, finished - before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bits", [None, 3, 4, 8])
+def test_synthetic_weights_need_no_more_than_a_layer_beyond_themselves(
+    dtype: str, bits: int | None
+) -> None:
+    architecture = {**LARGER, "torch_dtype": dtype}
+    item_bytes = {"float32": 4, "bfloat16": 2}[dtype]
+    hidden, inner = 512, 1536
+    layer = (2 * hidden * hidden + 2 * hidden * hidden // 2 + 3 * hidden * inner) * item_bytes
+    embedding = 8192 * hidden * item_bytes
+    beyond, _ = peak_beyond_the_model(synthetic(architecture, Quantization(bits) if bits else None))
+    assert beyond <= max(layer, embedding)
+
+
+def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
+    tmp_path: Path,
+) -> None:
+    folder = make_model(tmp_path / "m", LARGER)
+    full_bytes = (folder / "model.safetensors").stat().st_size
+    beyond, finished = peak_beyond_the_model(
+        ModelSource("m", LARGER, str(folder), False, Quantization(4), None)
+    )
+    assert beyond <= 8192 * 512 * 4
+    assert finished < full_bytes / 5
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
+    tmp_path: Path, bits: int
+) -> None:
+    made = mlx_weights.load(synthetic(LARGER, Quantization(bits)))
+    folder = make_model(tmp_path / "m", LARGER, bits=bits)
+    config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
+    loaded = mlx_weights.load(ModelSource("m", config, str(folder), False, None, None))
+    shapes = [
+        {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}
+        for model in (made, loaded)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
+    made = mlx_weights.load(synthetic(LARGER, Quantization(4)))
+    layer = made.layers[0].mlp.gate_proj
+    values = mx.dequantize(
+        layer.weight, layer.scales, layer.biases, group_size=layer.group_size, bits=layer.bits
+    )
+    bound = 1 / 512**0.5
+    assert abs(values.mean().item()) < bound / 20
+    assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert len(set(layer.weight.reshape(-1)[:1000].tolist())) > 990
+    plain = mlx_weights.load(synthetic(LARGER)).layers[0].mlp.gate_proj.weight
+    assert plain.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {**TINY, "model_type": "qwen2"},
+        {**TINY, "model_type": "mistral"},
+        {**TINY, "model_type": "gemma", "head_dim": 16},
+        {
+            "model_type": "gpt2",
+            "n_ctx": 64,
+            "n_embd": 64,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "vocab_size": 256,
+        },
+        {
+            **TINY,
+            "model_type": "mixtral",
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+        },
+        {
+            **TINY,
+            "model_type": "phi3",
+            "num_key_value_heads": 4,
+            "rope_scaling": None,
+        },
+    ],
+    ids=lambda architecture: str(architecture["model_type"]),
+)
+def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str, Any]) -> None:
+    before = mx.get_active_memory()
+    found = mlx_weights.inspect(synthetic(architecture))
+    assert mx.get_active_memory() - before < 10_000, "inspection allocates nothing"
+    assert found.num_hidden_layers in (2, 4)
+    assert found.lora_keys
+    model = mlx_weights.load(synthetic(architecture))
+    arrays = [array for _, array in tree_flatten(model.parameters())]
+    assert sum(array.size for array in arrays) == found.parameters
+    assert all(mx.isfinite(array).all().item() for array in arrays)
+
+
+def test_the_attention_projections_get_adapters_unless_others_are_named() -> None:
+    assert mlx_weights.inspect(synthetic(TINY)).lora_keys == (
+        "self_attn.k_proj",
+        "self_attn.o_proj",
+        "self_attn.q_proj",
+        "self_attn.v_proj",
+    )
+    named = mlx_weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
+    assert named.lora_keys == ("mlp.up_proj",)
+
+
+def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ModelError, match="cannot be loaded as mlx-lm does"):
+        mlx_weights.load(ModelSource("m", TINY, str(folder), False, None, None))
+
+
+def test_an_unknown_type_of_number_is_named() -> None:
+    with pytest.raises(ModelError, match="torch_dtype: int8 is none of"):
+        mlx_weights.load(synthetic({**TINY, "torch_dtype": "int8"}))
