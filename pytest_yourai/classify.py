@@ -41,6 +41,8 @@ class Evidence:
     largest_peak_bytes: int = 0
     memory_limit_bytes: int = 0
     available_bytes: int | None = None
+    oom_kills: int = 0
+    """How many processes the kernel ended for lack of memory meanwhile."""
 
 
 def classify(evidence: Evidence) -> tuple[Outcome, str]:
@@ -60,6 +62,8 @@ def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
     ended = f"the worker ended {evidence.where} with status {status}"
     if status < 0:
         ended = f"the worker was ended by {_signal_name(-status)} {evidence.where}"
+    if -status == signal.SIGKILL and evidence.oom_kills:
+        return Outcome.OOM, f"out of memory: {ended}, by the kernel for lack of memory"
     if -status in _MEMORY_SIGNALS:
         if evidence.largest_peak_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
             used = gigabytes(evidence.largest_peak_bytes)

@@ -98,24 +98,24 @@ class ControllerHooks:
         return sweep.surroundings
 
     def _announce(self, surroundings: Surroundings) -> None:
-        reporter = self._reporter()
-        if self._owns_session and self._verbosity == 0:
+        if self._owns_session and self._verbosity == 0 and self._reporter is not None:
             # Each trial has a line of its own: the file's name before each would be noise.
-            reporter.showfspath = False
+            self._reporter.showfspath = False
         if self._verbosity < 0:
             return
         device = surroundings.device
-        reporter.write_line("")
-        for line in terminal.header(
-            title=self._setup.model.title,
-            weights=self._setup.weights,
-            configurations=self._total,
-            budget=surroundings.budget,
-            system_memory_bytes=read_system_memory().total_bytes,
-            device=f"{device.name} ({device.backend}), MLX {device.mlx_version}",
-            notes=self._notes(),
-        ):
-            reporter.write_line(line)
+        self._say("")
+        self._say(
+            *terminal.header(
+                title=self._setup.model.title,
+                weights=self._setup.weights,
+                configurations=self._total,
+                budget=surroundings.budget,
+                system_memory_bytes=read_system_memory().total_bytes,
+                device=f"{device.name} ({device.backend}), MLX {device.mlx_version}",
+                notes=self._notes(),
+            )
+        )
 
     def _notes(self) -> list[str]:
         notes = list(self._setup.notes)
@@ -151,8 +151,7 @@ class ControllerHooks:
         self._results.append(trial.result)
         self._total = trial.total
         if self._verbosity >= 0:
-            line = terminal.trial_line(trial.index, trial.total, trial.result)
-            self._reporter().write_line(line)
+            self._say(terminal.trial_line(trial.index, trial.total, trial.result))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self._results or self._surroundings is None:
@@ -192,13 +191,9 @@ class ControllerHooks:
     def pytest_terminal_summary(self) -> None:
         if not self._results:
             return
-        reporter = self._reporter()
         objective = self._setup.options.objective
-        for line in terminal.summary(self._results, objective, self._total):
-            reporter.write_line(line)
-        reporter.write_line("")
-        for line in self._closing_lines:
-            reporter.write_line(line)
+        self._say(*terminal.summary(self._results, objective, self._total))
+        self._say("", *self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
@@ -208,8 +203,15 @@ class ControllerHooks:
     def _verbosity(self) -> int:
         return self._config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES)
 
+    @property
     def _reporter(self) -> Any:
+        """None under `-p no:terminal`."""
         return self._config.pluginmanager.getplugin("terminalreporter")
+
+    def _say(self, *lines: str) -> None:
+        if self._reporter is not None:
+            for line in lines:
+                self._reporter.write_line(line)
 
 
 class _ReportedTrial:

@@ -165,9 +165,7 @@ class ItemHooks:
                 layers=config.num_layers,
             )
         ]
-        if self._setup.options.timeout_s is not None and self._config.pluginmanager.hasplugin(
-            "timeout"
-        ):
+        if self._config.pluginmanager.hasplugin("timeout"):
             marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
         if has_benchmark and self._config.pluginmanager.hasplugin("benchmark"):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
@@ -200,7 +198,7 @@ class ItemHooks:
         trial = getattr(item, "funcargs", {}).get("trial")
         if isinstance(trial, Trial) and self._sweep is not None:
             is_first = trial.config not in self._sweep.results
-            result = self._measure(self._sweep, trial.config, item)
+            result = self._measure(self._sweep, trial.config)
             trial.ended_as(result)
             if is_first:
                 self._publish(item, self._sweep, result)
@@ -208,14 +206,13 @@ class ItemHooks:
             _raise_outcome(result)
         return (yield)
 
-    def _measure(self, sweep: Sweep, config: LoraConfig, item: pytest.Item) -> TrialResult:
+    def _measure(self, sweep: Sweep, config: LoraConfig) -> TrialResult:
         try:
             return sweep.measure(config)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
-            mark = item.get_closest_marker("timeout")
-            limit = mark.args[0] if mark else self._config.getoption("timeout", None)
-            return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit:g} s,")
+            limit_s = self._setup.options.timeout_s
+            return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
 
     def _config_of(self, item: pytest.Item) -> LoraConfig | None:
         callspec = getattr(item, "callspec", None)

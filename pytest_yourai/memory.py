@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -15,17 +16,24 @@ from pytest_yourai.report.units import gigabytes
 BUDGET_SHARE = 0.8
 """Of the smallest total: the rest is the system's and other programs'."""
 
+_VMSTAT = Path("/proc/vmstat")
+
 RESERVE_BYTES = 2_000_000_000
 """Of what is available now, kept free."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemMemory:
-    """What the operating system reports."""
+    """What the operating system reports.
+
+    `oom_kills` counts processes that the kernel has ended for lack of memory, in containers or
+    not, since it started: Linux alone says so.
+    """
 
     total_bytes: int
     available_bytes: int
     swap_used_bytes: int
+    oom_kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,15 @@ def read_system_memory() -> SystemMemory:
         # psutil warns where a container hides the swap statistics.
         warnings.simplefilter("ignore", RuntimeWarning)
         swap = psutil.swap_memory()
-    return SystemMemory(virtual.total, virtual.available, swap.used)
+    return SystemMemory(virtual.total, virtual.available, swap.used, _oom_kills())
+
+
+def _oom_kills() -> int:
+    try:
+        lines = _VMSTAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:

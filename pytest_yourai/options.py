@@ -95,8 +95,8 @@ class Options:
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
     grad_checkpoint: bool | None
-    timeout_s: float | None
-    """None where pytest's own --timeout is to hold."""
+    timeout_s: float
+    """0 where pytest's own --timeout says that there is none."""
     objective: Objective
     isolation: Literal["model", "trial"]
 
@@ -106,9 +106,7 @@ class Options:
         read = _Reader(config)
         usual = StepPlan()
         folder = config.invocation_params.dir
-        timeout_s = read.value("timeout", _positive)
-        if timeout_s is None and config.getoption("timeout", None) is None:
-            timeout_s = DEFAULT_TIMEOUT_S
+        pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _positive)
         return cls(
             model=read.value("model", str) or "",
@@ -127,7 +125,8 @@ class Options:
             quantize=read.value("quantize", parse_quantize),
             lora_keys=read.value("lora-keys", _names),
             grad_checkpoint=read.switch("grad-checkpoint"),
-            timeout_s=timeout_s,
+            timeout_s=read.value("timeout", _positive)
+            or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
         )
@@ -176,8 +175,16 @@ def rewrite_quick(args: list[str]) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether a model was named, by flag or ini key."""
-    return bool(config.getoption("yourai_model") or config.getini("yourai_model"))
+    """Whether a model was named, by flag or ini key.
+
+    OptionError where flags of ours were given without one.
+    """
+    if config.getoption("yourai_model") or config.getini("yourai_model"):
+        return True
+    for flag in FLAGS:
+        if config.getoption(flag.key) is not None:
+            raise OptionError(f"{flag.option} needs a model: add --yourai-model NAME")
+    return False
 
 
 def wants_packaged_suite(config: pytest.Config) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_yourai import config as defaults
 from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import MatrixError
+from pytest_yourai.errors import MatrixError, OptionError
 from pytest_yourai.matrix import Matrix, read_matrix
 from pytest_yourai.models import Model, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pytest_yourai.options import Options
 
 DEFAULT_MAX_SEQ_LENGTH = 512
+
+_START_TIMEOUT_S = 300.0
+"""For a worker to say hello and to look at the model, where items have no limit."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,13 @@ def describe_weights(source: ModelSource) -> str:
 
 
 def make_setup(options: Options) -> SweepSetup:
-    """MatrixError or ModelError where the options do not lead to a sweep."""
+    """An InputError where the options do not lead to a sweep."""
     presets = read_presets(matrices_folder() / "models.yaml")
     model = resolve(options.model, options.weights, presets)
+    if options.data is not None and model.folder is None:
+        raise OptionError(
+            f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
+        )
     matrix = read_matrix(_matrix_path(options, model))
     quantize = options.quantize if options.quantize is not None else matrix.quantize
     source = ModelSource(
@@ -87,7 +94,7 @@ def make_setup(options: Options) -> SweepSetup:
             data=options.data,
             seed=defaults.SEED,
             memory_limit_bytes=options.memory_limit_bytes,
-            start_timeout_s=options.timeout_s or 300.0,
+            start_timeout_s=options.timeout_s or _START_TIMEOUT_S,
             settings=_settings(options, source, matrix, max_seq_length, checkpoint),
         ),
         id_suffix=_id_suffix(

@@ -36,11 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "lora(model, batch_size, rank, layers): the configuration of a trial, set on each item; "
         'select with -m "lora(rank=64)".',
     )
-    if options.is_active(config):
-        try:
+    try:
+        if options.is_active(config):
             _activate(config)
-        except InputError as problem:
-            raise pytest.UsageError(str(problem)) from None
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def _activate(config: pytest.Config) -> None:

@@ -128,7 +128,7 @@ class Sweep:
             model=self.plan.source.name,
             config=config,
             memory_limit_bytes=self.surroundings.budget.limit_bytes,
-            swap_used_before_bytes=read_system_memory().swap_used_bytes,
+            before=read_system_memory(),
         )
         self._journal.write(
             "trial_start",
@@ -201,7 +201,7 @@ class Sweep:
             outcome,
             reason,
             footprint_bytes=process_footprint_bytes(self._host.pid),
-            swap_used_bytes=read_system_memory().swap_used_bytes,
+            after=read_system_memory(),
         )
         return result, measurement.memory_is_back_at_base
 
@@ -223,9 +223,10 @@ class Sweep:
                 largest_peak_bytes=record.largest_peak_bytes,
                 memory_limit_bytes=record.memory_limit_bytes,
                 available_bytes=system.available_bytes,
+                oom_kills=system.oom_kills - record.before.oom_kills,
             )
         )
-        return record.result(outcome, reason, swap_used_bytes=system.swap_used_bytes)
+        return record.result(outcome, reason, after=system)
 
 
 def _over_budget(record: TrialRecord) -> str:

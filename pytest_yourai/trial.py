@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import StepSample
+from pytest_yourai.memory import SystemMemory
 from pytest_yourai.results import Outcome, TrialResult
 
 
@@ -16,7 +17,7 @@ class TrialRecord:
     model: str
     config: LoraConfig
     memory_limit_bytes: int
-    swap_used_before_bytes: int = 0
+    before: SystemMemory
     where: str = "while the worker started"
     samples: list[StepSample] = field(default_factory=list)
 
@@ -40,7 +41,7 @@ class TrialRecord:
         reason: str | None,
         *,
         footprint_bytes: int | None = None,
-        swap_used_bytes: int | None = None,
+        after: SystemMemory | None = None,
     ) -> TrialResult:
         """Everything that was measured before the trial ended with `outcome`."""
         warmup = [sample for sample in self.samples if sample.phase == "warmup"]
@@ -64,8 +65,8 @@ class TrialRecord:
             active_memory_bytes=last.active_memory_bytes if last else None,
             cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=footprint_bytes,
-            swap_growth_bytes=None
-            if swap_used_bytes is None
-            else max(0, swap_used_bytes - self.swap_used_before_bytes),
+            swap_growth_bytes=max(0, after.swap_used_bytes - self.before.swap_used_bytes)
+            if after
+            else None,
             memory_limit_bytes=self.memory_limit_bytes,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import signal
 import threading
 import time
 from collections.abc import Generator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -22,23 +24,48 @@ def worker_processes() -> list[psutil.Process]:
     ]
 
 
-class SignalInTrial:
-    """A pytest plugin that signals the worker a moment after the `number`th trial began."""
+class _AtTrial(abc.ABC):
+    """A pytest plugin that does something when the `number`th trial begins."""
 
-    def __init__(self, number: int, sent: signal.Signals, after_s: float = 0.3) -> None:
+    def __init__(self, number: int) -> None:
         self._number = number
-        self._sent = sent
-        self._after_s = after_s
         self._seen = 0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
         self._seen += 1
         if self._seen == self._number:
-            threading.Thread(target=self._strike, daemon=True).start()
+            self.strike()
         return (yield)
 
-    def _strike(self) -> None:
+    @abc.abstractmethod
+    def strike(self) -> None: ...
+
+
+class SignalInTrial(_AtTrial):
+    """Signals the worker a moment after the trial began."""
+
+    def __init__(self, number: int, sent: signal.Signals, after_s: float = 0.3) -> None:
+        super().__init__(number)
+        self._sent = sent
+        self._after_s = after_s
+
+    def strike(self) -> None:
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _send(self) -> None:
         time.sleep(self._after_s)
         for worker in worker_processes():
             os.kill(worker.pid, self._sent)
+
+
+class ConfineInTrial(_AtTrial):
+    """Moves the worker into a cgroup, which is charged with what it allocates from then on."""
+
+    def __init__(self, number: int, cgroup: Path) -> None:
+        super().__init__(number)
+        self._cgroup = cgroup
+
+    def strike(self) -> None:
+        for worker in worker_processes():
+            (self._cgroup / "cgroup.procs").write_text(str(worker.pid))

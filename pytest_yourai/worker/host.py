@@ -50,7 +50,8 @@ class WorkerHost:
         """
         try:
             client, device = self._start()
-            answer = _ask(client, messages.Inspect(self._source), messages.Inspected, None)
+            client.send(messages.Inspect(self._source))
+            answer = _receive(client, messages.Inspected, self._start_timeout_s)
         except WorkerDiedError as death:
             output = self.end(kill=True)
             raise BackendError(
@@ -77,7 +78,8 @@ class WorkerHost:
         client = self._client or self._start()[0]
         if not self._is_loaded:
             on_load()
-            _ask(client, messages.Load(self._source), messages.Loaded, None)
+            client.send(messages.Load(self._source))
+            _receive(client, messages.Loaded, None)
             self._is_loaded = True
         client.take_output()
         on_start()
@@ -111,16 +113,6 @@ def preview(output: Output) -> dict[str, str]:
     """The end of a worker's output, as journal fields; empty streams are left out."""
     streams = {"stdout_preview": output.stdout, "stderr_preview": output.stderr}
     return {name: text[-_PREVIEW_CHARACTERS:] for name, text in streams.items() if text}
-
-
-def _ask(
-    client: WorkerClient,
-    command: messages.Command,
-    answer: type[_Answer],
-    timeout_s: float | None,
-) -> _Answer:
-    client.send(command)
-    return _receive(client, answer, timeout_s)
 
 
 def _receive(client: WorkerClient, kind: type[_Answer], timeout_s: float | None) -> _Answer:

@@ -43,6 +43,8 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-output", "/"), ["--yourai-output", "is a folder"]),
         (("--yourai-log", "absent/l.jsonl"), ["--yourai-log", "cannot be written"]),
         (("--quick",), ["--quick and --yourai-matrix both name a matrix"]),
+        (("--yourai-data", "."), ["--yourai-data", "no train.jsonl"]),
+        (("--yourai-data", "someone/rows"), ["--yourai-data: tiny has no tokenizer"]),
         (("--yourai-weights", "local"), ["weights of tiny are not on this machine"]),
     ],
 )
@@ -120,3 +122,9 @@ def test_a_second_sweep_in_the_folder_is_refused(
         assert_usage_error(sweep(), f"in use by another sweep (process {os.getpid()})")
     finally:
         first.close()
+
+
+@pytest.mark.parametrize("flag", ["--yourai-quick", "--yourai-steps=3"])
+def test_our_flags_without_a_model(pytester: pytest.Pytester, flag: str) -> None:
+    done = SweepResult(pytester.runpytest_inprocess(flag), pytester.path)
+    assert_usage_error(done, f"{flag.partition('=')[0]} needs a model: add --yourai-model NAME")

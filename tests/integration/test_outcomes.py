@@ -11,7 +11,7 @@ import pytest
 
 from made_models import TINY, make_data, make_model
 from sweep_runs import SweepRun
-from workers import SignalInTrial, worker_processes
+from workers import ConfineInTrial, SignalInTrial, worker_processes
 
 
 def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
@@ -31,6 +31,20 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     assert over["step_times_s"] == []
     assert "no smaller than batch=4, rank=4, layers=2" in skipped["error"]
     assert done.profile["trials_run"] == 3
+
+
+def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
+    pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path
+) -> None:
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1, 256, 512]\nlora_rank: [4]\nlora_layers: [2]\n"
+    )
+    done = sweep(matrix="m.yaml", plugins=(ConfineInTrial(2, small_cgroup),))
+    assert done.ret == 0
+    assert done.outcomes == ["ok", "oom", "skipped"]
+    assert "by the kernel for lack of memory" in done.rows[1]["error"]
+    assert "failed for memory (oom)" in done.rows[2]["error"]
+    done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
 
 
 def test_where_nothing_fits_the_status_is_1_and_the_optimum_null(sweep: SweepRun) -> None:

@@ -53,7 +53,7 @@ def sum_of_steps_s(profile: dict[str, Any]) -> float:
 def spread(values: Sequence[float]) -> float:
     """Largest deviation from the median, relative."""
     middle = statistics.median(values)
-    return max(abs(value - middle) for value in values) / middle
+    return float(max(abs(value - middle) for value in values) / middle)
 
 
 def verdict(good: bool) -> str:

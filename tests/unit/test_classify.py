@@ -76,3 +76,13 @@ def test_a_status_is_a_crash() -> None:
     outcome, reason = classify(Evidence("in step 1", returncode=3))
     assert outcome is Outcome.CRASHED
     assert "with status 3" in reason
+
+
+def test_the_kernels_own_count_explains_a_kill() -> None:
+    killed = Evidence("in step 1", returncode=-signal.SIGKILL, oom_kills=1)
+    outcome, reason = classify(killed)
+    assert outcome is Outcome.OOM
+    assert "by the kernel for lack of memory" in reason
+    assert classify(Evidence("in step 1", returncode=-signal.SIGSEGV, oom_kills=1))[0] is (
+        Outcome.CRASHED
+    )
