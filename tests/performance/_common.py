@@ -45,9 +45,10 @@ def read_profile(folder: Path) -> dict[str, Any]:
 
 
 def sum_of_steps_s(profile: dict[str, Any]) -> float:
-    return sum(
-        sum(row["warmup_step_times_s"]) + sum(row["step_times_s"]) for row in profile["all_results"]
-    )
+    times: list[float] = []
+    for row in profile["all_results"]:
+        times += row["warmup_step_times_s"] + row["step_times_s"]
+    return sum(times)
 
 
 def spread(values: Sequence[float]) -> float:

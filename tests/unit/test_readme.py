@@ -1,0 +1,56 @@
+"""The README says what the program does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.models import read_presets
+from pytest_yourai.options import FLAGS
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.results import Outcome
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def rows_under(heading: str) -> list[list[str]]:
+    """The cells of the table rows under a heading, its header left out."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    split = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+        for row in rows
+    ]
+    return split[2:]
+
+
+def test_the_flags_are_those_of_the_program() -> None:
+    assert rows_under("Flags") == [
+        [
+            f"`{flag.option} {flag.metavar}`" if flag.metavar else f"`{flag.option}`",
+            flag.help,
+            flag.default or "–",
+        ]
+        for flag in FLAGS
+    ]
+
+
+def test_help_has_every_flag_with_its_default(pytester: pytest.Pytester) -> None:
+    text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
+    for flag in FLAGS:
+        assert flag.option in text
+        assert flag.help in text
+        assert f"{flag.key} (string)" in text
+        if flag.default:
+            assert f"{flag.help} (default: {flag.default})" in text
+
+
+def test_the_presets_are_those_of_the_program() -> None:
+    presets = read_presets(matrices_folder() / "models.yaml")
+    assert [row[0] for row in rows_under("Models and weights")] == [f"`{name}`" for name in presets]
+
+
+def test_the_outcomes_are_those_of_the_program() -> None:
+    assert [row[0] for row in rows_under("How a number is measured")] == [
+        f"`{outcome}`" for outcome in Outcome
+    ]
