@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from pytest_yourai.report.units import gigabytes
 from pytest_yourai.results import Outcome
+from pytest_yourai.units import gigabytes
 
 _OUT_OF_MEMORY_TEXTS = (
     "out of memory",  # CUDA: cudaMallocAsync(&data, size, stream) failed: out of memory

@@ -11,7 +11,7 @@ import psutil
 
 from pytest_yourai.engine.protocol import DeviceInfo
 from pytest_yourai.errors import OptionError
-from pytest_yourai.report.units import gigabytes
+from pytest_yourai.units import gigabytes
 
 BUDGET_SHARE = 0.8
 """Of the smallest total: the rest is the system's and other programs'."""

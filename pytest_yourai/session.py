@@ -26,12 +26,12 @@ from pytest_yourai.memory import (
     process_footprint_bytes,
     read_system_memory,
 )
-from pytest_yourai.report.units import gigabytes
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.search import dominating_failure
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import row
 from pytest_yourai.trial import TrialRecord
+from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.host import WorkerHost, preview
 

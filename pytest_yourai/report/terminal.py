@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pytest_yourai.config import Objective
 from pytest_yourai.memory import Budget
 from pytest_yourai.optimum import best
-from pytest_yourai.report.units import gigabytes, machine_memory, seconds
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.units import gigabytes, machine_memory, seconds
 
 RULE = "━" * 60
 

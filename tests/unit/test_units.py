@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_yourai.report.units import gigabytes, machine_memory, seconds
+from pytest_yourai.units import gigabytes, machine_memory, seconds
 
 
 @pytest.mark.parametrize(
