@@ -105,22 +105,22 @@ class Options:
         """OptionError, naming the flag, for a value that is none."""
         read = _Reader(config)
         usual = StepPlan()
-        folder = config.invocation_params.dir
+        started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _positive)
         return cls(
-            model=read.value("model", str) or "",
+            model=read.from_folder("model", _model) or "",
             quick=read.switch("quick") or False,
-            matrix=read.value("matrix", lambda text: folder / text),
+            matrix=read.from_folder("matrix", _path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
-            output=folder / (read.value("output", str) or "optimal_config.json"),
-            log=folder / (read.value("log", str) or "benchmark_log.jsonl"),
+            output=read.from_folder("output", _path) or started_in / "optimal_config.json",
+            log=read.from_folder("log", _path) or started_in / "benchmark_log.jsonl",
             steps=StepPlan(
                 measured_steps=read.value("steps", _at_least(1)) or usual.measured_steps,
                 warmup_steps=read.value("warmup", _at_least(2)) or usual.warmup_steps,
             ),
             max_seq_length=read.value("seq-length", _at_least(2)),
-            data=read.value("data", lambda text: _data(text, folder)),
+            data=read.from_folder("data", _data),
             weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
             lora_keys=read.value("lora-keys", _names),
@@ -137,21 +137,31 @@ class _Reader:
         self._config = config
 
     def value(self, name: str, parse: Callable[[str], _T]) -> _T | None:
-        flag = next(flag for flag in FLAGS if flag.name == name)
-        text = self._config.getoption(flag.key)
-        where = flag.option
-        if text is None:
-            text = self._config.getini(flag.key) or None
-            where = f"{self._config.inipath or 'ini file'}: {flag.key}"
-        if text is None:
-            return None
-        try:
-            return parse(str(text).strip())
-        except ValueError as problem:
-            raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+        """The parsed flag, else the parsed ini key, else None."""
+        return self.from_folder(name, lambda text, _: parse(text))
 
     def switch(self, name: str) -> bool | None:
         return self.value(name, _truth)
+
+    def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
+        """As `value`; `parse` also gets the folder that paths are relative to.
+
+        It is the one where pytest was started, and for an ini key that of the ini file.
+        """
+        flag = next(flag for flag in FLAGS if flag.name == name)
+        text, where = self._config.getoption(flag.key), flag.option
+        folder = self._config.invocation_params.dir
+        if text is None:
+            text = self._config.getini(flag.key) or None
+            ini_file = self._config.inipath
+            where = f"{ini_file or 'ini file'}: {flag.key}"
+            folder = ini_file.parent if ini_file else folder
+        if text is None:
+            return None
+        try:
+            return parse(str(text).strip(), folder)
+        except ValueError as problem:
+            raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -240,12 +250,22 @@ def _truth(text: str) -> bool:
     raise ValueError("it must be true or false")
 
 
+def _path(text: str, folder: Path) -> Path:
+    return folder / Path(text).expanduser()
+
+
+def _model(text: str, folder: Path) -> str:
+    """A name, or the whole path of a folder that is there."""
+    path = _path(text, folder)
+    return str(path) if path.is_dir() else text
+
+
 def _data(text: str, folder: Path) -> str:
     """A folder as an absolute path, since the worker may start elsewhere; else a data set's name.
 
     A path that cannot be a data set's name must exist.
     """
-    path = folder / Path(text).expanduser()
+    path = _path(text, folder)
     if path.is_dir():
         if not (path / "train.jsonl").is_file():
             raise ValueError("the folder has no train.jsonl")

@@ -44,7 +44,8 @@ class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason` is None for ok, else one sentence. `warmup_step_times_s` ends with the settling step
-    when there was one. `tokens_per_step` counts unmasked trained tokens. `active_memory_bytes`
+    when there was one. `tokens_per_step` counts unmasked trained tokens, the mean of the
+    measured steps. `active_memory_bytes`
     and `cache_memory_bytes` are MLX's after the last step, adapters still on.
     `minimum_memory_bytes` is the largest MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
@@ -56,7 +57,7 @@ class TrialResult:
     reason: str | None = None
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
-    tokens_per_step: int | None = None
+    tokens_per_step: float | None = None
     loss: float | None = None
     minimum_memory_bytes: int | None = None
     peak_memory_bytes: int | None = None

@@ -90,8 +90,8 @@ class Sweep:
         )
         try:
             self.surroundings = self._look()
-        except BaseException:
-            self._host.end(kill=True)
+        except BaseException as problem:
+            self._host.end(killed_because=repr(problem))
             raise
 
     def _look(self) -> Surroundings:
@@ -111,7 +111,7 @@ class Sweep:
 
     def close(self, *, complete: bool) -> None:
         """End the worker."""
-        self._host.end(kill=False)
+        self._host.end()
         self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def measure(self, config: LoraConfig) -> TrialResult:
@@ -140,13 +140,15 @@ class Sweep:
         )
         try:
             result, worker_is_clean = self._run(self._record)
-        except BaseException:
-            self.last_output = self._host.end(kill=True)
+        except BaseException as interruption:
+            self.last_output = self._host.end(killed_because=repr(interruption))
             raise
-        if not (worker_is_clean and result.outcome.leaves_the_worker_usable):
-            self.last_output = self._host.end(kill=True)
+        if not result.outcome.leaves_the_worker_usable:
+            self.last_output = self._host.end(killed_because=f"the trial ended as {result.outcome}")
+        elif not worker_is_clean:
+            self._host.end(killed_because="memory was not back at base after the trial")
         elif self.plan.isolation == "trial":
-            self._host.end(kill=False)
+            self._host.end()
         return self._keep(result)
 
     def give_up(self, outcome: Outcome, reason: str) -> TrialResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 
 from pytest_yourai.config import LoraConfig
@@ -56,7 +57,9 @@ class TrialRecord:
             reason=reason,
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
-            tokens_per_step=last.tokens if last else None,
+            tokens_per_step=statistics.fmean(sample.tokens for sample in measured)
+            if measured
+            else None,
             loss=last.loss if last else None,
             minimum_memory_bytes=max(sample.peak_memory_bytes for sample in warmup)
             if warmup_is_complete

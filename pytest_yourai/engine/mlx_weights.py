@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,9 @@ def _synthetic(source: ModelSource) -> nn.Module:
             source.quantization.group_size,
             source.quantization.bits,
         )
+    seeds = itertools.count()
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
-        _make_up(module)
+        _make_up(module, seeds)
     _evaluate_by_module(model)
     return model
 
@@ -162,7 +164,7 @@ def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
         ) from None
 
 
-def _make_up(module: nn.Module) -> None:
+def _make_up(module: nn.Module, seeds: Iterator[int]) -> None:
     """Replace a module's large, still lazy arrays by random ones of the same shape and type.
 
     Quantized weights are made up packed, so that they never exist in full precision.
@@ -175,7 +177,7 @@ def _make_up(module: nn.Module) -> None:
             return
         inputs = weight.shape[-1] * 32 // module.bits
         bound = 1 / math.sqrt(inputs)
-        module.weight = _random_bits(weight.shape)
+        module.weight = _random_bits(weight.shape, seeds)
         module.scales = mx.full(
             module.scales.shape, 2 * bound / (2**module.bits - 1), module.scales.dtype
         )
@@ -199,12 +201,12 @@ def _random_uniform(shape: tuple[int, ...], dtype: mx.Dtype, bound: float) -> mx
     return flat.reshape(shape)
 
 
-def _random_bits(shape: tuple[int, ...]) -> mx.array:
+def _random_bits(shape: tuple[int, ...], seeds: Iterator[int]) -> mx.array:
     flat = mx.zeros(math.prod(shape), mx.uint32)
     mx.eval(flat)
     for start, end in _chunks(flat.size):
         # Splitting a key is hashing it: 2 words of 32 random bits each.
-        words = mx.random.split(mx.random.key(start), (end - start + 1) // 2).reshape(-1)
+        words = mx.random.split(mx.random.key(next(seeds)), (end - start + 1) // 2).reshape(-1)
         flat[start:end] = words[: end - start]
         mx.eval(flat)
     return flat.reshape(shape)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_yourai.errors import OutputError
+from pytest_yourai.store.finite import finite
 
 _TAIL_BYTES = 1 << 20
 
@@ -63,8 +64,8 @@ class Journal:
 
     def write(self, event: str, /, **fields: Any) -> None:
         """Append an event, and wait until it is on the disk."""
-        line = json.dumps({"timestamp": time.time(), "event": event, **fields}) + "\n"
-        os.write(self._fd, line.encode())
+        values = finite({"timestamp": time.time(), "event": event, **fields})
+        os.write(self._fd, json.dumps(values, allow_nan=False).encode() + b"\n")
         os.fsync(self._fd)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from pytest_yourai.config import Objective
 from pytest_yourai.errors import OutputError
 from pytest_yourai.optimum import best, pareto
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.finite import finite
 
 SCHEMA_VERSION = 1
 
@@ -111,7 +112,7 @@ def write_profile(path: Path, profile: dict[str, Any]) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(_finite(profile), file, indent=2, allow_nan=False)
+                json.dump(finite(profile), file, indent=2, allow_nan=False)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -138,14 +139,3 @@ def check_writable(path: Path) -> None:
         raise OutputError(
             f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
         ) from None
-
-
-def _finite(value: Any) -> Any:
-    """`value` with every NaN and infinity, which JSON lacks, as None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not (float("-inf") < value < float("inf")):
-        return None
-    return value

@@ -53,12 +53,12 @@ class WorkerHost:
             client.send(messages.Inspect(self._source))
             answer = _receive(client, messages.Inspected, self._start_timeout_s)
         except WorkerDiedError as death:
-            output = self.end(kill=True)
+            output = self.end(killed_because=str(death))
             raise BackendError(
                 f"the worker process cannot run ({death}): {_last_line(output.stderr)}"
             ) from None
         except WorkerError as problem:
-            self.end(kill=True)
+            self.end(killed_because=str(problem))
             raise BackendError(f"the worker process cannot run: {problem}") from None
         return device, answer.inspection
 
@@ -90,15 +90,26 @@ class WorkerHost:
             return message.measurement
         raise _unexpected(message)
 
-    def end(self, *, kill: bool) -> Output:
+    def end(self, *, killed_because: str | None = None) -> Output:
         """End the worker, if there is one; what it printed since it was last asked."""
         if self._client is None:
             return Output("", "")
         client, self._client, self._is_loaded = self._client, None, False
         output = client.take_output()
-        status = client.kill() if kill else client.close()
-        event = "subprocess_failed" if kill else "subprocess_completed"
-        self._journal.write(event, pid=client.pid, returncode=status, **preview(output))
+        if killed_because is None:
+            status = client.close()
+            self._journal.write(
+                "subprocess_completed", pid=client.pid, returncode=status, **preview(output)
+            )
+        else:
+            status = client.kill()
+            self._journal.write(
+                "subprocess_failed",
+                pid=client.pid,
+                returncode=status,
+                reason=killed_because,
+                **preview(output),
+            )
         return output
 
     def _start(self) -> tuple[WorkerClient, DeviceInfo]:

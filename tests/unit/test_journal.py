@@ -11,12 +11,13 @@ from pytest_yourai.store.journal import Journal
 def test_each_event_is_a_line_with_time_and_name(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "log.jsonl")
     journal.write("trial_start", batch_size=1)
-    journal.write("trial_complete", text="a\nb")
+    journal.write("trial_complete", text="a\nb", loss=float("nan"))
     journal.close()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["trial_start", "trial_complete"]
     assert lines[0]["timestamp"] > 1_600_000_000
     assert lines[1]["text"] == "a\nb"
+    assert lines[1]["loss"] is None
 
 
 def test_an_earlier_run_is_kept_and_its_torn_line_ended(tmp_path: Path) -> None:

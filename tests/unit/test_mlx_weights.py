@@ -98,6 +98,7 @@ def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
     assert abs(values.mean().item()) < bound / 20
     assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
     assert len(set(layer.weight.reshape(-1)[:1000].tolist())) > 990
+    assert not mx.array_equal(layer.weight, made.layers[1].mlp.gate_proj.weight)
     plain = mlx_weights.load(synthetic(LARGER)).layers[0].mlp.gate_proj.weight
     assert plain.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
 
@@ -143,6 +144,19 @@ def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str
     arrays = [array for _, array in tree_flatten(model.parameters())]
     assert sum(array.size for array in arrays) == found.parameters
     assert all(mx.isfinite(array).all().item() for array in arrays)
+
+
+def test_experts_are_quantized_and_made_as_well() -> None:
+    architecture = {
+        **LARGER,
+        "model_type": "mixtral",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+    model = mlx_weights.load(synthetic(architecture, Quantization(4)))
+    logits = model(mx.array([[1, 2, 3]]))
+    assert mx.isfinite(logits).all().item()
+    assert model.layers[0].block_sparse_moe.switch_mlp.gate_proj.weight.dtype == mx.uint32
 
 
 def test_the_attention_projections_get_adapters_unless_others_are_named() -> None:
