@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +87,12 @@ def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
     return Budget(left, f"{gigabytes(available)} available now, less {gigabytes(RESERVE_BYTES)}")
 
 
-def process_footprint_bytes(pid: int | None) -> int | None:
-    """The process's resident memory on Linux; None where it is gone, and on macOS.
+def process_footprint_bytes(pid: int | None, device: DeviceInfo) -> int | None:
+    """The process's resident memory; None where it is gone, or has an accelerator.
 
-    On macOS resident memory leaves out what Metal holds, so it would be a wrong number.
+    Resident memory leaves out what Metal and CUDA hold, so there it would be a wrong number.
     """
-    if pid is None or sys.platform == "darwin":
+    if pid is None or device.backend != "cpu":
         return None
     try:
         return int(psutil.Process(pid).memory_info().rss)

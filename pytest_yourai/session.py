@@ -202,7 +202,7 @@ class Sweep:
         result = record.result(
             outcome,
             reason,
-            footprint_bytes=process_footprint_bytes(self._host.pid),
+            footprint_bytes=process_footprint_bytes(self._host.pid, self.surroundings.device),
             after=read_system_memory(),
         )
         return result, measurement.memory_is_back_at_base

@@ -52,7 +52,8 @@ def test_this_machine_reports_sane_numbers() -> None:
     assert 0 < found.available_bytes <= found.total_bytes
 
 
-def test_the_footprint_of_this_process_is_known_and_of_no_process_is_not() -> None:
-    assert (process_footprint_bytes(os.getpid()) or 0) > 1_000_000
-    assert process_footprint_bytes(None) is None
-    assert process_footprint_bytes(2**22 + 1) is None
+def test_the_footprint_is_resident_memory_on_the_cpu_alone() -> None:
+    assert (process_footprint_bytes(os.getpid(), CPU) or 0) > 1_000_000
+    assert process_footprint_bytes(os.getpid(), metal(27 * GB)) is None
+    assert process_footprint_bytes(None, CPU) is None
+    assert process_footprint_bytes(2**22 + 1, CPU) is None

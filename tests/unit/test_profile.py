@@ -7,7 +7,13 @@ import pytest
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.errors import OutputError
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.profile import build_profile, check_writable, row, write_profile
+from pytest_yourai.store.profile import (
+    SCHEMA_VERSION,
+    build_profile,
+    check_writable,
+    row,
+    write_profile,
+)
 
 OK = TrialResult(
     model="tiny",
@@ -117,3 +123,14 @@ def test_unwritable_places_are_found_before() -> None:
         check_writable(Path("/"))
     with pytest.raises(OutputError, match="cannot be written"):
         write_profile(Path("/proc/p.json"), {})
+
+
+def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
+    path = Path(__file__).parents[1] / "data" / "h200_llama8b_quick.json"
+    recorded = json.loads(path.read_text())
+    assert set(recorded) == set(build(OK))
+    assert recorded["schema_version"] == SCHEMA_VERSION
+    assert len(recorded["all_results"]) == 12
+    for each in recorded["all_results"]:
+        assert list(each) == list(row(OK))
+        assert each["minimum_memory_bytes"] < each["peak_memory_bytes"]
