@@ -31,18 +31,21 @@ class Evidence:
     """What is known when a trial broke off. Bytes.
 
     `exception` is the worker's one line, None where it died; `returncode` that of `subprocess`,
-    None where it lives. `largest_peak_bytes` is the largest MLX peak that it reported.
+    None where it lives. `largest_bytes` is the larger of the MLX peaks that it
+    reported and, where it died, what the kernel says it held.
     """
 
     where: str
     exception: str | None = None
     loss_is_invalid: bool = False
     returncode: int | None = None
-    largest_peak_bytes: int = 0
+    largest_bytes: int = 0
     memory_limit_bytes: int = 0
     available_bytes: int | None = None
     oom_kills: int = 0
     """How many processes the kernel ended for lack of memory meanwhile."""
+    address_space_limit_bytes: int | None = None
+    """RLIMIT_AS of the worker, where one is set."""
 
 
 def classify(evidence: Evidence) -> tuple[Outcome, str]:
@@ -65,9 +68,13 @@ def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
     if -status == signal.SIGKILL and evidence.oom_kills:
         return Outcome.OOM, f"out of memory: {ended}, by the kernel for lack of memory"
     if -status in _MEMORY_SIGNALS:
-        if evidence.largest_peak_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
-            used = gigabytes(evidence.largest_peak_bytes)
+        if evidence.largest_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
+            used = gigabytes(evidence.largest_bytes)
             return Outcome.OOM, f"out of memory: {ended}, at {used}"
+        space = evidence.address_space_limit_bytes
+        if space is not None and space < evidence.memory_limit_bytes:
+            limit = gigabytes(space)
+            return Outcome.OOM, f"out of memory: {ended}; its address space is limited to {limit}"
         if evidence.available_bytes is not None and evidence.available_bytes < _LOW_MEMORY_BYTES:
             left = gigabytes(evidence.available_bytes)
             return Outcome.OOM, f"out of memory: {ended}, with {left} available on the machine"

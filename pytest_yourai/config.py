@@ -19,21 +19,31 @@ SEED = 0
 QUANTIZATION_BITS = (2, 3, 4, 5, 6, 8)
 """What `mlx.core.quantize` takes in its affine mode."""
 
+QUANTIZATION_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+
 GROUP_SIZES = (32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Affine quantization of the base model's weights, as in `mlx.nn.quantize`."""
+    """Quantization of the base model's weights, as in `mlx.nn.quantize`."""
 
     bits: int
     group_size: int = 64
+    mode: str = "affine"
 
     def __post_init__(self) -> None:
+        if self.mode != "affine":
+            if self.mode not in QUANTIZATION_MODES:
+                raise ValueError(f"mode must be one of {QUANTIZATION_MODES}, not {self.mode}")
+            return
         if self.bits not in QUANTIZATION_BITS:
             raise ValueError(f"bits must be one of {QUANTIZATION_BITS}, not {self.bits}")
         if self.group_size not in GROUP_SIZES:
             raise ValueError(f"group_size must be one of {GROUP_SIZES}, not {self.group_size}")
+
+    def __str__(self) -> str:
+        return f"{self.bits}-bit" if self.mode == "affine" else self.mode
 
 
 QuantizeChoice = Quantization | Literal["none"] | None

@@ -6,7 +6,10 @@ Works on `report.user_properties` alone, so that it is the same with and without
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from pytest_yourai.errors import InputError, OutputError
 from pytest_yourai.items import PROPERTY, ItemHooks
 from pytest_yourai.memory import read_system_memory
+from pytest_yourai.options import has_timeout
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult
@@ -46,6 +50,8 @@ class ControllerHooks:
         self._surroundings: Surroundings | None = None
         self._results: list[TrialResult] = []
         self._total = 0
+        self._is_running = False
+        self._journal_problem: str | None = None
         self._closing_lines: list[str] = []
 
     def pytest_sessionstart(self) -> None:
@@ -75,9 +81,12 @@ class ControllerHooks:
             return (yield)
         self._announce(self._surroundings)
         awake = environment.keep_awake()
+        self._is_running = True
         try:
-            return (yield)
+            with _interruptible():
+                return (yield)
         finally:
+            self._is_running = False
             if awake is not None:
                 awake.terminate()
                 awake.wait()
@@ -123,7 +132,7 @@ class ControllerHooks:
             notes.append("running on battery: step times may be longer than on mains")
         if environment.low_power_mode():
             notes.append("low-power mode is on: step times will be longer")
-        if not self._config.pluginmanager.hasplugin("timeout"):
+        if not has_timeout(self._config):
             notes.append("pytest-timeout is off: a trial that hangs will hang for ever")
         if self._item_hooks is None:
             notes.append("under xdist pytest-benchmark switches itself off: nothing is saved there")
@@ -131,16 +140,20 @@ class ControllerHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """Our letters; and no letter at all where the trial's own line says it while it runs."""
         trial = _trial_in(report)
-        if trial is None or report.failed is not trial.result.outcome.is_failure:
+        if trial is None:
             return None
         outcome = trial.result.outcome
-        category = "xfailed" if outcome.is_memory_failure else str(report.outcome)
-        if self._verbosity == 0:
-            return category, "", ""
-        if outcome in _LETTERS:
+        did_not_fit = outcome.is_memory_failure and report.skipped
+        is_told_by_its_line = outcome.is_failure is report.failed and not hasattr(
+            report, "wasxfail"
+        )
+        if self._is_running and self._verbosity == 0 and (did_not_fit or is_told_by_its_line):
+            return ("xfailed" if did_not_fit else str(report.outcome)), "", ""
+        if did_not_fit:
             word = outcome.replace("_", " ").upper()
-            return category, _LETTERS[outcome], (word, {"yellow": True})
+            return "xfailed", _LETTERS[outcome], (word, {"yellow": True})
         return None
 
     @pytest.hookimpl(trylast=True)
@@ -150,8 +163,9 @@ class ControllerHooks:
             return
         self._results.append(trial.result)
         self._total = trial.total
+        self._journal_problem = trial.journal_problem
         if self._verbosity >= 0:
-            self._say(terminal.trial_line(trial.index, trial.total, trial.result))
+            self._say(terminal.trial_line(len(self._results), self._total, trial.result))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self._results or self._surroundings is None:
@@ -189,8 +203,12 @@ class ControllerHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
-        if not self._results:
+        if self._surroundings is None:
             return
+        if self._journal_problem is not None:
+            self._closing_lines.append(f"The journal is incomplete: {self._journal_problem}")
+        if not self._results:
+            self._closing_lines.append("Nothing was measured, and no profile written")
         objective = self._setup.options.objective
         self._say(*terminal.summary(self._results, objective, self._total))
         self._say("", *self._closing_lines)
@@ -214,13 +232,37 @@ class ControllerHooks:
                 self._reporter.write_line(line)
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Treat an end from outside (a cancelled CI job, a closed terminal) as Ctrl-C.
+
+    What is known is then printed and written.
+    """
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in earlier.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
 class _ReportedTrial:
     """A trial as it came in a report."""
 
     def __init__(self, text: str) -> None:
         payload = json.loads(text)
-        self.index: int = payload["index"]
         self.total: int = payload["total"]
+        self.journal_problem: str | None = payload["journal_problem"]
         self.result = TrialResult.from_json(payload["result"])
 
 

@@ -5,6 +5,7 @@
     │   ├── OptionError       a flag or an ini key
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
+    │   ├── DataError             training data
     │   ├── BackendError      MLX cannot run here
     │   └── OutputError       a file that cannot be written
     └── WorkerError           the worker process did not keep to the protocol
@@ -35,6 +36,10 @@ class ModelError(InputError):
     """A model cannot be found, read, or adapted as asked."""
 
 
+class DataError(InputError):
+    """Training data cannot be read as mlx-lm reads it."""
+
+
 class BackendError(InputError):
     """MLX is missing, or has no backend for this machine."""
 
@@ -50,12 +55,14 @@ class WorkerError(YouraiError):
 class WorkerDiedError(WorkerError):
     """The worker process ended while an answer was awaited.
 
-    `returncode` is that of `subprocess`: negative for a signal.
+    `returncode` is that of `subprocess`: negative for a signal. `largest_resident_bytes` is the
+    most that the process ever held, as the kernel counted it.
     """
 
-    def __init__(self, returncode: int) -> None:
+    def __init__(self, returncode: int, largest_resident_bytes: int) -> None:
         super().__init__(f"the worker process ended with status {returncode}")
         self.returncode = returncode
+        self.largest_resident_bytes = largest_resident_bytes
 
 
 class WorkerFailedError(WorkerError):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai import options
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.plan import SweepSetup
@@ -165,9 +166,9 @@ class ItemHooks:
                 layers=config.num_layers,
             )
         ]
-        if self._config.pluginmanager.hasplugin("timeout"):
+        if options.has_timeout(self._config):
             marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
-        if has_benchmark and self._config.pluginmanager.hasplugin("benchmark"):
+        if has_benchmark and options.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
 
@@ -198,7 +199,11 @@ class ItemHooks:
         trial = getattr(item, "funcargs", {}).get("trial")
         if isinstance(trial, Trial) and self._sweep is not None:
             is_first = trial.config not in self._sweep.results
-            result = self._measure(self._sweep, trial.config)
+            try:
+                result = self._measure(self._sweep, trial.config)
+            except BaseException:
+                _feed_benchmark(item, None)
+                raise
             trial.ended_as(result)
             if is_first:
                 self._publish(item, self._sweep, result)
@@ -211,6 +216,8 @@ class ItemHooks:
             return sweep.measure(config)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
+            if not sweep.is_measuring:
+                raise
             limit_s = self._setup.options.timeout_s
             return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
 
@@ -220,8 +227,8 @@ class ItemHooks:
 
     def _publish(self, item: pytest.Item, sweep: Sweep, result: TrialResult) -> None:
         payload = {
-            "index": len(sweep.results),
             "total": self._total,
+            "journal_problem": self._journal.problem if self._journal else None,
             "result": result.to_json(),
         }
         item.user_properties.append((PROPERTY, json.dumps(payload)))
@@ -239,16 +246,20 @@ class ItemHooks:
                     item.add_report_section("call", title, text)
 
 
-def _feed_benchmark(item: pytest.Item, result: TrialResult) -> None:
-    """Give the worker's step times to pytest-benchmark, through its public API."""
+def _feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
+    """Give the worker's step times to pytest-benchmark, through its public API.
+
+    Where there are none, a function that raises is benchmarked: pytest-benchmark then leaves the
+    item out, and does not warn that its fixture was not used.
+    """
     benchmark = getattr(item, "funcargs", {}).get("benchmark")
     mark = item.get_closest_marker("benchmark")
     clock = mark.kwargs.get("timer") if mark else None
     if benchmark is None or not isinstance(clock, ReplayClock):
         return
-    benchmark.group = result.model
-    benchmark.extra_info.update(_extra_info(result))
-    if result.success:
+    if result is not None and result.success:
+        benchmark.group = result.model
+        benchmark.extra_info.update(_extra_info(result))
         clock.record(result.step_times_s)
         benchmark.pedantic(_nothing, rounds=len(result.step_times_s))
     else:

@@ -32,6 +32,9 @@ _Tokens = Annotated[int, pydantic.Field(strict=True, ge=2, le=10_000_000)]
 _Keys = Annotated[list[Annotated[str, pydantic.Field(min_length=1)]], pydantic.Field(min_length=1)]
 
 
+_MOST_COMBINATIONS = 10_000
+
+
 class _Exclusion(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -92,13 +95,19 @@ class Matrix:
     ) -> list[LoraConfig]:
         """The combinations, lightest first; layers over `depth` become `depth`, without doubles.
 
-        Raises MatrixError where `exclude` leaves nothing.
+        `exclude` is held against the layers that are left. MatrixError where it leaves nothing,
+        or where there are too many.
         """
-        combinations = {
-            LoraConfig(batch, rank, min(layers, depth or layers), max_seq_length, grad_checkpoint)
-            for batch, rank, layers in itertools.product(
-                self.batch_size, self.lora_rank, self.lora_layers
+        count = len(self.batch_size) * len(self.lora_rank) * len(self.lora_layers)
+        if count > _MOST_COMBINATIONS:
+            raise MatrixError(
+                f"{self.source}: {count:,} combinations are more than {_MOST_COMBINATIONS:,}: "
+                "shorten its lists"
             )
+        clamped = {min(layers, depth or layers) for layers in self.lora_layers}
+        combinations = {
+            LoraConfig(batch, rank, layers, max_seq_length, grad_checkpoint)
+            for batch, rank, layers in itertools.product(self.batch_size, self.lora_rank, clamped)
             if not any(rule.matches(batch, rank, layers) for rule in self.exclude)
         }
         if not combinations:

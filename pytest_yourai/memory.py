@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,12 @@ def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
             "--yourai-max-memory"
         )
     return Budget(left, f"{gigabytes(available)} available now, less {gigabytes(RESERVE_BYTES)}")
+
+
+def address_space_limit_bytes() -> int | None:
+    """RLIMIT_AS of this process, which its children inherit; None where there is none."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def process_footprint_bytes(pid: int | None, device: DeviceInfo) -> int | None:

@@ -84,15 +84,32 @@ class Model:
         """Number of hidden layers, where the architecture says it in a known key."""
         return architecture_depth(self.architecture)
 
+    @property
+    def foreign_quantization(self) -> str | None:
+        """The method of weights that are quantized in another way than mlx-lm's own."""
+        if "quantization" in self.architecture:
+            return None
+        foreign = self.architecture.get("quantization_config")
+        return str(foreign.get("quant_method")) if isinstance(foreign, Mapping) else None
+
     def quantization(self, choice: QuantizeChoice) -> Quantization | None:
-        """How the base model is quantized; ModelError where `choice` contradicts its weights."""
+        """How mlx-lm quantizes the base model; ModelError where `choice` contradicts its weights.
+
+        None for full precision, and for weights in a foreign quantization, which are taken as they
+        are.
+        """
         stored = stored_quantization(self.architecture)
-        if stored is not None:
-            if choice not in (None, stored):
+        if self.foreign_quantization is not None and self.weights == "synthetic":
+            raise ModelError(
+                f"{self.title} is quantized with {self.foreign_quantization}, which cannot be made "
+                "up: put its weights into the folder"
+            )
+        if stored is not None or self.foreign_quantization is not None:
+            if choice is not None and not _agree(choice, stored):
+                how = stored or self.foreign_quantization
                 raise ModelError(
-                    f"the weights of {self.title} are quantized to {stored.bits} bits in groups of "
-                    f"{stored.group_size}: leave --yourai-quantize out, or name a folder with "
-                    "full-precision weights"
+                    f"the weights of {self.title} are quantized already ({how}): leave "
+                    "--yourai-quantize out, or name a folder with full-precision weights"
                 )
             return stored
         if choice is None and self.preset is not None:
@@ -102,13 +119,20 @@ class Model:
         return choice if isinstance(choice, Quantization) else None
 
 
+def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:
+    """Whether the bits that were asked for are those of the stored affine quantization."""
+    if stored is None or not isinstance(choice, Quantization):
+        return False
+    return stored.mode == choice.mode and stored.bits == choice.bits
+
+
 def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
     """What a config.json says of its weights' quantization, in mlx-lm's own key."""
     raw = architecture.get("quantization")
-    if not isinstance(raw, Mapping) or raw.get("mode", "affine") != "affine":
+    if not isinstance(raw, Mapping):
         return None
     try:
-        return Quantization(bits=int(raw["bits"]), group_size=int(raw["group_size"]))
+        return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
     except (KeyError, TypeError, ValueError) as problem:
         raise ModelError(
             f"config.json: quantization: it is not one of mlx-lm's: {problem}"

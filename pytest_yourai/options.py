@@ -17,6 +17,8 @@ _T = TypeVar("_T")
 
 DEFAULT_TIMEOUT_S = 300.0
 _BYTES_PER_GB = 1e9
+_MOST_GB = 1e6
+_MOST_SECONDS = 1e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Options:
         usual = StepPlan()
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
-        memory_gb = read.value("max-memory", _positive)
+        memory_gb = read.value("max-memory", _positive(_MOST_GB))
         return cls(
             model=read.from_folder("model", _model) or "",
             quick=read.switch("quick") or False,
@@ -125,7 +127,7 @@ class Options:
             quantize=read.value("quantize", parse_quantize),
             lora_keys=read.value("lora-keys", _names),
             grad_checkpoint=read.switch("grad-checkpoint"),
-            timeout_s=read.value("timeout", _positive)
+            timeout_s=read.value("timeout", _positive(_MOST_SECONDS))
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
@@ -143,13 +145,21 @@ class _Reader:
     def switch(self, name: str) -> bool | None:
         return self.value(name, _truth)
 
+    def _given(self, flag: Flag) -> str | None:
+        given: list[str] | str | None = self._config.getoption(flag.key)
+        if not isinstance(given, list):
+            return given
+        if len(given) > 1:
+            raise OptionError(f"{flag.option} is given {len(given)} times: give it once")
+        return given[0]
+
     def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
         """As `value`; `parse` also gets the folder that paths are relative to.
 
         It is the one where pytest was started, and for an ini key that of the ini file.
         """
         flag = next(flag for flag in FLAGS if flag.name == name)
-        text, where = self._config.getoption(flag.key), flag.option
+        text, where = self._given(flag), flag.option
         folder = self._config.invocation_params.dir
         if text is None:
             text = self._config.getini(flag.key) or None
@@ -174,7 +184,9 @@ def add_options(parser: pytest.Parser) -> None:
                 flag.option, dest=flag.key, action="store_const", const="true", help=text
             )
         else:
-            group.addoption(flag.option, dest=flag.key, metavar=flag.metavar, help=text)
+            group.addoption(
+                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=text
+            )
         parser.addini(flag.key, text, default=None)
 
 
@@ -197,16 +209,32 @@ def is_active(config: pytest.Config) -> bool:
     return False
 
 
+def has_timeout(config: pytest.Config) -> bool:
+    """Whether pytest-timeout is there, under whatever name it was loaded."""
+    return hasattr(config.option, "timeout_method")
+
+
+def has_benchmark(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark is there, under whatever name it was loaded."""
+    return hasattr(config.option, "benchmark_disable")
+
+
 def wants_packaged_suite(config: pytest.Config) -> bool:
     """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
     return bool(config.getoption("yourai_model"))
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError("it must be a number above 0")
-    return number
+def _positive(most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= most:
+            raise ValueError(f"it must be a number above 0 and at most {most:g}")
+        return number
+
+    return parse
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -270,6 +298,8 @@ def _data(text: str, folder: Path) -> str:
         if not (path / "train.jsonl").is_file():
             raise ValueError("the folder has no train.jsonl")
         return str(path)
+    if path.exists():
+        raise ValueError("it is a file: name its folder, with a train.jsonl in it")
     if text.startswith((".", "/", "~")) or text.count("/") != 1:
         raise ValueError("there is no such folder")
     return text

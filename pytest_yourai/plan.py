@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
-_START_TIMEOUT_S = 300.0
-"""For a worker to say hello and to look at the model, where items have no limit."""
+_START_TIMEOUT_S = 120.0
+"""Least limit for a worker to say hello, and to look at the model."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,17 @@ class SweepSetup:
 
     @property
     def weights(self) -> str:
-        """`synthetic 4-bit`, `local float`: what kind of weights are measured."""
-        return describe_weights(self.plan.source)
-
-
-def describe_weights(source: ModelSource) -> str:
-    kind = "synthetic" if source.synthetic else "local"
-    quantization = source.quantization
-    return f"{kind} {quantization.bits}-bit" if quantization else f"{kind}, not quantized"
+        """`synthetic 4-bit`, `local, not quantized`: what kind of weights are measured."""
+        how = self.plan.source.quantization or self.model.foreign_quantization
+        return f"{self.model.weights} {how}" if how else f"{self.model.weights}, not quantized"
 
 
 def make_setup(options: Options) -> SweepSetup:
     """An InputError where the options do not lead to a sweep."""
     presets = read_presets(matrices_folder() / "models.yaml")
     model = resolve(options.model, options.weights, presets)
+    if options.output.resolve() == options.log.resolve():
+        raise OptionError("--yourai-output and --yourai-log are one file: name two")
     if options.data is not None and model.folder is None:
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
@@ -94,7 +91,7 @@ def make_setup(options: Options) -> SweepSetup:
             data=options.data,
             seed=defaults.SEED,
             memory_limit_bytes=options.memory_limit_bytes,
-            start_timeout_s=options.timeout_s or _START_TIMEOUT_S,
+            start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
             settings=_settings(options, source, matrix, max_seq_length, checkpoint),
         ),
         id_suffix=_id_suffix(
@@ -149,7 +146,11 @@ def _settings(
     return {
         "weights": "synthetic" if source.synthetic else "local",
         "quantization": quantization
-        and {"bits": quantization.bits, "group_size": quantization.group_size},
+        and {
+            "bits": quantization.bits,
+            "group_size": quantization.group_size,
+            "mode": quantization.mode,
+        },
         "lora_keys": source.lora_keys and list(source.lora_keys),
         "lora_scale": defaults.LORA_SCALE,
         "lora_dropout": defaults.LORA_DROPOUT,

@@ -7,8 +7,9 @@ that the user started).
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def _activate(config: pytest.Config) -> None:
             controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session),
             "yourai-controller",
         )
-    if not config.pluginmanager.hasplugin("benchmark"):
+    if not options.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
 
 
@@ -67,8 +68,11 @@ class _NoBenchmark:
     """Stands in for pytest-benchmark where it is switched off."""
 
     @pytest.fixture
-    def benchmark(self) -> str:
-        return "pytest-benchmark is off"
+    def benchmark(self) -> Callable[..., None]:
+        def skip(*_: Any, **__: Any) -> None:
+            pytest.skip("pytest-benchmark is off")
+
+        return skip
 
 
 def _collect_packaged_suite(config: pytest.Config) -> bool:
@@ -85,7 +89,8 @@ def _collect_packaged_suite(config: pytest.Config) -> bool:
 def _resolve_node_id(arg: str, config: pytest.Config) -> str:
     """The packaged test's own node id, pasted, means its file wherever that is installed."""
     path, separator, rest = arg.partition("::")
-    if path == SUITE_NODE_ID and not (config.invocation_params.dir / path).exists():
+    is_ours = PurePosixPath(path).parts[-3:] == PurePosixPath(SUITE_NODE_ID).parts
+    if is_ours and not (config.invocation_params.dir / path).exists():
         return f"{SUITE}{separator}{rest}"
     return arg
 
@@ -126,5 +131,7 @@ def trial(request: pytest.FixtureRequest) -> Trial:
     item_hooks = request.config.stash.get(ITEM_HOOKS, None)
     if item_hooks is None:
         pytest.skip("no configurations to try: name a model with --yourai-model")
+    if not hasattr(request, "param"):
+        pytest.fail("take `trial` as an argument of a test function: only that is parametrized")
     item_id: str = request.param
     return item_hooks.trial(item_id)

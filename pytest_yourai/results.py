@@ -44,8 +44,8 @@ class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason` is None for ok, else one sentence. `warmup_step_times_s` ends with the settling step
-    when there was one. `tokens_per_step` counts unmasked trained tokens, the mean of the
-    measured steps. `active_memory_bytes`
+    when there was one. `step_tokens` counts the unmasked trained tokens of each measured
+    step. `active_memory_bytes`
     and `cache_memory_bytes` are MLX's after the last step, adapters still on.
     `minimum_memory_bytes` is the largest MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
@@ -57,7 +57,7 @@ class TrialResult:
     reason: str | None = None
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
-    tokens_per_step: float | None = None
+    step_tokens: tuple[int, ...] = ()
     loss: float | None = None
     minimum_memory_bytes: int | None = None
     peak_memory_bytes: int | None = None
@@ -79,9 +79,12 @@ class TrialResult:
 
     @property
     def tokens_per_second(self) -> float | None:
-        if self.step_time_s is None or self.tokens_per_step is None:
+        """By the median step where all have as many tokens, else over all measured steps."""
+        if self.step_time_s is None or not self.step_tokens:
             return None
-        return self.tokens_per_step / self.step_time_s
+        if len(set(self.step_tokens)) == 1:
+            return self.step_tokens[0] / self.step_time_s
+        return sum(self.step_tokens) / sum(self.step_times_s)
 
     @property
     def safe_memory_bytes(self) -> int | None:
@@ -103,5 +106,6 @@ class TrialResult:
                 "outcome": Outcome(values["outcome"]),
                 "warmup_step_times_s": tuple(values["warmup_step_times_s"]),
                 "step_times_s": tuple(values["step_times_s"]),
+                "step_tokens": tuple(values["step_tokens"]),
             }
         )

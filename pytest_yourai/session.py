@@ -22,6 +22,7 @@ from pytest_yourai.errors import (
 )
 from pytest_yourai.memory import (
     Budget,
+    address_space_limit_bytes,
     detect_budget,
     process_footprint_bytes,
     read_system_memory,
@@ -95,7 +96,7 @@ class Sweep:
             raise
 
     def _look(self) -> Surroundings:
-        device, inspection = self._host.look()
+        device, inspection = self._host.look(self.plan.data)
         if self.plan.memory_limit_bytes is None:
             budget = detect_budget(read_system_memory(), device)
         else:
@@ -127,6 +128,7 @@ class Sweep:
         self._record = TrialRecord(
             model=self.plan.source.name,
             config=config,
+            plan=self.plan.steps,
             memory_limit_bytes=self.surroundings.budget.limit_bytes,
             before=read_system_memory(),
         )
@@ -140,27 +142,34 @@ class Sweep:
         )
         try:
             result, worker_is_clean = self._run(self._record)
+            if not result.outcome.leaves_the_worker_usable:
+                reason = f"the trial ended as {result.outcome}"
+                self.last_output = self._host.end(killed_because=reason)
+            elif not worker_is_clean:
+                self._host.end(killed_because="memory was not back at base after the trial")
+            elif self.plan.isolation == "trial":
+                self._host.end()
         except BaseException as interruption:
             self.last_output = self._host.end(killed_because=repr(interruption))
             raise
-        if not result.outcome.leaves_the_worker_usable:
-            self.last_output = self._host.end(killed_because=f"the trial ended as {result.outcome}")
-        elif not worker_is_clean:
-            self._host.end(killed_because="memory was not back at base after the trial")
-        elif self.plan.isolation == "trial":
-            self._host.end()
         return self._keep(result)
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether a trial began that has no result yet."""
+        return self._record is not None
 
     def give_up(self, outcome: Outcome, reason: str) -> TrialResult:
         """The result of the trial that `measure` was interrupted in, with what it measured."""
         if self._record is None:
-            raise RuntimeError("no trial was started")
+            raise RuntimeError("no trial is under way")
         text = f"{reason} {self._record.where}"
         if outcome is Outcome.TIMEOUT:
             self._journal.write("subprocess_timeout", reason=text)
         return self._keep(self._record.result(outcome, text))
 
     def _keep(self, result: TrialResult) -> TrialResult:
+        self._record = None
         self.results[result.config] = result
         printed = preview(self.last_output) if result.outcome.is_failure else {}
         self._journal.write("trial_complete", model=result.model, **row(result), **printed)
@@ -186,10 +195,13 @@ class Sweep:
         )
         try:
             measurement = self._host.run(
-                request, on_load=record.loading, on_start=record.started, on_step=record.add
+                request,
+                on_load=record.loading,
+                on_start=lambda: record.started(self._footprint_bytes()),
+                on_step=record.add,
             )
         except WorkerDiedError as death:
-            return self._broken_off(record, returncode=death.returncode), False
+            return self._broken_off(record, death=death), False
         except WorkerFailedError as failure:
             self.last_traceback = failure.traceback
             invalid = failure.loss_is_invalid
@@ -202,17 +214,20 @@ class Sweep:
         result = record.result(
             outcome,
             reason,
-            footprint_bytes=process_footprint_bytes(self._host.pid, self.surroundings.device),
+            footprint_bytes=self._footprint_bytes(),
             after=read_system_memory(),
         )
         return result, measurement.memory_is_back_at_base
+
+    def _footprint_bytes(self) -> int | None:
+        return process_footprint_bytes(self._host.pid, self.surroundings.device)
 
     def _broken_off(
         self,
         record: TrialRecord,
         exception: str | None = None,
         *,
-        returncode: int | None = None,
+        death: WorkerDiedError | None = None,
         loss_is_invalid: bool = False,
     ) -> TrialResult:
         system = read_system_memory()
@@ -221,11 +236,15 @@ class Sweep:
                 where=record.where,
                 exception=exception,
                 loss_is_invalid=loss_is_invalid,
-                returncode=returncode,
-                largest_peak_bytes=record.largest_peak_bytes,
+                returncode=death.returncode if death else None,
+                largest_bytes=max(
+                    record.largest_peak_bytes,
+                    record.resident_growth_bytes(death.largest_resident_bytes) if death else 0,
+                ),
                 memory_limit_bytes=record.memory_limit_bytes,
                 available_bytes=system.available_bytes,
                 oom_kills=system.oom_kills - record.before.oom_kills,
+                address_space_limit_bytes=address_space_limit_bytes(),
             )
         )
         return record.result(outcome, reason, after=system)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.config import LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import StepSample
 from pytest_yourai.memory import SystemMemory
 from pytest_yourai.results import Outcome, TrialResult
@@ -17,16 +16,20 @@ class TrialRecord:
 
     model: str
     config: LoraConfig
+    plan: StepPlan
     memory_limit_bytes: int
     before: SystemMemory
     where: str = "while the worker started"
     samples: list[StepSample] = field(default_factory=list)
+    resident_before_bytes: int | None = None
 
     def loading(self) -> None:
         self.where = "while the model was loaded"
 
-    def started(self) -> None:
+    def started(self, resident_bytes: int | None) -> None:
+        """The worker holds the model and `resident_bytes`, where that is known."""
         self.where = "in step 1"
+        self.resident_before_bytes = resident_bytes
 
     def add(self, sample: StepSample) -> None:
         self.samples.append(sample)
@@ -35,6 +38,12 @@ class TrialRecord:
     @property
     def largest_peak_bytes(self) -> int:
         return max((sample.peak_memory_bytes for sample in self.samples), default=0)
+
+    def resident_growth_bytes(self, largest_resident_bytes: int) -> int:
+        """How much of the most that the process ever held came with the trial."""
+        if self.resident_before_bytes is None:
+            return 0
+        return max(0, largest_resident_bytes - self.resident_before_bytes)
 
     def result(
         self,
@@ -48,7 +57,7 @@ class TrialRecord:
         warmup = [sample for sample in self.samples if sample.phase == "warmup"]
         settling = [sample for sample in self.samples if sample.phase == "settle"]
         measured = [sample for sample in self.samples if sample.phase == "measure"]
-        warmup_is_complete = bool(settling) or outcome is Outcome.OVER_BUDGET
+        warmup_is_over = self.plan.warmup_is_over([sample.step_time_s for sample in warmup])
         last = self.samples[-1] if self.samples else None
         return TrialResult(
             model=self.model,
@@ -57,12 +66,10 @@ class TrialRecord:
             reason=reason,
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
-            tokens_per_step=statistics.fmean(sample.tokens for sample in measured)
-            if measured
-            else None,
+            step_tokens=tuple(sample.tokens for sample in measured),
             loss=last.loss if last else None,
             minimum_memory_bytes=max(sample.peak_memory_bytes for sample in warmup)
-            if warmup_is_complete
+            if warmup_is_over
             else None,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
             active_memory_bytes=last.active_memory_bytes if last else None,

@@ -14,6 +14,21 @@ from pytest_yourai.errors import InputError
 _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
 
 
+_MOST_CHARACTERS = 1_000_000
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Plain values, without aliases: a few lines of those can stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not taken: write the values out", mark
+            )
+        return super().compose_node(parent, index)
+
+
 @dataclass(frozen=True)
 class YamlFile:
     """A parsed file: its value, and the line (from 1) on which each key or element starts."""
@@ -42,20 +57,19 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
         raise error(f"{path} does not exist: name {kind} file that does") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"{path} cannot be read as {kind}: {problem}") from None
+    if len(text) > _MOST_CHARACTERS:
+        raise error(f"{path} has {len(text):,} characters: too many for {kind} file")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_NoAliases)
+        value = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise error(f"{path}:{line}: this is not YAML: {problem.problem}") from None
+        raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise error(f"{path}: this is not YAML: {_first_line(problem)}") from None
+        raise error(f"{path}: this is not plain YAML: {_first_line(problem)}") from None
     lines: dict[tuple[str | int, ...], int] = {}
-    try:
-        if node is not None:
-            _note_lines(node, (), lines, path, error)
-    except RecursionError:
-        raise error(f"{path}: an alias contains itself: write the values out") from None
+    if node is not None:
+        _note_lines(node, (), lines, path, error)
     return YamlFile(path, value, lines)
 
 

@@ -48,8 +48,11 @@ class MlxEngine:
             mlx_lm_version=importlib.metadata.version("mlx-lm"),
         )
 
-    def inspect(self, source: ModelSource) -> Inspection:
-        return mlx_weights.inspect(source)
+    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+        found = mlx_weights.inspect(source)
+        if data is not None:
+            mlx_training.read_data(data, source.folder)
+        return found
 
     def load(self, source: ModelSource) -> int:
         self._model = mlx_weights.load(source)

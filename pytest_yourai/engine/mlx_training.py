@@ -26,7 +26,7 @@ from pytest_yourai.engine.protocol import (
     StepSample,
     TrialRequest,
 )
-from pytest_yourai.errors import ModelError
+from pytest_yourai.errors import DataError
 
 _BATCHES_OF_SYNTHETIC_ROWS = 4
 _NEVER = 1 << 62
@@ -54,7 +54,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.phase: Phase = "warmup"
         self.warmup_times_s: list[float] = []
         self.warmup_peaks: list[int] = []
-        self.measured_peaks: list[int] = []
+        self.measured_steps = 0
         mx.set_memory_limit(base_bytes)
         mx.reset_peak_memory()
 
@@ -78,11 +78,9 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _send(self, train_info: dict[str, Any], step_time_s: float, loss: float, peak: int) -> None:
         trained = int(train_info["trained_tokens"])
-        done = {"warmup": self.warmup_peaks, "settle": [], "measure": self.measured_peaks}
         self._report(
             StepSample(
                 phase=self.phase,
-                index=len(done[self.phase]) + 1,
                 loss=loss,
                 step_time_s=step_time_s,
                 peak_memory_bytes=peak,
@@ -106,8 +104,8 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             case "settle":
                 self.phase = "measure"
             case "measure":
-                self.measured_peaks.append(peak)
-                if len(self.measured_peaks) == self._request.plan.measured_steps:
+                self.measured_steps += 1
+                if self.measured_steps == self._request.plan.measured_steps:
                     raise _Finished
 
 
@@ -132,8 +130,6 @@ def run_trial(
     drift = abs(mx.get_active_memory() - base_bytes)
     return Measurement(
         fits=recorder.fits,
-        minimum_memory_bytes=recorder.minimum_bytes,
-        peak_memory_bytes=max(recorder.measured_peaks, default=None),
         memory_is_back_at_base=drift <= base_bytes * _BASE_TOLERANCE,
     )
 
@@ -197,13 +193,24 @@ def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest
 def _dataset(model: nn.Module, request: TrialRequest, tokenizer_folder: str | None) -> Any:
     if request.data is None:
         return _synthetic_rows(model, request)
+    return read_data(request.data, tokenizer_folder)
+
+
+def read_data(data: str, tokenizer_folder: str | None) -> CacheDataset:
+    """The training rows as mlx-lm reads them; DataError where it cannot."""
     if tokenizer_folder is None:
-        raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
-    arguments = types.SimpleNamespace(
-        data=request.data, train=True, test=False, mask_prompt=False, hf_dataset=False
-    )
-    rows, _, _ = load_dataset(arguments, load_tokenizer(tokenizer_folder))
-    return CacheDataset(rows)
+        raise DataError("--yourai-data needs a tokenizer: name a model folder that has one")
+    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=False)
+    try:
+        rows, _, _ = load_dataset(arguments, load_tokenizer(tokenizer_folder))
+        found = CacheDataset(rows)
+        found[0]
+    except Exception as problem:
+        raise DataError(
+            f"--yourai-data: {data} cannot be read as mlx-lm does: {type(problem).__name__}: "
+            f"{' '.join(str(problem).split())}"
+        ) from problem
+    return found
 
 
 def _synthetic_rows(model: nn.Module, request: TrialRequest) -> list[tuple[list[int], int]]:

@@ -13,8 +13,9 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-from mlx_lm.utils import _get_classes, load_model, quantize_model
+from mlx_lm.utils import _get_classes, get_total_parameters, load_model, quantize_model
 
+from pytest_yourai.config import Quantization
 from pytest_yourai.engine.protocol import Inspection, ModelSource
 from pytest_yourai.errors import ModelError
 
@@ -45,7 +46,7 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
     config = dict(architecture)
     try:
         model_class, args_class = _get_classes(config)
-    except ValueError as problem:
+    except (ValueError, AttributeError, ImportError) as problem:
         raise ModelError(f"config.json: model_type: mlx-lm does not know it: {problem}") from None
     try:
         return model_class(args_class.from_dict(config))
@@ -57,11 +58,18 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
 
 
 def inspect(source: ModelSource) -> Inspection:
-    """Depth, parameter count and matching LoRA keys, without allocation."""
-    model = build_lazily(source.architecture)
+    """Depth, parameter count and matching LoRA keys, without allocation.
+
+    Local weights are looked at as far as their headers: what is missing there is found now.
+    """
+    if source.synthetic:
+        _dtype(source.architecture)
+        model = build_lazily(source.architecture)
+    else:
+        model, _ = _load_lazily(source)
     return Inspection(
         num_hidden_layers=len(model.layers),
-        parameters=sum(array.size for _, array in tree_flatten(model.parameters())),
+        parameters=int(get_total_parameters(model)),
         lora_keys=matching_lora_keys(model, source.lora_keys, source.name),
     )
 
@@ -107,17 +115,24 @@ def load(source: ModelSource) -> nn.Module:
     return model
 
 
-def _local(source: ModelSource) -> nn.Module:
+def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a folder as mlx-lm loads it, and its config; no weight is read yet."""
     if source.folder is None:
         raise ModelError(f"{source.name}: there is no folder to load weights from")
     try:
         model, config = load_model(Path(source.folder), lazy=True)
     except Exception as problem:
         raise ModelError(
-            f"{source.folder} cannot be loaded as mlx-lm does: {type(problem).__name__}: {problem}"
+            f"{source.folder} cannot be loaded as mlx-lm does: {type(problem).__name__}: "
+            f"{_first_line(problem)}"
         ) from problem
+    return model, config
+
+
+def _local(source: ModelSource) -> nn.Module:
+    model, config = _load_lazily(source)
     if source.quantization is not None and "quantization" not in config:
-        quantize_model(model, config, source.quantization.group_size, source.quantization.bits)
+        _quantize(model, config, source.quantization)
     _evaluate_by_module(model)
     return model
 
@@ -126,18 +141,42 @@ def _synthetic(source: ModelSource) -> nn.Module:
     mx.random.seed(0)
     model = build_lazily(source.architecture)
     model.set_dtype(_dtype(source.architecture))
-    if source.quantization is not None:
-        quantize_model(
-            model,
-            dict(source.architecture),
-            source.quantization.group_size,
-            source.quantization.bits,
-        )
+    if "quantization" in source.architecture:
+        _quantize_as_stored(model, source.architecture["quantization"])
+    elif source.quantization is not None:
+        _quantize(model, source.architecture, source.quantization)
     seeds = itertools.count()
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
         _make_up(module, seeds)
     _evaluate_by_module(model)
     return model
+
+
+def _quantize(model: nn.Module, config: Mapping[str, Any], quantization: Quantization) -> None:
+    """As mlx-lm's converter does, with the exceptions that the architecture itself makes."""
+    quantize_model(
+        model, dict(config), quantization.group_size, quantization.bits, mode=quantization.mode
+    )
+
+
+def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
+    """As a config.json says, whose entries for single modules count more than its general one."""
+
+    def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        if path in stored:
+            own: bool | dict[str, Any] = stored[path]
+            return own
+        if not hasattr(module, "to_quantized"):
+            return False
+        return bool(module.weight.shape[-1] % stored["group_size"] == 0)
+
+    nn.quantize(
+        model,
+        group_size=stored["group_size"],
+        bits=stored["bits"],
+        mode=stored.get("mode", "affine"),
+        class_predicate=choose,
+    )
 
 
 def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
@@ -174,6 +213,7 @@ def _make_up(module: nn.Module, seeds: Iterator[int]) -> None:
         return
     if "scales" in module:
         if module.mode != "affine":
+            _make_up_by_rows(module)
             return
         inputs = weight.shape[-1] * 32 // module.bits
         bound = 1 / math.sqrt(inputs)
@@ -185,6 +225,30 @@ def _make_up(module: nn.Module, seeds: Iterator[int]) -> None:
     else:
         bound = 1 / math.sqrt(weight.shape[-1])
         module.weight = _random_uniform(weight.shape, weight.dtype, bound)
+
+
+def _make_up_by_rows(module: nn.Module) -> None:
+    """Random rows, quantized a few at a time: the way for modes whose scales are no numbers."""
+    weight, scales = module.weight, module.scales
+    inputs = weight.shape[-1] * 32 // module.bits
+    bound = 1 / math.sqrt(inputs)
+    packed = [mx.zeros(array.shape, array.dtype).flatten(0, -2) for array in (weight, scales)]
+    mx.eval(packed)
+    rows = packed[0].shape[0]
+    step = max(1, _chunks(rows * inputs)[0][1] // inputs)
+    for start in range(0, rows, step):
+        end = min(start + step, rows)
+        made = mx.quantize(
+            mx.random.uniform(-bound, bound, (end - start, inputs)),
+            group_size=module.group_size,
+            bits=module.bits,
+            mode=module.mode,
+        )
+        for array, part in zip(packed, made, strict=True):
+            array[start:end] = part
+        mx.eval(packed)
+    module.weight = packed[0].reshape(weight.shape)
+    module.scales = packed[1].reshape(scales.shape)
 
 
 def _chunks(size: int) -> list[tuple[int, int]]:
@@ -210,6 +274,10 @@ def _random_bits(shape: tuple[int, ...], seeds: Iterator[int]) -> mx.array:
         flat[start:end] = words[: end - start]
         mx.eval(flat)
     return flat.reshape(shape)
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [""])[0]
 
 
 def _evaluate_by_module(model: nn.Module) -> None:

@@ -53,10 +53,9 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class StepSample:
-    """One training step. `index` counts from 1 within its phase."""
+    """One training step."""
 
     phase: Phase
-    index: int
     loss: float
     step_time_s: float
     peak_memory_bytes: int
@@ -81,11 +80,9 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a trial that was not broken off measured."""
+    """How a trial ended that was not broken off; what it measured is in its steps."""
 
     fits: bool
-    minimum_memory_bytes: int
-    peak_memory_bytes: int | None
     memory_is_back_at_base: bool
 
 
@@ -98,8 +95,11 @@ class Engine(Protocol):
 
     def device(self) -> DeviceInfo: ...
 
-    def inspect(self, source: ModelSource) -> Inspection:
-        """Build the model lazily; ModelError where architecture or LoRA keys do not fit."""
+    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+        """Build the model lazily, and read the data if there is any.
+
+        ModelError where architecture or LoRA keys do not fit, DataError where data cannot be read.
+        """
         ...
 
     def load(self, source: ModelSource) -> int:

@@ -62,8 +62,10 @@ def summary(results: Sequence[TrialResult], objective: Objective, total: int) ->
         yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(results, objective)
     if optimum is None:
-        yield "No configuration fits"
-        yield f"  Outcomes:      {_counts(results)}"
+        memory = any(result.outcome.is_memory_failure for result in results)
+        yield "No configuration fits" if memory else "No configuration was measured to its end"
+        if results:
+            yield f"  Outcomes:      {_counts(results)}"
         return
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"

@@ -1,7 +1,7 @@
 """The journal: one JSON object a line, on the disk before the next thing happens.
 
-Each line is one `os.write`, followed by an fsync, so that a crash of the machine tears at most
-the last line. A lock on the file refuses a second sweep.
+Each line is one `os.write` where the disk has room, followed by an fsync, so that a crash of the
+machine tears at most the last line. A lock on the file refuses a second sweep.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _TAIL_BYTES = 1 << 20
 
 
 class EventLog(Protocol):
-    """Where a sweep writes what happens."""
+    """Where a sweep writes what happens. `problem` says why it stopped, if it did."""
+
+    problem: str | None
 
     def write(self, event: str, /, **fields: Any) -> None: ...
 
@@ -29,6 +31,8 @@ class EventLog(Protocol):
 
 class NoJournal:
     """Writes nothing: for a process that only looks."""
+
+    problem: str | None = None
 
     def write(self, event: str, /, **fields: Any) -> None:
         pass
@@ -40,11 +44,15 @@ class NoJournal:
 class Journal:
     """An open, locked journal file, appended to.
 
-    OutputError where it cannot be written or another sweep holds it.
+    OutputError where it cannot be written or another sweep holds it. When the disk fills up later,
+    it stops, and the sweep goes on: the profile may still be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.problem: str | None = None
+        if path.exists() and not path.is_file():
+            raise OutputError(f"--yourai-log: {path} is no regular file: name another one")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as problem:
@@ -64,9 +72,16 @@ class Journal:
 
     def write(self, event: str, /, **fields: Any) -> None:
         """Append an event, and wait until it is on the disk."""
+        if self.problem is not None:
+            return
         values = finite({"timestamp": time.time(), "event": event, **fields})
-        os.write(self._fd, json.dumps(values, allow_nan=False).encode() + b"\n")
-        os.fsync(self._fd)
+        data = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+            os.fsync(self._fd)
+        except OSError as problem:
+            self.problem = f"{self.path} could not be written on: {problem.strerror}"
 
     def close(self) -> None:
         """Close the file; the lock goes with it."""

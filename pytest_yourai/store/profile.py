@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
@@ -18,6 +17,8 @@ from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.finite import finite
 
 SCHEMA_VERSION = 1
+
+_TEMPORARY_PREFIX = ".yourai-"
 
 _BYTES_PER_MB = 1e6
 _BYTES_PER_GB = 1e9
@@ -106,36 +107,48 @@ def _scaled(count_bytes: int | None, unit: float) -> float | None:
 def write_profile(path: Path, profile: dict[str, Any]) -> None:
     """Write atomically: the old file or the new one is there, never a part.
 
-    OutputError where that fails; a number that is not finite is written as null.
+    A symbolic link is followed, and the mode of an old file kept. OutputError where that fails; a
+    number that is not finite is written as null.
     """
+    target = path.resolve()
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
+        temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(finite(profile), file, indent=2, allow_nan=False)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            temporary.chmod(target.stat().st_mode if target.exists() else _usual_mode())
+            temporary.replace(target)
         except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as problem:
-        raise OutputError(
-            f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
-        ) from None
+        raise _unwritable(path, problem) from None
 
 
 def check_writable(path: Path) -> None:
     """Raise OutputError now where `write_profile` would raise it after the last trial."""
-    if path.is_dir():
-        raise OutputError(f"--yourai-output: {path} is a folder: name a file")
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise OutputError(f"--yourai-output: {path} is no regular file: name another one")
     try:
-        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY_PREFIX, dir=target.parent):
             pass
     except OSError as problem:
-        raise OutputError(
-            f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
-        ) from None
+        raise _unwritable(path, problem) from None
+
+
+def _unwritable(path: Path, problem: OSError) -> OutputError:
+    return OutputError(
+        f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
+    )
+
+
+def _usual_mode() -> int:
+    """The mode of a new file, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -68,8 +68,8 @@ def _serve(engine: Engine, wire: _Wire) -> None:
         command = wire.next_command()
         try:
             match command:
-                case messages.Inspect(source):
-                    wire.send(messages.Inspected(engine.inspect(source)))
+                case messages.Inspect(source, data):
+                    wire.send(messages.Inspected(engine.inspect(source, data)))
                 case messages.Load(source):
                     wire.send(messages.Loaded(engine.load(source)))
                 case messages.RunTrial(request):

@@ -27,6 +27,7 @@ _READ_SIZE = 1 << 16
 _OUTPUT_KEPT_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 24
 _EXIT_WAIT_S = 5.0
+_EXIT_POLL_S = 0.01
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colours and cursor movements: mlx-lm prints them into pipes too."""
@@ -78,6 +79,8 @@ class WorkerClient:
             os.close(message_write)
         self._partial = b""
         self._ended = False
+        self._released = False
+        self._largest_resident_bytes = 0
         self._inbox: deque[bytes] = deque()
         self._tails = (_Tail(), _Tail())
         self._selector = selectors.DefaultSelector()
@@ -117,7 +120,7 @@ class WorkerClient:
 
     def take_output(self) -> Output:
         """What the worker printed since this was last called, at most 64 KiB of each stream."""
-        while self._read_once(0.0):
+        while not self._released and self._read_once(0.0):
             pass
         stdout, stderr = self._tails
         return Output(stdout.take(), stderr.take())
@@ -143,6 +146,9 @@ class WorkerClient:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _release(self) -> int:
+        if self._released:
+            return self._process.returncode
+        self._released = True
         self._selector.close()
         self._close_commands()
         if self._message_fd >= 0:
@@ -181,17 +187,32 @@ class WorkerClient:
             raise WorkerError("the worker sent a message without end")
 
     def _died(self) -> WorkerDiedError:
-        try:
-            status = self._process.wait(_EXIT_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._kill_group()
-            status = self._process.wait()
-        return WorkerDiedError(status)
+        deadline = time.monotonic() + _EXIT_WAIT_S
+        while not self._reap(os.WNOHANG):
+            if time.monotonic() > deadline:
+                self._kill_group()
+                self._reap(0)
+                break
+            time.sleep(_EXIT_POLL_S)
+        return WorkerDiedError(self._process.returncode, self._largest_resident_bytes)
+
+    def _reap(self, flags: int) -> bool:
+        """Take the status of an ended process, with what the kernel counted of it."""
+        if self._process.returncode is None:
+            pid, status, usage = os.wait4(self._process.pid, flags)
+            if pid == 0:
+                return False
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            unit = 1 if sys.platform == "darwin" else 1024
+            self._largest_resident_bytes = usage.ru_maxrss * unit
+        return True
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
     """The parent's environment, in which the worker finds this very package."""
     environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
+    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     root = str(PACKAGE.parent)
     if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         earlier = own.get("PYTHONPATH")

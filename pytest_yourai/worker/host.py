@@ -43,14 +43,15 @@ class WorkerHost:
     def pid(self) -> int | None:
         return self._client.pid if self._client else None
 
-    def look(self) -> tuple[DeviceInfo, Inspection]:
+    def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker that says where it runs and what the model is like.
 
-        BackendError where MLX or the worker cannot run, ModelError where the model is unfit.
+        BackendError where MLX or the worker cannot run, ModelError where the model or the data is
+        unfit.
         """
         try:
             client, device = self._start()
-            client.send(messages.Inspect(self._source))
+            client.send(messages.Inspect(self._source, data))
             answer = _receive(client, messages.Inspected, self._start_timeout_s)
         except WorkerDiedError as death:
             output = self.end(killed_because=str(death))
@@ -79,7 +80,8 @@ class WorkerHost:
         if not self._is_loaded:
             on_load()
             client.send(messages.Load(self._source))
-            _receive(client, messages.Loaded, None)
+            base = _receive(client, messages.Loaded, None).base_memory_bytes
+            self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
         client.take_output()
         on_start()
@@ -94,22 +96,18 @@ class WorkerHost:
         """End the worker, if there is one; what it printed since it was last asked."""
         if self._client is None:
             return Output("", "")
-        client, self._client, self._is_loaded = self._client, None, False
-        output = client.take_output()
-        if killed_because is None:
-            status = client.close()
-            self._journal.write(
-                "subprocess_completed", pid=client.pid, returncode=status, **preview(output)
-            )
-        else:
-            status = client.kill()
-            self._journal.write(
-                "subprocess_failed",
-                pid=client.pid,
-                returncode=status,
-                reason=killed_because,
-                **preview(output),
-            )
+        client = self._client
+        try:
+            output = client.take_output()
+            status = client.close() if killed_because is None else client.kill()
+        finally:
+            # Interrupted or not: no worker is left, and none is used again.
+            client.kill()
+            self._client, self._is_loaded = None, False
+        event, why = "subprocess_completed", {}
+        if killed_because is not None:
+            event, why = "subprocess_failed", {"reason": killed_because}
+        self._journal.write(event, pid=client.pid, returncode=status, **why, **preview(output))
         return output
 
     def _start(self) -> tuple[WorkerClient, DeviceInfo]:

@@ -31,6 +31,7 @@ FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
 @dataclass(frozen=True, slots=True)
 class Inspect:
     source: ModelSource
+    data: str | None
     kind: Literal["inspect"] = "inspect"
 
 

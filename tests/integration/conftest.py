@@ -30,7 +30,9 @@ def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
         subprocess: bool = False,
         plugins: tuple[object, ...] = (),
     ) -> SweepResult:
-        command = ["--yourai-model", model, "--yourai-steps", str(steps), *arguments]
+        command = ["--yourai-model", model, *arguments]
+        if "--yourai-steps" not in arguments:
+            command += ["--yourai-steps", str(steps)]
         if matrix is not None:
             command += ["--yourai-matrix", matrix]
         if subprocess:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from made_models import make_model
 from sweep_runs import SweepResult, SweepRun
 from workers import worker_processes
 
@@ -40,7 +41,10 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-lora-keys", ","), ["--yourai-lora-keys", "self_attn.q_proj"]),
         (("--yourai-data", "./absent"), ["--yourai-data", "no such folder"]),
         (("--yourai-output", "absent/p.json"), ["--yourai-output", "cannot be written"]),
-        (("--yourai-output", "/"), ["--yourai-output", "is a folder"]),
+        (("--yourai-output", "/"), ["--yourai-output", "is no regular file"]),
+        (("--yourai-output", "a", "--yourai-log", "a"), ["are one file: name two"]),
+        (("--yourai-max-memory", "1e300"), ["--yourai-max-memory", "at most 1e+06"]),
+        (("--yourai-steps", "3", "--yourai-steps", "4"), ["--yourai-steps", "give it once"]),
         (("--yourai-log", "absent/l.jsonl"), ["--yourai-log", "cannot be written"]),
         (("--quick",), ["--quick and --yourai-matrix both name a matrix"]),
         (("--yourai-data", "."), ["--yourai-data", "no train.jsonl"]),
@@ -79,6 +83,26 @@ def test_a_config_that_mlx_lm_cannot_build(
 ) -> None:
     pytester.mkdir("m").joinpath("config.json").write_text(json.dumps(config))
     assert_usage_error(sweep(model="m"), part)
+
+
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [("", "Training set not found or empty"), ("{", "JSON"), ('{"words": "a"}', "data format")],
+)
+def test_data_that_mlx_lm_cannot_read(
+    pytester: pytest.Pytester, sweep: SweepRun, lines: str, part: str
+) -> None:
+    model = make_model(pytester.path / "model")
+    pytester.mkdir("data").joinpath("train.jsonl").write_text(lines)
+    assert_usage_error(sweep("--yourai-data", "data", model=str(model)), "--yourai-data: ", part)
+
+
+def test_weights_that_cannot_be_loaded_are_found_before_the_first_trial(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    model = make_model(pytester.path / "model")
+    (model / "model.safetensors").write_bytes(b"not safetensors")
+    assert_usage_error(sweep(model=str(model)), "cannot be loaded as mlx-lm does")
 
 
 def test_lora_keys_that_match_nothing_get_the_path_that_was_meant(sweep: SweepRun) -> None:

@@ -70,7 +70,10 @@ def test_journal_tells_the_whole_run_in_order(sweep: SweepRun) -> None:
         "subprocess_start",
         "subprocess_spawned",
         "model_start",
-        *["trial_start", "trial_complete"] * 3,
+        "trial_start",
+        "model_loaded",
+        "trial_complete",
+        *["trial_start", "trial_complete"] * 2,
         "subprocess_completed",
         "benchmark_complete",
     ]

@@ -62,7 +62,7 @@ def test_a_death_by_signal_is_memory_only_near_a_limit(
         Evidence(
             "in step 4",
             returncode=-number,
-            largest_peak_bytes=int(peak),
+            largest_bytes=int(peak),
             memory_limit_bytes=10 * GB,
             available_bytes=int(available),
         )
@@ -86,3 +86,15 @@ def test_the_kernels_own_count_explains_a_kill() -> None:
     assert classify(Evidence("in step 1", returncode=-signal.SIGSEGV, oom_kills=1))[0] is (
         Outcome.CRASHED
     )
+
+
+@pytest.mark.parametrize(("space", "expected"), [(4 * GB, Outcome.OOM), (40 * GB, Outcome.CRASHED)])
+def test_an_address_space_below_the_budget_explains_a_fault(space: int, expected: Outcome) -> None:
+    evidence = Evidence(
+        "in step 1",
+        returncode=-signal.SIGSEGV,
+        memory_limit_bytes=10 * GB,
+        available_bytes=50 * GB,
+        address_space_limit_bytes=space,
+    )
+    assert classify(evidence)[0] is expected

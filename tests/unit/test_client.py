@@ -37,7 +37,7 @@ def test_an_exception_comes_back_and_the_worker_goes_on(worker: WorkerClient) ->
     said_hello(worker)
     source = ModelSource("x", {"model_type": "no_such"}, None, True, None, None)
     for _ in range(2):
-        worker.send(messages.Inspect(source))
+        worker.send(messages.Inspect(source, None))
         message = worker.receive(60)
         assert isinstance(message, messages.Failed)
         assert message.failure == "model"

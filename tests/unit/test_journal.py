@@ -1,5 +1,7 @@
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -43,5 +45,24 @@ def test_a_second_sweep_is_refused_naming_the_first(tmp_path: Path) -> None:
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"--yourai-log: .*absent/log\.jsonl cannot be written"):
         Journal(tmp_path / "absent" / "log.jsonl")
-    with pytest.raises(OutputError, match="cannot be written"):
-        Journal(tmp_path)
+    for no_file in (tmp_path, Path("/dev/null")):
+        with pytest.raises(OutputError, match="is no regular file"):
+            Journal(no_file)
+
+
+def test_a_disk_that_fills_up_stops_the_journal_but_not_the_sweep(tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    journal = Journal(tmp_path / "log.jsonl")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, usual[1]))
+        for number in range(5):
+            journal.write("trial_complete", number=number, text="x" * 50)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        signal.signal(signal.SIGXFSZ, ignored)
+        journal.close()
+    assert journal.problem is not None
+    assert "log.jsonl could not be written on" in journal.problem
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["number"] == 0

@@ -64,6 +64,18 @@ def test_exclude_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
         configs(found)
 
 
+def test_exclude_is_held_against_the_layers_that_are_left(tmp_path: Path) -> None:
+    text = "batch_size: [1]\nlora_rank: [8]\nlora_layers: [2, 16]\nexclude: [{lora_layers: 4}]\n"
+    assert [each.num_layers for each in configs(matrix(tmp_path, text), depth=4)] == [2]
+
+
+def test_a_matrix_without_end_is_refused(tmp_path: Path) -> None:
+    axis = list(range(1, 41))
+    text = f"batch_size: {axis}\nlora_rank: {axis}\nlora_layers: {axis}\n"
+    with pytest.raises(MatrixError, match="64,000 combinations are more than 10,000"):
+        configs(matrix(tmp_path, text))
+
+
 def test_fixed_fields_are_read(tmp_path: Path) -> None:
     found = matrix(
         tmp_path,

@@ -48,20 +48,17 @@ def test_phases_follow_each_other_with_one_settling_step(engine: MlxEngine) -> N
     warmup = phases.count("warmup")
     assert 2 <= warmup <= 8
     assert phases == ["warmup"] * warmup + ["settle"] + ["measure"] * 3
-    assert [sample.index for sample in samples] == [*range(1, warmup + 1), 1, 1, 2, 3]
     assert all(sample.tokens == 2 * 63 for sample in samples)
     assert all(sample.step_time_s > 0 for sample in samples)
 
 
-def test_minimum_and_peak_come_from_their_phases(engine: MlxEngine) -> None:
-    found, samples = run(engine)
-    peaks = {
-        phase: [each.peak_memory_bytes for each in samples if each.phase == phase]
-        for phase in ("warmup", "measure")
-    }
-    assert found.minimum_memory_bytes == max(peaks["warmup"])
-    assert found.peak_memory_bytes == max(peaks["measure"])
-    assert found.peak_memory_bytes > found.minimum_memory_bytes * 1.1, "the limit was in force"
+def peak_in(phase: str, samples: list[StepSample]) -> int:
+    return max(each.peak_memory_bytes for each in samples if each.phase == phase)
+
+
+def test_warmup_needs_less_than_measured_steps_take(engine: MlxEngine) -> None:
+    _, samples = run(engine)
+    assert peak_in("measure", samples) > peak_in("warmup", samples) * 1.1
 
 
 def test_the_limit_of_measured_steps_is_the_budget_over_the_margin(engine: MlxEngine) -> None:
@@ -71,10 +68,9 @@ def test_the_limit_of_measured_steps_is_the_budget_over_the_margin(engine: MlxEn
 
 
 def test_over_budget_ends_after_warmup(engine: MlxEngine) -> None:
-    minimum = run(engine)[0].minimum_memory_bytes
+    minimum = peak_in("warmup", run(engine)[1])
     found, samples = run(engine, limit=round(minimum * 1.05))
     assert found.fits is False
-    assert found.peak_memory_bytes is None
     assert {sample.phase for sample in samples} == {"warmup"}
     assert found.memory_is_back_at_base
     assert run(engine, limit=round(minimum * 1.25))[0].fits is True
@@ -99,11 +95,11 @@ def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> N
     model = engine._model
     assert model is not None
     call = type(model.layers[0]).__call__
-    plain = run(engine, LoraConfig(4, 8, 4, 64))[0].minimum_memory_bytes
+    plain = peak_in("warmup", run(engine, LoraConfig(4, 8, 4, 64))[1])
     for _ in range(3):
-        checkpointed, samples = run(engine, LoraConfig(4, 8, 4, 64, grad_checkpoint=True))
+        _, samples = run(engine, LoraConfig(4, 8, 4, 64, grad_checkpoint=True))
         assert type(model.layers[0]).__call__ is call
-    assert checkpointed.minimum_memory_bytes < plain
+    assert peak_in("warmup", samples) < plain
     assert samples[-1].step_time_s < 5
 
 

@@ -65,10 +65,25 @@ def test_stored_quantization_holds_and_a_conflict_is_refused(tmp_path: Path) -> 
     config = {"model_type": "llama", "quantization": {"bits": 4, "group_size": 32}}
     model = resolve(str(folder_with(tmp_path / "m", config, weights=True)), "auto", PRESETS)
     assert model.quantization(None) == Quantization(4, 32)
-    with pytest.raises(ModelError, match="quantized to 4 bits in groups of 32"):
+    assert model.quantization(Quantization(4)) == Quantization(4, 32)
+    with pytest.raises(ModelError, match="the weights of m are quantized already .4-bit."):
         model.quantization(Quantization(8))
     with pytest.raises(ModelError, match="leave --yourai-quantize out"):
         model.quantization("none")
+
+
+def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
+    tmp_path: Path,
+) -> None:
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    there = resolve(str(folder_with(tmp_path / "a", config, weights=True)), "auto", PRESETS)
+    assert there.quantization(None) is None
+    assert there.foreign_quantization == "gptq"
+    with pytest.raises(ModelError, match="quantized already .gptq."):
+        there.quantization(Quantization(4))
+    absent = resolve(str(folder_with(tmp_path / "b", config)), "auto", PRESETS)
+    with pytest.raises(ModelError, match="quantized with gptq, which cannot be made up"):
+        absent.quantization(None)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ OK = TrialResult(
     outcome=Outcome.OK,
     warmup_step_times_s=(0.2, 0.1, 0.1),
     step_times_s=(0.1, 0.3, 0.2),
-    tokens_per_step=126,
+    step_tokens=(126,) * 3,
     loss=5.5,
     minimum_memory_bytes=4_000_000,
     peak_memory_bytes=5_000_000,
@@ -116,11 +116,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_is_followed_and_the_mode_kept(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("{}")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write_profile(link, {"a": 1})
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == {"a": 1}
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 def test_unwritable_places_are_found_before() -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         check_writable(Path("/proc/p.json"))
-    with pytest.raises(OutputError, match="is a folder"):
-        check_writable(Path("/"))
+    for no_file in ("/", "/dev/null"):
+        with pytest.raises(OutputError, match="is no regular file"):
+            check_writable(Path(no_file))
     with pytest.raises(OutputError, match="cannot be written"):
         write_profile(Path("/proc/p.json"), {})
 

@@ -22,7 +22,7 @@ def result(
         outcome=outcome,
         reason=None if outcome is Outcome.OK else "why",
         step_times_s=(step_time_s, step_time_s, 9.0),
-        tokens_per_step=batch * 63,
+        step_tokens=(batch * 63,) * 3,
         minimum_memory_bytes=minimum,
     )
 
@@ -31,6 +31,11 @@ def test_step_time_is_the_median_and_tokens_follow() -> None:
     found = result(batch=2, step_time_s=0.5)
     assert found.step_time_s == 0.5
     assert found.tokens_per_second == 2 * 63 / 0.5
+
+
+def test_steps_of_unequal_length_count_with_their_own_time() -> None:
+    found = dataclasses.replace(result(), step_times_s=(0.1, 0.1, 1.0), step_tokens=(20, 20, 200))
+    assert found.tokens_per_second == pytest.approx(240 / 1.2)
 
 
 def test_safe_memory_is_the_minimum_with_fifteen_percent() -> None:
