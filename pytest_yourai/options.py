@@ -297,6 +297,8 @@ def _data(text: str, folder: Path) -> str:
     if path.is_dir():
         if not (path / "train.jsonl").is_file():
             raise ValueError("the folder has no train.jsonl")
+        if (path / "train.jsonl").stat().st_size == 0:
+            raise ValueError("its train.jsonl is empty")
         return str(path)
     if path.exists():
         raise ValueError("it is a file: name its folder, with a train.jsonl in it")

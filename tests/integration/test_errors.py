@@ -87,7 +87,7 @@ def test_a_config_that_mlx_lm_cannot_build(
 
 @pytest.mark.parametrize(
     ("lines", "part"),
-    [("", "Training set not found or empty"), ("{", "JSON"), ('{"words": "a"}', "data format")],
+    [("", "its train.jsonl is empty"), ("{", "JSON"), ('{"words": "a"}', "data format")],
 )
 def test_data_that_mlx_lm_cannot_read(
     pytester: pytest.Pytester, sweep: SweepRun, lines: str, part: str

@@ -21,6 +21,7 @@ COMMAND = (sys.executable, "-m", "pytest", "--yourai-model", "tiny", "--yourai-m
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep in its second of three trials, which would run for minutes."""
     matrix = tmp_path / "m.yaml"
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     matrix.write_text("batch_size: [1, 64, 128]\nlora_rank: [4]\nlora_layers: [2]\n")
     process = subprocess.Popen(
         [*COMMAND, str(matrix), "--yourai-steps", "200"],
@@ -65,16 +66,19 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_ctrl_c_ends_the_worker_and_keeps_what_is_known(
-    tmp_path: Path, running: subprocess.Popen[str]
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
+    tmp_path: Path, running: subprocess.Popen[str], sent: signal.Signals
 ) -> None:
     worker = worker_of(tmp_path)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sent)
     output, _ = running.communicate(timeout=30)
     assert running.returncode == pytest.ExitCode.INTERRUPTED
     assert is_gone(worker)
     assert "Incomplete: 1 of 3 configurations" in output
     assert "Optimal Configuration Found" in output
+    assert "warning" not in output
+    assert "Traceback" not in output
     profile = json.loads((tmp_path / "optimal_config.json").read_text())
     assert profile["complete"] is False
     assert [row["outcome"] for row in profile["all_results"]] == ["ok"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
 from made_models import TINY, make_data, make_model
-from sweep_runs import SweepRun
+from sweep_runs import SweepResult, SweepRun
 from workers import ConfineInTrial, SignalInTrial, worker_processes
 
 
@@ -45,6 +46,24 @@ def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     assert "by the kernel for lack of memory" in done.rows[1]["error"]
     assert "failed for memory (oom)" in done.rows[2]["error"]
     done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
+
+
+def test_a_refused_allocation_in_the_first_step_is_oom(pytester: pytest.Pytester) -> None:
+    # MLX's CPU allocator gives null where the address space is limited, and the process faults.
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1, 64]\nlora_rank: [4]\nlora_layers: [2]\nmax_seq_length: 2048\n"
+    )
+    limited = (
+        "import resource, sys, pytest; "
+        "resource.setrlimit(resource.RLIMIT_AS, (3_500_000_000,) * 2); "
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    arguments = ["--yourai-model=tiny", "--yourai-matrix=m.yaml", "--yourai-max-memory=20"]
+    finished = pytester.run(sys.executable, "-c", limited, *arguments, "--yourai-steps=2")
+    done = SweepResult(finished, pytester.path)
+    assert done.outcomes == ["ok", "oom"]
+    assert "SIGSEGV in step 1; its address space is limited to 3.5 GB" in done.rows[1]["error"]
+    assert done.ret == 0
 
 
 def test_where_nothing_fits_the_status_is_1_and_the_optimum_null(sweep: SweepRun) -> None:

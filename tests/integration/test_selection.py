@@ -60,9 +60,12 @@ def test_a_pasted_node_id_works_from_any_folder(pytester: pytest.Pytester, sweep
     assert [row["batch_size"] for row in done.rows] == [2]
 
 
-def test_x_stops_at_a_failure_but_not_at_a_memory_failure(sweep: SweepRun) -> None:
-    done = sweep("-x", "--yourai-max-memory", "0.004")
-    assert done.outcomes == ["ok", "ok", "over_budget"]
+def test_x_does_not_stop_at_a_memory_failure(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1, 4]\nlora_rank: [4, 64]\nlora_layers: [2]\n"
+    )
+    done = sweep("-x", "--yourai-max-memory", "0.005", matrix="m.yaml")
+    assert done.outcomes == ["ok", "over_budget", "ok", "skipped"]
     assert done.ret == 0
 
 
@@ -101,3 +104,27 @@ def test_verbose_shows_ids_and_our_lines_and_quiet_shows_letters(sweep: SweepRun
     quiet = sweep("-q", "--yourai-max-memory", "0.004")
     assert quiet.stdout.lines[0].startswith("..B")
     quiet.stdout.fnmatch_lines(["Optimal Configuration Found", "Saved to: optimal_config.json"])
+
+
+def test_pytests_own_summary_keeps_its_words(sweep: SweepRun) -> None:
+    done = sweep("-rA", "--yourai-max-memory", "0.004")
+    done.stdout.fnmatch_lines(
+        [
+            f"PASSED {NODE}[[]tiny-batch1-rank4-layers2]",
+            f"OVER BUDGET {NODE}[[]tiny-batch4-rank4-layers2] - *over_budget: needs *",
+        ]
+    )
+
+
+def test_a_printed_id_works_from_a_subfolder(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\n")
+    monkeypatch.chdir(pytester.mkdir("below"))
+    done = sweep(
+        f"../{NODE}[tiny-batch1-rank4-layers2]",
+        *("--yourai-output", "../optimal_config.json"),
+        matrix="../small.yaml",
+    )
+    assert done.ret == 0
+    assert done.outcomes == ["ok"]

@@ -41,6 +41,29 @@ def test_a_trial_that_does_not_fit_is_xfailed_before_the_body(
     done.run.assert_outcomes(xfailed=1, skipped=2)
 
 
+def test_a_users_own_xfail_is_one(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+    pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.xfail
+        def test_large(trial):
+            assert trial.peak_memory_gb > 20
+        """
+    )
+    done = sweep("test_mine.py", "-rs", "-k", "batch1")
+    done.run.assert_outcomes(xfailed=1)
+    assert done.ret == 0
+
+
+def test_a_trial_taken_in_another_way_says_how_to_take_it(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(test_mine="def test_mine(request): request.getfixturevalue('trial')")
+    done = sweep("test_mine.py")
+    assert "take `trial` as an argument of a test function" in done.text
+
+
 def test_without_a_model_the_fixture_skips(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(trial): assert False")
     done = pytester.runpytest_inprocess("-rs")

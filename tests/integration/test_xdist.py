@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from sweep_runs import SweepRun
-from workers import worker_processes
 
 
 @pytest.mark.parametrize("arguments", [("-n", "0"), ("-p", "no:xdist")])
@@ -31,7 +31,9 @@ def test_one_worker_gives_the_same_lines_profile_and_status(sweep: SweepRun) -> 
         ]
     )
     assert len(done.events("trial_complete")) == 3
-    assert worker_processes() == []
+    workers = [event["pid"] for event in done.events("subprocess_spawned")]
+    assert workers
+    assert not any(psutil.pid_exists(pid) for pid in workers)
 
 
 @pytest.mark.parametrize("arguments", [("-n", "2"), ("-n", "4"), ("--dist=load", "--tx=2*popen")])

@@ -13,6 +13,7 @@ from pytest_yourai.config import Quantization
 from pytest_yourai.engine import mlx_weights
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import ModelError
+from pytest_yourai.models import stored_quantization
 
 from made_models import TINY, make_model
 
@@ -43,7 +44,8 @@ def peak_beyond_the_model(source: ModelSource) -> tuple[int, int]:
     mx.reset_peak_memory()
     model = mlx_weights.load(source)
     finished = mx.get_active_memory()
-    assert sum(a.nbytes for _, a in tree_flatten(model.parameters())) <= finished - before
+    all_bytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+    assert finished - before == pytest.approx(all_bytes, rel=1e-3)
     return mx.get_peak_memory() - finished, finished - before
 
 
@@ -86,6 +88,43 @@ def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
         for model in (made, loaded)
     ]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"bits": 4, "group_size": 32, "mode": "mxfp4"},
+        {"bits": 8, "group_size": 32, "mode": "mxfp8"},
+        {"bits": 4, "group_size": 16, "mode": "nvfp4"},
+        {
+            "bits": 4,
+            "group_size": 64,
+            "model.embed_tokens": {"bits": 8, "group_size": 32},
+            "lm_head": False,
+        },
+    ],
+    ids=["mxfp4", "mxfp8", "nvfp4", "mixed"],
+)
+def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str, Any]) -> None:
+    architecture = {**LARGER, "quantization": stored}
+    source = synthetic(architecture, stored_quantization(architecture))
+    beyond, _ = peak_beyond_the_model(source)
+    assert beyond <= 8192 * 512 * 4
+    model = mlx_weights.load(source)
+    gate = model.layers[0].mlp.gate_proj
+    assert (gate.bits, gate.group_size) == (stored["bits"], stored["group_size"])
+    if "lm_head" in stored:
+        assert model.model.embed_tokens.bits == 8
+        assert model.lm_head.weight.dtype == mx.float32
+    values = mx.dequantize(
+        gate.weight,
+        gate.scales,
+        gate.get("biases"),
+        group_size=gate.group_size,
+        bits=gate.bits,
+        mode=gate.mode,
+    )
+    assert values.std().item() == pytest.approx((1 / 512**0.5) / 3**0.5, rel=0.15)
 
 
 def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
