@@ -47,7 +47,7 @@ class TrialResult:
     when there was one. `step_tokens` counts the unmasked trained tokens of each measured
     step. `active_memory_bytes`
     and `cache_memory_bytes` are MLX's after the last step, adapters still on.
-    `minimum_memory_bytes` is the largest MLX peak of a step under the lowest limit,
+    `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
     """
 

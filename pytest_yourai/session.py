@@ -6,13 +6,14 @@ of it; the worker is ended, and `give_up` turns what was measured so far into a 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import uuid
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_yourai.classify import Evidence, classify
-from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.config import LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource, TrialRequest
 from pytest_yourai.errors import (
     InputError,
@@ -208,15 +209,14 @@ class Sweep:
             return self._broken_off(record, str(failure), loss_is_invalid=invalid), False
         except (WorkerError, InputError) as problem:
             return self._broken_off(record, str(problem)), False
-        outcome, reason = Outcome.OK, None
-        if not measurement.fits:
-            outcome, reason = Outcome.OVER_BUDGET, _over_budget(record)
         result = record.result(
-            outcome,
-            reason,
+            Outcome.OK if measurement.fits else Outcome.OVER_BUDGET,
+            None,
             footprint_bytes=self._footprint_bytes(),
             after=read_system_memory(),
         )
+        if not measurement.fits:
+            result = dataclasses.replace(result, reason=_over_budget(result))
         return result, measurement.memory_is_back_at_base
 
     def _footprint_bytes(self) -> int | None:
@@ -250,9 +250,9 @@ class Sweep:
         return record.result(outcome, reason, after=system)
 
 
-def _over_budget(record: TrialRecord) -> str:
-    minimum = record.largest_peak_bytes
+def _over_budget(result: TrialResult) -> str:
+    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
     return (
-        f"needs {gigabytes(minimum)}, with the margin {gigabytes(minimum * SAFETY_MARGIN)}, over "
-        f"the budget of {gigabytes(record.memory_limit_bytes)}"
+        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
+        f"{gigabytes(result.memory_limit_bytes or 0)}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pytest_yourai.config import LoraConfig, StepPlan
+from pytest_yourai.config import LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.engine.protocol import StepSample
 from pytest_yourai.memory import SystemMemory
 from pytest_yourai.results import Outcome, TrialResult
@@ -68,7 +68,9 @@ class TrialRecord:
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
             loss=last.loss if last else None,
-            minimum_memory_bytes=max(sample.peak_memory_bytes for sample in warmup)
+            minimum_memory_bytes=minimum_memory_bytes(
+                [sample.peak_memory_bytes for sample in warmup]
+            )
             if warmup_is_over
             else None,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),

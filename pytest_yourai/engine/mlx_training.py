@@ -18,7 +18,13 @@ from mlx_lm.tuner.trainer import TrainingArgs, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_tokenizer
 
-from pytest_yourai.config import LEARNING_RATE, LORA_DROPOUT, LORA_SCALE, SAFETY_MARGIN
+from pytest_yourai.config import (
+    LEARNING_RATE,
+    LORA_DROPOUT,
+    LORA_SCALE,
+    SAFETY_MARGIN,
+    minimum_memory_bytes,
+)
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
     Measurement,
@@ -60,7 +66,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     @property
     def minimum_bytes(self) -> int:
-        return max(self.warmup_peaks)
+        return minimum_memory_bytes(self.warmup_peaks)
 
     @property
     def fits(self) -> bool:

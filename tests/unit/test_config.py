@@ -2,7 +2,13 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization, StepPlan, parse_quantize
+from pytest_yourai.config import (
+    LoraConfig,
+    Quantization,
+    StepPlan,
+    minimum_memory_bytes,
+    parse_quantize,
+)
 
 
 def config(**changes: int) -> LoraConfig:
@@ -51,10 +57,11 @@ def test_checkpointing_needs_less_and_so_dominates_nothing_without_it() -> None:
     ("step_times_s", "over"),
     [
         ([1.0], False),
-        ([1.0, 1.0], True),
-        ([1.0, 1.1], True),
-        ([1.0, 1.11], False),
-        ([1.11, 1.0], False),
+        ([1.0, 1.0], False),
+        ([1.0, 1.0, 1.0], True),
+        ([9.0, 1.0, 1.1], True),
+        ([9.0, 1.0, 1.11], False),
+        ([9.0, 1.11, 1.0], False),
         ([9.0, 1.0, 1.05], True),
         ([8.0, 4.0, 2.0, 1.0, 8.0, 4.0, 2.0], False),
         ([8.0, 4.0, 2.0, 1.0, 8.0, 4.0, 2.0, 1.0], True),
@@ -71,6 +78,13 @@ def test_more_warmup_steps_than_the_usual_most_are_all_run() -> None:
     assert not plan.warmup_is_over([1.0] * 11)
     assert plan.warmup_is_over([1.0] * 12)
     assert plan.most_steps == 12 + 1 + 10
+
+
+def test_the_minimum_leaves_out_the_first_step_and_single_late_releases() -> None:
+    assert minimum_memory_bytes([90, 100, 100, 102, 100]) == 100
+    assert minimum_memory_bytes([90, 102, 100]) == 100
+    assert minimum_memory_bytes([90, 100]) == 100
+    assert minimum_memory_bytes([90]) == 90
 
 
 def test_fewer_than_two_warmup_steps_are_refused_because_both_compile() -> None:
