@@ -1,20 +1,14 @@
-"""From evidence to outcome: why a trial that broke off did so. Pure."""
+"""From evidence to outcome: how a trial ended, why, and what to do about it. Pure."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_yourai.known_failures import recognise
 from pytest_yourai.results import Outcome
-from pytest_yourai.units import gigabytes
-
-_OUT_OF_MEMORY_TEXTS = (
-    "out of memory",  # CUDA: cudaMallocAsync(&data, size, stream) failed: out of memory
-    "insufficient memory",  # Metal: Command buffer execution failed: Insufficient Memory
-    "unable to allocate",  # Metal: [malloc] Unable to allocate N bytes
-    "maximum allowed buffer size",  # Metal: [metal::malloc] Attempting to allocate N bytes ...
-    "std::bad_alloc",
-)
+from pytest_yourai.units import gigabytes, seconds
 
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 """How a process ends that memory was refused to.
@@ -23,40 +17,57 @@ The kernel kills it, or MLX's CPU allocator returns null and it faults.
 """
 
 _NEAR_THE_LIMIT = 0.9
-_LOW_MEMORY_BYTES = 2_000_000_000
+_LARGE_PART_OF_ADDRESS_SPACE = 0.5
+"""MLX asks for one array at a time, and the largest may be as large as all others together."""
+
+_PAGING_SLOWDOWN = 3.0
+_LEAST_SWAP_GROWTH_BYTES = 50_000_000
+"""Less is other programs' business."""
+
+SMALLER = "choose a smaller configuration, or close programs"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known when a trial broke off. Bytes.
 
-    `exception` is the worker's one line, None where it died; `returncode` that of `subprocess`,
-    None where it lives. `largest_bytes` is the larger of the MLX peaks that it
-    reported and, where it died, what the kernel says it held.
+    `exception` is the worker's text, None where it died; `returncode` that of `subprocess`, None
+    where it lives. `largest_bytes` is the larger of what MLX and the kernel say it held.
     """
 
     where: str
     exception: str | None = None
     loss_is_invalid: bool = False
     returncode: int | None = None
+    stderr: str = ""
+    backend: str = "cpu"
     largest_bytes: int = 0
+    least_need_bytes: int = 0
+    """What the trial needs at the very least, by arithmetic."""
     memory_limit_bytes: int = 0
-    available_bytes: int | None = None
+    least_available_bytes: int | None = None
+    """The least that was available while it ran, or before."""
+    floor_bytes: int = 0
     oom_kills: int = 0
     """How many processes the kernel ended for lack of memory meanwhile."""
+    address_space_bytes: int = 0
     address_space_limit_bytes: int | None = None
     """RLIMIT_AS of the worker, where one is set."""
 
 
 def classify(evidence: Evidence) -> tuple[Outcome, str]:
-    """The outcome, and the reason in words."""
+    """The outcome, and the reason in words: what happened where; what to do."""
+    where = evidence.where
     if evidence.loss_is_invalid:
-        return Outcome.INVALID_LOSS, f"{evidence.exception}: the model or its weights are unsound"
+        return Outcome.INVALID_LOSS, (
+            f"{evidence.exception} {where}: the model or its weights are unsound; try "
+            "--yourai-weights synthetic, which shows whether it is the weights"
+        )
     if evidence.exception is not None:
-        text = evidence.exception.strip().splitlines()[0] if evidence.exception.strip() else "?"
-        if any(sign in evidence.exception.lower() for sign in _OUT_OF_MEMORY_TEXTS):
-            return Outcome.OOM, f"out of memory {evidence.where}: {text}"
-        return Outcome.ERROR, f"{text} ({evidence.where})"
+        text = _first_line(evidence.exception)
+        if known := recognise(evidence.exception):
+            return known.outcome, f"{known.what} {where} ({text}); {known.remedy}"
+        return Outcome.ERROR, f"{text} ({where}); the traceback is in the report"
     return _classify_death(evidence)
 
 
@@ -65,20 +76,68 @@ def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
     ended = f"the worker ended {evidence.where} with status {status}"
     if status < 0:
         ended = f"the worker was ended by {_signal_name(-status)} {evidence.where}"
-    if -status == signal.SIGKILL and evidence.oom_kills:
-        return Outcome.OOM, f"out of memory: {ended}, by the kernel for lack of memory"
-    if -status in _MEMORY_SIGNALS:
-        if evidence.largest_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
-            used = gigabytes(evidence.largest_bytes)
-            return Outcome.OOM, f"out of memory: {ended}, at {used}"
-        space = evidence.address_space_limit_bytes
-        if space is not None and space < evidence.memory_limit_bytes:
-            limit = gigabytes(space)
-            return Outcome.OOM, f"out of memory: {ended}; its address space is limited to {limit}"
-        if evidence.available_bytes is not None and evidence.available_bytes < _LOW_MEMORY_BYTES:
-            left = gigabytes(evidence.available_bytes)
-            return Outcome.OOM, f"out of memory: {ended}, with {left} available on the machine"
-    return Outcome.CRASHED, f"{ended}: its output is in the report and in the journal"
+    # MLX before 0.32 threw from Metal's own threads, which ends the process.
+    last_words = _last_words(evidence.stderr) if -status == signal.SIGABRT else None
+    if last_words and (known := recognise(last_words)):
+        return known.outcome, f"{known.what}: {ended} ({last_words}); {known.remedy}"
+    if -status in _MEMORY_SIGNALS and (why := _why_memory(evidence, -status)):
+        return Outcome.OOM, f"out of memory: {ended}{why}; {SMALLER}"
+    return Outcome.CRASHED, f"{ended}; its last output is in the report and in the journal"
+
+
+def _why_memory(evidence: Evidence, number: int) -> str | None:
+    """Why a death by this signal was for lack of memory; None where nothing says so."""
+    available = evidence.least_available_bytes
+    if number == signal.SIGKILL and evidence.oom_kills:
+        return ", by the kernel for lack of memory"
+    if evidence.largest_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
+        return f", at {gigabytes(evidence.largest_bytes)}"
+    if available is not None and available < evidence.floor_bytes:
+        return f", with {gigabytes(available)} left on the machine"
+    return None if number == signal.SIGKILL else _why_refused(evidence)
+
+
+def _why_refused(evidence: Evidence) -> str | None:
+    """Why the system may have refused memory to a process that it did not end itself."""
+    space = evidence.address_space_limit_bytes
+    if space is not None and evidence.address_space_bytes >= _LARGE_PART_OF_ADDRESS_SPACE * space:
+        return f"; its address space is limited to {gigabytes(space)}"
+    room = min(
+        (limit for limit in (evidence.least_available_bytes, space) if limit is not None),
+        default=evidence.least_need_bytes,
+    )
+    if evidence.backend == "cpu" and evidence.least_need_bytes > room:
+        return f"; its logits alone take {gigabytes(evidence.least_need_bytes)}"
+    return None
+
+
+def is_paging(step_times_s: Sequence[float], swap_growth_bytes: int) -> bool:
+    """Whether steps became slower than three times the fastest of them while swap grew."""
+    if swap_growth_bytes < _LEAST_SWAP_GROWTH_BYTES or not step_times_s:
+        return False
+    return max(step_times_s) > _PAGING_SLOWDOWN * min(step_times_s)
+
+
+def paging_reason(step_times_s: Sequence[float], swap_growth_bytes: int) -> str:
+    slowest, fastest = max(step_times_s), min(step_times_s)
+    return (
+        f"swap grew by {gigabytes(swap_growth_bytes)} and a step took {seconds(slowest)}, "
+        f"{slowest / fastest:.0f} times its fastest; {SMALLER}"
+    )
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "an exception without a text"
+
+
+def _last_words(stderr: str) -> str | None:
+    """What C++ says of an exception that nobody caught."""
+    lines = stderr.splitlines()
+    for line in lines:
+        if "terminating due to uncaught exception" in line or line.strip().startswith("what():"):
+            return line.strip()
+    return None
 
 
 def _signal_name(number: int) -> str:

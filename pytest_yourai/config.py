@@ -18,7 +18,7 @@ LEARNING_RATE = 1e-5
 OPTIMIZER = "adam"
 SEED = 0
 
-_COMPILING_STEPS = 2
+COMPILING_STEPS = 2
 """The first builds the optimizer's state, so the second one compiles again."""
 
 QUANTIZATION_BITS = (2, 3, 4, 5, 6, 8)
@@ -132,14 +132,14 @@ class StepPlan:
     def __post_init__(self) -> None:
         if self.measured_steps < 1:
             raise ValueError(f"measured_steps must be at least 1, not {self.measured_steps}")
-        if self.warmup_steps < _COMPILING_STEPS:
+        if self.warmup_steps < COMPILING_STEPS:
             raise ValueError(f"warmup_steps must be at least 2, not {self.warmup_steps}")
         if self.max_warmup_steps < self.warmup_steps:
             object.__setattr__(self, "max_warmup_steps", self.warmup_steps)
 
     def warmup_is_over(self, step_times_s: list[float]) -> bool:
         """Whether warm-up may end after steps that took `step_times_s`."""
-        if len(step_times_s) < max(self.warmup_steps, _COMPILING_STEPS + 1):
+        if len(step_times_s) < max(self.warmup_steps, COMPILING_STEPS + 1):
             return False
         if len(step_times_s) >= self.max_warmup_steps:
             return True

@@ -16,16 +16,24 @@ import pytest
 
 from pytest_yourai.errors import InputError, OutputError
 from pytest_yourai.items import PROPERTY, ItemHooks
-from pytest_yourai.memory import read_system_memory
+from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.options import has_timeout
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.session import Surroundings, Sweep
+from pytest_yourai.session import Sweep
 from pytest_yourai.store import environment, profile
+from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.sweep_plan import Surroundings
 
-_LETTERS = {Outcome.OVER_BUDGET: "B", Outcome.OOM: "O"}
+_LETTERS = {
+    Outcome.OVER_BUDGET: "B",
+    Outcome.OOM: "O",
+    Outcome.PAGING: "P",
+    Outcome.SAFETY_STOP: "S",
+    Outcome.MACHINE_CRASH: "M",
+}
 
 
 class ControllerHooks:
@@ -100,7 +108,9 @@ class ControllerHooks:
             return sweep.surroundings if sweep else None
         self._total = len(self._setup.plan.configs)
         try:
-            sweep = Sweep(self._setup.plan, NoJournal())
+            options = self._setup.options
+            history = read_history(options.log) if options.resume else None
+            sweep = Sweep(self._setup.plan, NoJournal(), history)
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         sweep.close(complete=False)
@@ -122,12 +132,12 @@ class ControllerHooks:
                 budget=surroundings.budget,
                 system_memory_bytes=read_system_memory().total_bytes,
                 device=f"{device.name} ({device.backend}), MLX {device.mlx_version}",
-                notes=self._notes(),
+                notes=self._notes(surroundings),
             )
         )
 
-    def _notes(self) -> list[str]:
-        notes = list(self._setup.notes)
+    def _notes(self, surroundings: Surroundings) -> list[str]:
+        notes = [*self._setup.notes, *surroundings.notes]
         if environment.power_source() == "battery":
             notes.append("running on battery: step times may be longer than on mains")
         if environment.low_power_mode():

@@ -5,9 +5,10 @@
     │   ├── OptionError       a flag or an ini key
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
-    │   ├── DataError             training data
+    │   ├── DataError         training data
     │   ├── BackendError      MLX cannot run here
     │   └── OutputError       a file that cannot be written
+    ├── SafetyStopError       a trial must not go on: the machine would suffer
     └── WorkerError           the worker process did not keep to the protocol
         ├── WorkerDiedError   it ended, or closed its messages
         └── WorkerFailedError its engine raised
@@ -48,6 +49,10 @@ class OutputError(InputError):
     """A profile or journal cannot be written where it was asked for."""
 
 
+class SafetyStopError(YouraiError):
+    """The guard saw too little memory left, or a worker that took too much; says which."""
+
+
 class WorkerError(YouraiError):
     """The worker process sent something that is no message."""
 
@@ -55,14 +60,12 @@ class WorkerError(YouraiError):
 class WorkerDiedError(WorkerError):
     """The worker process ended while an answer was awaited.
 
-    `returncode` is that of `subprocess`: negative for a signal. `largest_resident_bytes` is the
-    most that the process ever held, as the kernel counted it.
+    `returncode` is that of `subprocess`: negative for a signal.
     """
 
-    def __init__(self, returncode: int, largest_resident_bytes: int) -> None:
+    def __init__(self, returncode: int) -> None:
         super().__init__(f"the worker process ended with status {returncode}")
         self.returncode = returncode
-        self.largest_resident_bytes = largest_resident_bytes
 
 
 class WorkerFailedError(WorkerError):

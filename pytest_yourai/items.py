@@ -19,6 +19,7 @@ from pytest_yourai.errors import InputError
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.session import Sweep
+from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 
 PROPERTY = "yourai"
@@ -182,8 +183,10 @@ class ItemHooks:
 
     def _open(self) -> None:
         try:
-            self._journal = Journal(self._setup.options.log)
-            self._sweep = Sweep(self._setup.plan, self._journal)
+            log = self._setup.options.log
+            self._journal = Journal(log)
+            history = read_history(log) if self._setup.options.resume else None
+            self._sweep = Sweep(self._setup.plan, self._journal, history)
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
 
@@ -269,7 +272,7 @@ def _feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
 
 def _raise_outcome(result: TrialResult) -> None:
     reason = f"{result.outcome}: {result.reason}"
-    if result.outcome is Outcome.SKIPPED:
+    if result.outcome in (Outcome.SKIPPED, Outcome.UNAVAILABLE):
         pytest.skip(reason)
     if result.outcome.is_memory_failure:
         raise pytest.xfail.Exception(reason)

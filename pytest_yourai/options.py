@@ -77,6 +77,14 @@ FLAGS = (
         "a worker serves all trials of a model, or one each",
         "model",
     ),
+    Flag(
+        "force",
+        None,
+        "go on where the guard would stop, or available memory is under the floor",
+        "off",
+    ),
+    Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
+    Flag("trust-remote-code", None, "run Python code that a model folder brings", "off"),
 )
 
 
@@ -101,6 +109,9 @@ class Options:
     """0 where pytest's own --timeout says that there is none."""
     objective: Objective
     isolation: Literal["model", "trial"]
+    force: bool
+    resume: bool
+    trust_remote_code: bool
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Options:
@@ -131,6 +142,9 @@ class Options:
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
+            force=read.switch("force") or False,
+            resume=read.switch("resume") or False,
+            trust_remote_code=read.switch("trust-remote-code") or False,
         )
 
 

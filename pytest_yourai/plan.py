@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +15,11 @@ from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import MatrixError, OptionError
 from pytest_yourai.matrix import Matrix, read_matrix
+from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
-from pytest_yourai.session import SweepPlan
+from pytest_yourai.store import environment
+from pytest_yourai.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
@@ -71,6 +75,7 @@ def make_setup(options: Options) -> SweepSetup:
         synthetic=model.weights == "synthetic",
         quantization=model.quantization(quantize),
         lora_keys=options.lora_keys or matrix.lora_keys,
+        trust_remote_code=options.trust_remote_code,
     )
     usual_length = (model.preset and model.preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
     max_seq_length = options.max_seq_length or matrix.max_seq_length or usual_length
@@ -80,6 +85,7 @@ def make_setup(options: Options) -> SweepSetup:
     configs = matrix.configs(
         max_seq_length=max_seq_length, grad_checkpoint=checkpoint, depth=model.depth
     )
+    settings = _settings(options, source, matrix, max_seq_length, checkpoint)
     return SweepSetup(
         options=options,
         model=model,
@@ -92,7 +98,9 @@ def make_setup(options: Options) -> SweepSetup:
             seed=defaults.SEED,
             memory_limit_bytes=options.memory_limit_bytes,
             start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
-            settings=_settings(options, source, matrix, max_seq_length, checkpoint),
+            settings=settings,
+            identity=_identity(source, options.data, settings),
+            force=options.force,
         ),
         id_suffix=_id_suffix(
             max_seq_length if max_seq_length != usual_length else None,
@@ -167,3 +175,34 @@ def _settings(
         "isolation": options.isolation,
         "timeout_s": options.timeout_s,
     }
+
+
+_NOT_MEASURED = ("matrix", "isolation", "timeout_s")
+"""Settings that leave each trial's measurement as it is."""
+
+
+def _identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """What two runs must have in common for one to take over the other's measurements."""
+    return {
+        "model": source.name,
+        "architecture": _digest(source.architecture),
+        "weights": _files(source.folder, "*.safetensors") if not source.synthetic else "synthetic",
+        "data": _files(data, "train.jsonl"),
+        "settings": {key: settings[key] for key in settings if key not in _NOT_MEASURED},
+        "versions": environment.versions(),
+        "chip": environment.chip(),
+        "system_memory_bytes": read_system_memory().usable_bytes,
+    }
+
+
+def _files(folder: str | None, pattern: str) -> str | None:
+    """A digest of names, sizes and times: weights are too large to be read for this."""
+    if folder is None:
+        return None
+    files = sorted(Path(folder).glob(pattern))
+    return _digest([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,16 +18,26 @@ class Outcome(enum.StrEnum):
     OK = "ok"
     OVER_BUDGET = "over_budget"
     OOM = "oom"
+    PAGING = "paging"
+    SAFETY_STOP = "safety_stop"
+    MACHINE_CRASH = "machine_crash"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INVALID_LOSS = "invalid_loss"
     ERROR = "error"
+    UNAVAILABLE = "unavailable"
     SKIPPED = "skipped"
 
     @property
     def is_memory_failure(self) -> bool:
-        """Larger configurations would fail in the same way."""
-        return self in (Outcome.OVER_BUDGET, Outcome.OOM)
+        """It does not fit, by whatever sign."""
+        return self in (
+            Outcome.OVER_BUDGET,
+            Outcome.OOM,
+            Outcome.PAGING,
+            Outcome.SAFETY_STOP,
+            Outcome.MACHINE_CRASH,
+        )
 
     @property
     def is_failure(self) -> bool:
@@ -43,18 +53,25 @@ class Outcome(enum.StrEnum):
 class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
 
-    `reason` is None for ok, else one sentence. `warmup_step_times_s` ends with the settling step
-    when there was one. `step_tokens` counts the unmasked trained tokens of each measured
-    step. `active_memory_bytes`
-    and `cache_memory_bytes` are MLX's after the last step, adapters still on.
-    `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
-    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
+    `reason` is None for ok, else one sentence; `warnings` is what is to be said besides. `kept` is
+    a result of an earlier run; `started` is False where the machine had too little memory left
+    for any trial, or where none was needed.
+    `warmup_step_times_s` ends with the settling step when there was one. `step_tokens` counts the
+    unmasked trained tokens of each measured step. `active_memory_bytes` and `cache_memory_bytes`
+    are MLX's after the last step, adapters still on. `minimum_memory_bytes` is the MLX peak of a
+    step under the lowest limit, `peak_memory_bytes` the largest of the measured steps, under
+    `memory_limit_bytes` ÷ 1.15. `footprint_bytes` is the most that the worker grew to since before
+    it loaded the model, as the system counts it (on CUDA: the device), `swap_growth_bytes` is the
+    machine's. Growth per step is the robust slope over the measured steps.
     """
 
     model: str
     config: LoraConfig
     outcome: Outcome
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    started: bool = True
+    kept: bool = False
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
@@ -65,12 +82,19 @@ class TrialResult:
     cache_memory_bytes: int | None = None
     footprint_bytes: int | None = None
     swap_growth_bytes: int | None = None
+    active_growth_bytes_per_step: float | None = None
+    footprint_growth_bytes_per_step: float | None = None
     predicted_minimum_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
 
     @property
     def success(self) -> bool:
         return self.outcome is Outcome.OK
+
+    @property
+    def prunes_larger(self) -> bool:
+        """Whether configurations that need no less would fail in the same way."""
+        return self.outcome.is_memory_failure and self.started
 
     @property
     def step_time_s(self) -> float | None:
@@ -104,6 +128,7 @@ class TrialResult:
                 **values,
                 "config": LoraConfig(**values["config"]),
                 "outcome": Outcome(values["outcome"]),
+                "warnings": tuple(values["warnings"]),
                 "warmup_step_times_s": tuple(values["warmup_step_times_s"]),
                 "step_times_s": tuple(values["step_times_s"]),
                 "step_tokens": tuple(values["step_tokens"]),

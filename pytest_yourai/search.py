@@ -28,7 +28,7 @@ def dominating_failure(config: LoraConfig, results: Iterable[TrialResult]) -> Tr
         (
             result
             for result in results
-            if result.outcome.is_memory_failure and config.needs_at_least_as_much_as(result.config)
+            if result.prunes_larger and config.needs_at_least_as_much_as(result.config)
         ),
         None,
     )

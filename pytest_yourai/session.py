@@ -1,4 +1,4 @@
-"""One sweep: runs trials in a worker, journals what happens, and keeps the results.
+"""One sweep: which trials run, what of them is known already, and what the journal says.
 
 Knows nothing of pytest: whoever interrupts `measure` (a timeout, Ctrl-C) does so by raising out
 of it; the worker is ended, and `give_up` turns what was measured so far into a result.
@@ -8,108 +8,86 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 import uuid
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pytest_yourai.classify import Evidence, classify
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource, TrialRequest
-from pytest_yourai.errors import (
-    InputError,
-    WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
-)
-from pytest_yourai.memory import (
-    Budget,
-    address_space_limit_bytes,
-    detect_budget,
-    process_footprint_bytes,
-    read_system_memory,
-)
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo
+from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
+from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
+from pytest_yourai.runner import TrialRunner
 from pytest_yourai.search import dominating_failure
+from pytest_yourai.store.environment import last_boot
+from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import row
+from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 from pytest_yourai.trial import TrialRecord
-from pytest_yourai.units import gigabytes
-from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.host import WorkerHost, preview
+from pytest_yourai.worker.output import Output
 
-Isolation = Literal["model", "trial"]
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """What a sweep is to do. `memory_limit_bytes` is None where it is to be detected.
-
-    `settings` is what the journal and the profile say of all this.
-    """
-
-    source: ModelSource
-    configs: tuple[LoraConfig, ...]
-    steps: StepPlan
-    isolation: Isolation
-    data: str | None
-    seed: int
-    memory_limit_bytes: int | None
-    start_timeout_s: float
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the worker said before the first trial, and the budget that follows from it."""
-
-    device: DeviceInfo
-    inspection: Inspection
-    budget: Budget
+_WAIT_FOR_MEMORY_S = 5.0
+_WAIT_STEP_S = 0.25
 
 
 class Sweep:
     """Runs the trials of one model, one after the other. Writes to `journal`, does not close it.
 
     Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
-    ModelError or OptionError where the sweep cannot work.
+    ModelError or OptionError where the sweep cannot work. With `history`, what earlier runs of
+    the same identity measured is kept.
     """
 
-    def __init__(self, plan: SweepPlan, journal: EventLog) -> None:
+    def __init__(self, plan: SweepPlan, journal: EventLog, history: History | None = None) -> None:
         self.plan = plan
         self.results: dict[LoraConfig, TrialResult] = {}
-        self.last_output = Output("", "")
-        self.last_traceback = ""
         self._journal = journal
         self._record: TrialRecord | None = None
         self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        self._boot = last_boot()
         journal.write(
             "benchmark_start",
             run_id=uuid.uuid4().hex,
+            boot_id=self._boot.boot_id,
             pid=os.getpid(),
             model=plan.source.name,
             configurations=len(plan.configs),
             settings=plan.settings,
+            identity=plan.identity,
         )
         try:
-            self.surroundings = self._look()
+            self.surroundings, self._resumed = self._look(history)
         except BaseException as problem:
             self._host.end(killed_because=repr(problem))
             raise
+        self._runner = TrialRunner(plan, self.surroundings, self._host)
 
-    def _look(self) -> Surroundings:
+    def _look(self, history: History | None) -> tuple[Surroundings, Resumed]:
         device, inspection = self._host.look(self.plan.data)
-        if self.plan.memory_limit_bytes is None:
-            budget = detect_budget(read_system_memory(), device)
-        else:
-            budget = Budget(self.plan.memory_limit_bytes, "as given")
+        budget = self._budget(device)
+        resumed = NOTHING_RESUMED
+        if history is not None:
+            resumed = resume(history, self.plan, budget, device, self._boot)
+            budget = resumed.budget or budget
         self._journal.write(
             "model_start",
             model=self.plan.source.name,
             weights="synthetic" if self.plan.source.synthetic else "local",
             parameters=inspection.parameters,
             memory_limit_bytes=budget.limit_bytes,
+            memory_limit_is_detected=budget.is_detected,
+            device=dataclasses.asdict(device),
         )
-        return Surroundings(device, inspection, budget)
+        return Surroundings(device, inspection, budget, resumed.notes), resumed
+
+    def _budget(self, device: DeviceInfo) -> Budget:
+        system = read_system_memory()
+        if self.plan.memory_limit_bytes is None:
+            return detect_budget(system, device)
+        return given_budget(self.plan.memory_limit_bytes, system, device)
 
     def close(self, *, complete: bool) -> None:
         """End the worker."""
@@ -123,37 +101,19 @@ class Sweep:
         """
         if config in self.results:
             return self.results[config]
-        self.last_output, self.last_traceback = Output("", ""), ""
-        if reason := self._reason_to_skip(config):
-            return self._keep(TrialResult(self.plan.source.name, config, Outcome.SKIPPED, reason))
-        self._record = TrialRecord(
-            model=self.plan.source.name,
-            config=config,
-            plan=self.plan.steps,
-            memory_limit_bytes=self.surroundings.budget.limit_bytes,
-            before=read_system_memory(),
-        )
-        self._journal.write(
-            "trial_start",
-            model=self.plan.source.name,
-            batch_size=config.batch_size,
-            lora_rank=config.rank,
-            lora_layers=config.num_layers,
-            max_seq_length=config.max_seq_length,
-        )
-        try:
-            result, worker_is_clean = self._run(self._record)
-            if not result.outcome.leaves_the_worker_usable:
-                reason = f"the trial ended as {result.outcome}"
-                self.last_output = self._host.end(killed_because=reason)
-            elif not worker_is_clean:
-                self._host.end(killed_because="memory was not back at base after the trial")
-            elif self.plan.isolation == "trial":
-                self._host.end()
-        except BaseException as interruption:
-            self.last_output = self._host.end(killed_because=repr(interruption))
-            raise
-        return self._keep(result)
+        if known := self._known(config):
+            return self._keep(known)
+        self._record = self._runner.begin(config)
+        self._journal.write("trial_start", **self._names(config))
+        return self._keep(self._runner.run(self._record))
+
+    @property
+    def last_output(self) -> Output:
+        return self._runner.last_output
+
+    @property
+    def last_traceback(self) -> str:
+        return self._runner.last_traceback
 
     @property
     def is_measuring(self) -> bool:
@@ -164,95 +124,68 @@ class Sweep:
         """The result of the trial that `measure` was interrupted in, with what it measured."""
         if self._record is None:
             raise RuntimeError("no trial is under way")
-        text = f"{reason} {self._record.where}"
+        result = self._runner.give_up(self._record, outcome, reason)
         if outcome is Outcome.TIMEOUT:
-            self._journal.write("subprocess_timeout", reason=text)
-        return self._keep(self._record.result(outcome, text))
+            self._journal.write("subprocess_timeout", reason=result.reason)
+        return self._keep(result)
 
     def _keep(self, result: TrialResult) -> TrialResult:
+        was_run = self._record is not None
         self._record = None
         self.results[result.config] = result
-        printed = preview(self.last_output) if result.outcome.is_failure else {}
+        if result.kept:
+            self._journal.write("trial_kept", **self._names(result.config))
+            return result
+        if result.outcome is Outcome.SAFETY_STOP:
+            self._journal.write("safety_stop", reason=result.reason, **self._names(result.config))
+        for warning in result.warnings:
+            self._journal.write("warning", reason=warning, **self._names(result.config))
+        printed = preview(self.last_output) if was_run and not result.success else {}
         self._journal.write("trial_complete", model=result.model, **row(result), **printed)
         return result
+
+    def _known(self, config: LoraConfig) -> TrialResult | None:
+        """The result of a trial that need not or must not run."""
+        if kept := self._resumed.results.get(config):
+            return kept
+        if reason := self._reason_to_skip(config):
+            return self._not_started(config, Outcome.SKIPPED, reason)
+        if not self.plan.force and (danger := self._lasting_danger()):
+            reason = f"not started: {danger}; close programs, or add --yourai-force"
+            return self._not_started(config, Outcome.SAFETY_STOP, reason)
+        return None
+
+    def _not_started(self, config: LoraConfig, outcome: Outcome, reason: str) -> TrialResult:
+        return TrialResult(self.plan.source.name, config, outcome, reason, started=False)
 
     def _reason_to_skip(self, config: LoraConfig) -> str | None:
         depth = self.surroundings.inspection.num_hidden_layers
         if config.num_layers > depth:
             return f"not valid for this model, which has {depth} layers"
-        failed = dominating_failure(config, self.results.values())
+        known = (*self._resumed.results.values(), *self.results.values())
+        failed = dominating_failure(config, known)
         if failed is None:
             return None
         return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
 
-    def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
-        """The result, and whether the worker is as it was before the trial."""
-        request = TrialRequest(
-            config=record.config,
-            plan=self.plan.steps,
-            memory_limit_bytes=record.memory_limit_bytes,
-            data=self.plan.data,
-            seed=self.plan.seed,
-        )
-        try:
-            measurement = self._host.run(
-                request,
-                on_load=record.loading,
-                on_start=lambda: record.started(self._footprint_bytes()),
-                on_step=record.add,
-            )
-        except WorkerDiedError as death:
-            return self._broken_off(record, death=death), False
-        except WorkerFailedError as failure:
-            self.last_traceback = failure.traceback
-            invalid = failure.loss_is_invalid
-            return self._broken_off(record, str(failure), loss_is_invalid=invalid), False
-        except (WorkerError, InputError) as problem:
-            return self._broken_off(record, str(problem)), False
-        result = record.result(
-            Outcome.OK if measurement.fits else Outcome.OVER_BUDGET,
-            None,
-            footprint_bytes=self._footprint_bytes(),
-            after=read_system_memory(),
-        )
-        if not measurement.fits:
-            result = dataclasses.replace(result, reason=_over_budget(result))
-        return result, measurement.memory_is_back_at_base
+    def _lasting_danger(self) -> str | None:
+        """Why no trial may start, even without our own worker and after a while; else None."""
+        danger = self._runner.danger()
+        if danger is None:
+            return None
+        self._host.end(killed_because=f"to free its memory: {danger}")
+        deadline = time.monotonic() + _WAIT_FOR_MEMORY_S
+        while danger is not None and time.monotonic() < deadline:
+            time.sleep(_WAIT_STEP_S)
+            danger = self._runner.danger()
+        return danger
 
-    def _footprint_bytes(self) -> int | None:
-        return process_footprint_bytes(self._host.pid, self.surroundings.device)
-
-    def _broken_off(
-        self,
-        record: TrialRecord,
-        exception: str | None = None,
-        *,
-        death: WorkerDiedError | None = None,
-        loss_is_invalid: bool = False,
-    ) -> TrialResult:
-        system = read_system_memory()
-        outcome, reason = classify(
-            Evidence(
-                where=record.where,
-                exception=exception,
-                loss_is_invalid=loss_is_invalid,
-                returncode=death.returncode if death else None,
-                largest_bytes=max(
-                    record.largest_peak_bytes,
-                    record.resident_growth_bytes(death.largest_resident_bytes) if death else 0,
-                ),
-                memory_limit_bytes=record.memory_limit_bytes,
-                available_bytes=system.available_bytes,
-                oom_kills=system.oom_kills - record.before.oom_kills,
-                address_space_limit_bytes=address_space_limit_bytes(),
-            )
-        )
-        return record.result(outcome, reason, after=system)
-
-
-def _over_budget(result: TrialResult) -> str:
-    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
-    return (
-        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
-        f"{gigabytes(result.memory_limit_bytes or 0)}"
-    )
+    def _names(self, config: LoraConfig) -> dict[str, Any]:
+        return {
+            "model": self.plan.source.name,
+            "batch_size": config.batch_size,
+            "lora_rank": config.rank,
+            "lora_layers": config.num_layers,
+            "max_seq_length": config.max_seq_length,
+            "grad_checkpoint": config.grad_checkpoint,
+        }

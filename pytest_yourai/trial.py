@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
-from pytest_yourai.config import LoraConfig, StepPlan, minimum_memory_bytes
+from pytest_yourai.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.engine.protocol import StepSample
-from pytest_yourai.memory import SystemMemory
+from pytest_yourai.leak import LEAK_BYTES_PER_STEP, growth_per_step
+from pytest_yourai.memory.guard import Guard
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.units import gigabytes
 
 
 @dataclass
@@ -18,52 +21,58 @@ class TrialRecord:
     config: LoraConfig
     plan: StepPlan
     memory_limit_bytes: int
-    before: SystemMemory
-    where: str = "while the worker started"
+    guard: Guard
+    where: str = "while starting the worker"
     samples: list[StepSample] = field(default_factory=list)
-    resident_before_bytes: int | None = None
+    step_began_at: float | None = None
 
     def loading(self) -> None:
-        self.where = "while the model was loaded"
+        self.where = "while loading the model"
 
-    def started(self, resident_bytes: int | None) -> None:
-        """The worker holds the model and `resident_bytes`, where that is known."""
+    def started(self) -> None:
+        """The worker holds the model."""
         self.where = "in step 1"
-        self.resident_before_bytes = resident_bytes
+        self.step_began_at = time.monotonic()
 
     def add(self, sample: StepSample) -> None:
         self.samples.append(sample)
         self.where = f"in step {len(self.samples) + 1}"
+        self.step_began_at = time.monotonic()
 
     @property
-    def largest_peak_bytes(self) -> int:
-        return max((sample.peak_memory_bytes for sample in self.samples), default=0)
+    def compiled_step_times_s(self) -> list[float]:
+        """The times of all steps that nothing was compiled in."""
+        return [sample.step_time_s for sample in self.samples[COMPILING_STEPS:]]
 
-    def resident_growth_bytes(self, largest_resident_bytes: int) -> int:
-        """How much of the most that the process ever held came with the trial."""
-        if self.resident_before_bytes is None:
-            return 0
-        return max(0, largest_resident_bytes - self.resident_before_bytes)
+    @property
+    def running_step_time_s(self) -> float:
+        """How long the step has taken that is running now."""
+        return 0.0 if self.step_began_at is None else time.monotonic() - self.step_began_at
 
-    def result(
-        self,
-        outcome: Outcome,
-        reason: str | None,
-        *,
-        footprint_bytes: int | None = None,
-        after: SystemMemory | None = None,
-    ) -> TrialResult:
+    @property
+    def largest_bytes(self) -> int:
+        """The most that is known to have been in use: MLX's, or the process's growth."""
+        peaks = (sample.peak_memory_bytes for sample in self.samples)
+        trace = self.guard.trace
+        return max(trace.largest_mlx_bytes, trace.largest_footprint_bytes or 0, *peaks)
+
+    def result(self, outcome: Outcome, reason: str | None) -> TrialResult:
         """Everything that was measured before the trial ended with `outcome`."""
         warmup = [sample for sample in self.samples if sample.phase == "warmup"]
         settling = [sample for sample in self.samples if sample.phase == "settle"]
         measured = [sample for sample in self.samples if sample.phase == "measure"]
         warmup_is_over = self.plan.warmup_is_over([sample.step_time_s for sample in warmup])
         last = self.samples[-1] if self.samples else None
+        active_growth = growth_per_step([sample.active_memory_bytes for sample in measured])
+        footprint_growth = growth_per_step(
+            [sample.footprint_bytes for sample in measured if sample.footprint_bytes is not None]
+        )
         return TrialResult(
             model=self.model,
             config=self.config,
             outcome=outcome,
             reason=reason,
+            warnings=(*self.guard.warnings, *_leaks(active_growth, footprint_growth)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -76,9 +85,18 @@ class TrialRecord:
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
             active_memory_bytes=last.active_memory_bytes if last else None,
             cache_memory_bytes=last.cache_memory_bytes if last else None,
-            footprint_bytes=footprint_bytes,
-            swap_growth_bytes=max(0, after.swap_used_bytes - self.before.swap_used_bytes)
-            if after
-            else None,
+            footprint_bytes=self.guard.trace.largest_footprint_bytes,
+            swap_growth_bytes=self.guard.trace.swap_growth_bytes,
+            active_growth_bytes_per_step=active_growth,
+            footprint_growth_bytes_per_step=footprint_growth,
             memory_limit_bytes=self.memory_limit_bytes,
         )
+
+
+def _leaks(active_growth: float | None, footprint_growth: float | None) -> list[str]:
+    grown = {"MLX's active memory": active_growth, "the footprint": footprint_growth}
+    return [
+        f"{what} grew by {gigabytes(growth)} a step: something leaks"
+        for what, growth in grown.items()
+        if growth is not None and growth > LEAK_BYTES_PER_STEP
+    ]

@@ -25,6 +25,7 @@ from pytest_yourai.config import (
     SAFETY_MARGIN,
     minimum_memory_bytes,
 )
+from pytest_yourai.engine import mlx_device
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
     Measurement,
@@ -92,6 +93,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                 peak_memory_bytes=peak,
                 active_memory_bytes=mx.get_active_memory(),
                 cache_memory_bytes=mx.get_cache_memory(),
+                footprint_bytes=mlx_device.footprint_bytes(),
                 tokens=trained - self._trained_tokens,
             )
         )

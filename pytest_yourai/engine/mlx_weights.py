@@ -119,8 +119,15 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a folder as mlx-lm loads it, and its config; no weight is read yet."""
     if source.folder is None:
         raise ModelError(f"{source.name}: there is no folder to load weights from")
+    if "model_file" in source.architecture and not source.trust_remote_code:
+        raise ModelError(
+            f"{source.folder}/config.json: model_file: the model brings Python code of its "
+            "own, which is not run: add --yourai-trust-remote-code if you trust it"
+        )
     try:
-        model, config = load_model(Path(source.folder), lazy=True)
+        model, config = load_model(
+            Path(source.folder), lazy=True, trust_remote_code=source.trust_remote_code
+        )
     except Exception as problem:
         raise ModelError(
             f"{source.folder} cannot be loaded as mlx-lm does: {type(problem).__name__}: "

@@ -24,6 +24,8 @@ class ModelSource:
     synthetic: bool
     quantization: Quantization | None
     lora_keys: tuple[str, ...] | None
+    trust_remote_code: bool = False
+    """Whether Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,25 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class MlxMemory:
+    """What MLX holds at one moment. Bytes.
+
+    `peak_bytes` is the largest since the last step ended; `device_used_bytes` what the whole CUDA
+    device has given away, to any process, None elsewhere.
+    """
+
+    active_bytes: int
+    peak_bytes: int
+    cache_bytes: int
+    device_used_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepSample:
-    """One training step."""
+    """One training step. `footprint_bytes` is the process's at its end; on CUDA the device's use.
+
+    Between two steps, where memory is at rest: while a step runs it goes up and down by gigabytes.
+    """
 
     phase: Phase
     loss: float
@@ -61,6 +80,7 @@ class StepSample:
     peak_memory_bytes: int
     active_memory_bytes: int
     cache_memory_bytes: int
+    footprint_bytes: int | None
     tokens: int
 
 
@@ -104,6 +124,10 @@ class Engine(Protocol):
 
     def load(self, source: ModelSource) -> int:
         """Make the weights; returns MLX's active memory in bytes, the base of all trials."""
+        ...
+
+    def memory(self) -> MlxMemory:
+        """Callable from any thread, also while a trial runs."""
         ...
 
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pytest_yourai.config import Objective
-from pytest_yourai.memory import Budget
+from pytest_yourai.memory.budget import Budget
 from pytest_yourai.optimum import best
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, machine_memory, seconds
@@ -39,7 +39,9 @@ def header(
 
 def trial_line(index: int, total: int, result: TrialResult) -> str:
     """One line for a trial that ended."""
-    return f"[{index}/{total}] {result.config} ... {_verdict(result)}"
+    known = " (kept)" if result.kept else ""
+    warnings = "".join(f"; {warning}" for warning in result.warnings)
+    return f"[{index}/{total}] {result.config} ... {_verdict(result)}{warnings}{known}"
 
 
 def _verdict(result: TrialResult) -> str:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,34 @@ def chip(platform_name: str = sys.platform) -> str:
         return "unknown"
     match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return match.group(1).strip() if match else platform.machine()
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The machine's last start: `boot_id` where the system names it, and Unix seconds."""
+
+    boot_id: str | None
+    started_at: float
+
+    def is_later_than(self, boot_id: str | None, at: float) -> bool:
+        """Whether the machine was started again since `at`, when its boot was `boot_id`.
+
+        Names count for more than times, since clocks are set.
+        """
+        if boot_id is not None and self.boot_id is not None:
+            return boot_id != self.boot_id
+        return self.started_at > at
+
+
+def last_boot(platform_name: str = sys.platform) -> Boot:
+    if platform_name == "darwin":
+        name = _output_of("sysctl", "-n", "kern.bootsessionuuid").strip()
+    else:
+        try:
+            name = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            name = ""
+    return Boot(name or None, psutil.boot_time())
 
 
 def machine_info() -> dict[str, Any]:

@@ -73,6 +73,9 @@ def row(result: TrialResult) -> dict[str, Any]:
         "outcome": result.outcome.value,
         "success": result.success,
         "error": result.reason,
+        "warnings": list(result.warnings),
+        "started": result.started,
+        "kept": result.kept,
         "peak_memory_mb": _scaled(peak, _BYTES_PER_MB),
         "minimum_memory_mb": _scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
         "safe_memory_mb": _scaled(result.safe_memory_bytes, _BYTES_PER_MB),
@@ -82,12 +85,17 @@ def row(result: TrialResult) -> dict[str, Any]:
         "loss": result.loss,
         "warmup_step_times_s": list(result.warmup_step_times_s),
         "step_times_s": list(result.step_times_s),
+        "step_tokens": list(result.step_tokens),
         "minimum_memory_bytes": result.minimum_memory_bytes,
         "peak_memory_bytes": result.peak_memory_bytes,
         "active_memory_bytes": result.active_memory_bytes,
         "cache_memory_bytes": result.cache_memory_bytes,
         "footprint_bytes": result.footprint_bytes,
         "swap_growth_bytes": result.swap_growth_bytes,
+        "active_growth_mb_per_step": _scaled(result.active_growth_bytes_per_step, _BYTES_PER_MB),
+        "footprint_growth_mb_per_step": _scaled(
+            result.footprint_growth_bytes_per_step, _BYTES_PER_MB
+        ),
         "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
     }
 
@@ -100,7 +108,7 @@ def _configuration(result: TrialResult) -> dict[str, int]:
     }
 
 
-def _scaled(count_bytes: int | None, unit: float) -> float | None:
+def _scaled(count_bytes: float | None, unit: float) -> float | None:
     return None if count_bytes is None else count_bytes / unit
 
 

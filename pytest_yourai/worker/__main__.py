@@ -1,17 +1,24 @@
-"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD`: holds the engine, serves the parent.
+"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD INTERVAL_S`: holds the engine.
 
 Commands come as JSON lines on the first pipe, messages go out on the second; stdout and stderr
-belong to the libraries. Knows nothing of pytest. Ends itself when the command pipe closes, so
-that no worker outlives its parent, not even one that is inside a long evaluation.
+belong to the libraries. While a command is worked on, a thread sends what MLX holds every
+INTERVAL_S seconds (0: never). Knows nothing of pytest. Ends itself when the command pipe closes,
+so that no worker outlives its parent, not even one that is inside a long evaluation.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import faulthandler
 import os
 import queue
+import resource
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 
 from pytest_yourai.engine.protocol import Engine, InvalidLossError
 from pytest_yourai.errors import InputError
@@ -22,25 +29,55 @@ class _Wire:
     def __init__(self, command_fd: int, message_fd: int) -> None:
         self._message_fd = message_fd
         self._commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._write_lock = threading.Lock()
+        self._number = 0
+        self.is_busy = False
         threading.Thread(target=self._read, args=(command_fd,), daemon=True).start()
 
     def _read(self, command_fd: int) -> None:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
                 self._commands.put(line)
+        if self.is_busy:
+            # With whatever it started: MLX's compiler would outlive it for seconds.
+            os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(0)
 
     def next_command(self) -> messages.Command:
-        return messages.decode_command(self._commands.get())
+        command = messages.decode_command(self._commands.get())
+        self._number = command.number
+        return command
 
     def send(self, message: messages.Message) -> None:
         """Flush what libraries printed, then send: the parent sees both in that order."""
-        if not isinstance(message, messages.Step):
+        if not isinstance(message, messages.Step | messages.Memory):
             sys.stdout.flush()
             sys.stderr.flush()
-        data = memoryview(messages.encode(message))
-        while data:
-            data = data[os.write(self._message_fd, data) :]
+        data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
+        with self._write_lock:
+            while data:
+                data = data[os.write(self._message_fd, data) :]
+
+
+@contextlib.contextmanager
+def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[None]:
+    """Send what MLX holds until the block ends."""
+    if not interval_s:
+        yield
+        return
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(interval_s):
+            wire.send(messages.Memory(engine.memory()))
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _failed(problem: Exception) -> messages.Failed:
@@ -63,33 +100,47 @@ def _start_engine() -> Engine | messages.Failed:
     return MlxEngine()
 
 
-def _serve(engine: Engine, wire: _Wire) -> None:
+def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
     while True:
         command = wire.next_command()
+        wire.is_busy = True
         try:
-            match command:
-                case messages.Inspect(source, data):
-                    wire.send(messages.Inspected(engine.inspect(source, data)))
-                case messages.Load(source):
-                    wire.send(messages.Loaded(engine.load(source)))
-                case messages.RunTrial(request):
-                    measurement = engine.run_trial(
-                        request, lambda sample: wire.send(messages.Step(sample))
-                    )
-                    wire.send(messages.Measured(measurement))
+            with _memory_sent(engine, wire, interval_s):
+                answer = _answer(engine, command, wire)
         except Exception as problem:  # noqa: BLE001 - every failure becomes a message
-            wire.send(_failed(problem))
+            answer = _failed(problem)
+        wire.is_busy = False
+        wire.send(answer)
+
+
+def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
+    match command:
+        case messages.Inspect(source=source, data=data):
+            return messages.Inspected(engine.inspect(source, data))
+        case messages.Load(source=source):
+            return messages.Loaded(engine.load(source))
+        case messages.RunTrial(request=request):
+            found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
+            return messages.Measured(found)
+
+
+def _prepare_for_the_worst() -> None:
+    """Print stacks where the process dies or is asked to, and leave no core file behind."""
+    faulthandler.enable()
+    faulthandler.register(messages.STACK_SIGNAL, all_threads=True)
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def main() -> None:
-    command_fd, message_fd = map(int, sys.argv[1:])
-    wire = _Wire(command_fd, message_fd)
+    _prepare_for_the_worst()
+    wire = _Wire(int(sys.argv[1]), int(sys.argv[2]))
     engine = _start_engine()
     if isinstance(engine, messages.Failed):
         wire.send(engine)
         return
     wire.send(messages.Hello(engine.device()))
-    _serve(engine, wire)
+    _serve(engine, wire, float(sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ raises out of a blocked read, and so does Ctrl-C) must call `kill`: the conversa
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
-import re
 import selectors
 import signal
 import subprocess
@@ -17,56 +18,47 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Protocol
 
 from pytest_yourai.errors import WorkerDiedError, WorkerError
 from pytest_yourai.paths import PACKAGE
+from pytest_yourai.redaction import redactor
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.output import Output, Tail
 
 _READ_SIZE = 1 << 16
-_OUTPUT_KEPT_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 24
 _EXIT_WAIT_S = 5.0
-_EXIT_POLL_S = 0.01
+_STACK_WAIT_S = 1.0
+_STACK_QUIET_S = 0.2
 
-_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""Colours and cursor movements: mlx-lm prints them into pipes too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """The end of what the worker printed since it was last asked."""
-
-    stdout: str
-    stderr: str
+MEMORY_INTERVAL_S = 0.25
+"""How often a worker says what MLX holds."""
 
 
-class _Tail:
-    """The last bytes of a stream."""
+class Watch(Protocol):
+    """Looks at the machine between messages."""
 
-    def __init__(self) -> None:
-        self._data = bytearray()
+    def due_in_s(self) -> float:
+        """How long it can wait for its next look."""
+        ...
 
-    def add(self, data: bytes) -> None:
-        self._data += data
-        del self._data[:-_OUTPUT_KEPT_BYTES]
-
-    def take(self) -> str:
-        text = _TERMINAL_CODES.sub("", self._data.decode(errors="replace"))
-        self._data.clear()
-        return text
+    def look(self) -> None:
+        """Whatever this raises comes out of `WorkerClient.receive`."""
+        ...
 
 
 class WorkerClient:
     """One worker process, in a session and process group of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
+        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
         command_read, self._command_fd = os.pipe()
         self._message_fd, message_write = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pytest_yourai.worker"]
-                + [str(command_read), str(message_write)],
+                + [str(command_read), str(message_write), str(memory_interval_s)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -77,12 +69,12 @@ class WorkerClient:
         finally:
             os.close(command_read)
             os.close(message_write)
+        self._number = 0
         self._partial = b""
         self._ended = False
         self._released = False
-        self._largest_resident_bytes = 0
         self._inbox: deque[bytes] = deque()
-        self._tails = (_Tail(), _Tail())
+        self._tails = (Tail(), Tail())
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._message_fd, selectors.EVENT_READ, None)
         streams = (self._process.stdout, self._process.stderr)
@@ -96,27 +88,57 @@ class WorkerClient:
 
     def send(self, command: messages.Command) -> None:
         """WorkerDiedError where nobody reads any more."""
-        data = memoryview(messages.encode(command))
+        self._number += 1
+        data = memoryview(messages.encode(dataclasses.replace(command, number=self._number)))
         try:
             while data:
                 data = data[os.write(self._command_fd, data) :]
         except BrokenPipeError:
             raise self._died() from None
 
-    def receive(self, timeout_s: float | None = None) -> messages.Message:
-        """The next message.
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone, though nobody asked it to end."""
+        return self._process.poll() is not None
 
-        WorkerDiedError where the worker ended, WorkerError where it sent something else or
-        nothing within `timeout_s`.
+    def receive(self, timeout_s: float = math.inf, watch: Watch | None = None) -> messages.Message:
+        """The next message that belongs to the last command.
+
+        While waiting for it, `watch` looks whenever it is due. WorkerDiedError where the worker
+        ended, WorkerError where it sent something else or nothing within `timeout_s`.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._inbox:
-            if self._ended:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if watch and watch.due_in_s() <= 0:
+                watch.look()
+            if self._inbox:
+                message = messages.decode_message(self._inbox.popleft())
+                if message.number == self._number:
+                    return _without_secrets(message)
+            elif self._ended:
                 raise self._died()
-            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._read_once(wait_s):
-                raise WorkerError(f"the worker sent nothing for {timeout_s:g} s")
-        return messages.decode_message(self._inbox.popleft())
+            else:
+                left_s = max(0.0, deadline - time.monotonic())
+                look_s = watch.due_in_s() if watch else math.inf
+                wait_s = min(left_s, look_s)
+                heard = self._read_once(None if math.isinf(wait_s) else wait_s)
+                if not heard and look_s > left_s:
+                    raise WorkerError(f"the worker sent nothing for {timeout_s:g} s")
+
+    def print_stacks(self) -> None:
+        """Make the worker print its Python stacks, and wait until it has: a second at most."""
+        if self.has_ended:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, messages.STACK_SIGNAL)
+            os.kill(self.pid, signal.SIGCONT)
+        deadline = time.monotonic() + _STACK_WAIT_S
+        heard_at = deadline
+        while (now := time.monotonic()) < min(deadline, heard_at + _STACK_QUIET_S):
+            if not self._selector.get_map():
+                return
+            if self._read_once(min(deadline, heard_at + _STACK_QUIET_S) - now):
+                heard_at = time.monotonic()
 
     def take_output(self) -> Output:
         """What the worker printed since this was last called, at most 64 KiB of each stream."""
@@ -187,25 +209,18 @@ class WorkerClient:
             raise WorkerError("the worker sent a message without end")
 
     def _died(self) -> WorkerDiedError:
-        deadline = time.monotonic() + _EXIT_WAIT_S
-        while not self._reap(os.WNOHANG):
-            if time.monotonic() > deadline:
-                self._kill_group()
-                self._reap(0)
-                break
-            time.sleep(_EXIT_POLL_S)
-        return WorkerDiedError(self._process.returncode, self._largest_resident_bytes)
+        try:
+            return WorkerDiedError(self._process.wait(_EXIT_WAIT_S))
+        except subprocess.TimeoutExpired:
+            self._kill_group()
+            return WorkerDiedError(self._process.wait())
 
-    def _reap(self, flags: int) -> bool:
-        """Take the status of an ended process, with what the kernel counted of it."""
-        if self._process.returncode is None:
-            pid, status, usage = os.wait4(self._process.pid, flags)
-            if pid == 0:
-                return False
-            self._process.returncode = os.waitstatus_to_exitcode(status)
-            unit = 1 if sys.platform == "darwin" else 1024
-            self._largest_resident_bytes = usage.ru_maxrss * unit
-        return True
+
+def _without_secrets(message: messages.Message) -> messages.Message:
+    if not isinstance(message, messages.Failed):
+        return message
+    text, traceback = map(redactor(), (message.text, message.traceback))
+    return dataclasses.replace(message, text=text, traceback=traceback)
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pytest_yourai.engine.protocol import (
     DeviceInfo,
     Inspection,
     Measurement,
+    MlxMemory,
     ModelSource,
     StepSample,
     TrialRequest,
@@ -20,28 +22,64 @@ from pytest_yourai.errors import (
     WorkerError,
     WorkerFailedError,
 )
+from pytest_yourai.memory.footprint import read_process_memory
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import Output, WorkerClient
+from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Watch, WorkerClient
+from pytest_yourai.worker.output import Output
 
-_Answer = TypeVar("_Answer", messages.Hello, messages.Inspected, messages.Loaded)
+_Answer = TypeVar("_Answer", messages.Hello, messages.Inspected, messages.Loaded, messages.Measured)
 
 _PREVIEW_CHARACTERS = 2000
+
+
+class Observer(Protocol):
+    """Hears how far a trial is."""
+
+    def loading(self) -> None: ...
+
+    def started(self) -> None: ...
+
+    def add(self, sample: StepSample) -> None: ...
+
+
+class WorkerWatch(Watch, Protocol):
+    """Looks at the machine and at the worker while a trial runs."""
+
+    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
+        """Watch the worker `pid`; `base_bytes` is its footprint before it loaded the model.
+
+        With `has_own_memory` it is that of its CUDA device.
+        """
+        ...
+
+    def note(self, memory: MlxMemory) -> None:
+        """The worker says what MLX holds."""
+        ...
 
 
 class WorkerHost:
     """A worker for `source`, started when it is needed."""
 
-    def __init__(self, source: ModelSource, journal: EventLog, start_timeout_s: float) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        journal: EventLog,
+        start_timeout_s: float,
+        memory_interval_s: float = MEMORY_INTERVAL_S,
+    ) -> None:
         self._source = source
         self._journal = journal
         self._start_timeout_s = start_timeout_s
+        self._memory_interval_s = memory_interval_s
         self._client: WorkerClient | None = None
+        self._device: DeviceInfo | None = None
+        self._base_bytes = 0
         self._is_loaded = False
 
     @property
-    def pid(self) -> int | None:
-        return self._client.pid if self._client else None
+    def has_worker(self) -> bool:
+        return self._client is not None
 
     def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker that says where it runs and what the model is like.
@@ -52,7 +90,7 @@ class WorkerHost:
         try:
             client, device = self._start()
             client.send(messages.Inspect(self._source, data))
-            answer = _receive(client, messages.Inspected, self._start_timeout_s)
+            answer = _receive(client, messages.Inspected, timeout_s=self._start_timeout_s)
         except WorkerDiedError as death:
             output = self.end(killed_because=str(death))
             raise BackendError(
@@ -63,41 +101,38 @@ class WorkerHost:
             raise BackendError(f"the worker process cannot run: {problem}") from None
         return device, answer.inspection
 
-    def run(
-        self,
-        request: TrialRequest,
-        *,
-        on_load: Callable[[], None],
-        on_start: Callable[[], None],
-        on_step: Callable[[StepSample], None],
-    ) -> Measurement:
+    def run(self, request: TrialRequest, observer: Observer, watch: WorkerWatch) -> Measurement:
         """Run a trial in a worker that holds the model.
 
         WorkerFailedError where the engine raised, WorkerDiedError where the worker ended,
-        WorkerError where it broke the protocol.
+        WorkerError where it broke the protocol; and whatever `watch` raises.
         """
-        client = self._client or self._start()[0]
+        client, device = self._ready()
+        client.take_output()
         if not self._is_loaded:
-            on_load()
+            self._base_bytes = _footprint_bytes(client.pid, device)
+        watch.attach(client.pid, self._base_bytes, has_own_memory=device.backend == "cuda")
+        if not self._is_loaded:
+            observer.loading()
             client.send(messages.Load(self._source))
-            base = _receive(client, messages.Loaded, None).base_memory_bytes
+            base = _receive(client, messages.Loaded, watch).base_memory_bytes
             self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
-        client.take_output()
-        on_start()
+        observer.started()
         client.send(messages.RunTrial(request))
-        while isinstance(message := client.receive(), messages.Step):
-            on_step(message.sample)
-        if isinstance(message, messages.Measured):
-            return message.measurement
-        raise _unexpected(message)
+        return _receive(client, messages.Measured, watch, observer.add).measurement
 
-    def end(self, *, killed_because: str | None = None) -> Output:
-        """End the worker, if there is one; what it printed since it was last asked."""
+    def end(self, *, killed_because: str | None = None, with_stacks: bool = False) -> Output:
+        """End the worker, if there is one; what it printed since it was last asked.
+
+        `with_stacks` makes it print where it is, first.
+        """
         if self._client is None:
             return Output("", "")
         client = self._client
         try:
+            if with_stacks:
+                client.print_stacks()
             output = client.take_output()
             status = client.close() if killed_because is None else client.kill()
         finally:
@@ -110,11 +145,20 @@ class WorkerHost:
         self._journal.write(event, pid=client.pid, returncode=status, **why, **preview(output))
         return output
 
+    def _ready(self) -> tuple[WorkerClient, DeviceInfo]:
+        """The worker that is there, or a new one, also where it ended between two trials."""
+        if self._client is not None and self._client.has_ended:
+            self.end(killed_because="it had ended before the trial began")
+        if self._client is not None and self._device is not None:
+            return self._client, self._device
+        return self._start()
+
     def _start(self) -> tuple[WorkerClient, DeviceInfo]:
         self._journal.write("subprocess_start", model=self._source.name)
-        self._client = WorkerClient()
+        self._client = WorkerClient(self._memory_interval_s)
         self._journal.write("subprocess_spawned", pid=self._client.pid)
-        hello = _receive(self._client, messages.Hello, self._start_timeout_s)
+        hello = _receive(self._client, messages.Hello, timeout_s=self._start_timeout_s)
+        self._device = hello.device
         return self._client, hello.device
 
 
@@ -124,11 +168,33 @@ def preview(output: Output) -> dict[str, str]:
     return {name: text[-_PREVIEW_CHARACTERS:] for name, text in streams.items() if text}
 
 
-def _receive(client: WorkerClient, kind: type[_Answer], timeout_s: float | None) -> _Answer:
-    message = client.receive(timeout_s)
-    if isinstance(message, kind):
-        return message
-    raise _unexpected(message)
+def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
+    if device.backend == "cuda" and device.memory_bytes and device.free_memory_bytes:
+        return device.memory_bytes - device.free_memory_bytes
+    process = read_process_memory(pid)
+    return process.footprint_bytes if process else 0
+
+
+def _receive(
+    client: WorkerClient,
+    kind: type[_Answer],
+    watch: WorkerWatch | None = None,
+    on_step: Callable[[StepSample], None] | None = None,
+    timeout_s: float = math.inf,
+) -> _Answer:
+    """The answer; what is sent before it goes to `watch` and `on_step`."""
+    while True:
+        message = client.receive(timeout_s, watch)
+        match message:
+            case messages.Memory(memory):
+                if watch is not None:
+                    watch.note(memory)
+            case messages.Step(sample) if on_step is not None:
+                on_step(sample)
+            case _ if isinstance(message, kind):
+                return message
+            case _:
+                raise _unexpected(message)
 
 
 def _unexpected(message: messages.Message) -> Exception:

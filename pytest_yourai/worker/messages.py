@@ -1,13 +1,15 @@
 """The wire format between parent and worker: one JSON object a line, on pipes of their own.
 
-Every line names its `kind`. Floats that are not finite travel as NaN and Infinity, which
-Python's and pydantic's JSON readers both take.
+Every line names its `kind`, and the `number` of the command that it is or belongs to: an answer
+that comes late is no answer to the next command. Floats that are not finite travel as NaN and
+Infinity, which Python's and pydantic's JSON readers both take.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
@@ -17,6 +19,7 @@ from pytest_yourai.engine.protocol import (
     DeviceInfo,
     Inspection,
     Measurement,
+    MlxMemory,
     ModelSource,
     StepSample,
     TrialRequest,
@@ -24,6 +27,9 @@ from pytest_yourai.engine.protocol import (
 from pytest_yourai.errors import WorkerError
 
 _T = TypeVar("_T")
+
+STACK_SIGNAL = signal.SIGUSR1
+"""Makes the worker print the Python stacks of all its threads to stderr, whatever it does."""
 
 FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
 
@@ -33,18 +39,21 @@ class Inspect:
     source: ModelSource
     data: str | None
     kind: Literal["inspect"] = "inspect"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     source: ModelSource
     kind: Literal["load"] = "load"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RunTrial:
     request: TrialRequest
     kind: Literal["run_trial"] = "run_trial"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +62,44 @@ class Hello:
 
     device: DeviceInfo
     kind: Literal["hello"] = "hello"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
     inspection: Inspection
     kind: Literal["inspected"] = "inspected"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     base_memory_bytes: int
     kind: Literal["loaded"] = "loaded"
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Sent a few times a second while a command is worked on."""
+
+    memory: MlxMemory
+    kind: Literal["memory"] = "memory"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     sample: StepSample
     kind: Literal["step"] = "step"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     measurement: Measurement
     kind: Literal["measured"] = "measured"
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +110,11 @@ class Failed:
     text: str
     traceback: str
     kind: Literal["failed"] = "failed"
+    number: int = 0
 
 
 Command = Inspect | Load | RunTrial
-Message = Hello | Inspected | Loaded | Step | Measured | Failed
+Message = Hello | Inspected | Loaded | Memory | Step | Measured | Failed
 
 _COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
     Annotated[Command, pydantic.Field(discriminator="kind")]

@@ -8,7 +8,7 @@ import pytest
 from pytest_yourai.paths import PACKAGE
 
 PYTEST_LAYER = {"plugin", "options", "items", "controller", "suite.test_lora"}
-ENGINE = {"engine.mlx_engine", "engine.mlx_training", "engine.mlx_weights"}
+ENGINE = {"engine.mlx_device", "engine.mlx_engine", "engine.mlx_training", "engine.mlx_weights"}
 
 
 def modules() -> list[str]:

@@ -36,7 +36,7 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
         messages.Hello(DeviceInfo("metal", "Apple M3 Max", 10**11, None, "0.32.4", "0.32.2")),
         messages.Inspected(Inspection(32, 8_030_261_248, ("self_attn.q_proj",))),
         messages.Loaded(4_517_407_752),
-        messages.Step(StepSample("measure", 5.5, 0.1, 1, 2, 3, 63)),
+        messages.Step(StepSample("measure", 5.5, 0.1, 1, 2, 3, 4, 63)),
         messages.Measured(Measurement(True, True)),
         messages.Failed("exception", "ValueError: line\nbreak", "Traceback …"),
     ],
@@ -48,7 +48,7 @@ def test_messages_survive_the_wire(message: messages.Message) -> None:
 
 def test_a_loss_that_is_no_number_survives_the_wire() -> None:
     for loss in (math.nan, math.inf):
-        sample = StepSample("warmup", loss, 0.1, 1, 2, 3, 63)
+        sample = StepSample("warmup", loss, 0.1, 1, 2, 3, None, 63)
         message = messages.decode_message(messages.encode(messages.Step(sample)))
         assert isinstance(message, messages.Step)
         assert str(message.sample.loss) == str(loss)

@@ -1,0 +1,119 @@
+"""What libraries and systems say when something fails that has a name, and what to do then.
+
+The texts are those of MLX 0.32 (mlx/backend/*/allocator.cpp, metal/device.cpp, cpu/compiled.cpp,
+cuda/jit_module.cpp), of Metal's command buffers, huggingface_hub 1.x and the C library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_yourai.results import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFailure:
+    """`signs` are lower-case parts of the text; `remedy` completes the sentence."""
+
+    outcome: Outcome
+    what: str
+    remedy: str
+    signs: tuple[str, ...]
+
+
+# In this order: a full disk also makes compilers fail, and many texts speak of memory.
+_KNOWN = (
+    KnownFailure(
+        Outcome.ERROR,
+        "the disk is full",
+        "make room on it, or set TMPDIR to a folder on another one",
+        ("no space left on device", "[errno 28]", "disk quota exceeded", "[errno 122]"),
+    ),
+    KnownFailure(
+        Outcome.ERROR,
+        "MLX could not compile",
+        "install a complete C++ compiler (g++ or Xcode's command line tools), or set "
+        "MLX_DISABLE_COMPILE=1",
+        (
+            "failed to compile function",
+            "failed to load compiled function",
+            "failed to compile kernel",
+            "unable to build metal library",
+        ),
+    ),
+    KnownFailure(
+        Outcome.ERROR,
+        "the GPU watchdog stopped the work",
+        "let the display sleep or run without one, or use a shorter --yourai-seq-length",
+        ("impacting interactivity", "impactinginteractivity", "gpu timeout error", "gpu hang"),
+    ),
+    KnownFailure(
+        Outcome.ERROR,
+        "the GPU was reset because of other work",
+        "close programs that use the GPU, and run it again",
+        ("innocentvictim", "victim of gpu error", "submissionsignored", "prior/excessive gpu"),
+    ),
+    KnownFailure(
+        Outcome.ERROR,
+        "MLX has too many live buffers",
+        "use --yourai-isolation trial, so that each trial starts with none",
+        ("resource limit (",),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
+        "the model is gated",
+        "ask for access on its page, and log in (hf auth login)",
+        ("gated repo", "gatedrepoerror", "403 client error", "is restricted"),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
+        "the model is not there",
+        "check its name, log in (hf auth login) where it is private, or put its files in place",
+        (
+            "repository not found",
+            "repositorynotfounderror",
+            "401 client error",
+            "404 client error",
+            "entrynotfounderror",
+            "revisionnotfounderror",
+            "no safetensors found",
+            "[load_safetensors] failed to open",
+            "hfvalidationerror",
+        ),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
+        "the network is not there",
+        "connect, or download the model first and name its folder",
+        (
+            "max retries exceeded",
+            "name resolution",
+            "failed to resolve",
+            "connecterror",
+            "offlinemodeisenabled",
+            "network is unreachable",
+        ),
+    ),
+    KnownFailure(
+        Outcome.OOM,
+        "out of memory",
+        "choose a smaller configuration, or close programs",
+        (
+            "out of memory",  # cudaMallocAsync(&data, size, stream) failed: out of memory
+            "outofmemory",
+            "insufficient memory",  # [METAL] Command buffer execution failed: ...
+            "unable to allocate",  # [malloc] Unable to allocate N bytes.
+            "maximum allowed buffer size",  # [metal::malloc] Attempting to allocate N bytes ...
+            "bad_alloc",
+            "cannot allocate memory",
+            "status_alloc_failed",  # cuBLAS, cuDNN
+            "memoryerror",
+        ),
+    ),
+)
+
+
+def recognise(text: str) -> KnownFailure | None:
+    """The failure that `text` tells of; None for one that has no name here."""
+    lower = text.lower()
+    return next((known for known in _KNOWN if any(sign in lower for sign in known.signs)), None)

@@ -1,0 +1,82 @@
+"""How much memory a trial may need: detected, or as the user gave it. Bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_yourai.engine.protocol import DeviceInfo
+from pytest_yourai.errors import OptionError
+from pytest_yourai.memory.system import SystemMemory
+from pytest_yourai.units import gigabytes
+
+BUDGET_SHARE = 0.8
+"""Of the smallest total: the rest is the system's and other programs'."""
+
+RESERVE_BYTES = 2_000_000_000
+"""Of what is available now, kept free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a trial may need, with the margin, and why."""
+
+    limit_bytes: int
+    reason: str
+    is_detected: bool = False
+
+    def __str__(self) -> str:
+        return f"{gigabytes(self.limit_bytes)} ({self.reason})"
+
+
+def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
+    """80 % of the smallest total, and never more than what is available now less 2 GB.
+
+    The totals are the machine's, its container's, and on Metal the recommended working set. A
+    CUDA device's memory is its own. OptionError where nothing would be left.
+    """
+    total, what = _smallest_total(system, device)
+    available = system.available_bytes
+    if device.backend == "cuda":
+        available = total if device.free_memory_bytes is None else device.free_memory_bytes
+    share = round(total * BUDGET_SHARE)
+    left = available - RESERVE_BYTES
+    if share <= left:
+        percent = f"{BUDGET_SHARE * 100:.0f} %"
+        return Budget(share, f"{percent} of {gigabytes(total)}{what}", is_detected=True)
+    if left <= 0:
+        raise OptionError(
+            f"only {gigabytes(available)} of memory is available: close programs, or set "
+            "--yourai-max-memory"
+        )
+    reason = f"{gigabytes(available)} available now, less {gigabytes(RESERVE_BYTES)}"
+    return Budget(left, reason, is_detected=True)
+
+
+def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> Budget:
+    """The user's own; OptionError where the machine does not have as much."""
+    physical, what = _physical(system, device)
+    if limit_bytes > physical:
+        raise OptionError(
+            f"--yourai-max-memory: {gigabytes(limit_bytes)} is more than the "
+            f"{gigabytes(physical)} of {what}: give less, or leave it out"
+        )
+    return Budget(limit_bytes, "as given")
+
+
+def _smallest_total(system: SystemMemory, device: DeviceInfo) -> tuple[int, str]:
+    physical, what = _physical(system, device)
+    working_set = device.memory_bytes
+    if device.backend == "metal" and working_set is not None and working_set < physical:
+        return working_set, ", the recommended working set"
+    return physical, "" if what == _MACHINE else f", {what}"
+
+
+_MACHINE = "this machine"
+
+
+def _physical(system: SystemMemory, device: DeviceInfo) -> tuple[int, str]:
+    if device.backend == "cuda" and device.memory_bytes is not None:
+        return device.memory_bytes, "the device"
+    if system.container_limit_bytes is not None:
+        return system.usable_bytes, "the container"
+    return system.total_bytes, _MACHINE

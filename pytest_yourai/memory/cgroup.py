@@ -1,0 +1,130 @@
+"""The memory cgroups that a process lives in: the limits of containers, on Linux. Bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+_PROC = Path("/proc")
+
+_UNLIMITED_BYTES = 1 << 60
+"""Version 1 says "no limit" with a number just under 2⁶³."""
+
+_FILES: Mapping[int, Mapping[str, str]] = {
+    1: {
+        "limit": "memory.limit_in_bytes",
+        "usage": "memory.usage_in_bytes",
+        "events": "memory.oom_control",
+        "reclaimable": "total_inactive_file",
+    },
+    2: {
+        "limit": "memory.max",
+        "usage": "memory.current",
+        "events": "memory.events",
+        "reclaimable": "inactive_file",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCgroup:
+    """The cgroup of a process and those above it, whose limits hold as well; its own first.
+
+    Readable after the process is gone, which is when its kills matter. Kernel documentation:
+    cgroup-v1/memory.rst and cgroup-v2.rst.
+    """
+
+    version: Literal[1, 2]
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, pid: int, proc: Path = _PROC) -> MemoryCgroup | None:
+        """None where there are no cgroups, or the process is gone."""
+        try:
+            memberships = (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
+            mounts = (proc / str(os.getpid()) / "mountinfo").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+        version: Literal[1, 2]
+        for version in (1, 2):
+            path, mount = _membership(memberships, version), _mount(mounts, version)
+            if path is not None and mount is not None:
+                return cls(version, _folders(path, *mount))
+        return None
+
+    def limit_bytes(self) -> int | None:
+        """The lowest limit; None where there is none."""
+        limits = (self._limit_bytes(folder) for folder in self.folders)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def available_bytes(self) -> int | None:
+        """How much may still be allocated under all limits, files in the cache being given up."""
+        left = []
+        for folder in self.folders:
+            limit = self._limit_bytes(folder)
+            usage = _number(folder / _FILES[self.version]["usage"])
+            if limit is not None and usage is not None:
+                reclaimable = _entry(folder / "memory.stat", _FILES[self.version]["reclaimable"])
+                left.append(max(0, limit - usage + (reclaimable or 0)))
+        return min(left, default=None)
+
+    def oom_kills(self) -> int | None:
+        """Processes that the kernel ended for lack of memory; None where it does not say."""
+        return _entry(self.folders[0] / _FILES[self.version]["events"], "oom_kill")
+
+    def _limit_bytes(self, folder: Path) -> int | None:
+        limit = _number(folder / _FILES[self.version]["limit"])
+        return limit if limit is not None and limit < _UNLIMITED_BYTES else None
+
+
+def _membership(text: str, version: int) -> str | None:
+    """The path in a line such as `4:memory:/docker/0f1e` or `0::/user.slice`."""
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        is_wanted = "memory" in controllers.split(",") if version == 1 else number == "0"
+        if is_wanted and path:
+            return path
+    return None
+
+
+def _mount(text: str, version: int) -> tuple[PurePosixPath, Path] | None:
+    """The root of a cgroup mount and where it lies, from a line of mountinfo."""
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields, kind = left.split(" "), right.split(" ")
+        if not separator or len(fields) < 5 or len(kind) < 3:  # noqa: PLR2004 - proc(5)
+            continue
+        is_v1 = kind[0] == "cgroup" and "memory" in kind[2].split(",")
+        if is_v1 if version == 1 else kind[0] == "cgroup2":
+            return PurePosixPath(fields[3]), Path(fields[4])
+    return None
+
+
+def _folders(path: str, root: PurePosixPath, mounted_at: Path) -> tuple[Path, ...]:
+    """From the process's own cgroup up to the mount; a path from outside it means the mount."""
+    own = PurePosixPath(path)
+    inside = own.relative_to(root) if own.is_relative_to(root) else own.relative_to("/")
+    folder = mounted_at / inside
+    if ".." in inside.parts or not folder.is_dir():
+        folder = mounted_at
+    levels = len(folder.relative_to(mounted_at).parts)
+    return (folder, *folder.parents[:levels])
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _entry(path: Path, name: str) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)
+    except (OSError, ValueError, IndexError):
+        return None

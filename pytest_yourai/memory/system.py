@@ -1,0 +1,66 @@
+"""The machine's memory as the operating system and the container report it. Bytes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pytest_yourai.memory.cgroup import MemoryCgroup
+
+_VMSTAT = Path("/proc/vmstat")
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMemory:
+    """What may be used, and what is.
+
+    `available_bytes` is the lower of what the machine and what the container has left;
+    `container_limit_bytes` is None outside containers. `oom_kills` counts processes that the
+    kernel has ended for lack of memory: Linux alone says so.
+    """
+
+    total_bytes: int
+    available_bytes: int
+    swap_used_bytes: int
+    container_limit_bytes: int | None = None
+    oom_kills: int = 0
+
+    @property
+    def usable_bytes(self) -> int:
+        """The total, or the container's limit where that is lower."""
+        return min(self.total_bytes, self.container_limit_bytes or self.total_bytes)
+
+
+def read_system_memory(cgroup: MemoryCgroup | None = None) -> SystemMemory:
+    """Within `cgroup`, or that of this process."""
+    cgroup = cgroup or MemoryCgroup.of(os.getpid())
+    virtual = psutil.virtual_memory()
+    limit = cgroup.limit_bytes() if cgroup else None
+    left = cgroup.available_bytes() if cgroup else None
+    kills = cgroup.oom_kills() if cgroup else None
+    return SystemMemory(
+        total_bytes=virtual.total,
+        available_bytes=virtual.available if left is None else min(virtual.available, left),
+        swap_used_bytes=_swap_used_bytes(),
+        container_limit_bytes=limit if limit is not None and limit < virtual.total else None,
+        oom_kills=_oom_kills_of_the_machine() if kills is None else kills,
+    )
+
+
+def _swap_used_bytes() -> int:
+    with warnings.catch_warnings():
+        # psutil warns where a container hides the swap statistics.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return int(psutil.swap_memory().used)
+
+
+def _oom_kills_of_the_machine() -> int:
+    try:
+        lines = _VMSTAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

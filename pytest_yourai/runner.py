@@ -1,0 +1,182 @@
+"""Runs one trial in a worker, under the guard, and says how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_yourai.classify import SMALLER, Evidence, classify, is_paging, paging_reason
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import TrialRequest
+from pytest_yourai.errors import (
+    InputError,
+    SafetyStopError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerFailedError,
+)
+from pytest_yourai.memory.footprint import address_space_limit_bytes
+from pytest_yourai.memory.guard import Guard, GuardLimits
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.trial import TrialRecord
+from pytest_yourai.units import gigabytes
+from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.output import Output
+
+_LEAST_BYTES_PER_LOGIT = 2
+
+
+class TrialRunner:
+    """Runs trials in the worker of `host`; `last_output` and `last_traceback` are the last one's.
+
+    Whatever is raised from outside ends the worker and comes out again; `give_up` then says what
+    was measured so far.
+    """
+
+    def __init__(self, plan: SweepPlan, surroundings: Surroundings, host: WorkerHost) -> None:
+        self.last_output = Output("", "")
+        self.last_traceback = ""
+        self._plan = plan
+        self._surroundings = surroundings
+        self._host = host
+        limit_bytes = surroundings.budget.limit_bytes
+        self._limits = GuardLimits.of(read_system_memory(), limit_bytes)
+
+    def danger(self) -> str | None:
+        """Why no trial may start now, in words; None where one may."""
+        return self._limits.danger(read_system_memory().available_bytes)
+
+    def begin(self, config: LoraConfig) -> TrialRecord:
+        """The record of a trial that is about to run."""
+        self.last_output, self.last_traceback = Output("", ""), ""
+        return TrialRecord(
+            model=self._plan.source.name,
+            config=config,
+            plan=self._plan.steps,
+            memory_limit_bytes=self._surroundings.budget.limit_bytes,
+            guard=Guard(self._limits, read_system_memory(), forced=self._plan.force),
+        )
+
+    def run(self, record: TrialRecord) -> TrialResult:
+        """The result; the worker is ended afterwards where it is not as it was before."""
+        try:
+            result, worker_is_clean = self._run(record)
+            if not result.outcome.leaves_the_worker_usable:
+                self._end_worker(f"the trial ended as {result.outcome}")
+            elif not worker_is_clean:
+                self._host.end(killed_because="memory was not back at base after the trial")
+            elif self._plan.isolation == "trial":
+                self._host.end()
+        except BaseException as interruption:
+            # Whoever presses Ctrl-C wants the end; a timeout wants to know where it hung.
+            in_a_hurry = isinstance(interruption, KeyboardInterrupt | SystemExit)
+            self._end_worker(repr(interruption), with_stacks=not in_a_hurry)
+            raise
+        return result
+
+    def _end_worker(self, reason: str, *, with_stacks: bool = False) -> None:
+        if self._host.has_worker:
+            self.last_output = self._host.end(killed_because=reason, with_stacks=with_stacks)
+
+    def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult:
+        """The result of a trial that `run` was interrupted in."""
+        record.guard.read_system()
+        times = [*record.compiled_step_times_s, record.running_step_time_s]
+        swap_growth = record.guard.trace.swap_growth_bytes
+        if outcome is Outcome.TIMEOUT and is_paging(times, swap_growth):
+            why = paging_reason(times, swap_growth)
+            return record.result(Outcome.PAGING, f"{reason} {record.where}: {why}")
+        return record.result(outcome, f"{reason} {record.where}")
+
+    def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
+        """The result, and whether the worker is as it was before the trial."""
+        request = TrialRequest(
+            config=record.config,
+            plan=record.plan,
+            memory_limit_bytes=record.memory_limit_bytes,
+            data=self._plan.data,
+            seed=self._plan.seed,
+        )
+        try:
+            measurement = self._host.run(request, record, record.guard)
+        except SafetyStopError as stop:
+            reason = (
+                f"the guard stopped it {record.where}: {stop}; {SMALLER}, or add --yourai-force"
+            )
+            return record.result(Outcome.SAFETY_STOP, reason), False
+        except WorkerDiedError as death:
+            return self._broken_off(record, returncode=death.returncode), False
+        except (WorkerError, InputError) as problem:
+            return self._broken_off(record, problem), False
+        record.guard.read_system()
+        return _ended(record, fits=measurement.fits), measurement.memory_is_back_at_base
+
+    def _broken_off(
+        self,
+        record: TrialRecord,
+        problem: Exception | None = None,
+        *,
+        returncode: int | None = None,
+    ) -> TrialResult:
+        record.guard.read_system()
+        trace = record.guard.trace
+        if returncode is not None:
+            self._end_worker("it ended by itself")
+        engine_failure = problem if isinstance(problem, WorkerFailedError) else None
+        if engine_failure is not None:
+            self.last_traceback = engine_failure.traceback
+        outcome, reason = classify(
+            Evidence(
+                where=record.where,
+                exception=None if problem is None else str(problem),
+                loss_is_invalid=engine_failure is not None and engine_failure.loss_is_invalid,
+                returncode=returncode,
+                stderr=self.last_output.stderr,
+                backend=self._surroundings.device.backend,
+                largest_bytes=record.largest_bytes,
+                least_need_bytes=logits_bytes(record.config, self._plan.source.architecture),
+                memory_limit_bytes=record.memory_limit_bytes,
+                least_available_bytes=trace.least_available_bytes,
+                floor_bytes=self._limits.floor_bytes,
+                oom_kills=trace.oom_kills,
+                address_space_bytes=trace.largest_address_space_bytes,
+                address_space_limit_bytes=address_space_limit_bytes(),
+            )
+        )
+        return record.result(outcome, reason)
+
+
+def logits_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
+    """What the logits of one step take at least: 2 bytes for each token and word.
+
+    0 where the architecture does not say how many words there are.
+    """
+    text = architecture.get("text_config")
+    for mapping in (architecture, text if isinstance(text, Mapping) else {}):
+        if isinstance(words := mapping.get("vocab_size"), int):
+            tokens = config.batch_size * (config.max_seq_length - 1)
+            return tokens * words * _LEAST_BYTES_PER_LOGIT
+    return 0
+
+
+def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:
+    """The result of a trial that ran to its end."""
+    if not fits:
+        return _over_budget(record)
+    times, swap_growth = record.compiled_step_times_s, record.guard.trace.swap_growth_bytes
+    if is_paging(times, swap_growth):
+        return record.result(Outcome.PAGING, paging_reason(times, swap_growth))
+    return record.result(Outcome.OK, None)
+
+
+def _over_budget(record: TrialRecord) -> TrialResult:
+    result = record.result(Outcome.OVER_BUDGET, None)
+    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
+    reason = (
+        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
+        f"{gigabytes(record.memory_limit_bytes)}; {SMALLER.partition(',')[0]}"
+    )
+    return dataclasses.replace(result, reason=reason)

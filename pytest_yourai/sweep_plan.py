@@ -1,0 +1,46 @@
+"""What a sweep is to do, and what it finds before its first trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_yourai.config import LoraConfig, StepPlan
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
+from pytest_yourai.memory.budget import Budget
+
+Isolation = Literal["model", "trial"]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep is to do. `memory_limit_bytes` is None where it is to be detected.
+
+    `settings` is what the journal and the profile say of all this, `identity` what must be the
+    same for measurements of another run to be taken over; with `force` the guard only warns.
+    """
+
+    source: ModelSource
+    configs: tuple[LoraConfig, ...]
+    steps: StepPlan
+    isolation: Isolation
+    data: str | None
+    seed: int
+    memory_limit_bytes: int | None
+    start_timeout_s: float
+    settings: dict[str, Any]
+    identity: dict[str, Any]
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the worker said before the first trial, and the budget that follows from it.
+
+    `notes` are lines for the console's header.
+    """
+
+    device: DeviceInfo
+    inspection: Inspection
+    budget: Budget
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,115 @@
+"""What the guard costs: step times of `tiny` with and without it, interleaved.
+
+python tests/performance/guard.py [--rounds 10] [--steps 20]
+
+Two workers hold the same model. One is watched and says what MLX holds, the other is not and does
+not. Each round measures every configuration with both, in alternating order. The last line is the
+cost of a look, in parts of a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+
+from pytest_yourai.config import SEED, LoraConfig, StepPlan
+from pytest_yourai.engine.protocol import MlxMemory, ModelSource, StepSample, TrialRequest
+from pytest_yourai.memory.guard import INTERVAL_S, Guard, GuardLimits
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.models import read_presets, resolve
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.store.journal import NoJournal
+from pytest_yourai.worker.client import MEMORY_INTERVAL_S
+from pytest_yourai.worker.host import WorkerHost, WorkerWatch
+
+from _common import table, verdict
+
+ALLOWED = 0.02
+BUDGET_BYTES = 4_000_000_000
+
+
+class NoGuard:
+    """Never looks."""
+
+    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None: ...
+
+    def note(self, memory: MlxMemory) -> None: ...
+
+    def due_in_s(self) -> float:
+        return math.inf
+
+    def look(self) -> None: ...
+
+
+class StepTimes:
+    """Hears the measured steps of one trial."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def loading(self) -> None: ...
+
+    def started(self) -> None: ...
+
+    def add(self, sample: StepSample) -> None:
+        if sample.phase == "measure":
+            self.seconds.append(sample.step_time_s)
+
+
+def new_guard() -> Guard:
+    system = read_system_memory()
+    return Guard(GuardLimits.of(system, BUDGET_BYTES), system, forced=False)
+
+
+def measure(host: WorkerHost, config: LoraConfig, steps: int, watch: WorkerWatch) -> list[float]:
+    heard = StepTimes()
+    plan = StepPlan(measured_steps=steps)
+    host.run(TrialRequest(config, plan, BUDGET_BYTES, None, SEED), heard, watch)
+    return heard.seconds
+
+
+def cost_of_a_look(looks: int = 400) -> float:
+    guard = new_guard()
+    start = time.process_time()
+    for _ in range(looks):
+        guard.look()
+    return (time.process_time() - start) / looks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=20)
+    arguments = parser.parse_args()
+    model = resolve("tiny", "auto", read_presets(matrices_folder() / "models.yaml"))
+    source = ModelSource("tiny", model.architecture, None, True, None, None)
+    watched = WorkerHost(source, NoJournal(), 120, MEMORY_INTERVAL_S)
+    alone = WorkerHost(source, NoJournal(), 120, 0)
+    configs = [LoraConfig(batch, 8, 4, 64) for batch in (1, 4, 16)]
+    times: dict[tuple[LoraConfig, bool], list[float]] = {}
+    for number in range(arguments.rounds):
+        for config in configs:
+            for is_watched in (True, False) if number % 2 else (False, True):
+                host = watched if is_watched else alone
+                watch = new_guard() if is_watched else NoGuard()
+                found = measure(host, config, arguments.steps, watch)
+                times.setdefault((config, is_watched), []).extend(found)
+    rows = []
+    for config in configs:
+        with_it, without = (statistics.median(times[config, each]) for each in (True, False))
+        ratio = with_it / without
+        rows.append(
+            [str(config), f"{with_it * 1e3:.3f}", f"{without * 1e3:.3f}", f"{ratio:.4f}"]
+            + [verdict(ratio <= 1 + ALLOWED)]
+        )
+    table(["configuration", "with ms", "without ms", "ratio", f"within {ALLOWED:.0%}"], rows)
+    share = cost_of_a_look() / INTERVAL_S
+    print(f"a look takes {share:.2%} of a core: {verdict(share < 0.01)}")
+    watched.end()
+    alone.end()
+
+
+if __name__ == "__main__":
+    main()
