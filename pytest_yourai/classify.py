@@ -47,7 +47,7 @@ class Evidence:
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
     """The least that was available while it ran, or before."""
-    floor_bytes: int = 0
+    was_under_the_floor: bool = False
     oom_kills: int = 0
     """How many processes the kernel ended for lack of memory meanwhile."""
     address_space_bytes: int = 0
@@ -92,7 +92,7 @@ def _why_memory(evidence: Evidence, number: int) -> str | None:
         return ", by the kernel for lack of memory"
     if evidence.largest_bytes >= _NEAR_THE_LIMIT * evidence.memory_limit_bytes > 0:
         return f", at {gigabytes(evidence.largest_bytes)}"
-    if available is not None and available < evidence.floor_bytes:
+    if available is not None and evidence.was_under_the_floor:
         return f", with {gigabytes(available)} left on the machine"
     return None if number == signal.SIGKILL else _why_refused(evidence)
 

@@ -17,7 +17,7 @@ from pytest_yourai.errors import (
     WorkerFailedError,
 )
 from pytest_yourai.memory.footprint import address_space_limit_bytes
-from pytest_yourai.memory.guard import Guard, GuardLimits
+from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
@@ -42,22 +42,21 @@ class TrialRunner:
         self._plan = plan
         self._surroundings = surroundings
         self._host = host
-        limit_bytes = surroundings.budget.limit_bytes
-        self._limits = GuardLimits.of(read_system_memory(), limit_bytes)
 
     def danger(self) -> str | None:
         """Why no trial may start now, in words; None where one may."""
-        return self._limits.danger(read_system_memory().available_bytes)
+        return too_little_left(read_system_memory())
 
     def begin(self, config: LoraConfig) -> TrialRecord:
         """The record of a trial that is about to run."""
         self.last_output, self.last_traceback = Output("", ""), ""
+        limit_bytes = self._surroundings.budget.limit_bytes
         return TrialRecord(
             model=self._plan.source.name,
             config=config,
             plan=self._plan.steps,
-            memory_limit_bytes=self._surroundings.budget.limit_bytes,
-            guard=Guard(self._limits, read_system_memory(), forced=self._plan.force),
+            memory_limit_bytes=limit_bytes,
+            guard=Guard(limit_bytes, read_system_memory(), forced=self._plan.force),
         )
 
     def run(self, record: TrialRecord) -> TrialResult:
@@ -140,7 +139,7 @@ class TrialRunner:
                 least_need_bytes=logits_bytes(record.config, self._plan.source.architecture),
                 memory_limit_bytes=record.memory_limit_bytes,
                 least_available_bytes=trace.least_available_bytes,
-                floor_bytes=self._limits.floor_bytes,
+                was_under_the_floor=trace.was_under_the_floor,
                 oom_kills=trace.oom_kills,
                 address_space_bytes=trace.largest_address_space_bytes,
                 address_space_limit_bytes=address_space_limit_bytes(),

@@ -40,7 +40,8 @@ def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1, 256, 512]\nlora_rank: [4]\nlora_layers: [2]\n"
     )
-    done = sweep(matrix="m.yaml", plugins=(ConfineInTrial(2, small_cgroup),))
+    # Else the guard might be faster than the kernel.
+    done = sweep("--yourai-force", matrix="m.yaml", plugins=(ConfineInTrial(2, small_cgroup),))
     assert done.ret == 0
     assert done.outcomes == ["ok", "oom", "skipped"]
     assert "by the kernel for lack of memory" in done.rows[1]["error"]

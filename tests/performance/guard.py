@@ -16,7 +16,7 @@ import time
 
 from pytest_yourai.config import SEED, LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import MlxMemory, ModelSource, StepSample, TrialRequest
-from pytest_yourai.memory.guard import INTERVAL_S, Guard, GuardLimits
+from pytest_yourai.memory.guard import INTERVAL_S, Guard
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import read_presets, resolve
 from pytest_yourai.paths import matrices_folder
@@ -59,8 +59,7 @@ class StepTimes:
 
 
 def new_guard() -> Guard:
-    system = read_system_memory()
-    return Guard(GuardLimits.of(system, BUDGET_BYTES), system, forced=False)
+    return Guard(BUDGET_BYTES, read_system_memory(), forced=False)
 
 
 def measure(host: WorkerHost, config: LoraConfig, steps: int, watch: WorkerWatch) -> list[float]:

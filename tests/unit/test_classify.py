@@ -1,75 +1,144 @@
+from __future__ import annotations
+
 import signal
 
 import pytest
 
-from pytest_yourai.classify import Evidence, classify
+from pytest_yourai.classify import Evidence, classify, is_paging, paging_reason
 from pytest_yourai.results import Outcome
 
 GB = 1_000_000_000
 
-OUT_OF_MEMORY = [
-    "RuntimeError: cudaMallocAsync(&data, size, stream) failed: out of memory",
-    "RuntimeError: [metal::malloc] Attempting to allocate 9000 bytes which is greater than the maximum allowed buffer size of 8000 bytes.",  # noqa: E501 - as MLX says it
-    "RuntimeError: [malloc] Unable to allocate 12884901888 bytes.",
-    "RuntimeError: [METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory).",  # noqa: E501 - as MLX says it
-    "MemoryError: std::bad_alloc",
-]
+METAL = "RuntimeError: [METAL] Command buffer execution failed: "
 
-
-@pytest.mark.parametrize("text", OUT_OF_MEMORY)
-def test_texts_of_all_backends_mean_out_of_memory(text: str) -> None:
-    outcome, reason = classify(Evidence("in step 1", exception=text))
-    assert outcome is Outcome.OOM
-    assert reason.startswith("out of memory in step 1: ")
+# As MLX, Metal, CUDA, huggingface_hub and the C library say it.
+TEXTS = [
+    (Outcome.OOM, "out of memory", "RuntimeError: cudaMallocAsync(&data, size, stream) failed: out of memory"),
+    (Outcome.OOM, "out of memory", "RuntimeError: [metal::malloc] Attempting to allocate 19327352832 bytes which is greater than the maximum allowed buffer size of 17179869184 bytes."),
+    (Outcome.OOM, "out of memory", "RuntimeError: [malloc] Unable to allocate 12884901888 bytes."),
+    (Outcome.OOM, "out of memory", METAL + "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)."),
+    (Outcome.OOM, "out of memory", "RuntimeError: cublasLtMatmul failed: CUBLAS_STATUS_ALLOC_FAILED"),
+    (Outcome.OOM, "out of memory", "MemoryError: std::bad_alloc"),
+    (Outcome.OOM, "out of memory", "OSError: [Errno 12] Cannot allocate memory"),
+    (Outcome.ERROR, "the GPU watchdog stopped the work", METAL + "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)."),
+    (Outcome.ERROR, "the GPU watchdog stopped the work", METAL + "Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)."),
+    (Outcome.ERROR, "the GPU was reset", METAL + "Discarded (victim of GPU error/recovery) (00000005:kIOGPUCommandBufferCallbackErrorInnocentVictim)."),
+    (Outcome.ERROR, "the GPU was reset", METAL + "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)."),
+    (Outcome.ERROR, "MLX has too many live buffers", "RuntimeError: [metal::malloc] Resource limit (499000) exceeded."),
+    (Outcome.ERROR, "MLX could not compile", 'RuntimeError: [Compile::eval_cpu] Failed to compile function Add_VV: Failed to execute command with return code 127: "g++ -std=c++17 ...", the output is: sh: 1: g++: not found'),
+    (Outcome.ERROR, "MLX could not compile", "RuntimeError: Failed to compile kernel: catastrophic error: cannot open source file."),
+    (Outcome.ERROR, "the disk is full", 'RuntimeError: [Compile::eval_cpu] Failed to compile function Add_VV: Failed to execute command with return code 1: "g++ ...", the output is: /usr/bin/ld: final link failed: No space left on device'),
+    (Outcome.ERROR, "the disk is full", "OSError: [Errno 28] No space left on device: '/tmp/x'"),
+    (Outcome.UNAVAILABLE, "the model is gated", "GatedRepoError: 403 Client Error. Cannot access gated repo for url ..."),
+    (Outcome.UNAVAILABLE, "the model is not there", "RepositoryNotFoundError: 401 Client Error. Repository Not Found for url ..."),
+    (Outcome.UNAVAILABLE, "the model is not there", "models/x cannot be loaded as mlx-lm does: FileNotFoundError: No safetensors found in models/x"),
+    (Outcome.UNAVAILABLE, "the network is not there", "ConnectError: [Errno -3] Temporary failure in name resolution"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "ValueError: Dataset must have at least batch_size=4 examples but only has 2.",
-        "RuntimeError: [METAL] Command buffer execution failed: Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity).",  # noqa: E501 - as MLX says it
-        "RuntimeError: [metal::malloc] Resource limit (499000) exceeded.",
-    ],
+    ("expected", "what", "text"), TEXTS, ids=[text[-40:] for *_, text in TEXTS]
 )
-def test_other_texts_are_errors_with_their_first_line(text: str) -> None:
+def test_texts_of_all_backends_are_recognised(expected: Outcome, what: str, text: str) -> None:
+    outcome, reason = classify(Evidence("in step 1", exception=text + "\nmore"))
+    assert outcome is expected
+    assert reason.startswith(what)
+    assert f"in step 1 ({text}); " in reason
+    assert expected.is_memory_failure is (expected is Outcome.OOM)
+
+
+def test_every_class_has_a_remedy_of_its_own() -> None:
+    remedies: dict[str, set[str]] = {}
+    for _, what, text in TEXTS:
+        _, reason = classify(Evidence("in step 1", exception=text))
+        remedies.setdefault(what, set()).add(reason.rpartition("; ")[2])
+    assert all(len(found) == 1 for found in remedies.values())
+    assert len({str(found) for found in remedies.values()}) == len(remedies)
+
+
+def test_other_texts_are_errors_with_their_first_line() -> None:
+    text = "ValueError: Dataset must have at least batch_size=4 examples but only has 2."
     outcome, reason = classify(Evidence("in step 2", exception=text + "\nmore"))
     assert outcome is Outcome.ERROR
-    assert reason == f"{text} (in step 2)"
+    assert reason == f"{text} (in step 2); the traceback is in the report"
+
+
+def test_an_exception_without_a_text_is_one_too() -> None:
+    assert classify(Evidence("in step 2", exception=" \n"))[0] is Outcome.ERROR
 
 
 def test_an_invalid_loss_is_named() -> None:
     evidence = Evidence("in step 3", exception="the loss was nan", loss_is_invalid=True)
     outcome, reason = classify(evidence)
     assert outcome is Outcome.INVALID_LOSS
-    assert "the loss was nan" in reason
+    assert reason.startswith("the loss was nan in step 3: ")
+
+
+def died(number: signal.Signals, **known: object) -> tuple[Outcome, str]:
+    usual = {
+        "memory_limit_bytes": 10 * GB,
+        "largest_bytes": 1 * GB,
+        "least_available_bytes": 50 * GB,
+    }
+    return classify(Evidence("in step 4", returncode=-number, **{**usual, **known}))  # type: ignore[arg-type]
+
+
+DEATHS = [
+    ("killed near the budget", signal.SIGKILL, {"largest_bytes": 95 * GB // 10}, Outcome.OOM),
+    ("faulted near the budget", signal.SIGSEGV, {"largest_bytes": 95 * GB // 10}, Outcome.OOM),
+    ("just under near", signal.SIGSEGV, {"largest_bytes": 89 * GB // 10}, Outcome.CRASHED),
+    ("killed on a full machine", signal.SIGKILL, {"least_available_bytes": GB, "was_under_the_floor": True}, Outcome.OOM),
+    ("killed by the kernel", signal.SIGKILL, {"oom_kills": 1}, Outcome.OOM),
+    ("another was killed by the kernel", signal.SIGSEGV, {"oom_kills": 1}, Outcome.CRASHED),
+    ("faulted far from any limit", signal.SIGSEGV, {}, Outcome.CRASHED),
+    ("killed far from any limit", signal.SIGKILL, {}, Outcome.CRASHED),
+    ("bus error near the budget", signal.SIGBUS, {"largest_bytes": 10 * GB}, Outcome.OOM),
+    ("aborted far from any limit", signal.SIGABRT, {}, Outcome.CRASHED),
+    ("ended by a person", signal.SIGTERM, {"largest_bytes": 10 * GB, "was_under_the_floor": True}, Outcome.CRASHED),
+    ("faulted at the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.OOM),
+    ("faulted far from the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 400 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
+    ("killed at the address space's end", signal.SIGKILL, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
+    ("asked for more than there is", signal.SIGSEGV, {"least_need_bytes": 60 * GB}, Outcome.OOM),
+    ("asked for more than the address space", signal.SIGSEGV, {"least_need_bytes": 6 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.OOM),
+    ("asked for much on a GPU", signal.SIGSEGV, {"least_need_bytes": 60 * GB, "backend": "cuda"}, Outcome.CRASHED),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("number", "peak", "available", "expected"),
-    [
-        (signal.SIGKILL, 9.5 * GB, 50 * GB, Outcome.OOM),
-        (signal.SIGSEGV, 9.5 * GB, 50 * GB, Outcome.OOM),
-        (signal.SIGKILL, 1 * GB, 1 * GB, Outcome.OOM),
-        (signal.SIGSEGV, 1 * GB, 50 * GB, Outcome.CRASHED),
-        (signal.SIGKILL, 1 * GB, 50 * GB, Outcome.CRASHED),
-        (signal.SIGTERM, 9.5 * GB, 1 * GB, Outcome.CRASHED),
-    ],
+    ("number", "known", "expected"),
+    [death[1:] for death in DEATHS],
+    ids=[death[0] for death in DEATHS],
 )
-def test_a_death_by_signal_is_memory_only_near_a_limit(
-    number: signal.Signals, peak: float, available: int, expected: Outcome
+def test_a_death_is_memory_only_where_something_says_so(
+    number: signal.Signals, known: dict[str, object], expected: Outcome
 ) -> None:
-    outcome, reason = classify(
-        Evidence(
-            "in step 4",
-            returncode=-number,
-            largest_bytes=int(peak),
-            memory_limit_bytes=10 * GB,
-            available_bytes=int(available),
-        )
-    )
+    outcome, reason = died(number, **known)
     assert outcome is expected
-    assert number.name in reason
-    assert "in step 4" in reason
+    assert f"{number.name} in step 4" in reason
+    assert reason.startswith("out of memory: ") is (expected is Outcome.OOM)
+
+
+ABORTS = [
+    (Outcome.OOM, "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"),
+    (Outcome.ERROR, "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)"),
+    (Outcome.CRASHED, "Internal Error (00000001:kIOGPUCommandBufferCallbackErrorUnknown)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "text"), ABORTS)
+def test_what_an_aborting_process_says_last_counts(expected: Outcome, text: str) -> None:
+    stderr = (
+        "train: out of memory is a topic of this data set\n"
+        "libc++abi: terminating due to uncaught exception of type std::runtime_error: "
+        f"[METAL] Command buffer execution failed: {text}\nFatal Python error: Aborted\n"
+    )
+    outcome, reason = died(signal.SIGABRT, stderr=stderr)
+    assert outcome is expected
+    assert "SIGABRT in step 4" in reason
+
+
+def test_what_a_process_printed_earlier_does_not_count() -> None:
+    assert died(signal.SIGABRT, stderr="out of memory\n")[0] is Outcome.CRASHED
 
 
 def test_a_status_is_a_crash() -> None:
@@ -78,23 +147,24 @@ def test_a_status_is_a_crash() -> None:
     assert "with status 3" in reason
 
 
-def test_the_kernels_own_count_explains_a_kill() -> None:
-    killed = Evidence("in step 1", returncode=-signal.SIGKILL, oom_kills=1)
-    outcome, reason = classify(killed)
-    assert outcome is Outcome.OOM
-    assert "by the kernel for lack of memory" in reason
-    assert classify(Evidence("in step 1", returncode=-signal.SIGSEGV, oom_kills=1))[0] is (
-        Outcome.CRASHED
-    )
+@pytest.mark.parametrize(
+    ("steps", "swap", "expected"),
+    [
+        ([1.0, 1.1, 3.2], GB, True),
+        ([1.0, 1.1, 3.0], GB, False),
+        ([1.0, 9.0], 10_000_000, False),
+        ([1.0, 9.0], 0, False),
+        ([9.0, 1.0], GB, True),
+        ([], GB, False),
+    ],
+)
+def test_paging_is_swap_growth_and_a_slow_step_together(
+    steps: list[float], swap: int, expected: bool
+) -> None:
+    assert is_paging(steps, swap) is expected
 
 
-@pytest.mark.parametrize(("space", "expected"), [(4 * GB, Outcome.OOM), (40 * GB, Outcome.CRASHED)])
-def test_an_address_space_below_the_budget_explains_a_fault(space: int, expected: Outcome) -> None:
-    evidence = Evidence(
-        "in step 1",
-        returncode=-signal.SIGSEGV,
-        memory_limit_bytes=10 * GB,
-        available_bytes=50 * GB,
-        address_space_limit_bytes=space,
-    )
-    assert classify(evidence)[0] is expected
+def test_the_reason_for_paging_has_both_numbers() -> None:
+    reason = paging_reason([1.0, 7.4], 3 * GB)
+    assert "swap grew by 3.0 GB" in reason
+    assert "a step took 7.4s, 7 times its fastest" in reason

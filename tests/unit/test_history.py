@@ -1,0 +1,167 @@
+"""What is read back from a journal, whatever happened to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.history import read_history, result_from_row
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.store.profile import row
+
+CONFIGS = [LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4)]
+
+FULL = TrialResult(
+    model="tiny",
+    config=LoraConfig(2, 16, 8, 512, grad_checkpoint=True),
+    outcome=Outcome.PAGING,
+    reason="swap grew",
+    warnings=("the footprint grew",),
+    warmup_step_times_s=(1.5, 0.1),
+    step_times_s=(0.1, 0.25),
+    step_tokens=(63, 64),
+    loss=5.5,
+    minimum_memory_bytes=1,
+    peak_memory_bytes=2,
+    active_memory_bytes=3,
+    cache_memory_bytes=4,
+    footprint_bytes=5,
+    swap_growth_bytes=6,
+    active_growth_bytes_per_step=64.0,
+    footprint_growth_bytes_per_step=-128.0,
+    memory_limit_bytes=10**9,
+)
+
+
+@pytest.mark.parametrize(
+    "result", [FULL, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)]
+)
+def test_a_row_gives_back_its_result(result: TrialResult) -> None:
+    written = json.loads(json.dumps(row(result)))
+    assert result_from_row(written, "tiny", 10**9) == result
+
+
+def write_run(path: Path, *, complete: bool = True, unfinished: bool = False) -> None:
+    journal = Journal(path)
+    journal.write("benchmark_start", run_id="r", boot_id="b", identity={"model": "tiny"})
+    journal.write("model_start", memory_limit_bytes=10**9, device={"backend": "cpu"})
+    for config in CONFIGS:
+        names = {"batch_size": config.batch_size, "lora_rank": 8, "lora_layers": 4}
+        names |= {"max_seq_length": 64, "grad_checkpoint": False}
+        journal.write("trial_start", **names)
+        if unfinished and config == CONFIGS[-1]:
+            break
+        result = TrialResult("tiny", config, Outcome.OK, memory_limit_bytes=10**9)
+        journal.write("trial_complete", model="tiny", **row(result))
+    if complete:
+        journal.write("benchmark_complete", complete=True)
+    journal.close()
+
+
+def test_runs_come_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run(path)
+    write_run(path, complete=False, unfinished=True)
+    history = read_history(path)
+    assert (history.name, history.unreadable_lines) == ("log.jsonl", 0)
+    first, second = history.runs
+    assert list(first.results) == CONFIGS
+    assert first.unfinished is None
+    assert list(second.results) == CONFIGS[:2]
+    assert second.unfinished == CONFIGS[2]
+    assert second.budget_bytes == 10**9
+    assert dict(second.device) == {"backend": "cpu"}
+
+
+def test_a_run_that_ended_in_order_has_nothing_unfinished(tmp_path: Path) -> None:
+    write_run(tmp_path / "log.jsonl", unfinished=True)
+    assert read_history(tmp_path / "log.jsonl").runs[0].unfinished is None
+
+
+def test_no_journal_is_an_empty_one(tmp_path: Path) -> None:
+    assert read_history(tmp_path / "absent").runs == ()
+
+
+def test_a_write_torn_at_any_byte_loses_that_line_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run(path)
+    data = path.read_bytes()
+    torn = tmp_path / "torn.jsonl"
+    for length in range(len(data) + 1):
+        whole_lines = data[:length].count(b"\n")
+        torn.write_bytes(data[:length])
+        history = read_history(torn)
+        results = sum(len(run.results) for run in history.runs)
+        # A line that lacks nothing but its end is whole.
+        lines = data[:length].splitlines()
+        is_whole = len(lines) > whole_lines and lines[-1] == data.splitlines()[whole_lines]
+        events = [json.loads(line)["event"] for line in lines[: whole_lines + is_whole]]
+        assert results == events.count("trial_complete")
+        assert history.unreadable_lines == len(lines) - whole_lines - is_whole <= 1
+
+
+def test_after_a_torn_line_the_next_run_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    write_run(path)
+    history = read_history(path)
+    assert len(history.runs) == 2
+    assert history.unreadable_lines == 1
+    assert len(history.runs[1].results) == 3
+
+
+def test_a_clock_that_was_set_back_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run(path)
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    for age, event in enumerate(events):
+        event["timestamp"] -= 10**6 * age
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert list(read_history(path).runs[0].results) == CONFIGS
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+EVENTS = st.sampled_from(
+    ["benchmark_start", "model_start", "trial_start", "trial_complete", "benchmark_complete"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.binary(max_size=60), max_size=8))
+@example([b"[" * 5000, b'{"event": "trial_complete", "batch_size": 1e999}', b"\xff\xfe\x00"])
+def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
+    path = tmp_path / "fuzz.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    assert read_history(path).unreadable_lines >= 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    EVENTS,
+    st.dictionaries(
+        st.sampled_from([*row(FULL), "identity", "device", "memory_limit_bytes", "timestamp"]), JSON
+    ),
+)
+def test_our_own_events_with_any_values_are_read_past(
+    tmp_path: Path, event: str, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "fuzz.jsonl"
+    path.unlink(missing_ok=True)
+    write_run(path)
+    base = {"event": event, "model": "tiny", "timestamp": 1.0, "run_id": "x", **row(FULL)}
+    with path.open("a") as file:
+        file.write(json.dumps({**base, **changes}) + "\n")
+    history = read_history(path)
+    assert list(history.runs[0].results)[:3] == CONFIGS

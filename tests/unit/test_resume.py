@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pytest_yourai.config import LoraConfig, StepPlan
+from pytest_yourai.engine.protocol import DeviceInfo, ModelSource
+from pytest_yourai.memory.budget import Budget
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.resume import Resumed, resume
+from pytest_yourai.store.environment import Boot
+from pytest_yourai.store.history import History, PastRun
+from pytest_yourai.sweep_plan import SweepPlan
+
+GB = 1_000_000_000
+ONE, TWO, FOUR = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4))
+DEVICE = DeviceInfo("cpu", "AMD", None, None, "0.32.4", "0.32.2")
+BOOT = Boot("this boot", 1000.0)
+BUDGET = Budget(20 * GB, "80 % of 25.0 GB", is_detected=True)
+
+PLAN = SweepPlan(
+    source=ModelSource("tiny", {}, None, True, None, None),
+    configs=(ONE, TWO, FOUR),
+    steps=StepPlan(),
+    isolation="model",
+    data=None,
+    seed=0,
+    memory_limit_bytes=None,
+    start_timeout_s=60,
+    settings={},
+    identity={"model": "tiny", "versions": {"mlx": "0.32.4"}},
+)
+
+
+def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: Any) -> PastRun:
+    results = {
+        config: TrialResult("tiny", config, outcome, memory_limit_bytes=20 * GB)
+        for config, outcome in zip((ONE, TWO, FOUR), outcomes, strict=False)
+    }
+    run = PastRun(
+        run_id="r",
+        identity=PLAN.identity,
+        boot_id="this boot",
+        budget_bytes=20 * GB,
+        budget_is_detected=True,
+        device=dataclasses.asdict(DEVICE),
+        results=results,
+        unfinished=unfinished,
+        unfinished_at=1500.0,
+    )
+    return dataclasses.replace(run, **changes)
+
+
+def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> Resumed:
+    return resume(History("log.jsonl", runs, unreadable), PLAN, budget, DEVICE, BOOT)
+
+
+def outcomes(found: Resumed) -> dict[int, Outcome]:
+    return {config.batch_size: result.outcome for config, result in found.results.items()}
+
+
+def test_what_was_measured_is_kept() -> None:
+    found = resumed(a_run(Outcome.OK, Outcome.OVER_BUDGET))
+    assert outcomes(found) == {1: Outcome.OK, 2: Outcome.OVER_BUDGET}
+    assert all(result.kept for result in found.results.values())
+    assert found.notes == ("2 of 3 configurations are known from log.jsonl",)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.TIMEOUT, Outcome.CRASHED, Outcome.ERROR, Outcome.INVALID_LOSS, Outcome.SKIPPED]
+)  # fmt: skip
+def test_what_failed_otherwise_is_run_again(outcome: Outcome) -> None:
+    found = resumed(a_run(Outcome.OK, outcome))
+    assert outcomes(found) == {1: Outcome.OK}
+
+
+def test_a_trial_that_was_not_started_is_run_now() -> None:
+    run = a_run(Outcome.SAFETY_STOP)
+    run.results[ONE] = dataclasses.replace(run.results[ONE], started=False)
+    assert resumed(run).results == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": {"model": "tiny", "versions": {"mlx": "0.33.0"}}},
+        {"identity": {}},
+        {"device": {**dataclasses.asdict(DEVICE), "name": "Apple M3 Max"}},
+        {"budget_bytes": 30 * GB},
+        {"budget_bytes": 0},
+    ],
+)
+def test_another_identity_is_not_taken_over(change: dict[str, Any]) -> None:
+    found = resumed(a_run(Outcome.OK, **change))
+    assert found.results == {}
+    assert "has nothing of this model, settings, budget and machine" in found.notes[0]
+
+
+def test_how_much_of_the_device_is_free_does_not_matter() -> None:
+    device = {**dataclasses.asdict(DEVICE), "free_memory_bytes": 7}
+    assert outcomes(resumed(a_run(Outcome.OK, device=device))) == {1: Outcome.OK}
+
+
+def test_a_detected_budget_is_taken_over_from_the_latest_run() -> None:
+    found = resumed(a_run(Outcome.OK, budget_bytes=19 * GB))
+    assert found.budget == Budget(19 * GB, "as in the run that is resumed", is_detected=True)
+    assert outcomes(found) == {1: Outcome.OK}
+
+
+def test_a_given_budget_must_be_the_same() -> None:
+    given = Budget(20 * GB, "as given")
+    assert outcomes(resumed(a_run(Outcome.OK), budget=given)) == {1: Outcome.OK}
+    assert resumed(a_run(Outcome.OK, budget_bytes=19 * GB), budget=given).results == {}
+
+
+def test_the_latest_result_counts() -> None:
+    found = resumed(a_run(Outcome.OVER_BUDGET), a_run(Outcome.OK))
+    assert outcomes(found) == {1: Outcome.OK}
+
+
+def test_what_was_running_when_the_machine_went_down_crashed_it() -> None:
+    found = resumed(a_run(Outcome.OK, unfinished=TWO, boot_id="an earlier boot"))
+    assert outcomes(found) == {1: Outcome.OK, 2: Outcome.MACHINE_CRASH}
+    crash = found.results[TWO]
+    assert "the machine went down" in (crash.reason or "")
+    assert crash.prunes_larger
+    assert not crash.kept
+
+
+def test_without_names_of_boots_their_times_count() -> None:
+    later, earlier = 999.0, 1001.0
+    for at, expected in ((later, {2: Outcome.MACHINE_CRASH}), (earlier, {})):
+        found = resumed(a_run(unfinished=TWO, boot_id=None, unfinished_at=at))
+        assert outcomes(found) == expected
+
+
+def test_without_a_restart_it_is_run_again_once() -> None:
+    assert resumed(a_run(Outcome.OK, unfinished=TWO)).results.keys() == {ONE}
+    found = resumed(a_run(Outcome.OK, unfinished=TWO), a_run(unfinished=TWO))
+    assert outcomes(found) == {1: Outcome.OK, 2: Outcome.CRASHED}
+    assert "pytest was killed in it twice" in (found.results[TWO].reason or "")
+
+
+def test_a_result_in_between_makes_the_count_start_anew() -> None:
+    done = a_run(Outcome.OK, Outcome.ERROR)
+    found = resumed(a_run(unfinished=TWO), done, a_run(unfinished=TWO))
+    assert TWO not in found.results
+
+
+def test_what_could_not_be_read_is_counted() -> None:
+    found = resumed(a_run(Outcome.OK), unreadable=3)
+    assert found.notes[1] == "3 unreadable lines of log.jsonl were skipped"
