@@ -42,8 +42,8 @@ class Evidence:
     stderr: str = ""
     backend: str = "cpu"
     largest_bytes: int = 0
-    least_need_bytes: int = 0
-    """What the trial needs at the very least, by arithmetic."""
+    largest_array_bytes: int = 0
+    """What the trial must allocate in one piece on the CPU backend, by arithmetic."""
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
     """The least that was available while it ran, or before."""
@@ -102,12 +102,13 @@ def _why_refused(evidence: Evidence) -> str | None:
     space = evidence.address_space_limit_bytes
     if space is not None and evidence.address_space_bytes >= _LARGE_PART_OF_ADDRESS_SPACE * space:
         return f"; its address space is limited to {gigabytes(space)}"
-    room = min(
-        (limit for limit in (evidence.least_available_bytes, space) if limit is not None),
-        default=evidence.least_need_bytes,
+    array = evidence.largest_array_bytes
+    rooms = (
+        evidence.least_available_bytes,
+        None if space is None else space - evidence.address_space_bytes,
     )
-    if evidence.backend == "cpu" and evidence.least_need_bytes > room:
-        return f"; its logits alone take {gigabytes(evidence.least_need_bytes)}"
+    if evidence.backend == "cpu" and any(room is not None and array > room for room in rooms):
+        return f"; it needs an array of {gigabytes(array)}, more than there was room for"
     return None
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from pytest_yourai.classify import SMALLER, Evidence, classify, is_paging, paging_reason
 from pytest_yourai.config import LoraConfig
@@ -16,6 +14,7 @@ from pytest_yourai.errors import (
     WorkerError,
     WorkerFailedError,
 )
+from pytest_yourai.estimate import largest_array_bytes
 from pytest_yourai.memory.footprint import address_space_limit_bytes
 from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
@@ -25,8 +24,6 @@ from pytest_yourai.trial import TrialRecord
 from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
-
-_LEAST_BYTES_PER_LOGIT = 2
 
 
 class TrialRunner:
@@ -122,6 +119,7 @@ class TrialRunner:
     ) -> TrialResult:
         record.guard.read_system()
         trace = record.guard.trace
+        architecture = self._plan.source.architecture
         if returncode is not None:
             self._end_worker("it ended by itself")
         engine_failure = problem if isinstance(problem, WorkerFailedError) else None
@@ -136,7 +134,7 @@ class TrialRunner:
                 stderr=self.last_output.stderr,
                 backend=self._surroundings.device.backend,
                 largest_bytes=record.largest_bytes,
-                least_need_bytes=logits_bytes(record.config, self._plan.source.architecture),
+                largest_array_bytes=largest_array_bytes(record.config, architecture),
                 memory_limit_bytes=record.memory_limit_bytes,
                 least_available_bytes=trace.least_available_bytes,
                 was_under_the_floor=trace.was_under_the_floor,
@@ -146,19 +144,6 @@ class TrialRunner:
             )
         )
         return record.result(outcome, reason)
-
-
-def logits_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
-    """What the logits of one step take at least: 2 bytes for each token and word.
-
-    0 where the architecture does not say how many words there are.
-    """
-    text = architecture.get("text_config")
-    for mapping in (architecture, text if isinstance(text, Mapping) else {}):
-        if isinstance(words := mapping.get("vocab_size"), int):
-            tokens = config.batch_size * (config.max_seq_length - 1)
-            return tokens * words * _LEAST_BYTES_PER_LOGIT
-    return 0
 
 
 def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:

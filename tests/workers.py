@@ -24,7 +24,7 @@ def worker_processes() -> list[psutil.Process]:
     ]
 
 
-class _AtTrial(abc.ABC):
+class AtTrial(abc.ABC):
     """A pytest plugin that does something when the `number`th trial begins."""
 
     def __init__(self, number: int) -> None:
@@ -42,7 +42,7 @@ class _AtTrial(abc.ABC):
     def strike(self) -> None: ...
 
 
-class SignalInTrial(_AtTrial):
+class SignalInTrial(AtTrial):
     """Signals the worker a moment after the trial began."""
 
     def __init__(self, number: int, sent: signal.Signals, after_s: float = 0.3) -> None:
@@ -59,7 +59,7 @@ class SignalInTrial(_AtTrial):
             os.kill(worker.pid, self._sent)
 
 
-class ConfineInTrial(_AtTrial):
+class ConfineInTrial(AtTrial):
     """Moves the worker into a cgroup, which is charged with what it allocates from then on."""
 
     def __init__(self, number: int, cgroup: Path) -> None:

@@ -122,6 +122,8 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
         case messages.RunTrial(request=request):
             found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
             return messages.Measured(found)
+        case messages.Ping():
+            return messages.Pong()
 
 
 def _prepare_for_the_worst() -> None:

@@ -96,11 +96,6 @@ class WorkerClient:
         except BrokenPipeError:
             raise self._died() from None
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the process is gone, though nobody asked it to end."""
-        return self._process.poll() is not None
-
     def receive(self, timeout_s: float = math.inf, watch: Watch | None = None) -> messages.Message:
         """The next message that belongs to the last command.
 
@@ -127,7 +122,7 @@ class WorkerClient:
 
     def print_stacks(self) -> None:
         """Make the worker print its Python stacks, and wait until it has: a second at most."""
-        if self.has_ended:
+        if self._process.poll() is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, messages.STACK_SIGNAL)

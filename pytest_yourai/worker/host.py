@@ -28,9 +28,12 @@ from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Watch, WorkerClient
 from pytest_yourai.worker.output import Output
 
-_Answer = TypeVar("_Answer", messages.Hello, messages.Inspected, messages.Loaded, messages.Measured)
+_Answer = TypeVar(
+    "_Answer", messages.Hello, messages.Pong, messages.Inspected, messages.Loaded, messages.Measured
+)
 
 _PREVIEW_CHARACTERS = 2000
+_PONG_TIMEOUT_S = 5.0
 
 
 class Observer(Protocol):
@@ -146,12 +149,19 @@ class WorkerHost:
         return output
 
     def _ready(self) -> tuple[WorkerClient, DeviceInfo]:
-        """The worker that is there, or a new one, also where it ended between two trials."""
-        if self._client is not None and self._client.has_ended:
-            self.end(killed_because="it had ended before the trial began")
-        if self._client is not None and self._device is not None:
-            return self._client, self._device
-        return self._start()
+        """The worker that is there and answers, or a new one.
+
+        What happened to it between two trials is not the next one's fault.
+        """
+        if self._client is None or self._device is None:
+            return self._start()
+        try:
+            self._client.send(messages.Ping())
+            _receive(self._client, messages.Pong, timeout_s=_PONG_TIMEOUT_S)
+        except WorkerError as problem:
+            self.end(killed_because=f"before the trial began: {problem}")
+            return self._start()
+        return self._client, self._device
 
     def _start(self) -> tuple[WorkerClient, DeviceInfo]:
         self._journal.write("subprocess_start", model=self._source.name)

@@ -57,6 +57,18 @@ class RunTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    kind: Literal["ping"] = "ping"
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    kind: Literal["pong"] = "pong"
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """The worker's first message: its engine runs."""
 
@@ -113,8 +125,8 @@ class Failed:
     number: int = 0
 
 
-Command = Inspect | Load | RunTrial
-Message = Hello | Inspected | Loaded | Memory | Step | Measured | Failed
+Command = Inspect | Load | RunTrial | Ping
+Message = Hello | Pong | Inspected | Loaded | Memory | Step | Measured | Failed
 
 _COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
     Annotated[Command, pydantic.Field(discriminator="kind")]

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import faults
+from faults import FAULTY_PATH, Judge
 from sweep_runs import SweepResult, SweepRun
 
 
@@ -38,3 +43,43 @@ def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
         return SweepResult(done, pytester.path)
 
     return run
+
+
+@pytest.fixture
+def faulty_worker(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Makes the next worker suffer what tests/worker_faults/sitecustomize.py knows."""
+
+    def set_fault(fault: str) -> None:
+        path = os.environ.get("PYTHONPATH")
+        monkeypatch.setenv(
+            "PYTHONPATH", f"{FAULTY_PATH}{os.pathsep}{path}" if path else str(FAULTY_PATH)
+        )
+        monkeypatch.setenv("YOURAI_TEST_FAULT", fault)
+        monkeypatch.setenv("YOURAI_TEST_FAULT_DONE", str(pytester.path / "fault-done"))
+
+    return set_fault
+
+
+@pytest.fixture
+def judge(record_property: Callable[[str, object], None]) -> Judge:
+    """Fails where a fault was not classified right, or lost a result, or left a process."""
+
+    def decide(fault: str, done: SweepResult, expected: Sequence[str]) -> None:
+        faults.report(record_property, faults.judge(fault, done, expected))
+
+    return decide
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [
+        report
+        for name in ("passed", "failed")
+        for report in terminalreporter.stats.get(name, ())
+        if report.when == "call"
+    ]
+    if lines := faults.table(reports):
+        terminalreporter.write_sep("=", "faults that were injected")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -98,9 +98,10 @@ DEATHS = [
     ("faulted at the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.OOM),
     ("faulted far from the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 400 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
     ("killed at the address space's end", signal.SIGKILL, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
-    ("asked for more than there is", signal.SIGSEGV, {"least_need_bytes": 60 * GB}, Outcome.OOM),
-    ("asked for more than the address space", signal.SIGSEGV, {"least_need_bytes": 6 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.OOM),
-    ("asked for much on a GPU", signal.SIGSEGV, {"least_need_bytes": 60 * GB, "backend": "cuda"}, Outcome.CRASHED),
+    ("asked for more than there is", signal.SIGSEGV, {"largest_array_bytes": 60 * GB}, Outcome.OOM),
+    ("asked for more than the address space", signal.SIGSEGV, {"largest_array_bytes": 4 * GB, "address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.OOM),
+    ("asked for less than the address space", signal.SIGSEGV, {"largest_array_bytes": 2 * GB, "address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.CRASHED),
+    ("asked for much on a GPU", signal.SIGSEGV, {"largest_array_bytes": 60 * GB, "backend": "cuda"}, Outcome.CRASHED),
 ]  # fmt: skip
 
 
