@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,6 +60,35 @@ class SignalInTrial(AtTrial):
             os.kill(worker.pid, self._sent)
 
 
+class AfterSteps:
+    """A pytest plugin that does something once the `number`th trial has run some steps."""
+
+    def __init__(self, number: int, steps: int, action: Callable[[], None]) -> None:
+        self._number = number
+        self._steps = steps
+        self._action = action
+        self._seen = 0
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._seen += 1
+        if self._seen == self._number:
+            hooks: Any = item.config.pluginmanager.getplugin("yourai-items")
+            threading.Thread(target=self._wait, args=(hooks.sweep,), daemon=True).start()
+        return (yield)
+
+    def _wait(self, sweep: Any) -> None:
+        while sweep._record is None or len(sweep._record.samples) < self._steps:
+            time.sleep(0.001)
+        self._action()
+
+
+def confine(cgroup: Path) -> None:
+    """Move the workers into a cgroup, which is charged with what they allocate from then on."""
+    for worker in worker_processes():
+        (cgroup / "cgroup.procs").write_text(str(worker.pid))
+
+
 class ConfineInTrial(AtTrial):
     """Moves the worker into a cgroup, which is charged with what it allocates from then on."""
 
@@ -67,5 +97,4 @@ class ConfineInTrial(AtTrial):
         self._cgroup = cgroup
 
     def strike(self) -> None:
-        for worker in worker_processes():
-            (self._cgroup / "cgroup.procs").write_text(str(worker.pid))
+        confine(self._cgroup)

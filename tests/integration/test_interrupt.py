@@ -1,4 +1,4 @@
-"""Ctrl-C, and a parent that is gone: the worker ends, and what is known stays."""
+"""Ctrl-C, once and twice, and a parent that is gone: the worker ends, what is known stays."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-COMMAND = (sys.executable, "-m", "pytest", "--yourai-model", "tiny", "--yourai-matrix")
+import faults
+from faults import Judgement, processes_left
+from sweep_processes import (
+    events,
+    finish,
+    is_gone,
+    journal,
+    profile,
+    start_sweep,
+    wait_for,
+    worker_of,
+)
+
+LONG = "batch_size: [1, 64, 128]\nlora_rank: [4]\nlora_layers: [2]\n"
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep in its second of three trials, which would run for minutes."""
-    matrix = tmp_path / "m.yaml"
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    matrix.write_text("batch_size: [1, 64, 128]\nlora_rank: [4]\nlora_layers: [2]\n")
-    process = subprocess.Popen(
-        [*COMMAND, str(matrix), "--yourai-steps", "200"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for(lambda: starts_in(tmp_path) >= 2)
+    process = start_sweep(tmp_path, "--yourai-steps=200", matrix=LONG)
+    wait_for(lambda: len(events(tmp_path, "trial_start")) >= 2)
     time.sleep(0.5)
     yield process
     if process.poll() is None:
@@ -40,50 +42,65 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def wait_for(condition: object, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def starts_in(folder: Path) -> int:
-    journal = folder / "benchmark_log.jsonl"
-    return journal.read_text().count('"trial_start"') if journal.exists() else 0
-
-
-def worker_of(folder: Path) -> psutil.Process:
-    events = [
-        json.loads(line) for line in (folder / "benchmark_log.jsonl").read_text().splitlines()
-    ]
-    return psutil.Process([e["pid"] for e in events if e["event"] == "subprocess_spawned"][-1])
-
-
-def is_gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def pids(folder: Path) -> set[int]:
+    return {event["pid"] for event in events(folder, "subprocess_spawned")}
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
-    tmp_path: Path, running: subprocess.Popen[str], sent: signal.Signals
+    tmp_path: Path,
+    running: subprocess.Popen[str],
+    sent: signal.Signals,
+    record_property: Callable[[str, object], None],
 ) -> None:
     worker = worker_of(tmp_path)
     running.send_signal(sent)
-    output, _ = running.communicate(timeout=30)
+    output = finish(running, 30)
     assert running.returncode == pytest.ExitCode.INTERRUPTED
     assert is_gone(worker)
     assert "Incomplete: 1 of 3 configurations" in output
     assert "Optimal Configuration Found" in output
     assert "warning" not in output
     assert "Traceback" not in output
-    profile = json.loads((tmp_path / "optimal_config.json").read_text())
-    assert profile["complete"] is False
-    assert [row["outcome"] for row in profile["all_results"]] == ["ok"]
-    last = json.loads((tmp_path / "benchmark_log.jsonl").read_text().splitlines()[-1])
+    assert profile(tmp_path)["complete"] is False
+    outcomes = [row["outcome"] for row in profile(tmp_path)["all_results"]]
+    last = journal(tmp_path)[-1]
     assert (last["event"], last["complete"]) == ("benchmark_complete", False)
+    faults.report(
+        record_property,
+        Judgement(
+            f"{sent.name} to pytest",
+            outcomes == ["ok"],
+            1 - len(outcomes),
+            processes_left(pids(tmp_path)),
+        ),
+    )
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.3])
+def test_ctrl_c_twice_leaves_nothing_behind_and_loses_nothing(
+    tmp_path: Path,
+    running: subprocess.Popen[str],
+    pause_s: float,
+    record_property: Callable[[str, object], None],
+) -> None:
+    worker = worker_of(tmp_path)
+    running.send_signal(signal.SIGINT)
+    time.sleep(pause_s)
+    running.send_signal(signal.SIGINT)
+    output = finish(running, 30)
+    assert running.returncode != 0
+    assert is_gone(worker)
+    known = [event["outcome"] for event in events(tmp_path, "trial_complete")]
+    rows = [row["outcome"] for row in profile(tmp_path)["all_results"]]
+    assert list(tmp_path.glob(".yourai-*")) == []
+    assert "Traceback" not in output, output
+    faults.report(
+        record_property,
+        Judgement(
+            "SIGINT twice", known == ["ok"], len(known) - len(rows), processes_left(pids(tmp_path))
+        ),
+    )
 
 
 def test_a_worker_does_not_outlive_its_parent(
@@ -93,7 +110,30 @@ def test_a_worker_does_not_outlive_its_parent(
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     wait_for(lambda: is_gone(worker), timeout_s=2)
-    rows = [
-        json.loads(line) for line in (tmp_path / "benchmark_log.jsonl").read_text().splitlines()
-    ]
-    assert [row["outcome"] for row in rows if row["event"] == "trial_complete"] == ["ok"]
+    wait_for(lambda: processes_left(pids(tmp_path)) == 0, timeout_s=2)
+    assert [event["outcome"] for event in events(tmp_path, "trial_complete")] == ["ok"]
+
+
+def test_not_even_while_its_compiler_runs(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    # An empty temporary folder: MLX compiles its first step with g++, which takes seconds.
+    (tmp_path / "empty").mkdir()
+    running = start_sweep(tmp_path, environment={"TMPDIR": str(tmp_path / "empty")})
+    wait_for(lambda: len(events(tmp_path, "trial_start")) == 1)
+    wait_for(lambda: worker_of(tmp_path).children(recursive=True), timeout_s=20)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    wait_for(lambda: processes_left(pids(tmp_path)) == 0, timeout_s=2)
+    faults.report(
+        record_property,
+        Judgement("pytest SIGKILL while MLX compiles", True, 0, processes_left(pids(tmp_path))),
+    )
+
+
+def test_the_journal_ends_in_whole_lines(tmp_path: Path, running: subprocess.Popen[str]) -> None:
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    text = (tmp_path / "benchmark_log.jsonl").read_text()
+    assert text.endswith("\n")
+    assert all(json.loads(line)["event"] for line in text.splitlines())
