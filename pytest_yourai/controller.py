@@ -6,15 +6,13 @@ Works on `report.user_properties` alone, so that it is the same with and without
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from pytest_yourai.errors import InputError, OutputError
+from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import PROPERTY, ItemHooks
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.options import has_timeout
@@ -61,6 +59,7 @@ class ControllerHooks:
         self._is_running = False
         self._journal_problem: str | None = None
         self._closing_lines: list[str] = []
+        self._interrupts = Interrupts()
 
     def pytest_sessionstart(self) -> None:
         if self._config.option.collectonly:
@@ -91,8 +90,8 @@ class ControllerHooks:
         awake = environment.keep_awake()
         self._is_running = True
         try:
-            with _interruptible():
-                return (yield)
+            self._interrupts.install()
+            return (yield)
         finally:
             self._is_running = False
             if awake is not None:
@@ -177,6 +176,9 @@ class ControllerHooks:
         if self._verbosity >= 0:
             self._say(terminal.trial_line(len(self._results), self._total, trial.result))
 
+    def pytest_unconfigure(self) -> None:
+        self._interrupts.remove()
+
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self._results or self._surroundings is None:
             return
@@ -240,30 +242,6 @@ class ControllerHooks:
         if self._reporter is not None:
             for line in lines:
                 self._reporter.write_line(line)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Treat an end from outside (a cancelled CI job, a closed terminal) as Ctrl-C.
-
-    What is known is then printed and written.
-    """
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in earlier.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 class _ReportedTrial:

@@ -9,7 +9,10 @@ import pytest
 
 import faults
 from faults import FAULTY_PATH, Judge
+from small_cgroup import small_cgroup
 from sweep_runs import SweepResult, SweepRun
+
+__all__ = ["small_cgroup"]
 
 
 @pytest.fixture

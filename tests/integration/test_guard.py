@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from faults import Judge
 from pytest_yourai.memory.cgroup import MemoryCgroup
+
+from faults import Judge
 from sweep_runs import SweepRun
 from workers import AtTrial, worker_processes
 

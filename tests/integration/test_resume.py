@@ -1,4 +1,4 @@
-"""`--yourai-resume`: what was measured is kept, what brought the machine down is not tried again."""
+"""`--yourai-resume`: what was measured is kept, what crashed the machine is not tried again."""
 
 from __future__ import annotations
 

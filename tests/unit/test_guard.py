@@ -121,9 +121,8 @@ def test_swap_growth_is_the_most_that_was_seen(monkeypatch: pytest.MonkeyPatch) 
     before = SystemMemory(16 * GB, 8 * GB, 3 * GB)
     guard = Guard(10 * GB, before, forced=False)
     for used in (4 * GB, 5 * GB, 2 * GB):
-        monkeypatch.setattr(
-            guard_module, "read_system_memory", lambda _, used=used: SystemMemory(16 * GB, 8 * GB, used)
-        )  # fmt: skip
+        system = SystemMemory(16 * GB, 8 * GB, used)
+        monkeypatch.setattr(guard_module, "read_system_memory", lambda _, found=system: found)
         guard.read_system()
     assert guard.trace.swap_growth_bytes == 2 * GB
 

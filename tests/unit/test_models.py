@@ -1,8 +1,11 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pytest_yourai.config import Quantization
 from pytest_yourai.errors import ModelError
@@ -160,3 +163,40 @@ def test_mistakes_in_a_models_file_are_named(tmp_path: Path, text: str, message:
     (tmp_path / "models.yaml").write_text(text)
     with pytest.raises(ModelError, match=message):
         read_presets(tmp_path / "models.yaml")
+
+
+MODELS_TEXT = st.text() | st.from_regex(
+    r"(a|tiny): ?\{?(repo|path|params|architecture|defaults): .{0,20}\}?\n", fullmatch=True
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(text=MODELS_TEXT)
+def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        assert read_presets(path)
+    except ModelError as problem:
+        assert str(tmp_path) in str(problem)  # noqa: PT017 - both ways are right, nothing else is
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(content=st.binary() | st.text().map(str.encode))
+def test_no_config_gives_anything_but_a_model_or_a_model_error(
+    tmp_path: Path, content: bytes
+) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(str(folder))):
+        resolve(str(folder), "auto", PRESETS)
+
+
+def test_a_preset_wins_over_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_with(tmp_path / "tiny", {"model_type": "llama"})
+    monkeypatch.chdir(tmp_path)
+    assert resolve("tiny", "auto", PRESETS).preset is PRESETS["tiny"]
+    assert resolve("./tiny", "auto", PRESETS).preset is None

@@ -54,7 +54,13 @@ def test_json_keeps_every_field(outcome: Outcome) -> None:
 
 
 def test_outcomes_are_failures_or_memory_failures_or_neither() -> None:
-    assert {each for each in Outcome if each.is_memory_failure} == {"over_budget", "oom"}
+    assert {each for each in Outcome if each.is_memory_failure} == {
+        "over_budget",
+        "oom",
+        "paging",
+        "safety_stop",
+        "machine_crash",
+    }
     assert {each for each in Outcome if each.is_failure} == {
         "timeout",
         "crashed",
@@ -97,3 +103,10 @@ def test_only_memory_failures_dominate(outcome: Outcome) -> None:
     expected = failed if outcome.is_memory_failure else None
     assert dominating_failure(larger, [failed]) is expected
     assert dominating_failure(smaller, [failed]) is None
+
+
+def test_a_trial_that_was_never_started_dominates_nothing() -> None:
+    stopped = result(outcome=Outcome.SAFETY_STOP)
+    larger = LoraConfig(2, 8, 4, 64)
+    assert dominating_failure(larger, [stopped]) is stopped
+    assert dominating_failure(larger, [dataclasses.replace(stopped, started=False)]) is None

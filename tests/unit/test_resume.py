@@ -69,8 +69,9 @@ def test_what_was_measured_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "outcome", [Outcome.TIMEOUT, Outcome.CRASHED, Outcome.ERROR, Outcome.INVALID_LOSS, Outcome.SKIPPED]
-)  # fmt: skip
+    "outcome",
+    [Outcome.TIMEOUT, Outcome.CRASHED, Outcome.ERROR, Outcome.INVALID_LOSS, Outcome.SKIPPED],
+)
 def test_what_failed_otherwise_is_run_again(outcome: Outcome) -> None:
     found = resumed(a_run(Outcome.OK, outcome))
     assert outcomes(found) == {1: Outcome.OK}

@@ -1,4 +1,4 @@
-"""What unit and integration tests share."""
+"""A fixture: a memory cgroup, for tests of what happens at its limit."""
 
 from __future__ import annotations
 
