@@ -179,11 +179,12 @@ def _preset(name: str, raw: _Preset, base: Path) -> Preset:
     )
 
 
-def resolve(name: str, weights: WeightsChoice, presets: Mapping[str, Preset]) -> Model:
-    """The model that `name` means: a preset, else a folder; ModelError where it is neither."""
+def resolve(
+    name: str, folder: Path, weights: WeightsChoice, presets: Mapping[str, Preset]
+) -> Model:
+    """The model that `name` means: a preset, else `folder`; ModelError where it is neither."""
     if preset := presets.get(name):
         return _from_preset(preset, weights)
-    folder = Path(name).expanduser()
     if folder.is_dir():
         return _from_folder(folder, weights, id_name(folder.resolve().name), None)
     if "/" in name:

@@ -90,9 +90,13 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. None where the model or the matrix decides."""
+    """What was asked for. None where the model or the matrix decides.
+
+    `model_folder` is the folder that `model` names if it is no preset's name.
+    """
 
     model: str
+    model_folder: Path
     quick: bool
     matrix: Path | None
     memory_limit_bytes: int | None
@@ -122,7 +126,8 @@ class Options:
         pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _positive(_MOST_GB))
         return cls(
-            model=read.from_folder("model", _model) or "",
+            model=read.value("model", str) or "",
+            model_folder=read.from_folder("model", _path) or started_in,
             quick=read.switch("quick") or False,
             matrix=read.from_folder("matrix", _path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
@@ -294,12 +299,6 @@ def _truth(text: str) -> bool:
 
 def _path(text: str, folder: Path) -> Path:
     return folder / Path(text).expanduser()
-
-
-def _model(text: str, folder: Path) -> str:
-    """A name, or the whole path of a folder that is there."""
-    path = _path(text, folder)
-    return str(path) if path.is_dir() else text
 
 
 def _data(text: str, folder: Path) -> str:

@@ -59,7 +59,7 @@ class SweepSetup:
 def make_setup(options: Options) -> SweepSetup:
     """An InputError where the options do not lead to a sweep."""
     presets = read_presets(matrices_folder() / "models.yaml")
-    model = resolve(options.model, options.weights, presets)
+    model = resolve(options.model, options.model_folder, options.weights, presets)
     if options.output.resolve() == options.log.resolve():
         raise OptionError("--yourai-output and --yourai-log are one file: name two")
     if options.data is not None and model.folder is None:

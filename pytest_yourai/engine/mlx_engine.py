@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 from mlx import nn
+from mlx_lm.tuner.datasets import CacheDataset
 
 from pytest_yourai.engine import mlx_device, mlx_training, mlx_weights
 from pytest_yourai.engine.protocol import (
@@ -28,14 +29,15 @@ class MlxEngine:
         self._base_bytes = 0
         self._lora_keys: tuple[str, ...] = ()
         self._folder: str | None = None
+        self._read_data: tuple[str, CacheDataset] | None = None
 
     def device(self) -> DeviceInfo:
         return mlx_device.describe()
 
     def inspect(self, source: ModelSource, data: str | None) -> Inspection:
         found = mlx_weights.inspect(source)
-        if data is not None:
-            mlx_training.read_data(data, source.folder)
+        self._folder = source.folder
+        self._data(data)
         return found
 
     def load(self, source: ModelSource) -> int:
@@ -56,6 +58,15 @@ class MlxEngine:
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
         if self._model is None:
             raise ModelError("no model is loaded")
+        data = self._data(request.data)
         return mlx_training.run_trial(
-            self._model, self._base_bytes, self._lora_keys, request, self._folder, report
+            self._model, self._base_bytes, self._lora_keys, request, data, report
         )
+
+    def _data(self, name: str | None) -> CacheDataset | None:
+        """Read and tokenized once for all trials."""
+        if name is None:
+            return None
+        if self._read_data is None or self._read_data[0] != name:
+            self._read_data = name, mlx_training.read_data(name, self._folder)
+        return self._read_data[1]

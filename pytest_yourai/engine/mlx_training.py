@@ -122,17 +122,18 @@ def run_trial(
     base_bytes: int,
     lora_keys: tuple[str, ...],
     request: TrialRequest,
-    tokenizer_folder: str | None,
+    data: CacheDataset | None,
     report: Callable[[StepSample], None],
 ) -> Measurement:
     """Adapt `model`, train it through mlx-lm, and take the adapters off again.
 
-    `base_bytes` is the active memory of the loaded model. InvalidLossError where a loss is zero
+    `base_bytes` is the active memory of the loaded model; without `data` rows are made up.
+    InvalidLossError where a loss is zero
     or not finite; whatever MLX raises otherwise.
     """
     with _adapted(model, lora_keys, request):
         recorder = _Recorder(request, base_bytes, report)
-        _train(model, request, tokenizer_folder, recorder)
+        _train(model, request, data, recorder)
     gc.collect()
     mx.clear_cache()
     drift = abs(mx.get_active_memory() - base_bytes)
@@ -145,14 +146,14 @@ def run_trial(
 def _train(
     model: nn.Module,
     request: TrialRequest,
-    tokenizer_folder: str | None,
+    data: CacheDataset | None,
     recorder: _Recorder,
 ) -> None:
     try:
         train(
             model=model,
             optimizer=optimizers.Adam(learning_rate=LEARNING_RATE),
-            train_dataset=_dataset(model, request, tokenizer_folder),
+            train_dataset=_synthetic_rows(model, request) if data is None else data,
             args=TrainingArgs(
                 batch_size=request.config.batch_size,
                 iters=request.plan.most_steps,
@@ -196,12 +197,6 @@ def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest
         model.update_modules(leaves)
         model.freeze()
         model.eval()
-
-
-def _dataset(model: nn.Module, request: TrialRequest, tokenizer_folder: str | None) -> Any:
-    if request.data is None:
-        return _synthetic_rows(model, request)
-    return read_data(request.data, tokenizer_folder)
 
 
 def read_data(data: str, tokenizer_folder: str | None) -> CacheDataset:

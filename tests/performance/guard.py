@@ -13,6 +13,7 @@ import argparse
 import math
 import statistics
 import time
+from pathlib import Path
 
 from pytest_yourai.config import SEED, LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import MlxMemory, ModelSource, StepSample, TrialRequest
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    model = resolve("tiny", "auto", read_presets(matrices_folder() / "models.yaml"))
+    model = resolve("tiny", Path("tiny"), "auto", read_presets(matrices_folder() / "models.yaml"))
     source = ModelSource("tiny", model.architecture, None, True, None, None)
     watched = WorkerHost(source, NoJournal(), 120, MEMORY_INTERVAL_S)
     alone = WorkerHost(source, NoJournal(), 120, 0)

@@ -30,7 +30,12 @@ from _common import spread, table, verdict
 
 
 def make_plan(arguments: argparse.Namespace) -> SweepPlan:
-    model = resolve(arguments.model, "auto", read_presets(matrices_folder() / "models.yaml"))
+    model = resolve(
+        arguments.model,
+        Path(arguments.model),
+        "auto",
+        read_presets(matrices_folder() / "models.yaml"),
+    )
     preset = model.preset
     name = (preset and preset.quick_matrix) or "quick"
     matrix = read_matrix(arguments.matrix or matrices_folder() / f"{name}.yaml")

@@ -12,6 +12,8 @@ from pytest_yourai.errors import ModelError
 from pytest_yourai.models import Preset, architecture_depth, id_name, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
 
+NOWHERE = Path("no such folder")
+
 PRESETS = read_presets(matrices_folder() / "models.yaml")
 
 
@@ -35,14 +37,14 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
 
 
 def test_a_preset_is_titled_by_its_repository_and_synthetic() -> None:
-    model = resolve("hermes-70b", "auto", PRESETS)
+    model = resolve("hermes-70b", NOWHERE, "auto", PRESETS)
     assert model.title == "Hermes-3-Llama-3.1-70B"
     assert (model.weights, model.depth) == ("synthetic", 80)
     assert model.quantization(None) == Quantization(4)
 
 
 def test_tiny_is_not_quantized_unless_asked() -> None:
-    tiny = resolve("tiny", "auto", PRESETS)
+    tiny = resolve("tiny", NOWHERE, "auto", PRESETS)
     assert tiny.quantization(None) is None
     assert tiny.quantization(Quantization(8)) == Quantization(8)
 
@@ -50,7 +52,7 @@ def test_tiny_is_not_quantized_unless_asked() -> None:
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     config = {"model_type": "llama", "num_hidden_layers": 2}
     folder = folder_with(tmp_path / "My Model", config, weights=True)
-    model = resolve(str(folder), "auto", PRESETS)
+    model = resolve("", folder, "auto", PRESETS)
     assert (model.name, model.title, model.weights) == ("My-Model", "My Model", "local")
     assert model.quantization(None) is None
 
@@ -59,14 +61,14 @@ def test_a_folder_without_weights_is_synthetic_under_auto_and_refused_under_loca
     tmp_path: Path,
 ) -> None:
     folder = folder_with(tmp_path / "m", {"model_type": "llama"})
-    assert resolve(str(folder), "auto", PRESETS).weights == "synthetic"
+    assert resolve("", folder, "auto", PRESETS).weights == "synthetic"
     with pytest.raises(ModelError, match=r"has no model\*\.safetensors"):
-        resolve(str(folder), "local", PRESETS)
+        resolve("", folder, "local", PRESETS)
 
 
 def test_stored_quantization_holds_and_a_conflict_is_refused(tmp_path: Path) -> None:
     config = {"model_type": "llama", "quantization": {"bits": 4, "group_size": 32}}
-    model = resolve(str(folder_with(tmp_path / "m", config, weights=True)), "auto", PRESETS)
+    model = resolve("", folder_with(tmp_path / "m", config, weights=True), "auto", PRESETS)
     assert model.quantization(None) == Quantization(4, 32)
     assert model.quantization(Quantization(4)) == Quantization(4, 32)
     with pytest.raises(ModelError, match="the weights of m are quantized already .4-bit."):
@@ -79,12 +81,12 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
     tmp_path: Path,
 ) -> None:
     config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
-    there = resolve(str(folder_with(tmp_path / "a", config, weights=True)), "auto", PRESETS)
+    there = resolve("", folder_with(tmp_path / "a", config, weights=True), "auto", PRESETS)
     assert there.quantization(None) is None
     assert there.foreign_quantization == "gptq"
     with pytest.raises(ModelError, match="quantized already .gptq."):
         there.quantization(Quantization(4))
-    absent = resolve(str(folder_with(tmp_path / "b", config)), "auto", PRESETS)
+    absent = resolve("", folder_with(tmp_path / "b", config), "auto", PRESETS)
     with pytest.raises(ModelError, match="quantized with gptq, which cannot be made up"):
         absent.quantization(None)
 
@@ -99,12 +101,12 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
 )
 def test_an_unknown_name_says_what_is_near(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        resolve(name, "auto", PRESETS)
+        resolve(name, NOWHERE, "auto", PRESETS)
 
 
 def test_local_weights_of_a_preset_that_is_not_here_are_refused() -> None:
     with pytest.raises(ModelError, match="weights of llama-8b are not on this machine"):
-        resolve("llama-8b", "local", PRESETS)
+        resolve("llama-8b", NOWHERE, "local", PRESETS)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": 3}', "{", "\x00"])
@@ -113,12 +115,12 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path, content: str) -> Non
     folder.mkdir()
     (folder / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"config\.json"):
-        resolve(str(folder), "auto", PRESETS)
+        resolve("", folder, "auto", PRESETS)
 
 
 def test_an_empty_folder_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is not a model: it has no config\.json"):
-        resolve(str(tmp_path), "auto", PRESETS)
+        resolve("", tmp_path, "auto", PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +149,8 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
         "mine: {path: m, params: 1M}\nbare: {architecture: m/config.json, params: 1M}\n"
     )
     presets: dict[str, Preset] = read_presets(tmp_path / "models.yaml")
-    assert resolve("mine", "auto", presets).weights == "local"
-    assert resolve("bare", "auto", presets).depth == 2
+    assert resolve("mine", NOWHERE, "auto", presets).weights == "local"
+    assert resolve("bare", NOWHERE, "auto", presets).depth == 2
 
 
 @pytest.mark.parametrize(
@@ -190,13 +192,12 @@ def test_no_config_gives_anything_but_a_model_or_a_model_error(
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_bytes(content)
     with pytest.raises(ModelError, match=re.escape(str(folder))):
-        resolve(str(folder), "auto", PRESETS)
+        resolve("", folder, "auto", PRESETS)
 
 
 def test_a_preset_wins_over_a_folder_of_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    folder_with(tmp_path / "tiny", {"model_type": "llama"})
-    monkeypatch.chdir(tmp_path)
-    assert resolve("tiny", "auto", PRESETS).preset is PRESETS["tiny"]
-    assert resolve("./tiny", "auto", PRESETS).preset is None
+    folder = folder_with(tmp_path / "tiny", {"model_type": "llama"})
+    assert resolve("tiny", folder, "auto", PRESETS).preset is PRESETS["tiny"]
+    assert resolve("./tiny", folder, "auto", PRESETS).preset is None
