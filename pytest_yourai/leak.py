@@ -6,22 +6,33 @@ import itertools
 import statistics
 from collections.abc import Sequence
 
-LEAK_BYTES_PER_STEP = 50_000_000
-"""A trial that grows faster says so."""
-
-_FEWEST_STEPS = 3
+_LEAK_BYTES_PER_STEP = 50_000_000
+_FEWEST_STEPS = 5
+_STEADY_SHARE = 0.9
 
 
 def growth_per_step(values: Sequence[int]) -> float | None:
-    """What a step leaves behind, in the units of `values`, one a step; None for fewer than three.
+    """The median of the slopes between all pairs of steps (Theil and Sen), in units a step.
 
-    The median of the slopes between all pairs of steps (Theil and Sen), of the least that was
-    held from each step on: only what never goes down again is a leak. A CUDA device's memory pools
-    go up and down by gigabytes from step to step, whose plain slope over ten steps reached 0.4 GB
-    without any leak (H200, llama-8b in 4 bits, MLX 0.32.4).
+    Up to 29 % of the steps may be outliers. None for fewer than five steps.
     """
     if len(values) < _FEWEST_STEPS:
         return None
-    floors = list(itertools.accumulate(reversed(values), min))[::-1]
-    pairs = itertools.combinations(enumerate(floors), 2)
-    return statistics.median((y - x) / (j - i) for (i, x), (j, y) in pairs)
+    return statistics.median((y - x) / (j - i) for (i, x), (j, y) in _pairs(values))
+
+
+def leaks(values: Sequence[int]) -> bool:
+    """Whether bytes grow by more than 50 MB a step, and steadily: in nine of ten pairs of steps.
+
+    A CUDA device's memory pools go up and down by gigabytes from step to step; the slope over ten
+    steps reached 0.4 GB where nothing leaked (H200, llama-8b in 4 bits, MLX 0.32.4).
+    """
+    growth = growth_per_step(values)
+    if growth is None or growth <= _LEAK_BYTES_PER_STEP:
+        return False
+    rising = [y > x for (_, x), (_, y) in _pairs(values)]
+    return sum(rising) >= _STEADY_SHARE * len(rising)
+
+
+def _pairs(values: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    return list(itertools.combinations(enumerate(values), 2))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_yourai.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.engine.protocol import StepSample
-from pytest_yourai.leak import LEAK_BYTES_PER_STEP, growth_per_step
+from pytest_yourai.leak import growth_per_step, leaks
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes
@@ -63,16 +63,14 @@ class TrialRecord:
         measured = [sample for sample in self.samples if sample.phase == "measure"]
         warmup_is_over = self.plan.warmup_is_over([sample.step_time_s for sample in warmup])
         last = self.samples[-1] if self.samples else None
-        active_growth = growth_per_step([sample.active_memory_bytes for sample in measured])
-        footprint_growth = growth_per_step(
-            [sample.footprint_bytes for sample in measured if sample.footprint_bytes is not None]
-        )
+        active = [sample.active_memory_bytes for sample in measured]
+        footprints = [each.footprint_bytes for each in measured if each.footprint_bytes is not None]
         return TrialResult(
             model=self.model,
             config=self.config,
             outcome=outcome,
             reason=reason,
-            warnings=(*self.guard.warnings, *_leaks(active_growth, footprint_growth)),
+            warnings=(*self.guard.warnings, *_leak_warnings(active, footprints)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -87,16 +85,16 @@ class TrialRecord:
             cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=self.guard.trace.largest_footprint_bytes,
             swap_growth_bytes=self.guard.trace.swap_growth_bytes,
-            active_growth_bytes_per_step=active_growth,
-            footprint_growth_bytes_per_step=footprint_growth,
+            active_growth_bytes_per_step=growth_per_step(active),
+            footprint_growth_bytes_per_step=growth_per_step(footprints),
             memory_limit_bytes=self.memory_limit_bytes,
         )
 
 
-def _leaks(active_growth: float | None, footprint_growth: float | None) -> list[str]:
-    grown = {"MLX's active memory": active_growth, "the footprint": footprint_growth}
+def _leak_warnings(active: list[int], footprints: list[int]) -> list[str]:
+    held = {"MLX's active memory": active, "the footprint": footprints}
     return [
-        f"{what} grew by {gigabytes(growth)} a step: something leaks"
-        for what, growth in grown.items()
-        if growth is not None and growth > LEAK_BYTES_PER_STEP
+        f"{what} grew by {gigabytes(growth_per_step(values) or 0)} a step: something leaks"
+        for what, values in held.items()
+        if leaks(values)
     ]
