@@ -10,9 +10,10 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from faults import Judge
 from made_models import TINY, make_data, make_model
 from sweep_runs import SweepResult, SweepRun
-from workers import ConfineInTrial, SignalInTrial, worker_processes
+from workers import AtTrial, ConfineInTrial, SignalInTrial, worker_processes
 
 
 def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
@@ -35,7 +36,7 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
 
 
 def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
-    pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path
+    pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path, judge: Judge
 ) -> None:
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1, 256, 512]\nlora_rank: [4]\nlora_layers: [2]\n"
@@ -43,13 +44,15 @@ def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     # Else the guard might be faster than the kernel.
     done = sweep("--yourai-force", matrix="m.yaml", plugins=(ConfineInTrial(2, small_cgroup),))
     assert done.ret == 0
-    assert done.outcomes == ["ok", "oom", "skipped"]
+    judge("killed at a cgroup's memory limit", done, ["ok", "oom", "skipped"])
     assert "by the kernel for lack of memory" in done.rows[1]["error"]
     assert "failed for memory (oom)" in done.rows[2]["error"]
     done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
 
 
-def test_a_refused_allocation_in_the_first_step_is_oom(pytester: pytest.Pytester) -> None:
+def test_a_refused_allocation_in_the_first_step_is_oom(
+    pytester: pytest.Pytester, judge: Judge
+) -> None:
     # MLX's CPU allocator gives null where the address space is limited, and the process faults.
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1, 64]\nlora_rank: [4]\nlora_layers: [2]\nmax_seq_length: 2048\n"
@@ -62,7 +65,7 @@ def test_a_refused_allocation_in_the_first_step_is_oom(pytester: pytest.Pytester
     arguments = ["--yourai-model=tiny", "--yourai-matrix=m.yaml", "--yourai-max-memory=20"]
     finished = pytester.run(sys.executable, "-c", limited, *arguments, "--yourai-steps=2")
     done = SweepResult(finished, pytester.path)
-    assert done.outcomes == ["ok", "oom"]
+    judge("allocation over the address space", done, ["ok", "oom"])
     assert "SIGSEGV in step 1; " in done.rows[1]["error"]
     assert "more than there was room for" in done.rows[1]["error"]
     assert done.ret == 0
@@ -96,7 +99,7 @@ def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: Swe
 
 @pytest.mark.parametrize("what", ["nan", "zero"])
 def test_a_loss_that_is_no_loss_fails(
-    pytester: pytest.Pytester, sweep: SweepRun, what: str
+    pytester: pytest.Pytester, sweep: SweepRun, what: str, judge: Judge
 ) -> None:
     folder = pytester.path / "model"
     if what == "nan":
@@ -106,7 +109,7 @@ def test_a_loss_that_is_no_loss_fails(
         # With one word there is nothing to predict: the cross-entropy is exactly 0.
         make_model(folder, {**TINY, "vocab_size": 1})
     done = sweep("-k", "batch1", model=str(folder))
-    assert done.outcomes == ["invalid_loss"]
+    judge(f"{what} loss", done, ["invalid_loss"])
     assert done.ret == 1
     expected = "the loss was nan" if what == "nan" else "the loss was 0.0"
     assert expected in done.rows[0]["error"]
@@ -136,3 +139,26 @@ def test_failed_trials_are_rows_of_the_profile_and_journal_alike(sweep: SweepRun
     journalled = done.events("trial_complete")
     for row, event in zip(done.rows, journalled, strict=True):
         assert json.loads(json.dumps(row)) == {key: event[key] for key in row}
+
+
+class RemoveInTrial(AtTrial):
+    """Removes a file when the first trial begins."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(1)
+        self._path = path
+
+    def strike(self) -> None:
+        self._path.unlink()
+
+
+def test_weights_that_vanish_make_the_model_unavailable_and_prune_nothing(
+    pytester: pytest.Pytester, sweep: SweepRun, judge: Judge
+) -> None:
+    folder = make_model(pytester.path / "model")
+    plugin = RemoveInTrial(folder / "model.safetensors")
+    done = sweep(model=str(folder), plugins=(plugin,))
+    judge("weights vanish", done, ["unavailable"] * 3)
+    assert done.rows[0]["error"].startswith("the model is not there while loading the model (")
+    assert done.ret == 1
+    done.run.assert_outcomes(skipped=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from pytest_yourai.memory.cgroup import MemoryCgroup
 
 from faults import Judge
+from made_models import TINY
 from sweep_runs import SweepRun
 from workers import AtTrial, worker_processes
 
@@ -46,10 +48,32 @@ def test_a_worker_over_the_budget_is_stopped_and_larger_ones_are_skipped(
     assert worker_processes() == []
 
 
-def test_with_force_it_goes_on_and_the_line_says_so(sweep: SweepRun, hungry: str) -> None:
-    done = sweep(*BUDGET, "--yourai-force", "--yourai-warmup", "2", matrix=hungry)
-    assert done.outcomes == ["ok", "over_budget", "skipped"]
-    [warning] = done.rows[1]["warnings"]
+@pytest.fixture
+def heavy(pytester: pytest.Pytester) -> str:
+    """A folder of a model whose weights alone take 410 MB, and whose steps are short."""
+    folder = pytester.path / "heavy"
+    folder.mkdir()
+    sizes = {"hidden_size": 512, "vocab_size": 100_000, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps({**TINY, **sizes}))
+    return "heavy"
+
+
+SHORT = ("--yourai-max-memory", "0.1", "--yourai-seq-length", "4")
+
+
+def test_a_model_that_is_too_large_is_stopped_while_it_is_loaded(
+    sweep: SweepRun, heavy: str, judge: Judge
+) -> None:
+    done = sweep(*SHORT, model=heavy)
+    judge("model larger than the budget", done, ["safety_stop", "skipped", "skipped"])
+    assert done.rows[0]["error"].startswith("the guard stopped it while loading the model: ")
+    assert done.ret == 1
+
+
+def test_with_force_it_goes_on_and_the_line_says_so(sweep: SweepRun, heavy: str) -> None:
+    done = sweep(*SHORT, "--yourai-force", model=heavy)
+    assert done.outcomes == ["over_budget", "skipped", "skipped"]
+    [warning] = done.rows[0]["warnings"]
     assert "it went on because of --yourai-force" in warning
     assert warning in done.text
     assert [event["reason"] for event in done.events("warning")] == [warning]
