@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pytest_yourai.errors import InputError, OutputError
+from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import PROPERTY, ItemHooks
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.options import has_timeout
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult

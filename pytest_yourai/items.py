@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai import options
+from pytest_yourai import flags
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.plan import SweepSetup
@@ -167,9 +167,9 @@ class ItemHooks:
                 layers=config.num_layers,
             )
         ]
-        if options.has_timeout(self._config):
+        if flags.has_timeout(self._config):
             marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
-        if has_benchmark and options.has_benchmark(self._config):
+        if has_benchmark and flags.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
 

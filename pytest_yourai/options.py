@@ -1,4 +1,4 @@
-"""Flags and ini keys, and the frozen Options that they become: flag, else ini key, else default."""
+"""What was asked for, as frozen Options: flag, else ini key, else default."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
+from pytest_yourai.flags import FLAGS, Flag
 
 _T = TypeVar("_T")
 
@@ -19,73 +20,6 @@ DEFAULT_TIMEOUT_S = 300.0
 _BYTES_PER_GB = 1e9
 _MOST_GB = 1e6
 _MOST_SECONDS = 1e8
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar."""
-
-    name: str
-    metavar: str | None
-    help: str
-    default: str = ""
-
-    @property
-    def option(self) -> str:
-        return f"--yourai-{self.name}"
-
-    @property
-    def key(self) -> str:
-        return f"yourai_{self.name.replace('-', '_')}"
-
-
-FLAGS = (
-    Flag("model", "NAME", "measure this model: a preset or a folder"),
-    Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
-    Flag("matrix", "FILE", "a YAML matrix of one's own", "full.yaml"),
-    Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
-    Flag("output", "FILE", "where the profile goes", "optimal_config.json"),
-    Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
-    Flag("steps", "N", "measured steps of each trial", "10"),
-    Flag("warmup", "N", "least warm-up steps of each trial", "2"),
-    Flag("seq-length", "N", "max_seq_length of mlx-lm, in tokens", "512 (tiny: 64)"),
-    Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
-    Flag(
-        "weights",
-        "auto|local|synthetic",
-        "where weights come from; auto: the folder's, else synthetic",
-        "auto",
-    ),
-    Flag(
-        "quantize",
-        "BITS|none",
-        "quantization of the base model",
-        "a folder's own; for presets 4 (tiny: none)",
-    ),
-    Flag(
-        "lora-keys",
-        "A,B",
-        "modules that get adapters, as paths within a layer",
-        "the q, k, v and o projections",
-    ),
-    Flag("grad-checkpoint", None, "gradient checkpointing", "off"),
-    Flag("timeout", "S", "seconds for each item, as a pytest-timeout mark", "300 or --timeout"),
-    Flag("objective", "score|tokens_per_second", 'what "best" means', "score"),
-    Flag(
-        "isolation",
-        "model|trial",
-        "a worker serves all trials of a model, or one each",
-        "model",
-    ),
-    Flag(
-        "force",
-        None,
-        "go on where the guard would stop, or available memory is under the floor",
-        "off",
-    ),
-    Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
-    Flag("trust-remote-code", None, "run Python code that a model folder brings", "off"),
-)
 
 
 @dataclass(frozen=True)
@@ -191,56 +125,6 @@ class _Reader:
             return parse(str(text).strip(), folder)
         except ValueError as problem:
             raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
-
-
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("yourai", "LoRA configurations that fit this machine")
-    for flag in FLAGS:
-        text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
-        # Defaults stay None, or the ini key would never be read.
-        if flag.metavar is None:
-            group.addoption(
-                flag.option, dest=flag.key, action="store_const", const="true", help=text
-            )
-        else:
-            group.addoption(
-                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=text
-            )
-        parser.addini(flag.key, text, default=None)
-
-
-def rewrite_quick(args: list[str]) -> None:
-    """Make `--quick` ours where another of our flags stands beside it, else leave it alone."""
-    if any(arg.startswith("--yourai-") for arg in args):
-        args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
-
-
-def is_active(config: pytest.Config) -> bool:
-    """Whether a model was named, by flag or ini key.
-
-    OptionError where flags of ours were given without one.
-    """
-    if config.getoption("yourai_model") or config.getini("yourai_model"):
-        return True
-    for flag in FLAGS:
-        if config.getoption(flag.key) is not None:
-            raise OptionError(f"{flag.option} needs a model: add --yourai-model NAME")
-    return False
-
-
-def has_timeout(config: pytest.Config) -> bool:
-    """Whether pytest-timeout is there, under whatever name it was loaded."""
-    return hasattr(config.option, "timeout_method")
-
-
-def has_benchmark(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark is there, under whatever name it was loaded."""
-    return hasattr(config.option, "benchmark_disable")
-
-
-def wants_packaged_suite(config: pytest.Config) -> bool:
-    """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
-    return bool(config.getoption("yourai_model"))
 
 
 def _positive(most: float) -> Callable[[str], float]:

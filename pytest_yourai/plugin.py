@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_yourai import options
+from pytest_yourai import flags
 from pytest_yourai.errors import InputError
 from pytest_yourai.paths import SUITE, SUITE_NODE_ID
 
@@ -24,11 +24,11 @@ ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.add_options(parser)
+    flags.add_options(parser)
 
 
 def pytest_load_initial_conftests(args: list[str]) -> None:
-    options.rewrite_quick(args)
+    flags.rewrite_quick(args)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         'select with -m "lora(rank=64)".',
     )
     try:
-        if options.is_active(config):
+        if flags.is_active(config):
             _activate(config)
     except InputError as problem:
         raise pytest.UsageError(str(problem)) from None
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
-    from pytest_yourai import controller, items, plan  # noqa: PLC0415
+    from pytest_yourai import controller, items, options, plan  # noqa: PLC0415
 
     setup = plan.make_setup(options.Options.from_config(config))
     owns_session = _collect_packaged_suite(config)
@@ -60,7 +60,7 @@ def _activate(config: pytest.Config) -> None:
             controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session),
             "yourai-controller",
         )
-    if not options.has_benchmark(config):
+    if not flags.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
 
 
@@ -77,7 +77,7 @@ class _NoBenchmark:
 
 def _collect_packaged_suite(config: pytest.Config) -> bool:
     """Collect the packaged test where no path is given; whether that is all that is collected."""
-    if not options.wants_packaged_suite(config):
+    if not flags.wants_packaged_suite(config):
         return False
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(SUITE)]

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_yourai.paths import PACKAGE
 
-PYTEST_LAYER = {"plugin", "options", "items", "controller", "suite.test_lora"}
+PYTEST_LAYER = {"plugin", "flags", "options", "items", "controller", "suite.test_lora"}
 ENGINE = {"engine.mlx_device", "engine.mlx_engine", "engine.mlx_training", "engine.mlx_weights"}
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_yourai.flags import FLAGS
 from pytest_yourai.models import read_presets
-from pytest_yourai.options import FLAGS
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.results import Outcome
 
