@@ -21,14 +21,17 @@ def growth_per_step(values: Sequence[int]) -> float | None:
     return statistics.median((y - x) / (j - i) for (i, x), (j, y) in _pairs(values))
 
 
-def leaks(values: Sequence[int]) -> bool:
-    """Whether bytes grow by more than 50 MB a step, and steadily: in nine of ten pairs of steps.
+def leaks(values: Sequence[int], earlier: Sequence[int]) -> bool:
+    """Whether bytes grow by more than 50 MB a step, steadily, and by more than they vary anyway.
 
-    A CUDA device's memory pools go up and down by gigabytes from step to step; the slope over ten
-    steps reached 0.4 GB where nothing leaked (H200, llama-8b in 4 bits, MLX 0.32.4).
+    Steadily: in nine of ten pairs of steps. Anyway: within `earlier`, the steps before. A CUDA
+    device's memory pools go up and down by gigabytes from step to step; the slope over ten steps
+    reached 0.4 GB where nothing leaked (H200, llama-8b in 4 bits, MLX 0.32.4).
     """
     growth = growth_per_step(values)
     if growth is None or growth <= _LEAK_BYTES_PER_STEP:
+        return False
+    if earlier and growth * (len(values) - 1) <= max(earlier) - min(earlier):
         return False
     rising = [y > x for (_, x), (_, y) in _pairs(values)]
     return sum(rising) >= _STEADY_SHARE * len(rising)

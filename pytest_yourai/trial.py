@@ -64,13 +64,14 @@ class TrialRecord:
         warmup_is_over = self.plan.warmup_is_over([sample.step_time_s for sample in warmup])
         last = self.samples[-1] if self.samples else None
         active = [sample.active_memory_bytes for sample in measured]
-        footprints = [each.footprint_bytes for each in measured if each.footprint_bytes is not None]
+        footprints = _footprints(measured)
+        before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
         return TrialResult(
             model=self.model,
             config=self.config,
             outcome=outcome,
             reason=reason,
-            warnings=(*self.guard.warnings, *_leak_warnings(active, footprints)),
+            warnings=(*self.guard.warnings, *_leak_warnings(before, measured)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -91,10 +92,19 @@ class TrialRecord:
         )
 
 
-def _leak_warnings(active: list[int], footprints: list[int]) -> list[str]:
-    held = {"MLX's active memory": active, "the footprint": footprints}
+def _footprints(samples: list[StepSample]) -> list[int]:
+    return [each.footprint_bytes for each in samples if each.footprint_bytes is not None]
+
+
+def _leak_warnings(before: list[StepSample], measured: list[StepSample]) -> list[str]:
+    held = {
+        "MLX's active memory": [
+            [each.active_memory_bytes for each in samples] for samples in (measured, before)
+        ],
+        "the footprint": [_footprints(samples) for samples in (measured, before)],
+    }
     return [
         f"{what} grew by {gigabytes(growth_per_step(values) or 0)} a step: something leaks"
-        for what, values in held.items()
-        if leaks(values)
+        for what, (values, earlier) in held.items()
+        if leaks(values, earlier)
     ]

@@ -26,28 +26,34 @@ def test_a_few_outliers_do_not_count() -> None:
 @pytest.mark.parametrize("values", [[], [1], [1, 900, 1800, 2700]])
 def test_too_few_steps_say_nothing(values: list[int]) -> None:
     assert growth_per_step(values) is None
-    assert not leaks(values)
+    assert not leaks(values, [])
 
 
 @pytest.mark.parametrize(("slope", "expected"), [(50 * MB, False), (50 * MB + 1, True)])
 def test_a_leak_is_more_than_50_mb_a_step(slope: int, expected: bool) -> None:
-    assert leaks([slope * step for step in range(10)]) is expected
+    assert leaks([slope * step for step in range(10)], []) is expected
 
 
 def test_what_goes_up_and_down_by_gigabytes_is_no_leak() -> None:
     pool = [10_000, 16_000, 12_000, 18_000, 10_100, 15_000, 19_000, 10_050, 17_000, 18_000]
     values = [each * MB for each in pool]
     assert (growth_per_step(values) or 0) > 50 * MB
-    assert not leaks(values)
+    assert not leaks(values, [])
 
 
 def test_a_pool_that_fills_and_stays_is_no_leak() -> None:
-    assert not leaks([1000 * MB, 1500 * MB, 2000 * MB, *[2500 * MB] * 7])
+    assert not leaks([1000 * MB, 1500 * MB, 2000 * MB, *[2500 * MB] * 7], [])
 
 
 def test_a_leak_under_some_noise_is_seen() -> None:
     noise = [0, 30, 10, 40, 5, 25, 45, 1, 35, 40]
-    assert leaks([(60 * step + each) * MB for step, each in enumerate(noise)])
+    assert leaks([(60 * step + each) * MB for step, each in enumerate(noise)], [0, 45 * MB])
+
+
+def test_growth_within_what_it_varied_by_before_is_no_leak() -> None:
+    values = [100 * MB * step for step in range(10)]
+    assert leaks(values, [0, 800 * MB])
+    assert not leaks(values, [0, 900 * MB])
 
 
 @given(
