@@ -46,7 +46,7 @@ class Evidence:
     """What the trial must allocate in one piece on the CPU backend, by arithmetic."""
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
-    """The least that was available while it ran, or before."""
+    """The least that was available while it ran."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
     """How many processes the kernel ended for lack of memory meanwhile."""

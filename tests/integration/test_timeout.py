@@ -25,5 +25,5 @@ def test_items_carry_the_mark_with_the_value_given(sweep: SweepRun) -> None:
 
 
 def test_pytests_own_timeout_holds_as_well(sweep: SweepRun) -> None:
-    done = sweep("--timeout", "6", steps=40, plugins=(SignalInTrial(2, signal.SIGSTOP),))
+    done = sweep("--timeout", "6", steps=15, plugins=(SignalInTrial(2, signal.SIGSTOP),))
     assert done.outcomes == ["ok", "timeout", "ok"]
