@@ -24,7 +24,10 @@ _PAGING_SLOWDOWN = 3.0
 _LEAST_SWAP_GROWTH_BYTES = 50_000_000
 """Less is other programs' business."""
 
+_LONGEST_QUOTE = 200
+
 SMALLER = "choose a smaller configuration, or close programs"
+TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where its worker hung"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Evidence:
     """What is known when a trial broke off. Bytes.
 
     `exception` is the worker's text, None where it died; `returncode` that of `subprocess`, None
-    where it lives. `largest_bytes` is the larger of what MLX and the kernel say it held.
+    where it lives. `largest_bytes` is the most that MLX held, 0 once the configuration is known to
+    fit: MLX takes then what it is given, which is near the budget.
     """
 
     where: str
@@ -67,7 +71,7 @@ def classify(evidence: Evidence) -> tuple[Outcome, str]:
         text = _first_line(evidence.exception)
         if known := recognise(evidence.exception):
             return known.outcome, f"{known.what} {where} ({text}); {known.remedy}"
-        return Outcome.ERROR, f"{text} ({where}); the traceback is in the report"
+        return Outcome.ERROR, f"{text} ({where}); mend what the traceback in the report shows"
     return _classify_death(evidence)
 
 
@@ -82,7 +86,7 @@ def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
         return known.outcome, f"{known.what}: {ended} ({last_words}); {known.remedy}"
     if -status in _MEMORY_SIGNALS and (why := _why_memory(evidence, -status)):
         return Outcome.OOM, f"out of memory: {ended}{why}; {SMALLER}"
-    return Outcome.CRASHED, f"{ended}; its last output is in the report and in the journal"
+    return Outcome.CRASHED, f"{ended}; see its last output in the report, and try it alone with -k"
 
 
 def _why_memory(evidence: Evidence, number: int) -> str | None:
@@ -112,24 +116,29 @@ def _why_refused(evidence: Evidence) -> str | None:
     return None
 
 
-def is_paging(step_times_s: Sequence[float], swap_growth_bytes: int) -> bool:
-    """Whether steps became slower than three times the fastest of them while swap grew."""
-    if swap_growth_bytes < _LEAST_SWAP_GROWTH_BYTES or not step_times_s:
-        return False
-    return max(step_times_s) > _PAGING_SLOWDOWN * min(step_times_s)
+def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
+    """Why a trial was paging, in words; None where it was not.
 
-
-def paging_reason(step_times_s: Sequence[float], swap_growth_bytes: int) -> str:
-    slowest, fastest = max(step_times_s), min(step_times_s)
+    `paces_s` are the times of its steps, made comparable where they have unequal numbers of
+    tokens. After the fastest, two of them or the last took more than three times as long, while
+    swap grew.
+    """
+    if swap_growth_bytes < _LEAST_SWAP_GROWTH_BYTES or not paces_s:
+        return None
+    fastest = min(paces_s)
+    later = paces_s[paces_s.index(fastest) + 1 :]
+    slow = [pace for pace in later if pace > _PAGING_SLOWDOWN * fastest]
+    if not slow or (len(slow) == 1 and later[-1] not in slow):
+        return None
     return (
-        f"swap grew by {gigabytes(swap_growth_bytes)} and a step took {seconds(slowest)}, "
-        f"{slowest / fastest:.0f} times its fastest; {SMALLER}"
+        f"swap grew by {gigabytes(swap_growth_bytes)} and a step took {seconds(max(slow))}, "
+        f"{max(slow) / fastest:.0f} times its fastest; {SMALLER}"
     )
 
 
 def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0] if lines else "an exception without a text"
+    line = next(iter(text.strip().splitlines()), "an exception without a text")
+    return line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}…"
 
 
 def _last_words(stderr: str) -> str | None:

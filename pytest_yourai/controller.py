@@ -17,6 +17,7 @@ from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import PROPERTY, ItemHooks
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.plan import SweepSetup
+from pytest_yourai.redaction import redactor
 from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.session import Sweep
@@ -203,7 +204,8 @@ class ControllerHooks:
         except OutputError as problem:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._closing_lines.append(f"Not saved: {problem}")
-            self._closing_lines.append(f"The journal has it all: {options.log}")
+            if self._journal_problem is None:
+                self._closing_lines.append(f"The journal has it all: {options.log}")
 
     @property
     def _is_complete(self) -> bool:
@@ -241,7 +243,7 @@ class ControllerHooks:
     def _say(self, *lines: str) -> None:
         if self._reporter is not None:
             for line in lines:
-                self._reporter.write_line(line)
+                self._reporter.write_line(redactor()(line))
 
 
 class _ReportedTrial:

@@ -50,7 +50,14 @@ class OutputError(InputError):
 
 
 class SafetyStopError(YouraiError):
-    """The guard saw too little memory left, or a worker that took too much; says which."""
+    """The guard saw too little memory left, or a worker that took too much; says which.
+
+    `is_its_own_fault` is False where others took most of what was missing.
+    """
+
+    def __init__(self, danger: str, *, is_its_own_fault: bool) -> None:
+        super().__init__(danger)
+        self.is_its_own_fault = is_its_own_fault
 
 
 class WorkerError(YouraiError):

@@ -292,6 +292,7 @@ def _extra_info(result: TrialResult) -> dict[str, Any]:
         "peak_memory_bytes": result.peak_memory_bytes,
         "tokens_per_second": result.tokens_per_second,
         "throughput_score": result.config.throughput_score,
+        "kept": result.kept,
     }
 
 

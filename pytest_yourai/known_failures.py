@@ -21,13 +21,31 @@ class KnownFailure:
     signs: tuple[str, ...]
 
 
-# In this order: a full disk also makes compilers fail, and many texts speak of memory.
+# In this order: a full disk and a lack of memory also make compilers fail.
 _KNOWN = (
     KnownFailure(
         Outcome.ERROR,
         "the disk is full",
         "make room on it, or set TMPDIR to a folder on another one",
         ("no space left on device", "[errno 28]", "disk quota exceeded", "[errno 122]"),
+    ),
+    KnownFailure(
+        Outcome.OOM,
+        "out of memory",
+        "choose a smaller configuration, or close programs",
+        (
+            "failed: out of memory",  # cudaMallocAsync(&data, size, stream) failed: out of memory
+            "cudaerrormemoryallocation",
+            "cuda out of memory",
+            "callbackerroroutofmemory",
+            "execution failed: insufficient memory",  # [METAL] Command buffer execution failed: ...
+            "[malloc] unable to allocate",  # [malloc] Unable to allocate N bytes.
+            "the maximum allowed buffer size",  # [metal::malloc] Attempting to allocate N bytes ...
+            "std::bad_alloc",
+            "cannot allocate memory",
+            "status_alloc_failed",  # cuBLAS, cuDNN
+            "memoryerror:",
+        ),
     ),
     KnownFailure(
         Outcome.ERROR,
@@ -43,9 +61,16 @@ _KNOWN = (
     ),
     KnownFailure(
         Outcome.ERROR,
+        "the folder for temporary files is not there",
+        "make it, or set TMPDIR to one that is there and writable",
+        ("temp_directory_path",),
+    ),
+    KnownFailure(
+        Outcome.ERROR,
         "the GPU watchdog stopped the work",
         "let the display sleep or run without one, or use a shorter --yourai-seq-length",
-        ("impacting interactivity", "impactinginteractivity", "gpu timeout error", "gpu hang"),
+        ("impacting interactivity", "impactinginteractivity", "gpu timeout error", "gpu hang")
+        + ("the launch timed out",),
     ),
     KnownFailure(
         Outcome.ERROR,
@@ -63,7 +88,7 @@ _KNOWN = (
         Outcome.UNAVAILABLE,
         "the model is gated",
         "ask for access on its page, and log in (hf auth login)",
-        ("gated repo", "gatedrepoerror", "403 client error", "is restricted"),
+        ("gated repo", "gatedrepoerror", "is restricted. you must"),
     ),
     KnownFailure(
         Outcome.UNAVAILABLE,
@@ -73,6 +98,7 @@ _KNOWN = (
             "repository not found",
             "repositorynotfounderror",
             "401 client error",
+            "403 client error",
             "404 client error",
             "entrynotfounderror",
             "revisionnotfounderror",
@@ -92,22 +118,6 @@ _KNOWN = (
             "connecterror",
             "offlinemodeisenabled",
             "network is unreachable",
-        ),
-    ),
-    KnownFailure(
-        Outcome.OOM,
-        "out of memory",
-        "choose a smaller configuration, or close programs",
-        (
-            "out of memory",  # cudaMallocAsync(&data, size, stream) failed: out of memory
-            "outofmemory",
-            "insufficient memory",  # [METAL] Command buffer execution failed: ...
-            "unable to allocate",  # [malloc] Unable to allocate N bytes.
-            "maximum allowed buffer size",  # [metal::malloc] Attempting to allocate N bytes ...
-            "bad_alloc",
-            "cannot allocate memory",
-            "status_alloc_failed",  # cuBLAS, cuDNN
-            "memoryerror",
         ),
     ),
 )

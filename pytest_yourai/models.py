@@ -18,6 +18,7 @@ import pydantic
 
 from pytest_yourai.config import Quantization, QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
+from pytest_yourai.redaction import redactor
 from pytest_yourai.yaml_file import read_yaml, validate
 
 Weights = Literal["local", "synthetic"]
@@ -250,5 +251,5 @@ def read_architecture(path: Path) -> dict[str, Any]:
 
 
 def id_name(name: str) -> str:
-    """`name` with nothing that `-k` cannot match."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name) or "model"
+    """`name` with nothing that `-k` cannot match, and no secret: ids go everywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", redactor()(name)) or "model"

@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 DEFAULT_TIMEOUT_S = 300.0
 _BYTES_PER_GB = 1e9
 _MOST_GB = 1e6
+_LEAST_GB = 0.001
 _MOST_SECONDS = 1e8
 
 
@@ -58,7 +59,7 @@ class Options:
         usual = StepPlan()
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
-        memory_gb = read.value("max-memory", _positive(_MOST_GB))
+        memory_gb = read.value("max-memory", _gigabytes)
         return cls(
             model=read.value("model", str) or "",
             model_folder=read.from_folder("model", _path) or started_in,
@@ -125,6 +126,13 @@ class _Reader:
             return parse(str(text).strip(), folder)
         except ValueError as problem:
             raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+
+
+def _gigabytes(text: str) -> float:
+    number = _positive(_MOST_GB)(text)
+    if number < _LEAST_GB:
+        raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
+    return number
 
 
 def _positive(most: float) -> Callable[[str], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +20,15 @@ from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.store import environment
+from pytest_yourai.store.clean import clean
 from pytest_yourai.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
 
 DEFAULT_MAX_SEQ_LENGTH = 512
+
+_LONGEST_MEMORY_WAIT_S = 5.0
 
 _START_TIMEOUT_S = 120.0
 """Least limit for a worker to say hello, and to look at the model."""
@@ -101,6 +105,7 @@ def make_setup(options: Options) -> SweepSetup:
             settings=settings,
             identity=_identity(source, options.data, settings),
             force=options.force,
+            memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
         ),
         id_suffix=_id_suffix(
             max_seq_length if max_seq_length != usual_length else None,
@@ -183,23 +188,26 @@ _NOT_MEASURED = ("matrix", "isolation", "timeout_s")
 
 def _identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
     """What two runs must have in common for one to take over the other's measurements."""
-    return {
+    identity = {
         "model": source.name,
         "architecture": _digest(source.architecture),
-        "weights": _files(source.folder, "*.safetensors") if not source.synthetic else "synthetic",
+        "folder": _files(source.folder, "*.safetensors", "*.py", "*token*"),
+        "trust_remote_code": source.trust_remote_code,
         "data": _files(data, "train.jsonl"),
         "settings": {key: settings[key] for key in settings if key not in _NOT_MEASURED},
         "versions": environment.versions(),
         "chip": environment.chip(),
         "system_memory_bytes": read_system_memory().usable_bytes,
     }
+    known: dict[str, Any] = clean(identity)
+    return known
 
 
-def _files(folder: str | None, pattern: str) -> str | None:
+def _files(folder: str | None, *patterns: str) -> str | None:
     """A digest of names, sizes and times: weights are too large to be read for this."""
     if folder is None:
         return None
-    files = sorted(Path(folder).glob(pattern))
+    files = sorted(file for pattern in patterns for file in Path(folder).glob(pattern))
     return _digest([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 
 

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH", re.IGNORECASE
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|AUTH(?!OR)|(?:^|_)PASS$|_KEY$",
+    re.IGNORECASE,
 )
+
+_PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|SOCK|URL)$", re.IGNORECASE)
+"""Variables that say where a secret lies, not what it is."""
 
 _SHORTEST_SECRET = 8
 """Shorter values (`true`, `1`) would blot out ordinary words."""
@@ -18,10 +22,12 @@ _SHORTEST_SECRET = 8
 _KNOWN_FORMS = re.compile(
     r"\b(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-)[A-Za-z0-9_-]{16,}"
     r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
+    r"|(?<=[Bb]earer\s)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?<=[?&]token=)[^\s&]+"
     r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
 )
-"""Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS; bearer tokens; passwords in addresses."""
+"""Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS; JWTs; bearer tokens; what addresses carry."""
 
 
 class Redactor:
@@ -32,9 +38,8 @@ class Redactor:
             value: name
             for name, value in environment.items()
             if _SECRET_NAME.search(name)
+            and not _PLACE_NAME.search(name)
             and len(value) >= _SHORTEST_SECRET
-            # Variables that say where a secret lies, not what it is.
-            and not value.startswith(("/", "~"))
         }
         for token in _stored_tokens(environment):
             names.setdefault(token, "HF_TOKEN")

@@ -54,8 +54,9 @@ class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason` is None for ok, else one sentence; `warnings` is what is to be said besides. `kept` is
-    a result of an earlier run; `started` is False where the machine had too little memory left
-    for any trial, or where none was needed.
+    a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
+    False where the outcome says more of the moment than of the configuration: other programs
+    had taken the memory.
     `warmup_step_times_s` ends with the settling step when there was one. `step_tokens` counts the
     unmasked trained tokens of each measured step. `active_memory_bytes` and `cache_memory_bytes`
     are MLX's after the last step, adapters still on. `minimum_memory_bytes` is the MLX peak of a
@@ -71,6 +72,7 @@ class TrialResult:
     reason: str | None = None
     warnings: tuple[str, ...] = ()
     started: bool = True
+    conclusive: bool = True
     kept: bool = False
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
@@ -94,7 +96,7 @@ class TrialResult:
     @property
     def prunes_larger(self) -> bool:
         """Whether configurations that need no less would fail in the same way."""
-        return self.outcome.is_memory_failure and self.started
+        return self.outcome.is_memory_failure and self.conclusive
 
     @property
     def step_time_s(self) -> float | None:

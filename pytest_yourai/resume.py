@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import DeviceInfo
-from pytest_yourai.memory.budget import RESERVE_BYTES, Budget
+from pytest_yourai.memory.budget import Budget
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.environment import Boot
 from pytest_yourai.store.history import History, PastRun
 from pytest_yourai.sweep_plan import SweepPlan
 
 _MOST_ATTEMPTS = 2
+_BUDGET_TOLERANCE = 1.05
 
 _SETTLED = (
     Outcome.OK,
@@ -46,16 +48,34 @@ def resume(
 ) -> Resumed:
     """What of `history` holds for `plan` on this machine.
 
-    A detected budget differs with what else is running: the latest run's is taken over, unless
-    memory has become scarcer by more than the reserve.
+    A detected budget differs with what else is running: that of the run with the most results is
+    taken over, unless memory has become scarcer by more than 5 %.
     """
-    runs = [run for run in history.runs if _is_alike(run, plan, device)]
-    earlier = _earlier_budget(runs, budget)
+    alike = [run for run in history.runs if _is_alike(run, plan, device)]
+    earlier = _earlier_budget(alike, plan, budget)
     budget = earlier or budget
-    alike = [run for run in runs if run.budget_bytes == budget.limit_bytes]
-    known = _known_results(alike, plan.source.name, budget.limit_bytes, boot)
-    wanted = {config: result for config, result in known.items() if config in plan.configs}
-    return Resumed(known, earlier, tuple(_notes(history, wanted, len(plan.configs))))
+    known: dict[LoraConfig, TrialResult] = {}
+    attempts: Counter[LoraConfig] = Counter()
+    unmeasured = functools.partial(
+        TrialResult, plan.source.name, started=False, memory_limit_bytes=budget.limit_bytes
+    )
+    for run in alike:
+        for config, result in run.results.items():
+            attempts.pop(config, None)
+            if run.budget_bytes == budget.limit_bytes:
+                known.pop(config, None)
+                if _is_settled(result, force=plan.force):
+                    known[config] = dataclasses.replace(result, kept=True)
+        broken_off = run.unfinished
+        if broken_off is None or not _tells_of(run, budget):
+            continue
+        attempts[broken_off] += 1
+        if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
+            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
+        elif attempts[broken_off] >= _MOST_ATTEMPTS:
+            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
+    kept = sum(known[config].kept for config in plan.configs if config in known)
+    return Resumed(known, earlier, tuple(_notes(history, kept)))
 
 
 def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
@@ -66,36 +86,41 @@ def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
     )
 
 
-def _earlier_budget(runs: list[PastRun], budget: Budget) -> Budget | None:
+def _earlier_budget(runs: list[PastRun], plan: SweepPlan, budget: Budget) -> Budget | None:
     if not budget.is_detected:
         return None
+    results: Counter[int] = Counter()
+    most = budget.limit_bytes * _BUDGET_TOLERANCE
     for run in reversed(runs):
-        if run.budget_is_detected and 0 < run.budget_bytes <= budget.limit_bytes + RESERVE_BYTES:
-            return Budget(run.budget_bytes, "as in the run that is resumed", is_detected=True)
-    return None
+        if run.budget_is_detected and 0 < run.budget_bytes <= most:
+            results[run.budget_bytes] += sum(
+                _is_settled(result, force=plan.force) and config in plan.configs
+                for config, result in run.results.items()
+            )
+    [(limit_bytes, count)] = results.most_common(1) or [(0, 0)]
+    if not count:
+        return None
+    return Budget(limit_bytes, "as in the run that is resumed", is_detected=True)
 
 
-def _known_results(
-    runs: list[PastRun], model: str, limit_bytes: int, boot: Boot
-) -> dict[LoraConfig, TrialResult]:
-    known: dict[LoraConfig, TrialResult] = {}
-    attempts: Counter[LoraConfig] = Counter()
-    unmeasured = functools.partial(TrialResult, model, memory_limit_bytes=limit_bytes)
-    for run in runs:
-        for config, result in run.results.items():
-            known.pop(config, None)
-            attempts.pop(config, None)
-            if result.outcome in _SETTLED and result.started:
-                known[config] = dataclasses.replace(result, kept=True)
-        broken_off = run.unfinished
-        if broken_off is None:
-            continue
-        attempts[broken_off] += 1
-        if boot.is_later_than(run.boot_id, run.unfinished_at):
-            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
-        elif attempts[broken_off] >= _MOST_ATTEMPTS:
-            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
-    return known
+def _is_settled(result: TrialResult, *, force: bool) -> bool:
+    """Whether it need not be run again; with force the guard stops nothing."""
+    if result.outcome is Outcome.SAFETY_STOP and force:
+        return False
+    return result.outcome in _SETTLED and result.conclusive
+
+
+def _tells_of(run: PastRun, budget: Budget) -> bool:
+    """Whether what went wrong in `run` says something of trials within `budget`."""
+    both_detected = run.budget_is_detected and budget.is_detected
+    return both_detected or 0 < run.budget_bytes <= budget.limit_bytes
+
+
+def _survived(run: PastRun, history: History) -> bool:
+    """Whether a later run, of whatever, began in the same boot: the machine did not go down."""
+    later = itertools.dropwhile(lambda each: each is not run, history.runs)
+    next(later)
+    return run.boot_id is not None and any(each.boot_id == run.boot_id for each in later)
 
 
 _MACHINE_CRASH = (
@@ -108,12 +133,10 @@ _TWICE = (
 )
 
 
-def _notes(
-    history: History, wanted: Mapping[LoraConfig, TrialResult], configurations: int
-) -> Iterator[str]:
-    if not wanted:
-        yield f"{history.name} has nothing of this model, settings, budget and machine to resume"
+def _notes(history: History, kept: int) -> Iterator[str]:
+    if kept:
+        yield f"{kept} results are kept from {history.name}"
     else:
-        yield f"{len(wanted)} of {configurations} configurations are known from {history.name}"
+        yield f"{history.name} has nothing of this model, settings, budget and machine to resume"
     if history.unreadable_lines:
         yield f"{history.unreadable_lines} unreadable lines of {history.name} were skipped"

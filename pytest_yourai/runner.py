@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.classify import SMALLER, Evidence, classify, is_paging, paging_reason
+from pytest_yourai.classify import SMALLER, TIMEOUT_REMEDY, Evidence, classify, paging
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import TrialRequest
 from pytest_yourai.errors import (
@@ -34,11 +34,15 @@ class TrialRunner:
     """
 
     def __init__(self, plan: SweepPlan, surroundings: Surroundings, host: WorkerHost) -> None:
-        self.last_output = Output("", "")
-        self.last_traceback = ""
+        self.forget()
         self._plan = plan
         self._surroundings = surroundings
         self._host = host
+
+    def forget(self) -> None:
+        """What the last trial's worker said is not the next one's."""
+        self.last_output = Output("", "")
+        self.last_traceback = ""
 
     def danger(self) -> str | None:
         """Why no trial may start now, in words; None where one may."""
@@ -46,7 +50,6 @@ class TrialRunner:
 
     def begin(self, config: LoraConfig) -> TrialRecord:
         """The record of a trial that is about to run."""
-        self.last_output, self.last_traceback = Output("", ""), ""
         limit_bytes = self._surroundings.budget.limit_bytes
         return TrialRecord(
             model=self._plan.source.name,
@@ -80,12 +83,11 @@ class TrialRunner:
     def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult:
         """The result of a trial that `run` was interrupted in."""
         record.guard.read_system()
-        times = [*record.compiled_step_times_s, record.running_step_time_s]
-        swap_growth = record.guard.trace.swap_growth_bytes
-        if outcome is Outcome.TIMEOUT and is_paging(times, swap_growth):
-            why = paging_reason(times, swap_growth)
-            return record.result(Outcome.PAGING, f"{reason} {record.where}: {why}")
-        return record.result(outcome, f"{reason} {record.where}")
+        if outcome is Outcome.TIMEOUT:
+            paces = record.paces(with_running_step=True)
+            if why := paging(paces, record.swap_growth_bytes):
+                return record.result(Outcome.PAGING, f"{reason} {record.where}: {why}")
+        return record.result(outcome, f"{reason} {record.where}; {TIMEOUT_REMEDY}")
 
     def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
         """The result, and whether the worker is as it was before the trial."""
@@ -133,7 +135,7 @@ class TrialRunner:
                 returncode=returncode,
                 stderr=self.last_output.stderr,
                 backend=self._surroundings.device.backend,
-                largest_bytes=record.largest_bytes,
+                largest_bytes=0 if record.is_known_to_fit else record.largest_mlx_bytes,
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
                 memory_limit_bytes=record.memory_limit_bytes,
                 least_available_bytes=trace.least_available_bytes,
@@ -150,10 +152,16 @@ def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:
     """The result of a trial that ran to its end."""
     if not fits:
         return _over_budget(record)
-    times, swap_growth = record.compiled_step_times_s, record.guard.trace.swap_growth_bytes
-    if is_paging(times, swap_growth):
-        return record.result(Outcome.PAGING, paging_reason(times, swap_growth))
+    if why := paging(record.paces(with_running_step=False), record.swap_growth_bytes):
+        return record.result(Outcome.PAGING, why)
     return record.result(Outcome.OK, None)
+
+
+def _stopped(record: TrialRecord, stop: SafetyStopError) -> TrialResult:
+    whose = "" if stop.is_its_own_fault else ", most of which others had taken"
+    reason = f"the guard stopped it {record.where}: {stop}{whose}; {SMALLER}, or add --yourai-force"
+    result = record.result(Outcome.SAFETY_STOP, reason)
+    return dataclasses.replace(result, conclusive=stop.is_its_own_fault)
 
 
 def _over_budget(record: TrialRecord) -> TrialResult:

@@ -29,7 +29,6 @@ from pytest_yourai.trial import TrialRecord
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.output import Output
 
-_WAIT_FOR_MEMORY_S = 5.0
 _WAIT_STEP_S = 0.25
 
 
@@ -47,13 +46,12 @@ class Sweep:
         self._journal = journal
         self._record: TrialRecord | None = None
         self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        self._run_id = uuid.uuid4().hex
         self._boot = last_boot()
-        journal.write(
+        self._write(
             "benchmark_start",
-            run_id=uuid.uuid4().hex,
             boot_id=self._boot.boot_id,
             pid=os.getpid(),
-            model=plan.source.name,
             configurations=len(plan.configs),
             settings=plan.settings,
             identity=plan.identity,
@@ -72,9 +70,8 @@ class Sweep:
         if history is not None:
             resumed = resume(history, self.plan, budget, device, self._boot)
             budget = resumed.budget or budget
-        self._journal.write(
+        self._write(
             "model_start",
-            model=self.plan.source.name,
             weights="synthetic" if self.plan.source.synthetic else "local",
             parameters=inspection.parameters,
             memory_limit_bytes=budget.limit_bytes,
@@ -92,7 +89,7 @@ class Sweep:
     def close(self, *, complete: bool) -> None:
         """End the worker."""
         self._host.end()
-        self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
+        self._write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def measure(self, config: LoraConfig) -> TrialResult:
         """Run one trial, or say why it need not run; a configuration is measured once.
@@ -101,10 +98,11 @@ class Sweep:
         """
         if config in self.results:
             return self.results[config]
+        self._runner.forget()
         if known := self._known(config):
             return self._keep(known)
         self._record = self._runner.begin(config)
-        self._journal.write("trial_start", **self._names(config))
+        self._write("trial_start", **self._names(config))
         return self._keep(self._runner.run(self._record))
 
     @property
@@ -126,7 +124,7 @@ class Sweep:
             raise RuntimeError("no trial is under way")
         result = self._runner.give_up(self._record, outcome, reason)
         if outcome is Outcome.TIMEOUT:
-            self._journal.write("subprocess_timeout", reason=result.reason)
+            self._write("subprocess_timeout", reason=result.reason)
         return self._keep(result)
 
     def _keep(self, result: TrialResult) -> TrialResult:
@@ -134,15 +132,19 @@ class Sweep:
         self._record = None
         self.results[result.config] = result
         if result.kept:
-            self._journal.write("trial_kept", **self._names(result.config))
+            self._write("trial_kept", **self._names(result.config))
             return result
         if result.outcome is Outcome.SAFETY_STOP:
-            self._journal.write("safety_stop", reason=result.reason, **self._names(result.config))
+            self._write("safety_stop", reason=result.reason, **self._names(result.config))
         for warning in result.warnings:
-            self._journal.write("warning", reason=warning, **self._names(result.config))
+            self._write("warning", reason=warning, **self._names(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
-        self._journal.write("trial_complete", model=result.model, **row(result), **printed)
+        self._write("trial_complete", **row(result), **printed)
         return result
+
+    def _write(self, event: str, **fields: Any) -> None:
+        """A journal line that names its run and its model."""
+        self._journal.write(event, run_id=self._run_id, model=self.plan.source.name, **fields)
 
     def _known(self, config: LoraConfig) -> TrialResult | None:
         """The result of a trial that need not or must not run."""
@@ -156,7 +158,10 @@ class Sweep:
         return None
 
     def _not_started(self, config: LoraConfig, outcome: Outcome, reason: str) -> TrialResult:
-        return TrialResult(self.plan.source.name, config, outcome, reason, started=False)
+        conclusive = outcome is not Outcome.SAFETY_STOP
+        return TrialResult(
+            self.plan.source.name, config, outcome, reason, started=False, conclusive=conclusive
+        )
 
     def _reason_to_skip(self, config: LoraConfig) -> str | None:
         depth = self.surroundings.inspection.num_hidden_layers
@@ -174,7 +179,7 @@ class Sweep:
         if danger is None:
             return None
         self._host.end(killed_because=f"to free its memory: {danger}")
-        deadline = time.monotonic() + _WAIT_FOR_MEMORY_S
+        deadline = time.monotonic() + self.plan.memory_wait_s
         while danger is not None and time.monotonic() < deadline:
             time.sleep(_WAIT_STEP_S)
             danger = self._runner.danger()
@@ -182,7 +187,6 @@ class Sweep:
 
     def _names(self, config: LoraConfig) -> dict[str, Any]:
         return {
-            "model": self.plan.source.name,
             "batch_size": config.batch_size,
             "lora_rank": config.rank,
             "lora_layers": config.num_layers,

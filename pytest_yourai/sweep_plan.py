@@ -31,6 +31,8 @@ class SweepPlan:
     settings: dict[str, Any]
     identity: dict[str, Any]
     force: bool = False
+    memory_wait_s: float = 5.0
+    """How long to wait before a trial for memory that others may give back."""
 
 
 @dataclass(frozen=True)

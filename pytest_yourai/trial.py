@@ -39,22 +39,34 @@ class TrialRecord:
         self.where = f"in step {len(self.samples) + 1}"
         self.step_began_at = time.monotonic()
 
-    @property
-    def compiled_step_times_s(self) -> list[float]:
-        """The times of all steps that nothing was compiled in."""
-        return [sample.step_time_s for sample in self.samples[COMPILING_STEPS:]]
+    def paces(self, *, with_running_step: bool) -> list[float]:
+        """The times of all steps that nothing was compiled in, and of the one that is running.
+
+        Seconds for as many tokens as the largest step has: with real data, steps differ. A running
+        step counts once it has taken longer than the fastest.
+        """
+        steps = [each for each in self.samples[COMPILING_STEPS:] if each.tokens]
+        most = max((each.tokens for each in steps), default=1)
+        paces = [each.step_time_s * most / each.tokens for each in steps]
+        if with_running_step and paces and self.step_began_at is not None:
+            running_s = time.monotonic() - self.step_began_at
+            return [*paces, running_s] if running_s > min(paces) else paces
+        return paces
 
     @property
-    def running_step_time_s(self) -> float:
-        """How long the step has taken that is running now."""
-        return 0.0 if self.step_began_at is None else time.monotonic() - self.step_began_at
+    def swap_growth_bytes(self) -> int:
+        return self.guard.trace.swap_growth_bytes
 
     @property
-    def largest_bytes(self) -> int:
-        """The most that is known to have been in use: MLX's, or the process's growth."""
+    def is_known_to_fit(self) -> bool:
+        """Whether its minimum memory is measured, and within the budget."""
+        times = [sample.step_time_s for sample in self.samples if sample.phase == "warmup"]
+        return self.plan.warmup_is_over(times)
+
+    @property
+    def largest_mlx_bytes(self) -> int:
         peaks = (sample.peak_memory_bytes for sample in self.samples)
-        trace = self.guard.trace
-        return max(trace.largest_mlx_bytes, trace.largest_footprint_bytes or 0, *peaks)
+        return max(self.guard.trace.largest_mlx_bytes, *peaks, 0)
 
     def result(self, outcome: Outcome, reason: str | None) -> TrialResult:
         """Everything that was measured before the trial ended with `outcome`."""

@@ -12,6 +12,8 @@ from pytest_yourai.units import gigabytes
 BUDGET_SHARE = 0.8
 """Of the smallest total: the rest is the system's and other programs'."""
 
+_GB = 1e9
+
 RESERVE_BYTES = 2_000_000_000
 """Of what is available now, kept free."""
 
@@ -57,8 +59,8 @@ def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> 
     physical, what = _physical(system, device)
     if limit_bytes > physical:
         raise OptionError(
-            f"--yourai-max-memory: {gigabytes(limit_bytes)} is more than the "
-            f"{gigabytes(physical)} of {what}: give less, or leave it out"
+            f"--yourai-max-memory: {limit_bytes / _GB:g} is more than the {physical / _GB:.3f} GB "
+            f"of {what}: give less, or leave it out"
         )
     return Budget(limit_bytes, "as given")
 

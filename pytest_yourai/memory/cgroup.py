@@ -18,13 +18,13 @@ _FILES: Mapping[int, Mapping[str, str]] = {
         "limit": "memory.limit_in_bytes",
         "usage": "memory.usage_in_bytes",
         "events": "memory.oom_control",
-        "reclaimable": "total_inactive_file",
+        "files": "total_",
     },
     2: {
         "limit": "memory.max",
         "usage": "memory.current",
         "events": "memory.events",
-        "reclaimable": "inactive_file",
+        "files": "",
     },
 }
 
@@ -67,13 +67,16 @@ class MemoryCgroup:
             limit = self._limit_bytes(folder)
             usage = _number(folder / _FILES[self.version]["usage"])
             if limit is not None and usage is not None:
-                reclaimable = _entry(folder / "memory.stat", _FILES[self.version]["reclaimable"])
-                left.append(max(0, limit - usage + (reclaimable or 0)))
+                left.append(max(0, limit - usage + self._cached_files_bytes(folder)))
         return min(left, default=None)
 
     def oom_kills(self) -> int | None:
         """Processes that the kernel ended for lack of memory; None where it does not say."""
         return _entry(self.folders[0] / _FILES[self.version]["events"], "oom_kill")
+
+    def _cached_files_bytes(self, folder: Path) -> int:
+        prefix, stat = _FILES[self.version]["files"], folder / "memory.stat"
+        return sum(_entry(stat, f"{prefix}{age}_file") or 0 for age in ("inactive", "active"))
 
     def _limit_bytes(self, folder: Path) -> int | None:
         limit = _number(folder / _FILES[self.version]["limit"])

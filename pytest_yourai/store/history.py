@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.results import Outcome, TrialResult
 
-_INTEGERS = (
+_AMOUNTS = (
     "minimum_memory_bytes",
     "peak_memory_bytes",
     "active_memory_bytes",
@@ -21,6 +22,9 @@ _INTEGERS = (
     "predicted_minimum_memory_bytes",
 )
 _BYTES_PER_MB = 1e6
+_MOST = 1 << 62
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -31,7 +35,6 @@ class PastRun:
     in order. `budget_bytes` is 0 where it broke off before there was one.
     """
 
-    run_id: str
     identity: Mapping[str, Any]
     boot_id: str | None
     budget_bytes: int = 0
@@ -57,7 +60,7 @@ def read_history(path: Path) -> History:
         data = path.read_bytes()
     except OSError:
         data = b""
-    runs: list[PastRun] = []
+    runs: dict[str, PastRun] = {}
     unreadable = 0
     for line in data.splitlines():
         if not line.strip():
@@ -67,50 +70,64 @@ def read_history(path: Path) -> History:
             _take(event, runs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             unreadable += 1
-    return History(path.name, tuple(runs), unreadable)
+    return History(path.name, tuple(runs.values()), unreadable)
 
 
-def _take(event: Mapping[str, Any], runs: list[PastRun]) -> None:
-    match event["event"]:
-        case "benchmark_start":
-            identity = event.get("identity", {})
-            runs.append(PastRun(str(event["run_id"]), dict(identity), event.get("boot_id")))
-        case "model_start" if runs:
-            runs[-1].budget_bytes = int(event["memory_limit_bytes"])
-            runs[-1].budget_is_detected = bool(event.get("memory_limit_is_detected"))
-            runs[-1].device = dict(event.get("device") or {})
-        case "trial_start" if runs:
-            runs[-1].unfinished = _config(event)
-            runs[-1].unfinished_at = float(event["timestamp"])
-        case "trial_complete" if runs:
-            result = result_from_row(event, str(event["model"]), runs[-1].budget_bytes)
-            runs[-1].results[result.config] = result
-            runs[-1].unfinished = None
-        case "benchmark_complete" if runs:
-            runs[-1].unfinished = None
+def _take(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
+    name = event["event"]
+    if name == "benchmark_start":
+        identity = dict(event["identity"])
+        runs[str(event["run_id"])] = PastRun(identity, event.get("boot_id"))
+        return
+    if name not in ("model_start", "trial_start", "trial_complete", "benchmark_complete"):
+        return
+    run = runs.get(event["run_id"])
+    if run is None:
+        # The line that says what kind of run it was is lost.
+        return
+    match name:
+        case "model_start":
+            run.budget_bytes = _whole(event["memory_limit_bytes"])
+            run.budget_is_detected = _is(event["memory_limit_is_detected"], bool)
+            run.device = dict(event["device"])
+        case "trial_start":
+            run.unfinished, run.unfinished_at = _config(event), _number(event["timestamp"])
+        case "trial_complete":
+            result = result_from_row(event, str(run.identity["model"]), run.budget_bytes)
+            run.results[result.config] = result
+            run.unfinished = None
+        case "benchmark_complete":
+            run.unfinished = None
 
 
 def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int) -> TrialResult:
     """What `store.profile.row` was made from.
 
-    KeyError, TypeError or ValueError where it is not such a row.
+    KeyError, TypeError or ValueError where it is not such a row, or not of a trial that can be.
     """
-    return TrialResult(
+    amounts: Any = {name: _optional(row[name], _whole) for name in _AMOUNTS}
+    result = TrialResult(
         model=model,
         config=_config(row),
         outcome=Outcome(row["outcome"]),
-        reason=_optional(row["error"], str),
-        warnings=tuple(_each(row["warnings"], str)),
+        reason=_optional(row["error"], _text),
+        warnings=tuple(map(_text, _is(row["warnings"], list))),
         started=_is(row["started"], bool),
-        warmup_step_times_s=tuple(map(float, _each(row["warmup_step_times_s"], int | float))),
-        step_times_s=tuple(map(float, _each(row["step_times_s"], int | float))),
-        step_tokens=tuple(_each(row["step_tokens"], int)),
-        loss=_optional(row["loss"], int | float),
-        active_growth_bytes_per_step=_megabytes(row["active_growth_mb_per_step"]),
-        footprint_growth_bytes_per_step=_megabytes(row["footprint_growth_mb_per_step"]),
+        conclusive=_is(row["conclusive"], bool),
+        warmup_step_times_s=tuple(map(_time, _is(row["warmup_step_times_s"], list))),
+        step_times_s=tuple(map(_time, _is(row["step_times_s"], list))),
+        step_tokens=tuple(map(_whole, _is(row["step_tokens"], list))),
+        loss=_optional(row["loss"], _number),
+        active_growth_bytes_per_step=_optional(row["active_growth_mb_per_step"], _megabytes),
+        footprint_growth_bytes_per_step=_optional(row["footprint_growth_mb_per_step"], _megabytes),
         memory_limit_bytes=memory_limit_bytes,
-        **{name: _optional(row[name], int) for name in _INTEGERS},
+        **amounts,
     )
+    if result.success and not (
+        result.step_times_s and result.minimum_memory_bytes and result.peak_memory_bytes
+    ):
+        raise ValueError("an ok trial has step times, a minimum and a peak")
+    return result
 
 
 def _config(row: Mapping[str, Any]) -> LoraConfig:
@@ -123,17 +140,37 @@ def _config(row: Mapping[str, Any]) -> LoraConfig:
     )
 
 
-def _megabytes(value: Any) -> float | None:
-    number = _optional(value, int | float)
-    return None if number is None else number * _BYTES_PER_MB
+def _optional(value: Any, read: Callable[[Any], _T]) -> _T | None:
+    return None if value is None else read(value)
 
 
-def _optional(value: Any, kind: Any) -> Any:
-    return None if value is None else _is(value, kind)
+def _text(value: Any) -> str:
+    return str(_is(value, str))
 
 
-def _each(values: Any, kind: Any) -> Iterator[Any]:
-    return (_is(value, kind) for value in _is(values, list))
+def _whole(value: Any) -> int:
+    number = int(_is(value, int))
+    if not 0 <= number < _MOST:
+        raise ValueError(f"{number} is no amount")
+    return number
+
+
+def _number(value: Any) -> float:
+    number = float(_is(value, int | float))
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
+
+
+def _time(value: Any) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError(f"{number} is no time that a step takes")
+    return number
+
+
+def _megabytes(value: Any) -> float:
+    return _number(value) * _BYTES_PER_MB
 
 
 def _is(value: Any, kind: Any) -> Any:

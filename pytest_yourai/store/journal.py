@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_yourai.errors import OutputError
-from pytest_yourai.store.finite import finite
+from pytest_yourai.store.clean import clean
 
 _TAIL_BYTES = 1 << 20
 
@@ -68,13 +68,23 @@ class Journal:
                 f"--yourai-log: {path} is in use by another sweep{holder}: wait for it, or name "
                 "another file"
             ) from None
-        self._end_torn_line()
+        try:
+            self._end_torn_line()
+        except OSError as problem:
+            os.close(self._fd)
+            raise OutputError(
+                f"--yourai-log: {path} cannot be written on: {problem.strerror}; make room, or "
+                "name another file"
+            ) from None
 
     def write(self, event: str, /, **fields: Any) -> None:
         """Append an event, and wait until it is on the disk."""
         if self.problem is not None:
             return
-        values = finite({"timestamp": time.time(), "event": event, **fields})
+        if os.fstat(self._fd).st_nlink == 0:
+            self.problem = f"{self.path} was removed while the sweep ran"
+            return
+        values = clean({"timestamp": time.time(), "event": event, **fields})
         data = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
         try:
             while data:

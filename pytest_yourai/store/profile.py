@@ -14,7 +14,7 @@ from pytest_yourai.config import Objective
 from pytest_yourai.errors import OutputError
 from pytest_yourai.optimum import best, pareto
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.finite import finite
+from pytest_yourai.store.clean import clean
 
 SCHEMA_VERSION = 1
 
@@ -46,7 +46,7 @@ def build_profile(
         "throughput_score": optimum and optimum.config.throughput_score,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "complete": complete,
-        "trials_run": sum(result.outcome is not Outcome.SKIPPED for result in results),
+        "trials_run": sum(result.started for result in results),
         "memory_limit_gb": _scaled(memory_limit_bytes, _BYTES_PER_GB),
         "objective": objective.value,
         "optimal_for": {
@@ -75,6 +75,7 @@ def row(result: TrialResult) -> dict[str, Any]:
         "error": result.reason,
         "warnings": list(result.warnings),
         "started": result.started,
+        "conclusive": result.conclusive,
         "kept": result.kept,
         "peak_memory_mb": _scaled(peak, _BYTES_PER_MB),
         "minimum_memory_mb": _scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
@@ -124,7 +125,7 @@ def write_profile(path: Path, profile: dict[str, Any]) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(finite(profile), file, indent=2, allow_nan=False)
+                json.dump(clean(profile), file, indent=2, allow_nan=False)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())

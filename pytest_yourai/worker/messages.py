@@ -25,6 +25,7 @@ from pytest_yourai.engine.protocol import (
     TrialRequest,
 )
 from pytest_yourai.errors import WorkerError
+from pytest_yourai.redaction import redactor
 
 _T = TypeVar("_T")
 
@@ -155,4 +156,5 @@ def _decode(adapter: pydantic.TypeAdapter[_T], line: bytes) -> _T:
         return adapter.validate_json(line)
     except pydantic.ValidationError as problem:
         what = problem.errors(include_url=False)[0]["msg"]
-        raise WorkerError(f"not a message ({what}): {line[:80]!r}") from None
+        shown = redactor()(line.decode(errors="replace"))[:80]
+        raise WorkerError(f"not a message ({what}): {shown!r}") from None

@@ -31,6 +31,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-steps", "many"), ["--yourai-steps", "whole number"]),
         (("--yourai-warmup", "1"), ["--yourai-warmup", "at least 2"]),
         (("--yourai-max-memory", "-3"), ["--yourai-max-memory", "above 0"]),
+        (("--yourai-max-memory", "1e-9"), ["--yourai-max-memory", "at least 0.001"]),
         (("--yourai-max-memory", "nan"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),

@@ -44,7 +44,7 @@ def test_a_killed_sweep_goes_on_where_it_was(
     kill_in_third_trial(tmp_path)
     before = events(tmp_path, "trial_complete")
     output = resume(tmp_path)
-    assert "Note: 2 of 3 configurations are known from benchmark_log.jsonl" in output
+    assert "Note: 2 results are kept from benchmark_log.jsonl" in output
     assert "✓" in output
     assert output.count("(kept)") == 2
     assert kept(tmp_path) == [True, True, False]
@@ -147,7 +147,7 @@ def test_unreadable_lines_are_skipped_and_counted(
     assert [row["kept"] for row in again.rows] == [False, True, True]
     again.stdout.fnmatch_lines(
         [
-            "Note: 2 of 3 configurations are known from benchmark_log.jsonl",
+            "Note: 2 results are kept from benchmark_log.jsonl",
             "Note: 2 unreadable lines of benchmark_log.jsonl were skipped",
         ]
     )

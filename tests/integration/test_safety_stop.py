@@ -156,4 +156,4 @@ def test_no_trial_starts_where_too_little_is_left_and_that_prunes_nothing(
 def test_more_than_the_machine_has_is_refused(sweep: SweepRun) -> None:
     done = sweep("--yourai-max-memory", "90000")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "--yourai-max-memory: 90000.0 GB is more than the " in done.errors
+    assert "--yourai-max-memory: 90000 GB is more than the " in done.errors

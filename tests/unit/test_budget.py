@@ -87,5 +87,7 @@ def test_more_than_there_is_is_refused(
     system: SystemMemory, device: DeviceInfo, most: int, what: str
 ) -> None:
     assert str(given_budget(most, system, device)).endswith("(as given)")
-    with pytest.raises(OptionError, match=rf"--yourai-max-memory: .* more than .* of {what}"):
+    with pytest.raises(
+        OptionError, match=rf"--yourai-max-memory: .* more than the .* GB of {what}"
+    ):
         given_budget(most + 1, system, device)

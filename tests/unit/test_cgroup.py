@@ -40,7 +40,7 @@ def v2(tmp_path: Path) -> MemoryCgroup:
         at / "slice",
         memory_max="6000000000\n",
         memory_current="5500000000\n",
-        memory_stat="anon 5000000000\ninactive_file 500000000\n",
+        memory_stat="anon 5000000000\ninactive_file 300000000\nactive_file 200000000\n",
     )
     write(
         at / "slice" / "box",

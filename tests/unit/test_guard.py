@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 
@@ -77,8 +78,9 @@ def test_what_is_over_the_budget_is_stopped() -> None:
     guard = watching(10_000_000, own_bytes())
     guard.look()
     used = b"x" * 250_000_000
-    with pytest.raises(SafetyStopError, match=r"the worker held 0\.\d GB, over the budget of"):
+    with pytest.raises(SafetyStopError, match=r"the worker held 0\.\d GB, over") as caught:
         guard.look()
+    assert caught.value.is_its_own_fault
     del used
 
 
@@ -97,10 +99,26 @@ def test_too_little_available_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     guard = watching(10 * GB, own_bytes())
     low = SystemMemory(16 * GB, GB // 2, 0)
     monkeypatch.setattr(guard_module, "read_system_memory", lambda _: low)
-    with pytest.raises(SafetyStopError, match=r"0\.5 GB of memory was available, under the floor"):
+    with pytest.raises(SafetyStopError, match=r"0\.5 GB of memory was available") as caught:
         guard.look()
+    assert not caught.value.is_its_own_fault, "this process has not grown"
     assert guard.trace.was_under_the_floor
     assert guard.trace.least_available_bytes == GB // 2
+
+
+def test_who_took_most_of_what_is_missing_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SystemMemory(16 * GB, GB, 0)
+    guard = Guard(10 * GB, before, forced=False)
+    guard.attach(os.getpid(), own_bytes(), has_own_memory=False)
+    used = b"x" * 150_000_000
+    for missing, is_its_own_fault in ((0.25, True), (0.5, False)):
+        low = SystemMemory(16 * GB, round((1 - missing) * GB), 0)
+        low = dataclasses.replace(low, total_bytes=64 * GB)
+        monkeypatch.setattr(guard_module, "read_system_memory", lambda _, found=low: found)
+        with pytest.raises(SafetyStopError) as caught:
+            guard.look()
+        assert caught.value.is_its_own_fault is is_its_own_fault
+    del used
 
 
 def test_on_cuda_it_is_the_device_that_counts() -> None:
@@ -113,7 +131,7 @@ def test_on_cuda_it_is_the_device_that_counts() -> None:
     assert guard.trace.largest_footprint_bytes == 10 * GB
     assert guard.trace.largest_mlx_bytes == 9 * GB
     guard.note(MlxMemory(9 * GB, 9 * GB, 2 * GB, 13 * GB))
-    with pytest.raises(SafetyStopError, match=r"held 12\.0 GB"):
+    with pytest.raises(SafetyStopError, match=r"the device held 12\.0 GB"):
         guard.look()
 
 

@@ -66,3 +66,19 @@ def test_a_disk_that_fills_up_stops_the_journal_but_not_the_sweep(tmp_path: Path
     assert "log.jsonl could not be written on" in journal.problem
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["number"] == 0
+
+
+def test_a_journal_that_was_removed_says_so(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl")
+    journal.write("trial_start")
+    (tmp_path / "log.jsonl").unlink()
+    journal.write("trial_complete")
+    journal.close()
+    assert "log.jsonl was removed while the sweep ran" in (journal.problem or "")
+
+
+def test_secrets_are_not_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl")
+    journal.write("benchmark_start", settings={"data": ["hf_" + "x" * 20]})
+    journal.close()
+    assert "hf_x" not in (tmp_path / "log.jsonl").read_text()

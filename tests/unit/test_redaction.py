@@ -17,7 +17,8 @@ def test_the_value_becomes_the_name_of_its_variable() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password"],
+    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password"]
+    + ["DB_PASS", "MY_KEY", "GITHUB_AUTH"],
 )
 def test_names_that_mean_secrets(name: str) -> None:
     assert "12345678" not in Redactor({name: "12345678"})("x 12345678 y")
@@ -26,6 +27,8 @@ def test_names_that_mean_secrets(name: str) -> None:
 def test_ordinary_values_and_places_stay() -> None:
     redact = Redactor({"TOKENIZERS_PARALLELISM": "true", "LANG": "C.UTF-8long", "X_TOKEN": "yes"})
     assert redact("true C.UTF-8long yes") == "true C.UTF-8long yes"
+    assert Redactor({"GIT_AUTHOR_NAME": "John Smith"})("by John Smith") == "by John Smith"
+    assert Redactor({"AWS_SECRET": "/aB3/cD4"})("x /aB3/cD4") == "x [AWS_SECRET]"
     assert Redactor({"HF_TOKEN_PATH": "/home/me/token"})("/home/me/token") == "/home/me/token"
 
 
@@ -42,6 +45,7 @@ def test_the_longer_of_two_secrets_goes_first() -> None:
         "sk-proj-" + "x" * 20,
         "AKIA" + "ABCD1234" * 2,
         "Authorization: Bearer abc.def-123456",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
         "https://me:pa55word@example.org/x",
     ],
 )

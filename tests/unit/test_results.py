@@ -105,8 +105,8 @@ def test_only_memory_failures_dominate(outcome: Outcome) -> None:
     assert dominating_failure(smaller, [failed]) is None
 
 
-def test_a_trial_that_was_never_started_dominates_nothing() -> None:
+def test_a_stop_that_others_caused_dominates_nothing() -> None:
     stopped = result(outcome=Outcome.SAFETY_STOP)
     larger = LoraConfig(2, 8, 4, 64)
     assert dominating_failure(larger, [stopped]) is stopped
-    assert dominating_failure(larger, [dataclasses.replace(stopped, started=False)]) is None
+    assert dominating_failure(larger, [dataclasses.replace(stopped, conclusive=False)]) is None

@@ -40,7 +40,6 @@ def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: A
         for config, outcome in zip((ONE, TWO, FOUR), outcomes, strict=False)
     }
     run = PastRun(
-        run_id="r",
         identity=PLAN.identity,
         boot_id="this boot",
         budget_bytes=20 * GB,
@@ -65,7 +64,7 @@ def test_what_was_measured_is_kept() -> None:
     found = resumed(a_run(Outcome.OK, Outcome.OVER_BUDGET))
     assert outcomes(found) == {1: Outcome.OK, 2: Outcome.OVER_BUDGET}
     assert all(result.kept for result in found.results.values())
-    assert found.notes == ("2 of 3 configurations are known from log.jsonl",)
+    assert found.notes == ("2 results are kept from log.jsonl",)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +76,16 @@ def test_what_failed_otherwise_is_run_again(outcome: Outcome) -> None:
     assert outcomes(found) == {1: Outcome.OK}
 
 
-def test_a_trial_that_was_not_started_is_run_now() -> None:
-    run = a_run(Outcome.SAFETY_STOP)
-    run.results[ONE] = dataclasses.replace(run.results[ONE], started=False)
-    assert resumed(run).results == {}
+def test_a_stop_that_others_caused_is_run_again() -> None:
+    run = a_run(Outcome.SAFETY_STOP, Outcome.SAFETY_STOP)
+    run.results[ONE] = dataclasses.replace(run.results[ONE], conclusive=False)
+    assert outcomes(resumed(run)) == {2: Outcome.SAFETY_STOP}
+
+
+def test_with_force_every_stop_is_run_again() -> None:
+    history = History("log.jsonl", (a_run(Outcome.SAFETY_STOP, Outcome.OK),), 0)
+    forced = dataclasses.replace(PLAN, force=True)
+    assert outcomes(resume(history, forced, BUDGET, DEVICE, BOOT)) == {2: Outcome.OK}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,26 @@ def test_a_detected_budget_is_taken_over_from_the_latest_run() -> None:
     assert outcomes(found) == {1: Outcome.OK}
 
 
+def test_no_budget_is_taken_over_from_a_run_without_results() -> None:
+    found = resumed(a_run(budget_bytes=5_000_000), a_run(Outcome.SKIPPED, budget_bytes=6_000_000))
+    assert found.budget is None
+
+
+def test_of_several_budgets_the_one_with_most_results_counts() -> None:
+    most = a_run(Outcome.OK, Outcome.OK, budget_bytes=18 * GB)
+    found = resumed(most, a_run(Outcome.OK, budget_bytes=19 * GB))
+    assert found.budget is not None
+    assert found.budget.limit_bytes == 18 * GB
+
+
+@pytest.mark.parametrize(("earlier_gb", "is_taken"), [(21, True), (21.1, False)])
+def test_a_budget_that_is_no_longer_there_is_not_taken_over(
+    earlier_gb: float, is_taken: bool
+) -> None:
+    found = resumed(a_run(Outcome.OK, budget_bytes=round(earlier_gb * GB)))
+    assert (found.budget is not None) is is_taken
+
+
 def test_a_given_budget_must_be_the_same() -> None:
     given = Budget(20 * GB, "as given")
     assert outcomes(resumed(a_run(Outcome.OK), budget=given)) == {1: Outcome.OK}
@@ -128,6 +153,31 @@ def test_what_was_running_when_the_machine_went_down_crashed_it() -> None:
     assert "the machine went down" in (crash.reason or "")
     assert crash.prunes_larger
     assert not crash.kept
+
+
+def test_a_crash_under_another_detected_budget_is_a_crash() -> None:
+    run = a_run(unfinished=TWO, boot_id="an earlier boot", budget_bytes=30 * GB)
+    assert outcomes(resumed(run)) == {2: Outcome.MACHINE_CRASH}
+
+
+def test_a_crash_within_a_larger_given_budget_says_nothing_of_a_smaller_one() -> None:
+    given = Budget(20 * GB, "as given")
+    crash: dict[str, Any] = {
+        "unfinished": TWO,
+        "boot_id": "an earlier boot",
+        "budget_is_detected": False,
+    }
+    assert resumed(a_run(budget_bytes=30 * GB, **crash), budget=given).results == {}
+    assert outcomes(resumed(a_run(budget_bytes=10 * GB, **crash), budget=given)) == {
+        2: Outcome.MACHINE_CRASH
+    }
+
+
+def test_a_machine_that_went_on_did_not_go_down() -> None:
+    broken_off = a_run(unfinished=TWO, boot_id="an earlier boot")
+    other = a_run(identity={"model": "other"}, boot_id="an earlier boot")
+    assert resumed(broken_off, other).results == {}
+    assert TWO in resumed(other, broken_off).results
 
 
 def test_without_names_of_boots_their_times_count() -> None:
