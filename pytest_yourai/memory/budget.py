@@ -59,8 +59,8 @@ def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> 
     physical, what = _physical(system, device)
     if limit_bytes > physical:
         raise OptionError(
-            f"--yourai-max-memory: {limit_bytes / _GB:g} is more than the {physical / _GB:.3f} GB "
-            f"of {what}: give less, or leave it out"
+            f"--yourai-max-memory: {limit_bytes / _GB:g} GB is more than the "
+            f"{physical / _GB:.3f} GB of {what}: give less, or leave it out"
         )
     return Budget(limit_bytes, "as given")
 

@@ -64,6 +64,18 @@ def test_a_disk_that_is_full_under_the_journal_loses_no_result(
     )
 
 
+def test_a_resume_where_the_journal_cannot_be_ended_is_refused(
+    sweep: SweepRun, small_disk: Path
+) -> None:
+    log = small_disk / "log.jsonl"
+    log.write_bytes(b'{"event": "torn')
+    fill(small_disk, but_for=0)
+    log.write_bytes(log.read_bytes().ljust(4096, b" "))
+    done = sweep("--yourai-resume", "--yourai-log", str(log))
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "log.jsonl cannot be written on: No space left on device; make room" in done.errors
+
+
 def test_a_disk_that_is_full_under_the_profile_leaves_the_journal(
     pytester: pytest.Pytester,
     sweep: SweepRun,

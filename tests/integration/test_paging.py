@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from functools import partial
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from faults import Judge
 from made_models import TINY
 from sweep_runs import SweepRun
-from workers import AfterSteps, ConfineInTrial
+from workers import AfterSteps, ConfineInTrial, confine
 
 SWAP_BYTES = 1_500_000_000
 
@@ -40,15 +40,41 @@ def swap(tmp_path: Path) -> Iterator[Path]:
     path.unlink()
 
 
+@pytest.fixture
+def slow_disk(swap: Path) -> Iterator[Callable[[], None]]:
+    """Makes the workers read the swap file's disk at 300 MB a second, where this machine can."""
+    folder = Path("/sys/fs/cgroup/blkio") / f"yourai-test-{os.getpid()}"
+    device = swap.stat().st_dev
+    try:
+        folder.mkdir()
+        rate = f"{os.major(device)}:{os.minor(device)} 300000000"
+        (folder / "blkio.throttle.read_bps_device").write_text(rate)
+    except OSError:
+        pytest.skip("no disk can be slowed down here")
+    yield lambda: confine(folder)
+    folder.rmdir()
+
+
 def set_limit(cgroup: Path, limit_bytes: int) -> None:
-    for name in ("memory.limit_in_bytes", "memory.max"):
-        if (cgroup / name).exists():
-            with contextlib.suppress(OSError):
-                (cgroup / name).write_text(str(limit_bytes))
+    """The kernel refuses while it cannot take back enough at once."""
+    names = ("memory.limit_in_bytes", "memory.max")
+    path = next(cgroup / name for name in names if (cgroup / name).exists())
+    for _ in range(1000):
+        try:
+            path.write_text(str(limit_bytes))
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise AssertionError(f"{path} cannot be set")
 
 
 def test_a_step_time_cliff_with_swap_growth_is_paging(
-    pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path, swap: Path, judge: Judge
+    pytester: pytest.Pytester,
+    sweep: SweepRun,
+    small_cgroup: Path,
+    slow_disk: Callable[[], None],
+    judge: Judge,
 ) -> None:
     # 410 MB of weights, all of which each short step reads; then memory becomes scarce.
     folder = pytester.path / "wordy"
@@ -57,10 +83,12 @@ def test_a_step_time_cliff_with_swap_growth_is_paging(
         json.dumps({**TINY, "hidden_size": 512, "vocab_size": 100_000, "num_hidden_layers": 2})
     )
     set_limit(small_cgroup, 2_000_000_000)
-    plugins = (
-        ConfineInTrial(1, small_cgroup),
-        AfterSteps(2, 4, partial(set_limit, small_cgroup, 60_000_000)),
-    )
+
+    def make_memory_scarce() -> None:
+        slow_disk()
+        set_limit(small_cgroup, 80_000_000)
+
+    plugins = (ConfineInTrial(1, small_cgroup), AfterSteps(2, 4, make_memory_scarce))
     arguments = ("--yourai-force", "--yourai-seq-length", "4")
     done = sweep(*arguments, model="wordy", steps=4, plugins=plugins)
     judge("steps slow down while the machine swaps", done, ["ok", "paging", "skipped"])

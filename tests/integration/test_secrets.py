@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faults import Judge
-from made_models import TINY, make_model
+from made_models import TINY, make_data, make_model
 from sweep_runs import SweepRun
 
 TOKEN = "hf_thisIsNobodysToken0123456789"  # noqa: S105 - made up
@@ -34,6 +34,28 @@ def test_tokens_reach_no_file_and_no_report(
                 assert secret.encode() not in path.read_bytes(), path
     for secret in (TOKEN, UNKNOWN):
         assert secret not in done.text + done.errors
+
+
+def test_tokens_in_what_was_asked_for_reach_no_file_either(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    make_model(pytester.path / f"model-{TOKEN}")
+    make_data(pytester.path / f"data-{TOKEN}", rows=8)
+    (pytester.path / f"{TOKEN}.yaml").write_text(
+        "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
+    )
+    done = sweep(
+        f"--yourai-data=data-{TOKEN}",
+        "--junit-xml=junit.xml",
+        model=f"./model-{TOKEN}",
+        matrix=f"{TOKEN}.yaml",
+        subprocess=True,
+    )
+    assert done.outcomes == ["ok"]
+    for name in ("optimal_config.json", "benchmark_log.jsonl", "junit.xml"):
+        assert TOKEN not in (pytester.path / name).read_text(), name
+    assert TOKEN not in done.text
 
 
 OWN_CODE = """

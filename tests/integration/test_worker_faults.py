@@ -38,6 +38,15 @@ def test_a_death_is_a_crash_and_says_where(
         done.stdout.fnmatch_lines(["*worker stderr*", "*Fatal Python error: Segmentation fault*"])
 
 
+def test_a_crash_within_a_budget_that_mlx_uses_up_is_a_crash(
+    sweep: SweepRun, faulty_worker: Fault, judge: Judge
+) -> None:
+    # Measured steps take what the budget allows: being near it is no sign once a trial fits.
+    faulty_worker("SIGSEGV@measure")
+    done = sweep("--yourai-max-memory", "0.0055", steps=3)
+    judge("worker SIGSEGV near a narrow budget", done, ["ok", "crashed", "over_budget"])
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_a_stop_is_a_timeout_and_says_where(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge, site: str
