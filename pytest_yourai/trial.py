@@ -25,6 +25,8 @@ class TrialRecord:
     where: str = "while starting the worker"
     samples: list[StepSample] = field(default_factory=list)
     step_began_at: float | None = None
+    pool_bytes: int | None = None
+    """What a CUDA device's memory pools had held before the measured steps."""
 
     def loading(self) -> None:
         self.where = "while loading the model"
@@ -38,6 +40,8 @@ class TrialRecord:
         self.samples.append(sample)
         self.where = f"in step {len(self.samples) + 1}"
         self.step_began_at = time.monotonic()
+        if sample.phase != "measure":
+            self.pool_bytes = self.guard.pool_bytes
 
     def paces(self, *, with_running_step: bool) -> list[float]:
         """The times of all steps that nothing was compiled in, and of the one that is running.
@@ -83,7 +87,7 @@ class TrialRecord:
             config=self.config,
             outcome=outcome,
             reason=reason,
-            warnings=(*self.guard.warnings, *_leak_warnings(before, measured)),
+            warnings=(*self.guard.warnings, *self._leak_warnings(before, measured)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -103,20 +107,20 @@ class TrialRecord:
             memory_limit_bytes=self.memory_limit_bytes,
         )
 
+    def _leak_warnings(self, before: list[StepSample], measured: list[StepSample]) -> list[str]:
+        pool = [] if self.pool_bytes is None else [self.pool_bytes]
+        held = {
+            "MLX's active memory": [
+                [each.active_memory_bytes for each in samples] for samples in (measured, before)
+            ],
+            "the footprint": [_footprints(measured), _footprints(before) + pool],
+        }
+        return [
+            f"{what} grew by {gigabytes(growth_per_step(values) or 0)} a step: something leaks"
+            for what, (values, earlier) in held.items()
+            if leaks(values, earlier)
+        ]
+
 
 def _footprints(samples: list[StepSample]) -> list[int]:
     return [each.footprint_bytes for each in samples if each.footprint_bytes is not None]
-
-
-def _leak_warnings(before: list[StepSample], measured: list[StepSample]) -> list[str]:
-    held = {
-        "MLX's active memory": [
-            [each.active_memory_bytes for each in samples] for samples in (measured, before)
-        ],
-        "the footprint": [_footprints(samples) for samples in (measured, before)],
-    }
-    return [
-        f"{what} grew by {gigabytes(growth_per_step(values) or 0)} a step: something leaks"
-        for what, (values, earlier) in held.items()
-        if leaks(values, earlier)
-    ]

@@ -142,6 +142,13 @@ class Guard:
         self.trace.largest_footprint_bytes = max(growth, self.trace.largest_footprint_bytes or 0)
         return growth
 
+    @property
+    def pool_bytes(self) -> int | None:
+        """The most that a CUDA device had given away so far: its pools may keep it. Else None."""
+        if not self._has_own_memory or self.trace.largest_footprint_bytes is None:
+            return None
+        return self._base_bytes + self.trace.largest_footprint_bytes
+
     def due_in_s(self) -> float:
         return max(0.0, self._next_at - time.monotonic())
 

@@ -50,6 +50,10 @@ def test_a_leak_under_some_noise_is_seen() -> None:
     assert leaks([(60 * step + each) * MB for step, each in enumerate(noise)], [0, 45 * MB])
 
 
+def test_one_low_step_does_not_hide_a_leak() -> None:
+    assert leaks([*(100 * MB * step for step in range(9)), 0], [])
+
+
 def test_growth_within_what_it_varied_by_before_is_no_leak() -> None:
     values = [100 * MB * step for step in range(10)]
     assert leaks(values, [0, 800 * MB])
