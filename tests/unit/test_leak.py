@@ -13,6 +13,12 @@ def test_steady_growth_is_its_slope() -> None:
     assert growth_per_step([100, 160, 220, 280, 340]) == 60
 
 
+def test_a_series_of_thousands_of_steps_is_no_slower() -> None:
+    values = [60 * MB * step for step in range(20_000)]
+    assert growth_per_step(values) == 60 * MB
+    assert leaks(values, [])
+
+
 def test_flat_memory_does_not_grow() -> None:
     assert growth_per_step([7] * 10) == 0
 
