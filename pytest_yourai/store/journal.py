@@ -13,10 +13,17 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from pytest_yourai.errors import OutputError
 from pytest_yourai.store.clean import clean
 
 _TAIL_BYTES = 1 << 20
+
+_HOLDER_WAIT_S = 2.0
+_HOLDER_POLL_S = 0.05
+
+_MOST_PIDS = 1 << 31
 
 
 class EventLog(Protocol):
@@ -62,7 +69,7 @@ class Journal:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = _last_pid(self._fd)
+            holder = _holder(self._fd)
             os.close(self._fd)
             raise OutputError(
                 f"--yourai-log: {path} is in use by another sweep{holder}: wait for it, or name "
@@ -105,7 +112,20 @@ class Journal:
             os.write(self._fd, b"\n")
 
 
-def _last_pid(fd: int) -> str:
+def _holder(fd: int) -> str:
+    """Who holds the lock, in words: it may have to be waited for until it says so."""
+    deadline = time.monotonic() + _HOLDER_WAIT_S
+    while True:
+        pid = _last_pid(fd)
+        if pid is not None and psutil.pid_exists(pid):
+            return f" (process {pid})"
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(_HOLDER_POLL_S)
+
+
+def _last_pid(fd: int) -> int | None:
+    """Of the last run that has begun, which may be over."""
     size = os.fstat(fd).st_size
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
@@ -114,5 +134,6 @@ def _last_pid(fd: int) -> str:
         except ValueError:
             continue
         if isinstance(event, dict) and event.get("event") == "benchmark_start":
-            return f" (process {event.get('pid')})"
-    return ""
+            pid = event.get("pid")
+            return pid if isinstance(pid, int) and 0 < pid < _MOST_PIDS else None
+    return None

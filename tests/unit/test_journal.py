@@ -2,6 +2,9 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,20 @@ def test_secrets_are_not_written(tmp_path: Path) -> None:
     journal.write("benchmark_start", settings={"data": ["hf_" + "x" * 20]})
     journal.close()
     assert "hf_x" not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_the_first_sweep_is_waited_for_until_it_says_who_it_is(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    first = Journal(tmp_path / "log.jsonl")
+    first.write("benchmark_start", pid=int(ended.stdout))
+    timer = threading.Timer(0.3, lambda: first.write("benchmark_start", pid=os.getpid()))
+    timer.start()
+    with pytest.raises(OutputError, match=rf"another sweep \(process {os.getpid()}\)"):
+        Journal(tmp_path / "log.jsonl")
+    timer.join()
+    first.close()
