@@ -120,8 +120,8 @@ class StepPlan:
 
     Warm-up goes on, from `warmup_steps` to at most `max_warmup_steps`, until the times of two
     steps in a row agree within `warmup_tolerance` of the shorter; the first two, which both
-    compile, are no such pair. One settling step under the
-    wider limit follows, then `measured_steps`.
+    compile, are no such pair. One settling step under the wider limit follows, then
+    `measured_steps`.
     """
 
     measured_steps: int = 10

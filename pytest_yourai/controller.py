@@ -22,7 +22,6 @@ from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.session import Sweep
 from pytest_yourai.store import environment, profile
-from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal, NoJournal
 from pytest_yourai.sweep_plan import Surroundings
 
@@ -108,9 +107,7 @@ class ControllerHooks:
             return sweep.surroundings if sweep else None
         self._total = len(self._setup.plan.configs)
         try:
-            options = self._setup.options
-            history = read_history(options.log) if options.resume else None
-            sweep = Sweep(self._setup.plan, NoJournal(), history)
+            sweep = Sweep(self._setup.plan, NoJournal(), self._setup.history())
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         sweep.close(complete=False)

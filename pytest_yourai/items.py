@@ -19,7 +19,6 @@ from pytest_yourai.errors import InputError
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.session import Sweep
-from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 
 PROPERTY = "yourai"
@@ -183,10 +182,8 @@ class ItemHooks:
 
     def _open(self) -> None:
         try:
-            log = self._setup.options.log
-            self._journal = Journal(log)
-            history = read_history(log) if self._setup.options.resume else None
-            self._sweep = Sweep(self._setup.plan, self._journal, history)
+            self._journal = Journal(self._setup.options.log)
+            self._sweep = Sweep(self._setup.plan, self._journal, self._setup.history())
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
 

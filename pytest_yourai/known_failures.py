@@ -69,8 +69,13 @@ _KNOWN = (
         Outcome.ERROR,
         "the GPU watchdog stopped the work",
         "let the display sleep or run without one, or use a shorter --yourai-seq-length",
-        ("impacting interactivity", "impactinginteractivity", "gpu timeout error", "gpu hang")
-        + ("the launch timed out",),
+        (
+            "impacting interactivity",
+            "impactinginteractivity",
+            "gpu timeout error",
+            "gpu hang",
+            "the launch timed out",  # CUDA
+        ),
     ),
     KnownFailure(
         Outcome.ERROR,

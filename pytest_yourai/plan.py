@@ -21,6 +21,7 @@ from pytest_yourai.models import Model, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.store import environment
 from pytest_yourai.store.clean import clean
+from pytest_yourai.store.history import History, read_history
 from pytest_yourai.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class SweepSetup:
             f"-layers{config.num_layers}{self.id_suffix}": config
             for config in self.plan.configs
         }
+
+    def history(self) -> History | None:
+        """What the journal says of earlier runs, where it is asked for."""
+        return read_history(self.options.log) if self.options.resume else None
 
     @property
     def weights(self) -> str:
@@ -208,7 +213,8 @@ def _files(folder: str | None, *patterns: str) -> str | None:
     if folder is None:
         return None
     files = sorted(file for pattern in patterns for file in Path(folder).glob(pattern))
-    return _digest([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    facts = [(file.name, file.stat()) for file in files]
+    return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
 
 
 def _digest(value: Any) -> str:

@@ -20,16 +20,6 @@ from pytest_yourai.sweep_plan import SweepPlan
 _MOST_ATTEMPTS = 2
 _BUDGET_TOLERANCE = 1.05
 
-_SETTLED = (
-    Outcome.OK,
-    Outcome.OVER_BUDGET,
-    Outcome.OOM,
-    Outcome.PAGING,
-    Outcome.SAFETY_STOP,
-    Outcome.MACHINE_CRASH,
-)
-"""What is kept. Other failures are run again: whatever was wrong may have been mended."""
-
 
 @dataclass(frozen=True)
 class Resumed:
@@ -104,10 +94,13 @@ def _earlier_budget(runs: list[PastRun], plan: SweepPlan, budget: Budget) -> Bud
 
 
 def _is_settled(result: TrialResult, *, force: bool) -> bool:
-    """Whether it need not be run again; with force the guard stops nothing."""
+    """Whether it need not be run again; with force the guard stops nothing.
+
+    What failed otherwise than for memory is run again: whatever was wrong may have been mended.
+    """
     if result.outcome is Outcome.SAFETY_STOP and force:
         return False
-    return result.outcome in _SETTLED and result.conclusive
+    return result.success or result.prunes_larger
 
 
 def _tells_of(run: PastRun, budget: Budget) -> bool:

@@ -135,7 +135,7 @@ class TrialRunner:
                 returncode=returncode,
                 stderr=self.last_output.stderr,
                 backend=self._surroundings.device.backend,
-                largest_bytes=0 if record.is_known_to_fit else record.largest_mlx_bytes,
+                largest_bytes=0 if record.warmup_is_over else record.largest_mlx_bytes,
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
                 memory_limit_bytes=record.memory_limit_bytes,
                 least_available_bytes=trace.least_available_bytes,

@@ -23,7 +23,7 @@ from pytest_yourai.search import dominating_failure
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.store.profile import row
+from pytest_yourai.store.profile import configuration, row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 from pytest_yourai.trial import TrialRecord
 from pytest_yourai.worker.host import WorkerHost, preview
@@ -102,7 +102,7 @@ class Sweep:
         if known := self._known(config):
             return self._keep(known)
         self._record = self._runner.begin(config)
-        self._write("trial_start", **self._names(config))
+        self._write("trial_start", **configuration(config))
         return self._keep(self._runner.run(self._record))
 
     @property
@@ -132,12 +132,12 @@ class Sweep:
         self._record = None
         self.results[result.config] = result
         if result.kept:
-            self._write("trial_kept", **self._names(result.config))
+            self._write("trial_kept", **configuration(result.config))
             return result
         if result.outcome is Outcome.SAFETY_STOP:
-            self._write("safety_stop", reason=result.reason, **self._names(result.config))
+            self._write("safety_stop", reason=result.reason, **configuration(result.config))
         for warning in result.warnings:
-            self._write("warning", reason=warning, **self._names(result.config))
+            self._write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
         self._write("trial_complete", **row(result), **printed)
         return result
@@ -184,12 +184,3 @@ class Sweep:
             time.sleep(_WAIT_STEP_S)
             danger = self._runner.danger()
         return danger
-
-    def _names(self, config: LoraConfig) -> dict[str, Any]:
-        return {
-            "batch_size": config.batch_size,
-            "lora_rank": config.rank,
-            "lora_layers": config.num_layers,
-            "max_seq_length": config.max_seq_length,
-            "grad_checkpoint": config.grad_checkpoint,
-        }

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from pytest_yourai.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
-from pytest_yourai.engine.protocol import StepSample
+from pytest_yourai.engine.protocol import Phase, StepSample
 from pytest_yourai.leak import growth_per_step, leaks
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.results import Outcome, TrialResult
@@ -62,10 +62,12 @@ class TrialRecord:
         return self.guard.trace.swap_growth_bytes
 
     @property
-    def is_known_to_fit(self) -> bool:
-        """Whether its minimum memory is measured, and within the budget."""
-        times = [sample.step_time_s for sample in self.samples if sample.phase == "warmup"]
-        return self.plan.warmup_is_over(times)
+    def warmup_is_over(self) -> bool:
+        """Whether its minimum memory is measured; one that does not fit ends there."""
+        return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
+
+    def _in(self, phase: Phase) -> list[StepSample]:
+        return [sample for sample in self.samples if sample.phase == phase]
 
     @property
     def largest_mlx_bytes(self) -> int:
@@ -74,10 +76,7 @@ class TrialRecord:
 
     def result(self, outcome: Outcome, reason: str | None) -> TrialResult:
         """Everything that was measured before the trial ended with `outcome`."""
-        warmup = [sample for sample in self.samples if sample.phase == "warmup"]
-        settling = [sample for sample in self.samples if sample.phase == "settle"]
-        measured = [sample for sample in self.samples if sample.phase == "measure"]
-        warmup_is_over = self.plan.warmup_is_over([sample.step_time_s for sample in warmup])
+        warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
         last = self.samples[-1] if self.samples else None
         active = [sample.active_memory_bytes for sample in measured]
         footprints = _footprints(measured)
@@ -95,13 +94,13 @@ class TrialRecord:
             minimum_memory_bytes=minimum_memory_bytes(
                 [sample.peak_memory_bytes for sample in warmup]
             )
-            if warmup_is_over
+            if self.warmup_is_over
             else None,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
             active_memory_bytes=last.active_memory_bytes if last else None,
             cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=self.guard.trace.largest_footprint_bytes,
-            swap_growth_bytes=self.guard.trace.swap_growth_bytes,
+            swap_growth_bytes=self.swap_growth_bytes,
             active_growth_bytes_per_step=growth_per_step(active),
             footprint_growth_bytes_per_step=growth_per_step(footprints),
             memory_limit_bytes=self.memory_limit_bytes,

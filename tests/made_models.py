@@ -52,6 +52,14 @@ def make_model(
     return folder
 
 
+def make_heavy_config(folder: Path) -> Path:
+    """A folder without weights, of a model that takes 410 MB and whose steps are short."""
+    folder.mkdir()
+    sizes = {"hidden_size": 512, "vocab_size": 100_000, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps({**TINY, **sizes}))
+    return folder
+
+
 def make_tokenizer(folder: Path) -> None:
     """A word-level tokenizer with a chat template, at most 256 words."""
     vocabulary = {word: index for index, word in enumerate(["<unk>", "<s>", "</s>", *_WORDS])}

@@ -66,6 +66,14 @@ def profile(folder: Path) -> dict[str, Any]:
     return found
 
 
+def outcomes(folder: Path) -> list[str]:
+    return [row["outcome"] for row in profile(folder)["all_results"]]
+
+
+def worker_pids(folder: Path) -> set[int]:
+    return {event["pid"] for event in events(folder, "subprocess_spawned")}
+
+
 def worker_of(folder: Path) -> psutil.Process:
     return psutil.Process(events(folder, "subprocess_spawned")[-1]["pid"])
 

@@ -128,8 +128,7 @@ def run_trial(
     """Adapt `model`, train it through mlx-lm, and take the adapters off again.
 
     `base_bytes` is the active memory of the loaded model; without `data` rows are made up.
-    InvalidLossError where a loss is zero
-    or not finite; whatever MLX raises otherwise.
+    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise.
     """
     with _adapted(model, lora_keys, request):
         recorder = _Recorder(request, base_bytes, report)

@@ -42,6 +42,11 @@ class DeviceInfo:
     mlx_version: str
     mlx_lm_version: str
 
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether it shares nothing with the system's memory."""
+        return self.backend == "cuda"
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:

@@ -38,7 +38,7 @@ def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
     """
     total, what = _smallest_total(system, device)
     available = system.available_bytes
-    if device.backend == "cuda":
+    if device.has_own_memory:
         available = total if device.free_memory_bytes is None else device.free_memory_bytes
     share = round(total * BUDGET_SHARE)
     left = available - RESERVE_BYTES
@@ -77,7 +77,7 @@ _MACHINE = "this machine"
 
 
 def _physical(system: SystemMemory, device: DeviceInfo) -> tuple[int, str]:
-    if device.backend == "cuda" and device.memory_bytes is not None:
+    if device.has_own_memory and device.memory_bytes is not None:
         return device.memory_bytes, "the device"
     if system.container_limit_bytes is not None:
         return system.usable_bytes, "the container"

@@ -72,11 +72,11 @@ class MemoryCgroup:
 
     def oom_kills(self) -> int | None:
         """Processes that the kernel ended for lack of memory; None where it does not say."""
-        return _entry(self.folders[0] / _FILES[self.version]["events"], "oom_kill")
+        return read_entry(self.folders[0] / _FILES[self.version]["events"], "oom_kill")
 
     def _cached_files_bytes(self, folder: Path) -> int:
         prefix, stat = _FILES[self.version]["files"], folder / "memory.stat"
-        return sum(_entry(stat, f"{prefix}{age}_file") or 0 for age in ("inactive", "active"))
+        return sum(read_entry(stat, f"{prefix}{age}_file") or 0 for age in ("inactive", "active"))
 
     def _limit_bytes(self, folder: Path) -> int | None:
         limit = _number(folder / _FILES[self.version]["limit"])
@@ -125,7 +125,8 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _entry(path: Path, name: str) -> int | None:
+def read_entry(path: Path, name: str) -> int | None:
+    """The number in the line `NAME NUMBER` of one of the kernel's files; None without one."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)

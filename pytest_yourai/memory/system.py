@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from pytest_yourai.memory.cgroup import MemoryCgroup
+from pytest_yourai.memory.cgroup import MemoryCgroup, read_entry
 
 _VMSTAT = Path("/proc/vmstat")
 
@@ -47,7 +47,7 @@ def read_system_memory(cgroup: MemoryCgroup | None = None) -> SystemMemory:
         available_bytes=virtual.available if left is None else min(virtual.available, left),
         swap_used_bytes=_swap_used_bytes(),
         container_limit_bytes=limit if limit is not None and limit < virtual.total else None,
-        oom_kills=_oom_kills_of_the_machine() if kills is None else kills,
+        oom_kills=(read_entry(_VMSTAT, "oom_kill") or 0) if kills is None else kills,
     )
 
 
@@ -56,11 +56,3 @@ def _swap_used_bytes() -> int:
         # psutil warns where a container hides the swap statistics.
         warnings.simplefilter("ignore", RuntimeWarning)
         return int(psutil.swap_memory().used)
-
-
-def _oom_kills_of_the_machine() -> int:
-    try:
-        lines = _VMSTAT.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

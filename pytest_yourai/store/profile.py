@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.config import Objective
+from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.errors import OutputError
 from pytest_yourai.optimum import best, pareto
 from pytest_yourai.results import Outcome, TrialResult
@@ -67,9 +67,7 @@ def row(result: TrialResult) -> dict[str, Any]:
         peak = result.minimum_memory_bytes
     step_time_s = result.step_time_s
     return {
-        **_configuration(result),
-        "max_seq_length": result.config.max_seq_length,
-        "grad_checkpoint": result.config.grad_checkpoint,
+        **configuration(result.config),
         "outcome": result.outcome.value,
         "success": result.success,
         "error": result.reason,
@@ -98,6 +96,17 @@ def row(result: TrialResult) -> dict[str, Any]:
             result.footprint_growth_bytes_per_step, _BYTES_PER_MB
         ),
         "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
+    }
+
+
+def configuration(config: LoraConfig) -> dict[str, Any]:
+    """How the files name it; `store.history` reads it back."""
+    return {
+        "batch_size": config.batch_size,
+        "lora_rank": config.rank,
+        "lora_layers": config.num_layers,
+        "max_seq_length": config.max_seq_length,
+        "grad_checkpoint": config.grad_checkpoint,
     }
 
 

@@ -115,11 +115,11 @@ def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
 
 def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
     match command:
-        case messages.Inspect(source=source, data=data):
+        case messages.Inspect(source, data):
             return messages.Inspected(engine.inspect(source, data))
-        case messages.Load(source=source):
+        case messages.Load(source):
             return messages.Loaded(engine.load(source))
-        case messages.RunTrial(request=request):
+        case messages.RunTrial(request):
             found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
             return messages.Measured(found)
         case messages.Ping():

@@ -127,13 +127,10 @@ class WorkerClient:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, messages.STACK_SIGNAL)
             os.kill(self.pid, signal.SIGCONT)
-        deadline = time.monotonic() + _STACK_WAIT_S
-        heard_at = deadline
-        while (now := time.monotonic()) < min(deadline, heard_at + _STACK_QUIET_S):
-            if not self._selector.get_map():
-                return
-            if self._read_once(min(deadline, heard_at + _STACK_QUIET_S) - now):
-                heard_at = time.monotonic()
+        deadline = end = time.monotonic() + _STACK_WAIT_S
+        while (left_s := end - time.monotonic()) > 0 and self._selector.get_map():
+            if self._read_once(left_s):
+                end = min(deadline, time.monotonic() + _STACK_QUIET_S)
 
     def take_output(self) -> Output:
         """What the worker printed since this was last called, at most 64 KiB of each stream."""

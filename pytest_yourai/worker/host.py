@@ -114,7 +114,7 @@ class WorkerHost:
         client.take_output()
         if not self._is_loaded:
             self._base_bytes = _footprint_bytes(client.pid, device)
-        watch.attach(client.pid, self._base_bytes, has_own_memory=device.backend == "cuda")
+        watch.attach(client.pid, self._base_bytes, has_own_memory=device.has_own_memory)
         if not self._is_loaded:
             observer.loading()
             client.send(messages.Load(self._source))
@@ -179,7 +179,7 @@ def preview(output: Output) -> dict[str, str]:
 
 
 def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
-    if device.backend == "cuda" and device.memory_bytes and device.free_memory_bytes:
+    if device.has_own_memory and device.memory_bytes and device.free_memory_bytes:
         return device.memory_bytes - device.free_memory_bytes
     process = read_process_memory(pid)
     return process.footprint_bytes if process else 0

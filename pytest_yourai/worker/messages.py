@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar
 
 import pydantic
@@ -36,94 +36,89 @@ FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
 
 
 @dataclass(frozen=True, slots=True)
-class Inspect:
+class _Numbered:
+    """A command, or what belongs to the command of that number."""
+
+    number: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect(_Numbered):
     source: ModelSource
     data: str | None
     kind: Literal["inspect"] = "inspect"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Load(_Numbered):
     source: ModelSource
     kind: Literal["load"] = "load"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class RunTrial:
+class RunTrial(_Numbered):
     request: TrialRequest
     kind: Literal["run_trial"] = "run_trial"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(_Numbered):
     kind: Literal["ping"] = "ping"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(_Numbered):
     kind: Literal["pong"] = "pong"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(_Numbered):
     """The worker's first message: its engine runs."""
 
     device: DeviceInfo
     kind: Literal["hello"] = "hello"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(_Numbered):
     inspection: Inspection
     kind: Literal["inspected"] = "inspected"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(_Numbered):
     base_memory_bytes: int
     kind: Literal["loaded"] = "loaded"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(_Numbered):
     """Sent a few times a second while a command is worked on."""
 
     memory: MlxMemory
     kind: Literal["memory"] = "memory"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(_Numbered):
     sample: StepSample
     kind: Literal["step"] = "step"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(_Numbered):
     measurement: Measurement
     kind: Literal["measured"] = "measured"
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(_Numbered):
     """A command, or the start, ended with an exception: `text` is one line of it."""
 
     failure: FailureKind
     text: str
     traceback: str
     kind: Literal["failed"] = "failed"
-    number: int = 0
 
 
 Command = Inspect | Load | RunTrial | Ping

@@ -16,7 +16,7 @@ from pytest_yourai.store.profile import check_writable, write_profile
 
 import faults
 from faults import Judge, Judgement, processes_left
-from sweep_processes import events, finish, profile, start_sweep
+from sweep_processes import finish, outcomes, start_sweep, worker_pids
 from sweep_runs import SweepRun
 
 
@@ -136,15 +136,13 @@ def test_of_two_sweeps_at_once_one_is_refused_naming_the_other(
     assert processes[refused].returncode == pytest.ExitCode.USAGE_ERROR
     assert ran.returncode == 0
     named = f"benchmark_log.jsonl is in use by another sweep (process {ran.pid})"
-    outcomes = [row["outcome"] for row in profile(tmp_path)["all_results"]]
-    pids = {event["pid"] for event in events(tmp_path, "subprocess_spawned")}
     faults.report(
         record_property,
         Judgement(
             "two sweeps in one folder",
-            named in outputs[refused] and outcomes == ["ok"] * 3,
-            3 - len(outcomes),
-            processes_left(pids),
+            named in outputs[refused] and outcomes(tmp_path) == ["ok"] * 3,
+            3 - len(outcomes(tmp_path)),
+            processes_left(worker_pids(tmp_path)),
         ),
     )
 

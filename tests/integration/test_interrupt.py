@@ -19,10 +19,12 @@ from sweep_processes import (
     finish,
     is_gone,
     journal,
+    outcomes,
     profile,
     start_sweep,
     wait_for,
     worker_of,
+    worker_pids,
 )
 
 LONG = "batch_size: [1, 64, 128]\nlora_rank: [4]\nlora_layers: [2]\n"
@@ -42,10 +44,6 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def pids(folder: Path) -> set[int]:
-    return {event["pid"] for event in events(folder, "subprocess_spawned")}
-
-
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
     tmp_path: Path,
@@ -63,16 +61,15 @@ def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
     assert "warning" not in output
     assert "Traceback" not in output
     assert profile(tmp_path)["complete"] is False
-    outcomes = [row["outcome"] for row in profile(tmp_path)["all_results"]]
     last = journal(tmp_path)[-1]
     assert (last["event"], last["complete"]) == ("benchmark_complete", False)
     faults.report(
         record_property,
         Judgement(
             f"{sent.name} to pytest",
-            outcomes == ["ok"],
-            1 - len(outcomes),
-            processes_left(pids(tmp_path)),
+            outcomes(tmp_path) == ["ok"],
+            1 - len(outcomes(tmp_path)),
+            processes_left(worker_pids(tmp_path)),
         ),
     )
 
@@ -92,13 +89,16 @@ def test_ctrl_c_twice_leaves_nothing_behind_and_loses_nothing(
     assert running.returncode != 0
     assert is_gone(worker)
     known = [event["outcome"] for event in events(tmp_path, "trial_complete")]
-    rows = [row["outcome"] for row in profile(tmp_path)["all_results"]]
+    rows = outcomes(tmp_path)
     assert list(tmp_path.glob(".yourai-*")) == []
     assert "Traceback" not in output, output
     faults.report(
         record_property,
         Judgement(
-            "SIGINT twice", known == ["ok"], len(known) - len(rows), processes_left(pids(tmp_path))
+            "SIGINT twice",
+            known == ["ok"],
+            len(known) - len(rows),
+            processes_left(worker_pids(tmp_path)),
         ),
     )
 
@@ -110,7 +110,7 @@ def test_a_worker_does_not_outlive_its_parent(
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     wait_for(lambda: is_gone(worker), timeout_s=2)
-    wait_for(lambda: processes_left(pids(tmp_path)) == 0, timeout_s=2)
+    wait_for(lambda: processes_left(worker_pids(tmp_path)) == 0, timeout_s=2)
     assert [event["outcome"] for event in events(tmp_path, "trial_complete")] == ["ok"]
 
 
@@ -124,10 +124,12 @@ def test_not_even_while_its_compiler_runs(
     wait_for(lambda: worker_of(tmp_path).children(recursive=True), timeout_s=20)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
-    wait_for(lambda: processes_left(pids(tmp_path)) == 0, timeout_s=2)
+    wait_for(lambda: processes_left(worker_pids(tmp_path)) == 0, timeout_s=2)
     faults.report(
         record_property,
-        Judgement("pytest SIGKILL while MLX compiles", True, 0, processes_left(pids(tmp_path))),
+        Judgement(
+            "pytest SIGKILL while MLX compiles", True, 0, processes_left(worker_pids(tmp_path))
+        ),
     )
 
 

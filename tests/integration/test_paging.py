@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults import Judge
-from made_models import TINY
+from made_models import make_heavy_config
 from sweep_runs import SweepRun
 from workers import AfterSteps, ConfineInTrial, confine
 
@@ -77,11 +76,7 @@ def test_a_step_time_cliff_with_swap_growth_is_paging(
     judge: Judge,
 ) -> None:
     # 410 MB of weights, all of which each short step reads; then memory becomes scarce.
-    folder = pytester.path / "wordy"
-    folder.mkdir()
-    (folder / "config.json").write_text(
-        json.dumps({**TINY, "hidden_size": 512, "vocab_size": 100_000, "num_hidden_layers": 2})
-    )
+    make_heavy_config(pytester.path / "heavy")
     set_limit(small_cgroup, 2_000_000_000)
 
     def make_memory_scarce() -> None:
@@ -90,7 +85,7 @@ def test_a_step_time_cliff_with_swap_growth_is_paging(
 
     plugins = (ConfineInTrial(1, small_cgroup), AfterSteps(2, 4, make_memory_scarce))
     arguments = ("--yourai-force", "--yourai-seq-length", "4")
-    done = sweep(*arguments, model="wordy", steps=4, plugins=plugins)
+    done = sweep(*arguments, model="heavy", steps=4, plugins=plugins)
     judge("steps slow down while the machine swaps", done, ["ok", "paging", "skipped"])
     row = done.rows[1]
     assert row["error"].startswith("swap grew by ")

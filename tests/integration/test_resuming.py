@@ -13,14 +13,18 @@ import pytest
 
 import faults
 from faults import Judgement, processes_left
-from sweep_processes import events, finish, profile, start_sweep, wait_for
+from sweep_processes import (
+    events,
+    finish,
+    outcomes,
+    profile,
+    start_sweep,
+    wait_for,
+    worker_pids,
+)
 from sweep_runs import SweepRun
 
 LONG = "batch_size: [1, 2, 64]\nlora_rank: [4]\nlora_layers: [2]\n"
-
-
-def outcomes(folder: Path) -> list[str]:
-    return [row["outcome"] for row in profile(folder)["all_results"]]
 
 
 def kept(folder: Path) -> list[bool]:
@@ -53,7 +57,6 @@ def test_a_killed_sweep_goes_on_where_it_was(
         assert row["minimum_memory_bytes"] == event["minimum_memory_bytes"]
     assert len(events(tmp_path, "trial_start")) == 4, "the third alone was run again"
     assert len(events(tmp_path, "trial_kept")) == 2
-    pids = {event["pid"] for event in events(tmp_path, "subprocess_spawned")}
     lost = len(before) - sum(kept(tmp_path))
     faults.report(
         record_property,
@@ -61,7 +64,7 @@ def test_a_killed_sweep_goes_on_where_it_was(
             "pytest SIGKILL in a trial, then resume",
             outcomes(tmp_path) == ["ok", "ok", "ok"],
             lost,
-            processes_left(pids),
+            processes_left(worker_pids(tmp_path)),
         ),
     )
 

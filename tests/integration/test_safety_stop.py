@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from pytest_yourai.memory.cgroup import MemoryCgroup
 
 from faults import Judge
-from made_models import TINY
+from made_models import make_heavy_config
 from sweep_runs import SweepRun
 from workers import AtTrial, worker_processes
 
@@ -50,12 +49,7 @@ def test_a_worker_over_the_budget_is_stopped_and_larger_ones_are_skipped(
 
 @pytest.fixture
 def heavy(pytester: pytest.Pytester) -> str:
-    """A folder of a model whose weights alone take 410 MB, and whose steps are short."""
-    folder = pytester.path / "heavy"
-    folder.mkdir()
-    sizes = {"hidden_size": 512, "vocab_size": 100_000, "num_hidden_layers": 2}
-    (folder / "config.json").write_text(json.dumps({**TINY, **sizes}))
-    return "heavy"
+    return make_heavy_config(pytester.path / "heavy").name
 
 
 SHORT = ("--yourai-max-memory", "0.1", "--yourai-seq-length", "4")
