@@ -1,13 +1,150 @@
-"""What a training step needs, by arithmetic on the model's config.json. Bytes."""
+"""What a LoRA training step needs, by arithmetic on the model's config.json. Bytes.
+
+Weights, adapters and the optimizer's state are counted here; what a step computes with them, in
+`step_memory`, where the empirical coefficients are. tests/performance/estimate.py prints how good
+they are on models and lengths that they were not fitted to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from pytest_yourai.architecture import (
+    Linear,
+    attention_heads,
+    element_bytes,
+    flat_config,
+    read_architecture_shapes,
+    whole,
+)
 from pytest_yourai.config import LoraConfig
+from pytest_yourai.step_memory import Backend, StepMemory
 
-_HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
+_ADAPTER_BYTES = 4
+"""mlx-lm makes adapters in float32 (mlx_lm/tuner/lora.py)."""
+
+_OPTIMIZER_ARRAYS = {"adam": 2, "adamw": 2, "muon": 1, "sgd": 0, "adafactor": 0}
+"""Arrays of an adapter's size that each of mlx-lm's optimizers keeps, with its defaults."""
+
+_PAGE_BYTES = 16384
+"""In which Metal's and CUDA's allocators give out memory."""
+
+_RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
+"""Typical, where measured: one H200 and Linux. Metal: not measured."""
+
+_ERROR_OF_OTHER_ARCHITECTURES = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes, at the moment of a training step at which they are most; their sum is the minimum.
+
+    `activations_bytes` is what the backward pass needs, `logits_bytes` the scores over the
+    vocabulary and their gradients, `overhead_bytes` what is in flight and what whole pages waste.
+    `relative_error` is what the estimate is typically off by, on models that it was not made from.
+    """
+
+    weights_bytes: int
+    adapters_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    logits_bytes: int
+    overhead_bytes: int
+    margin_bytes: int
+    relative_error: float
+
+    @property
+    def minimum_bytes(self) -> int:
+        """The MLX peak of a training step under the lowest memory limit."""
+        return (
+            self.weights_bytes
+            + self.adapters_bytes
+            + self.gradients_bytes
+            + self.optimizer_bytes
+            + self.activations_bytes
+            + self.logits_bytes
+            + self.overhead_bytes
+        )
+
+    @property
+    def conservative_bytes(self) -> int:
+        """What no measured minimum was above."""
+        return self.minimum_bytes + self.margin_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the built model says of itself, for architectures that are not counted here.
+
+    `adapter_parameters_per_rank` is of each transformer layer, the first one first.
+    """
+
+    weight_bytes: int
+    linears: tuple[Linear, ...]
+    adapter_parameters_per_rank: tuple[int, ...]
+
+
+def estimate_training_memory(
+    architecture: Mapping[str, Any],
+    *,
+    batch_size: int,
+    lora_rank: int,
+    lora_layers: int,
+    seq_length: int,
+    quantization_bits: int | None,
+    group_size: int = 64,
+    lora_keys: Iterable[str] | None = None,
+    grad_checkpoint: bool = False,
+    optimizer: str = "adam",
+    backend: Backend | None = None,
+    device: str = "",
+    inspected: Inspected | None = None,
+) -> MemoryEstimate:
+    """The minimum memory of mlx-lm LoRA training, for rows of `seq_length` tokens.
+
+    `architecture` is a config.json mapping; `lora_keys` None means every linear layer, as in
+    mlx-lm; `quantization_bits` None full precision. `backend` None means Metal on a Mac and CUDA
+    elsewhere; `device` is the GPU's name. ModelError for a mapping or a key that will not do,
+    ValueError for an optimizer that mlx-lm does not have.
+    """
+    shapes = read_architecture_shapes(architecture)
+    config = LoraConfig(batch_size, lora_rank, lora_layers, seq_length, grad_checkpoint)
+    if optimizer not in _OPTIMIZER_ARRAYS:
+        raise ValueError(
+            f"optimizer must be one of {', '.join(_OPTIMIZER_ARRAYS)}, not {optimizer}"
+        )
+    backend = backend or ("metal" if sys.platform == "darwin" else "cuda")
+    adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
+    page = 1 if backend == "cpu" else _PAGE_BYTES
+    weights = shapes.weight_bytes(quantization_bits, group_size)
+    paged = shapes.weight_bytes(quantization_bits, group_size, page)
+    if inspected is not None:
+        weights = paged = inspected.weight_bytes
+    layers = min(lora_layers, shapes.num_hidden_layers)
+    parameters = lora_rank * (
+        sum(inspected.adapter_parameters_per_rank[-layers:])
+        if inspected
+        else layers * sum(linear.parameters_per_rank for linear in adapted)
+    )
+    step = StepMemory(shapes, adapted, config, layers, backend, device)
+    moment = step.highest_moment(quantization_bits, group_size)
+    return MemoryEstimate(
+        weights_bytes=weights,
+        adapters_bytes=_ADAPTER_BYTES * parameters,
+        gradients_bytes=round(step.gradient_bytes_per_parameter * parameters),
+        optimizer_bytes=_OPTIMIZER_ARRAYS[optimizer] * _ADAPTER_BYTES * parameters,
+        activations_bytes=round(step.kept_bytes + moment.activations_bytes),
+        logits_bytes=round(moment.logits_bytes),
+        overhead_bytes=round(moment.in_flight_bytes) + paged - weights,
+        margin_bytes=round(moment.margin_bytes),
+        relative_error=_RELATIVE_ERRORS[backend]
+        if shapes.is_exact
+        else _ERROR_OF_OTHER_ARCHITECTURES,
+    )
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
@@ -16,14 +153,7 @@ def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> 
     MLX's CPU backend (0.32.4) makes the scores of all heads in one array when it trains; the fused
     attention of the other backends does not.
     """
-    text = architecture.get("text_config")
-    flat = {**architecture, **(text if isinstance(text, Mapping) else {})}
-    element_bytes = 4 if str(flat.get("torch_dtype", "")).endswith("float32") else 2
+    flat = flat_config(architecture)
     tokens = config.max_seq_length - 1
-    words = _whole(flat.get("vocab_size"))
-    heads = next((number for key in _HEADS_KEYS if (number := _whole(flat.get(key)))), 0)
-    return config.batch_size * tokens * max(words, heads * tokens) * element_bytes
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    widest = max(whole(flat.get("vocab_size")), attention_heads(flat) * tokens)
+    return config.batch_size * tokens * widest * element_bytes(flat)
