@@ -15,6 +15,10 @@ _HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 _DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 
+PAGE_BYTES = 16384
+"""In which Metal's and CUDA's allocators give out memory (MLX 0.32.4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
@@ -33,6 +37,19 @@ class Linear:
     def parameters_per_rank(self) -> int:
         """Of its adapter: A is inputs × rank, B rank × outputs."""
         return (self.inputs + self.outputs) * self.copies
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the built model says of itself. Bytes.
+
+    `weight_bytes` is what MLX holds once it is loaded; `linears` get adapters in its last layer;
+    `adapter_parameters_per_rank` is of each transformer layer, the first one first.
+    """
+
+    weight_bytes: int
+    linears: tuple[Linear, ...]
+    adapter_parameters_per_rank: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ class Architecture:
 
         def held(matrices: Iterable[tuple[int, int]]) -> int:
             return sum(
-                _paged(size, page_bytes)
+                paged(size, page_bytes)
                 for inputs, outputs in matrices
                 for size in _array_sizes(inputs, outputs, bits, group_size, self.element_bytes)
             )
@@ -205,5 +222,6 @@ def _array_sizes(
     return elements * bits // 8, scales, scales
 
 
-def _paged(size: int, page_bytes: int) -> int:
+def paged(size: int, page_bytes: int) -> int:
+    """What an allocator of pages gives out for `size` bytes: small arrays share a page."""
     return -(-size // page_bytes) * page_bytes if size > page_bytes else size

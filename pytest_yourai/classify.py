@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.known_failures import recognise
-from pytest_yourai.results import Outcome
+from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, seconds
 
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
@@ -155,3 +155,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def over_budget_reason(result: TrialResult) -> str:
+    """Of a trial whose minimum memory, with the margin, is over its budget."""
+    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
+    return (
+        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
+        f"{gigabytes(result.memory_limit_bytes or 0)}; {SMALLER.partition(',')[0]}"
+    )

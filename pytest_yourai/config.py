@@ -18,6 +18,9 @@ LEARNING_RATE = 1e-5
 OPTIMIZER = "adam"
 SEED = 0
 
+USUAL_LORA_KEYS = ("q_proj", "k_proj", "v_proj", "o_proj")
+"""Last components of the module paths that get adapters where the user names none."""
+
 COMPILING_STEPS = 2
 """The first builds the optimizer's state, so the second one compiles again."""
 

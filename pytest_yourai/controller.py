@@ -20,10 +20,13 @@ from pytest_yourai.plan import SweepSetup
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report import terminal
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.session import Sweep
+from pytest_yourai.session import Sweep, not_needed
 from pytest_yourai.store import environment, profile
 from pytest_yourai.store.journal import Journal, NoJournal
 from pytest_yourai.sweep_plan import Surroundings
+
+_LEAST_VERBOSITY = -1
+"""-q lists ids, -qq counts them."""
 
 _LETTERS = {
     Outcome.OVER_BUDGET: "B",
@@ -58,6 +61,7 @@ class ControllerHooks:
         self._total = 0
         self._is_running = False
         self._journal_problem: str | None = None
+        self._stopped: str | None = None
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
 
@@ -79,6 +83,27 @@ class ControllerHooks:
         asked = ("benchmark_compare", "benchmark_verbose", "benchmark_histogram")
         if benchmark is not None and not any(self._config.getoption(name) for name in asked):
             benchmark.quiet = True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """With --collect-only: what each configuration is predicted to need, beside its id."""
+        if not self._config.option.collectonly or self._verbosity < _LEAST_VERBOSITY:
+            return
+        ids = {
+            item.callspec.params.get("trial"): None
+            for item in session.items
+            if hasattr(item, "callspec")
+        }
+        chosen = {
+            item_id: config
+            for item_id, config in self._setup.configs_by_id.items()
+            if item_id in ids
+        }
+        self._say("", *terminal.predictions(chosen, self._setup.predictor(), self._given_limit))
+
+    @property
+    def _given_limit(self) -> int | None:
+        return self._setup.options.memory_limit_bytes
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -171,7 +196,8 @@ class ControllerHooks:
         self._results.append(trial.result)
         self._total = trial.total
         self._journal_problem = trial.journal_problem
-        if self._verbosity >= 0:
+        self._stopped = trial.stopped
+        if self._verbosity >= 0 and not trial.is_not_needed:
             self._say(terminal.trial_line(len(self._results), self._total, trial.result))
 
     def pytest_unconfigure(self) -> None:
@@ -184,7 +210,7 @@ class ControllerHooks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         options = self._setup.options
         try:
-            profile.write_profile(
+            profile.write_json(
                 options.output,
                 profile.build_profile(
                     model=self._setup.model.name,
@@ -221,7 +247,7 @@ class ControllerHooks:
         if not self._results:
             self._closing_lines.append("Nothing was measured, and no profile written")
         objective = self._setup.options.objective
-        self._say(*terminal.summary(self._results, objective, self._total))
+        self._say(*terminal.summary(self._results, objective, self._total, self._stopped))
         self._say("", *self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)
@@ -250,7 +276,13 @@ class _ReportedTrial:
         payload = json.loads(text)
         self.total: int = payload["total"]
         self.journal_problem: str | None = payload["journal_problem"]
+        self.stopped: str | None = payload["stopped"]
         self.result = TrialResult.from_json(payload["result"])
+
+    @property
+    def is_not_needed(self) -> bool:
+        """Whether the fast search left it out."""
+        return self.stopped is not None and self.result.reason == not_needed(self.stopped)
 
 
 def _trial_in(report: pytest.TestReport) -> _ReportedTrial | None:

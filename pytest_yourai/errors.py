@@ -6,6 +6,7 @@
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
     │   ├── DataError         training data
+    │   ├── RecordingError    a file of recorded measurements
     │   ├── BackendError      MLX cannot run here
     │   └── OutputError       a file that cannot be written
     ├── SafetyStopError       a trial must not go on: the machine would suffer
@@ -39,6 +40,10 @@ class ModelError(InputError):
 
 class DataError(InputError):
     """Training data cannot be read as mlx-lm reads it."""
+
+
+class RecordingError(InputError):
+    """A file of recorded measurements cannot be read as one."""
 
 
 class BackendError(InputError):

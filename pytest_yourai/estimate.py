@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.architecture import (
-    Linear,
+    PAGE_BYTES,
+    Inspected,
     attention_heads,
     element_bytes,
     flat_config,
@@ -29,11 +30,10 @@ _ADAPTER_BYTES = 4
 _OPTIMIZER_ARRAYS = {"adam": 2, "adamw": 2, "muon": 1, "sgd": 0, "adafactor": 0}
 """Arrays of an adapter's size that each of mlx-lm's optimizers keeps, with its defaults."""
 
-_PAGE_BYTES = 16384
-"""In which Metal's and CUDA's allocators give out memory."""
-
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
 """Typical, where measured: one H200 and Linux. Metal: not measured."""
+
+_ERROR_OF_CHECKPOINTING: dict[Backend, float] = {"cuda": 0.03, "cpu": 0.2, "metal": 0.1}
 
 _ERROR_OF_OTHER_ARCHITECTURES = 0.10
 
@@ -76,18 +76,6 @@ class MemoryEstimate:
         return self.minimum_bytes + self.margin_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What the built model says of itself, for architectures that are not counted here.
-
-    `adapter_parameters_per_rank` is of each transformer layer, the first one first.
-    """
-
-    weight_bytes: int
-    linears: tuple[Linear, ...]
-    adapter_parameters_per_rank: tuple[int, ...]
-
-
 def estimate_training_memory(
     architecture: Mapping[str, Any],
     *,
@@ -119,7 +107,7 @@ def estimate_training_memory(
         )
     backend = backend or ("metal" if sys.platform == "darwin" else "cuda")
     adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
-    page = 1 if backend == "cpu" else _PAGE_BYTES
+    page = 1 if backend == "cpu" else PAGE_BYTES
     weights = shapes.weight_bytes(quantization_bits, group_size)
     paged = shapes.weight_bytes(quantization_bits, group_size, page)
     if inspected is not None:
@@ -141,10 +129,13 @@ def estimate_training_memory(
         logits_bytes=round(moment.logits_bytes),
         overhead_bytes=round(moment.in_flight_bytes) + paged - weights,
         margin_bytes=round(moment.margin_bytes),
-        relative_error=_RELATIVE_ERRORS[backend]
-        if shapes.is_exact
-        else _ERROR_OF_OTHER_ARCHITECTURES,
+        relative_error=_relative_error(backend, config, is_exact=shapes.is_exact),
     )
+
+
+def _relative_error(backend: Backend, config: LoraConfig, *, is_exact: bool) -> float:
+    known = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
+    return known[backend] if is_exact else max(known[backend], _ERROR_OF_OTHER_ARCHITECTURES)
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:

@@ -62,6 +62,12 @@ FLAGS = (
     Flag("timeout", "S", "seconds for each item, as a pytest-timeout mark", "300 or --timeout"),
     Flag("objective", "score|tokens_per_second", 'what "best" means', "score"),
     Flag(
+        "search",
+        "fast|exhaustive",
+        "run all configurations, or those that lead to the best one",
+        "exhaustive",
+    ),
+    Flag(
         "isolation",
         "model|trial",
         "a worker serves all trials of a model, or one each",
@@ -70,12 +76,17 @@ FLAGS = (
     Flag(
         "force",
         None,
-        "go on where the guard would stop, or available memory is under the floor",
+        "go on where the guard would stop, available memory is under the floor, or a prediction "
+        "says no",
         "off",
     ),
     Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
+    Flag("replay", "PROFILE", "take measurements from a recorded profile instead of a worker"),
     Flag("trust-remote-code", None, "run Python code that a model folder brings", "off"),
 )
+
+
+_STARTERS = ("yourai_model", "yourai_replay")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -101,11 +112,11 @@ def rewrite_quick(args: list[str]) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether a model was named, by flag or ini key.
+    """Whether a model or a recording was named, by flag or ini key.
 
     OptionError where flags of ours were given without one.
     """
-    if config.getoption("yourai_model") or config.getini("yourai_model"):
+    if any(config.getoption(key) or config.getini(key) for key in _STARTERS):
         return True
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
@@ -125,4 +136,4 @@ def has_benchmark(config: pytest.Config) -> bool:
 
 def wants_packaged_suite(config: pytest.Config) -> bool:
     """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
-    return bool(config.getoption("yourai_model"))
+    return any(config.getoption(key) for key in _STARTERS)

@@ -178,19 +178,48 @@ class ItemHooks:
         self._total = len(configs)
         if configs and not self._config.option.collectonly:
             self._open()
+            self._put_next(session.items, 0)
         return (yield)
 
     def _open(self) -> None:
         try:
             self._journal = Journal(self._setup.options.log)
-            self._sweep = Sweep(self._setup.plan, self._journal, self._setup.history())
+            self._sweep = Sweep(
+                self._setup.plan, self._journal, self._setup.history(), self._setup.prior()
+            )
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        result = yield
+        items = item.session.items
+        self._put_next(items, items.index(item) + 1)
+        return result
+
+    def _put_next(self, items: list[pytest.Item], start: int) -> None:
+        """Move the item that the search chooses to `start`, among those that stay to be run.
+
+        Only past items of the same module or class: pytest has set up for that one already.
+        """
+        if self._sweep is None or start >= len(items):
+            return
+        waiting = {
+            config: place
+            for place in range(len(items) - 1, start - 1, -1)
+            if (config := self._config_of(items[place])) is not None
+            if items[place].parent is items[start].parent
+        }
+        unknown = [config for config in waiting if config not in self._sweep.results]
+        chosen = self._sweep.choose(unknown) if unknown else None
+        if chosen is not None:
+            items.insert(start, items.pop(waiting[chosen]))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         if self._sweep is not None:
             self._sweep.close(complete=len(self._sweep.results) >= self._total)
+            self._setup.remember(self._sweep.calibration)
         if self._journal is not None:
             self._journal.close()
 
@@ -229,6 +258,7 @@ class ItemHooks:
         payload = {
             "total": self._total,
             "journal_problem": self._journal.problem if self._journal else None,
+            "stopped": sweep.stopped,
             "result": result.to_json(),
         }
         item.user_properties.append((PROPERTY, json.dumps(payload)))

@@ -197,6 +197,18 @@ def resolve(
     raise ModelError(f"{name} is neither a preset nor a folder: did you mean {', '.join(near)}?")
 
 
+def unknown_model(name: str) -> Model:
+    """A model of which a recording has nothing but the name."""
+    return Model(
+        name=id_name(name),
+        title=redactor()(name),
+        architecture={},
+        weights="synthetic",
+        folder=None,
+        preset=None,
+    )
+
+
 def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
     if preset.folder is not None and preset.folder.is_dir():
         return _from_folder(preset.folder, weights, id_name(preset.name), preset)

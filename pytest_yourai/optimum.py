@@ -51,3 +51,23 @@ def _qualities(result: TrialResult) -> tuple[float, float, float]:
         result.tokens_per_second or 0.0,
         -float(result.minimum_memory_bytes or 0),
     )
+
+
+def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Of each rank × layers that fits, the batch size with most tokens per second.
+
+    Ascending adapter capacity, then rank.
+    """
+    groups: dict[tuple[int, int], list[TrialResult]] = {}
+    for result in results:
+        if result.success:
+            shape = (result.config.rank, result.config.num_layers)
+            groups.setdefault(shape, []).append(result)
+    fastest = [
+        max(group, key=lambda result: _rank(result, Objective.TOKENS_PER_SECOND))
+        for group in groups.values()
+    ]
+    return sorted(
+        fastest,
+        key=lambda result: (result.config.rank * result.config.num_layers, result.config.rank),
+    )

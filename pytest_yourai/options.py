@@ -47,6 +47,8 @@ class Options:
     timeout_s: float
     """0 where pytest's own --timeout says that there is none."""
     objective: Objective
+    search: Literal["fast", "exhaustive"]
+    replay: Path | None
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool
@@ -81,6 +83,8 @@ class Options:
             timeout_s=read.value("timeout", _positive(_MOST_SECONDS))
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
+            search=read.value("search", _one_of("fast", "exhaustive")) or "exhaustive",
+            replay=read.from_folder("replay", _path),
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
             force=read.switch("force") or False,
             resume=read.switch("resume") or False,

@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai import config as defaults
-from pytest_yourai.config import LoraConfig, Quantization
+from pytest_yourai.calibration import Calibration
+from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import MatrixError, OptionError
 from pytest_yourai.matrix import Matrix, read_matrix
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import Model, read_presets, resolve
+from pytest_yourai.models import Model, Preset, id_name, read_presets, resolve, unknown_model
 from pytest_yourai.paths import matrices_folder
+from pytest_yourai.prediction import Predictor
+from pytest_yourai.recording import Recording, backend_of, read_recording
+from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
+from pytest_yourai.store.calibrations import read_calibration, write_calibration
 from pytest_yourai.store.clean import clean
 from pytest_yourai.store.history import History, read_history
 from pytest_yourai.sweep_plan import SweepPlan
@@ -36,13 +41,33 @@ _START_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
+class Usual:
+    """A model's defaults: what an id need not say."""
+
+    max_seq_length: int
+    quantization: Quantization | None
+
+    def suffix(self, config: LoraConfig, plan: SweepPlan) -> str:
+        """What of `config` and `plan` differs from the defaults."""
+        quantization = plan.source.quantization
+        parts = []
+        if config.max_seq_length != self.max_seq_length:
+            parts.append(f"-seq{config.max_seq_length}")
+        if quantization != self.quantization:
+            parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
+        if config.grad_checkpoint:
+            parts.append("-ckpt")
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
 class SweepSetup:
     """All that is known before anything runs. `notes` are lines for the console's header."""
 
     options: Options
     model: Model
     plan: SweepPlan
-    id_suffix: str
+    usual: Usual
     notes: tuple[str, ...]
 
     @cached_property
@@ -50,13 +75,32 @@ class SweepSetup:
         """Item id → configuration, in the order of the run."""
         return {
             f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
-            f"-layers{config.num_layers}{self.id_suffix}": config
+            f"-layers{config.num_layers}{self.usual.suffix(config, self.plan)}": config
             for config in self.plan.configs
         }
 
     def history(self) -> History | None:
         """What the journal says of earlier runs, where it is asked for."""
         return read_history(self.options.log) if self.options.resume else None
+
+    def prior(self) -> Calibration:
+        """What this machine's estimates were off by before."""
+        if self.plan.recording is not None:
+            return Calibration()
+        return read_calibration(_machine())
+
+    def predictor(self) -> Predictor:
+        """Predicts without a worker: for the backend that is installed, or that was recorded."""
+        recording = self.plan.recording
+        backend = (
+            backend_of(recording.environment) if recording else environment.installed_backend()
+        )
+        return Predictor(self.plan.source, backend, prior=self.prior())
+
+    def remember(self, calibration: Calibration | None) -> None:
+        """Keep what was learned for this machine's next model."""
+        if calibration is not None and self.plan.recording is None:
+            write_calibration(_machine(), calibration.for_the_next_model())
 
     @property
     def weights(self) -> str:
@@ -68,39 +112,35 @@ class SweepSetup:
 def make_setup(options: Options) -> SweepSetup:
     """An InputError where the options do not lead to a sweep."""
     presets = read_presets(matrices_folder() / "models.yaml")
-    model = resolve(options.model, options.model_folder, options.weights, presets)
+    recording = _recording(options, presets)
+    model = _model(options, presets, recording)
     if options.output.resolve() == options.log.resolve():
         raise OptionError("--yourai-output and --yourai-log are one file: name two")
     if options.data is not None and model.folder is None:
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
-    matrix = read_matrix(_matrix_path(options, model))
-    quantize = options.quantize if options.quantize is not None else matrix.quantize
+    path = _matrix_path(options, model)
+    matrix = None if path is None else read_matrix(path)
+    choices = _choices(options, matrix, recording)
     source = ModelSource(
         name=model.name,
         architecture=model.architecture,
         folder=str(model.folder) if model.folder else None,
         synthetic=model.weights == "synthetic",
-        quantization=model.quantization(quantize),
-        lora_keys=options.lora_keys or matrix.lora_keys,
+        quantization=model.quantization(choices.quantize),
+        lora_keys=choices.lora_keys,
         trust_remote_code=options.trust_remote_code,
     )
-    usual_length = (model.preset and model.preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
-    max_seq_length = options.max_seq_length or matrix.max_seq_length or usual_length
-    checkpoint = options.grad_checkpoint
-    if checkpoint is None:
-        checkpoint = matrix.grad_checkpoint or False
-    configs = matrix.configs(
-        max_seq_length=max_seq_length, grad_checkpoint=checkpoint, depth=model.depth
-    )
-    settings = _settings(options, source, matrix, max_seq_length, checkpoint)
+    usual = Usual(usual_seq_length(model.preset), model.quantization(None))
+    max_seq_length = choices.max_seq_length or usual.max_seq_length
+    settings = _settings(options, source, path, max_seq_length, choices.grad_checkpoint, recording)
     return SweepSetup(
         options=options,
         model=model,
         plan=SweepPlan(
             source=source,
-            configs=tuple(configs),
+            configs=_configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint),
             steps=options.steps,
             isolation=options.isolation,
             data=options.data,
@@ -111,54 +151,115 @@ def make_setup(options: Options) -> SweepSetup:
             identity=_identity(source, options.data, settings),
             force=options.force,
             memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
+            search=options.search,
+            objective=options.objective,
+            depth=model.depth,
+            recording=recording,
         ),
-        id_suffix=_id_suffix(
-            max_seq_length if max_seq_length != usual_length else None,
-            source.quantization,
-            model.quantization(None),
-            checkpoint,
-        ),
-        notes=tuple(_notes(matrix, model)),
+        usual=usual,
+        notes=tuple(_notes(matrix, model, recording)),
     )
 
 
-def _matrix_path(options: Options, model: Model) -> Path:
+def usual_seq_length(preset: Preset | None) -> int:
+    """In tokens, where nobody chose."""
+    return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
+
+
+def _recording(options: Options, presets: Mapping[str, Preset]) -> Recording | None:
+    if options.replay is None:
+        return None
+    usual = options.max_seq_length or usual_seq_length(presets.get(options.model))
+    return read_recording(options.replay, usual)
+
+
+def _model(options: Options, presets: Mapping[str, Preset], recording: Recording | None) -> Model:
+    """The model that was named; of a recording also one that nothing else is known of."""
+    if recording is None:
+        return resolve(options.model, options.model_folder, options.weights, presets)
+    recorded = id_name(recording.model)
+    if not options.model and recording.model not in presets:
+        return unknown_model(recording.model)
+    model = resolve(
+        options.model or recording.model, options.model_folder, options.weights, presets
+    )
+    if model.name != recorded:
+        raise OptionError(
+            f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
+            "leave --yourai-model out, or name another recording"
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """What flags, matrix and recording say together: the first of them that says it."""
+
+    quantize: QuantizeChoice
+    lora_keys: tuple[str, ...] | None
+    max_seq_length: int | None
+    grad_checkpoint: bool
+
+
+def _choices(options: Options, matrix: Matrix | None, recording: Recording | None) -> _Choices:
+    quantize, keys = options.quantize, options.lora_keys
+    length, checkpoint = options.max_seq_length, options.grad_checkpoint
+    if matrix is not None:
+        quantize = quantize if quantize is not None else matrix.quantize
+        keys = keys or matrix.lora_keys
+        length = length or matrix.max_seq_length
+        checkpoint = checkpoint if checkpoint is not None else matrix.grad_checkpoint
+    if recording is not None:
+        quantize = quantize if quantize is not None else recording.quantize
+        keys = keys or recording.lora_keys
+        length = length or recording.max_seq_length
+    return _Choices(quantize, keys, length, checkpoint or False)
+
+
+def _configs(
+    matrix: Matrix | None,
+    recording: Recording | None,
+    model: Model,
+    max_seq_length: int,
+    checkpoint: bool,
+) -> tuple[LoraConfig, ...]:
+    """Of the matrix; where none is named, what was recorded."""
+    if matrix is None:
+        return tuple(lightest_first(recording.results if recording else ()))
+    return tuple(
+        matrix.configs(max_seq_length=max_seq_length, grad_checkpoint=checkpoint, depth=model.depth)
+    )
+
+
+def _matrix_path(options: Options, model: Model) -> Path | None:
     if options.matrix is not None:
         if options.quick:
             raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
         return options.matrix
-    if not options.quick:
-        return matrices_folder() / "full.yaml"
-    name = (model.preset and model.preset.quick_matrix) or "quick"
-    return matrices_folder() / f"{name}.yaml"
+    if options.quick:
+        name = (model.preset and model.preset.quick_matrix) or "quick"
+        return matrices_folder() / f"{name}.yaml"
+    return None if options.replay else matrices_folder() / "full.yaml"
 
 
-def _notes(matrix: Matrix, model: Model) -> list[str]:
-    over = matrix.layers_over(model.depth)
-    if not over:
-        return []
-    numbers = ", ".join(map(str, over))
-    return [f"{model.title} has {model.depth} layers: {numbers} became {model.depth}"]
-
-
-def _id_suffix(
-    max_seq_length: int | None,
-    quantization: Quantization | None,
-    usual_quantization: Quantization | None,
-    checkpoint: bool,
-) -> str:
-    parts = []
-    if max_seq_length is not None:
-        parts.append(f"-seq{max_seq_length}")
-    if quantization != usual_quantization:
-        parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
-    if checkpoint:
-        parts.append("-ckpt")
-    return "".join(parts)
+def _notes(matrix: Matrix | None, model: Model, recording: Recording | None) -> Iterator[str]:
+    over = matrix.layers_over(model.depth) if matrix else []
+    if over:
+        numbers = ", ".join(map(str, over))
+        yield f"{model.title} has {model.depth} layers: {numbers} became {model.depth}"
+    if recording is not None:
+        yield f"nothing is run: measurements are those of {recording.name}"
+        if not recording.has_minima:
+            yield f"{recording.name} has no minimum memory: its peaks stand in for it"
 
 
 def _settings(
-    options: Options, source: ModelSource, matrix: Matrix, max_seq_length: int, checkpoint: bool
+    options: Options,
+    source: ModelSource,
+    matrix: Path | None,
+    max_seq_length: int,
+    checkpoint: bool,
+    recording: Recording | None,
 ) -> dict[str, Any]:
     quantization = source.quantization
     return {
@@ -175,7 +276,9 @@ def _settings(
         "optimizer": defaults.OPTIMIZER,
         "learning_rate": defaults.LEARNING_RATE,
         "seed": defaults.SEED,
-        "matrix": matrix.source.name,
+        "matrix": matrix.name if matrix else None,
+        "search": options.search,
+        "replay": recording and recording.name,
         "max_seq_length": max_seq_length,
         "grad_checkpoint": checkpoint,
         "data": options.data,
@@ -187,7 +290,7 @@ def _settings(
     }
 
 
-_NOT_MEASURED = ("matrix", "isolation", "timeout_s")
+_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s")
 """Settings that leave each trial's measurement as it is."""
 
 
@@ -206,6 +309,16 @@ def _identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -
     }
     known: dict[str, Any] = clean(identity)
     return known
+
+
+def _machine() -> str:
+    """What calibrations hold for: this machine with these versions."""
+    identity = {
+        "chip": environment.chip(),
+        "system_memory_bytes": read_system_memory().total_bytes,
+        "versions": environment.versions(),
+    }
+    return _digest(identity)
 
 
 def _files(folder: str | None, *patterns: str) -> str | None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.classify import SMALLER, TIMEOUT_REMEDY, Evidence, classify, paging
+from pytest_yourai.classify import (
+    SMALLER,
+    TIMEOUT_REMEDY,
+    Evidence,
+    classify,
+    over_budget_reason,
+    paging,
+)
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import TrialRequest
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection, TrialRequest
 from pytest_yourai.errors import (
     InputError,
     SafetyStopError,
@@ -15,29 +22,55 @@ from pytest_yourai.errors import (
     WorkerFailedError,
 )
 from pytest_yourai.estimate import largest_array_bytes
+from pytest_yourai.memory.budget import NO_BUDGET, Budget, detect_budget, given_budget
 from pytest_yourai.memory.footprint import address_space_limit_bytes
 from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.step_memory import Backend
+from pytest_yourai.store.journal import EventLog
+from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.trial import TrialRecord
-from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
 
 
 class TrialRunner:
-    """Runs trials in the worker of `host`; `last_output` and `last_traceback` are the last one's.
+    """Runs trials in a worker; `last_output` and `last_traceback` are the last one's.
 
     Whatever is raised from outside ends the worker and comes out again; `give_up` then says what
     was measured so far.
     """
 
-    def __init__(self, plan: SweepPlan, surroundings: Surroundings, host: WorkerHost) -> None:
+    def __init__(self, plan: SweepPlan, journal: EventLog) -> None:
         self.forget()
         self._plan = plan
-        self._surroundings = surroundings
-        self._host = host
+        self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        self._budget = NO_BUDGET
+        self._backend: Backend = "cpu"
+
+    def look(self) -> tuple[DeviceInfo, Inspection]:
+        """Starts a worker that looks at the device and the model; nothing is loaded yet.
+
+        BackendError, ModelError or DataError where it cannot work.
+        """
+        device, inspection = self._host.look(self._plan.data)
+        self._backend = device.backend
+        return device, inspection
+
+    def detect_budget(self, device: DeviceInfo) -> Budget:
+        """The user's, or what this machine has."""
+        system = read_system_memory()
+        if self._plan.memory_limit_bytes is None:
+            return detect_budget(system, device)
+        return given_budget(self._plan.memory_limit_bytes, system, device)
+
+    def stay_within(self, budget: Budget) -> None:
+        self._budget = budget
+
+    def end(self, *, because: str | None = None) -> None:
+        """End the worker, if there is one."""
+        self._host.end(killed_because=because)
 
     def forget(self) -> None:
         """What the last trial's worker said is not the next one's."""
@@ -50,7 +83,7 @@ class TrialRunner:
 
     def begin(self, config: LoraConfig) -> TrialRecord:
         """The record of a trial that is about to run."""
-        limit_bytes = self._surroundings.budget.limit_bytes
+        limit_bytes = self._budget.limit_bytes
         return TrialRecord(
             model=self._plan.source.name,
             config=config,
@@ -101,10 +134,7 @@ class TrialRunner:
         try:
             measurement = self._host.run(request, record, record.guard)
         except SafetyStopError as stop:
-            reason = (
-                f"the guard stopped it {record.where}: {stop}; {SMALLER}, or add --yourai-force"
-            )
-            return record.result(Outcome.SAFETY_STOP, reason), False
+            return _stopped(record, stop), False
         except WorkerDiedError as death:
             return self._broken_off(record, returncode=death.returncode), False
         except (WorkerError, InputError) as problem:
@@ -134,7 +164,7 @@ class TrialRunner:
                 loss_is_invalid=engine_failure is not None and engine_failure.loss_is_invalid,
                 returncode=returncode,
                 stderr=self.last_output.stderr,
-                backend=self._surroundings.device.backend,
+                backend=self._backend,
                 largest_bytes=0 if record.warmup_is_over else record.largest_mlx_bytes,
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
                 memory_limit_bytes=record.memory_limit_bytes,
@@ -166,9 +196,4 @@ def _stopped(record: TrialRecord, stop: SafetyStopError) -> TrialResult:
 
 def _over_budget(record: TrialRecord) -> TrialResult:
     result = record.result(Outcome.OVER_BUDGET, None)
-    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
-    reason = (
-        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
-        f"{gigabytes(record.memory_limit_bytes)}; {SMALLER.partition(',')[0]}"
-    )
-    return dataclasses.replace(result, reason=reason)
+    return dataclasses.replace(result, reason=over_budget_reason(result))

@@ -10,12 +10,17 @@ import dataclasses
 import os
 import time
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo
-from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
+from pytest_yourai.fast_search import Predicted, choose_next
+from pytest_yourai.memory.budget import Budget
 from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.prediction import Prediction, Predictor
+from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import TrialRunner
@@ -26,10 +31,41 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 from pytest_yourai.trial import TrialRecord
-from pytest_yourai.worker.host import WorkerHost, preview
+from pytest_yourai.units import gigabytes
+from pytest_yourai.worker.host import preview
 from pytest_yourai.worker.output import Output
 
 _WAIT_STEP_S = 0.25
+
+_BYTES_PER_GB = 1e9
+
+_ERROR_OF_PEAKS = 0.3
+"""Of estimates of the minimum, held against peaks that were taken without a limit."""
+
+
+class Runner(Protocol):
+    """Where trials run: a worker, or a recording."""
+
+    last_output: Output
+    last_traceback: str
+
+    def look(self) -> tuple[DeviceInfo, Inspection]: ...
+
+    def detect_budget(self, device: DeviceInfo) -> Budget: ...
+
+    def stay_within(self, budget: Budget) -> None: ...
+
+    def forget(self) -> None: ...
+
+    def danger(self) -> str | None: ...
+
+    def begin(self, config: LoraConfig) -> TrialRecord: ...
+
+    def run(self, record: TrialRecord) -> TrialResult: ...
+
+    def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult: ...
+
+    def end(self, *, because: str | None = None) -> None: ...
 
 
 class Sweep:
@@ -37,15 +73,23 @@ class Sweep:
 
     Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
     ModelError or OptionError where the sweep cannot work. With `history`, what earlier runs of
-    the same identity measured is kept.
+    the same identity measured is kept; `prior` is what this machine's estimates were off by.
     """
 
-    def __init__(self, plan: SweepPlan, journal: EventLog, history: History | None = None) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        journal: EventLog,
+        history: History | None = None,
+        prior: Calibration | None = None,
+    ) -> None:
         self.plan = plan
         self.results: dict[LoraConfig, TrialResult] = {}
         self._journal = journal
         self._record: TrialRecord | None = None
-        self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        self.stopped: str | None = None
+        """Why the fast search needs no more trials."""
+        self._runner = _runner_of(plan, journal)
         self._run_id = uuid.uuid4().hex
         self._boot = last_boot()
         self._write(
@@ -59,20 +103,23 @@ class Sweep:
         try:
             self.surroundings, self._resumed = self._look(history)
         except BaseException as problem:
-            self._host.end(killed_because=repr(problem))
+            self._runner.end(because=repr(problem))
             raise
-        self._runner = TrialRunner(plan, self.surroundings, self._host)
+        self._runner.stay_within(self.surroundings.budget)
+        self._predictor = predictor_of(plan, self.surroundings, prior or Calibration())
+        for result in self._resumed.results.values():
+            self._predictor.learn(result)
 
     def _look(self, history: History | None) -> tuple[Surroundings, Resumed]:
-        device, inspection = self._host.look(self.plan.data)
-        budget = self._budget(device)
+        device, inspection = self._runner.look()
+        budget = self._runner.detect_budget(device)
         resumed = NOTHING_RESUMED
         if history is not None:
             resumed = resume(history, self.plan, budget, device, self._boot)
             budget = resumed.budget or budget
         self._write(
             "model_start",
-            weights="synthetic" if self.plan.source.synthetic else "local",
+            weights=self.plan.settings.get("weights"),
             parameters=inspection.parameters,
             memory_limit_bytes=budget.limit_bytes,
             memory_limit_is_detected=budget.is_detected,
@@ -80,16 +127,41 @@ class Sweep:
         )
         return Surroundings(device, inspection, budget, resumed.notes), resumed
 
-    def _budget(self, device: DeviceInfo) -> Budget:
-        system = read_system_memory()
-        if self.plan.memory_limit_bytes is None:
-            return detect_budget(system, device)
-        return given_budget(self.plan.memory_limit_bytes, system, device)
-
     def close(self, *, complete: bool) -> None:
         """End the worker."""
-        self._host.end()
+        self._runner.end()
         self._write("benchmark_complete", complete=complete, trials=len(self.results))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the trials say of this machine's estimates; None where nothing was measured."""
+        return self._predictor.calibration
+
+    def choose(self, candidates: Sequence[LoraConfig]) -> LoraConfig | None:
+        """Which of `candidates` the fast search runs next; None for any, none needs to run.
+
+        Once it has stopped, `measure` skips whatever was not measured, for the reason it gave.
+        """
+        if self.plan.search != "fast" or self.stopped is not None:
+            return None
+        known = {**self._resumed.results, **self.results}
+        configs = [each for each in self.plan.configs if each in candidates or each in known]
+        choice = choose_next(
+            configs,
+            {
+                config: Predicted(prediction.minimum_bytes, prediction.relative_error)
+                for config in configs
+                if (prediction := self._predictor.predict(config))
+            },
+            known,
+            self._limit_bytes,
+            self.plan.objective,
+        )
+        if choice.config in candidates:
+            return choice.config
+        self.stopped = choice.reason
+        self._write("search_stopped", reason=choice.reason)
+        return None
 
     def measure(self, config: LoraConfig) -> TrialResult:
         """Run one trial, or say why it need not run; a configuration is measured once.
@@ -99,11 +171,12 @@ class Sweep:
         if config in self.results:
             return self.results[config]
         self._runner.forget()
-        if known := self._known(config):
-            return self._keep(known)
+        prediction = self._predictor.predict(config)
+        if known := self._known(config, prediction):
+            return self._keep(known, prediction)
         self._record = self._runner.begin(config)
         self._write("trial_start", **configuration(config))
-        return self._keep(self._runner.run(self._record))
+        return self._keep(self._runner.run(self._record), prediction)
 
     @property
     def last_output(self) -> Output:
@@ -125,37 +198,73 @@ class Sweep:
         result = self._runner.give_up(self._record, outcome, reason)
         if outcome is Outcome.TIMEOUT:
             self._write("subprocess_timeout", reason=result.reason)
-        return self._keep(result)
+        return self._keep(result, self._predictor.predict(result.config))
 
-    def _keep(self, result: TrialResult) -> TrialResult:
+    def _keep(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
         was_run = self._record is not None
         self._record = None
-        self.results[result.config] = result
         if result.kept:
+            self.results[result.config] = result
             self._write("trial_kept", **configuration(result.config))
             return result
+        result = self._with(result, prediction)
+        self.results[result.config] = result
         if result.outcome is Outcome.SAFETY_STOP:
             self._write("safety_stop", reason=result.reason, **configuration(result.config))
         for warning in result.warnings:
             self._write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
         self._write("trial_complete", **row(result), **printed)
+        if was_run:
+            self._predictor.learn(result)
         return result
+
+    def _with(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
+        """`result` with what had been predicted for it, and a warning where that was too much."""
+        if prediction is None:
+            return result
+        warnings = result.warnings
+        if result.started and prediction.conservative_bytes > self._limit_bytes:
+            most = gigabytes(prediction.conservative_bytes)
+            warnings += (f"it was predicted to need up to {most}, over the budget",)
+        return dataclasses.replace(
+            result,
+            warnings=warnings,
+            predicted_minimum_memory_bytes=prediction.minimum_bytes,
+        )
 
     def _write(self, event: str, **fields: Any) -> None:
         """A journal line that names its run and its model."""
         self._journal.write(event, run_id=self._run_id, model=self.plan.source.name, **fields)
 
-    def _known(self, config: LoraConfig) -> TrialResult | None:
+    def _known(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
         """The result of a trial that need not or must not run."""
         if kept := self._resumed.results.get(config):
             return kept
         if reason := self._reason_to_skip(config):
             return self._not_started(config, Outcome.SKIPPED, reason)
+        if prediction is not None:
+            self._write("preflight_check", **_preflight(prediction), **configuration(config))
+            if self._may_be_refused and prediction.is_surely_over(self._limit_bytes):
+                reason = (
+                    f"predicted over the budget of {gigabytes(self._limit_bytes)}: needs "
+                    f"{prediction}, and the margin; add --yourai-force to run it"
+                )
+                return self._not_started(config, Outcome.SKIPPED, reason)
         if not self.plan.force and (danger := self._lasting_danger()):
             reason = f"not started: {danger}; close programs, or add --yourai-force"
             return self._not_started(config, Outcome.SAFETY_STOP, reason)
         return None
+
+    @property
+    def _may_be_refused(self) -> bool:
+        """Whether a prediction decides: not by force, and not of peaks, which are something else."""
+        recording = self.plan.recording
+        return not self.plan.force and (recording is None or recording.has_minima)
+
+    @property
+    def _limit_bytes(self) -> int:
+        return self.surroundings.budget.limit_bytes
 
     def _not_started(self, config: LoraConfig, outcome: Outcome, reason: str) -> TrialResult:
         conclusive = outcome is not Outcome.SAFETY_STOP
@@ -169,18 +278,53 @@ class Sweep:
             return f"not valid for this model, which has {depth} layers"
         known = (*self._resumed.results.values(), *self.results.values())
         failed = dominating_failure(config, known)
-        if failed is None:
-            return None
-        return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
+        if failed is not None:
+            return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
+        return None if self.stopped is None else not_needed(self.stopped)
 
     def _lasting_danger(self) -> str | None:
         """Why no trial may start, even without our own worker and after a while; else None."""
         danger = self._runner.danger()
         if danger is None:
             return None
-        self._host.end(killed_because=f"to free its memory: {danger}")
+        self._runner.end(because=f"to free its memory: {danger}")
         deadline = time.monotonic() + self.plan.memory_wait_s
         while danger is not None and time.monotonic() < deadline:
             time.sleep(_WAIT_STEP_S)
             danger = self._runner.danger()
         return danger
+
+
+def not_needed(why: str) -> str:
+    """The reason of what the fast search left out."""
+    return f"not needed: {why}"
+
+
+def _runner_of(plan: SweepPlan, journal: EventLog) -> Runner:
+    if plan.recording is not None:
+        return ReplayRunner(plan, plan.recording)
+    return TrialRunner(plan, journal)
+
+
+def predictor_of(plan: SweepPlan, surroundings: Surroundings, prior: Calibration) -> Predictor:
+    """Predicts for the plan's model where the sweep runs."""
+    known_error = None
+    if plan.recording is not None and not plan.recording.has_minima:
+        known_error = _ERROR_OF_PEAKS
+    return Predictor(
+        source=plan.source,
+        backend=surroundings.device.backend,
+        device=surroundings.device.name,
+        inspected=surroundings.inspection.sizes,
+        prior=prior,
+        known_error=known_error,
+    )
+
+
+def _preflight(prediction: Prediction) -> dict[str, float]:
+    return {
+        "available_gb": read_system_memory().available_bytes / _BYTES_PER_GB,
+        "estimated_base_gb": prediction.weights_bytes / _BYTES_PER_GB,
+        "estimated_minimum_gb": prediction.minimum_bytes / _BYTES_PER_GB,
+        "estimated_conservative_gb": prediction.conservative_bytes / _BYTES_PER_GB,
+    }

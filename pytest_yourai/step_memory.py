@@ -2,11 +2,11 @@
 
 The terms follow what mlx-lm 0.32 keeps while it trains. Adapters are float32 whatever the model
 is, so that the input of an adapted layer is kept as a float32 copy. Of a transformer layer with
-adapters the backward pass needs, for each token: both residual inputs, queries, keys and values, four
-vectors of the MLP's inner size, each adapter's inner product, and where attention is not fused the
-softmax of its scores; of the first such layer only what comes after its first adapter. Checkpointing
-keeps one residual input instead, and computes the rest again. All this was derived, and the
-measurements agree.
+adapters the backward pass needs, for each token: both residual inputs, queries, keys and values,
+four vectors of the MLP's inner size, each adapter's inner product, and where attention is not fused
+the softmax of its scores; of the first such layer only what comes after its first adapter.
+Checkpointing keeps one residual input instead, and computes the rest again. All this was derived,
+and the measurements agree.
 
 Two moments can be the highest: the loss, with several arrays of the logits' size, and the start of
 the backward pass. On top of what lives then comes what is in flight: MLX gives work to a GPU in

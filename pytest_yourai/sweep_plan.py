@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_yourai.config import LoraConfig, StepPlan
+from pytest_yourai.config import LoraConfig, Objective, StepPlan
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
 from pytest_yourai.memory.budget import Budget
+from pytest_yourai.recording import Recording
 
 Isolation = Literal["model", "trial"]
+SearchKind = Literal["fast", "exhaustive"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class SweepPlan:
     force: bool = False
     memory_wait_s: float = 5.0
     """How long to wait before a trial for memory that others may give back."""
+    search: SearchKind = "exhaustive"
+    objective: Objective = Objective.SCORE
+    depth: int | None = None
+    """Number of hidden layers, where the architecture tells."""
+    recording: Recording | None = None
+    """Where measurements come from instead of a worker."""
 
 
 @dataclass(frozen=True)

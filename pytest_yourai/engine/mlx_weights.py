@@ -15,12 +15,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import _get_classes, get_total_parameters, load_model, quantize_model
 
-from pytest_yourai.config import Quantization
+from pytest_yourai.architecture import PAGE_BYTES, Inspected, Linear, paged
+from pytest_yourai.config import USUAL_LORA_KEYS, Quantization
 from pytest_yourai.engine.protocol import Inspection, ModelSource
 from pytest_yourai.errors import ModelError
-
-DEFAULT_LORA_KEYS = ("q_proj", "k_proj", "v_proj", "o_proj")
-"""Last components of the module paths that get adapters where the user names none."""
 
 _OWN_INITIALIZATION_SIZE = 1 << 16
 """Arrays up to this many elements keep their layer's own initialization (norms, states)."""
@@ -62,16 +60,39 @@ def inspect(source: ModelSource) -> Inspection:
 
     Local weights are looked at as far as their headers: what is missing there is found now.
     """
-    if source.synthetic:
-        _dtype(source.architecture)
-        model = build_lazily(source.architecture)
-    else:
-        model, _ = _load_lazily(source)
+    model = _synthetic_lazily(source) if source.synthetic else _local_lazily(source)
+    keys = matching_lora_keys(model, source.lora_keys, source.name)
     return Inspection(
         num_hidden_layers=len(model.layers),
         parameters=int(get_total_parameters(model)),
-        lora_keys=matching_lora_keys(model, source.lora_keys, source.name),
+        lora_keys=keys,
+        sizes=_sizes(model, keys),
     )
+
+
+def _sizes(model: nn.Module, keys: tuple[str, ...]) -> Inspected:
+    """Bytes and adapters of a model of which nothing is evaluated."""
+    layers = [
+        [_linear(path, module) for path, module in layer.named_modules() if path in keys]
+        for layer in model.layers
+    ]
+    page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
+    return Inspected(
+        weight_bytes=sum(
+            paged(array.nbytes, page_bytes) for _, array in tree_flatten(model.parameters())
+        ),
+        linears=tuple(layers[-1]),
+        adapter_parameters_per_rank=tuple(
+            sum(linear.parameters_per_rank for linear in layer) for layer in layers
+        ),
+    )
+
+
+def _linear(path: str, module: nn.Module) -> Linear:
+    *copies, outputs, inputs = module.weight.shape
+    if "scales" in module:
+        inputs = inputs * 32 // module.bits
+    return Linear(path, inputs, outputs, math.prod(copies))
 
 
 def matching_lora_keys(
@@ -91,7 +112,7 @@ def matching_lora_keys(
         }
     )
     if wanted is None:
-        usual = tuple(path for path in there if path.rpartition(".")[2] in DEFAULT_LORA_KEYS)
+        usual = tuple(path for path in there if path.rpartition(".")[2] in USUAL_LORA_KEYS)
         return usual or tuple(there)
     outside = {path for path, module in model.named_modules() if isinstance(module, _ADAPTABLE)}
     for key in wanted:
@@ -136,15 +157,20 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
     return model, config
 
 
-def _local(source: ModelSource) -> nn.Module:
+def _local_lazily(source: ModelSource) -> nn.Module:
     model, config = _load_lazily(source)
     if source.quantization is not None and "quantization" not in config:
         _quantize(model, config, source.quantization)
+    return model
+
+
+def _local(source: ModelSource) -> nn.Module:
+    model = _local_lazily(source)
     _evaluate_by_module(model)
     return model
 
 
-def _synthetic(source: ModelSource) -> nn.Module:
+def _synthetic_lazily(source: ModelSource) -> nn.Module:
     mx.random.seed(0)
     model = build_lazily(source.architecture)
     model.set_dtype(_dtype(source.architecture))
@@ -152,6 +178,11 @@ def _synthetic(source: ModelSource) -> nn.Module:
         _quantize_as_stored(model, source.architecture["quantization"])
     elif source.quantization is not None:
         _quantize(model, source.architecture, source.quantization)
+    return model
+
+
+def _synthetic(source: ModelSource) -> nn.Module:
+    model = _synthetic_lazily(source)
     seeds = itertools.count()
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
         _make_up(module, seeds)

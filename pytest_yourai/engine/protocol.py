@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pytest_yourai.architecture import Inspected
 from pytest_yourai.config import LoraConfig, Quantization, StepPlan
 
 Phase = Literal["warmup", "settle", "measure"]
@@ -56,6 +57,8 @@ class Inspection:
     parameters: int
     lora_keys: tuple[str, ...]
     """Paths within a layer of the modules that get adapters."""
+    sizes: Inspected | None = None
+    """Exact, for the estimate; None where nothing was built, as in a replay."""
 
 
 @dataclass(frozen=True, slots=True)

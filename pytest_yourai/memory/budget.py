@@ -30,6 +30,9 @@ class Budget:
         return f"{gigabytes(self.limit_bytes)} ({self.reason})"
 
 
+NO_BUDGET = Budget(0, "not known yet")
+
+
 def detect_budget(system: SystemMemory, device: DeviceInfo) -> Budget:
     """80 % of the smallest total, and never more than what is available now less 2 GB.
 

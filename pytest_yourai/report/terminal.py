@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_yourai.config import Objective
+from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.memory.budget import Budget
-from pytest_yourai.optimum import best
+from pytest_yourai.optimum import best, fastest_batches, pareto
+from pytest_yourai.prediction import PredictionErrors, Predictor
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, machine_memory, seconds
 
 RULE = "━" * 60
+
+_LEAST_TO_CHOOSE_FROM = 2
 
 
 def header(
@@ -58,8 +61,13 @@ def _verdict(result: TrialResult) -> str:
             return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}"
 
 
-def summary(results: Sequence[TrialResult], objective: Objective, total: int) -> Iterator[str]:
-    """The answer, from `results` of `total` configurations."""
+def summary(
+    results: Sequence[TrialResult], objective: Objective, total: int, stopped: str | None
+) -> Iterator[str]:
+    """The answer, from `results` of `total` configurations.
+
+    `stopped` is why a fast search left out the rest.
+    """
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(results, objective)
@@ -68,7 +76,19 @@ def summary(results: Sequence[TrialResult], objective: Objective, total: int) ->
         yield "No configuration fits" if memory else "No configuration was measured to its end"
         if results:
             yield f"  Outcomes:      {_counts(results)}"
-        return
+    else:
+        yield from _optimum(optimum)
+        if len(results) > 1:
+            yield f"  Outcomes:      {_counts(results)}"
+        yield from _choices(results)
+    if stopped is not None:
+        yield f"Search: stopped after {sum(each.started for each in results)} trials: {stopped}"
+    errors = PredictionErrors.of(results)
+    if errors.errors:
+        yield str(errors)
+
+
+def _optimum(optimum: TrialResult) -> Iterator[str]:
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
     yield "Optimal Configuration Found"
@@ -78,10 +98,52 @@ def summary(results: Sequence[TrialResult], objective: Objective, total: int) ->
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
-    if len(results) > 1:
-        yield f"  Outcomes:      {_counts(results)}"
+
+
+def _choices(results: Sequence[TrialResult]) -> Iterator[str]:
+    """What a person needs to choose: speed and memory for every adapter, and what nothing beats."""
+    fastest = fastest_batches(results)
+    if len(fastest) < _LEAST_TO_CHOOSE_FROM:
+        return
+    unbeaten = pareto(results)
+    yield ""
+    yield "Fastest batch for every rank × layers (* unbeaten in capacity, speed and memory)"
+    yield "    rank layers batch   tokens/s      needs"
+    for result in fastest:
+        yield _choice(result, is_unbeaten=result in unbeaten)
+    if others := [result for result in unbeaten if result not in fastest]:
+        yield "At other batch sizes unbeaten, with less memory:"
+        for result in others:
+            yield _choice(result, is_unbeaten=True)
+
+
+def _choice(result: TrialResult, *, is_unbeaten: bool) -> str:
+    config = result.config
+    star = "*" if is_unbeaten else " "
+    need = gigabytes(result.minimum_memory_bytes or 0)
+    speed = f"{result.tokens_per_second or 0:,.0f}"
+    return (
+        f"  {star} {config.rank:4} {config.num_layers:6} {config.batch_size:5} "
+        f"{speed:>10} {need:>10}"
+    )
 
 
 def _counts(results: Sequence[TrialResult]) -> str:
     counts = Counter(result.outcome for result in results)
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+
+
+def predictions(
+    configs: Mapping[str, LoraConfig], predictor: Predictor, limit_bytes: int | None
+) -> Iterator[str]:
+    """What each configuration is predicted to need, before anything runs."""
+    width = max(map(len, configs), default=0)
+    if configs:
+        yield f"Predicted for {predictor.backend}, before anything was measured:"
+    for item_id, config in configs.items():
+        prediction = predictor.predict(config)
+        if prediction is None:
+            yield f"  {item_id:{width}}  unknown: nothing of its architecture is known"
+            continue
+        over = limit_bytes is not None and prediction.is_surely_over(limit_bytes)
+        yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from pytest_yourai.engine.protocol import DeviceInfo
+from pytest_yourai.step_memory import Backend
 
 _COMMAND_TIMEOUT_S = 5
 
@@ -29,6 +30,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def installed_backend() -> Backend:
+    """Where MLX would run, by what is installed; asking MLX would take its import."""
+    if sys.platform == "darwin":
+        return "metal"
+    names = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    return "cuda" if any(name.startswith("mlx-cuda") for name in names if name) else "cpu"
 
 
 def chip(platform_name: str = sys.platform) -> str:

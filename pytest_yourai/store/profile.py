@@ -122,7 +122,7 @@ def _scaled(count_bytes: float | None, unit: float) -> float | None:
     return None if count_bytes is None else count_bytes / unit
 
 
-def write_profile(path: Path, profile: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write atomically: the old file or the new one is there, never a part.
 
     A symbolic link is followed, and the mode of an old file kept. OutputError where that fails; a
@@ -134,7 +134,7 @@ def write_profile(path: Path, profile: dict[str, Any]) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(clean(profile), file, indent=2, allow_nan=False)
+                json.dump(clean(document), file, indent=2, allow_nan=False)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -148,7 +148,7 @@ def write_profile(path: Path, profile: dict[str, Any]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError now where `write_profile` would raise it after the last trial."""
+    """Raise OutputError now where `write_json` would raise it after the last trial."""
     target = path.resolve()
     if target.exists() and not target.is_file():
         raise OutputError(f"--yourai-output: {path} is no regular file: name another one")

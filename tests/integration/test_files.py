@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.store.profile import check_writable, write_profile
+from pytest_yourai.store.profile import check_writable, write_json
 
 import faults
 from faults import Judge, Judgement, processes_left
@@ -154,5 +154,5 @@ def test_whatever_lies_where_the_profile_goes_is_replaced(tmp_path: Path, earlie
     path.write_bytes(earlier)
     check_writable(path)
     assert path.read_bytes() == earlier
-    write_profile(path, {"schema_version": 1})
+    write_json(path, {"schema_version": 1})
     assert json.loads(path.read_text()) == {"schema_version": 1}

@@ -12,7 +12,7 @@ from pytest_yourai.store.profile import (
     build_profile,
     check_writable,
     row,
-    write_profile,
+    write_json,
 )
 
 OK = TrialResult(
@@ -102,16 +102,16 @@ def test_where_nothing_fits_the_optimum_is_null() -> None:
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
-    write_profile(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]})
+    write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]})
     text = (tmp_path / "p.json").read_text()
     assert json.loads(text) == {"loss": None, "list": [None, 1.0]}
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    write_profile(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        write_profile(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -121,7 +121,7 @@ def test_a_link_is_followed_and_the_mode_kept(tmp_path: Path) -> None:
     target.write_text("{}")
     target.chmod(0o600)
     link.symlink_to(target)
-    write_profile(link, {"a": 1})
+    write_json(link, {"a": 1})
     assert link.is_symlink()
     assert json.loads(target.read_text()) == {"a": 1}
     assert target.stat().st_mode & 0o777 == 0o600
@@ -134,7 +134,7 @@ def test_unwritable_places_are_found_before() -> None:
         with pytest.raises(OutputError, match="is no regular file"):
             check_writable(Path(no_file))
     with pytest.raises(OutputError, match="cannot be written"):
-        write_profile(Path("/proc/p.json"), {})
+        write_json(Path("/proc/p.json"), {})
 
 
 def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:

@@ -1,0 +1,135 @@
+"""What a configuration will need, before it runs: the estimate, corrected by what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pytest_yourai import config as defaults
+from pytest_yourai.architecture import Inspected
+from pytest_yourai.calibration import Calibration, Fit, Observation, fit
+from pytest_yourai.config import USUAL_LORA_KEYS, LoraConfig
+from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.errors import ModelError
+from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
+from pytest_yourai.results import TrialResult
+from pytest_yourai.step_memory import Backend
+from pytest_yourai.units import gigabytes
+
+_KNOWN_ERRORS = 2.0
+"""A prediction counts as certain beyond so many of its typical errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Of one configuration. Bytes; `relative_error` is one typical deviation."""
+
+    minimum_bytes: int
+    conservative_bytes: int
+    weights_bytes: int
+    relative_error: float
+
+    def __str__(self) -> str:
+        off = self.minimum_bytes * self.relative_error
+        return f"about {gigabytes(self.minimum_bytes)} (± {gigabytes(off)})"
+
+    def is_surely_over(self, limit_bytes: int) -> bool:
+        """Whether the minimum with its margin is over by more than the known error."""
+        least = self.minimum_bytes * (1 - _KNOWN_ERRORS * self.relative_error)
+        return least * defaults.SAFETY_MARGIN > limit_bytes
+
+
+@dataclass(frozen=True)
+class PredictionErrors:
+    """Relative errors of predictions that were fixed before their trials."""
+
+    errors: tuple[float, ...]
+
+    @classmethod
+    def of(cls, results: Iterable[TrialResult]) -> PredictionErrors:
+        return cls(
+            tuple(
+                abs(result.predicted_minimum_memory_bytes / result.minimum_memory_bytes - 1)
+                for result in results
+                if result.minimum_memory_bytes and result.predicted_minimum_memory_bytes
+                if not result.kept
+            )
+        )
+
+    def __str__(self) -> str:
+        mean, largest = statistics.fmean(self.errors) * 100, max(self.errors) * 100
+        trials = f"{len(self.errors)} trial" + "s" * (len(self.errors) != 1)
+        return f"prediction error so far: mean {mean:.1f} %, max {largest:.1f} % over {trials}"
+
+
+@dataclass
+class Predictor:
+    """Predicts for one model on one device; every measured trial makes the next one better."""
+
+    source: ModelSource
+    backend: Backend
+    device: str = ""
+    inspected: Inspected | None = None
+    prior: Calibration = field(default_factory=Calibration)
+    known_error: float | None = None
+    """What estimates are typically off by, where that is not the estimate's own error."""
+    _observations: list[Observation] = field(default_factory=list)
+    _fit: Fit | None = None
+
+    def predict(self, config: LoraConfig) -> Prediction | None:
+        """None where nothing is known of the architecture."""
+        estimate = self._estimate(config)
+        if estimate is None:
+            return None
+        minimum, relative_error = self._fitted(estimate).predict(estimate)
+        if self.known_error is not None:
+            relative_error = max(relative_error, self.known_error / 2)
+        return Prediction(
+            minimum_bytes=round(minimum),
+            conservative_bytes=max(round(minimum) + estimate.margin_bytes, round(minimum)),
+            weights_bytes=estimate.weights_bytes,
+            relative_error=relative_error,
+        )
+
+    def learn(self, result: TrialResult) -> None:
+        """Take what a trial measured into account."""
+        estimate = self._estimate(result.config)
+        if estimate is None or result.minimum_memory_bytes is None:
+            return
+        self._observations.append(Observation(estimate, result.minimum_memory_bytes))
+        self._fit = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was learned, or None where nothing was measured."""
+        if not self._observations:
+            return None
+        return self._fitted(self._observations[0].estimate).calibration
+
+    def _fitted(self, estimate: MemoryEstimate) -> Fit:
+        if self._fit is None:
+            prior = self.prior.for_estimates_off_by(self.known_error or estimate.relative_error)
+            self._fit = fit(prior, self._observations)
+        return self._fit
+
+    def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
+        quantization = self.source.quantization
+        try:
+            return estimate_training_memory(
+                self.source.architecture,
+                batch_size=config.batch_size,
+                lora_rank=config.rank,
+                lora_layers=config.num_layers,
+                seq_length=config.max_seq_length,
+                quantization_bits=quantization.bits if quantization else None,
+                group_size=quantization.group_size if quantization else 64,
+                lora_keys=self.source.lora_keys or USUAL_LORA_KEYS,
+                grad_checkpoint=config.grad_checkpoint,
+                optimizer=defaults.OPTIMIZER,
+                backend=self.backend,
+                device=self.device,
+                inspected=self.inspected,
+            )
+        except ModelError:
+            return None
