@@ -6,14 +6,14 @@ Lives in the process that runs items: pytest itself, or the one worker of `-n 1`
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from pytest_yourai import flags
+from pytest_yourai.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.plan import SweepSetup
@@ -100,25 +100,6 @@ def _there(value: float | None) -> float:
     if value is None:
         raise TrialError("the trial ended before this was measured")
     return value
-
-
-class ReplayClock:
-    """A timer that pytest-benchmark reads: each second reading is one recorded step later."""
-
-    def __init__(self) -> None:
-        self._readings: Iterator[float] = iter(())
-
-    def record(self, step_times_s: tuple[float, ...]) -> None:
-        self._readings = self._replay(step_times_s)
-
-    def _replay(self, step_times_s: tuple[float, ...]) -> Iterator[float]:
-        # Every step starts at 0: a running sum would round the differences.
-        for step_time_s in step_times_s:
-            yield 0.0
-            yield step_time_s
-
-    def __call__(self) -> float:
-        return next(self._readings, 0.0)
 
 
 class ItemHooks:
@@ -231,12 +212,12 @@ class ItemHooks:
             try:
                 result = self._measure(self._sweep, trial.config)
             except BaseException:
-                _feed_benchmark(item, None)
+                feed_benchmark(item, None)
                 raise
             trial.ended_as(result)
             if is_first:
                 self._publish(item, self._sweep, result)
-            _feed_benchmark(item, result)
+            feed_benchmark(item, result)
             _raise_outcome(result)
         return (yield)
 
@@ -276,27 +257,6 @@ class ItemHooks:
                     item.add_report_section("call", title, text)
 
 
-def _feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
-    """Give the worker's step times to pytest-benchmark, through its public API.
-
-    Where there are none, a function that raises is benchmarked: pytest-benchmark then leaves the
-    item out, and does not warn that its fixture was not used.
-    """
-    benchmark = getattr(item, "funcargs", {}).get("benchmark")
-    mark = item.get_closest_marker("benchmark")
-    clock = mark.kwargs.get("timer") if mark else None
-    if benchmark is None or not isinstance(clock, ReplayClock):
-        return
-    if result is not None and result.success:
-        benchmark.group = result.model
-        benchmark.extra_info.update(_extra_info(result))
-        clock.record(result.step_times_s)
-        benchmark.pedantic(_nothing, rounds=len(result.step_times_s))
-    else:
-        with suppress(TrialError):
-            benchmark.pedantic(_fail)
-
-
 def _raise_outcome(result: TrialResult) -> None:
     reason = f"{result.outcome}: {result.reason}"
     if result.outcome in (Outcome.SKIPPED, Outcome.UNAVAILABLE):
@@ -305,27 +265,3 @@ def _raise_outcome(result: TrialResult) -> None:
         raise pytest.xfail.Exception(reason)
     if result.outcome.is_failure:
         pytest.fail(reason, pytrace=False)
-
-
-def _extra_info(result: TrialResult) -> dict[str, Any]:
-    return {
-        "model": result.model,
-        "batch_size": result.config.batch_size,
-        "lora_rank": result.config.rank,
-        "lora_layers": result.config.num_layers,
-        "max_seq_length": result.config.max_seq_length,
-        "grad_checkpoint": result.config.grad_checkpoint,
-        "minimum_memory_bytes": result.minimum_memory_bytes,
-        "peak_memory_bytes": result.peak_memory_bytes,
-        "tokens_per_second": result.tokens_per_second,
-        "throughput_score": result.config.throughput_score,
-        "kept": result.kept,
-    }
-
-
-def _nothing() -> None:
-    """What is timed happened in the worker."""
-
-
-def _fail() -> None:
-    raise TrialError("the trial has no step times")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import MatrixError, OptionError
+from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix, read_matrix
-from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, Preset, id_name, read_presets, resolve, unknown_model
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
@@ -25,7 +23,6 @@ from pytest_yourai.recording import Recording, backend_of, read_recording
 from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
 from pytest_yourai.store.calibrations import read_calibration, write_calibration
-from pytest_yourai.store.clean import clean
 from pytest_yourai.store.history import History, read_history
 from pytest_yourai.sweep_plan import SweepPlan
 
@@ -87,7 +84,7 @@ class SweepSetup:
         """What this machine's estimates were off by before."""
         if self.plan.recording is not None:
             return Calibration()
-        return read_calibration(_machine())
+        return read_calibration(machine_id())
 
     def predictor(self) -> Predictor:
         """Predicts without a worker: for the backend that is installed, or that was recorded."""
@@ -100,7 +97,7 @@ class SweepSetup:
     def remember(self, calibration: Calibration | None) -> None:
         """Keep what was learned for this machine's next model."""
         if calibration is not None and self.plan.recording is None:
-            write_calibration(_machine(), calibration.for_the_next_model())
+            write_calibration(machine_id(), calibration.for_the_next_model())
 
     @property
     def weights(self) -> str:
@@ -148,7 +145,7 @@ def make_setup(options: Options) -> SweepSetup:
             memory_limit_bytes=options.memory_limit_bytes,
             start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
             settings=settings,
-            identity=_identity(source, options.data, settings),
+            identity=run_identity(source, options.data, settings),
             force=options.force,
             memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
             search=options.search,
@@ -288,48 +285,3 @@ def _settings(
         "isolation": options.isolation,
         "timeout_s": options.timeout_s,
     }
-
-
-_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s")
-"""Settings that leave each trial's measurement as it is."""
-
-
-def _identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """What two runs must have in common for one to take over the other's measurements."""
-    identity = {
-        "model": source.name,
-        "architecture": _digest(source.architecture),
-        "folder": _files(source.folder, "*.safetensors", "*.py", "*token*"),
-        "trust_remote_code": source.trust_remote_code,
-        "data": _files(data, "train.jsonl"),
-        "settings": {key: settings[key] for key in settings if key not in _NOT_MEASURED},
-        "versions": environment.versions(),
-        "chip": environment.chip(),
-        "system_memory_bytes": read_system_memory().usable_bytes,
-    }
-    known: dict[str, Any] = clean(identity)
-    return known
-
-
-def _machine() -> str:
-    """What calibrations hold for: this machine with these versions."""
-    identity = {
-        "chip": environment.chip(),
-        "system_memory_bytes": read_system_memory().total_bytes,
-        "versions": environment.versions(),
-    }
-    return _digest(identity)
-
-
-def _files(folder: str | None, *patterns: str) -> str | None:
-    """A digest of names, sizes and times: weights are too large to be read for this."""
-    if folder is None:
-        return None
-    files = sorted(file for pattern in patterns for file in Path(folder).glob(pattern))
-    facts = [(file.name, file.stat()) for file in files]
-    return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

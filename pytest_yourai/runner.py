@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 from pytest_yourai.classify import (
     SMALLER,
@@ -33,6 +34,31 @@ from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.trial import TrialRecord
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
+
+
+class Runner(Protocol):
+    """Where trials run: a worker, or a recording."""
+
+    last_output: Output
+    last_traceback: str
+
+    def look(self) -> tuple[DeviceInfo, Inspection]: ...
+
+    def detect_budget(self, device: DeviceInfo) -> Budget: ...
+
+    def stay_within(self, budget: Budget) -> None: ...
+
+    def forget(self) -> None: ...
+
+    def danger(self) -> str | None: ...
+
+    def begin(self, config: LoraConfig) -> TrialRecord: ...
+
+    def run(self, record: TrialRecord) -> TrialResult: ...
+
+    def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult: ...
+
+    def end(self, *, because: str | None = None) -> None: ...
 
 
 class TrialRunner:

@@ -11,19 +11,17 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
 from pytest_yourai.fast_search import Predicted, choose_next
-from pytest_yourai.memory.budget import Budget
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
-from pytest_yourai.runner import TrialRunner
+from pytest_yourai.runner import Runner, TrialRunner
 from pytest_yourai.search import dominating_failure
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
@@ -41,31 +39,6 @@ _BYTES_PER_GB = 1e9
 
 _ERROR_OF_PEAKS = 0.3
 """Of estimates of the minimum, held against peaks that were taken without a limit."""
-
-
-class Runner(Protocol):
-    """Where trials run: a worker, or a recording."""
-
-    last_output: Output
-    last_traceback: str
-
-    def look(self) -> tuple[DeviceInfo, Inspection]: ...
-
-    def detect_budget(self, device: DeviceInfo) -> Budget: ...
-
-    def stay_within(self, budget: Budget) -> None: ...
-
-    def forget(self) -> None: ...
-
-    def danger(self) -> str | None: ...
-
-    def begin(self, config: LoraConfig) -> TrialRecord: ...
-
-    def run(self, record: TrialRecord) -> TrialResult: ...
-
-    def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult: ...
-
-    def end(self, *, because: str | None = None) -> None: ...
 
 
 class Sweep:
@@ -258,7 +231,7 @@ class Sweep:
 
     @property
     def _may_be_refused(self) -> bool:
-        """Whether a prediction decides: not by force, and not of peaks, which are something else."""
+        """Whether a prediction decides: not with force, and not of peaks, which are more."""
         recording = self.plan.recording
         return not self.plan.force and (recording is None or recording.has_minima)
 

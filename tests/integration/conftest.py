@@ -15,6 +15,12 @@ from sweep_runs import SweepResult, SweepRun
 __all__ = ["small_cgroup"]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test predicts from what it measures itself, and keeps it to itself."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def small_matrix(pytester: pytest.Pytester) -> Path:
     """Three configurations of tiny, lightest first: batch 1, 2 and 4."""

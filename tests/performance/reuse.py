@@ -21,7 +21,6 @@ from pytest_yourai.memory.budget import Budget
 from pytest_yourai.models import read_presets, resolve
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.results import TrialResult
-from pytest_yourai.runner import TrialRunner
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.sweep_plan import SweepPlan
@@ -107,8 +106,7 @@ def compare_budgets(plan: SweepPlan, known: list[TrialResult], repetitions: int)
         minima: dict[str, list[int]] = {name: [] for name in budgets}
         for _ in range(repetitions):
             for name, budget in budgets.items():
-                around = dataclasses.replace(surroundings, budget=budget)
-                sweep._runner = TrialRunner(sweep.plan, around, sweep._host)
+                sweep._runner.stay_within(budget)
                 again = measure_again(sweep, result.config)
                 minima[name].append(again.minimum_memory_bytes or 0)
         together = spread(minima["wide"] + minima["narrow"])

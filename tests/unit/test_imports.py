@@ -7,8 +7,8 @@ import pytest
 
 from pytest_yourai.paths import PACKAGE
 
-PYTEST_LAYER = {"plugin", "flags", "options", "items", "controller", "suite.test_lora"}
-ENGINE = {"engine.mlx_device", "engine.mlx_engine", "engine.mlx_training", "engine.mlx_weights"}
+PYTEST_LAYER = {"plugin", "flags", "options", "items", "benchmark", "controller", "suite.test_lora"}
+ENGINE = {f"engine.mlx_{name}" for name in ("device", "engine", "synthetic", "training", "weights")}
 
 
 def modules() -> list[str]:

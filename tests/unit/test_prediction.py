@@ -1,0 +1,89 @@
+"""What a configuration will need: before anything ran, and as trials come in."""
+
+from __future__ import annotations
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.models import read_presets, resolve
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.prediction import Prediction, PredictionErrors, Predictor
+from pytest_yourai.results import Outcome, TrialResult
+
+GB = 1_000_000_000
+
+
+def predictor(name: str = "llama-8b", **more: object) -> Predictor:
+    presets = read_presets(matrices_folder() / "models.yaml")
+    model = resolve(name, matrices_folder() / "nowhere", "auto", presets)
+    source = ModelSource(
+        name=name,
+        architecture=model.architecture,
+        folder=None,
+        synthetic=True,
+        quantization=model.quantization(None),
+        lora_keys=None,
+    )
+    return Predictor(source, "cuda", **more)  # type: ignore[arg-type]
+
+
+def measured(config: LoraConfig, minimum_bytes: int, **more: object) -> TrialResult:
+    values = {"minimum_memory_bytes": minimum_bytes, **more}
+    return TrialResult("m", config, Outcome.OK, **values)  # type: ignore[arg-type]
+
+
+def test_a_prediction_is_near_what_the_gpu_measured() -> None:
+    # tests/data/floors_h200.json, batch 4, rank 64, 16 layers, 256 tokens.
+    prediction = predictor().predict(LoraConfig(4, 64, 16, 256))
+    assert prediction is not None
+    assert abs(prediction.minimum_bytes / 8_636_000_000 - 1) < 0.03
+    assert prediction.conservative_bytes > prediction.minimum_bytes
+
+
+def test_trials_correct_the_next_prediction() -> None:
+    learning = predictor()
+    configs = [LoraConfig(batch, 64, layers, 256) for batch, layers in ((1, 8), (4, 16), (8, 32))]
+    before = learning.predict(LoraConfig(6, 128, 24, 256))
+    assert before is not None
+    weights = before.weights_bytes
+    for config, said in [(config, learning.predict(config)) for config in configs]:
+        assert said is not None
+        learning.learn(measured(config, round(weights + (said.minimum_bytes - weights) * 1.08)))
+    after = learning.predict(LoraConfig(6, 128, 24, 256))
+    assert after is not None
+    grown = (after.minimum_bytes - weights) / (before.minimum_bytes - weights)
+    assert 1.03 < grown < 1.1
+    assert learning.calibration is not None
+
+
+def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
+    source = ModelSource("m", {}, None, synthetic=True, quantization=None, lora_keys=None)
+    unknown = Predictor(source, "cuda")
+    assert unknown.predict(LoraConfig(1, 8, 8, 256)) is None
+    unknown.learn(measured(LoraConfig(1, 8, 8, 256), GB))
+    assert unknown.calibration is None
+
+
+def test_a_known_error_keeps_predictions_from_being_certain() -> None:
+    prediction = predictor(known_error=0.4).predict(LoraConfig(4, 64, 16, 256))
+    assert prediction is not None
+    assert prediction.relative_error >= 0.2
+
+
+def test_it_is_surely_over_only_beyond_the_known_error() -> None:
+    prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02)
+    # 10 GB less twice 2 %, and the margin of 15 %: 11.04 GB.
+    assert prediction.is_surely_over(round(11.0 * GB))
+    assert not prediction.is_surely_over(round(11.1 * GB))
+    assert str(prediction) == "about 10.0 GB (± 0.2 GB)"
+
+
+def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:
+    config = LoraConfig(1, 8, 8, 256)
+    results = [
+        measured(config, 100, predicted_minimum_memory_bytes=103),
+        measured(config, 100, predicted_minimum_memory_bytes=99),
+        measured(config, 100),
+        measured(config, 100, predicted_minimum_memory_bytes=50, kept=True),
+    ]
+    errors = PredictionErrors.of(results)
+    assert str(errors) == "prediction error so far: mean 2.0 %, max 3.0 % over 2 trials"
