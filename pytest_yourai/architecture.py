@@ -85,8 +85,11 @@ class Architecture:
         return self.num_key_value_heads * self.head_dim
 
     @property
-    def embedding_parameters(self) -> int:
-        return self.vocab_size * self.hidden_size
+    def parameters(self) -> int:
+        """Of the whole model, before it is quantized."""
+        layer = sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+        words = (1 + self.has_own_head) * self.vocab_size * self.hidden_size
+        return self.num_hidden_layers * layer + words + self.vector_parameters
 
     def weight_bytes(self, bits: int | None, group_size: int, page_bytes: int = 1) -> int:
         """Of the model as mlx-lm quantizes it, or not (None): what MLX holds once it is loaded.
@@ -135,7 +138,10 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     words = _needed(flat, "vocab_size")
     heads = _needed(flat, *_HEADS_KEYS)
     shared = whole(flat.get("num_key_value_heads")) or heads
-    head_dim = whole(flat.get("head_dim")) or hidden // heads
+    model_type = str(flat.get("model_type", ""))
+    # mlx-lm's qwen2 has no key for it.
+    own_head_dim = 0 if model_type == "qwen2" else whole(flat.get("head_dim"))
+    head_dim = own_head_dim or hidden // heads
     queries, keys = heads * head_dim, shared * head_dim
     linears = (
         Linear("self_attn.q_proj", hidden, queries),
@@ -146,7 +152,6 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
         Linear("mlp.up_proj", hidden, inner),
         Linear("mlp.down_proj", inner, hidden),
     )
-    model_type = str(flat.get("model_type", ""))
     vectors = depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden
     return Architecture(
         model_type=model_type,
@@ -203,9 +208,10 @@ def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[Linear, ...
     with_bias: set[str] = set()
     if model_type == "qwen2":
         with_bias |= {"q_proj", "k_proj", "v_proj"}
-    if model_type == "llama" and flat.get("attention_bias"):
+    # mlx-lm builds mistral models as llama ones.
+    if model_type in ("llama", "mistral") and flat.get("attention_bias"):
         with_bias |= {"q_proj", "k_proj", "v_proj", "o_proj"}
-    if model_type == "llama" and flat.get("mlp_bias"):
+    if model_type in ("llama", "mistral") and flat.get("mlp_bias"):
         with_bias |= {"gate_proj", "up_proj", "down_proj"}
     return sum(linear.outputs for linear in linears if linear.name in with_bias)
 

@@ -105,7 +105,7 @@ def estimate_training_memory(
         raise ValueError(
             f"optimizer must be one of {', '.join(_OPTIMIZER_ARRAYS)}, not {optimizer}"
         )
-    backend = backend or ("metal" if sys.platform == "darwin" else "cuda")
+    backend = backend or usual_backend()
     adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
     page = 1 if backend == "cpu" else PAGE_BYTES
     weights = shapes.weight_bytes(quantization_bits, group_size)
@@ -136,6 +136,11 @@ def estimate_training_memory(
 def _relative_error(backend: Backend, config: LoraConfig, *, is_exact: bool) -> float:
     known = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
     return known[backend] if is_exact else max(known[backend], _ERROR_OF_OTHER_ARCHITECTURES)
+
+
+def usual_backend() -> Backend:
+    """The one that people train with here: Metal on a Mac, CUDA elsewhere."""
+    return "metal" if sys.platform == "darwin" else "cuda"
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:

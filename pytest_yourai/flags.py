@@ -13,12 +13,16 @@ from pytest_yourai.errors import OptionError
 
 
 class Flag(NamedTuple):
-    """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar."""
+    """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar.
+
+    What is a command, done instead of running tests, has no ini key: it would end every run.
+    """
 
     name: str
     metavar: str | None
     help: str
     default: str = ""
+    is_command: bool = False
 
     @property
     def option(self) -> str:
@@ -82,6 +86,13 @@ FLAGS = (
     ),
     Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
     Flag("replay", "PROFILE", "take measurements from a recorded profile instead of a worker"),
+    Flag(
+        "recommend",
+        None,
+        "print which models fit, by estimate, and run nothing",
+        "off",
+        is_command=True,
+    ),
     Flag("trust-remote-code", None, "run Python code that a model folder brings", "off"),
 )
 
@@ -102,7 +113,8 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(
                 flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=text
             )
-        parser.addini(flag.key, text, default=None)
+        if not flag.is_command:
+            parser.addini(flag.key, text, default=None)
 
 
 def rewrite_quick(args: list[str]) -> None:
@@ -112,16 +124,23 @@ def rewrite_quick(args: list[str]) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether a model or a recording was named, by flag or ini key.
+    """Whether a model or a recording was named, by flag or ini key, and is to be measured.
 
     OptionError where flags of ours were given without one.
     """
+    if config.getoption("yourai_recommend"):
+        return False
     if any(config.getoption(key) or config.getini(key) for key in _STARTERS):
         return True
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
             raise OptionError(f"{flag.option} needs a model: add --yourai-model NAME")
     return False
+
+
+def wants_recommendation(config: pytest.Config) -> bool:
+    """Whether to print estimates instead of running tests; pytest's own --help goes first."""
+    return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)
 
 
 def has_timeout(config: pytest.Config) -> bool:

@@ -19,6 +19,7 @@ import pydantic
 from pytest_yourai.config import Quantization, QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.redaction import redactor
+from pytest_yourai.units import parameter_count
 from pytest_yourai.yaml_file import read_yaml, validate
 
 Weights = Literal["local", "synthetic"]
@@ -26,6 +27,9 @@ WeightsChoice = Literal["auto", "local", "synthetic"]
 
 PRESET_QUANTIZATION = Quantization(bits=4)
 """Of synthetic preset weights where nobody chose: the way most people fine-tune them."""
+
+DEFAULT_MAX_SEQ_LENGTH = 512
+"""Of a model without a default of its own, in tokens."""
 
 _DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
@@ -53,6 +57,13 @@ class _Preset(pydantic.BaseModel):
     params: str | None = None
     architecture: dict[str, Any] | str | None = None
     defaults: _Defaults = _Defaults()
+
+    @pydantic.field_validator("params")
+    @classmethod
+    def _is_parameter_count(cls, value: str | None) -> str | None:
+        if value is not None:
+            parameter_count(value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,11 @@ class Model:
     def depth(self) -> int | None:
         """Number of hidden layers, where the architecture says it in a known key."""
         return architecture_depth(self.architecture)
+
+    @property
+    def usual_max_seq_length(self) -> int:
+        """Tokens of a row where nobody chose."""
+        return usual_max_seq_length(self.preset)
 
     @property
     def foreign_quantization(self) -> str | None:
@@ -118,6 +134,11 @@ class Model:
             if choice is None and self.weights == "synthetic":
                 choice = PRESET_QUANTIZATION
         return choice if isinstance(choice, Quantization) else None
+
+
+def usual_max_seq_length(preset: Preset | None) -> int:
+    """In tokens, where nobody chose."""
+    return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
 
 
 def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:

@@ -16,7 +16,15 @@ from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import MatrixError, OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix, read_matrix
-from pytest_yourai.models import Model, Preset, id_name, read_presets, resolve, unknown_model
+from pytest_yourai.models import (
+    Model,
+    Preset,
+    id_name,
+    read_presets,
+    resolve,
+    unknown_model,
+    usual_max_seq_length,
+)
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.recording import Recording, backend_of, read_recording
@@ -28,8 +36,6 @@ from pytest_yourai.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
-
-DEFAULT_MAX_SEQ_LENGTH = 512
 
 _LONGEST_MEMORY_WAIT_S = 5.0
 
@@ -129,7 +135,7 @@ def make_setup(options: Options) -> SweepSetup:
         lora_keys=choices.lora_keys,
         trust_remote_code=options.trust_remote_code,
     )
-    usual = Usual(usual_seq_length(model.preset), model.quantization(None))
+    usual = Usual(model.usual_max_seq_length, model.quantization(None))
     max_seq_length = choices.max_seq_length or usual.max_seq_length
     settings = _settings(options, source, path, max_seq_length, choices.grad_checkpoint, recording)
     return SweepSetup(
@@ -158,15 +164,10 @@ def make_setup(options: Options) -> SweepSetup:
     )
 
 
-def usual_seq_length(preset: Preset | None) -> int:
-    """In tokens, where nobody chose."""
-    return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
-
-
 def _recording(options: Options, presets: Mapping[str, Preset]) -> Recording | None:
     if options.replay is None:
         return None
-    usual = options.max_seq_length or usual_seq_length(presets.get(options.model))
+    usual = options.max_seq_length or usual_max_seq_length(presets.get(options.model))
     return read_recording(options.replay, usual)
 
 

@@ -31,6 +31,29 @@ def pytest_load_initial_conftests(args: list[str]) -> None:
     flags.rewrite_quick(args)
 
 
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not flags.wants_recommendation(config):
+        return None
+    try:
+        return _recommend(config)
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def _recommend(config: pytest.Config) -> int:
+    from pytest_yourai import options, recommend  # noqa: PLC0415
+    from pytest_yourai.report import recommendation  # noqa: PLC0415
+
+    asked = options.Options.from_config(config)
+    found = recommend.recommend(asked)
+    # An output in the ini file is that of sweeps: estimates must not take a profile's place.
+    if config.getoption("yourai_output"):
+        recommend.write(asked.output, found)
+    for line in recommendation.lines(found):
+        print(line)  # noqa: T201 - before a session there is no terminal reporter
+    return int(pytest.ExitCode.OK)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",

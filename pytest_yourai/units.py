@@ -1,11 +1,16 @@
-"""The one formatter of numbers with units. GB means 1e9 bytes, as in mlx-lm."""
+"""The one formatter and reader of numbers with units. GB means 1e9 bytes, as in mlx-lm."""
 
 from __future__ import annotations
+
+import re
 
 _GB = 1e9
 _MB = 1e6
 _KB = 1e3
 _GIB = 1 << 30
+
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
+_COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 def gigabytes(count_bytes: float) -> str:
@@ -29,3 +34,19 @@ def seconds(value: float) -> str:
     if value >= 0.1:  # noqa: PLR2004 - two digits that matter either way
         return f"{value:.2f}s"
     return f"{value * 1e3:.1f}ms" if value < 0.01 else f"{value * 1e3:.0f}ms"  # noqa: PLR2004
+
+
+def parameter_count(text: str) -> float:
+    """The number that `7B` or `0.3M` means; ValueError where it means none."""
+    match = _COUNT.fullmatch(text.strip().upper())
+    number = float(match[1]) * _COUNT_UNITS[match[2]] if match else 0.0
+    if not number:
+        raise ValueError(f"{text!r} is no number of parameters: write it as 7B or 0.3M")
+    return number
+
+
+def parameters(count: float) -> str:
+    """A model's size as it is called: `7B`, `1.2B`, `0.3M`."""
+    unit = "B" if count >= _GB / 10 else "M"
+    number = count / _COUNT_UNITS[unit]
+    return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits

@@ -55,6 +55,26 @@ def test_macs_from_8_to_512_gb_idle_and_busy(size: int, busy: bool) -> None:
     assert ("available now" in budget.reason) is (left < 0.8 * working_set)
 
 
+@pytest.mark.parametrize("size", MACS)
+def test_without_mlx_the_working_set_of_a_mac_is_assumed(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    total = size * GIB
+    working_set = total * (2 / 3 if size <= 36 else 3 / 4)
+    budget = detect_budget(SystemMemory(total, total, 0), None)
+    assert budget.limit_bytes == pytest.approx(0.8 * working_set, abs=1)
+    assert budget.reason.endswith("the working set assumed for this Mac")
+
+
+def test_without_mlx_elsewhere_all_of_the_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    system = SystemMemory(64 * GB, 60 * GB, 0)
+    assert detect_budget(system, None) == detect_budget(system, CPU)
+    busy = SystemMemory(64 * GB, 9 * GB, 0)
+    assert detect_budget(busy, None).limit_bytes == 7 * GB
+
+
 def test_an_idle_machine_of_96_gb_gets_more_than_7() -> None:
     budget = detect_budget(SystemMemory(96 * GIB, 80 * GIB, 0), metal(72 * GIB))
     assert budget.limit_bytes == pytest.approx(61.8 * GB, rel=0.01)

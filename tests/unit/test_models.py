@@ -158,6 +158,7 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
     [
         ("", "this is no list of models"),
         ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
+        ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is no number of parameters"),
         ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_yourai.units import gigabytes, machine_memory, seconds
+from pytest_yourai.units import gigabytes, machine_memory, parameter_count, parameters, seconds
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,22 @@ def test_a_machine_is_given_in_both_units() -> None:
 )
 def test_step_times(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("7B", 7e9), ("70b", 70e9), ("0.3M", 0.3e6), (" 1.5B ", 1.5e9), ("900K", 9e5)],
+)
+def test_a_number_of_parameters_is_read(text: str, count: float) -> None:
+    assert parameter_count(text) == pytest.approx(count)
+
+
+@pytest.mark.parametrize("text", ["", "7", "B", "seven", "-7B", "7BB", "0B", "1e3B", "7.B", "nanM"])
+def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write it as 7B or 0.3M"):
+        parameter_count(text)
+
+
+@pytest.mark.parametrize("text", ["0.3M", "7B", "1.2B", "8B", "14B", "70B", "405B", "0.5B", "60M"])
+def test_a_size_is_called_as_it_is_read(text: str) -> None:
+    assert parameters(parameter_count(text)) == text

@@ -1,0 +1,211 @@
+"""Which models fit, by estimate alone: nothing is run, and MLX is not needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_yourai.architecture import read_architecture_shapes
+from pytest_yourai.config import SAFETY_MARGIN, USUAL_LORA_KEYS, LoraConfig, Quantization
+from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory, usual_backend
+from pytest_yourai.memory.budget import Budget, detect_budget
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.models import Model, read_presets, resolve
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.safe import safe_configuration
+from pytest_yourai.step_memory import Backend
+from pytest_yourai.store.environment import chip
+from pytest_yourai.store.profile import check_writable, configuration, write_profile
+from pytest_yourai.units import gigabytes, machine_memory, parameter_count, parameters
+
+if TYPE_CHECKING:
+    from pytest_yourai.options import Options
+
+SCHEMA_VERSION = 1
+
+_BYTES_PER_GB = 1e9
+
+_COMPONENTS = {
+    "weights_bytes": "weights",
+    "adapters_bytes": "adapters",
+    "gradients_bytes": "gradients",
+    "optimizer_bytes": "optimizer state",
+    "activations_bytes": "activations",
+    "logits_bytes": "logits",
+    "overhead_bytes": "work in flight",
+}
+"""The parts of an estimate, in words."""
+
+
+class Verdict(enum.StrEnum):
+    """Whether training fits: by the conservative estimate, by the minimum alone, or not."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One model, its safe configuration, and what that is estimated to need.
+
+    `asked_as` is the preset's name, or the folder as the user wrote it.
+    """
+
+    asked_as: str
+    is_preset: bool
+    name: str
+    parameters: float
+    config: LoraConfig
+    quantization: Quantization | None
+    estimate: MemoryEstimate
+    verdict: Verdict
+
+    @property
+    def largest_component(self) -> str:
+        """What most of the memory is for: `weights 39.7 GB`."""
+        largest = max(_COMPONENTS, key=lambda name: int(getattr(self.estimate, name)))
+        return f"{_COMPONENTS[largest]} {gigabytes(getattr(self.estimate, largest))}"
+
+    @property
+    def limited_by(self) -> str:
+        """`weights 39.7 GB of 43.2 GB`."""
+        return f"{self.largest_component} of {gigabytes(self.estimate.minimum_bytes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """What is known of all models that were asked for, within `budget`.
+
+    `machine` says whose the budget is, and is None where the user gave it.
+    """
+
+    budget: Budget
+    machine: str | None
+    backend: Backend
+    models: tuple[Recommendation, ...]
+
+    @property
+    def largest_that_fits(self) -> Recommendation | None:
+        """The one with most parameters, surely if there is one, else by the minimum alone."""
+        return self._largest(Verdict.FITS) or self._largest(Verdict.TIGHT)
+
+    def _largest(self, verdict: Verdict) -> Recommendation | None:
+        having = [model for model in self.models if model.verdict is verdict]
+        return max(having, key=lambda model: model.parameters, default=None)
+
+
+def recommend(options: Options) -> Recommendations:
+    """An InputError where the options name no model, or one that no estimate can be made for."""
+    presets = read_presets(matrices_folder() / "models.yaml")
+    names: Iterable[str] = [options.model] if options.model else presets
+    backend = usual_backend()
+    budget, machine = _budget(options.memory_limit_bytes)
+    return Recommendations(
+        budget=budget,
+        machine=machine,
+        backend=backend,
+        models=tuple(
+            _recommendation(
+                name,
+                resolve(name, options.model_folder, options.weights, presets),
+                options,
+                budget,
+                backend,
+            )
+            for name in names
+        ),
+    )
+
+
+def _budget(limit_bytes: int | None) -> tuple[Budget, str | None]:
+    """And this machine, where its memory decided.
+
+    A budget that is given is taken as it is: what a larger machine could do is worth asking.
+    """
+    if limit_bytes is not None:
+        return Budget(limit_bytes, "as given"), None
+    system = read_system_memory()
+    machine = f"{chip()}, {machine_memory(system.total_bytes)}"
+    return detect_budget(system, None), machine
+
+
+def _recommendation(
+    asked_as: str, model: Model, options: Options, budget: Budget, backend: Backend
+) -> Recommendation:
+    shapes = read_architecture_shapes(model.architecture)
+    params = model.preset.params if model.preset else None
+    count = parameter_count(params) if params else float(shapes.parameters)
+    quantization = model.quantization(options.quantize)
+    config = safe_configuration(
+        count,
+        budget.limit_bytes,
+        depth=shapes.num_hidden_layers,
+        max_seq_length=options.max_seq_length or model.usual_max_seq_length,
+        grad_checkpoint=options.grad_checkpoint or False,
+    )
+    estimate = estimate_training_memory(
+        model.architecture,
+        batch_size=config.batch_size,
+        lora_rank=config.rank,
+        lora_layers=config.num_layers,
+        seq_length=config.max_seq_length,
+        quantization_bits=quantization.bits if quantization else None,
+        group_size=quantization.group_size if quantization else Quantization(4).group_size,
+        lora_keys=options.lora_keys or USUAL_LORA_KEYS,
+        grad_checkpoint=config.grad_checkpoint,
+        backend=backend,
+    )
+    return Recommendation(
+        asked_as=asked_as,
+        is_preset=model.preset is not None,
+        name=model.name,
+        parameters=count,
+        config=config,
+        quantization=quantization,
+        estimate=estimate,
+        verdict=judge(estimate, budget.limit_bytes),
+    )
+
+
+def judge(estimate: MemoryEstimate, limit_bytes: int) -> Verdict:
+    """Whether it fits `limit_bytes` with the safety margin, as measured trials must."""
+    if estimate.conservative_bytes * SAFETY_MARGIN <= limit_bytes:
+        return Verdict.FITS
+    return Verdict.TIGHT if estimate.minimum_bytes * SAFETY_MARGIN <= limit_bytes else Verdict.NO
+
+
+def document(found: Recommendations) -> dict[str, Any]:
+    """As it is written to a file."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "estimates_only": True,
+        "memory_limit_gb": found.budget.limit_bytes / _BYTES_PER_GB,
+        "memory_limit_is_detected": found.budget.is_detected,
+        "backend": found.backend,
+        "models": [_row(model) for model in found.models],
+    }
+
+
+def _row(model: Recommendation) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "params": parameters(model.parameters),
+        "verdict": model.verdict.value,
+        "limited_by": model.limited_by,
+        "minimum_memory_bytes": model.estimate.minimum_bytes,
+        "conservative_memory_bytes": model.estimate.conservative_bytes,
+        **dataclasses.asdict(model.estimate),
+        **configuration(model.config),
+        "quantization_bits": model.quantization and model.quantization.bits,
+    }
+
+
+def write(path: Path, found: Recommendations) -> None:
+    """Write atomically; OutputError where that fails."""
+    check_writable(path)
+    write_profile(path, document(found))

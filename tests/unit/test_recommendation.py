@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.config import LoraConfig, Quantization
+from pytest_yourai.errors import OutputError
+from pytest_yourai.estimate import MemoryEstimate
+from pytest_yourai.memory.budget import Budget
+from pytest_yourai.recommend import (
+    Recommendation,
+    Recommendations,
+    Verdict,
+    document,
+    judge,
+    write,
+)
+from pytest_yourai.report.recommendation import lines
+
+GB = 1_000_000_000
+
+
+def estimate(weights_gb: float, activations_gb: float = 1, margin_gb: float = 0) -> MemoryEstimate:
+    return MemoryEstimate(
+        weights_bytes=round(weights_gb * GB),
+        adapters_bytes=0,
+        gradients_bytes=0,
+        optimizer_bytes=0,
+        activations_bytes=round(activations_gb * GB),
+        logits_bytes=0,
+        overhead_bytes=0,
+        margin_bytes=round(margin_gb * GB),
+        relative_error=0.02,
+    )
+
+
+def row(
+    name: str, billions: float, verdict: Verdict, *, length: int = 512, bits: int | None = 4
+) -> Recommendation:
+    return Recommendation(
+        asked_as=name,
+        is_preset=True,
+        name=name,
+        parameters=billions * 1e9,
+        config=LoraConfig(2, 64, 16, length),
+        quantization=Quantization(bits) if bits else None,
+        estimate=estimate(billions / 2, 1, 1),
+        verdict=verdict,
+    )
+
+
+def all_of(*rows: Recommendation, machine: str | None = None) -> Recommendations:
+    budget = Budget(36 * GB, "as given", is_detected=machine is not None)
+    return Recommendations(budget, machine, "metal", rows)
+
+
+SMALL = row("small", 7, Verdict.FITS)
+LARGE = row("large", 14, Verdict.FITS)
+TIGHT = row("tight", 30, Verdict.TIGHT)
+TIGHTER = row("tighter", 34, Verdict.TIGHT)
+NO = row("vast", 70, Verdict.NO)
+
+
+@pytest.mark.parametrize(
+    ("limit_gb", "verdict"),
+    [(17.25, "fits"), (17.24, "tight"), (11.5, "tight"), (11.49, "no"), (0.001, "no")],
+)
+def test_the_margin_is_on_top_of_both_estimates(limit_gb: float, verdict: str) -> None:
+    assert judge(estimate(9, 1, 5), round(limit_gb * GB)) == verdict
+
+
+def test_the_largest_part_is_what_limits() -> None:
+    assert NO.limited_by == "weights 35.0 GB of 36.0 GB"
+    busy = dataclasses.replace(NO, estimate=estimate(1, 3.25))
+    assert busy.limited_by == "activations 3.2 GB of 4.2 GB"
+    assert busy.largest_component == "activations 3.2 GB"
+
+
+def test_every_part_of_an_estimate_has_a_word() -> None:
+    parts = [field.name for field in dataclasses.fields(MemoryEstimate)]
+    for part in parts:
+        if part not in ("margin_bytes", "relative_error"):
+            only = dataclasses.replace(estimate(0, 0), **{part: GB})
+            assert dataclasses.replace(SMALL, estimate=only).limited_by.endswith("1.0 GB of 1.0 GB")
+
+
+def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None:
+    assert all_of(LARGE, SMALL, TIGHT, NO).largest_that_fits is LARGE
+    assert all_of(TIGHTER, TIGHT, NO).largest_that_fits is TIGHTER
+    assert all_of(NO).largest_that_fits is None
+    said = list(lines(all_of(SMALL, LARGE, NO)))
+    assert said[-1] == "Next: pytest --yourai-model large --quick  (the largest that fits)"
+    assert list(lines(all_of(TIGHT)))[-1].endswith("(it may fit)")
+    assert list(lines(all_of(TIGHT, NO)))[-1].endswith("(the largest that may fit)")
+    assert list(lines(all_of(NO)))[-1].startswith("None fits: try --yourai-grad-checkpoint")
+
+
+def test_a_folder_is_named_as_the_shell_takes_it() -> None:
+    folder = dataclasses.replace(LARGE, asked_as="my models/a", is_preset=False)
+    last = list(lines(all_of(folder)))[-1]
+    assert last == "Next: pytest --yourai-model='my models/a' --quick  (it fits)"
+
+
+def test_settings_that_most_share_are_said_once() -> None:
+    odd = row("odd", 1, Verdict.FITS, length=64, bits=None)
+    said = list(lines(all_of(odd, SMALL, LARGE)))
+    assert "Rows of 512 (odd: 64) tokens, 4-bit (odd: not quantized)" in said
+    assert "Rows of 64 tokens, not quantized" in list(lines(all_of(odd)))
+
+
+def test_the_header_says_whose_memory_it_is() -> None:
+    said = "\n".join(lines(all_of(SMALL, machine="Apple M3 Max, 38.7 GB (36 GiB)")))
+    assert said.startswith("Estimates for Apple M3 Max, 38.7 GB (36 GiB): nothing was run\n")
+    assert "GPU" not in said
+    given = list(lines(all_of(SMALL)))
+    assert given[0] == "Estimates: nothing was run"
+    assert given[1] == "Memory limit: 36.0 GB (as given), training on Metal"
+    on_linux = dataclasses.replace(all_of(SMALL, machine="AMD EPYC, 25 GB"), backend="cuda")
+    assert "--yourai-max-memory" in "\n".join(lines(on_linux))
+
+
+def test_the_table_is_for_80_columns_and_any_encoding() -> None:
+    for line in lines(all_of(SMALL, LARGE, TIGHT, row("hermes-mistral-7b", 70, Verdict.NO))):
+        assert len(line) <= 80
+        assert line.isascii()
+        assert line == line.rstrip()
+
+
+def test_the_document_has_the_parts_and_their_sum() -> None:
+    found = document(all_of(SMALL, row("odd", 1, Verdict.NO, bits=None)))
+    assert found["schema_version"] == 1
+    assert found["estimates_only"] is True
+    assert found["memory_limit_gb"] == 36
+    first, second = found["models"]
+    assert first["name"] == "small"
+    assert first["params"] == "7B"
+    assert first["verdict"] == "fits"
+    assert first["minimum_memory_bytes"] == 4.5 * GB
+    assert first["conservative_memory_bytes"] == 5.5 * GB
+    assert first["weights_bytes"] == 3.5 * GB
+    assert (first["batch_size"], first["lora_rank"], first["lora_layers"]) == (2, 64, 16)
+    assert (first["max_seq_length"], first["quantization_bits"]) == (512, 4)
+    assert first["limited_by"] == "weights 3.5 GB of 4.5 GB"
+    assert second["quantization_bits"] is None
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is no regular file"):
+        write(tmp_path, all_of(SMALL))
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / "absent" / "r.json", all_of(SMALL))
