@@ -19,7 +19,7 @@ from pytest_yourai.paths import matrices_folder
 from pytest_yourai.safe import safe_configuration
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.environment import chip
-from pytest_yourai.store.profile import check_writable, configuration, write_profile
+from pytest_yourai.store.profile import check_writable, configuration, write_json
 from pytest_yourai.units import gigabytes, machine_memory, parameter_count, parameters
 
 if TYPE_CHECKING:
@@ -208,4 +208,4 @@ def _row(model: Recommendation) -> dict[str, Any]:
 def write(path: Path, found: Recommendations) -> None:
     """Write atomically; OutputError where that fails."""
     check_writable(path)
-    write_profile(path, document(found))
+    write_json(path, document(found))

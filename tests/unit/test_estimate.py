@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pytest_yourai.architecture import Linear
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.estimate import largest_array_bytes
+from pytest_yourai.errors import ModelError
+from pytest_yourai.estimate import (
+    Inspected,
+    MemoryEstimate,
+    estimate_training_memory,
+    largest_array_bytes,
+    usual_backend,
+)
+from pytest_yourai.step_memory import Backend
 
 
 @pytest.mark.parametrize(
@@ -14,7 +27,7 @@ from pytest_yourai.estimate import largest_array_bytes
         (1, 513, {"vocab_size": 128_256, "num_attention_heads": 32}, 512 * 128_256 * 2),
         (4, 8193, {"vocab_size": 32_000, "num_attention_heads": 32}, 4 * 32 * 8192**2 * 2),
         (1, 3, {"vocab_size": 100, "torch_dtype": "float32"}, 2 * 100 * 4),
-        (2, 3, {"text_config": {"vocab_size": 100, "dtype": "float32"}}, 2 * 2 * 100 * 2),
+        (2, 3, {"text_config": {"vocab_size": 100, "dtype": "float32"}}, 2 * 2 * 100 * 4),
         (1, 3, {}, 0),
         (1, 3, {"vocab_size": "many", "n_head": None}, 0),
     ],
@@ -23,3 +36,175 @@ def test_it_is_the_logits_or_the_scores(
     batch: int, length: int, architecture: dict[str, Any], expected: int
 ) -> None:
     assert largest_array_bytes(LoraConfig(batch, 8, 4, length), architecture) == expected
+
+
+LLAMA_8B: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128_256,
+    "tie_word_embeddings": False,
+}
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+BACKENDS: tuple[Backend, ...] = ("cpu", "metal", "cuda")
+USUAL: Mapping[str, Any] = {
+    "batch_size": 2,
+    "lora_rank": 64,
+    "lora_layers": 16,
+    "seq_length": 512,
+    "quantization_bits": 4,
+    "lora_keys": ATTENTION,
+    "backend": "cuda",
+}
+
+
+def estimate(architecture: Mapping[str, Any] = LLAMA_8B, **changed: Any) -> MemoryEstimate:
+    return estimate_training_memory(architecture, **{**USUAL, **changed})
+
+
+@given(
+    batch=st.integers(1, 8),
+    rank=st.integers(1, 256),
+    layers=st.integers(1, 40),
+    length=st.integers(2, 2049),
+    backend=st.sampled_from(BACKENDS),
+    keys=st.sampled_from((ATTENTION, ("q_proj",), ("down_proj",), None)),
+    checkpoint=st.booleans(),
+    more=st.tuples(*[st.integers(0, 2)] * 3),
+    longer=st.integers(0, 300),
+)
+def test_no_axis_lowers_it(
+    batch: int,
+    rank: int,
+    layers: int,
+    length: int,
+    backend: Backend,
+    keys: tuple[str, ...] | None,
+    checkpoint: bool,
+    more: tuple[int, int, int],
+    longer: int,
+) -> None:
+    def at(batch: int, rank: int, layers: int, length: int) -> MemoryEstimate:
+        return estimate(
+            batch_size=batch,
+            lora_rank=rank,
+            lora_layers=layers,
+            seq_length=length,
+            lora_keys=keys,
+            grad_checkpoint=checkpoint,
+            backend=backend,
+        )
+
+    if backend == "cuda":
+        # Whole multiples of 128 positions are fused there, and need less than shorter rows.
+        length, longer = length // 128 * 128 + 1 if length > 128 else 129, longer // 128 * 128
+    less = at(batch, rank, layers, length)
+    most = at(batch + more[0], rank + more[1], layers + more[2], length + longer)
+    # Each part is rounded to whole bytes.
+    assert less.minimum_bytes <= most.minimum_bytes + 4
+    assert less.minimum_bytes <= less.conservative_bytes <= most.conservative_bytes + 8
+
+
+@given(
+    batch=st.integers(1, 8),
+    layers=st.integers(8, 32),
+    length=st.integers(2, 1024),
+    backend=st.sampled_from(BACKENDS),
+)
+def test_checkpointing_lowers_it(batch: int, layers: int, length: int, backend: Backend) -> None:
+    settings: dict[str, Any] = {
+        "batch_size": batch,
+        "lora_layers": layers,
+        "seq_length": length,
+        "backend": backend,
+    }
+    with_it = estimate(**settings, grad_checkpoint=True)
+    assert with_it.minimum_bytes < estimate(**settings).minimum_bytes
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_parts_are_the_minimum(backend: Backend) -> None:
+    found = estimate(backend=backend)
+    parts = dataclasses.asdict(found)
+    margin = parts.pop("margin_bytes")
+    parts.pop("relative_error")
+    assert sum(parts.values()) == found.minimum_bytes
+    assert found.conservative_bytes == found.minimum_bytes + margin
+    assert all(isinstance(part, int) and part >= 0 for part in parts.values())
+
+
+def test_adapters_and_the_optimizer_are_counted_by_hand() -> None:
+    found = estimate(lora_keys=("q_proj", "v_proj"), lora_rank=8, lora_layers=4, backend="cpu")
+    parameters = 4 * 8 * ((4096 + 4096) + (4096 + 1024))
+    assert found.adapters_bytes == 4 * parameters
+    assert found.optimizer_bytes == 2 * 4 * parameters
+    assert found.gradients_bytes == round(1.4 * parameters)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "arrays"), [("adam", 2), ("adamw", 2), ("muon", 1), ("sgd", 0), ("adafactor", 0)]
+)
+def test_each_optimizer_keeps_its_own_arrays(optimizer: str, arrays: int) -> None:
+    found = estimate(optimizer=optimizer)
+    assert found.optimizer_bytes == arrays * found.adapters_bytes
+
+
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="optimizer must be one of adam, .*, not lion"):
+        estimate(optimizer="lion")
+
+
+@pytest.mark.parametrize("name", ["batch_size", "lora_rank", "lora_layers", "seq_length"])
+def test_sizes_that_are_none_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must be at least"):
+        estimate(LLAMA_8B, **{name: 0})
+
+
+def test_keys_may_be_paths_or_last_components() -> None:
+    assert estimate(lora_keys=[f"self_attn.{key}" for key in ATTENTION]) == estimate()
+    every = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+    assert estimate(lora_keys=None) == estimate(lora_keys=every)
+    with pytest.raises(ModelError, match="LoRA key c_attn names no linear layer"):
+        estimate(lora_keys=("c_attn",))
+
+
+def test_a_missing_size_is_named() -> None:
+    without = {key: value for key, value in LLAMA_8B.items() if key != "num_hidden_layers"}
+    with pytest.raises(ModelError, match="config.json: num_hidden_layers: it is missing"):
+        estimate(without)
+
+
+def test_the_text_part_is_what_is_trained() -> None:
+    assert estimate({"model_type": "several", "text_config": dict(LLAMA_8B)}) == estimate()
+
+
+def test_layers_beyond_the_models_depth_are_not_there() -> None:
+    assert estimate(lora_layers=99) == estimate(lora_layers=32)
+
+
+def test_other_architectures_are_less_certain() -> None:
+    other = estimate({**LLAMA_8B, "model_type": "gemma2"})
+    usual = estimate()
+    assert other.minimum_bytes == usual.minimum_bytes
+    assert other.relative_error > usual.relative_error
+    assert other.margin_bytes - usual.margin_bytes == round(0.15 * usual.minimum_bytes)
+
+
+def test_the_built_model_counts_where_it_was_asked() -> None:
+    linears = (Linear("block.mix", 100, 200),)
+    inspected = Inspected(12_345, linears, adapter_parameters_per_rank=(1, 5, 7))
+    found = estimate(inspected=inspected, lora_rank=2, lora_layers=2)
+    assert found.weights_bytes == 12_345
+    assert found.adapters_bytes == 4 * 2 * (5 + 7)
+
+
+@pytest.mark.parametrize(("platform", "backend"), [("darwin", "metal"), ("linux", "cuda")])
+def test_the_usual_backend_is_that_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, platform: str, backend: Backend
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    assert usual_backend() == backend
+    assert estimate(backend=None) == estimate(backend=backend)
