@@ -41,15 +41,16 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def _recommend(config: pytest.Config) -> int:
-    from pytest_yourai import options, recommend  # noqa: PLC0415
-    from pytest_yourai.report import recommendation  # noqa: PLC0415
+    from pytest_yourai.options import Options  # noqa: PLC0415
+    from pytest_yourai.recommend import recommend, write  # noqa: PLC0415
+    from pytest_yourai.report.recommendation import lines  # noqa: PLC0415
 
-    asked = options.Options.from_config(config)
-    found = recommend.recommend(asked)
+    asked = Options.from_config(config)
+    found = recommend(asked)
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
-        recommend.write(asked.output, found)
-    for line in recommendation.lines(found):
+        write(asked.output, found)
+    for line in lines(found):
         print(line)  # noqa: T201 - before a session there is no terminal reporter
     return int(pytest.ExitCode.OK)
 

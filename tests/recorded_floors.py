@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_yourai.estimate import Inspected, MemoryEstimate, estimate_training_memory
+from pytest_yourai.architecture import Inspected
+from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
 from pytest_yourai.step_memory import Backend
 
 DATA = Path(__file__).parent / "data"

@@ -16,9 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from pytest_yourai.architecture import Linear
+from pytest_yourai.architecture import Inspected, Linear
 from pytest_yourai.engine.mlx_weights import build_lazily
-from pytest_yourai.estimate import Inspected
 
 from _common import ROOT, table, verdict
 

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.architecture import Linear
+from pytest_yourai.architecture import Inspected, Linear
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import ModelError
 from pytest_yourai.estimate import (
-    Inspected,
     MemoryEstimate,
     estimate_training_memory,
     largest_array_bytes,
