@@ -2,11 +2,13 @@
 
 After each trial `fit` judges what fits, and `pace` what is fast. By score the next is the highest
 that is likely to fit, until no higher one can. By speed it is the one that is likeliest to be
-clearly faster than the fastest so far, until that is unlikely of all together.
+clearly faster than the fastest so far, until that is unlikely of all together, and the batch sizes
+next to the fastest were measured.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +174,11 @@ def _by_speed(state: _State) -> Choice:
     faster = chances * pace.chances_above(log_speed + _CLEARLY_FASTER)
     leanest = _leanest(points, state.rows)
     doubt = min(sum(float(faster[row]) for row in leanest), 1.0)
+    beside = _unseen_beside(state)
+    if doubt < _DOUBT and beside is not None and not state.is_spent:
+        return Choice(
+            points[beside], "its batch size is next to that of the fastest, and was not measured"
+        )
     if doubt < _DOUBT:
         return Choice(None, "no other configuration is predicted to be more than 3 % faster")
     if state.is_spent:
@@ -197,6 +204,32 @@ def _first_that_fits(state: _State, pace: Pace) -> Choice:
     speeds = np.exp(pace.expected() - pace.expected().max())
     row = max(left, key=lambda each: float(chances[each] * speeds[each]))
     return Choice(points[row], "it is likely to fit and to be among the fastest")
+
+
+def _unseen_beside(state: _State) -> int | None:
+    """The leanest likely to fit at a batch size next to the leader's that has no speed yet."""
+    if state.leader is None:
+        return None
+    leader = state.leader.config
+
+    def at(batch_size: int) -> LoraConfig:
+        return dataclasses.replace(leader, batch_size=batch_size)
+
+    comparable = [each for each in state.points if is_no_faster(at(each.batch_size), each)]
+    sizes = {each.batch_size for each in comparable}
+    seen = {each.batch_size for each in comparable if each in state.measured}
+    near = {
+        max((size for size in sizes if size < leader.batch_size), default=0),
+        min((size for size in sizes if size > leader.batch_size), default=0),
+    }
+    likely = [
+        row
+        for row in state.rows
+        if state.points[row] in comparable
+        and state.points[row].batch_size in near - seen
+        and state.fit.chances[row] >= _LIKELY
+    ]
+    return min(likely, key=lambda row: state.points[row].throughput_score, default=None)
 
 
 def _leanest(points: Sequence[LoraConfig], rows: Sequence[int]) -> list[int]:

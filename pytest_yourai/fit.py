@@ -14,12 +14,13 @@ from pytest_yourai.pace import NEED_OUTLIER, coordinates, need_prior
 from pytest_yourai.results import TrialResult
 
 _LEAST_ERROR = 0.01
+_NO_ROW = -2
 _ROUGH = 0.15
 """Of an estimate that is off by more, only the size is taken: physics gives a better shape."""
 
 _LEAST_JITTER = 0.01
 _MOST_JITTER = 0.02
-_OUTLIER_CHANCE = 0.05
+_OUTLIER_CHANCE = 0.08
 _MISJUDGED = 3.0
 _MISJUDGED_CHANCE = 0.2
 """That the estimate is off by up to three times what it is known to be off by."""
@@ -131,7 +132,10 @@ def _bounded(
     belief: Belief,
     log_bound: float,
 ) -> tuple[Floats, Booleans]:
-    """Chances in each case, certain where monotonicity says so, and what failures rule out."""
+    """Chances in each case, certain where monotonicity says so, and what failures rule out.
+
+    A minimum may be measured wrongly; that memory was refused is believed in every case.
+    """
     chances = belief.chances_below(log_bound)
     ruled_out = np.zeros(len(points), np.bool_)
     for row, each in enumerate(points):
@@ -141,6 +145,7 @@ def _bounded(
     for row, each in enumerate(points):
         if (result := measured.get(each)) and result.prunes_larger:
             larger = np.array([other.needs_at_least_as_much_as(each) for other in points])
-            chances[np.ix_(belief.suspects != row, larger)] = 0.0
+            trusting = belief.suspects != (row if result.minimum_memory_bytes else _NO_ROW)
+            chances[np.ix_(trusting, larger)] = 0.0
             ruled_out |= larger
     return chances, ruled_out

@@ -45,7 +45,7 @@ _TIME_LIKENESS = 0.06
 _TIME_OUTLIER = 0.5
 _NEED_JITTER = 0.01
 _NEED_LIKENESS = 0.02
-_OUTLIER_CHANCE = 0.05
+_OUTLIER_CHANCE = 0.08
 NEED_OUTLIER = 0.15
 """Deviation of a minimum that was measured wrongly."""
 

@@ -1,0 +1,316 @@
+"""The search against matrices made by a formula: bytes and seconds as physics has them."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
+from pytest_yourai.fast_search import Choice, Predicted, choose_next, most_trials
+from pytest_yourai.optimum import best
+from pytest_yourai.results import Outcome, TrialResult
+
+SCORE, SPEED = Objective.SCORE, Objective.TOKENS_PER_SECOND
+Needs = dict[LoraConfig, float]
+Results = dict[LoraConfig, TrialResult]
+
+
+def matrix(
+    batches: Iterable[int] = (1, 2, 4, 6, 8),
+    ranks: Iterable[int] = (32, 64, 128, 256),
+    layers: Iterable[int] = (8, 16, 24, 32),
+    lengths: Iterable[int] = (256,),
+) -> list[LoraConfig]:
+    return [LoraConfig(*each) for each in itertools.product(batches, ranks, layers, lengths)]
+
+
+QUICK = matrix((1, 2, 4), (64, 128), (16, 32))
+
+
+def need_bytes(config: LoraConfig) -> float:
+    tokens = config.batch_size * config.max_seq_length
+    adapters = config.num_layers * config.rank
+    return 4.6e9 + 1.1e6 * tokens + 4e4 * tokens * config.num_layers + 9e4 * adapters
+
+
+def step_s(config: LoraConfig) -> float:
+    tokens = config.batch_size * config.max_seq_length
+    backward = tokens * config.num_layers * (1.5e-6 + 2e-9 * config.rank)
+    return 0.03 + 3e-5 * tokens + backward + 5e-4 * config.num_layers
+
+
+def measured(config: LoraConfig, limit_bytes: float, need: float, seconds: float) -> TrialResult:
+    fits = round(need) * SAFETY_MARGIN <= limit_bytes
+    return TrialResult(
+        model="made",
+        config=config,
+        outcome=Outcome.OK if fits else Outcome.OVER_BUDGET,
+        step_times_s=(seconds,) if fits else (),
+        step_tokens=(config.batch_size * (config.max_seq_length - 1),) if fits else (),
+        minimum_memory_bytes=round(need),
+    )
+
+
+def estimate(configs: Iterable[LoraConfig], factor: float = 1.04) -> dict[LoraConfig, Predicted]:
+    return {each: Predicted(need_bytes(each) * factor, 0.03) for each in configs}
+
+
+class Bench:
+    """What trials would measure, with what was made wrong of them."""
+
+    def __init__(
+        self,
+        configs: list[LoraConfig],
+        limit_bytes: float,
+        *,
+        needs: Mapping[LoraConfig, float] | None = None,
+        times: Mapping[LoraConfig, float] | None = None,
+        crashing: Iterable[LoraConfig] = (),
+    ) -> None:
+        self.configs = configs
+        self.limit_bytes = round(limit_bytes)
+        self.truth = {
+            each: measured(
+                each,
+                self.limit_bytes,
+                need_bytes(each) * (needs or {}).get(each, 1.0),
+                step_s(each) * (times or {}).get(each, 1.0),
+            )
+            for each in configs
+        }
+        for each in crashing:
+            self.truth[each] = TrialResult("made", each, Outcome.CRASHED, "died")
+
+    def search(
+        self, objective: Objective, predicted: Mapping[LoraConfig, Predicted]
+    ) -> tuple[Results, str]:
+        results: Results = {}
+        while True:
+            choice = choose_next(self.configs, predicted, results, self.limit_bytes, objective)
+            if choice.config is None:
+                return results, choice.reason
+            assert choice.config not in results
+            assert choice.reason
+            results[choice.config] = self.truth[choice.config]
+
+    def regret(self, results: Results, objective: Objective) -> float:
+        top, found = (best(each.values(), objective) for each in (self.truth, results))
+        if top is None:
+            return 0.0
+        return 1 - value(found, objective) / value(top, objective)
+
+
+def value(result: TrialResult | None, objective: Objective) -> float:
+    if result is None:
+        return 0.0
+    if objective is SCORE:
+        return result.config.throughput_score
+    return result.tokens_per_second or 0.0
+
+
+def limits(configs: list[LoraConfig], count: int = 9) -> list[float]:
+    """From one under which nothing fits to one under which everything does."""
+    needs = [need_bytes(each) * SAFETY_MARGIN for each in configs]
+    low, high = 0.98 * min(needs), 1.02 * max(needs)
+    return [low * (high / low) ** (number / (count - 1)) for number in range(count)]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
+@pytest.mark.parametrize(("configs", "most"), [(matrix(), 10), (QUICK, 6)], ids=["80", "12"])
+def test_the_best_is_found_in_few_trials_at_any_budget(
+    configs: list[LoraConfig], most: int, known: bool
+) -> None:
+    predicted = estimate(configs) if known else {}
+    for limit_bytes in limits(configs):
+        bench = Bench(configs, limit_bytes)
+        for objective, allowed in ((SCORE, 1e-9), (SPEED, 0.03)):
+            results, _ = bench.search(objective, predicted)
+            assert len(results) <= most
+            assert bench.regret(results, objective) <= allowed
+
+
+def test_an_estimate_saves_trials_by_score() -> None:
+    configs = matrix()
+    benches = [Bench(configs, each) for each in limits(configs)]
+    informed = sum(len(bench.search(SCORE, estimate(configs))[0]) for bench in benches)
+    blind = sum(len(bench.search(SCORE, {})[0]) for bench in benches)
+    assert informed <= 3 * len(benches)
+    assert informed < 0.8 * blind
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.2])
+def test_a_minimum_measured_wrongly_does_not_mislead(objective: Objective, factor: float) -> None:
+    configs = matrix()
+    for limit_bytes in limits(configs, 7):
+        first = choose_next(configs, estimate(configs), {}, round(limit_bytes), objective).config
+        assert first
+        bench = Bench(configs, limit_bytes, needs={first: factor})
+        results, _ = bench.search(objective, estimate(configs))
+        assert len(results) <= 10
+        assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_a_step_time_measured_wrongly_does_not_mislead(factor: float) -> None:
+    configs = matrix()
+    for limit_bytes in limits(configs, 7):
+        first = choose_next(configs, estimate(configs), {}, round(limit_bytes), SPEED).config
+        assert first
+        bench = Bench(configs, limit_bytes, times={first: factor})
+        results, _ = bench.search(SPEED, estimate(configs))
+        assert len(results) <= 10
+        assert bench.regret(results, SPEED) <= 0.03
+
+
+def test_what_is_fast_in_the_middle_is_found() -> None:
+    """Large batches may be slower than middle ones, as where memory is shared and near its end."""
+    configs = matrix()
+    slow = {each: 1 + 0.3 * max(0, each.batch_size - 4) for each in configs}
+    bench = Bench(configs, 1e12, times=slow)
+    results, _ = bench.search(SPEED, estimate(configs))
+    top = best(results.values(), SPEED)
+    assert top
+    assert top.config.batch_size == 4
+    assert bench.regret(results, SPEED) <= 0.03
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_crashes_say_nothing_of_memory(objective: Objective) -> None:
+    configs = matrix()
+    limit_bytes = limits(configs)[5]
+    plain, _ = Bench(configs, limit_bytes).search(objective, estimate(configs))
+    winner = best(plain.values(), objective)
+    assert winner
+    bench = Bench(configs, limit_bytes, crashing=[winner.config])
+    results, reason = bench.search(objective, estimate(configs))
+    assert results[winner.config].outcome is Outcome.CRASHED
+    assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+    assert "found" in reason or "faster" in reason
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_it_says_that_nothing_fits(objective: Objective) -> None:
+    results, reason = Bench(QUICK, 3e9).search(objective, estimate(QUICK))
+    assert len(results) <= 2
+    assert reason.startswith("nothing fits: every configuration ")
+    results, reason = Bench(QUICK, 3e9).search(objective, {})
+    assert len(results) <= 6
+    assert reason.startswith("nothing fits: every configuration was measured over the budget, or ")
+
+
+def test_it_says_why_the_best_score_is_the_best() -> None:
+    _, reason = Bench(QUICK, 1e12).search(SCORE, estimate(QUICK))
+    assert reason == "the best score is found: none is higher"
+    over = Bench(QUICK, limits(QUICK)[4]).search(SCORE, estimate(QUICK))[1]
+    assert over.startswith("the best score is found: everything with a higher score ")
+    assert "budget" in over
+
+
+def test_it_says_why_no_other_is_faster() -> None:
+    _, reason = Bench(QUICK, 1e12).search(SPEED, estimate(QUICK))
+    assert reason == "no other configuration is predicted to be more than 3 % faster"
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_holes_and_several_lengths(objective: Objective) -> None:
+    full = matrix((1, 3, 8), (8, 64), (4, 24), lengths=(128, 512))
+    configs = [each for number, each in enumerate(full) if number % 5]
+    for limit_bytes in limits(configs):
+        bench = Bench(configs, limit_bytes)
+        results, _ = bench.search(objective, estimate(configs))
+        assert len(results) <= most_trials(len(configs))
+        assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("known", [True, False])
+def test_one_configuration_is_measured_once(objective: Objective, known: bool) -> None:
+    only = LoraConfig(1, 8, 4, 64)
+    predicted = estimate([only]) if known else {}
+    results, reason = Bench([only], 1e12).search(objective, predicted)
+    assert (list(results), reason) == ([only], "every configuration has a result")
+    _, reason = Bench([only], 1e9).search(objective, {})
+    assert reason == "every configuration has a result, and none fits"
+
+
+def test_no_configuration_at_all() -> None:
+    assert choose_next([], {}, {}, 10, SCORE) == Choice(None, "there is no configuration")
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_predictions_may_lack_configurations_or_be_nonsense(objective: Objective) -> None:
+    configs = matrix()
+    predicted = estimate(configs[::3])
+    predicted[configs[1]] = Predicted(float("nan"), 0.03)
+    predicted[configs[2]] = Predicted(-1.0, 0.03)
+    for limit_bytes in limits(configs, 5):
+        bench = Bench(configs, limit_bytes)
+        results, _ = bench.search(objective, predicted)
+        assert len(results) <= 10
+        assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+
+
+def test_results_that_were_not_measured_say_nothing_but_are_not_chosen() -> None:
+    limit_bytes = round(limits(QUICK)[5])
+    first = choose_next(QUICK, estimate(QUICK), {}, limit_bytes, SCORE).config
+    assert first
+    skipped = TrialResult("made", first, Outcome.OVER_BUDGET, "predicted", started=False)
+    choice = choose_next(QUICK, estimate(QUICK), {first: skipped}, limit_bytes, SCORE)
+    assert choice.config not in {None, first}
+    assert choose_next(QUICK, estimate(QUICK), {}, limit_bytes, SCORE, {first}) == choice
+
+
+def test_kept_results_count_as_measured_but_not_as_trials() -> None:
+    bench = Bench(QUICK, limits(QUICK)[5])
+    done, reason = bench.search(SPEED, estimate(QUICK))
+    kept = {
+        each: dataclasses.replace(result, started=False, kept=True) for each, result in done.items()
+    }
+    assert choose_next(QUICK, estimate(QUICK), kept, bench.limit_bytes, SPEED) == Choice(
+        None, reason
+    )
+
+
+def test_an_allocation_that_failed_rules_out_what_is_larger() -> None:
+    configs = matrix()
+    limit_bytes = round(need_bytes(configs[0]) * SAFETY_MARGIN * 0.99)
+    before = choose_next(configs, estimate(configs, 1.0), {}, limit_bytes, SCORE)
+    assert before.config == configs[0]
+    oom = TrialResult("made", configs[0], Outcome.OOM, "refused")
+    after = choose_next(configs, estimate(configs, 1.0), {configs[0]: oom}, limit_bytes, SCORE)
+    assert after.config is None
+    assert after.reason.startswith("nothing fits: every configuration was measured over the ")
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_the_choice_depends_on_nothing_but_what_is_known(objective: Objective) -> None:
+    configs = matrix()
+    bench = Bench(configs, limits(configs)[4])
+    results, _ = bench.search(objective, estimate(configs))
+    known = dict(list(results.items())[:2])
+    turned = dict(reversed(known.items()))
+    here = choose_next(configs, estimate(configs), known, bench.limit_bytes, objective)
+    there = choose_next(
+        configs[::-1], estimate(configs[::-1]), turned, bench.limit_bytes, objective
+    )
+    assert here == there
+
+
+def test_the_number_of_trials_grows_slowly() -> None:
+    assert [most_trials(count) for count in (0, 1, 2, 12, 80)] == [1, 1, 2, 6, 10]
+
+
+def test_a_choice_is_quick() -> None:
+    """80 configurations with ten results; processor time, the best of five."""
+    configs = matrix()
+    bench = Bench(configs, limits(configs)[6])
+    results = {each: bench.truth[each] for each in configs[::8]}
+    times = []
+    for _ in range(5):
+        start = time.thread_time()
+        choose_next(configs, estimate(configs), results, bench.limit_bytes, SPEED)
+        times.append(time.thread_time() - start)
+    assert min(times) < 0.010
