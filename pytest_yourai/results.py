@@ -49,6 +49,10 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
+PREDICTED_OVER = "predicted over the budget"
+"""How the reason of a trial begins that was skipped for its prediction."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
@@ -92,6 +96,12 @@ class TrialResult:
     @property
     def success(self) -> bool:
         return self.outcome is Outcome.OK
+
+    @property
+    def is_predicted_over(self) -> bool:
+        """Whether it was not run because its prediction was surely over the budget."""
+        skipped = self.outcome is Outcome.SKIPPED and not self.started
+        return skipped and (self.reason or "").startswith(PREDICTED_OVER)
 
     @property
     def prunes_larger(self) -> bool:

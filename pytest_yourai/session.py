@@ -19,7 +19,7 @@ from pytest_yourai.fast_search import Predicted, choose_next
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.replay import ReplayRunner
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
 from pytest_yourai.search import dominating_failure
@@ -60,6 +60,7 @@ class Sweep:
         self.results: dict[LoraConfig, TrialResult] = {}
         self._journal = journal
         self._record: TrialRecord | None = None
+        self._chosen: LoraConfig | None = None
         self.stopped: str | None = None
         """Why the fast search needs no more trials."""
         self._runner = _runner_of(plan, journal)
@@ -79,6 +80,8 @@ class Sweep:
             self._runner.end(because=repr(problem))
             raise
         self._runner.stay_within(self.surroundings.budget)
+        # The search learns from trials by itself, and doubts them: it must not be told twice.
+        self._unlearned = predictor_of(plan, self.surroundings, prior or Calibration())
         self._predictor = predictor_of(plan, self.surroundings, prior or Calibration())
         for result in self._resumed.results.values():
             self._predictor.learn(result)
@@ -124,13 +127,14 @@ class Sweep:
             {
                 config: Predicted(prediction.minimum_bytes, prediction.relative_error)
                 for config in configs
-                if (prediction := self._predictor.predict(config))
+                if (prediction := self._unlearned.predict(config))
             },
             known,
             self._limit_bytes,
             self.plan.objective,
         )
         if choice.config in candidates:
+            self._chosen = choice.config
             return choice.config
         self.stopped = choice.reason
         self._write("search_stopped", reason=choice.reason)
@@ -218,9 +222,10 @@ class Sweep:
             return self._not_started(config, Outcome.SKIPPED, reason)
         if prediction is not None:
             self._write("preflight_check", **_preflight(prediction), **configuration(config))
-            if self._may_be_refused and prediction.is_surely_over(self._limit_bytes):
+            may_be_refused = self._may_be_refused and config != self._chosen
+            if may_be_refused and prediction.is_surely_over(self._limit_bytes):
                 reason = (
-                    f"predicted over the budget of {gigabytes(self._limit_bytes)}: needs "
+                    f"{PREDICTED_OVER} of {gigabytes(self._limit_bytes)}: needs "
                     f"{prediction}, and the margin; add --yourai-force to run it"
                 )
                 return self._not_started(config, Outcome.SKIPPED, reason)
@@ -251,9 +256,13 @@ class Sweep:
             return f"not valid for this model, which has {depth} layers"
         known = (*self._resumed.results.values(), *self.results.values())
         failed = dominating_failure(config, known)
-        if failed is not None:
+        if failed is not None and not self._is_doubted(config, failed):
             return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
         return None if self.stopped is None else not_needed(self.stopped)
+
+    def _is_doubted(self, config: LoraConfig, failed: TrialResult) -> bool:
+        """Whether the search chose `config` because it takes a smaller one's minimum for wrong."""
+        return config == self._chosen and failed.outcome is Outcome.OVER_BUDGET
 
     def _lasting_danger(self) -> str | None:
         """Why no trial may start, even without our own worker and after a while; else None."""

@@ -72,7 +72,9 @@ def summary(
         yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(results, objective)
     if optimum is None:
-        memory = any(result.outcome.is_memory_failure for result in results)
+        memory = any(
+            result.outcome.is_memory_failure or result.is_predicted_over for result in results
+        )
         yield "No configuration fits" if memory else "No configuration was measured to its end"
         if results:
             yield f"  Outcomes:      {_counts(results)}"

@@ -49,7 +49,7 @@ def test_trials_that_are_not_ok_are_left_out_without_a_warning(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
-    done = sweep("--benchmark-json", "bench.json", "--yourai-max-memory", "0.004")
+    done = sweep("--benchmark-json", "bench.json", "--yourai-max-memory", "0.004", "--yourai-force")
     assert done.outcomes == ["ok", "ok", "over_budget"]
     assert done.ret == 0
     assert len(saved(pytester.path)["benchmarks"]) == 2

@@ -22,7 +22,7 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1, 4]\nlora_rank: [4, 8]\nlora_layers: [2]\n"
     )
-    done = sweep("--yourai-max-memory", "0.005", matrix="m.yaml")
+    done = sweep("--yourai-max-memory", "0.005", "--yourai-force", matrix="m.yaml")
     assert done.ret == 0
     assert done.outcomes == ["ok", "ok", "over_budget", "skipped"]
     done.run.assert_outcomes(passed=2, xfailed=1, skipped=1)
@@ -72,7 +72,7 @@ def test_a_refused_allocation_in_the_first_step_is_oom(
 
 
 def test_where_nothing_fits_the_status_is_1_and_the_optimum_null(sweep: SweepRun) -> None:
-    done = sweep("--yourai-max-memory", "0.001")
+    done = sweep("--yourai-max-memory", "0.001", "--yourai-force")
     assert done.ret == 1
     assert done.outcomes == ["over_budget", "skipped", "skipped"]
     assert done.profile["optimal_batch_size"] is None
@@ -80,7 +80,7 @@ def test_where_nothing_fits_the_status_is_1_and_the_optimum_null(sweep: SweepRun
 
 
 def test_runxfail_turns_memory_failures_into_failures(sweep: SweepRun) -> None:
-    done = sweep("--runxfail", "--yourai-max-memory", "0.004")
+    done = sweep("--runxfail", "--yourai-max-memory", "0.004", "--yourai-force")
     assert done.ret == 1
     done.run.assert_outcomes(passed=2, failed=1)
 
@@ -135,7 +135,7 @@ def test_an_exception_is_an_error_with_its_text_and_traceback(
 
 
 def test_failed_trials_are_rows_of_the_profile_and_journal_alike(sweep: SweepRun) -> None:
-    done = sweep("--yourai-max-memory", "0.004")
+    done = sweep("--yourai-max-memory", "0.004", "--yourai-force")
     journalled = done.events("trial_complete")
     for row, event in zip(done.rows, journalled, strict=True):
         assert json.loads(json.dumps(row)) == {key: event[key] for key in row}

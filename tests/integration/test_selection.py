@@ -64,7 +64,7 @@ def test_x_does_not_stop_at_a_memory_failure(pytester: pytest.Pytester, sweep: S
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1, 4]\nlora_rank: [4, 64]\nlora_layers: [2]\n"
     )
-    done = sweep("-x", "--yourai-max-memory", "0.005", matrix="m.yaml")
+    done = sweep("-x", "--yourai-max-memory", "0.005", "--yourai-force", matrix="m.yaml")
     assert done.outcomes == ["ok", "over_budget", "ok", "skipped"]
     assert done.ret == 0
 
@@ -92,22 +92,22 @@ def test_junit_carries_outcome_and_memory(pytester: pytest.Pytester, sweep: Swee
 
 
 def test_verbose_shows_ids_and_our_lines_and_quiet_shows_letters(sweep: SweepRun) -> None:
-    verbose = sweep("-v", "--yourai-max-memory", "0.004")
+    verbose = sweep("-v", "--yourai-max-memory", "0.004", "--yourai-force")
     verbose.stdout.fnmatch_lines(
         [
             f"{NODE}[[]tiny-batch1-rank4-layers2] PASSED *",
             "[[]1/3] batch=1, *",
             f"{NODE}[[]tiny-batch4-rank4-layers2] OVER BUDGET *",
-            "[[]3/3] batch=4, rank=4, layers=2 ... ✗ over budget: needs * MB",
+            "[[]3/3] batch=4, rank=4, layers=2 ... ✗ over budget: needs * MB; *",
         ]
     )
-    quiet = sweep("-q", "--yourai-max-memory", "0.004")
+    quiet = sweep("-q", "--yourai-max-memory", "0.004", "--yourai-force")
     assert quiet.stdout.lines[0].startswith("..B")
     quiet.stdout.fnmatch_lines(["Optimal Configuration Found", "Saved to: optimal_config.json"])
 
 
 def test_pytests_own_summary_keeps_its_words(sweep: SweepRun) -> None:
-    done = sweep("-rA", "--yourai-max-memory", "0.004")
+    done = sweep("-rA", "--yourai-max-memory", "0.004", "--yourai-force")
     done.stdout.fnmatch_lines(
         [
             f"PASSED {NODE}[[]tiny-batch1-rank4-layers2]",

@@ -36,7 +36,7 @@ def test_a_trial_that_does_not_fit_is_xfailed_before_the_body(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
     pytester.makepyfile(test_mine="def test_body(trial): assert False, 'reached'")
-    done = sweep("test_mine.py", "--yourai-max-memory", "0.001")
+    done = sweep("test_mine.py", "--yourai-max-memory", "0.001", "--yourai-force")
     assert "reached" not in done.text
     done.run.assert_outcomes(xfailed=1, skipped=2)
 

@@ -16,7 +16,7 @@ def test_without_distribution_nothing_changes(sweep: SweepRun, arguments: tuple[
 
 
 def test_one_worker_gives_the_same_lines_profile_and_status(sweep: SweepRun) -> None:
-    done = sweep("-n", "1", "--yourai-max-memory", "0.004", subprocess=True)
+    done = sweep("-n", "1", "--yourai-max-memory", "0.004", "--yourai-force", subprocess=True)
     assert done.ret == 0
     assert done.outcomes == ["ok", "ok", "over_budget"]
     assert done.profile["complete"] is True
