@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.calibration import COMPONENTS, Calibration
+from pytest_yourai.identity import machine_id
+from pytest_yourai.store.calibrations import write_calibration
+
 import faults
 from faults import FAULTY_PATH, Judge
 from small_cgroup import small_cgroup
@@ -19,6 +23,12 @@ __all__ = ["small_cgroup"]
 def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test predicts from what it measures itself, and keeps it to itself."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def too_hopeful(_nothing_learned: None) -> None:
+    """Every prediction is a hundredth of what it should be, as if this machine had taught that."""
+    write_calibration(machine_id(), Calibration((0.01,) * len(COMPONENTS), widths=(1e-4,) * 4))
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def hungry(pytester: pytest.Pytester) -> str:
     return "hungry.yaml"
 
 
+@pytest.mark.usefixtures("too_hopeful")
 def test_a_worker_over_the_budget_is_stopped_and_larger_ones_are_skipped(
     sweep: SweepRun, hungry: str, judge: Judge
 ) -> None:
@@ -55,6 +56,7 @@ def heavy(pytester: pytest.Pytester) -> str:
 SHORT = ("--yourai-max-memory", "0.1", "--yourai-seq-length", "4")
 
 
+@pytest.mark.usefixtures("too_hopeful")
 def test_a_model_that_is_too_large_is_stopped_while_it_is_loaded(
     sweep: SweepRun, heavy: str, judge: Judge
 ) -> None:
@@ -67,10 +69,11 @@ def test_a_model_that_is_too_large_is_stopped_while_it_is_loaded(
 def test_with_force_it_goes_on_and_the_line_says_so(sweep: SweepRun, heavy: str) -> None:
     done = sweep(*SHORT, "--yourai-force", model=heavy)
     assert done.outcomes == ["over_budget", "skipped", "skipped"]
-    [warning] = done.rows[0]["warnings"]
+    warning, predicted = done.rows[0]["warnings"]
     assert "it went on because of --yourai-force" in warning
-    assert warning in done.text
-    assert [event["reason"] for event in done.events("warning")] == [warning]
+    assert predicted.startswith("it was predicted to need up to 0.4 GB")
+    assert f"; {warning}; {predicted}" in done.text
+    assert [event["reason"] for event in done.events("warning")] == [warning, predicted]
     assert done.events("safety_stop") == []
 
 

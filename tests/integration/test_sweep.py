@@ -70,10 +70,11 @@ def test_journal_tells_the_whole_run_in_order(sweep: SweepRun) -> None:
         "subprocess_start",
         "subprocess_spawned",
         "model_start",
+        "preflight_check",
         "trial_start",
         "model_loaded",
         "trial_complete",
-        *["trial_start", "trial_complete"] * 2,
+        *["preflight_check", "trial_start", "trial_complete"] * 2,
         "subprocess_completed",
         "benchmark_complete",
     ]

@@ -38,6 +38,7 @@ def test_a_death_is_a_crash_and_says_where(
         done.stdout.fnmatch_lines(["*worker stderr*", "*Fatal Python error: Segmentation fault*"])
 
 
+@pytest.mark.usefixtures("too_hopeful")
 def test_a_crash_within_a_budget_that_mlx_uses_up_is_a_crash(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
