@@ -72,8 +72,6 @@ class Predictor:
     device: str = ""
     inspected: Inspected | None = None
     prior: Calibration = field(default_factory=Calibration)
-    known_error: float | None = None
-    """What estimates are typically off by, where that is not the estimate's own error."""
     _observations: list[Observation] = field(default_factory=list)
     _fit: Fit | None = None
 
@@ -83,8 +81,6 @@ class Predictor:
         if estimate is None:
             return None
         minimum, relative_error = self._fitted(estimate).predict(estimate)
-        if self.known_error is not None:
-            relative_error = max(relative_error, self.known_error / 2)
         return Prediction(
             minimum_bytes=round(minimum),
             conservative_bytes=max(round(minimum) + estimate.margin_bytes, round(minimum)),
@@ -109,7 +105,7 @@ class Predictor:
 
     def _fitted(self, estimate: MemoryEstimate) -> Fit:
         if self._fit is None:
-            prior = self.prior.for_estimates_off_by(self.known_error or estimate.relative_error)
+            prior = self.prior.for_estimates_off_by(estimate.relative_error)
             self._fit = fit(prior, self._observations)
         return self._fit
 

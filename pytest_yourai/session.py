@@ -37,9 +37,6 @@ _WAIT_STEP_S = 0.25
 
 _BYTES_PER_GB = 1e9
 
-_ERROR_OF_PEAKS = 0.3
-"""Of estimates of the minimum, held against peaks that were taken without a limit."""
-
 
 class Sweep:
     """Runs the trials of one model, one after the other. Writes to `journal`, does not close it.
@@ -222,7 +219,7 @@ class Sweep:
             return self._not_started(config, Outcome.SKIPPED, reason)
         if prediction is not None:
             self._write("preflight_check", **_preflight(prediction), **configuration(config))
-            may_be_refused = self._may_be_refused and config != self._chosen
+            may_be_refused = not self.plan.force and config != self._chosen
             if may_be_refused and prediction.is_surely_over(self._limit_bytes):
                 reason = (
                     f"{PREDICTED_OVER} of {gigabytes(self._limit_bytes)}: needs "
@@ -233,12 +230,6 @@ class Sweep:
             reason = f"not started: {danger}; close programs, or add --yourai-force"
             return self._not_started(config, Outcome.SAFETY_STOP, reason)
         return None
-
-    @property
-    def _may_be_refused(self) -> bool:
-        """Whether a prediction decides: not with force, and not of peaks, which are more."""
-        recording = self.plan.recording
-        return not self.plan.force and (recording is None or recording.has_minima)
 
     @property
     def _limit_bytes(self) -> int:
@@ -289,17 +280,19 @@ def _runner_of(plan: SweepPlan, journal: EventLog) -> Runner:
 
 
 def predictor_of(plan: SweepPlan, surroundings: Surroundings, prior: Calibration) -> Predictor:
-    """Predicts for the plan's model where the sweep runs."""
-    known_error = None
+    """Predicts for the plan's model where the sweep runs.
+
+    Of a recording without minima it predicts nothing: peaks are something else.
+    """
+    source = plan.source
     if plan.recording is not None and not plan.recording.has_minima:
-        known_error = _ERROR_OF_PEAKS
+        source = dataclasses.replace(source, architecture={})
     return Predictor(
-        source=plan.source,
+        source=source,
         backend=surroundings.device.backend,
         device=surroundings.device.name,
         inspected=surroundings.inspection.sizes,
         prior=prior,
-        known_error=known_error,
     )
 
 

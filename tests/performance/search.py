@@ -23,9 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
+from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.fast_search import Predicted, choose_next, most_trials
 from pytest_yourai.optimum import best
+from pytest_yourai.prediction import Predictor
+from pytest_yourai.recording import read_recording
 from pytest_yourai.results import Outcome, TrialResult
 
 from _common import ROOT, table, verdict
@@ -71,7 +74,8 @@ Matrix = dict[LoraConfig, Row]
 class Scenario:
     """`bias` and `jitter` of the estimate are half widths; None: there is no estimate.
 
-    `claimed` is the error it is said to have, and `calibrated` says whether it follows the trials.
+    `claimed` is the error it is said to have, `calibrated` says whether it follows the trials;
+    `own` is the project's own estimate, of files whose model it knows.
     """
 
     name: str
@@ -79,12 +83,17 @@ class Scenario:
     jitter: float = 0.02
     claimed: float = 0.03
     calibrated: bool = False
+    own: bool = False
     crashing: float = 0.0
     need_outliers: tuple[float, ...] = (1.0,)
     speed_outliers: tuple[float, ...] = (1.0,)
 
 
 SCENARIOS = (
+    Scenario("own estimate", own=True),
+    Scenario("own, need outlier", own=True, need_outliers=NEED_OUTLIERS),
+    Scenario("own, time outlier", own=True, speed_outliers=SPEED_OUTLIERS),
+    Scenario("own, crashes", own=True, crashing=CRASHING),
     Scenario("plain"),
     Scenario("exact", bias=0.0, jitter=0.005),
     Scenario("bias 10 %", bias=0.10),
@@ -140,13 +149,39 @@ class Search:
     reason: str
 
 
+def own_predictions(path: Path) -> dict[LoraConfig, Predicted]:
+    """What the program itself predicts for a recorded matrix; nothing where that has no minima."""
+    recording = read_recording(path, usual_seq_length=512)
+    floors = json.loads((ROOT / "tests" / "data" / "floors_h200.json").read_text(encoding="utf-8"))
+    source = ModelSource(
+        name=recording.model,
+        architecture=floors["architectures"].get(recording.model, {}),
+        folder=None,
+        synthetic=True,
+        quantization=Quantization(4),
+        lora_keys=None,
+    )
+    predictor = Predictor(source, "cuda")
+    predictions = {config: predictor.predict(config) for config in recording.results}
+    return {
+        config: Predicted(found.minimum_bytes, found.relative_error)
+        for config, found in predictions.items()
+        if found is not None and recording.has_minima
+    }
+
+
 def search(
-    matrix: Matrix, limit_bytes: int, objective: Objective, scenario: Scenario, seed: int
+    matrix: Matrix,
+    own: Mapping[LoraConfig, Predicted],
+    limit_bytes: int,
+    objective: Objective,
+    scenario: Scenario,
+    seed: int,
 ) -> Search:
     """An outlier strikes one of the first three trials, and then is what is recorded."""
     random = np.random.default_rng(seed)
     recorded = dict(matrix)
-    predicted = predict(recorded, scenario, random)
+    predicted = dict(own) if scenario.own else predict(recorded, scenario, random)
     for config, row in matrix.items():
         if random.random() < scenario.crashing:
             recorded[config] = dataclasses.replace(row, crashes=True)
@@ -273,11 +308,15 @@ def budgets(matrix: Matrix, count: int) -> Iterator[int]:
 
 
 def judge(
-    name: str, matrix: Matrix, scenario: Scenario, arguments: argparse.Namespace
+    name: str,
+    matrix: Matrix,
+    own: Mapping[LoraConfig, Predicted],
+    scenario: Scenario,
+    arguments: argparse.Namespace,
 ) -> Iterator[list[str]]:
     for objective in Objective:
         found = [
-            search(matrix, limit, objective, scenario, 1000 * seed + number)
+            search(matrix, own, limit, objective, scenario, 1000 * seed + number)
             for number, limit in enumerate(budgets(matrix, arguments.budgets))
             for seed in range(arguments.seeds)
         ]
@@ -313,6 +352,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = arguments.files or sorted((ROOT / "tests" / "data").glob("matrix_*.json"))
     matrices = {path.stem: read_matrix(path) for path in files}
+    owns = {path.stem: own_predictions(path) for path in files}
     matrices |= {name: made_matrix(machine, 1) for name, machine in MACHINES.items()}
     matrices["two lengths"] = made_matrix(MACHINES["gpu-like"], 1, (256, 512))
     matrices |= {f"{name} quick": quick(each) for name, each in matrices.items()}
@@ -320,7 +360,9 @@ def main() -> None:
     for scenario in SCENARIOS:
         if scenario.name in arguments.scenario:
             for name, matrix in matrices.items():
-                rows += judge(name, matrix, scenario, arguments)
+                own = owns.get(name.removesuffix(" quick"))
+                if own is not None or not scenario.own:
+                    rows += judge(name, matrix, own or {}, scenario, arguments)
     table(
         [
             "matrix",

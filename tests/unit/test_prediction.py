@@ -12,7 +12,7 @@ from pytest_yourai.results import Outcome, TrialResult
 GB = 1_000_000_000
 
 
-def predictor(name: str = "llama-8b", **more: object) -> Predictor:
+def predictor(name: str = "llama-8b") -> Predictor:
     presets = read_presets(matrices_folder() / "models.yaml")
     model = resolve(name, matrices_folder() / "nowhere", "auto", presets)
     source = ModelSource(
@@ -23,7 +23,7 @@ def predictor(name: str = "llama-8b", **more: object) -> Predictor:
         quantization=model.quantization(None),
         lora_keys=None,
     )
-    return Predictor(source, "cuda", **more)  # type: ignore[arg-type]
+    return Predictor(source, "cuda")
 
 
 def measured(config: LoraConfig, minimum_bytes: int, **more: object) -> TrialResult:
@@ -61,12 +61,6 @@ def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
     assert unknown.predict(LoraConfig(1, 8, 8, 256)) is None
     unknown.learn(measured(LoraConfig(1, 8, 8, 256), GB))
     assert unknown.calibration is None
-
-
-def test_a_known_error_keeps_predictions_from_being_certain() -> None:
-    prediction = predictor(known_error=0.4).predict(LoraConfig(4, 64, 16, 256))
-    assert prediction is not None
-    assert prediction.relative_error >= 0.2
 
 
 def test_it_is_surely_over_only_beyond_the_known_error() -> None:
