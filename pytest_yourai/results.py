@@ -49,6 +49,18 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Of a base model, quantized as it is measured."""
+
+    parameters: int
+    weight_bytes: int
+
+    def is_at_least(self, other: ModelSize) -> bool:
+        """Whether it has no fewer parameters and no smaller weights: both cost memory."""
+        return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
+
+
 PREDICTED_OVER = "predicted over the budget"
 """How the reason of a trial begins that was skipped for its prediction."""
 
@@ -92,6 +104,8 @@ class TrialResult:
     footprint_growth_bytes_per_step: float | None = None
     predicted_minimum_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    size: ModelSize | None = None
+    """Of the model, where it is known."""
 
     @property
     def success(self) -> bool:
@@ -144,5 +158,6 @@ class TrialResult:
                 "warmup_step_times_s": tuple(values["warmup_step_times_s"]),
                 "step_times_s": tuple(values["step_times_s"]),
                 "step_tokens": tuple(values["step_tokens"]),
+                "size": ModelSize(**values["size"]) if values["size"] else None,
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import TrialResult
+from pytest_yourai.results import ModelSize, TrialResult
 
 
 def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
@@ -22,13 +22,23 @@ def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
     )
 
 
-def dominating_failure(config: LoraConfig, results: Iterable[TrialResult]) -> TrialResult | None:
-    """The first result that failed for memory with no more of anything than `config`."""
+def dominating_failure(
+    config: LoraConfig, results: Iterable[TrialResult], model: str, size: ModelSize | None
+) -> TrialResult | None:
+    """The first result that failed for memory with no more of anything than `config`.
+
+    Results of another model count where that one is known to be no larger than `model`.
+    """
     return next(
         (
             result
             for result in results
-            if result.prunes_larger and config.needs_at_least_as_much_as(result.config)
+            if result.prunes_larger
+            and config.needs_at_least_as_much_as(result.config)
+            and (
+                result.model == model
+                or (size is not None and result.size is not None and size.is_at_least(result.size))
+            )
         ),
         None,
     )

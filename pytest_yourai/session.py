@@ -16,10 +16,10 @@ from typing import Any
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.fast_search import Predicted, choose_next
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.prediction import Prediction, Predictor
+from pytest_yourai.prediction import Prediction
+from pytest_yourai.preflight import predictor_of, preflight_fields, refusal
 from pytest_yourai.replay import ReplayRunner
-from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
 from pytest_yourai.search import dominating_failure
@@ -34,8 +34,6 @@ from pytest_yourai.worker.host import preview
 from pytest_yourai.worker.output import Output
 
 _WAIT_STEP_S = 0.25
-
-_BYTES_PER_GB = 1e9
 
 
 class Sweep:
@@ -195,6 +193,7 @@ class Sweep:
 
     def _with(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
         """`result` with what had been predicted for it, and a warning where that was too much."""
+        result = dataclasses.replace(result, size=self._size)
         if prediction is None:
             return result
         warnings = result.warnings
@@ -218,18 +217,20 @@ class Sweep:
         if reason := self._reason_to_skip(config):
             return self._not_started(config, Outcome.SKIPPED, reason)
         if prediction is not None:
-            self._write("preflight_check", **_preflight(prediction), **configuration(config))
+            self._write("preflight_check", **preflight_fields(prediction), **configuration(config))
             may_be_refused = not self.plan.force and config != self._chosen
             if may_be_refused and prediction.is_surely_over(self._limit_bytes):
-                reason = (
-                    f"{PREDICTED_OVER} of {gigabytes(self._limit_bytes)}: needs "
-                    f"{prediction}, and the margin; add --yourai-force to run it"
-                )
+                reason = refusal(prediction, self._limit_bytes)
                 return self._not_started(config, Outcome.SKIPPED, reason)
         if not self.plan.force and (danger := self._lasting_danger()):
             reason = f"not started: {danger}; close programs, or add --yourai-force"
             return self._not_started(config, Outcome.SAFETY_STOP, reason)
         return None
+
+    @property
+    def _size(self) -> ModelSize | None:
+        found = self.surroundings.inspection
+        return ModelSize(found.parameters, found.sizes.weight_bytes) if found.sizes else None
 
     @property
     def _limit_bytes(self) -> int:
@@ -246,7 +247,7 @@ class Sweep:
         if config.num_layers > depth:
             return f"not valid for this model, which has {depth} layers"
         known = (*self._resumed.results.values(), *self.results.values())
-        failed = dominating_failure(config, known)
+        failed = dominating_failure(config, known, self.plan.source.name, self._size)
         if failed is not None and not self._is_doubted(config, failed):
             return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
         return None if self.stopped is None else not_needed(self.stopped)
@@ -277,29 +278,3 @@ def _runner_of(plan: SweepPlan, journal: EventLog) -> Runner:
     if plan.recording is not None:
         return ReplayRunner(plan, plan.recording)
     return TrialRunner(plan, journal)
-
-
-def predictor_of(plan: SweepPlan, surroundings: Surroundings, prior: Calibration) -> Predictor:
-    """Predicts for the plan's model where the sweep runs.
-
-    Of a recording without minima it predicts nothing: peaks are something else.
-    """
-    source = plan.source
-    if plan.recording is not None and not plan.recording.has_minima:
-        source = dataclasses.replace(source, architecture={})
-    return Predictor(
-        source=source,
-        backend=surroundings.device.backend,
-        device=surroundings.device.name,
-        inspected=surroundings.inspection.sizes,
-        prior=prior,
-    )
-
-
-def _preflight(prediction: Prediction) -> dict[str, float]:
-    return {
-        "available_gb": read_system_memory().available_bytes / _BYTES_PER_GB,
-        "estimated_base_gb": prediction.weights_bytes / _BYTES_PER_GB,
-        "estimated_minimum_gb": prediction.minimum_bytes / _BYTES_PER_GB,
-        "estimated_conservative_gb": prediction.conservative_bytes / _BYTES_PER_GB,
-    }

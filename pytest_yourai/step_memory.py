@@ -12,9 +12,7 @@ Two moments can be the highest: the loss, with several arrays of the logits' siz
 the backward pass. On top of what lives then comes what is in flight: MLX gives work to a GPU in
 batches, and frees nothing of a batch before its end.
 
-The numbers in `_Coefficients` are fitted to minimum memory measured by tests/performance/floors.py
-with MLX 0.32.4 and mlx-lm 0.32.2: CUDA's on one H200, with qwen2-0.5b, llama-1b, hermes-mistral-7b,
-llama-8b and r1-distill-14b, at all lengths but 512; the CPU's on Linux, with small float32 models.
+The numbers are in `step_coefficients`.
 """
 
 from __future__ import annotations
@@ -25,6 +23,18 @@ from typing import Literal
 
 from pytest_yourai.architecture import Architecture, Linear
 from pytest_yourai.config import LoraConfig
+from pytest_yourai.step_coefficients import (
+    AMPERE,
+    HOPPER,
+    HOPPER_FLIGHT,
+    HOPPER_NAMES,
+    METAL,
+    ON_CUDA,
+    ON_THE_CPU,
+    OTHER_CUDA,
+    Batches,
+    Coefficients,
+)
 
 Backend = Literal["cpu", "metal", "cuda"]
 
@@ -46,83 +56,6 @@ _READERS = {
 _MARGIN_OF_MOMENT = 0.9
 _MARGIN_OF_KEPT = 0.02
 """No measured minimum was more than half of the moment above the estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Coefficients:
-    """What lives at the highest moment, as multiples of the arrays that the names say.
-
-    `gradients` is in bytes for each adapter parameter; `scores` and `layer` are of one layer, in
-    its backward pass, without and with checkpointing.
-    """
-
-    gradients: float
-    logits: float
-    scores: float
-    layer: float
-    checkpointed_layer: float
-    checkpointed_scores: float
-    checkpointed_logits: float
-
-
-_ON_CUDA = _Coefficients(
-    gradients=0.50,
-    logits=1.33,
-    scores=1.53,
-    layer=0.0,
-    checkpointed_layer=1.53,
-    checkpointed_scores=5.11,
-    checkpointed_logits=0.0,
-)
-_ON_THE_CPU = _Coefficients(
-    gradients=1.4,
-    logits=3.03,
-    scores=0.81,
-    layer=0.36,
-    checkpointed_layer=0.51,
-    checkpointed_scores=0.99,
-    checkpointed_logits=1.71,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """What is in flight on a Hopper: multiples of arrays, and the most that there is, in 16 bits.
-
-    At the loss: of the logits, of a residual and an inner vector for each token, and of what the
-    adapters put out in float32. In the backward pass: of the logits, and of what a layer keeps.
-    """
-
-    flight_logits: float = 0.63
-    flight_vectors: float = 11.1
-    flight_adapted: float = 2.88
-    flight_bytes: float = 0.60e9
-    backward_logits: float = 2.19
-    backward_layer: float = 1.22
-    backward_bytes: float = 1.17e9
-    checkpointed_bytes: float = 0.99e9
-
-
-_HOPPER_FLIGHT = _Flight()
-
-
-@dataclass(frozen=True, slots=True)
-class _Batches:
-    """How much work MLX gives to the device at once: operations, and elements that they read.
-
-    From MLX's source (0.32.4): mlx/backend/cuda/device.cpp, mlx/backend/metal/device.cpp.
-    """
-
-    operations: int
-    elements: int
-
-
-_MIB = 1 << 20
-_HOPPER = _Batches(100, 1000 * _MIB)
-_AMPERE = _Batches(20, 400 * _MIB)
-_OTHER_CUDA = _Batches(20, 100 * _MIB)
-_METAL = _Batches(50, 50 * _MIB)
-_HOPPER_NAMES = ("H100", "H200", "H20", "GH200", "B100", "B200", "B300", "RTX 50", "RTX PRO")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,65 +104,71 @@ class StepMemory:
         return max(moments, key=lambda moment: moment.sum_bytes)
 
     def _at_the_loss(self, room: float) -> Moment:
-        by = self._coefficients
-        flight = _HOPPER_FLIGHT
-        shapes = self.shapes
-        most = (
-            flight.flight_logits * self._logits_bytes
-            + flight.flight_vectors
-            * self._vector_bytes(shapes.hidden_size + shapes.intermediate_size)
-            + flight.flight_adapted * self._adapted_outputs_bytes
+        flight = HOPPER_FLIGHT
+        vectors = self._vector_bytes(self.shapes.hidden_size + self.shapes.intermediate_size)
+        in_flight = self._in_flight(
+            flight.loss_logits * self._logits_bytes + flight.loss_vectors * vectors,
+            flight.loss_adapted * self._adapted_outputs_bytes,
+            flight.loss_elements * room,
         )
-        in_flight = min(self._operations_share * most, flight.flight_bytes * room)
-        return self._moment(0.0, by.logits * self._logits_bytes, in_flight)
+        return self._moment(0.0, self._coefficients.logits * self._logits_bytes, in_flight)
 
     def _in_the_backward_pass(self, room: float) -> Moment:
-        by = self._coefficients
-        flight = _HOPPER_FLIGHT
+        by, flight = self._coefficients, HOPPER_FLIGHT
         layer = self._layer_bytes - self._kept_scores_bytes
+        logits = flight.backward_logits * self._logits_bytes
         if self.config.grad_checkpoint:
             again = self._layer_bytes + by.checkpointed_layer * layer
             again += by.checkpointed_scores * self._scores_bytes
-            logits = flight.backward_logits * self._operations_share * self._logits_bytes
-            in_flight = min(logits, flight.checkpointed_bytes * room)
+            in_flight = self._in_flight(logits, 0.0, flight.checkpointed_elements * room)
             return self._moment(again, by.checkpointed_logits * self._logits_bytes, in_flight)
-        most = flight.backward_logits * self._logits_bytes + flight.backward_layer * layer
-        in_flight = min(self._operations_share * most, flight.backward_bytes * room)
+        wide = sum(self._inputs_bytes.values())
+        in_flight = self._in_flight(
+            logits + flight.backward_layer * (layer - wide),
+            flight.backward_layer * wide,
+            flight.backward_elements * room,
+        )
         return self._moment(by.scores * self._scores_bytes + by.layer * layer, 0.0, in_flight)
+
+    def _in_flight(self, own: float, wide: float, most_elements: float) -> float:
+        """Bytes of arrays in the model's own type and in float32, as far as a batch holds them."""
+        own, wide = self._operations_share * own, self._operations_share * wide
+        elements = own / self.shapes.element_bytes + wide / _FLOAT32_BYTES
+        return (own + wide) * min(1.0, most_elements / elements) if elements else 0.0
 
     def _moment(self, activations: float, logits: float, in_flight: float) -> Moment:
         margin = _MARGIN_OF_MOMENT * (activations + logits + in_flight)
         return Moment(activations, logits, in_flight, margin + _MARGIN_OF_KEPT * self.kept_bytes)
 
     @property
-    def _coefficients(self) -> _Coefficients:
-        return _ON_CUDA if self.backend == "cuda" else _ON_THE_CPU
+    def _coefficients(self) -> Coefficients:
+        return ON_CUDA if self.backend == "cuda" else ON_THE_CPU
 
     @cached_property
-    def _batches(self) -> _Batches | None:
+    def _batches(self) -> Batches | None:
         if self.backend == "cpu":
             return None
         if self.backend == "metal":
-            return _METAL
+            return METAL
         if "A100" in self.device:
-            return _AMPERE
-        known = not self.device or any(name in self.device for name in _HOPPER_NAMES)
-        return _HOPPER if known else _OTHER_CUDA
+            return AMPERE
+        known = not self.device or any(name in self.device for name in HOPPER_NAMES)
+        return HOPPER if known else OTHER_CUDA
 
     @property
     def _operations_share(self) -> float:
         """Of the operations of a Hopper's batch: how much of what it holds is in flight."""
-        return self._batches.operations / _HOPPER.operations if self._batches else 0.0
+        return self._batches.operations / HOPPER.operations if self._batches else 0.0
 
     def _room(self, quantization_bits: int | None, group_size: int) -> float:
-        """The share of a Hopper's full batch, in 16 bits, that the head's weights leave."""
+        """The share of a Hopper's full batch that the head's weights leave."""
         if self._batches is None:
             return 0.0
         head = float(self.shapes.vocab_size * self.shapes.hidden_size)
         if quantization_bits is not None:
             head *= quantization_bits / 32 + 2 / group_size
         left = max(0.0, 1 - head / self._batches.elements)
-        return left * self._batches.elements / _HOPPER.elements * self.shapes.element_bytes / 2
+        return left * self._batches.elements / HOPPER.elements
 
     @property
     def _tokens(self) -> int:

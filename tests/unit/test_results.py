@@ -101,12 +101,17 @@ def test_only_memory_failures_dominate(outcome: Outcome) -> None:
     failed = result(batch=2, outcome=outcome)
     larger, smaller = LoraConfig(4, 8, 4, 64), LoraConfig(1, 64, 32, 64)
     expected = failed if outcome.is_memory_failure else None
-    assert dominating_failure(larger, [failed]) is expected
-    assert dominating_failure(smaller, [failed]) is None
+    assert dominating_failure(larger, [failed], failed.model, None) is expected
+    assert dominating_failure(smaller, [failed], failed.model, None) is None
 
 
 def test_a_stop_that_others_caused_dominates_nothing() -> None:
     stopped = result(outcome=Outcome.SAFETY_STOP)
     larger = LoraConfig(2, 8, 4, 64)
-    assert dominating_failure(larger, [stopped]) is stopped
-    assert dominating_failure(larger, [dataclasses.replace(stopped, conclusive=False)]) is None
+    assert dominating_failure(larger, [stopped], stopped.model, None) is stopped
+    assert (
+        dominating_failure(
+            larger, [dataclasses.replace(stopped, conclusive=False)], stopped.model, None
+        )
+        is None
+    )

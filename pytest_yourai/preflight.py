@@ -1,0 +1,49 @@
+"""What is known of a trial before it starts, and what of that is written down."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytest_yourai.calibration import Calibration
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.prediction import Prediction, Predictor
+from pytest_yourai.results import PREDICTED_OVER
+from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.units import gigabytes
+
+_BYTES_PER_GB = 1e9
+
+
+def predictor_of(plan: SweepPlan, surroundings: Surroundings, prior: Calibration) -> Predictor:
+    """Predicts for the plan's model where the sweep runs.
+
+    Of a recording without minima it predicts nothing: peaks are something else.
+    """
+    source = plan.source
+    if plan.recording is not None and not plan.recording.has_minima:
+        source = dataclasses.replace(source, architecture={})
+    return Predictor(
+        source=source,
+        backend=surroundings.device.backend,
+        device=surroundings.device.name,
+        inspected=surroundings.inspection.sizes,
+        prior=prior,
+    )
+
+
+def preflight_fields(prediction: Prediction) -> dict[str, float]:
+    """Of the journal's `preflight_check`. GB (1e9 bytes)."""
+    return {
+        "available_gb": read_system_memory().available_bytes / _BYTES_PER_GB,
+        "estimated_base_gb": prediction.weights_bytes / _BYTES_PER_GB,
+        "estimated_minimum_gb": prediction.minimum_bytes / _BYTES_PER_GB,
+        "estimated_conservative_gb": prediction.conservative_bytes / _BYTES_PER_GB,
+    }
+
+
+def refusal(prediction: Prediction, limit_bytes: int) -> str:
+    """Why a trial is not run whose prediction is surely over the budget."""
+    return (
+        f"{PREDICTED_OVER} of {gigabytes(limit_bytes)}: needs {prediction}, and the margin; add "
+        "--yourai-force to run it"
+    )
