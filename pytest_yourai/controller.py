@@ -155,6 +155,7 @@ class ControllerHooks:
                 system_memory_bytes=read_system_memory().total_bytes,
                 device=f"{device.name} ({device.backend}), MLX {device.mlx_version}",
                 notes=self._notes(surroundings),
+                is_replay=self._setup.plan.recording is not None,
             )
         )
 
@@ -199,6 +200,7 @@ class ControllerHooks:
         self._stopped = trial.stopped
         if self._verbosity >= 0 and not trial.is_not_needed:
             self._say(terminal.trial_line(len(self._results), self._total, trial.result))
+            self._say(*terminal.errors_so_far(self._results))
 
     def pytest_unconfigure(self) -> None:
         self._interrupts.remove()

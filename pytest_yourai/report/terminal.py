@@ -16,6 +16,8 @@ RULE = "━" * 60
 
 _LEAST_TO_CHOOSE_FROM = 2
 
+_TRIALS_BETWEEN_ERRORS = 10
+
 
 def header(
     *,
@@ -26,6 +28,7 @@ def header(
     system_memory_bytes: int,
     device: str,
     notes: Sequence[str],
+    is_replay: bool,
 ) -> Iterator[str]:
     """What is about to be measured."""
     yield RULE
@@ -34,7 +37,8 @@ def header(
     yield f"Testing {configurations} configurations for: {title} ({weights})"
     yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
     yield f"Memory limit: {budget}"
-    yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
+    if not is_replay:
+        yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
     for note in notes:
         yield f"Note: {note}"
     yield ""
@@ -45,6 +49,14 @@ def trial_line(index: int, total: int, result: TrialResult) -> str:
     known = " (kept)" if result.kept else ""
     warnings = "".join(f"; {warning}" for warning in result.warnings)
     return f"[{index}/{total}] {result.config} ... {_verdict(result)}{warnings}{known}"
+
+
+def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
+    """How good the predictions were, after every tenth trial that had one."""
+    errors = PredictionErrors.of(results)
+    is_new = bool(errors.errors) and PredictionErrors.of(results[:-1]) != errors
+    if is_new and len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0:
+        yield f"  {errors}"
 
 
 def _verdict(result: TrialResult) -> str:
