@@ -12,7 +12,8 @@ EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
 """Whose weights are counted here to the byte; of others the lazily built model is asked."""
 
 _HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
-_DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+_EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 
 PAGE_BYTES = 16384
@@ -132,8 +133,14 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     ModelError, naming the key, where one that is needed is missing.
     """
     flat = flat_config(config)
+    experts = first_whole(flat, *_EXPERTS_KEYS)
+    if experts > 1:
+        raise ModelError(
+            f"config.json: {experts} experts: a mixture of experts cannot be estimated, it must "
+            "be measured"
+        )
     hidden = _needed(flat, "hidden_size", "n_embd", "dim", "d_model")
-    depth = _needed(flat, *_DEPTH_KEYS)
+    depth = _needed(flat, *DEPTH_KEYS)
     inner = _needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
     words = _needed(flat, "vocab_size")
     heads = _needed(flat, *_HEADS_KEYS)
@@ -199,7 +206,10 @@ def attention_heads(flat: Mapping[str, Any]) -> int:
 def _needed(flat: Mapping[str, Any], *names: str) -> int:
     number = first_whole(flat, *names)
     if not number:
-        raise ModelError(f"config.json: {names[0]}: it is missing, and no estimate can do without")
+        raise ModelError(
+            f"config.json: {names[0]}: it is missing or no whole number above 0, and no estimate "
+            "can do without"
+        )
     return number
 
 

@@ -99,11 +99,10 @@ class ControllerHooks:
             for item_id, config in self._setup.configs_by_id.items()
             if item_id in ids
         }
-        self._say("", *terminal.predictions(chosen, self._setup.predictor(), self._given_limit))
-
-    @property
-    def _given_limit(self) -> int | None:
-        return self._setup.options.memory_limit_bytes
+        self._say(
+            "",
+            *terminal.predictions(chosen, self._setup.predictor(), self._setup.known_limit_bytes),
+        )
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:

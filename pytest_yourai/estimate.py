@@ -22,7 +22,7 @@ from pytest_yourai.architecture import (
     read_architecture_shapes,
     whole,
 )
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.config import GROUP_SIZES, QUANTIZATION_BITS, LoraConfig
 from pytest_yourai.step_memory import Backend, StepMemory
 
 _ADAPTER_BYTES = 4
@@ -37,6 +37,8 @@ _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.
 _ERROR_OF_CHECKPOINTING: dict[Backend, float] = {"cuda": 0.03, "cpu": 0.2, "metal": 0.1}
 
 _ERROR_OF_OTHER_ARCHITECTURES = 0.10
+
+_FULL_PRECISION_BITS = (16, 32)
 
 _MARGIN_OF_OTHER_ARCHITECTURES = 0.15
 """Of the minimum, on top of the usual margin: gemma2's and phi3's steps were above that."""
@@ -105,6 +107,9 @@ def estimate_training_memory(
     """
     shapes = read_architecture_shapes(architecture)
     config = LoraConfig(batch_size, lora_rank, lora_layers, seq_length, grad_checkpoint)
+    bits = _bits(quantization_bits, group_size)
+    if isinstance(lora_keys, str) or (lora_keys is not None and not list(lora_keys)):
+        raise ValueError("lora_keys must be a list of one or more names, or None for all")
     if optimizer not in _OPTIMIZER_ARRAYS:
         raise ValueError(
             f"optimizer must be one of {', '.join(_OPTIMIZER_ARRAYS)}, not {optimizer}"
@@ -112,8 +117,8 @@ def estimate_training_memory(
     backend = backend or usual_backend()
     adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
     page = 1 if backend == "cpu" else PAGE_BYTES
-    weights = shapes.weight_bytes(quantization_bits, group_size)
-    paged = shapes.weight_bytes(quantization_bits, group_size, page)
+    weights = shapes.weight_bytes(bits, group_size)
+    paged = shapes.weight_bytes(bits, group_size, page)
     if inspected is not None:
         weights = paged = inspected.weight_bytes
     layers = min(lora_layers, shapes.num_hidden_layers)
@@ -123,7 +128,7 @@ def estimate_training_memory(
         else layers * sum(linear.parameters_per_rank for linear in adapted)
     )
     step = StepMemory(shapes, adapted, config, layers, backend, device)
-    moment = step.highest_moment(quantization_bits, group_size)
+    moment = step.highest_moment(bits, group_size)
     known = _ERROR_OF_CHECKPOINTING if grad_checkpoint else _RELATIVE_ERRORS
     found = MemoryEstimate(
         weights_bytes=weights,
@@ -151,6 +156,18 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
 def usual_backend() -> Backend:
     """The one that people train with here: Metal on a Mac, CUDA elsewhere."""
     return "metal" if sys.platform == "darwin" else "cuda"
+
+
+def _bits(quantization_bits: int | None, group_size: int) -> int | None:
+    """None for full precision, which 16 and 32 bits are too."""
+    if quantization_bits is None or quantization_bits in _FULL_PRECISION_BITS:
+        return None
+    if quantization_bits not in QUANTIZATION_BITS or group_size not in GROUP_SIZES:
+        raise ValueError(
+            f"quantization_bits must be one of {QUANTIZATION_BITS} or None, and group_size one of "
+            f"{GROUP_SIZES}, not {quantization_bits} and {group_size}"
+        )
+    return quantization_bits
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:

@@ -174,27 +174,31 @@ class ItemHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         result = yield
-        items = item.session.items
-        self._put_next(items, items.index(item) + 1)
+        if self._sweep is not None and self._sweep.is_searching:
+            items = item.session.items
+            self._put_next(items, items.index(item) + 1)
         return result
 
     def _put_next(self, items: list[pytest.Item], start: int) -> None:
         """Move the item that the search chooses to `start`, among those that stay to be run.
 
-        Only past items of the same module or class: pytest has set up for that one already.
+        Only past items of the same file and class: pytest has set up for those already.
         """
-        if self._sweep is None or start >= len(items):
+        if self._sweep is None or not self._sweep.is_searching or start >= len(items):
             return
-        waiting = {
-            config: place
-            for place in range(len(items) - 1, start - 1, -1)
-            if (config := self._config_of(items[place])) is not None
-            if items[place].parent is items[start].parent
-        }
-        unknown = [config for config in waiting if config not in self._sweep.results]
-        chosen = self._sweep.choose(unknown) if unknown else None
+        here: dict[LoraConfig, int] = {}
+        elsewhere: set[LoraConfig] = set()
+        for place in range(len(items) - 1, start - 1, -1):
+            config = self._config_of(items[place])
+            if config is None or config in self._sweep.results:
+                continue
+            if items[place].parent is items[start].parent:
+                here[config] = place
+            else:
+                elsewhere.add(config)
+        chosen = self._sweep.choose(here, elsewhere) if here else None
         if chosen is not None:
-            items.insert(start, items.pop(waiting[chosen]))
+            items.insert(start, items.pop(here[chosen]))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from pytest_yourai.architecture import DEPTH_KEYS
 from pytest_yourai.config import Quantization, QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.redaction import redactor
@@ -30,8 +31,6 @@ PRESET_QUANTIZATION = Quantization(bits=4)
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 """Of a model without a default of its own, in tokens."""
-
-_DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 
 class _Defaults(pydantic.BaseModel):
@@ -164,7 +163,7 @@ def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
 def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
     for mapping in (architecture, architecture.get("text_config")):
         if isinstance(mapping, Mapping):
-            for key in _DEPTH_KEYS:
+            for key in DEPTH_KEYS:
                 if isinstance(mapping.get(key), int):
                     return int(mapping[key])
     return None

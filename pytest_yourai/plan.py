@@ -27,7 +27,8 @@ from pytest_yourai.models import (
 )
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
-from pytest_yourai.recording import Recording, backend_of, read_recording
+from pytest_yourai.preflight import predictor_of
+from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of, read_recording
 from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
 from pytest_yourai.store.calibrations import read_calibration, write_calibration
@@ -36,6 +37,9 @@ from pytest_yourai.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
+
+_MOST_SEARCHED = 1000
+"""A choice among so many takes 0.2 s and 70 MB, and grows with their square."""
 
 _LONGEST_MEMORY_WAIT_S = 5.0
 
@@ -98,7 +102,13 @@ class SweepSetup:
         backend = (
             backend_of(recording.environment) if recording else environment.installed_backend()
         )
-        return Predictor(self.plan.source, backend, prior=self.prior())
+        return predictor_of(self.plan, self.prior(), backend)
+
+    @property
+    def known_limit_bytes(self) -> int | None:
+        """The budget that the user or the recording names; a machine's takes a worker to tell."""
+        recorded = self.plan.recording.memory_limit_bytes if self.plan.recording else None
+        return self.options.memory_limit_bytes or recorded
 
     def remember(self, calibration: Calibration | None) -> None:
         """Keep what was learned for this machine's next model."""
@@ -117,8 +127,9 @@ def make_setup(options: Options) -> SweepSetup:
     presets = read_presets(matrices_folder() / "models.yaml")
     recording = _recording(options, presets)
     model = _model(options, presets, recording)
-    if options.output.resolve() == options.log.resolve():
-        raise OptionError("--yourai-output and --yourai-log are one file: name two")
+    if recording is not None and not (options.quick or options.matrix):
+        _check_length(options, recording)
+    _check_files(options)
     if options.data is not None and model.folder is None:
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
@@ -137,13 +148,19 @@ def make_setup(options: Options) -> SweepSetup:
     )
     usual = Usual(model.usual_max_seq_length, model.quantization(None))
     max_seq_length = choices.max_seq_length or usual.max_seq_length
+    configs = _configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint)
+    if options.search == "fast" and len(configs) > _MOST_SEARCHED:
+        raise OptionError(
+            f"--yourai-search fast: {len(configs):,} configurations are more than "
+            f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
+        )
     settings = _settings(options, source, path, max_seq_length, choices.grad_checkpoint, recording)
     return SweepSetup(
         options=options,
         model=model,
         plan=SweepPlan(
             source=source,
-            configs=_configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint),
+            configs=configs,
             steps=options.steps,
             isolation=options.isolation,
             data=options.data,
@@ -162,6 +179,31 @@ def make_setup(options: Options) -> SweepSetup:
         usual=usual,
         notes=tuple(_notes(matrix, model, recording)),
     )
+
+
+def _check_files(options: Options) -> None:
+    """No file may be written that is another one, or read."""
+    if options.output.resolve() == options.log.resolve():
+        raise OptionError("--yourai-output and --yourai-log are one file: name two")
+    if options.replay is None:
+        return
+    for name, path in (("output", options.output), ("log", options.log)):
+        if path.resolve() == options.replay.resolve():
+            raise OptionError(
+                f"--yourai-replay and --yourai-{name} are one file: name another {name}, or the "
+                "recording would be lost"
+            )
+    if options.resume:
+        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
+
+
+def _check_length(options: Options, recording: Recording) -> None:
+    recorded = recording.max_seq_length
+    if options.max_seq_length not in (None, recorded):
+        raise OptionError(
+            f"--yourai-seq-length: {recording.name} was recorded at "
+            f"{recorded or 'several lengths'}: leave it out"
+        )
 
 
 def _recording(options: Options, presets: Mapping[str, Preset]) -> Recording | None:
@@ -277,6 +319,7 @@ def _settings(
         "matrix": matrix.name if matrix else None,
         "search": options.search,
         "replay": recording and recording.name,
+        PEAKS_STAND_IN: recording is not None and not recording.has_minima,
         "max_seq_length": max_seq_length,
         "grad_checkpoint": checkpoint,
         "data": options.data,

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 
+from pytest_yourai.architecture import Inspected
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.results import PREDICTED_OVER
-from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.step_memory import Backend
+from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.units import gigabytes
 
 _BYTES_PER_GB = 1e9
 
 
-def predictor_of(plan: SweepPlan, surroundings: Surroundings, prior: Calibration) -> Predictor:
-    """Predicts for the plan's model where the sweep runs.
+def predictor_of(
+    plan: SweepPlan,
+    prior: Calibration,
+    backend: Backend,
+    device: str = "",
+    sizes: Inspected | None = None,
+) -> Predictor:
+    """Predicts for the plan's model.
 
     Of a recording without minima it predicts nothing: peaks are something else.
     """
     source = plan.source
     if plan.recording is not None and not plan.recording.has_minima:
         source = dataclasses.replace(source, architecture={})
-    return Predictor(
-        source=source,
-        backend=surroundings.device.backend,
-        device=surroundings.device.name,
-        inspected=surroundings.inspection.sizes,
-        prior=prior,
-    )
+    return Predictor(source, backend, device, sizes, prior)
 
 
 def preflight_fields(prediction: Prediction) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,14 @@ from pytest_yourai.store.history import result_from_row
 
 _BYTES_PER_MB = 1e6
 _BYTES_PER_GB = 1e9
+
+_MOST = 1_000_000_000
+"""Of what a configuration counts, of megabytes and of milliseconds: more is a mistake."""
+
+_MEMORY_WORDS = re.compile(r"\boom\b|out of memory|insufficient memory|memory limit", re.IGNORECASE)
+
+PEAKS_STAND_IN = "peaks_stand_in_for_minima"
+"""The setting of a profile whose minima are another recording's peaks."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +78,25 @@ def read_recording(path: Path, usual_seq_length: int) -> Recording:
         raise RecordingError(f"{path}: all_results: it must be a list of measured rows")
     settings = _mapping(document.get("settings"))
     length = _length(document, settings) or usual_seq_length
-    results = {}
+    results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):
         try:
-            result = _result(_mapping(row), model, length)
-        except (KeyError, TypeError, ValueError) as problem:
+            result = _result(row, model, length)
+        except (KeyError, TypeError, ValueError, OverflowError) as problem:
             raise RecordingError(f"{path}: all_results: row {number}: {_said(problem)}") from None
-        results[result.config] = result
+        earlier = results.get(result.config)
+        if result.started and not (earlier is not None and earlier.success):
+            results[result.config] = result
+    if not results:
+        raise RecordingError(f"{path}: all_results: none of its rows was measured: name another")
     lengths = {config.max_seq_length for config in results}
     limit_gb = _amount(document.get("memory_limit_gb"))
-    measured = [result for result in results.values() if result.peak_memory_bytes]
-    has_minima = not measured or any(_has_minimum(_mapping(row)) for row in rows)
+    peaks_stand_in = settings.get(PEAKS_STAND_IN) is True or any(map(_lacks_minimum, rows))
     return Recording(
         name=path.name,
         model=model,
         results=results,
-        has_minima=has_minima,
+        has_minima=not peaks_stand_in,
         max_seq_length=lengths.pop() if len(lengths) == 1 else None,
         memory_limit_bytes=None if limit_gb is None else round(limit_gb * _BYTES_PER_GB),
         settings=settings,
@@ -101,7 +112,7 @@ def backend_of(environment: Mapping[str, Any]) -> Backend:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
@@ -111,7 +122,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _result(row: Mapping[str, Any], model: str, usual_seq_length: int) -> TrialResult:
+def _result(row: Any, model: str, usual_seq_length: int) -> TrialResult:
+    if not isinstance(row, dict):
+        raise TypeError("it must be an object with batch_size, lora_rank and so on")
     if "step_tokens" in row and "conclusive" in row:
         return dataclasses.replace(result_from_row(row, model, 0), memory_limit_bytes=None)
     length = _whole(row.get("max_seq_length", row.get("seq_length", usual_seq_length)))
@@ -123,7 +136,8 @@ def _result(row: Mapping[str, Any], model: str, usual_seq_length: int) -> TrialR
         grad_checkpoint=row.get("grad_checkpoint") is True,
     )
     peak = _amount(row.get("peak_memory_mb"))
-    minimum = _amount(row.get("minimum_memory_mb")) or peak
+    minimum = _minimum_mb(row) or peak
+    warmup = row.get("warmup_step_times_s")
     times = _step_times(row)
     outcome, reason = _outcome(row)
     if outcome is Outcome.OK and (peak is None or not times):
@@ -133,6 +147,8 @@ def _result(row: Mapping[str, Any], model: str, usual_seq_length: int) -> TrialR
         config=config,
         outcome=outcome,
         reason=reason,
+        started=outcome not in (Outcome.SKIPPED, Outcome.UNAVAILABLE),
+        warmup_step_times_s=_times(warmup),
         step_times_s=times,
         step_tokens=(config.batch_size * (length - 1),) * len(times),
         minimum_memory_bytes=None if minimum is None else round(minimum * _BYTES_PER_MB),
@@ -148,23 +164,38 @@ def _outcome(row: Mapping[str, Any]) -> tuple[Outcome, str | None]:
         return Outcome.OK, None
     said = row.get("error")
     text = str(said) if said else "failed, its recording does not say why"
-    if row.get("outcome") in set(Outcome) - {Outcome.OK}:
-        return Outcome(row["outcome"]), text
+    named = next((each for each in Outcome if each == row.get("outcome")), Outcome.OK)
+    if named is not Outcome.OK:
+        return named, text
+    if _MEMORY_WORDS.search(text):
+        return Outcome.OOM, text
     outcome, _ = classify(Evidence(where="in its recording", exception=text))
     return outcome, text
 
 
 def _step_times(row: Mapping[str, Any]) -> tuple[float, ...]:
-    listed = row.get("step_times_s")
-    times = [_amount(each) for each in listed] if isinstance(listed, list) else []
-    if times and all(times):
-        return tuple(each for each in times if each)
+    if times := _times(row.get("step_times_s")):
+        return times
     middle_ms = _amount(row.get("step_time_ms"))
     return () if middle_ms is None else (middle_ms / 1e3,)
 
 
-def _has_minimum(row: Mapping[str, Any]) -> bool:
-    return any(_amount(row.get(f"minimum_memory_{unit}")) for unit in ("mb", "bytes"))
+def _times(listed: Any) -> tuple[float, ...]:
+    """Seconds; nothing where any of them is no time."""
+    times = [_amount(each) for each in listed] if isinstance(listed, list) else []
+    return tuple(each for each in times if each) if all(times) else ()
+
+
+def _minimum_mb(row: Mapping[str, Any]) -> float | None:
+    count_bytes = _amount(row.get("minimum_memory_bytes"), _MOST * _BYTES_PER_MB)
+    if count_bytes is not None:
+        return count_bytes / _BYTES_PER_MB
+    return _amount(row.get("minimum_memory_mb"))
+
+
+def _lacks_minimum(row: Mapping[str, Any]) -> bool:
+    """Whether it has a peak alone."""
+    return _minimum_mb(row) is None and _amount(row.get("peak_memory_mb")) is not None
 
 
 def _length(document: Mapping[str, Any], settings: Mapping[str, Any]) -> int | None:
@@ -181,14 +212,16 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no whole number")
+    if value > _MOST:
+        raise ValueError(f"a number above {_MOST:,} is none of a configuration")
     return value
 
 
-def _amount(value: Any) -> float | None:
-    """A number above 0; None for whatever else."""
+def _amount(value: Any, most: float = _MOST) -> float | None:
+    """A number above 0 that can be an amount; None for whatever else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return float(value) if math.isfinite(value) and value > 0 else None
+    return float(value) if 0 < value <= most else None
 
 
 def _said(problem: Exception) -> str:

@@ -98,6 +98,9 @@ class ReplayRunner:
         )
         if not recorded.success and recorded.outcome is not Outcome.OVER_BUDGET:
             return result
+        if recorded.minimum_memory_bytes is None:
+            reason = f"{self._recording.name} has neither minimum nor peak of it"
+            return self._skipped(record.config, reason)
         if (result.safe_memory_bytes or 0) > record.memory_limit_bytes:
             result = dataclasses.replace(
                 result,
@@ -112,7 +115,7 @@ class ReplayRunner:
         if not recorded.step_times_s:
             reason = f"{self._recording.name} stopped it after warm-up, over its own budget"
             return self._skipped(record.config, reason)
-        return result
+        return dataclasses.replace(result, outcome=Outcome.OK, reason=None)
 
     def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult:
         return record.result(outcome, reason)

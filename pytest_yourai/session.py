@@ -10,13 +10,13 @@ import dataclasses
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.fast_search import Predicted, choose_next
-from pytest_yourai.prediction import Prediction
+from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.preflight import predictor_of, preflight_fields, refusal
 from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
@@ -56,6 +56,7 @@ class Sweep:
         self._journal = journal
         self._record: TrialRecord | None = None
         self._chosen: LoraConfig | None = None
+        self._left: set[LoraConfig] = set()
         self.stopped: str | None = None
         """Why the fast search needs no more trials."""
         self._runner = _runner_of(plan, journal)
@@ -76,8 +77,10 @@ class Sweep:
             raise
         self._runner.stay_within(self.surroundings.budget)
         # The search learns from trials by itself, and doubts them: it must not be told twice.
-        self._unlearned = predictor_of(plan, self.surroundings, prior or Calibration())
-        self._predictor = predictor_of(plan, self.surroundings, prior or Calibration())
+        self._prior = prior or Calibration()
+        self._unlearned = self._new_predictor()
+        self._predictor = self._new_predictor()
+        self._failures = [each for each in self._resumed.results.values() if each.prunes_larger]
         for result in self._resumed.results.values():
             self._predictor.learn(result)
 
@@ -103,20 +106,37 @@ class Sweep:
         self._runner.end()
         self._write("benchmark_complete", complete=complete, trials=len(self.results))
 
+    def _new_predictor(self) -> Predictor:
+        device, found = self.surroundings.device, self.surroundings.inspection
+        return predictor_of(self.plan, self._prior, device.backend, device.name, found.sizes)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the fast search still has to choose."""
+        return self.plan.search == "fast" and self.stopped is None
+
     @property
     def calibration(self) -> Calibration | None:
-        """What the trials say of this machine's estimates; None where nothing was measured."""
-        return self._predictor.calibration
+        """What this run's own trials say of this machine's estimates; None without any."""
+        own = self._new_predictor()
+        for result in self.results.values():
+            if result.started and not result.kept:
+                own.learn(result)
+        return own.calibration
 
-    def choose(self, candidates: Sequence[LoraConfig]) -> LoraConfig | None:
-        """Which of `candidates` the fast search runs next; None for any, none needs to run.
+    def choose(
+        self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]
+    ) -> LoraConfig | None:
+        """Which of the configurations `here` the fast search runs next; None for none of them.
 
-        Once it has stopped, `measure` skips whatever was not measured, for the reason it gave.
+        It judges those `elsewhere` too, that cannot run next. Once it has stopped, `measure` skips
+        whatever was not measured, for the reason it gave.
         """
-        if self.plan.search != "fast" or self.stopped is not None:
+        if not self.is_searching:
             return None
         known = {**self._resumed.results, **self.results}
-        configs = [each for each in self.plan.configs if each in candidates or each in known]
+        waiting = {*here, *elsewhere}
+        configs = [each for each in self.plan.configs if each in waiting or each in known]
         choice = choose_next(
             configs,
             {
@@ -128,10 +148,15 @@ class Sweep:
             self._limit_bytes,
             self.plan.objective,
         )
-        if choice.config in candidates:
-            self._chosen = choice.config
-            return choice.config
+        if choice.config is not None:
+            if choice.config in here:
+                self._chosen = choice.config
+                return choice.config
+            self._left.update(set(here) - set(elsewhere))
+            return None
         self.stopped = choice.reason
+        if self.plan.recording is not None and not self.plan.recording.has_minima:
+            self.stopped += "; peaks are not monotone, so that it may be wrong"
         self._write("search_stopped", reason=choice.reason)
         return None
 
@@ -187,6 +212,8 @@ class Sweep:
             self._write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
         self._write("trial_complete", **row(result), **printed)
+        if result.prunes_larger:
+            self._failures.append(result)
         if was_run:
             self._predictor.learn(result)
         return result
@@ -246,11 +273,14 @@ class Sweep:
         depth = self.surroundings.inspection.num_hidden_layers
         if config.num_layers > depth:
             return f"not valid for this model, which has {depth} layers"
-        known = (*self._resumed.results.values(), *self.results.values())
-        failed = dominating_failure(config, known, self.plan.source.name, self._size)
+        if self.stopped is not None:
+            return not_needed(self.stopped)
+        failed = dominating_failure(config, self._failures, self.plan.source.name, self._size)
         if failed is not None and not self._is_doubted(config, failed):
             return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
-        return None if self.stopped is None else not_needed(self.stopped)
+        if config in self._left:
+            return "not needed here: the search went on among the tests of another file or class"
+        return None
 
     def _is_doubted(self, config: LoraConfig, failed: TrialResult) -> bool:
         """Whether the search chose `config` because it takes a smaller one's minimum for wrong."""

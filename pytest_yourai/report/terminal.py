@@ -96,7 +96,8 @@ def summary(
             yield f"  Outcomes:      {_counts(results)}"
         yield from _choices(results)
     if stopped is not None:
-        yield f"Search: stopped after {sum(each.started for each in results)} trials: {stopped}"
+        trials = sum(each.started and not each.kept for each in results)
+        yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield str(errors)
@@ -153,11 +154,12 @@ def predictions(
     """What each configuration is predicted to need, before anything runs."""
     width = max(map(len, configs), default=0)
     if configs:
-        yield f"Predicted for {predictor.backend}, before anything was measured:"
+        limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
+        yield f"Predicted for {predictor.backend}{limit}, before anything was measured:"
     for item_id, config in configs.items():
         prediction = predictor.predict(config)
         if prediction is None:
-            yield f"  {item_id:{width}}  unknown: nothing of its architecture is known"
+            yield f"  {item_id:{width}}  unknown: it cannot be estimated"
             continue
         over = limit_bytes is not None and prediction.is_surely_over(limit_bytes)
         yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"

@@ -145,3 +145,51 @@ def test_a_file_that_is_no_recording_is_refused(pytester: pytest.Pytester) -> No
     done = replay(pytester, file=pytester.path / "broken.json")
     assert done.ret == 4
     assert "all_results: it must be a list of measured rows" in done.errors
+
+
+@pytest.mark.parametrize("written", ["output", "log"])
+def test_a_recording_is_never_written_over(pytester: pytest.Pytester, written: str) -> None:
+    file = pytester.path / "mine.json"
+    file.write_bytes(RECORDED.read_bytes())
+    done = replay(pytester, f"--yourai-{written}", "mine.json", file=file)
+    assert done.ret == 4
+    assert f"--yourai-replay and --yourai-{written} are one file" in done.errors
+    assert file.read_bytes() == RECORDED.read_bytes()
+
+
+def test_what_a_recording_did_not_run_is_no_trial(pytester: pytest.Pytester) -> None:
+    first = replay(pytester, "--yourai-search", "fast", "--yourai-output", "first.json")
+    assert first.ret == 0
+    again = replay(pytester, file=pytester.path / "first.json")
+    rows = again.rows
+    assert all(each["outcome"] == "ok" for each in rows)
+    assert again.profile["trials_run"] == len(rows) < 12
+
+
+def test_peaks_stay_peaks_in_a_replay_of_a_replay(pytester: pytest.Pytester) -> None:
+    file = foreign(pytester.path, [row(1, 8, 1000.0), row(2, 8, 3000.0), row(4, 8, 2000.0)])
+    replay(pytester, "--yourai-max-memory", "9", "--yourai-output", "again.json", file=file)
+    again = pytester.path / "again.json"
+    done = replay(pytester, "--yourai-max-memory", "2.5", file=again)
+    assert [each["outcome"] for each in done.rows] == ["ok", "over_budget", "ok"]
+    done.stdout.fnmatch_lines(["Note: again.json has no minimum memory*"])
+
+
+def test_a_length_that_was_not_recorded_is_refused(pytester: pytest.Pytester) -> None:
+    done = replay(pytester, "--yourai-seq-length", "128")
+    assert done.ret == 4
+    assert "--yourai-seq-length: h200_llama8b_quick.json was recorded at 512" in done.errors
+
+
+def test_there_is_nothing_to_resume(pytester: pytest.Pytester) -> None:
+    done = replay(pytester, "--yourai-resume")
+    assert done.ret == 4
+    assert "--yourai-resume: a replay measures nothing" in done.errors
+
+
+def test_a_search_among_too_many_is_refused(pytester: pytest.Pytester) -> None:
+    rows = [row(batch, rank, 1000.0) for batch in range(1, 41) for rank in range(1, 31)]
+    file = foreign(pytester.path, rows)
+    done = replay(pytester, "--yourai-search", "fast", file=file)
+    assert done.ret == 4
+    assert "1,200 configurations are more than 1,000" in done.errors

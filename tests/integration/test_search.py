@@ -121,3 +121,32 @@ def test_what_was_learned_is_kept_for_the_next_run(sweep: SweepRun, tmp_path: Pa
     assert entry["trials"] == 3
     assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
     assert all(0.5 < factor < 2 for factor in entry["factors"].values())
+
+
+def test_the_best_may_be_among_the_tests_of_another_file(pytester: pytest.Pytester) -> None:
+    test = "def test_it(trial, benchmark):\n    assert trial.success\n"
+    pytester.makepyfile(test_a=test, test_b=test)
+    pytester.runpytest_inprocess(
+        "test_a.py",
+        "test_b.py",
+        "--yourai-replay",
+        str(RECORDED),
+        "--yourai-search",
+        "fast",
+        "-k",
+        "(test_a and batch1) or (test_b and batch4)",
+    )
+    profile = json.loads((pytester.path / "optimal_config.json").read_text())
+    assert profile["optimal_batch_size"] == 4
+    assert profile["optimal_lora_rank"] == 128
+    left = [each for each in profile["all_results"] if each["batch_size"] == 1]
+    assert all("of another file or class" in each["error"] for each in left)
+
+
+def test_what_is_kept_teaches_the_machine_once(sweep: SweepRun, tmp_path: Path) -> None:
+    kept = tmp_path / "cache" / "pytest-yourai" / "calibration.json"
+    sweep()
+    once = kept.read_text()
+    resumed = sweep("--yourai-resume")
+    assert all(row["kept"] for row in resumed.rows)
+    assert kept.read_text() == once

@@ -207,3 +207,52 @@ def test_the_usual_backend_is_that_of_the_system(
     monkeypatch.setattr("sys.platform", platform)
     assert usual_backend() == backend
     assert estimate(backend=None) == estimate(backend=backend)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantization_bits": -4},
+        {"quantization_bits": 7},
+        {"group_size": 0},
+        {"lora_keys": "q_proj"},
+        {"lora_keys": []},
+        {"batch_size": 0},
+    ],
+)
+def test_what_mlx_lm_cannot_do_is_refused(change: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {
+        "batch_size": 1,
+        "lora_rank": 8,
+        "lora_layers": 4,
+        "seq_length": 64,
+        "quantization_bits": 4,
+    }
+    with pytest.raises(ValueError, match="must be"):
+        estimate_training_memory(LLAMA_8B, **{**usual, **change})
+
+
+def test_sixteen_bits_are_full_precision() -> None:
+    def of(bits: int | None) -> MemoryEstimate:
+        return estimate_training_memory(
+            LLAMA_8B,
+            batch_size=1,
+            lora_rank=8,
+            lora_layers=2,
+            seq_length=64,
+            quantization_bits=bits,
+        )
+
+    assert of(16) == of(None) != of(4)
+
+
+def test_a_mixture_of_experts_is_not_estimated() -> None:
+    with pytest.raises(ModelError, match="8 experts: a mixture of experts cannot be estimated"):
+        estimate_training_memory(
+            {**LLAMA_8B, "num_local_experts": 8},
+            batch_size=1,
+            lora_rank=8,
+            lora_layers=2,
+            seq_length=64,
+            quantization_bits=4,
+        )

@@ -64,7 +64,7 @@ def test_foreign_rows_need_no_more_than_seven_keys(tmp_path: Path) -> None:
 
 
 def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None:
-    rows = [row(minimum_memory_mb=800.0), row(2, max_seq_length=512)]
+    rows = [row(minimum_memory_mb=800.0), row(2, max_seq_length=512, minimum_memory_mb=1.0)]
     recording = read_recording(write(tmp_path, rows, seq_length=256), 128)
     assert recording.has_minima
     assert recording.max_seq_length is None
@@ -79,6 +79,8 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
         ("ValueError: shapes do not match", {}, Outcome.ERROR),
         ("it died", {"outcome": "crashed"}, Outcome.CRASHED),
         (None, {}, Outcome.ERROR),
+        ("OOM", {}, Outcome.OOM),
+        ("it exceeds the memory limit", {}, Outcome.OOM),
     ],
 )
 def test_failed_rows_keep_their_reason(
@@ -105,6 +107,16 @@ def test_failed_rows_keep_their_reason(
             "it is a success, but peak_memory_mb or step_time_ms",
         ),
         (json.dumps({"model": "m", "all_results": [row(success="yes")]}), "true or false"),
+        (json.dumps({"model": "m", "all_results": [None]}), "row 1: it must be an object"),
+        (json.dumps({"model": "m", "all_results": [row(10**400)]}), "is none of a configuration"),
+        (
+            json.dumps({"model": "m", "all_results": [row(peak_memory_mb=10**400)]}),
+            "it is a success, but peak_memory_mb",
+        ),
+        (
+            json.dumps({"model": "m", "all_results": [row(success=False, outcome="skipped")]}),
+            "none of its rows was measured",
+        ),
     ],
 )
 def test_what_is_no_recording_is_refused_in_one_sentence(
@@ -122,3 +134,25 @@ def test_what_is_no_recording_is_refused_in_one_sentence(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot be read: No such file"):
         read_recording(tmp_path / "nothing.json", 128)
+
+
+def test_what_cannot_be_an_amount_is_taken_for_none(tmp_path: Path) -> None:
+    rows = [row(minimum_memory_mb=1e300, outcome=["ok"])]
+    recording = read_recording(write(tmp_path, rows, memory_limit_gb=1e305), 128)
+    assert recording.memory_limit_bytes is None
+    assert not recording.has_minima
+
+
+def test_minima_in_bytes_count_and_one_missing_makes_all_uncertain(tmp_path: Path) -> None:
+    given = row(minimum_memory_bytes=800_000_000)
+    recording = read_recording(write(tmp_path, [given]), 128)
+    assert recording.has_minima
+    assert recording.results[LoraConfig(1, 8, 4, 128)].minimum_memory_bytes == 800_000_000
+    assert not read_recording(write(tmp_path, [given, row(2)]), 128).has_minima
+
+
+def test_a_success_is_not_lost_to_a_second_row_of_the_same(tmp_path: Path) -> None:
+    failed = row(success=False, error="it died", outcome="crashed")
+    for rows in ([row(), failed], [failed, row()]):
+        [result] = read_recording(write(tmp_path, rows), 128).results.values()
+        assert result.success
