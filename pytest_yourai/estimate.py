@@ -40,6 +40,9 @@ _ERROR_OF_OTHER_ARCHITECTURES = 0.10
 
 _FULL_PRECISION_BITS = (16, 32)
 
+_GROUP_SIZES = (16, *GROUP_SIZES)
+"""Of the affine mode, and of nvfp4."""
+
 _MARGIN_OF_OTHER_ARCHITECTURES = 0.15
 """Of the minimum, on top of the usual margin: gemma2's and phi3's steps were above that."""
 
@@ -162,10 +165,10 @@ def _bits(quantization_bits: int | None, group_size: int) -> int | None:
     """None for full precision, which 16 and 32 bits are too."""
     if quantization_bits is None or quantization_bits in _FULL_PRECISION_BITS:
         return None
-    if quantization_bits not in QUANTIZATION_BITS or group_size not in GROUP_SIZES:
+    if quantization_bits not in QUANTIZATION_BITS or group_size not in _GROUP_SIZES:
         raise ValueError(
             f"quantization_bits must be one of {QUANTIZATION_BITS} or None, and group_size one of "
-            f"{GROUP_SIZES}, not {quantization_bits} and {group_size}"
+            f"{_GROUP_SIZES}, not {quantization_bits} and {group_size}"
         )
     return quantization_bits
 

@@ -256,3 +256,19 @@ def test_a_mixture_of_experts_is_not_estimated() -> None:
             seq_length=64,
             quantization_bits=4,
         )
+
+
+def test_the_groups_of_every_mode_of_mlx_are_estimated() -> None:
+    sizes = [
+        estimate_training_memory(
+            LLAMA_8B,
+            batch_size=1,
+            lora_rank=8,
+            lora_layers=2,
+            seq_length=64,
+            quantization_bits=4,
+            group_size=group_size,
+        ).weights_bytes
+        for group_size in (16, 32, 64, 128)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
