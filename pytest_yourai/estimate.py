@@ -22,7 +22,14 @@ from pytest_yourai.architecture import (
     read_architecture_shapes,
     whole,
 )
-from pytest_yourai.config import GROUP_SIZES, QUANTIZATION_BITS, LoraConfig
+from pytest_yourai.config import (
+    GROUP_SIZES,
+    OPTIMIZER,
+    QUANTIZATION_BITS,
+    USUAL_LORA_KEYS,
+    LoraConfig,
+    Quantization,
+)
 from pytest_yourai.step_memory import Backend, StepMemory
 
 _ADAPTER_BYTES = 4
@@ -119,11 +126,11 @@ def estimate_training_memory(
         )
     backend = backend or usual_backend()
     adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
-    page = 1 if backend == "cpu" else PAGE_BYTES
-    weights = shapes.weight_bytes(bits, group_size)
-    paged = shapes.weight_bytes(bits, group_size, page)
     if inspected is not None:
         weights = paged = inspected.weight_bytes
+    else:
+        weights = shapes.weight_bytes(bits, group_size)
+        paged = shapes.weight_bytes(bits, group_size, 1 if backend == "cpu" else PAGE_BYTES)
     layers = min(lora_layers, shapes.num_hidden_layers)
     parameters = lora_rank * (
         sum(inspected.adapter_parameters_per_rank[-layers:])
@@ -145,6 +152,34 @@ def estimate_training_memory(
         relative_error=known[backend],
     )
     return found if shapes.is_exact else _of_another_architecture(found)
+
+
+def estimate_trial(
+    config: LoraConfig,
+    architecture: Mapping[str, Any],
+    quantization: Quantization | None,
+    lora_keys: Iterable[str] | None,
+    *,
+    backend: Backend,
+    device: str = "",
+    inspected: Inspected | None = None,
+) -> MemoryEstimate:
+    """What a trial of `config` needs; without `lora_keys` q, k, v and o get adapters."""
+    return estimate_training_memory(
+        architecture,
+        batch_size=config.batch_size,
+        lora_rank=config.rank,
+        lora_layers=config.num_layers,
+        seq_length=config.max_seq_length,
+        quantization_bits=quantization.bits if quantization else None,
+        group_size=quantization.group_size if quantization else Quantization(4).group_size,
+        lora_keys=lora_keys or USUAL_LORA_KEYS,
+        grad_checkpoint=config.grad_checkpoint,
+        optimizer=OPTIMIZER,
+        backend=backend,
+        device=device,
+        inspected=inspected,
+    )
 
 
 def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:

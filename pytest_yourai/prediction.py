@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pytest_yourai import config as defaults
 from pytest_yourai.architecture import Inspected
 from pytest_yourai.calibration import Calibration, Fit, Observation, fit
-from pytest_yourai.config import USUAL_LORA_KEYS, LoraConfig
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import ModelError
-from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
+from pytest_yourai.estimate import MemoryEstimate, estimate_trial
 from pytest_yourai.results import TrialResult
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.units import gigabytes
@@ -37,7 +36,7 @@ class Prediction:
     def is_surely_over(self, limit_bytes: int) -> bool:
         """Whether the minimum with its margin is over by more than the known error."""
         least = self.minimum_bytes * (1 - _KNOWN_ERRORS * self.relative_error)
-        return least * defaults.SAFETY_MARGIN > limit_bytes
+        return least * SAFETY_MARGIN > limit_bytes
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Predictor:
         minimum, relative_error = self._fitted(estimate).predict(estimate)
         return Prediction(
             minimum_bytes=round(minimum),
-            conservative_bytes=max(round(minimum) + estimate.margin_bytes, round(minimum)),
+            conservative_bytes=round(minimum) + estimate.margin_bytes,
             weights_bytes=estimate.weights_bytes,
             relative_error=relative_error,
         )
@@ -110,19 +109,13 @@ class Predictor:
         return self._fit
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
-        quantization = self.source.quantization
+        source = self.source
         try:
-            return estimate_training_memory(
-                self.source.architecture,
-                batch_size=config.batch_size,
-                lora_rank=config.rank,
-                lora_layers=config.num_layers,
-                seq_length=config.max_seq_length,
-                quantization_bits=quantization.bits if quantization else None,
-                group_size=quantization.group_size if quantization else 64,
-                lora_keys=self.source.lora_keys or USUAL_LORA_KEYS,
-                grad_checkpoint=config.grad_checkpoint,
-                optimizer=defaults.OPTIMIZER,
+            return estimate_trial(
+                config,
+                source.architecture,
+                source.quantization,
+                source.lora_keys,
                 backend=self.backend,
                 device=self.device,
                 inspected=self.inspected,

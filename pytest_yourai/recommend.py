@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.architecture import read_architecture_shapes
-from pytest_yourai.config import SAFETY_MARGIN, USUAL_LORA_KEYS, LoraConfig, Quantization
-from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory, usual_backend
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, read_presets, resolve
@@ -148,17 +148,8 @@ def _recommendation(
         max_seq_length=options.max_seq_length or model.usual_max_seq_length,
         grad_checkpoint=options.grad_checkpoint or False,
     )
-    estimate = estimate_training_memory(
-        model.architecture,
-        batch_size=config.batch_size,
-        lora_rank=config.rank,
-        lora_layers=config.num_layers,
-        seq_length=config.max_seq_length,
-        quantization_bits=quantization.bits if quantization else None,
-        group_size=quantization.group_size if quantization else Quantization(4).group_size,
-        lora_keys=options.lora_keys or USUAL_LORA_KEYS,
-        grad_checkpoint=config.grad_checkpoint,
-        backend=backend,
+    estimate = estimate_trial(
+        config, model.architecture, quantization, options.lora_keys, backend=backend
     )
     return Recommendation(
         asked_as=asked_as,

@@ -7,6 +7,7 @@ of it; the worker is ended, and `give_up` turns what was measured so far into a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 import uuid
@@ -76,9 +77,7 @@ class Sweep:
             self._runner.end(because=repr(problem))
             raise
         self._runner.stay_within(self.surroundings.budget)
-        # The search learns from trials by itself, and doubts them: it must not be told twice.
         self._prior = prior or Calibration()
-        self._unlearned = self._new_predictor()
         self._predictor = self._new_predictor()
         self._failures = [each for each in self._resumed.results.values() if each.prunes_larger]
         for result in self._resumed.results.values():
@@ -110,6 +109,16 @@ class Sweep:
         device, found = self.surroundings.device, self.surroundings.inspection
         return predictor_of(self.plan, self._prior, device.backend, device.name, found.sizes)
 
+    @functools.cached_property
+    def _first_predictions(self) -> dict[LoraConfig, Predicted]:
+        """What the search begins with: it learns from trials by itself, and doubts them."""
+        predictor = self._new_predictor()
+        return {
+            config: Predicted(found.minimum_bytes, found.relative_error)
+            for config in self.plan.configs
+            if (found := predictor.predict(config))
+        }
+
     @property
     def is_searching(self) -> bool:
         """Whether the fast search still has to choose."""
@@ -139,11 +148,7 @@ class Sweep:
         configs = [each for each in self.plan.configs if each in waiting or each in known]
         choice = choose_next(
             configs,
-            {
-                config: Predicted(prediction.minimum_bytes, prediction.relative_error)
-                for config in configs
-                if (prediction := self._unlearned.predict(config))
-            },
+            self._first_predictions,
             known,
             self._limit_bytes,
             self.plan.objective,

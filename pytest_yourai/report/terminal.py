@@ -54,7 +54,7 @@ def trial_line(index: int, total: int, result: TrialResult) -> str:
 def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
     """How good the predictions were, after every tenth trial that had one."""
     errors = PredictionErrors.of(results)
-    is_new = bool(errors.errors) and PredictionErrors.of(results[:-1]) != errors
+    is_new = bool(PredictionErrors.of(results[-1:]).errors)
     if is_new and len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0:
         yield f"  {errors}"
 
