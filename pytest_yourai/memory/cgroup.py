@@ -13,6 +13,11 @@ _PROC = Path("/proc")
 _UNLIMITED_BYTES = 1 << 60
 """Version 1 says "no limit" with a number just under 2⁶³."""
 
+_FLAGS_AFTER_THE_NAME = 6
+"""Where the flags stand in /proc/PID/stat, from the field after the name on: proc(5)."""
+
+_PF_EXITING = 0x4
+
 _FILES: Mapping[int, Mapping[str, str]] = {
     1: {
         "limit": "memory.limit_in_bytes",
@@ -42,9 +47,15 @@ class MemoryCgroup:
 
     @classmethod
     def of(cls, pid: int, proc: Path = _PROC) -> MemoryCgroup | None:
-        """None where there are no cgroups, or the process is gone."""
+        """None where there are no cgroups, or the process is gone or about to be.
+
+        Version 1 shows a process that is ending in the root (cgroup_exit of the kernel), whose
+        limits and kills are not those it had.
+        """
         try:
             memberships = (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
+            if _is_ending(proc / str(pid) / "stat"):
+                return None
             mounts = (proc / str(os.getpid()) / "mountinfo").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return None
@@ -81,6 +92,12 @@ class MemoryCgroup:
     def _limit_bytes(self, folder: Path) -> int | None:
         limit = _number(folder / _FILES[self.version]["limit"])
         return limit if limit is not None and limit < _UNLIMITED_BYTES else None
+
+
+def _is_ending(stat: Path) -> bool:
+    """Whether the kernel has begun to take the process away; its name may hold anything."""
+    fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return bool(int(fields[_FLAGS_AFTER_THE_NAME]) & _PF_EXITING)
 
 
 def _membership(text: str, version: int) -> str | None:

@@ -116,6 +116,9 @@ class Guard:
         self._pid, self._base_bytes = pid, base_bytes
         self._has_own_memory = has_own_memory
         self._footprint_at_start = self.footprint_bytes() or 0
+        # Its container need not be ours, and each counts its own.
+        self._cgroup = MemoryCgroup.of(pid)
+        self._earlier_kills = read_system_memory(self._cgroup).oom_kills
 
     def note(self, memory: MlxMemory) -> None:
         """Take in what the worker says that MLX holds."""
@@ -170,9 +173,8 @@ class Guard:
         """The machine as the worker's own container shows it, also once the worker is gone."""
         cgroup = MemoryCgroup.of(self._pid) if self._pid is not None else None
         if cgroup is not None and cgroup != self._cgroup:
-            if self._cgroup is not None:
-                self._earlier_kills = cgroup.oom_kills() or 0
             self._cgroup = cgroup
+            self._earlier_kills = read_system_memory(cgroup).oom_kills
         system = read_system_memory(self._cgroup)
         trace = self.trace
         trace.oom_kills = max(0, system.oom_kills - self._earlier_kills)

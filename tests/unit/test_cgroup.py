@@ -21,6 +21,7 @@ def make_proc(tmp_path: Path, membership: str, mounts: str) -> Path:
     for pid in (str(os.getpid()), "77"):
         (proc / pid).mkdir(parents=True, exist_ok=True)
     (proc / "77" / "cgroup").write_text(membership)
+    (proc / "77" / "stat").write_text("77 (a (b) c) R 1 77 77 0 -1 4194304 100 0\n")
     (proc / str(os.getpid()) / "mountinfo").write_text(OTHER_MOUNT + mounts)
     return proc
 
@@ -124,3 +125,20 @@ def test_a_real_kill_is_counted(small_cgroup: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -9
     assert found.oom_kills() == 1
+
+
+def test_a_process_that_is_ending_has_none_any_more(tmp_path: Path) -> None:
+    proc = make_proc(tmp_path, "4:memory:/\n", V1_MOUNT.format(root="/", at=tmp_path))
+    assert MemoryCgroup.of(77, proc) is not None
+    (proc / "77" / "stat").write_text("77 (a (b) c) R 1 77 77 0 -1 4194308 100 0\n")
+    assert MemoryCgroup.of(77, proc) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no cgroups")
+def test_a_real_process_that_was_killed_and_not_yet_waited_for_has_none() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    assert MemoryCgroup.of(child.pid) is not None
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert MemoryCgroup.of(child.pid) is None
+    child.wait()
