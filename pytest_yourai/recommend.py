@@ -16,7 +16,7 @@ from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
-from pytest_yourai.safe import safe_configuration
+from pytest_yourai.safe import SafeTable, read_safe_table
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.environment import chip
 from pytest_yourai.store.profile import check_writable, configuration, write_json
@@ -105,6 +105,7 @@ def recommend(options: Options) -> Recommendations:
     names: Iterable[str] = [options.model] if options.model else presets
     backend = usual_backend()
     budget, machine = _budget(options.memory_limit_bytes)
+    safe = read_safe_table()
     return Recommendations(
         budget=budget,
         machine=machine,
@@ -114,6 +115,7 @@ def recommend(options: Options) -> Recommendations:
                 name,
                 resolve(name, options.model_folder, options.weights, presets),
                 options,
+                safe,
                 budget,
                 backend,
             )
@@ -135,13 +137,18 @@ def _budget(limit_bytes: int | None) -> tuple[Budget, str | None]:
 
 
 def _recommendation(
-    asked_as: str, model: Model, options: Options, budget: Budget, backend: Backend
+    asked_as: str,
+    model: Model,
+    options: Options,
+    safe: SafeTable,
+    budget: Budget,
+    backend: Backend,
 ) -> Recommendation:
     shapes = read_architecture_shapes(model.architecture)
     params = model.preset.params if model.preset else None
     count = parameter_count(params) if params else float(shapes.parameters)
     quantization = model.quantization(options.quantize)
-    config = safe_configuration(
+    config = safe.configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,

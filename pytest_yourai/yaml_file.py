@@ -78,7 +78,7 @@ def validate(
     schema: type[_Schema],
     value: Any,
     error: type[InputError],
-    at: tuple[str, ...] = (),
+    at: tuple[str | int, ...] = (),
 ) -> _Schema:
     """`value`, found in `file` under `at`, as a `schema`; raises `error` for the first mistake."""
     try:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pytest_yourai.safe import safe_configuration
+from pytest_yourai.errors import MatrixError
+from pytest_yourai.safe import read_safe_table
 
 GB = 1_000_000_000
 BILLION = 1e9
@@ -29,7 +32,7 @@ BILLION = 1e9
 def test_size_and_memory_decide(
     billions: float, memory_gb: float, expected: tuple[int, int, int]
 ) -> None:
-    config = safe_configuration(
+    config = read_safe_table().configuration(
         billions * BILLION, round(memory_gb * GB), depth=80, max_seq_length=512
     )
     assert (config.batch_size, config.rank, config.num_layers) == expected
@@ -39,9 +42,39 @@ def test_size_and_memory_decide(
 
 @pytest.mark.parametrize(("depth", "layers"), [(None, 16), (4, 4), (16, 16), (32, 16)])
 def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> None:
-    config = safe_configuration(
+    config = read_safe_table().configuration(
         7 * BILLION, 64 * GB, depth=depth, max_seq_length=128, grad_checkpoint=True
     )
     assert config.num_layers == layers
     assert config.max_seq_length == 128
     assert config.grad_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "safe.yaml:1: this is no list of safe configurations"),
+        ("batch_size: 1", "safe.yaml:1: this is no list"),
+        ("- {batch_size: 1, lora_rank: 8}", "safe.yaml:1: 0.lora_layers: this key is missing"),
+        (
+            "- {over: 3B, batch_size: 1, lora_rank: 8, lora_layers: 4}",
+            "safe.yaml:1: 0.over: unknown key: the known ones are from_params, ",
+        ),
+        (
+            "- {over_params: many, batch_size: 1, lora_rank: 8, lora_layers: 4}",
+            "safe.yaml:1: 0.over_params: 'many' is no number of parameters",
+        ),
+        (
+            "- {under_gb: 8, batch_size: 1, lora_rank: 8, lora_layers: 4}",
+            "safe.yaml:1: 0: the last row must hold for every model: remove its conditions",
+        ),
+    ],
+)
+def test_a_table_that_is_none_is_named_by_file_line_and_key(
+    tmp_path: Path, text: str, part: str
+) -> None:
+    path = tmp_path / "safe.yaml"
+    path.write_text(text)
+    with pytest.raises(MatrixError) as problem:
+        read_safe_table(path)
+    assert part in str(problem.value)
