@@ -3,8 +3,10 @@
     YouraiError
     ├── InputError            the user can mend it: one sentence, what is wrong and what to do
     │   ├── OptionError       a flag or an ini key
+    │   │   └── TooLittleMemoryError  no budget is left on this machine now
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
+    │   │   └── UnavailableError  a model that is not there, or out of reach
     │   ├── DataError         training data
     │   ├── RecordingError    a file of recorded measurements
     │   ├── BackendError      MLX cannot run here
@@ -30,12 +32,20 @@ class OptionError(InputError):
     """A command-line flag or an ini key has an unusable value."""
 
 
+class TooLittleMemoryError(OptionError):
+    """So little memory is available that no budget can be detected."""
+
+
 class MatrixError(InputError):
     """A matrix file is missing or is not a matrix."""
 
 
 class ModelError(InputError):
     """A model cannot be found, read, or adapted as asked."""
+
+
+class UnavailableError(ModelError):
+    """A model is not on this machine, or cannot be had from where it should come."""
 
 
 class DataError(InputError):

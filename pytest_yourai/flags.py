@@ -15,7 +15,7 @@ from pytest_yourai.errors import OptionError
 class Flag(NamedTuple):
     """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar.
 
-    What is a command, done instead of running tests, has no ini key: it would end every run.
+    What is a command has no ini key: it would take every run over.
     """
 
     name: str
@@ -23,6 +23,8 @@ class Flag(NamedTuple):
     help: str
     default: str = ""
     is_command: bool = False
+    is_repeatable: bool = False
+    """Whether it may be given several times; its ini key then takes a line for each."""
 
     @property
     def option(self) -> str:
@@ -34,13 +36,31 @@ class Flag(NamedTuple):
 
 
 FLAGS = (
-    Flag("model", "NAME", "measure this model: a preset or a folder"),
+    Flag(
+        "model",
+        "NAME",
+        "measure this model: a preset or a folder; may be repeated",
+        is_repeatable=True,
+    ),
+    Flag(
+        "benchmark",
+        None,
+        "try models in a safe configuration each, smallest first, until one does not fit",
+        "off",
+        is_command=True,
+    ),
+    Flag("optimize", None, "with --yourai-benchmark: sweep each model that passes", "off"),
     Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
     Flag("matrix", "FILE", "a YAML matrix of one's own", "full.yaml"),
     Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
-    Flag("output", "FILE", "where the profile goes", "optimal_config.json"),
+    Flag(
+        "output",
+        "FILE",
+        "where the profile goes, or of several models the benchmark results",
+        "optimal_config.json, benchmark_results.json",
+    ),
     Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
-    Flag("steps", "N", "measured steps of each trial", "10"),
+    Flag("steps", "N", "measured steps of each trial", "10, of a benchmark's 5"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag("seq-length", "N", "max_seq_length of mlx-lm, in tokens", "512 (tiny: 64)"),
     Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
@@ -97,7 +117,8 @@ FLAGS = (
 )
 
 
-_STARTERS = ("yourai_model", "yourai_replay")
+_STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
+_STARTING_KEYS = ("yourai_model", "yourai_replay")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -124,17 +145,19 @@ def rewrite_quick(args: list[str]) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether a model or a recording was named, by flag or ini key, and is to be measured.
+    """Whether models or a recording were named, by flag or ini key, and are to be measured.
 
     OptionError where flags of ours were given without one.
     """
     if config.getoption("yourai_recommend"):
         return False
-    if any(config.getoption(key) or config.getini(key) for key in _STARTERS):
+    if wants_packaged_suite(config) or any(config.getini(key) for key in _STARTING_KEYS):
         return True
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
-            raise OptionError(f"{flag.option} needs a model: add --yourai-model NAME")
+            raise OptionError(
+                f"{flag.option} needs a model: add --yourai-model NAME, or --yourai-benchmark"
+            )
     return False
 
 

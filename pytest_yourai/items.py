@@ -5,8 +5,9 @@ Lives in the process that runs items: pytest itself, or the one worker of `-n 1`
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,12 @@ from pytest_yourai import flags
 from pytest_yourai.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
-from pytest_yourai.plan import SweepSetup
+from pytest_yourai.reported import PROPERTY, ReportedTrial
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.run import Opened, Run
+from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import Journal
-
-PROPERTY = "yourai"
-"""Name of the user property that carries a trial from the process that ran it, as JSON."""
 
 _BYTES_PER_GB = 1e9
 
@@ -40,6 +40,8 @@ class Trial:
 
     model: str
     config: LoraConfig
+    item_id: str = ""
+    """What the test is called by, in its brackets."""
     _result: TrialResult | None = field(default=None, repr=False)
 
     @property
@@ -103,24 +105,22 @@ def _there(value: float | None) -> float:
 
 
 class ItemHooks:
-    """Registered where items run, while a sweep is asked for."""
+    """Registered where items run, while a run is asked for."""
 
-    def __init__(self, config: pytest.Config, setup: SweepSetup) -> None:
+    def __init__(self, config: pytest.Config, setup: RunSetup) -> None:
         self._config = config
         self._setup = setup
         self._journal: Journal | None = None
-        self._sweep: Sweep | None = None
-        self._total = 0
-
-    @property
-    def total(self) -> int:
-        """How many configurations are to run."""
-        return self._total
+        self._run: Run | None = None
+        self._selected: Counter[Stage] = Counter()
+        self._told: set[Stage] = set()
+        self.on_opened: Callable[[Stage, Opened, int], None] | None = None
+        """Told of each stage whose model a worker has looked at, before its first trial."""
 
     @property
     def sweep(self) -> Sweep | None:
-        """The sweep, once the first item is about to run."""
-        return self._sweep
+        """The present one, once its first item is about to run."""
+        return self._run.sweep if self._run else None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "trial" in metafunc.fixturenames:
@@ -128,134 +128,167 @@ class ItemHooks:
             metafunc.parametrize(
                 "trial",
                 [
-                    self._param(item_id, config, has_benchmark)
-                    for item_id, config in self._setup.configs_by_id.items()
+                    self._param(item_id, stage, has_benchmark)
+                    for item_id, stage in self._setup.stages_by_id.items()
                 ],
                 indirect=True,
             )
 
-    def trial(self, item_id: str) -> Trial:
-        """The handle that the fixture gives out."""
-        return Trial(self._setup.model.name, self._setup.configs_by_id[item_id])
-
-    def _param(self, item_id: str, config: LoraConfig, has_benchmark: bool) -> Any:
-        marks = [
-            pytest.mark.lora(
-                model=self._setup.model.name,
-                batch_size=config.batch_size,
-                rank=config.rank,
-                layers=config.num_layers,
-            )
-        ]
+    def _param(self, item_id: str, stage: Stage, has_benchmark: bool) -> Any:
+        config = stage.configs_by_id[item_id]
+        axes = {}
+        if config is not None:
+            axes = {
+                "batch_size": config.batch_size,
+                "rank": config.rank,
+                "layers": config.num_layers,
+            }
+        marks = [pytest.mark.lora(model=stage.name, **axes)]
         if flags.has_timeout(self._config):
             marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
         if has_benchmark and flags.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
 
+    def trial(self, item_id: str) -> Trial:
+        """The handle that the fixture gives out."""
+        if self._run is None:
+            pytest.skip("the run has not begun: `trial` is for test functions alone")
+        stage = self._setup.stages_by_id[item_id]
+        return Trial(stage.name, self._run.config_of(stage, item_id), item_id)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        configs = {config for item in session.items if (config := self._config_of(item))}
-        self._total = len(configs)
-        if configs and not self._config.option.collectonly:
-            self._open()
-            self._put_next(session.items, 0)
+        ids = {item_id for item in session.items if (item_id := self._id_of(item))}
+        self._selected = Counter(self._setup.stages_by_id[item_id] for item_id in ids)
+        if ids and not self._config.option.collectonly:
+            try:
+                self._journal = Journal(self._setup.options.log)
+                self._run = Run(self._setup, self._journal)
+                with self._shown():
+                    self._run.look_at_all(self._selected)
+                self._prepare(session.items, 0)
+            except InputError as problem:
+                raise pytest.UsageError(str(problem)) from None
         return (yield)
 
-    def _open(self) -> None:
-        try:
-            self._journal = Journal(self._setup.options.log)
-            self._sweep = Sweep(
-                self._setup.plan, self._journal, self._setup.history(), self._setup.prior()
-            )
-        except InputError as problem:
-            raise pytest.UsageError(str(problem)) from None
-
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        # Around pytest-timeout's, whose limit is not for what is prepared here.
         result = yield
-        if self._sweep is not None and self._sweep.is_searching:
-            items = item.session.items
-            self._put_next(items, items.index(item) + 1)
+        session = item.session
+        if self._run is not None and not (session.shouldstop or session.shouldfail):
+            self._prepare(session.items, session.items.index(item) + 1)
         return result
 
-    def _put_next(self, items: list[pytest.Item], start: int) -> None:
+    def _prepare(self, items: list[pytest.Item], start: int) -> None:
+        """Begin the stage of the item that is next, and put there what its search chooses."""
+        item_id = self._id_of(items[start]) if start < len(items) else None
+        if self._run is None or item_id is None:
+            return
+        stage = self._setup.stages_by_id[item_id]
+        if not self._run.is_known(stage, item_id):
+            with self._shown():
+                self._run.begin(stage)
+        opened = self._run.opened(stage)
+        if opened is not None and self.on_opened is not None and stage not in self._told:
+            self._told.add(stage)
+            self.on_opened(stage, opened, self._selected[stage])
+        self._put_next(items, start, stage)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Let through what is printed meanwhile: downloads show how far they are."""
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            yield
+
+    def _put_next(self, items: list[pytest.Item], start: int, stage: Stage) -> None:
         """Move the item that the search chooses to `start`, among those that stay to be run.
 
         Only past items of the same file and class: pytest has set up for those already.
         """
-        if self._sweep is None or not self._sweep.is_searching or start >= len(items):
+        sweep = self.sweep
+        if sweep is None or not sweep.is_searching:
             return
         here: dict[LoraConfig, int] = {}
         elsewhere: set[LoraConfig] = set()
         for place in range(len(items) - 1, start - 1, -1):
-            config = self._config_of(items[place])
-            if config is None or config in self._sweep.results:
+            item_id = self._id_of(items[place])
+            config = stage.configs_by_id.get(item_id) if item_id else None
+            if config is None or config in sweep.results:
                 continue
             if items[place].parent is items[start].parent:
                 here[config] = place
             else:
                 elsewhere.add(config)
-        chosen = self._sweep.choose(here, elsewhere) if here else None
+        chosen = sweep.choose(here, elsewhere) if here else None
         if chosen is not None:
             items.insert(start, items.pop(here[chosen]))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if self._sweep is not None:
-            self._sweep.close(complete=len(self._sweep.results) >= self._total)
-            self._setup.remember(self._sweep.calibration)
+        if self._run is not None:
+            self._run.close(self._selected)
         if self._journal is not None:
             self._journal.close()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         trial = getattr(item, "funcargs", {}).get("trial")
-        if isinstance(trial, Trial) and self._sweep is not None:
-            is_first = trial.config not in self._sweep.results
+        if isinstance(trial, Trial) and self._run is not None:
+            stage = self._setup.stages_by_id[trial.item_id]
+            is_first = not self._run.is_known(stage, trial.item_id)
             try:
-                result = self._measure(self._sweep, trial.config)
+                result = self._measure(self._run, stage, trial)
             except BaseException:
                 feed_benchmark(item, None)
                 raise
             trial.ended_as(result)
             if is_first:
-                self._publish(item, self._sweep, result)
+                self._publish(item, self._run, stage, result)
             feed_benchmark(item, result)
             _raise_outcome(result)
         return (yield)
 
-    def _measure(self, sweep: Sweep, config: LoraConfig) -> TrialResult:
+    def _measure(self, run: Run, stage: Stage, trial: Trial) -> TrialResult:
         try:
-            return sweep.measure(config)
+            return run.measure(stage, trial.item_id)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
-            if not sweep.is_measuring:
+            sweep = run.sweep
+            if sweep is None or not sweep.is_measuring:
                 raise
             limit_s = self._setup.options.timeout_s
             return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
 
-    def _config_of(self, item: pytest.Item) -> LoraConfig | None:
+    def _id_of(self, item: pytest.Item) -> str | None:
+        """Which configuration an item is of; None for tests of other things."""
         callspec = getattr(item, "callspec", None)
-        return self._setup.configs_by_id.get(callspec.params.get("trial")) if callspec else None
+        item_id = callspec.params.get("trial") if callspec else None
+        return item_id if item_id in self._setup.stages_by_id else None
 
-    def _publish(self, item: pytest.Item, sweep: Sweep, result: TrialResult) -> None:
-        payload = {
-            "total": self._total,
-            "journal_problem": self._journal.problem if self._journal else None,
-            "stopped": sweep.stopped,
-            "result": result.to_json(),
-        }
-        item.user_properties.append((PROPERTY, json.dumps(payload)))
+    def _publish(self, item: pytest.Item, run: Run, stage: Stage, result: TrialResult) -> None:
+        reported = ReportedTrial(
+            model=stage.name,
+            is_check=stage.is_check,
+            selected=self._selected[stage],
+            models=sum(each.is_check for each in self._selected),
+            opened=run.opened(stage),
+            journal_problem=self._journal.problem if self._journal else None,
+            stopped=run.sweep.stopped if run.sweep else None,
+            result=result,
+        )
+        item.user_properties.append((PROPERTY, reported.to_json()))
         for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):
             if (value := getattr(result, name)) is not None:
                 item.user_properties.append((f"{PROPERTY}_{name}", value))
         item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
-        if result.outcome.is_failure:
+        if run.sweep is not None and result.outcome.is_failure:
             for title, text in (
-                ("worker traceback", sweep.last_traceback),
-                ("worker stdout", sweep.last_output.stdout),
-                ("worker stderr", sweep.last_output.stderr),
+                ("worker traceback", run.sweep.last_traceback),
+                ("worker stdout", run.sweep.last_output.stdout),
+                ("worker stderr", run.sweep.last_output.stderr),
             ):
                 if text.strip():
                     item.add_report_section("call", title, text)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from pytest_yourai.architecture import DEPTH_KEYS
+from pytest_yourai.architecture import DEPTH_KEYS, read_architecture_shapes
 from pytest_yourai.config import Quantization, QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.redaction import redactor
@@ -56,6 +56,7 @@ class _Preset(pydantic.BaseModel):
     params: str | None = None
     architecture: dict[str, Any] | str | None = None
     defaults: _Defaults = _Defaults()
+    walk: bool = True
 
     @pydantic.field_validator("params")
     @classmethod
@@ -77,6 +78,16 @@ class Preset:
     quantize: QuantizeChoice
     max_seq_length: int | None
     quick_matrix: str | None
+    in_walk: bool = True
+    """Whether a benchmark of all models tries it."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as it was named; `folder` is the one that this means if it is no preset's name."""
+
+    name: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,16 @@ class Model:
     def depth(self) -> int | None:
         """Number of hidden layers, where the architecture says it in a known key."""
         return architecture_depth(self.architecture)
+
+    @property
+    def parameters(self) -> float | None:
+        """As the model is called by, else by its shapes; None where neither tells."""
+        if self.preset is not None and self.preset.params is not None:
+            return parameter_count(self.preset.params)
+        try:
+            return float(read_architecture_shapes(self.architecture).parameters)
+        except ModelError:
+            return None
 
     @property
     def usual_max_seq_length(self) -> int:
@@ -197,6 +218,7 @@ def _preset(name: str, raw: _Preset, base: Path) -> Preset:
         else parse_quantize(str(raw.defaults.quantize)),
         max_seq_length=raw.defaults.max_seq_length,
         quick_matrix=raw.defaults.quick_matrix,
+        in_walk=raw.walk,
     )
 
 

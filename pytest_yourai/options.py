@@ -13,10 +13,13 @@ import pytest
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
+from pytest_yourai.models import NamedModel
 
 _T = TypeVar("_T")
 
 DEFAULT_TIMEOUT_S = 300.0
+CHECK_STEPS = 5
+"""Measured steps of a safe configuration: enough to see that it trains."""
 _BYTES_PER_GB = 1e9
 _MOST_GB = 1e6
 _LEAST_GB = 0.001
@@ -27,17 +30,19 @@ _MOST_SECONDS = 1e8
 class Options:
     """What was asked for. None where the model or the matrix decides.
 
-    `model_folder` is the folder that `model` names if it is no preset's name.
+    `check_steps` are those of the safe configurations of a benchmark.
     """
 
-    model: str
-    model_folder: Path
+    models: tuple[NamedModel, ...]
+    benchmark: bool
+    optimize: bool
     quick: bool
     matrix: Path | None
     memory_limit_bytes: int | None
     output: Path
     log: Path
     steps: StepPlan
+    check_steps: StepPlan
     max_seq_length: int | None
     data: str | None
     weights: Literal["auto", "local", "synthetic"]
@@ -58,22 +63,25 @@ class Options:
     def from_config(cls, config: pytest.Config) -> Options:
         """OptionError, naming the flag, for a value that is none."""
         read = _Reader(config)
-        usual = StepPlan()
+        measured_steps = read.value("steps", _at_least(1))
+        warmup_steps = read.value("warmup", _at_least(2)) or StepPlan().warmup_steps
+        models = read.several("model", lambda text, folder: NamedModel(text, _path(text, folder)))
+        benchmark = read.switch("benchmark") or False
+        name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _gigabytes)
         return cls(
-            model=read.value("model", str) or "",
-            model_folder=read.from_folder("model", _path) or started_in,
+            models=models,
+            benchmark=benchmark,
+            optimize=read.switch("optimize") or False,
             quick=read.switch("quick") or False,
             matrix=read.from_folder("matrix", _path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
-            output=read.from_folder("output", _path) or started_in / "optimal_config.json",
+            output=read.from_folder("output", _path) or started_in / f"{name}.json",
             log=read.from_folder("log", _path) or started_in / "benchmark_log.jsonl",
-            steps=StepPlan(
-                measured_steps=read.value("steps", _at_least(1)) or usual.measured_steps,
-                warmup_steps=read.value("warmup", _at_least(2)) or usual.warmup_steps,
-            ),
+            steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
+            check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_length=read.value("seq-length", _at_least(2)),
             data=read.from_folder("data", _data),
             weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
@@ -103,33 +111,40 @@ class _Reader:
     def switch(self, name: str) -> bool | None:
         return self.value(name, _truth)
 
-    def _given(self, flag: Flag) -> str | None:
-        given: list[str] | str | None = self._config.getoption(flag.key)
-        if not isinstance(given, list):
-            return given
-        if len(given) > 1:
-            raise OptionError(f"{flag.option} is given {len(given)} times: give it once")
-        return given[0]
-
     def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
         """As `value`; `parse` also gets the folder that paths are relative to.
 
         It is the one where pytest was started, and for an ini key that of the ini file.
         """
+        return next(iter(self.several(name, parse)), None)
+
+    def several(self, name: str, parse: Callable[[str, Path], _T]) -> tuple[_T, ...]:
+        """As `from_folder`, of a flag that may be given several times."""
         flag = next(flag for flag in FLAGS if flag.name == name)
-        text, where = self._given(flag), flag.option
+        texts, where = self._given(flag), flag.option
         folder = self._config.invocation_params.dir
-        if text is None:
-            text = self._config.getini(flag.key) or None
+        if not texts and not flag.is_command:
+            text = str(self._config.getini(flag.key) or "")
+            texts = text.splitlines() if flag.is_repeatable else [text]
+            texts = [each for each in texts if each.strip()]
             ini_file = self._config.inipath
             where = f"{ini_file or 'ini file'}: {flag.key}"
             folder = ini_file.parent if ini_file else folder
-        if text is None:
-            return None
-        try:
-            return parse(str(text).strip(), folder)
-        except ValueError as problem:
-            raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+        parsed = []
+        for text in texts:
+            try:
+                parsed.append(parse(text.strip(), folder))
+            except ValueError as problem:
+                raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+        return tuple(parsed)
+
+    def _given(self, flag: Flag) -> list[str]:
+        given: list[str] | str | None = self._config.getoption(flag.key)
+        if not isinstance(given, list):
+            return [] if given is None else [given]
+        if len(given) > 1 and not flag.is_repeatable:
+            raise OptionError(f"{flag.option} is given {len(given)} times: give it once")
+        return given
 
 
 def _gigabytes(text: str) -> float:

@@ -1,4 +1,4 @@
-"""From options to the plan of a sweep: which model, which configurations, under which ids."""
+"""From options and a model to the plan of its sweep: which configurations, under which ids."""
 
 from __future__ import annotations
 
@@ -11,29 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_yourai import config as defaults
 from pytest_yourai.calibration import Calibration
-from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice
+from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import MatrixError, OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix, read_matrix
-from pytest_yourai.models import (
-    Model,
-    Preset,
-    id_name,
-    read_presets,
-    resolve,
-    unknown_model,
-    usual_max_seq_length,
-)
+from pytest_yourai.models import Model
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
-from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of, read_recording
+from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of
 from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
 from pytest_yourai.store.calibrations import read_calibration, write_calibration
 from pytest_yourai.store.history import History, read_history
-from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.sweep_plan import Check, SweepPlan
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
@@ -54,15 +46,15 @@ class Usual:
     max_seq_length: int
     quantization: Quantization | None
 
-    def suffix(self, config: LoraConfig, plan: SweepPlan) -> str:
-        """What of `config` and `plan` differs from the defaults."""
+    def suffix(self, rows: LoraConfig | Check, plan: SweepPlan) -> str:
+        """What of `rows` and `plan` differs from the defaults."""
         quantization = plan.source.quantization
         parts = []
-        if config.max_seq_length != self.max_seq_length:
-            parts.append(f"-seq{config.max_seq_length}")
+        if rows.max_seq_length != self.max_seq_length:
+            parts.append(f"-seq{rows.max_seq_length}")
         if quantization != self.quantization:
             parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
-        if config.grad_checkpoint:
+        if rows.grad_checkpoint:
             parts.append("-ckpt")
         return "".join(parts)
 
@@ -78,8 +70,10 @@ class SweepSetup:
     notes: tuple[str, ...]
 
     @cached_property
-    def configs_by_id(self) -> Mapping[str, LoraConfig]:
-        """Item id → configuration, in the order of the run."""
+    def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
+        """Item id → configuration, in the order of the run; of a check None, not yet known."""
+        if self.plan.check is not None:
+            return {f"{self.model.name}{self.usual.suffix(self.plan.check, self.plan)}": None}
         return {
             f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
             f"-layers{config.num_layers}{self.usual.suffix(config, self.plan)}": config
@@ -105,6 +99,12 @@ class SweepSetup:
         return predictor_of(self.plan, self.prior(), backend)
 
     @property
+    def weight_bytes(self) -> int | None:
+        """Of the base model in memory, by arithmetic; None where its architecture is unknown."""
+        found = self.predictor().predict(LoraConfig(1, 1, 1, max_seq_length=2))
+        return found.weights_bytes if found else None
+
+    @property
     def known_limit_bytes(self) -> int | None:
         """The budget that the user or the recording names; a machine's takes a worker to tell."""
         recorded = self.plan.recording.memory_limit_bytes if self.plan.recording else None
@@ -122,14 +122,15 @@ class SweepSetup:
         return f"{self.model.weights} {how}" if how else f"{self.model.weights}, not quantized"
 
 
-def make_setup(options: Options) -> SweepSetup:
-    """An InputError where the options do not lead to a sweep."""
-    presets = read_presets(matrices_folder() / "models.yaml")
-    recording = _recording(options, presets)
-    model = _model(options, presets, recording)
+def make_setup(
+    options: Options, model: Model, recording: Recording | None = None, *, is_check: bool = False
+) -> SweepSetup:
+    """An InputError where the options do not lead to a sweep of `model`.
+
+    A check has no configurations: which one is safe turns out when its budget is known.
+    """
     if recording is not None and not (options.quick or options.matrix):
         _check_length(options, recording)
-    _check_files(options)
     if options.data is not None and model.folder is None:
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
@@ -148,20 +149,25 @@ def make_setup(options: Options) -> SweepSetup:
     )
     usual = Usual(model.usual_max_seq_length, model.quantization(None))
     max_seq_length = choices.max_seq_length or usual.max_seq_length
-    configs = _configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint)
+    configs: tuple[LoraConfig, ...] = ()
+    if not is_check:
+        configs = _configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
         raise OptionError(
             f"--yourai-search fast: {len(configs):,} configurations are more than "
             f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
         )
-    settings = _settings(options, source, path, max_seq_length, choices.grad_checkpoint, recording)
+    steps = options.check_steps if is_check else options.steps
+    settings = _settings(
+        options, source, steps, path, max_seq_length, choices.grad_checkpoint, recording
+    )
     return SweepSetup(
         options=options,
         model=model,
         plan=SweepPlan(
             source=source,
             configs=configs,
-            steps=options.steps,
+            steps=steps,
             isolation=options.isolation,
             data=options.data,
             seed=defaults.SEED,
@@ -171,30 +177,17 @@ def make_setup(options: Options) -> SweepSetup:
             identity=run_identity(source, options.data, settings),
             force=options.force,
             memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
-            search=options.search,
+            search="exhaustive" if is_check else options.search,
             objective=options.objective,
             depth=model.depth,
             recording=recording,
+            check=Check(model.parameters, max_seq_length, choices.grad_checkpoint)
+            if is_check
+            else None,
         ),
         usual=usual,
         notes=tuple(_notes(matrix, model, recording)),
     )
-
-
-def _check_files(options: Options) -> None:
-    """No file may be written that is another one, or read."""
-    if options.output.resolve() == options.log.resolve():
-        raise OptionError("--yourai-output and --yourai-log are one file: name two")
-    if options.replay is None:
-        return
-    for name, path in (("output", options.output), ("log", options.log)):
-        if path.resolve() == options.replay.resolve():
-            raise OptionError(
-                f"--yourai-replay and --yourai-{name} are one file: name another {name}, or the "
-                "recording would be lost"
-            )
-    if options.resume:
-        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
 
 
 def _check_length(options: Options, recording: Recording) -> None:
@@ -204,31 +197,6 @@ def _check_length(options: Options, recording: Recording) -> None:
             f"--yourai-seq-length: {recording.name} was recorded at "
             f"{recorded or 'several lengths'}: leave it out"
         )
-
-
-def _recording(options: Options, presets: Mapping[str, Preset]) -> Recording | None:
-    if options.replay is None:
-        return None
-    usual = options.max_seq_length or usual_max_seq_length(presets.get(options.model))
-    return read_recording(options.replay, usual)
-
-
-def _model(options: Options, presets: Mapping[str, Preset], recording: Recording | None) -> Model:
-    """The model that was named; of a recording also one that nothing else is known of."""
-    if recording is None:
-        return resolve(options.model, options.model_folder, options.weights, presets)
-    recorded = id_name(recording.model)
-    if not options.model and recording.model not in presets:
-        return unknown_model(recording.model)
-    model = resolve(
-        options.model or recording.model, options.model_folder, options.weights, presets
-    )
-    if model.name != recorded:
-        raise OptionError(
-            f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
-            "leave --yourai-model out, or name another recording"
-        )
-    return model
 
 
 @dataclass(frozen=True)
@@ -296,6 +264,7 @@ def _notes(matrix: Matrix | None, model: Model, recording: Recording | None) -> 
 def _settings(
     options: Options,
     source: ModelSource,
+    steps: StepPlan,
     matrix: Path | None,
     max_seq_length: int,
     checkpoint: bool,
@@ -323,8 +292,8 @@ def _settings(
         "max_seq_length": max_seq_length,
         "grad_checkpoint": checkpoint,
         "data": options.data,
-        "measured_steps": options.steps.measured_steps,
-        "warmup_steps": options.steps.warmup_steps,
+        "measured_steps": steps.measured_steps,
+        "warmup_steps": steps.warmup_steps,
         "safety_margin": defaults.SAFETY_MARGIN,
         "isolation": options.isolation,
         "timeout_s": options.timeout_s,

@@ -70,9 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
-    from pytest_yourai import controller, items, options, plan  # noqa: PLC0415
+    from pytest_yourai import controller, items, options, run_setup  # noqa: PLC0415
 
-    setup = plan.make_setup(options.Options.from_config(config))
+    setup = run_setup.make_run(options.Options.from_config(config))
     owns_session = _collect_packaged_suite(config)
     runs_elsewhere = _is_distributed(config)
     item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)

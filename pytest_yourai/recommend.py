@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import Model, read_presets, resolve
+from pytest_yourai.models import Model, NamedModel, read_presets, resolve
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.safe import SafeTable, read_safe_table
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.environment import chip
 from pytest_yourai.store.profile import check_writable, configuration, write_json
-from pytest_yourai.units import gigabytes, machine_memory, parameter_count, parameters
+from pytest_yourai.units import gigabytes, machine_memory, parameters
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
@@ -102,7 +101,7 @@ class Recommendations:
 def recommend(options: Options) -> Recommendations:
     """An InputError where the options name no model, or one that no estimate can be made for."""
     presets = read_presets(matrices_folder() / "models.yaml")
-    names: Iterable[str] = [options.model] if options.model else presets
+    named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = usual_backend()
     budget, machine = _budget(options.memory_limit_bytes)
     safe = read_safe_table()
@@ -112,14 +111,14 @@ def recommend(options: Options) -> Recommendations:
         backend=backend,
         models=tuple(
             _recommendation(
-                name,
-                resolve(name, options.model_folder, options.weights, presets),
+                each.name,
+                resolve(each.name, each.folder, options.weights, presets),
                 options,
                 safe,
                 budget,
                 backend,
             )
-            for name in names
+            for each in named
         ),
     )
 
@@ -145,8 +144,7 @@ def _recommendation(
     backend: Backend,
 ) -> Recommendation:
     shapes = read_architecture_shapes(model.architecture)
-    params = model.preset.params if model.preset else None
-    count = parameter_count(params) if params else float(shapes.parameters)
+    count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
     config = safe.configuration(
         count,

@@ -65,7 +65,11 @@ class ReplayRunner:
     def forget(self) -> None:
         """Nothing is printed here."""
 
-    def danger(self) -> str | None:
+    def danger(self, floor_bytes: int | None = None) -> str | None:  # noqa: ARG002
+        return None
+
+    def available_bytes(self) -> int | None:
+        """Nothing is loaded."""
         return None
 
     def end(self, *, because: str | None = None) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig
 
@@ -142,22 +139,3 @@ class TrialResult:
         if self.minimum_memory_bytes is None:
             return None
         return round(self.minimum_memory_bytes * SAFETY_MARGIN)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain builtins that `from_json` takes back."""
-        return dataclasses.asdict(self) | {"outcome": self.outcome.value}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrialResult:
-        return cls(
-            **{
-                **values,
-                "config": LoraConfig(**values["config"]),
-                "outcome": Outcome(values["outcome"]),
-                "warnings": tuple(values["warnings"]),
-                "warmup_step_times_s": tuple(values["warmup_step_times_s"]),
-                "step_times_s": tuple(values["step_times_s"]),
-                "step_tokens": tuple(values["step_tokens"]),
-                "size": ModelSize(**values["size"]) if values["size"] else None,
-            }
-        )

@@ -28,7 +28,6 @@ from pytest_yourai.memory.footprint import address_space_limit_bytes
 from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.trial import TrialRecord
@@ -50,7 +49,9 @@ class Runner(Protocol):
 
     def forget(self) -> None: ...
 
-    def danger(self) -> str | None: ...
+    def danger(self, floor_bytes: int | None = None) -> str | None: ...
+
+    def available_bytes(self) -> int | None: ...
 
     def begin(self, config: LoraConfig) -> TrialRecord: ...
 
@@ -73,7 +74,7 @@ class TrialRunner:
         self._plan = plan
         self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
         self._budget = NO_BUDGET
-        self._backend: Backend = "cpu"
+        self._device: DeviceInfo | None = None
 
     def look(self) -> tuple[DeviceInfo, Inspection]:
         """Starts a worker that looks at the device and the model; nothing is loaded yet.
@@ -81,7 +82,7 @@ class TrialRunner:
         BackendError, ModelError or DataError where it cannot work.
         """
         device, inspection = self._host.look(self._plan.data)
-        self._backend = device.backend
+        self._device = device
         return device, inspection
 
     def detect_budget(self, device: DeviceInfo) -> Budget:
@@ -103,9 +104,18 @@ class TrialRunner:
         self.last_output = Output("", "")
         self.last_traceback = ""
 
-    def danger(self) -> str | None:
-        """Why no trial may start now, in words; None where one may."""
-        return too_little_left(read_system_memory())
+    def danger(self, floor_bytes: int | None = None) -> str | None:
+        """Why no trial may start now, in words; None where one may.
+
+        `floor_bytes` must be available, or else what the guard keeps free.
+        """
+        return too_little_left(read_system_memory(), floor_bytes)
+
+    def available_bytes(self) -> int | None:
+        """What a model that is loaded now may take: of the device where it has its own."""
+        if self._device is not None and self._device.has_own_memory:
+            return self._device.free_memory_bytes
+        return read_system_memory().available_bytes
 
     def begin(self, config: LoraConfig) -> TrialRecord:
         """The record of a trial that is about to run."""
@@ -190,7 +200,7 @@ class TrialRunner:
                 loss_is_invalid=engine_failure is not None and engine_failure.loss_is_invalid,
                 returncode=returncode,
                 stderr=self.last_output.stderr,
-                backend=self._backend,
+                backend=self._device.backend if self._device else "cpu",
                 largest_bytes=0 if record.warmup_is_over else record.largest_mlx_bytes,
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
                 memory_limit_bytes=record.memory_limit_bytes,

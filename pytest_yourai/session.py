@@ -11,18 +11,27 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.fast_search import Predicted, choose_next
 from pytest_yourai.prediction import Prediction, Predictor
-from pytest_yourai.preflight import predictor_of, preflight_fields, refusal
+from pytest_yourai.preflight import (
+    LEAST_AVAILABLE_BYTES,
+    Preflight,
+    predictor_of,
+    preflight,
+    preflight_fields,
+    refusal,
+    too_heavy,
+)
 from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
+from pytest_yourai.safe import read_safe_table
 from pytest_yourai.search import dominating_failure
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
@@ -42,7 +51,7 @@ class Sweep:
 
     Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
     ModelError or OptionError where the sweep cannot work. With `history`, what earlier runs of
-    the same identity measured is kept; `prior` is what this machine's estimates were off by.
+    the same identity measured is kept.
     """
 
     def __init__(
@@ -50,7 +59,6 @@ class Sweep:
         plan: SweepPlan,
         journal: EventLog,
         history: History | None = None,
-        prior: Calibration | None = None,
     ) -> None:
         self.plan = plan
         self.results: dict[LoraConfig, TrialResult] = {}
@@ -77,10 +85,17 @@ class Sweep:
             self._runner.end(because=repr(problem))
             raise
         self._runner.stay_within(self.surroundings.budget)
-        self._prior = prior or Calibration()
+        self._others_failures: tuple[TrialResult, ...] = ()
+        self.learn_from_others(Calibration(), ())
+
+    def learn_from_others(self, prior: Calibration, failures: Iterable[TrialResult]) -> None:
+        """Take in what other models taught.
+
+        `prior` is what this machine's estimates were off by, `failures` are what did not fit.
+        """
+        self._prior, self._others_failures = prior, tuple(failures)
         self._predictor = self._new_predictor()
-        self._failures = [each for each in self._resumed.results.values() if each.prunes_larger]
-        for result in self._resumed.results.values():
+        for result in (*self._resumed.results.values(), *self.results.values()):
             self._predictor.learn(result)
 
     def _look(self, history: History | None) -> tuple[Surroundings, Resumed]:
@@ -100,9 +115,13 @@ class Sweep:
         )
         return Surroundings(device, inspection, budget, resumed.notes), resumed
 
-    def close(self, *, complete: bool) -> None:
-        """End the worker."""
+    def release(self) -> None:
+        """End the worker, so that another model has the memory; the next trial starts a new one."""
         self._runner.end()
+
+    def close(self, *, complete: bool) -> None:
+        """End the worker, and the run in the journal."""
+        self.release()
         self._write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def _new_predictor(self) -> Predictor:
@@ -132,6 +151,28 @@ class Sweep:
             if result.started and not result.kept:
                 own.learn(result)
         return own.calibration
+
+    @property
+    def safe_config(self) -> LoraConfig | None:
+        """What a check tries: safe for this model and this budget."""
+        check, found = self.plan.check, self.surroundings.inspection
+        if check is None:
+            return None
+        return read_safe_table().configuration(
+            check.parameters or found.parameters,
+            self._limit_bytes,
+            depth=found.num_hidden_layers,
+            max_seq_length=check.max_seq_length,
+            grad_checkpoint=check.grad_checkpoint,
+        )
+
+    def preflight(self) -> Preflight | None:
+        """What the first configuration asks of this machine; None where that cannot be told."""
+        config = self.safe_config or next(iter(self.plan.configs))
+        prediction, available = self._predictor.predict(config), self._runner.available_bytes()
+        if prediction is None or available is None:
+            return None
+        return preflight(config, prediction, available)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]
@@ -217,8 +258,6 @@ class Sweep:
             self._write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
         self._write("trial_complete", **row(result), **printed)
-        if result.prunes_larger:
-            self._failures.append(result)
         if was_run:
             self._predictor.learn(result)
         return result
@@ -246,18 +285,34 @@ class Sweep:
         """The result of a trial that need not or must not run."""
         if kept := self._resumed.results.get(config):
             return kept
-        if reason := self._reason_to_skip(config):
+        if reason := self._reason_to_skip(config, prediction):
             return self._not_started(config, Outcome.SKIPPED, reason)
         if prediction is not None:
             self._write("preflight_check", **preflight_fields(prediction), **configuration(config))
-            may_be_refused = not self.plan.force and config != self._chosen
-            if may_be_refused and prediction.is_surely_over(self._limit_bytes):
-                reason = refusal(prediction, self._limit_bytes)
-                return self._not_started(config, Outcome.SKIPPED, reason)
-        if not self.plan.force and (danger := self._lasting_danger()):
+        return None if self.plan.force else self._refused(config, prediction)
+
+    def _refused(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
+        """The result of a trial that is too large, or too dangerous now, to be tried."""
+        if self.plan.check is not None:
+            if reason := too_heavy(self._size, self._limit_bytes):
+                return self._not_started(config, Outcome.OVER_BUDGET, reason)
+        elif (
+            prediction is not None
+            and config != self._chosen
+            and prediction.is_surely_over(self._limit_bytes)
+        ):
+            reason = refusal(prediction, self._limit_bytes)
+            return self._not_started(config, Outcome.SKIPPED, reason)
+        if danger := self._lasting_danger():
             reason = f"not started: {danger}; close programs, or add --yourai-force"
             return self._not_started(config, Outcome.SAFETY_STOP, reason)
         return None
+
+    def _failures(self) -> Iterator[TrialResult]:
+        """What did not fit: of this model, first of earlier runs, and of other models."""
+        own = {**self._resumed.results, **self.results}
+        yield from (each for each in own.values() if each.prunes_larger)
+        yield from self._others_failures
 
     @property
     def _size(self) -> ModelSize | None:
@@ -274,15 +329,18 @@ class Sweep:
             self.plan.source.name, config, outcome, reason, started=False, conclusive=conclusive
         )
 
-    def _reason_to_skip(self, config: LoraConfig) -> str | None:
+    def _reason_to_skip(self, config: LoraConfig, prediction: Prediction | None) -> str | None:
         depth = self.surroundings.inspection.num_hidden_layers
         if config.num_layers > depth:
             return f"not valid for this model, which has {depth} layers"
         if self.stopped is not None:
             return not_needed(self.stopped)
-        failed = dominating_failure(config, self._failures, self.plan.source.name, self._size)
+        name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
+        failed = dominating_failure(config, self._failures(), name, self._size, predicted)
         if failed is not None and not self._is_doubted(config, failed):
-            return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
+            whose = "" if failed.model == name else f"{failed.model} with "
+            which = f"{whose}{failed.config}"
+            return f"no smaller than {which}, which failed for memory ({failed.outcome})"
         if config in self._left:
             return "not needed here: the search went on among the tests of another file or class"
         return None
@@ -293,14 +351,15 @@ class Sweep:
 
     def _lasting_danger(self) -> str | None:
         """Why no trial may start, even without our own worker and after a while; else None."""
-        danger = self._runner.danger()
+        floor_bytes = LEAST_AVAILABLE_BYTES if self.plan.check else None
+        danger = self._runner.danger(floor_bytes)
         if danger is None:
             return None
         self._runner.end(because=f"to free its memory: {danger}")
         deadline = time.monotonic() + self.plan.memory_wait_s
         while danger is not None and time.monotonic() < deadline:
             time.sleep(_WAIT_STEP_S)
-            danger = self._runner.danger()
+            danger = self._runner.danger(floor_bytes)
         return danger
 
 

@@ -15,6 +15,18 @@ SearchKind = Literal["fast", "exhaustive"]
 
 
 @dataclass(frozen=True)
+class Check:
+    """That a model is tried in the one configuration that is safe for it.
+
+    `parameters` is None where the worker has to tell.
+    """
+
+    parameters: float | None
+    max_seq_length: int
+    grad_checkpoint: bool
+
+
+@dataclass(frozen=True)
 class SweepPlan:
     """What a sweep is to do. `memory_limit_bytes` is None where it is to be detected.
 
@@ -41,6 +53,8 @@ class SweepPlan:
     """Number of hidden layers, where the architecture tells."""
     recording: Recording | None = None
     """Where measurements come from instead of a worker."""
+    check: Check | None = None
+    """In place of `configs`."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from pytest_yourai.engine.protocol import DeviceInfo
-from pytest_yourai.errors import OptionError
+from pytest_yourai.errors import OptionError, TooLittleMemoryError
 from pytest_yourai.memory.system import SystemMemory
 from pytest_yourai.units import gigabytes
 
@@ -47,8 +47,8 @@ def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
 
     The totals are the machine's, its container's, and on Metal the recommended working set. A
     CUDA device's memory is its own. `device` None means that MLX was not asked: the working set
-    of a Mac is assumed then, and no device has memory of its own. OptionError where nothing would
-    be left.
+    of a Mac is assumed then, and no device has memory of its own. TooLittleMemoryError where
+    nothing would be left.
     """
     total, what = _smallest_total(system, device)
     available = system.available_bytes
@@ -60,7 +60,7 @@ def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
         percent = f"{BUDGET_SHARE * 100:.0f} %"
         return Budget(share, f"{percent} of {gigabytes(total)}{what}", is_detected=True)
     if left <= 0:
-        raise OptionError(
+        raise TooLittleMemoryError(
             f"only {gigabytes(available)} of memory is available: close programs, or set "
             "--yourai-max-memory"
         )

@@ -39,9 +39,9 @@ def footprint_limit_bytes(budget_bytes: int) -> int:
     return budget_bytes + max(_LEAST_TOLERATED_BYTES, round(_TOLERATED_EXCESS * budget_bytes))
 
 
-def too_little_left(system: SystemMemory) -> str | None:
-    """Why no trial should run now, in words; None where one may."""
-    floor = floor_bytes(system)
+def too_little_left(system: SystemMemory, floor: int | None = None) -> str | None:
+    """Why no trial should run now, in words; None where one may. `floor` in place of the usual."""
+    floor = floor_bytes(system) if floor is None else floor
     if system.available_bytes >= floor:
         return None
     return (

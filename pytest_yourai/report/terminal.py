@@ -28,6 +28,7 @@ def header(
     system_memory_bytes: int,
     device: str,
     notes: Sequence[str],
+    warnings: Sequence[str],
     is_replay: bool,
 ) -> Iterator[str]:
     """What is about to be measured."""
@@ -41,6 +42,7 @@ def header(
         yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
     for note in notes:
         yield f"Note: {note}"
+    yield from warnings
     yield ""
 
 

@@ -1,0 +1,107 @@
+"""What has come in of a run: results by stage, and the documents that are made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_yourai.optimum import best
+from pytest_yourai.reported import ReportedTrial
+from pytest_yourai.results import TrialResult
+from pytest_yourai.run import Opened
+from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.store import environment
+from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results
+from pytest_yourai.store.profile import build_profile
+
+
+@dataclass
+class StageResults:
+    """Of one stage. `selected` is how many of its configurations are to be run."""
+
+    stage: Stage
+    selected: int = 0
+    opened: Opened | None = None
+    results: list[TrialResult] = field(default_factory=list)
+    stopped: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.results) >= self.selected
+
+
+class Collected:
+    """Filled from reports, in the process that the user started."""
+
+    def __init__(self, setup: RunSetup) -> None:
+        self._setup = setup
+        self.stages: dict[Stage, StageResults] = {}
+        self.journal_problem: str | None = None
+
+    def of(self, stage: Stage) -> StageResults:
+        return self.stages.setdefault(stage, StageResults(stage))
+
+    def add(self, reported: ReportedTrial) -> StageResults:
+        """Take a trial in; what is known of its stage by now."""
+        found = self.of(self._setup.stage_called(reported.model, is_check=reported.is_check))
+        found.selected = reported.selected
+        found.opened = reported.opened or found.opened
+        found.stopped = reported.stopped
+        found.results.append(reported.result)
+        self.journal_problem = reported.journal_problem
+        return found
+
+    @property
+    def results(self) -> list[TrialResult]:
+        return [result for found in self.stages.values() for result in found.results]
+
+    def document(self) -> dict[str, Any]:
+        """The profile of a run of one model, else the benchmark results."""
+        if self._setup.has_one_profile:
+            [found] = self.stages.values()
+            return self._profile(found) or {}
+        opened = next((each.opened for each in self.stages.values() if each.opened), None)
+        where = opened.surroundings if opened else None
+        return build_benchmark_results(
+            self.models(),
+            complete=all(each.is_complete for each in self.stages.values()),
+            memory_limit_bytes=where.budget.limit_bytes if where else None,
+            environment=environment.describe(where.device) if where else None,
+        )
+
+    def models(self) -> list[ModelResult]:
+        """What is known of each model, in the order of the run."""
+        names = dict.fromkeys(each.stage.name for each in self.stages.values() if each.results)
+        return [self._model(name) for name in names]
+
+    def _model(self, name: str) -> ModelResult:
+        stages = [each for each in self.stages.values() if each.stage.name == name]
+        check = next((each.results[0] for each in stages if each.stage.is_check), None)
+        sweep = next((each for each in stages if not each.stage.is_check), None)
+        return ModelResult(
+            preset=name,
+            model_name=stages[0].stage.title,
+            params=stages[0].stage.params,
+            weights=next((each.opened.weights for each in stages if each.opened), None),
+            check=check,
+            optimum=self.optimum(sweep) if sweep else None,
+            profile=self._profile(sweep) if sweep else None,
+        )
+
+    def optimum(self, found: StageResults) -> TrialResult | None:
+        return best(found.results, self._setup.options.objective)
+
+    def _profile(self, found: StageResults) -> dict[str, Any] | None:
+        opened = found.opened
+        if opened is None:
+            return None
+        return build_profile(
+            model=found.stage.name,
+            results=found.results,
+            complete=found.is_complete,
+            objective=self._setup.options.objective,
+            memory_limit_bytes=found.results[-1].memory_limit_bytes
+            or opened.surroundings.budget.limit_bytes,
+            settings=opened.settings,
+            environment=environment.describe(opened.surroundings.device),
+        )

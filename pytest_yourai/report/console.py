@@ -1,0 +1,142 @@
+"""What a run says on the console while it goes on, and at its end: which lines, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+
+from pytest_yourai.collected import Collected, StageResults
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.report import terminal, walk
+from pytest_yourai.reported import ReportedTrial
+from pytest_yourai.run import Opened
+from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.store.benchmark_results import recommended
+
+
+class Console:
+    """Makes lines of text of what comes in; prints nothing itself."""
+
+    def __init__(self, setup: RunSetup, collected: Collected) -> None:
+        self._setup = setup
+        self._collected = collected
+        self._summed_up: set[Stage] = set()
+        self._width = max((len(stage.name) for stage in setup.stages), default=0)
+
+    def opened(
+        self, stage: Stage, opened: Opened, selected: int, notes: Sequence[str]
+    ) -> list[str]:
+        """What is about to be measured, the first time that it is told of `stage`."""
+        found = self._collected.of(stage)
+        if found.opened is not None:
+            return []
+        is_first = not any(each.opened for each in self._collected.stages.values())
+        found.opened, found.selected = opened, selected
+        lines = list(self._closing_of_others(stage))
+        if self._setup.is_walk:
+            if is_first:
+                lines += ["", *self._walk_header(opened, notes)]
+            if stage.is_check and opened.preflight is not None:
+                lines += walk.preflight_lines(stage.name, opened.preflight)
+            return lines
+        return [*lines, "", *self._sweep_header(stage, opened, selected, notes)]
+
+    def _walk_header(self, opened: Opened, notes: Sequence[str]) -> Iterator[str]:
+        return walk.header(
+            models=sum(stage.is_check for stage in self._setup.stages),
+            budget=opened.surroundings.budget,
+            system_memory_bytes=read_system_memory().total_bytes,
+            device=_device(opened),
+            notes=[*opened.surroundings.notes, *notes],
+        )
+
+    def _sweep_header(
+        self, stage: Stage, opened: Opened, selected: int, notes: Sequence[str]
+    ) -> Iterator[str]:
+        short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
+        own_notes = stage.setup.notes if stage.setup else ()
+        return terminal.header(
+            title=opened.title,
+            weights=opened.weights,
+            configurations=selected,
+            budget=opened.surroundings.budget,
+            system_memory_bytes=read_system_memory().total_bytes,
+            device=_device(opened),
+            notes=[*own_notes, *opened.surroundings.notes, *notes],
+            warnings=list(short),
+            is_replay=self._setup.options.replay is not None,
+        )
+
+    def trial(self, reported: ReportedTrial, found: StageResults) -> list[str]:
+        """The line of a trial that ended, the newest of `found`."""
+        stage, result = found.stage, reported.result
+        lines: list[str] = []
+        if stage.is_check:
+            checks = [each for each in self._collected.stages if each.is_check]
+            weights = found.opened.weights if found.opened else ""
+            lines.append(
+                walk.check_line(
+                    len(checks),
+                    reported.models,
+                    stage.name,
+                    stage.params,
+                    weights,
+                    result,
+                    self._width,
+                )
+            )
+            return lines
+        if reported.is_not_needed or not found.opened:
+            return lines
+        indent = walk.INDENT if self._setup.is_walk else ""
+        lines.append(indent + terminal.trial_line(len(found.results), found.selected, result))
+        lines += [indent + line for line in terminal.errors_so_far(found.results)]
+        if found.is_complete and not self._setup.has_one_profile:
+            lines += self._closing(found)
+        return lines
+
+    def _closing_of_others(self, stage: Stage) -> Iterator[str]:
+        """The answers of stages that were left before `stage`."""
+        for found in list(self._collected.stages.values()):
+            if found.stage is not stage and found.results:
+                yield from self._closing(found)
+
+    def _closing(self, found: StageResults) -> Iterator[str]:
+        """The answer of a stage, once."""
+        if found.stage in self._summed_up or found.stage.is_check or not found.opened:
+            return
+        self._summed_up.add(found.stage)
+        if self._setup.is_walk:
+            yield walk.optimum_line(self._collected.optimum(found))
+            return
+        objective = self._setup.options.objective
+        if not self._setup.has_one_profile:
+            yield ""
+        yield from terminal.summary(found.results, objective, found.selected, found.stopped)
+
+    def summary(self) -> Iterator[str]:
+        """The answer of the run."""
+        for found in self._collected.stages.values():
+            yield from self._closing(found)
+        if self._setup.has_one_profile:
+            return
+        models = self._collected.models()
+        best = recommended(models)
+        others = [each.preset for each in reversed(models) if each.success and each is not best]
+        yield from walk.conclusion(best.preset if best else None, others)
+
+    def predictions(self, ids: Container[str]) -> Iterator[str]:
+        """With --collect-only: what each configuration is predicted to need."""
+        for stage in self._setup.stages:
+            chosen = {
+                item_id: config
+                for item_id, config in stage.configs_by_id.items()
+                if item_id in ids and config is not None
+            }
+            if stage.setup is not None and chosen:
+                predictor, limit_bytes = stage.setup.predictor(), stage.setup.known_limit_bytes
+                yield from terminal.predictions(chosen, predictor, limit_bytes)
+
+
+def _device(opened: Opened) -> str:
+    device = opened.surroundings.device
+    return f"{device.name} ({device.backend}), MLX {device.mlx_version}"

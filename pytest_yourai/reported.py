@@ -1,0 +1,49 @@
+"""A trial as it travels in a test report, from the process that ran it to the one that tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import pydantic
+
+from pytest_yourai.results import TrialResult
+from pytest_yourai.run import Opened
+from pytest_yourai.session import not_needed
+
+PROPERTY = "yourai"
+"""Name of the user property that carries it, as JSON: values must be plain."""
+
+
+@dataclass(frozen=True)
+class ReportedTrial:
+    """`selected` is how many configurations of its stage are to be run, `models` how many checks.
+
+    `stopped` is why a fast search needs no more trials.
+    """
+
+    model: str
+    is_check: bool
+    selected: int
+    models: int
+    opened: Opened | None
+    journal_problem: str | None
+    stopped: str | None
+    result: TrialResult
+
+    @property
+    def is_not_needed(self) -> bool:
+        """Whether the fast search left it out."""
+        return self.stopped is not None and self.result.reason == not_needed(self.stopped)
+
+    def to_json(self) -> str:
+        """Numbers that are not finite as NaN and Infinity."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ReportedTrial:
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = pydantic.TypeAdapter(ReportedTrial)

@@ -1,0 +1,235 @@
+"""A run: one model after the other, smallest first, each with a worker of its own.
+
+What one model teaches, the next ones know: what did not fit, and how far estimates were off. In a
+walk a model that does not fit ends it for those that are no smaller; whatever else goes wrong is
+that model's outcome alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.errors import (
+    BackendError,
+    InputError,
+    TooLittleMemoryError,
+    UnavailableError,
+)
+from pytest_yourai.memory.budget import BUDGET_SHARE
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.models import DEFAULT_MAX_SEQ_LENGTH
+from pytest_yourai.plan import SweepSetup
+from pytest_yourai.preflight import Preflight
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.safe import read_safe_table
+from pytest_yourai.session import Sweep
+from pytest_yourai.store.journal import EventLog
+from pytest_yourai.sweep_plan import Surroundings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is known of a stage once its worker has looked at the model.
+
+    `weights` says of what kind they are: `synthetic 4-bit`. `settings` are those of its profile.
+    """
+
+    title: str
+    weights: str
+    settings: dict[str, Any]
+    surroundings: Surroundings
+    preflight: Preflight | None
+
+
+class Run:
+    """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`."""
+
+    def __init__(self, setup: RunSetup, journal: EventLog) -> None:
+        self._setup = setup
+        self._journal = journal
+        self._sweeps: dict[Stage, Sweep] = {}
+        self._opened: dict[Stage, Opened] = {}
+        self._problems: dict[Stage, tuple[Outcome, str]] = {}
+        self._not_run: dict[tuple[Stage, LoraConfig], TrialResult] = {}
+        self.stage: Stage | None = None
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """That of the present stage; None where it is not run."""
+        return self._sweeps.get(self.stage) if self.stage else None
+
+    def opened(self, stage: Stage) -> Opened | None:
+        """None where the stage was not begun, or is not run."""
+        return self._opened.get(stage)
+
+    def look_at_all(self, stages: Container[Stage]) -> None:
+        """Look at every named model before the first trial; InputError where one cannot be run.
+
+        Of those in `stages`. A walk looks at each when its turn comes.
+        """
+        if not self._setup.is_walk:
+            for stage in self._setup.stages:
+                if stage in stages:
+                    self.begin(stage)
+
+    def begin(self, stage: Stage) -> None:
+        """Make `stage` the present one: end the worker of the one before, look at its model."""
+        if stage is self.stage:
+            return
+        if self.sweep is not None:
+            self.sweep.release()
+            self._remember(self.stage, self.sweep)
+        self.stage = stage
+        if stage not in self._sweeps and not self._reason_not_to_run(stage):
+            self._open(stage)
+        if self.sweep is not None and not self.sweep.results:
+            self._teach(stage, self.sweep)
+
+    def _open(self, stage: Stage) -> None:
+        if stage.setup is None:
+            self._problems[stage] = Outcome.UNAVAILABLE, stage.problem
+            return
+        try:
+            sweep = Sweep(stage.setup.plan, self._journal, stage.setup.history())
+        except InputError as problem:
+            is_everyones = isinstance(problem, BackendError) and not self._sweeps
+            if is_everyones or not self._setup.is_walk:
+                raise
+            self._problems[stage] = _outcome_of(problem), str(problem)
+        else:
+            self._sweeps[stage] = sweep
+
+    def _teach(self, stage: Stage, sweep: Sweep) -> None:
+        """Hand over what other models taught, before the first trial of this one."""
+        assert stage.setup is not None  # noqa: S101 - it has a sweep
+        failures = [
+            each
+            for other in self._sweeps.values()
+            if other is not sweep
+            for each in other.results.values()
+            if each.prunes_larger
+        ]
+        sweep.learn_from_others(stage.setup.prior(), failures)
+        self._opened[stage] = Opened(
+            title=stage.title,
+            weights=stage.setup.weights,
+            settings={
+                **sweep.plan.settings,
+                "lora_keys": list(sweep.surroundings.inspection.lora_keys),
+            },
+            surroundings=sweep.surroundings,
+            preflight=sweep.preflight(),
+        )
+
+    def _remember(self, stage: Stage | None, sweep: Sweep) -> None:
+        if stage is not None and stage.setup is not None:
+            stage.setup.remember(sweep.calibration)
+
+    def config_of(self, stage: Stage, item_id: str) -> LoraConfig:
+        """What the item tries; of a check known once its stage has begun."""
+        config = stage.configs_by_id[item_id]
+        if config is not None:
+            return config
+        sweep = self._sweeps.get(stage)
+        return (sweep and sweep.safe_config) or self._assumed_config(stage)
+
+    def _assumed_config(self, stage: Stage) -> LoraConfig:
+        """What would be safe, of a model that is not looked at."""
+        setup = stage.setup
+        check = setup.plan.check if setup else None
+        limit_bytes = self._setup.options.memory_limit_bytes
+        return read_safe_table().configuration(
+            stage.parameters or 0,
+            limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE,
+            depth=setup.plan.depth if setup else None,
+            max_seq_length=check.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
+            grad_checkpoint=check.grad_checkpoint if check else False,
+        )
+
+    def is_known(self, stage: Stage, item_id: str) -> bool:
+        """Whether `measure` would only repeat itself."""
+        sweep, config = self._sweeps.get(stage), self.config_of(stage, item_id)
+        return (stage, config) in self._not_run or (sweep is not None and config in sweep.results)
+
+    def measure(self, stage: Stage, item_id: str) -> TrialResult:
+        """The result of one trial of the present stage, or why it is not run."""
+        config = self.config_of(stage, item_id)
+        if known := self._not_run.get((stage, config)):
+            return known
+        if reason := self._reason_not_to_run(stage):
+            return self._keep_unrun(stage, config, Outcome.SKIPPED, reason)
+        if problem := self._problems.get(stage):
+            return self._keep_unrun(stage, config, *problem)
+        return self._sweeps[stage].measure(config)
+
+    def _keep_unrun(
+        self, stage: Stage, config: LoraConfig, outcome: Outcome, reason: str
+    ) -> TrialResult:
+        conclusive = outcome is not Outcome.SAFETY_STOP
+        result = TrialResult(
+            stage.name, config, outcome, reason, started=False, conclusive=conclusive
+        )
+        self._not_run[stage, config] = result
+        self._journal.write("model_not_run", model=stage.name, outcome=outcome.value, reason=reason)
+        return result
+
+    def _reason_not_to_run(self, stage: Stage) -> str | None:
+        if not self._setup.is_walk:
+            return None
+        if stage.is_check:
+            return self._smaller_failure(stage)
+        check = self._checked(stage.name)
+        if check is None or check.success:
+            return None
+        return f"not swept: its safe configuration ended as {check.outcome}"
+
+    def _checked(self, name: str) -> TrialResult | None:
+        """How the check of a model ended, if it was run or refused."""
+        for stage, sweep in self._sweeps.items():
+            if stage.is_check and stage.name == name:
+                return next(iter(sweep.results.values()), None)
+        unrun = [each for (stage, _), each in self._not_run.items() if stage.is_check]
+        return next((each for each in unrun if each.model == name), None)
+
+    def _smaller_failure(self, stage: Stage) -> str | None:
+        """Which smaller model has failed for memory, in words."""
+        for other, sweep in self._sweeps.items():
+            if other is stage or not other.is_check:
+                continue
+            for failed in sweep.results.values():
+                if failed.prunes_larger and not _is_lighter(stage.setup, failed):
+                    return (
+                        f"no smaller than {other.name}, which failed for memory ({failed.outcome})"
+                    )
+        return None
+
+    def close(self, selected: Mapping[Stage, int]) -> None:
+        """End the worker, and the sweeps in the journal; keep what was learned.
+
+        `selected` is how many configurations of each stage were to be run.
+        """
+        if self.sweep is not None:
+            self._remember(self.stage, self.sweep)
+        for stage, sweep in self._sweeps.items():
+            sweep.close(complete=len(sweep.results) >= selected.get(stage, 0))
+
+
+def _outcome_of(problem: InputError) -> Outcome:
+    """Of a model that a worker could not look at."""
+    if isinstance(problem, UnavailableError):
+        return Outcome.UNAVAILABLE
+    if isinstance(problem, TooLittleMemoryError):
+        return Outcome.SAFETY_STOP
+    return Outcome.ERROR
+
+
+def _is_lighter(setup: SweepSetup | None, failed: TrialResult) -> bool:
+    """Whether a model's weights are smaller than those that did not fit: fewer bits, say."""
+    if setup is None or failed.size is None:
+        return False
+    own = setup.weight_bytes
+    return own is not None and own < failed.size.weight_bytes

@@ -1,0 +1,187 @@
+"""From options to a run: which models, in which order, and what is known of each beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.errors import OptionError, UnavailableError
+from pytest_yourai.models import (
+    Model,
+    NamedModel,
+    Preset,
+    id_name,
+    read_presets,
+    resolve,
+    unknown_model,
+    usual_max_seq_length,
+)
+from pytest_yourai.paths import matrices_folder
+from pytest_yourai.plan import SweepSetup, make_setup
+from pytest_yourai.recording import Recording, read_recording
+from pytest_yourai.units import parameter_count, parameters
+
+if TYPE_CHECKING:
+    from pytest_yourai.options import Options
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One model's part of a run: its sweep, or the check of its safe configuration.
+
+    Of a model that is not there `setup` is None, and `problem` says why.
+    """
+
+    name: str
+    title: str
+    parameters: float | None
+    is_check: bool
+    setup: SweepSetup | None
+    problem: str = ""
+
+    @cached_property
+    def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
+        """Item id → configuration; None for one that is not known yet."""
+        return {self.name: None} if self.setup is None else self.setup.configs_by_id
+
+    @property
+    def params(self) -> str:
+        """The model's size as it is called: `7B`."""
+        return "?" if self.parameters is None else parameters(self.parameters)
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """All that is known before anything runs: the stages, in the order of the run."""
+
+    options: Options
+    stages: tuple[Stage, ...]
+
+    @property
+    def is_walk(self) -> bool:
+        """Whether models are tried until one does not fit."""
+        return self.options.benchmark
+
+    @property
+    def has_one_profile(self) -> bool:
+        """Whether the answer is the profile of one model."""
+        return len(self.stages) == 1 and not self.is_walk
+
+    def stage_called(self, name: str, *, is_check: bool) -> Stage:
+        return next(each for each in self.stages if (each.name, each.is_check) == (name, is_check))
+
+    @cached_property
+    def stages_by_id(self) -> Mapping[str, Stage]:
+        """Item id → stage."""
+        return {item_id: stage for stage in self.stages for item_id in stage.configs_by_id}
+
+
+def make_run(options: Options) -> RunSetup:
+    """An InputError where the options do not lead to a run."""
+    _check_combinations(options)
+    _check_files(options)
+    presets = read_presets(matrices_folder() / "models.yaml")
+    if options.replay is not None:
+        return RunSetup(options, (_replayed(options, options.replay, presets),))
+    stages = sorted(
+        _stages(options, presets),
+        key=lambda stage: math.inf if stage.parameters is None else stage.parameters,
+    )
+    if options.optimize:
+        stages = [each for stage in stages for each in _check_and_sweep(options, stage)]
+    return RunSetup(options, tuple(stages))
+
+
+def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
+    """A sweep, or in a walk a check, of every model that was named; else of all presets."""
+    taken: set[str] = set()
+    walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.in_walk]
+    for named in options.models or walked:
+        try:
+            model = resolve(named.name, named.folder, options.weights, presets)
+        except UnavailableError as problem:
+            if options.models:
+                raise
+            yield _unavailable(presets[named.name], str(problem))
+        else:
+            yield _stage(options, _with_own_name(model, taken))
+
+
+def _unavailable(preset: Preset, problem: str) -> Stage:
+    count = parameter_count(preset.params) if preset.params else None
+    return Stage(id_name(preset.name), preset.title, count, True, None, problem)
+
+
+def _stage(options: Options, model: Model, recording: Recording | None = None) -> Stage:
+    setup = make_setup(options, model, recording, is_check=options.benchmark)
+    return Stage(model.name, model.title, model.parameters, options.benchmark, setup)
+
+
+def _check_and_sweep(options: Options, check: Stage) -> Iterator[Stage]:
+    yield check
+    if check.setup is not None:
+        sweep = make_setup(options, check.setup.model)
+        yield dataclasses.replace(check, is_check=False, setup=sweep)
+
+
+def _with_own_name(model: Model, taken: set[str]) -> Model:
+    """A second model of the same name becomes NAME-2."""
+    names = itertools.chain([model.name], (f"{model.name}-{n}" for n in itertools.count(2)))
+    name = next(name for name in names if name not in taken)
+    taken.add(name)
+    return dataclasses.replace(model, name=name)
+
+
+def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -> Stage:
+    """A sweep of the model that was recorded, also one that nothing else is known of."""
+    named = next(iter(options.models), None)
+    usual = usual_max_seq_length(presets.get(named.name) if named else None)
+    recording = read_recording(replayed, options.max_seq_length or usual)
+    if named is None and recording.model not in presets:
+        return _stage(options, unknown_model(recording.model), recording)
+    named = named or NamedModel(recording.model, Path(recording.model))
+    model = resolve(named.name, named.folder, options.weights, presets)
+    if model.name != id_name(recording.model):
+        raise OptionError(
+            f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
+            "leave --yourai-model out, or name another recording"
+        )
+    return _stage(options, model, recording)
+
+
+def _check_combinations(options: Options) -> None:
+    if options.optimize and not options.benchmark:
+        raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
+    if options.benchmark and not options.optimize and (options.quick or options.matrix):
+        raise OptionError(
+            "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
+            "that pass, or leave them out"
+        )
+    if options.replay is not None and (options.benchmark or len(options.models) > 1):
+        raise OptionError(
+            "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
+            "models out"
+        )
+
+
+def _check_files(options: Options) -> None:
+    """No file may be written that is another one, or read."""
+    if options.output.resolve() == options.log.resolve():
+        raise OptionError("--yourai-output and --yourai-log are one file: name two")
+    if options.replay is None:
+        return
+    for name, path in (("output", options.output), ("log", options.log)):
+        if path.resolve() == options.replay.resolve():
+            raise OptionError(
+                f"--yourai-replay and --yourai-{name} are one file: name another {name}, or the "
+                "recording would be lost"
+            )
+    if options.resume:
+        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")

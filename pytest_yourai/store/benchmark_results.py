@@ -1,0 +1,97 @@
+"""The benchmark results JSON: which models run here, and what is best for each."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.results import TrialResult
+from pytest_yourai.store.profile import configuration
+
+SCHEMA_VERSION = 1
+
+_BYTES_PER_GB = 1e9
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model: the check of its safe configuration, and its sweep's optimum and profile.
+
+    `weights` says of what kind they were, None where the model was not looked at.
+    """
+
+    preset: str
+    model_name: str
+    params: str
+    weights: str | None
+    check: TrialResult | None
+    optimum: TrialResult | None
+    profile: dict[str, Any] | None
+
+    @property
+    def success(self) -> bool:
+        """Whether it was seen to fit, in its safe or in any other configuration."""
+        return (self.check is not None and self.check.success) or self.optimum is not None
+
+    @property
+    def error(self) -> str | None:
+        """Why it was not seen to fit, in words."""
+        if self.success:
+            return None
+        if self.check is not None:
+            return f"{self.check.outcome}: {self.check.reason}"
+        return "no configuration was measured to its end"
+
+
+def recommended(models: Sequence[ModelResult]) -> ModelResult | None:
+    """The largest that fits: models come smallest first."""
+    return next((model for model in reversed(models) if model.success), None)
+
+
+def build_benchmark_results(
+    models: Sequence[ModelResult],
+    *,
+    complete: bool,
+    memory_limit_bytes: int | None,
+    environment: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The document as it is written; of `models`, smallest first."""
+    best = recommended(models)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "complete": complete,
+        "max_memory_gb": _gigabytes(memory_limit_bytes),
+        "recommended": best and best.preset,
+        "results": [_row(model) for model in models],
+        "environment": environment,
+    }
+
+
+def _row(model: ModelResult) -> dict[str, Any]:
+    measured = model.optimum or model.check
+    outcome = model.check.outcome if model.check else None
+    return {
+        "preset": model.preset,
+        "model_name": model.model_name,
+        "params": model.params,
+        "weights": model.weights,
+        "success": model.success,
+        "outcome": outcome and outcome.value,
+        "error": model.error,
+        "warnings": list(model.check.warnings) if model.check else [],
+        "peak_memory_gb": measured and _gigabytes(measured.peak_memory_bytes),
+        "minimum_memory_gb": measured and _gigabytes(measured.minimum_memory_bytes),
+        "predicted_minimum_memory_gb": measured
+        and _gigabytes(measured.predicted_minimum_memory_bytes),
+        "step_time_s": measured and measured.step_time_s,
+        "tokens_per_second": measured and measured.tokens_per_second,
+        "safe_config": model.check and configuration(model.check.config),
+        "optimal_config": model.profile,
+    }
+
+
+def _gigabytes(count_bytes: int | None) -> float | None:
+    return None if count_bytes is None else count_bytes / _BYTES_PER_GB
