@@ -37,6 +37,7 @@ class Collected:
         self._setup = setup
         self.stages: dict[Stage, StageResults] = {}
         self.journal_problem: str | None = None
+        self._all_selected = 0
 
     def of(self, stage: Stage) -> StageResults:
         return self.stages.setdefault(stage, StageResults(stage))
@@ -49,6 +50,7 @@ class Collected:
         found.stopped = reported.stopped
         found.results.append(reported.result)
         self.journal_problem = reported.journal_problem
+        self._all_selected = reported.all_selected
         return found
 
     @property
@@ -64,7 +66,7 @@ class Collected:
         where = opened.surroundings if opened else None
         return build_benchmark_results(
             self.models(),
-            complete=all(each.is_complete for each in self.stages.values()),
+            complete=len(self.results) >= self._all_selected,
             memory_limit_bytes=where.budget.limit_bytes if where else None,
             environment=environment.describe(where.device) if where else None,
         )

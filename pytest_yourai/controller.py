@@ -19,10 +19,10 @@ from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
 from pytest_yourai.reported import PROPERTY, ReportedTrial
 from pytest_yourai.results import Outcome
-from pytest_yourai.run import Opened
+from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store import environment, profile
-from pytest_yourai.store.journal import Journal
+from pytest_yourai.store.journal import Journal, NoJournal
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -97,6 +97,8 @@ class ControllerHooks:
         """Runs inside ItemHooks' wrapper, which has begun the run by now."""
         if self._config.option.collectonly:
             return (yield)
+        if not self._has_items_here:
+            self._look_beforehand()
         awake = environment.keep_awake()
         self._is_running = True
         try:
@@ -107,6 +109,17 @@ class ControllerHooks:
             if awake is not None:
                 awake.terminate()
                 awake.wait()
+
+    def _look_beforehand(self) -> None:
+        """Find mistakes here: xdist makes an internal error of what its worker raises."""
+        run = Run(self._setup, NoJournal())
+        try:
+            run.look_at_all(self._setup.stages)
+            run.begin(self._setup.stages[0])
+        except InputError as problem:
+            raise pytest.UsageError(str(problem)) from None
+        finally:
+            run.close({})
 
     def _opened(self, stage: Stage, opened: Opened, selected: int) -> None:
         """A worker has looked at the model of a stage."""

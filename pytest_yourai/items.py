@@ -273,6 +273,7 @@ class ItemHooks:
             model=stage.name,
             is_check=stage.is_check,
             selected=self._selected[stage],
+            all_selected=self._selected.total(),
             models=sum(each.is_check for each in self._selected),
             opened=run.opened(stage),
             journal_problem=self._journal.problem if self._journal else None,

@@ -18,14 +18,16 @@ PROPERTY = "yourai"
 
 @dataclass(frozen=True)
 class ReportedTrial:
-    """`selected` is how many configurations of its stage are to be run, `models` how many checks.
+    """`selected` is how many configurations of its stage are to be run, `all_selected` of all.
 
-    `stopped` is why a fast search needs no more trials.
+    `models` is how many checks there are to be; `stopped` is why a fast search needs no more
+    trials.
     """
 
     model: str
     is_check: bool
     selected: int
+    all_selected: int
     models: int
     opened: Opened | None
     journal_problem: str | None

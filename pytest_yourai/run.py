@@ -18,14 +18,10 @@ from pytest_yourai.errors import (
     TooLittleMemoryError,
     UnavailableError,
 )
-from pytest_yourai.memory.budget import BUDGET_SHARE
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import DEFAULT_MAX_SEQ_LENGTH
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.preflight import Preflight
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run_setup import RunSetup, Stage
-from pytest_yourai.safe import read_safe_table
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import Surroundings
@@ -135,20 +131,7 @@ class Run:
         if config is not None:
             return config
         sweep = self._sweeps.get(stage)
-        return (sweep and sweep.safe_config) or self._assumed_config(stage)
-
-    def _assumed_config(self, stage: Stage) -> LoraConfig:
-        """What would be safe, of a model that is not looked at."""
-        setup = stage.setup
-        check = setup.plan.check if setup else None
-        limit_bytes = self._setup.options.memory_limit_bytes
-        return read_safe_table().configuration(
-            stage.parameters or 0,
-            limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE,
-            depth=setup.plan.depth if setup else None,
-            max_seq_length=check.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
-            grad_checkpoint=check.grad_checkpoint if check else False,
-        )
+        return (sweep and sweep.safe_config) or stage.assumed_config
 
     def is_known(self, stage: Stage, item_id: str) -> bool:
         """Whether `measure` would only repeat itself."""

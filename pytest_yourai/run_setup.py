@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import OptionError, UnavailableError
+from pytest_yourai.memory.budget import BUDGET_SHARE
+from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import (
+    DEFAULT_MAX_SEQ_LENGTH,
     Model,
     NamedModel,
     Preset,
@@ -26,6 +29,7 @@ from pytest_yourai.models import (
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.plan import SweepSetup, make_setup
 from pytest_yourai.recording import Recording, read_recording
+from pytest_yourai.safe import read_safe_table
 from pytest_yourai.units import parameter_count, parameters
 
 if TYPE_CHECKING:
@@ -45,6 +49,22 @@ class Stage:
     is_check: bool
     setup: SweepSetup | None
     problem: str = ""
+    memory_limit_bytes: int | None = None
+    """The budget that the user names."""
+
+    @cached_property
+    def assumed_config(self) -> LoraConfig:
+        """What would be safe, before a worker has looked at the model and the machine."""
+        setup = self.setup
+        check = setup.plan.check if setup else None
+        limit_bytes = self.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
+        return read_safe_table().configuration(
+            self.parameters or 0,
+            limit_bytes,
+            depth=setup.plan.depth if setup else None,
+            max_seq_length=check.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
+            grad_checkpoint=check.grad_checkpoint if check else False,
+        )
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
@@ -109,19 +129,32 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
         except UnavailableError as problem:
             if options.models:
                 raise
-            yield _unavailable(presets[named.name], str(problem))
+            yield _unavailable(options, presets[named.name], str(problem))
         else:
             yield _stage(options, _with_own_name(model, taken))
 
 
-def _unavailable(preset: Preset, problem: str) -> Stage:
-    count = parameter_count(preset.params) if preset.params else None
-    return Stage(id_name(preset.name), preset.title, count, True, None, problem)
+def _unavailable(options: Options, preset: Preset, problem: str) -> Stage:
+    return Stage(
+        name=id_name(preset.name),
+        title=preset.title,
+        parameters=parameter_count(preset.params) if preset.params else None,
+        is_check=True,
+        setup=None,
+        problem=problem,
+        memory_limit_bytes=options.memory_limit_bytes,
+    )
 
 
 def _stage(options: Options, model: Model, recording: Recording | None = None) -> Stage:
-    setup = make_setup(options, model, recording, is_check=options.benchmark)
-    return Stage(model.name, model.title, model.parameters, options.benchmark, setup)
+    return Stage(
+        name=model.name,
+        title=model.title,
+        parameters=model.parameters,
+        is_check=options.benchmark,
+        setup=make_setup(options, model, recording, is_check=options.benchmark),
+        memory_limit_bytes=options.memory_limit_bytes,
+    )
 
 
 def _check_and_sweep(options: Options, check: Stage) -> Iterator[Stage]:

@@ -128,9 +128,9 @@ class Console:
         """With --collect-only: what each configuration is predicted to need."""
         for stage in self._setup.stages:
             chosen = {
-                item_id: config
+                item_id: config or stage.assumed_config
                 for item_id, config in stage.configs_by_id.items()
-                if item_id in ids and config is not None
+                if item_id in ids
             }
             if stage.setup is not None and chosen:
                 predictor, limit_bytes = stage.setup.predictor(), stage.setup.known_limit_bytes
