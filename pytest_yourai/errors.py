@@ -5,6 +5,7 @@
     │   ├── OptionError       a flag or an ini key
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
+    │   │   └── UnavailableError  it is not there: gated, missing, out of reach
     │   ├── DataError         training data
     │   ├── RecordingError    a file of recorded measurements
     │   ├── BackendError      MLX cannot run here
@@ -36,6 +37,10 @@ class MatrixError(InputError):
 
 class ModelError(InputError):
     """A model cannot be found, read, or adapted as asked."""
+
+
+class UnavailableError(ModelError):
+    """A model, or its weights, cannot be had here and now: others may be."""
 
 
 class DataError(InputError):

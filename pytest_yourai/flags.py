@@ -34,7 +34,8 @@ class Flag(NamedTuple):
 
 
 FLAGS = (
-    Flag("model", "NAME", "measure this model: a preset or a folder"),
+    Flag("model", "NAME", "measure this model: a preset, a folder or owner/name"),
+    Flag("models", "FILE", "a YAML list of presets of one's own", "models.yaml"),
     Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
     Flag("matrix", "FILE", "a YAML matrix of one's own", "full.yaml"),
     Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
@@ -46,15 +47,15 @@ FLAGS = (
     Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
     Flag(
         "weights",
-        "auto|local|synthetic",
-        "where weights come from; auto: the folder's, else synthetic",
+        "auto|local|hub|synthetic",
+        "where weights come from; auto: a folder or the local Hugging Face cache, else synthetic",
         "auto",
     ),
     Flag(
         "quantize",
         "BITS|none",
         "quantization of the base model",
-        "a folder's own; for presets 4 (tiny: none)",
+        "that of local weights; for synthetic presets 4 (tiny: none)",
     ),
     Flag(
         "lora-keys",

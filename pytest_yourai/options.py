@@ -13,6 +13,7 @@ import pytest
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
+from pytest_yourai.paths import matrices_folder
 
 _T = TypeVar("_T")
 
@@ -27,11 +28,13 @@ _MOST_SECONDS = 1e8
 class Options:
     """What was asked for. None where the model or the matrix decides.
 
-    `model_folder` is the folder that `model` names if it is no preset's name.
+    `model_folder` is the folder that `model` names if it is no preset's name; `models` is the list
+    of presets.
     """
 
     model: str
     model_folder: Path
+    models: Path
     quick: bool
     matrix: Path | None
     memory_limit_bytes: int | None
@@ -40,7 +43,7 @@ class Options:
     steps: StepPlan
     max_seq_length: int | None
     data: str | None
-    weights: Literal["auto", "local", "synthetic"]
+    weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
     grad_checkpoint: bool | None
@@ -65,6 +68,7 @@ class Options:
         return cls(
             model=read.value("model", str) or "",
             model_folder=read.from_folder("model", _path) or started_in,
+            models=read.from_folder("models", _path) or matrices_folder() / "models.yaml",
             quick=read.switch("quick") or False,
             matrix=read.from_folder("matrix", _path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
@@ -76,7 +80,7 @@ class Options:
             ),
             max_seq_length=read.value("seq-length", _at_least(2)),
             data=read.from_folder("data", _data),
-            weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
+            weights=read.value("weights", _one_of("auto", "local", "hub", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
             lora_keys=read.value("lora-keys", _names),
             grad_checkpoint=read.switch("grad-checkpoint"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,7 @@ from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix, read_matrix
 from pytest_yourai.models import (
     Model,
-    Preset,
     id_name,
-    read_presets,
     resolve,
     unknown_model,
     usual_max_seq_length,
@@ -28,6 +26,7 @@ from pytest_yourai.models import (
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
+from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of, read_recording
 from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
@@ -122,15 +121,20 @@ class SweepSetup:
         return f"{self.model.weights} {how}" if how else f"{self.model.weights}, not quantized"
 
 
-def make_setup(options: Options) -> SweepSetup:
-    """An InputError where the options do not lead to a sweep."""
-    presets = read_presets(matrices_folder() / "models.yaml")
+def make_setup(options: Options, say: Callable[[str], None] | None = None) -> SweepSetup:
+    """An InputError where the options do not lead to a sweep.
+
+    With `say` weights that must be downloaded are; it gets a line about that.
+    """
+    presets = read_presets(options.models)
     recording = _recording(options, presets)
     model = _model(options, presets, recording)
+    if say is not None and recording is None:
+        model = model.fetched(say)
     if recording is not None and not (options.quick or options.matrix):
         _check_length(options, recording)
     _check_files(options)
-    if options.data is not None and model.folder is None:
+    if options.data is not None and model.folder is None and model.weights != "hub":
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
@@ -283,6 +287,8 @@ def _matrix_path(options: Options, model: Model) -> Path | None:
 
 
 def _notes(matrix: Matrix | None, model: Model, recording: Recording | None) -> Iterator[str]:
+    if model.note is not None:
+        yield model.note
     over = matrix.layers_over(model.depth) if matrix else []
     if over:
         numbers = ", ".join(map(str, over))

@@ -7,6 +7,8 @@ that the user started).
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -72,7 +74,7 @@ def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
     from pytest_yourai import controller, items, options, plan  # noqa: PLC0415
 
-    setup = plan.make_setup(options.Options.from_config(config))
+    setup = plan.make_setup(options.Options.from_config(config), _say_if_run(config))
     owns_session = _collect_packaged_suite(config)
     runs_elsewhere = _is_distributed(config)
     item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)
@@ -86,6 +88,13 @@ def _activate(config: pytest.Config) -> None:
         )
     if not flags.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
+
+
+def _say_if_run(config: pytest.Config) -> Callable[[str], None] | None:
+    """Beside the bars of a download; None where no item will be run."""
+    if config.option.collectonly or config.getoption("help", False):
+        return None
+    return functools.partial(print, file=sys.stderr)
 
 
 class _NoBenchmark:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.architecture import read_architecture_shapes
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.errors import ModelError
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import Model, read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.models import Model, resolve
+from pytest_yourai.presets import read_presets
 from pytest_yourai.safe import safe_configuration
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.environment import chip
@@ -81,13 +82,15 @@ class Recommendation:
 class Recommendations:
     """What is known of all models that were asked for, within `budget`.
 
-    `machine` says whose the budget is, and is None where the user gave it.
+    `machine` says whose the budget is, and is None where the user gave it. `left_out` maps models
+    of the list of which nothing can be estimated to the reason.
     """
 
     budget: Budget
     machine: str | None
     backend: Backend
     models: tuple[Recommendation, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
@@ -100,25 +103,30 @@ class Recommendations:
 
 
 def recommend(options: Options) -> Recommendations:
-    """An InputError where the options name no model, or one that no estimate can be made for."""
-    presets = read_presets(matrices_folder() / "models.yaml")
+    """An InputError where the options name no model, or one that no estimate can be made for.
+
+    Of a whole list, models that none can be made for are left out, unless that are all.
+    """
+    presets = read_presets(options.models)
     names: Iterable[str] = [options.model] if options.model else presets
     backend = usual_backend()
     budget, machine = _budget(options.memory_limit_bytes)
+    models: list[Recommendation] = []
+    problems: dict[str, ModelError] = {}
+    for name in names:
+        try:
+            model = resolve(name, options.model_folder, options.weights, presets)
+            models.append(_recommendation(name, model, options, budget, backend))
+        except ModelError as problem:
+            problems[name] = problem
+    if not models:
+        raise next(iter(problems.values()))
     return Recommendations(
         budget=budget,
         machine=machine,
         backend=backend,
-        models=tuple(
-            _recommendation(
-                name,
-                resolve(name, options.model_folder, options.weights, presets),
-                options,
-                budget,
-                backend,
-            )
-            for name in names
-        ),
+        models=tuple(models),
+        left_out={name: str(problem) for name, problem in problems.items()},
     )
 
 
@@ -179,6 +187,7 @@ def document(found: Recommendations) -> dict[str, Any]:
         "memory_limit_is_detected": found.budget.is_detected,
         "backend": found.backend,
         "models": [_row(model) for model in found.models],
+        "left_out": dict(found.left_out),
     }
 
 

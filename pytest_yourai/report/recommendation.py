@@ -27,6 +27,8 @@ def lines(found: Recommendations) -> Iterator[str]:
     yield f"Rows of {_lengths(found.models)} tokens, {_weights(found.models)}"
     yield ""
     yield from _table([_HEADER, *(_cells(model) for model in found.models)])
+    for name, reason in found.left_out.items():
+        yield f"{name} is left out: {reason}"
     yield ""
     yield "safe  batch size, LoRA rank and LoRA layers for a first try"
     yield f"fits  {SAFETY_MARGIN} times `at most` is within the limit; tight: of `needs` alone"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.models import read_presets
 from pytest_yourai.paths import matrices_folder
+from pytest_yourai.presets import read_presets
 
 from made_models import TINY
 

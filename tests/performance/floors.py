@@ -27,8 +27,8 @@ from mlx import nn
 from pytest_yourai.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
 from pytest_yourai.engine import mlx_device, mlx_training, mlx_weights
 from pytest_yourai.engine.protocol import ModelSource, StepSample, TrialRequest
-from pytest_yourai.models import read_presets
 from pytest_yourai.paths import matrices_folder
+from pytest_yourai.presets import read_presets
 
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")

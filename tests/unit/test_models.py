@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pytest_yourai.config import Quantization
 from pytest_yourai.errors import ModelError
-from pytest_yourai.models import Preset, architecture_depth, id_name, read_presets, resolve
+from pytest_yourai.models import architecture_depth, id_name, resolve
 from pytest_yourai.paths import matrices_folder
+from pytest_yourai.presets import Preset, read_presets
 
 NOWHERE = Path("no such folder")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.models import read_presets, resolve
+from pytest_yourai.models import resolve
 from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Prediction, PredictionErrors, Predictor
+from pytest_yourai.presets import read_presets
 from pytest_yourai.results import Outcome, TrialResult
 
 GB = 1_000_000_000

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.flags import FLAGS
-from pytest_yourai.models import read_presets
 from pytest_yourai.paths import matrices_folder
+from pytest_yourai.presets import read_presets
 from pytest_yourai.results import Outcome
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
