@@ -36,7 +36,8 @@ class Request:
 class Hub:
     """What the server has, how it behaves, and what it was asked.
 
-    After `break_after` bytes of weights the connection ends, once: closed, as by a proxy, or reset.
+    The first file that is longer breaks off after `break_after` bytes, once: the connection is
+    closed, as by a proxy, or reset.
     """
 
     repo: str
@@ -105,10 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
         pass
 
-    def do_HEAD(self) -> None:  # noqa: N802 - http.server's name
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(Request(self.command, path, self.headers.get("Range")))
         repo = re.escape(self.hub.repo)
@@ -153,10 +154,10 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
         self._head(206 if asked else 200, size - start, headers)
         if self.command == "GET":
-            self._content(file, file.read_bytes()[start:])
+            self._content(file.read_bytes()[start:])
 
-    def _content(self, file: Path, content: bytes) -> None:
-        if self.hub.break_after is None or file.suffix != ".safetensors":
+    def _content(self, content: bytes) -> None:
+        if self.hub.break_after is None or len(content) <= self.hub.break_after:
             self.wfile.write(content)
             return
         self.wfile.write(content[: self.hub.break_after])

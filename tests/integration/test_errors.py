@@ -35,7 +35,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-max-memory", "nan"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
-        (("--yourai-weights", "hub"), ["--yourai-weights", "auto, local, synthetic"]),
+        (("--yourai-weights", "cloud"), ["--yourai-weights", "auto, local, hub, synthetic"]),
         (("--yourai-isolation", "none"), ["--yourai-isolation", "model, trial"]),
         (("--yourai-objective", "speed"), ["--yourai-objective", "score, tokens_per_second"]),
         (("--yourai-timeout", "0"), ["--yourai-timeout", "above 0"]),
