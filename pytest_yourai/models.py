@@ -213,11 +213,11 @@ def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
     if preset.repo is not None:
         return _from_repo(known, preset.repo, weights, preset.architecture)
     if weights in ("local", "hub") or preset.architecture is None:
-        raise _nowhere(preset, weights)
+        raise _nowhere(preset)
     return known.model(preset.architecture, "synthetic")
 
 
-def _nowhere(preset: Preset, weights: WeightsChoice) -> ModelError:
+def _nowhere(preset: Preset) -> ModelError:
     if preset.folder is not None:
         return UnavailableError(
             f"{preset.name}: its folder {preset.folder} is not there: mend its path"
@@ -225,7 +225,7 @@ def _nowhere(preset: Preset, weights: WeightsChoice) -> ModelError:
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(
-        f"{preset.name} is an architecture without weights: leave --yourai-weights {weights} out"
+        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
     )
 
 

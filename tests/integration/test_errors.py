@@ -50,7 +50,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--quick",), ["--quick and --yourai-matrix both name a matrix"]),
         (("--yourai-data", "."), ["--yourai-data", "no train.jsonl"]),
         (("--yourai-data", "someone/rows"), ["--yourai-data: tiny has no tokenizer"]),
-        (("--yourai-weights", "local"), ["weights of tiny are not on this machine"]),
+        (("--yourai-weights", "local"), ["tiny is an architecture without weights"]),
     ],
 )
 def test_flags(sweep: SweepRun, flags: tuple[str, ...], parts: list[str]) -> None:

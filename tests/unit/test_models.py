@@ -248,7 +248,7 @@ def test_a_preset_that_is_not_cached_is_downloaded_later_or_refused() -> None:
 
 @pytest.mark.parametrize("weights", ["local", "hub"])
 def test_an_architecture_alone_has_no_weights(weights: WeightsChoice) -> None:
-    with pytest.raises(UnavailableError, match=f"leave --yourai-weights {weights} out"):
+    with pytest.raises(UnavailableError, match="tiny is an architecture without weights: use"):
         resolve("tiny", NOWHERE, weights, PRESETS)
 
 
