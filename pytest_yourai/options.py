@@ -13,7 +13,7 @@ import pytest
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
 
 _T = TypeVar("_T")
 
@@ -68,7 +68,7 @@ class Options:
         return cls(
             model=read.value("model", str) or "",
             model_folder=read.from_folder("model", _path) or started_in,
-            models=read.from_folder("models", _path) or matrices_folder() / "models.yaml",
+            models=read.from_folder("models", _path) or packaged_models(),
             quick=read.switch("quick") or False,
             matrix=read.from_folder("matrix", _path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),

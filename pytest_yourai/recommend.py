@@ -16,6 +16,7 @@ from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import Model, resolve
+from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
 from pytest_yourai.safe import safe_configuration
 from pytest_yourai.step_memory import Backend
@@ -83,7 +84,8 @@ class Recommendations:
     """What is known of all models that were asked for, within `budget`.
 
     `machine` says whose the budget is, and is None where the user gave it. `left_out` maps models
-    of the list of which nothing can be estimated to the reason.
+    of the list of which nothing can be estimated to the reason; `own_list` is the list where it
+    is the user's.
     """
 
     budget: Budget
@@ -91,6 +93,7 @@ class Recommendations:
     backend: Backend
     models: tuple[Recommendation, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    own_list: Path | None = None
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
@@ -127,6 +130,7 @@ def recommend(options: Options) -> Recommendations:
         backend=backend,
         models=tuple(models),
         left_out={name: str(problem) for name, problem in problems.items()},
+        own_list=None if options.models == packaged_models() else options.models,
     )
 
 

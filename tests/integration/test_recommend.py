@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
 
 from hub_cache import bare_model, cached
@@ -57,7 +57,7 @@ def test_every_preset_is_judged_in_its_order_and_nothing_is_run(
     before = set(pytester.path.iterdir())
     done = recommend(pytester, "--yourai-max-memory", "16")
     assert done.ret == 0
-    assert list(rows(done)) == list(read_presets(matrices_folder() / "models.yaml"))
+    assert list(rows(done)) == list(read_presets(packaged_models()))
     text = done.stdout.str()
     assert "collected" not in text
     assert "nothing was run" in text
@@ -162,7 +162,10 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     }
     assert list(document["left_out"]) == ["far"]
     done = recommend(pytester, *flags)
-    done.stdout.fnmatch_lines(["far is left out: *not on this machine: add --yourai-weights hub*"])
+    done.stdout.fnmatch_lines([
+        "far is left out: *not on this machine: add --yourai-weights hub*",
+        f"Next: pytest --yourai-models={folder / 'own.yaml'} --yourai-model * --quick *",
+    ])  # fmt: skip
     assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights hub")
 
 

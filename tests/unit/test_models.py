@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_yourai.config import Quantization
 from pytest_yourai.errors import ModelError, UnavailableError
 from pytest_yourai.models import WeightsChoice, architecture_depth, id_name, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import Preset, read_presets
 
 from hub_cache import bare_model, cached
@@ -21,7 +21,7 @@ REPO = "owner/My-Model"
 
 NOWHERE = Path("no such folder")
 
-PRESETS = read_presets(matrices_folder() / "models.yaml")
+PRESETS = read_presets(packaged_models())
 
 
 def folder_with(path: Path, config: Any, *, weights: bool = False) -> Path:

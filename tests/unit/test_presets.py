@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.errors import ModelError
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
 
-PRESETS = read_presets(matrices_folder() / "models.yaml")
+PRESETS = read_presets(packaged_models())
 
 
 def test_the_packaged_presets_stand_smallest_first() -> None:
