@@ -112,7 +112,7 @@ class ControllerHooks:
 
     def _look_beforehand(self) -> None:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
-        run = Run(self._setup, NoJournal())
+        run = Run(self._setup, NoJournal(), self._say)
         try:
             run.look_at_all(self._setup.stages)
             run.begin(self._setup.stages[0])

@@ -6,7 +6,7 @@
     │   │   └── TooLittleMemoryError  no budget is left on this machine now
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
-    │   │   └── UnavailableError  a model that is not there, or out of reach
+    │   │   └── UnavailableError  it is not there: gated, missing, out of reach
     │   ├── DataError         training data
     │   ├── RecordingError    a file of recorded measurements
     │   ├── BackendError      MLX cannot run here
@@ -45,7 +45,7 @@ class ModelError(InputError):
 
 
 class UnavailableError(ModelError):
-    """A model is not on this machine, or cannot be had from where it should come."""
+    """A model, or its weights, cannot be had here and now: others may be."""
 
 
 class DataError(InputError):

@@ -39,9 +39,10 @@ FLAGS = (
     Flag(
         "model",
         "NAME",
-        "measure this model: a preset or a folder; may be repeated",
+        "measure this model: a preset, a folder or owner/name; may be repeated",
         is_repeatable=True,
     ),
+    Flag("models", "FILE", "a YAML list of presets of one's own", "models.yaml"),
     Flag(
         "benchmark",
         None,
@@ -66,15 +67,15 @@ FLAGS = (
     Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
     Flag(
         "weights",
-        "auto|local|synthetic",
-        "where weights come from; auto: the folder's, else synthetic",
+        "auto|local|hub|synthetic",
+        "where weights come from; auto: a folder or the local Hugging Face cache, else synthetic",
         "auto",
     ),
     Flag(
         "quantize",
         "BITS|none",
         "quantization of the base model",
-        "a folder's own; for presets 4 (tiny: none)",
+        "that of local weights; for synthetic presets 4 (tiny: none)",
     ),
     Flag(
         "lora-keys",

@@ -17,6 +17,7 @@ from pytest_yourai import flags
 from pytest_yourai.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
+from pytest_yourai.redaction import redactor
 from pytest_yourai.reported import PROPERTY, ReportedTrial
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run import Opened, Run
@@ -164,7 +165,7 @@ class ItemHooks:
         if ids and not self._config.option.collectonly:
             try:
                 self._journal = Journal(self._setup.options.log)
-                self._run = Run(self._setup, self._journal)
+                self._run = Run(self._setup, self._journal, self._say)
                 with self._shown():
                     self._run.look_at_all(self._selected)
                 self._prepare(session.items, 0)
@@ -202,6 +203,11 @@ class ItemHooks:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
+
+    def _say(self, line: str) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(redactor()(line))
 
     def _put_next(self, items: list[pytest.Item], start: int, stage: Stage) -> None:
         """Move the item that the search chooses to `start`, among those that stay to be run.

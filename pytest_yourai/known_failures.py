@@ -1,7 +1,7 @@
 """What libraries and systems say when something fails that has a name, and what to do then.
 
 The texts are those of MLX 0.32 (mlx/backend/*/allocator.cpp, metal/device.cpp, cpu/compiled.cpp,
-cuda/jit_module.cpp), of Metal's command buffers, huggingface_hub 1.x and the C library.
+cuda/jit_module.cpp), of Metal's command buffers, huggingface_hub 2.4 and the C library.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ _KNOWN = (
     KnownFailure(
         Outcome.UNAVAILABLE,
         "the model is gated",
-        "ask for access on its page, and log in (hf auth login)",
-        ("gated repo", "gatedrepoerror", "is restricted. you must"),
+        "accept its licence on its page, and log in (hf auth login)",
+        ("cannot access gated repo", "gatedrepoerror", "is restricted. you must"),
     ),
     KnownFailure(
         Outcome.UNAVAILABLE,
@@ -115,15 +115,35 @@ _KNOWN = (
     KnownFailure(
         Outcome.UNAVAILABLE,
         "the network is not there",
-        "connect, or download the model first and name its folder",
+        "connect (and leave HF_HUB_OFFLINE out), or use what is on this machine with "
+        "--yourai-weights auto",
         (
             "max retries exceeded",
             "name resolution",
             "failed to resolve",
             "connecterror",
+            "connecttimeout",
             "offlinemodeisenabled",
             "network is unreachable",
         ),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
+        "the connection broke",
+        "run it again: files that are complete are kept",
+        (
+            "httpx2.readerror",
+            "readtimeout",
+            "remoteprotocolerror",
+            "peer closed connection",
+            "consistency check failed",
+        ),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
+        "the hub refuses for now",
+        "run it again later: files that are complete are kept",
+        ("server error '5", "429 too many requests"),
     ),
 )
 

@@ -1,85 +1,39 @@
 """From a name to a model: its architecture, where its weights come from, its quantization.
 
-A name is a preset of models.yaml, or a folder with a config.json. Weights are read from a folder
-as mlx-lm loads it, or made up (synthetic) in the shapes of the architecture.
+A name is a preset of a models file, a folder with a config.json, or a repository of the Hugging
+Face hub. Weights are read from a folder as mlx-lm loads it (one's own, or a snapshot in the local
+cache), downloaded into that cache first, or made up (synthetic) in the shapes of the architecture.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-
+from pytest_yourai import hub
 from pytest_yourai.architecture import DEPTH_KEYS, read_architecture_shapes
-from pytest_yourai.config import Quantization, QuantizeChoice, parse_quantize
-from pytest_yourai.errors import ModelError
+from pytest_yourai.config import Quantization, QuantizeChoice
+from pytest_yourai.errors import ModelError, UnavailableError
+from pytest_yourai.model_folder import CONFIG, WEIGHTS, missing_file, read_architecture
+from pytest_yourai.presets import Preset
 from pytest_yourai.redaction import redactor
 from pytest_yourai.units import parameter_count
-from pytest_yourai.yaml_file import read_yaml, validate
 
-Weights = Literal["local", "synthetic"]
-WeightsChoice = Literal["auto", "local", "synthetic"]
+Weights = Literal["local", "hub", "synthetic"]
+"""Those of a folder; still to be downloaded; made up."""
+
+WeightsChoice = Literal["auto", "local", "hub", "synthetic"]
 
 PRESET_QUANTIZATION = Quantization(bits=4)
 """Of synthetic preset weights where nobody chose: the way most people fine-tune them."""
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 """Of a model without a default of its own, in tokens."""
-
-
-class _Defaults(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    quantize: int | str | None = None
-    max_seq_length: int | None = pydantic.Field(default=None, ge=2)
-    quick_matrix: str | None = None
-
-    @pydantic.field_validator("quantize")
-    @classmethod
-    def _is_quantization(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            parse_quantize(str(value))
-        return value
-
-
-class _Preset(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    repo: str | None = None
-    path: str | None = None
-    params: str | None = None
-    architecture: dict[str, Any] | str | None = None
-    defaults: _Defaults = _Defaults()
-    walk: bool = True
-
-    @pydantic.field_validator("params")
-    @classmethod
-    def _is_parameter_count(cls, value: str | None) -> str | None:
-        if value is not None:
-            parameter_count(value)
-        return value
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One entry of a models file."""
-
-    name: str
-    title: str
-    params: str | None
-    folder: Path | None
-    architecture: Mapping[str, Any] | None
-    quantize: QuantizeChoice
-    max_seq_length: int | None
-    quick_matrix: str | None
-    in_walk: bool = True
-    """Whether a benchmark of all models tries it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +46,11 @@ class NamedModel:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be measured: `name` is fit for test ids, `title` for people."""
+    """A model that can be measured: `name` is fit for test ids, `title` for people.
+
+    With weights `hub` there is a `repo`, and no folder before it is `fetched`. `note` says why
+    weights are made up of which some are there.
+    """
 
     name: str
     title: str
@@ -100,6 +58,20 @@ class Model:
     weights: Weights
     folder: Path | None
     preset: Preset | None
+    repo: str | None = None
+    note: str | None = None
+
+    def fetched(self, say: Callable[[str], None]) -> Model:
+        """The same model with its weights in a folder, downloaded if need be.
+
+        Its architecture, and so its quantization, is that of the folder then. `say` gets a line
+        for people. UnavailableError, with its remedy, where the weights cannot be had.
+        """
+        if self.weights != "hub" or self.repo is None:
+            return self
+        folder = hub.download(self.repo, say)
+        architecture = read_architecture(folder / CONFIG)
+        return dataclasses.replace(self, weights="local", folder=folder, architecture=architecture)
 
     @property
     def depth(self) -> int | None:
@@ -190,53 +162,55 @@ def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
     return None
 
 
-def read_presets(path: Path) -> dict[str, Preset]:
-    """The presets of a models file, in its order; ModelError where it is none."""
-    file = read_yaml(path, ModelError, "a models")
-    if not isinstance(file.value, dict) or not file.value:
-        raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
-    presets = {}
-    for key, value in file.value.items():
-        raw = validate(file, _Preset, value, ModelError, at=(str(key),))
-        presets[str(key)] = _preset(str(key), raw, path.parent)
-    return presets
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a model before its weights are looked for."""
 
+    name: str
+    title: str
+    preset: Preset | None = None
 
-def _preset(name: str, raw: _Preset, base: Path) -> Preset:
-    architecture = raw.architecture
-    if isinstance(architecture, str):
-        architecture = read_architecture(base / architecture)
-    source = raw.repo or raw.path
-    return Preset(
-        name=name,
-        title=source.rstrip("/").rpartition("/")[2] if source else name,
-        params=raw.params,
-        folder=base / raw.path if raw.path else None,
-        architecture=architecture,
-        quantize=None
-        if raw.defaults.quantize is None
-        else parse_quantize(str(raw.defaults.quantize)),
-        max_seq_length=raw.defaults.max_seq_length,
-        quick_matrix=raw.defaults.quick_matrix,
-        in_walk=raw.walk,
-    )
+    def model(
+        self,
+        architecture: Mapping[str, Any],
+        weights: Weights,
+        folder: Path | None = None,
+        repo: str | None = None,
+        note: str | None = None,
+    ) -> Model:
+        return Model(
+            name=id_name(self.name),
+            title=self.title,
+            architecture=architecture,
+            weights=weights,
+            folder=folder and folder.resolve(),
+            preset=self.preset,
+            repo=repo,
+            note=note,
+        )
 
 
 def resolve(
     name: str, folder: Path, weights: WeightsChoice, presets: Mapping[str, Preset]
 ) -> Model:
-    """The model that `name` means: a preset, else `folder`; ModelError where it is neither."""
+    """The model that `name` means: a preset, else `folder`, else a repository of the hub.
+
+    UnavailableError where it is not there, or not with `weights`; ModelError where it is none of
+    them, or unreadable. The network is used for the config.json of a repository under `hub` alone.
+    """
     if preset := presets.get(name):
         return _from_preset(preset, weights)
     if folder.is_dir():
-        return _from_folder(folder, weights, id_name(folder.resolve().name), None)
-    if "/" in name:
-        raise ModelError(
-            f"{name} is neither a preset nor a folder: download it "
-            f"(hf download {name} --local-dir FOLDER) and name the folder"
-        )
+        title = folder.resolve().name
+        return _from_folder(_Known(title, title), folder, weights)
+    if hub.is_repo_id(name):
+        title = name.rpartition("/")[2]
+        return _from_repo(_Known(title, redactor()(title)), name, weights, None)
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
-    raise ModelError(f"{name} is neither a preset nor a folder: did you mean {', '.join(near)}?")
+    raise ModelError(
+        f"{name} is neither a preset nor a folder, nor a repository as owner/name: did you mean "
+        f"{', '.join(near)}?"
+    )
 
 
 def unknown_model(name: str) -> Model:
@@ -252,56 +226,83 @@ def unknown_model(name: str) -> Model:
 
 
 def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
+    known = _Known(preset.name, preset.title, preset)
     if preset.folder is not None and preset.folder.is_dir():
-        return _from_folder(preset.folder, weights, id_name(preset.name), preset)
-    if weights == "local":
-        raise ModelError(
-            f"the weights of {preset.name} are not on this machine: name their folder, or use "
-            "--yourai-weights synthetic"
+        return _from_folder(known, preset.folder, weights)
+    if preset.repo is not None:
+        return _from_repo(known, preset.repo, weights, preset.architecture)
+    if weights in ("local", "hub") or preset.architecture is None:
+        raise _nowhere(preset)
+    return known.model(preset.architecture, "synthetic")
+
+
+def _nowhere(preset: Preset) -> ModelError:
+    if preset.folder is not None:
+        return UnavailableError(
+            f"{preset.name}: its folder {preset.folder} is not there: mend its path"
         )
     if preset.architecture is None:
-        raise ModelError(f"{preset.name} has neither a folder nor an architecture: add one of them")
-    return Model(
-        name=id_name(preset.name),
-        title=preset.title,
-        architecture=preset.architecture,
-        weights="synthetic",
-        folder=None,
-        preset=preset,
+        return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
+    return UnavailableError(
+        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
     )
 
 
-def _from_folder(folder: Path, weights: WeightsChoice, name: str, preset: Preset | None) -> Model:
-    architecture = read_architecture(folder / "config.json")
-    there = any(folder.glob("model*.safetensors"))
-    if weights == "local" and not there:
-        raise ModelError(
-            f"{folder} has no model*.safetensors: put the weights there, or use "
-            "--yourai-weights synthetic"
+def _from_folder(known: _Known, folder: Path, weights: WeightsChoice) -> Model:
+    architecture = read_architecture(folder / CONFIG)
+    missing = missing_file(folder)
+    if missing is None and weights != "synthetic":
+        return known.model(architecture, "local", folder)
+    if missing is not None and weights in ("local", "hub"):
+        raise UnavailableError(
+            f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
         )
-    return Model(
-        name=name,
-        title=preset.title if preset else folder.resolve().name,
-        architecture=architecture,
-        weights="local" if there and weights != "synthetic" else "synthetic",
-        folder=folder.resolve(),
-        preset=preset,
-    )
+    note = _why_made_up(known, missing) if weights == "auto" else None
+    return known.model(architecture, "synthetic", folder, note=note)
 
 
-def read_architecture(path: Path) -> dict[str, Any]:
-    """A config.json as a mapping with a model_type; ModelError where it is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path.parent} is not a model: it has no {path.name}; name a folder as mlx-lm loads it"
-        ) from None
-    except (OSError, ValueError, RecursionError) as problem:
-        raise ModelError(f"{path} cannot be read as a model's config: {problem}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
-        raise ModelError(f"{path}: model_type: this key is missing; is it a model's config?")
-    return value
+def _from_repo(
+    known: _Known, repo: str, weights: WeightsChoice, architecture: Mapping[str, Any] | None
+) -> Model:
+    """Of a repository that is cached or not; `architecture` is the preset's."""
+    if weights == "synthetic" and architecture is not None:
+        return known.model(architecture, "synthetic", repo=repo)
+    snapshot = hub.cached_snapshot(repo)
+    if snapshot is not None and snapshot.missing is None and weights != "synthetic":
+        found = read_architecture(snapshot.folder / CONFIG)
+        return known.model(found, "local", snapshot.folder, repo)
+    if weights == "local":
+        raise _not_cached(known, repo, snapshot)
+    there = snapshot.folder if snapshot is not None and snapshot.missing != CONFIG else None
+    if weights == "hub":
+        path = there / CONFIG if there else None
+        if path is None and architecture is None:
+            path = hub.fetch_config(repo)
+        expected = read_architecture(path) if path else architecture
+        return known.model(expected or {}, "hub", repo=repo)
+    note = _why_made_up(known, snapshot.missing) if snapshot and weights == "auto" else None
+    if architecture is not None:
+        return known.model(architecture, "synthetic", repo=repo, note=note)
+    if there is None:
+        raise _not_cached(known, repo, snapshot)
+    return known.model(read_architecture(there / CONFIG), "synthetic", there, repo, note)
+
+
+def _why_made_up(known: _Known, missing: str | None) -> str | None:
+    """Nothing where there are no weights at all: that they are made up stands in the header."""
+    if missing in (None, WEIGHTS):
+        return None
+    return f"the weights of {known.title} are made up: there is no {missing}"
+
+
+def _not_cached(known: _Known, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:
+    if snapshot is not None:
+        what = f"{snapshot.folder}, the cached {repo}, has no {snapshot.missing}"
+    elif known.preset is not None:
+        what = f"the weights of {known.name} are not on this machine"
+    else:
+        what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))
 
 
 def id_name(name: str) -> str:

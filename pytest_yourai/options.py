@@ -14,6 +14,7 @@ from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quan
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
 from pytest_yourai.models import NamedModel
+from pytest_yourai.paths import packaged_models
 
 _T = TypeVar("_T")
 
@@ -30,10 +31,12 @@ _MOST_SECONDS = 1e8
 class Options:
     """What was asked for. None where the model or the matrix decides.
 
-    `check_steps` are those of the safe configurations of a benchmark.
+    `presets` is the list of models that names are looked up in; `check_steps` are those of the
+    safe configurations of a benchmark.
     """
 
     models: tuple[NamedModel, ...]
+    presets: Path
     benchmark: bool
     optimize: bool
     quick: bool
@@ -45,7 +48,7 @@ class Options:
     check_steps: StepPlan
     max_seq_length: int | None
     data: str | None
-    weights: Literal["auto", "local", "synthetic"]
+    weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
     grad_checkpoint: bool | None
@@ -73,6 +76,7 @@ class Options:
         memory_gb = read.value("max-memory", _gigabytes)
         return cls(
             models=models,
+            presets=read.from_folder("models", _path) or packaged_models(),
             benchmark=benchmark,
             optimize=read.switch("optimize") or False,
             quick=read.switch("quick") or False,
@@ -84,7 +88,7 @@ class Options:
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_length=read.value("seq-length", _at_least(2)),
             data=read.from_folder("data", _data),
-            weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
+            weights=read.value("weights", _one_of("auto", "local", "hub", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
             lora_keys=read.value("lora-keys", _names),
             grad_checkpoint=read.switch("grad-checkpoint"),

@@ -16,3 +16,8 @@ def matrices_folder() -> Path:
     """The matrices: inside the package in a wheel, beside it in an editable install."""
     packaged = PACKAGE / "matrices"
     return packaged if packaged.is_dir() else PACKAGE.parent / "matrices"
+
+
+def packaged_models() -> Path:
+    """The list of presets where the user names none."""
+    return matrices_folder() / "models.yaml"

@@ -131,7 +131,7 @@ def make_setup(
     """
     if recording is not None and not (options.quick or options.matrix):
         _check_length(options, recording)
-    if options.data is not None and model.folder is None:
+    if options.data is not None and model.folder is None and model.weights != "hub":
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
@@ -251,6 +251,8 @@ def _matrix_path(options: Options, model: Model) -> Path | None:
 
 
 def _notes(matrix: Matrix | None, model: Model, recording: Recording | None) -> Iterator[str]:
+    if model.note is not None:
+        yield model.note
     over = matrix.layers_over(model.depth) if matrix else []
     if over:
         numbers = ", ".join(map(str, over))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.architecture import read_architecture_shapes
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.errors import ModelError
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import Model, NamedModel, read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.models import Model, NamedModel, resolve
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
 from pytest_yourai.safe import SafeTable, read_safe_table
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.environment import chip
@@ -80,13 +83,17 @@ class Recommendation:
 class Recommendations:
     """What is known of all models that were asked for, within `budget`.
 
-    `machine` says whose the budget is, and is None where the user gave it.
+    `machine` says whose the budget is, and is None where the user gave it. `left_out` maps models
+    of the list of which nothing can be estimated to the reason; `own_list` is the list where it
+    is the user's.
     """
 
     budget: Budget
     machine: str | None
     backend: Backend
     models: tuple[Recommendation, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    own_list: Path | None = None
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
@@ -99,27 +106,32 @@ class Recommendations:
 
 
 def recommend(options: Options) -> Recommendations:
-    """An InputError where the options name no model, or one that no estimate can be made for."""
-    presets = read_presets(matrices_folder() / "models.yaml")
+    """An InputError where the options name no model, or one that no estimate can be made for.
+
+    Of a whole list, models that none can be made for are left out, unless that are all.
+    """
+    presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = usual_backend()
     budget, machine = _budget(options.memory_limit_bytes)
     safe = read_safe_table()
+    models: list[Recommendation] = []
+    problems: dict[str, ModelError] = {}
+    for each in named:
+        try:
+            model = resolve(each.name, each.folder, options.weights, presets)
+            models.append(_recommendation(each.name, model, options, safe, budget, backend))
+        except ModelError as problem:
+            problems[each.name] = problem
+    if not models:
+        raise next(iter(problems.values()))
     return Recommendations(
         budget=budget,
         machine=machine,
         backend=backend,
-        models=tuple(
-            _recommendation(
-                each.name,
-                resolve(each.name, each.folder, options.weights, presets),
-                options,
-                safe,
-                budget,
-                backend,
-            )
-            for each in named
-        ),
+        models=tuple(models),
+        left_out={name: str(problem) for name, problem in problems.items()},
+        own_list=None if options.presets == packaged_models() else options.presets,
     )
 
 
@@ -184,6 +196,7 @@ def document(found: Recommendations) -> dict[str, Any]:
         "memory_limit_is_detected": found.budget.is_detected,
         "backend": found.backend,
         "models": [_row(model) for model in found.models],
+        "left_out": dict(found.left_out),
     }
 
 

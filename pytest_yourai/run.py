@@ -7,7 +7,7 @@ that model's outcome alone.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from pytest_yourai.errors import (
     TooLittleMemoryError,
     UnavailableError,
 )
-from pytest_yourai.plan import SweepSetup
+from pytest_yourai.models import Model
+from pytest_yourai.plan import SweepSetup, make_setup
 from pytest_yourai.preflight import Preflight
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run_setup import RunSetup, Stage
@@ -37,16 +38,23 @@ class Opened:
     title: str
     weights: str
     settings: dict[str, Any]
+    notes: tuple[str, ...]
     surroundings: Surroundings
     preflight: Preflight | None
 
 
 class Run:
-    """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`."""
+    """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`.
 
-    def __init__(self, setup: RunSetup, journal: EventLog) -> None:
+    `say` gets a line for people before a model is downloaded.
+    """
+
+    def __init__(self, setup: RunSetup, journal: EventLog, say: Callable[[str], None]) -> None:
         self._setup = setup
         self._journal = journal
+        self._say = say
+        self._setups: dict[Stage, SweepSetup] = {}
+        self._fetched: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
         self._opened: dict[Stage, Opened] = {}
         self._problems: dict[Stage, tuple[Outcome, str]] = {}
@@ -90,7 +98,8 @@ class Run:
             self._problems[stage] = Outcome.UNAVAILABLE, stage.problem
             return
         try:
-            sweep = Sweep(stage.setup.plan, self._journal, stage.setup.history())
+            setup = self._setups[stage] = self._with_weights(stage, stage.setup)
+            sweep = Sweep(setup.plan, self._journal, setup.history())
         except InputError as problem:
             is_everyones = isinstance(problem, BackendError) and not self._sweeps
             if is_everyones or not self._setup.is_walk:
@@ -99,9 +108,18 @@ class Run:
         else:
             self._sweeps[stage] = sweep
 
+    def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
+        """`setup` of a model whose weights are here; downloaded if that was asked for."""
+        if setup.model.weights != "hub":
+            return setup
+        model = self._fetched.get(stage.name)
+        if model is None:
+            model = self._fetched[stage.name] = setup.model.fetched(self._say)
+        return make_setup(self._setup.options, model, is_check=stage.is_check)
+
     def _teach(self, stage: Stage, sweep: Sweep) -> None:
         """Hand over what other models taught, before the first trial of this one."""
-        assert stage.setup is not None  # noqa: S101 - it has a sweep
+        setup = self._setups[stage]
         failures = [
             each
             for other in self._sweeps.values()
@@ -109,21 +127,22 @@ class Run:
             for each in other.results.values()
             if each.prunes_larger
         ]
-        sweep.learn_from_others(stage.setup.prior(), failures)
+        sweep.learn_from_others(setup.prior(), failures)
         self._opened[stage] = Opened(
             title=stage.title,
-            weights=stage.setup.weights,
+            weights=setup.weights,
             settings={
                 **sweep.plan.settings,
                 "lora_keys": list(sweep.surroundings.inspection.lora_keys),
             },
+            notes=(*setup.notes, *sweep.surroundings.notes),
             surroundings=sweep.surroundings,
             preflight=sweep.preflight(),
         )
 
     def _remember(self, stage: Stage | None, sweep: Sweep) -> None:
-        if stage is not None and stage.setup is not None:
-            stage.setup.remember(sweep.calibration)
+        if stage is not None and stage in self._setups:
+            self._setups[stage].remember(sweep.calibration)
 
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:
         """What the item tries; of a check known once its stage has begun."""

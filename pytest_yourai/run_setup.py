@@ -19,15 +19,13 @@ from pytest_yourai.models import (
     DEFAULT_MAX_SEQ_LENGTH,
     Model,
     NamedModel,
-    Preset,
     id_name,
-    read_presets,
     resolve,
     unknown_model,
     usual_max_seq_length,
 )
-from pytest_yourai.paths import matrices_folder
 from pytest_yourai.plan import SweepSetup, make_setup
+from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
 from pytest_yourai.safe import read_safe_table
 from pytest_yourai.units import parameter_count, parameters
@@ -107,7 +105,7 @@ def make_run(options: Options) -> RunSetup:
     """An InputError where the options do not lead to a run."""
     _check_combinations(options)
     _check_files(options)
-    presets = read_presets(matrices_folder() / "models.yaml")
+    presets = read_presets(options.presets)
     if options.replay is not None:
         return RunSetup(options, (_replayed(options, options.replay, presets),))
     stages = sorted(

@@ -6,14 +6,17 @@ sys.modules again, and MLX cannot be imported twice.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlx.core as mx
-from mlx_lm.utils import quantize_model, save_config, save_model
+from mlx_lm.convert import convert
+from mlx_lm.utils import make_shards, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -33,22 +36,60 @@ TINY: Mapping[str, Any] = {
     "torch_dtype": "float32",
 }
 
+SMALL_MISTRAL: Mapping[str, Any] = {**TINY, "model_type": "mistral", "num_hidden_layers": 6}
+
+SMALL_QWEN2: Mapping[str, Any] = {
+    **TINY,
+    "model_type": "qwen2",
+    "hidden_size": 128,
+    "num_hidden_layers": 8,
+    "intermediate_size": 384,
+    "tie_word_embeddings": True,
+}
+
+GROWING = (TINY, SMALL_MISTRAL, SMALL_QWEN2)
+"""Of 0.3, 0.4 and 1.6 million parameters: 1.1, 1.6 and 6.4 MB."""
+
 _WORDS = "the quick brown fox jumps over a lazy dog while rain falls on green hills".split()  # noqa: SIM905
 
 
 def make_model(
-    folder: Path, architecture: Mapping[str, Any] = TINY, bits: int | None = None
+    folder: Path,
+    architecture: Mapping[str, Any] = TINY,
+    bits: int | None = None,
+    shard_bytes: int | None = None,
 ) -> Path:
-    """A folder as mlx-lm loads it: config.json, model.safetensors, tokenizer."""
+    """A folder as mlx-lm loads it: config.json, weights with their index, tokenizer.
+
+    The weights are one file, or several of at most `shard_bytes` each, or of one larger array.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     mx.random.seed(1)
     model = build_lazily(architecture)
     config = dict(architecture)
     if bits is not None:
         model, config = quantize_model(model, config, 64, bits)
-    save_model(folder, model)
+    if shard_bytes is None:
+        save_model(folder, model)
+    else:
+        small = functools.partial(make_shards, max_file_size_gb=_Bytes(shard_bytes))
+        with patch("mlx_lm.utils.make_shards", small):
+            save_model(folder, model)
     save_config(config, folder / "config.json")
     make_tokenizer(folder)
+    return folder
+
+
+class _Bytes(int):
+    """A size where mlx-lm takes whole gigabytes, and shifts them to bytes."""
+
+    def __lshift__(self, _: int) -> int:
+        return int(self)
+
+
+def convert_model(source: Path, folder: Path, bits: int) -> Path:
+    """The model of `source`, quantized by mlx-lm's own converter."""
+    convert(str(source), str(folder), quantize=True, q_bits=bits, q_group_size=64)
     return folder
 
 

@@ -37,8 +37,8 @@ class Console:
                 lines += ["", *self._walk_header(opened, notes)]
             if stage.is_check and opened.preflight is not None:
                 lines += walk.preflight_lines(stage.name, opened.preflight)
-            return lines
-        return [*lines, "", *self._sweep_header(stage, opened, selected, notes)]
+            return lines + [f"Note: {note}" for note in opened.notes]
+        return [*lines, "", *self._sweep_header(opened, selected, notes)]
 
     def _walk_header(self, opened: Opened, notes: Sequence[str]) -> Iterator[str]:
         return walk.header(
@@ -46,14 +46,11 @@ class Console:
             budget=opened.surroundings.budget,
             system_memory_bytes=read_system_memory().total_bytes,
             device=_device(opened),
-            notes=[*opened.surroundings.notes, *notes],
+            notes=notes,
         )
 
-    def _sweep_header(
-        self, stage: Stage, opened: Opened, selected: int, notes: Sequence[str]
-    ) -> Iterator[str]:
+    def _sweep_header(self, opened: Opened, selected: int, notes: Sequence[str]) -> Iterator[str]:
         short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
-        own_notes = stage.setup.notes if stage.setup else ()
         return terminal.header(
             title=opened.title,
             weights=opened.weights,
@@ -61,7 +58,7 @@ class Console:
             budget=opened.surroundings.budget,
             system_memory_bytes=read_system_memory().total_bytes,
             device=_device(opened),
-            notes=[*own_notes, *opened.surroundings.notes, *notes],
+            notes=[*opened.notes, *notes],
             warnings=list(short),
             is_replay=self._setup.options.replay is not None,
         )

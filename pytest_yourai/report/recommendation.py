@@ -27,6 +27,8 @@ def lines(found: Recommendations) -> Iterator[str]:
     yield f"Rows of {_lengths(found.models)} tokens, {_weights(found.models)}"
     yield ""
     yield from _table([_HEADER, *(_cells(model) for model in found.models)])
+    for name, reason in found.left_out.items():
+        yield f"{name} is left out: {reason}"
     yield ""
     yield "safe  batch size, LoRA rank and LoRA layers for a first try"
     yield f"fits  {SAFETY_MARGIN} times `at most` is within the limit; tight: of `needs` alone"
@@ -75,8 +77,10 @@ def _next(found: Recommendations) -> str:
     best = found.largest_that_fits
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
-    named = redactor()(shlex.quote(best.asked_as))
-    command = f"pytest --yourai-model{' ' if best.is_preset else '='}{named} --quick"
+    named = shlex.quote(best.asked_as)
+    listed = f" --yourai-models={shlex.quote(str(found.own_list))}" if found.own_list else ""
+    model = f"--yourai-model{' ' if best.is_preset else '='}{named}"
+    command = redactor()(f"pytest{listed} {model} --quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next: {command}  ({among} {verb})"

@@ -13,10 +13,11 @@ from pytest_yourai.store.calibrations import write_calibration
 
 import faults
 from faults import FAULTY_PATH, Judge
+from hub_cache import hub_cache
 from small_cgroup import small_cgroup
 from sweep_runs import SweepResult, SweepRun
 
-__all__ = ["small_cgroup"]
+__all__ = ["hub_cache", "small_cgroup"]
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-max-memory", "nan"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
-        (("--yourai-weights", "hub"), ["--yourai-weights", "auto, local, synthetic"]),
+        (("--yourai-weights", "cloud"), ["--yourai-weights", "auto, local, hub, synthetic"]),
         (("--yourai-isolation", "none"), ["--yourai-isolation", "model, trial"]),
         (("--yourai-objective", "speed"), ["--yourai-objective", "score, tokens_per_second"]),
         (("--yourai-timeout", "0"), ["--yourai-timeout", "above 0"]),
@@ -50,7 +50,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--quick",), ["--quick and --yourai-matrix both name a matrix"]),
         (("--yourai-data", "."), ["--yourai-data", "no train.jsonl"]),
         (("--yourai-data", "someone/rows"), ["--yourai-data: tiny has no tokenizer"]),
-        (("--yourai-weights", "local"), ["weights of tiny are not on this machine"]),
+        (("--yourai-weights", "local"), ["tiny is an architecture without weights"]),
     ],
 )
 def test_flags(sweep: SweepRun, flags: tuple[str, ...], parts: list[str]) -> None:

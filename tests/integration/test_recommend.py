@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.models import read_presets
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
 
+from hub_cache import bare_model, cached
 from made_models import TINY
 
 MOST_SECONDS = 1.0
@@ -56,7 +57,7 @@ def test_every_preset_is_judged_in_its_order_and_nothing_is_run(
     before = set(pytester.path.iterdir())
     done = recommend(pytester, "--yourai-max-memory", "16")
     assert done.ret == 0
-    assert list(rows(done)) == list(read_presets(matrices_folder() / "models.yaml"))
+    assert list(rows(done)) == list(read_presets(packaged_models()))
     text = done.stdout.str()
     assert "collected" not in text
     assert "nothing was run" in text
@@ -141,6 +142,31 @@ def test_one_model_by_preset_or_by_folder(pytester: pytest.Pytester) -> None:
     done = recommend(pytester, "--yourai-model=mine", "--yourai-max-memory", "1")
     assert rows(done)["mine"][:3] == ["0.3M", "2, 64, 4", "fits"]
     done.stdout.fnmatch_lines(["Next: pytest --yourai-model=mine --quick *"])
+
+
+def test_a_list_of_ones_own_with_what_is_cached_of_it(
+    pytester: pytest.Pytester, hub_cache: Path
+) -> None:
+    eight_bits = {**TINY, "quantization": {"bits": 8, "group_size": 64}}
+    cached(bare_model(pytester.path / "made", eight_bits), "owner/cached", hub_cache)
+    folder = pytester.mkdir("lists")
+    bare_model(folder / "models" / "mine", TINY)
+    (folder / "own.yaml").write_text(
+        "mine: {path: models/mine}\nours: {repo: owner/cached}\nfar: {repo: owner/far}\n"
+    )
+    flags = ("--yourai-models=lists/own.yaml", "--yourai-max-memory", "1")
+    document = written(pytester, *flags)
+    assert {model["name"]: model["quantization_bits"] for model in document["models"]} == {
+        "mine": None,
+        "ours": 8,
+    }
+    assert list(document["left_out"]) == ["far"]
+    done = recommend(pytester, *flags)
+    done.stdout.fnmatch_lines([
+        "far is left out: *not on this machine: add --yourai-weights hub*",
+        f"Next: pytest --yourai-models={folder / 'own.yaml'} --yourai-model * --quick *",
+    ])  # fmt: skip
+    assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights hub")
 
 
 @pytest.mark.parametrize(

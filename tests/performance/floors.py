@@ -27,8 +27,8 @@ from mlx import nn
 from pytest_yourai.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
 from pytest_yourai.engine import mlx_device, mlx_training, mlx_weights
 from pytest_yourai.engine.protocol import ModelSource, StepSample, TrialRequest
-from pytest_yourai.models import read_presets
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
 
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
@@ -63,7 +63,7 @@ def _llama(
 
 
 def architectures() -> dict[str, dict[str, Any]]:
-    presets = read_presets(matrices_folder() / "models.yaml")
+    presets = read_presets(packaged_models())
     found = {name: dict(preset.architecture or {}) for name, preset in presets.items()}
     tied: dict[str, Any] = {"tie_word_embeddings": True}
     qwen2: dict[str, Any] = {"model_type": "qwen2", "rope_theta": 1e6}

@@ -19,8 +19,9 @@ from pytest_yourai.config import SEED, LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import MlxMemory, ModelSource, StepSample, TrialRequest
 from pytest_yourai.memory.guard import INTERVAL_S, Guard
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.models import resolve
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
 from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.worker.client import MEMORY_INTERVAL_S
 from pytest_yourai.worker.host import WorkerHost, WorkerWatch
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    model = resolve("tiny", Path("tiny"), "auto", read_presets(matrices_folder() / "models.yaml"))
+    model = resolve("tiny", Path("tiny"), "auto", read_presets(packaged_models()))
     source = ModelSource("tiny", model.architecture, None, True, None, None)
     watched = WorkerHost(source, NoJournal(), 120, MEMORY_INTERVAL_S)
     alone = WorkerHost(source, NoJournal(), 120, 0)

@@ -18,8 +18,9 @@ from pytest_yourai.config import LoraConfig, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.matrix import read_matrix
 from pytest_yourai.memory.budget import Budget
-from pytest_yourai.models import read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.models import resolve
+from pytest_yourai.paths import matrices_folder, packaged_models
+from pytest_yourai.presets import read_presets
 from pytest_yourai.results import TrialResult
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import NoJournal
@@ -33,7 +34,7 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
         arguments.model,
         Path(arguments.model),
         "auto",
-        read_presets(matrices_folder() / "models.yaml"),
+        read_presets(packaged_models()),
     )
     preset = model.preset
     name = (preset and preset.quick_matrix) or "quick"

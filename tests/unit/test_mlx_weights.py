@@ -13,9 +13,10 @@ from pytest_yourai.config import Quantization
 from pytest_yourai.engine import mlx_weights
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import ModelError
+from pytest_yourai.model_folder import missing_file
 from pytest_yourai.models import stored_quantization
 
-from made_models import TINY, make_model
+from made_models import GROWING, TINY, convert_model, make_model
 
 LARGER: Mapping[str, Any] = {
     **TINY,
@@ -63,16 +64,21 @@ def test_synthetic_weights_need_no_more_than_a_layer_beyond_themselves(
     assert beyond <= max(layer, embedding)
 
 
+@pytest.mark.parametrize("bits", [None, 2, 3, 4, 5, 6, 8])
 def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
-    tmp_path: Path,
+    tmp_path: Path, bits: int | None
 ) -> None:
-    folder = make_model(tmp_path / "m", LARGER)
-    full_bytes = (folder / "model.safetensors").stat().st_size
+    folder = make_model(tmp_path / "m", LARGER, shard_bytes=20_000_000)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    full_bytes = sum(shard.stat().st_size for shard in shards)
     beyond, finished = peak_beyond_the_model(
-        ModelSource("m", LARGER, str(folder), False, Quantization(4), None)
+        ModelSource("m", LARGER, str(folder), False, Quantization(bits) if bits else None, None)
     )
     assert beyond <= 8192 * 512 * 4
-    assert finished < full_bytes / 5
+    # A group of 64 float32 has two of its own beside its packed bits.
+    expected_bytes = full_bytes * (bits * 64 + 2 * 32) / (32 * 64) if bits else full_bytes
+    assert finished == pytest.approx(expected_bytes, rel=0.01)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
@@ -80,7 +86,7 @@ def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
     tmp_path: Path, bits: int
 ) -> None:
     made = mlx_weights.load(synthetic(LARGER, Quantization(bits)))
-    folder = make_model(tmp_path / "m", LARGER, bits=bits)
+    folder = convert_model(make_model(tmp_path / "full", LARGER), tmp_path / "m", bits)
     config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
     loaded = mlx_weights.load(ModelSource("m", config, str(folder), False, None, None))
     shapes = [
@@ -88,6 +94,17 @@ def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
         for model in (made, loaded)
     ]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("architecture", GROWING, ids=lambda each: str(each["model_type"]))
+def test_growing_models_are_loaded_from_shards(
+    tmp_path: Path, architecture: Mapping[str, Any]
+) -> None:
+    folder = make_model(tmp_path / "m", architecture, shard_bytes=400_000)
+    assert missing_file(folder) is None
+    model = mlx_weights.load(ModelSource("m", architecture, str(folder), False, None, None))
+    assert ("lm_head" in model) is not architecture["tie_word_embeddings"]
+    assert mx.isfinite(model(mx.array([[1, 2, 3]]))).all().item()
 
 
 @pytest.mark.parametrize(

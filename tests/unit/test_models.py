@@ -8,13 +8,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.config import Quantization
-from pytest_yourai.errors import ModelError
-from pytest_yourai.models import Preset, architecture_depth, id_name, read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.errors import ModelError, UnavailableError
+from pytest_yourai.models import WeightsChoice, architecture_depth, id_name, resolve
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import Preset, read_presets
+
+from hub_cache import bare_model, cached
+
+LLAMA = {"model_type": "llama", "num_hidden_layers": 2}
+
+REPO = "owner/My-Model"
 
 NOWHERE = Path("no such folder")
 
-PRESETS = read_presets(matrices_folder() / "models.yaml")
+PRESETS = read_presets(packaged_models())
 
 
 def folder_with(path: Path, config: Any, *, weights: bool = False) -> Path:
@@ -23,17 +30,6 @@ def folder_with(path: Path, config: Any, *, weights: bool = False) -> Path:
     if weights:
         (path / "model.safetensors").write_bytes(b"")
     return path
-
-
-def test_the_packaged_presets_stand_smallest_first() -> None:
-    assert list(PRESETS) == [
-        "tiny",
-        "hermes-mistral-7b",
-        "dolphin-8b",
-        "llama-8b",
-        "r1-distill-14b",
-        "hermes-70b",
-    ]
 
 
 def test_a_preset_is_titled_by_its_repository_and_synthetic() -> None:
@@ -57,12 +53,27 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert model.quantization(None) is None
 
 
-def test_a_folder_without_weights_is_synthetic_under_auto_and_refused_under_local(
-    tmp_path: Path,
+@pytest.mark.parametrize("weights", ["local", "hub"])
+def test_a_folder_without_weights_is_synthetic_under_auto_and_refused_under_others(
+    tmp_path: Path, weights: WeightsChoice
 ) -> None:
     folder = folder_with(tmp_path / "m", {"model_type": "llama"})
     assert resolve("", folder, "auto", PRESETS).weights == "synthetic"
-    with pytest.raises(ModelError, match=r"has no model\*\.safetensors"):
+    with pytest.raises(UnavailableError, match=r"has no model\*\.safetensors: put the weights"):
+        resolve("", folder, weights, PRESETS)
+
+
+def test_a_folder_that_lacks_a_shard_counts_as_one_without_weights(tmp_path: Path) -> None:
+    folder = bare_model(tmp_path / "m", LLAMA, shards=3)
+    assert resolve("", folder, "auto", PRESETS).weights == "local"
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    model = resolve("", folder, "auto", PRESETS)
+    assert (model.weights, model.note) == (
+        "synthetic",
+        "the weights of m are made up: there is no model-00002-of-00003.safetensors",
+    )
+    assert resolve("", folder, "synthetic", PRESETS).note is None
+    with pytest.raises(UnavailableError, match=r"m has no model-00002-of-00003\.safetensors"):
         resolve("", folder, "local", PRESETS)
 
 
@@ -96,17 +107,12 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
     [
         ("lama-8b", "did you mean .*llama-8b"),
         ("xyz", "did you mean tiny, hermes-mistral-7b"),
-        ("someone/some-model", "hf download someone/some-model --local-dir FOLDER"),
+        ("a/b/c", "nor a repository as owner/name"),
     ],
 )
 def test_an_unknown_name_says_what_is_near(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         resolve(name, NOWHERE, "auto", PRESETS)
-
-
-def test_local_weights_of_a_preset_that_is_not_here_are_refused() -> None:
-    with pytest.raises(ModelError, match="weights of llama-8b are not on this machine"):
-        resolve("llama-8b", NOWHERE, "local", PRESETS)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": 3}', "{", "\x00"])
@@ -153,37 +159,6 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
     assert resolve("bare", NOWHERE, "auto", presets).depth == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "this is no list of models"),
-        ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
-        ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is no number of parameters"),
-        ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
-    ],
-)
-def test_mistakes_in_a_models_file_are_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "models.yaml").write_text(text)
-    with pytest.raises(ModelError, match=message):
-        read_presets(tmp_path / "models.yaml")
-
-
-MODELS_TEXT = st.text() | st.from_regex(
-    r"(a|tiny): ?\{?(repo|path|params|architecture|defaults): .{0,20}\}?\n", fullmatch=True
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-@given(text=MODELS_TEXT)
-def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "models.yaml"
-    path.write_bytes(text.encode(errors="surrogatepass"))
-    try:
-        assert read_presets(path)
-    except ModelError as problem:
-        assert str(tmp_path) in str(problem)  # noqa: PT017 - both ways are right, nothing else is
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(content=st.binary() | st.text().map(str.encode))
 def test_no_config_gives_anything_but_a_model_or_a_model_error(
@@ -202,3 +177,99 @@ def test_a_preset_wins_over_a_folder_of_its_name(
     folder = folder_with(tmp_path / "tiny", {"model_type": "llama"})
     assert resolve("tiny", folder, "auto", PRESETS).preset is PRESETS["tiny"]
     assert resolve("./tiny", folder, "auto", PRESETS).preset is None
+
+
+@pytest.mark.parametrize("weights", ["auto", "local", "hub"])
+def test_a_cached_repository_is_local(
+    tmp_path: Path, hub_cache: Path, weights: WeightsChoice
+) -> None:
+    snapshot = cached(bare_model(tmp_path / "m", LLAMA, shards=2), REPO, hub_cache)
+    model = resolve(REPO, NOWHERE, weights, PRESETS)
+    assert (model.name, model.title, model.weights) == ("My-Model", "My-Model", "local")
+    assert model.folder == snapshot
+    assert (model.depth, model.quantization(None), model.note) == (2, None, None)
+    assert model.fetched(pytest.fail) is model
+
+
+def test_a_cached_repository_without_weights_gives_its_architecture(
+    tmp_path: Path, hub_cache: Path
+) -> None:
+    cached(bare_model(tmp_path / "m", LLAMA), REPO, hub_cache, ["model.safetensors"])
+    for weights in ("auto", "synthetic"):
+        model = resolve(REPO, NOWHERE, weights, PRESETS)
+        assert (model.weights, model.depth, model.note) == ("synthetic", 2, None)
+    with pytest.raises(UnavailableError, match=r"has no model\*\.safetensors: add --yourai"):
+        resolve(REPO, NOWHERE, "local", PRESETS)
+    model = resolve(REPO, NOWHERE, "hub", PRESETS)
+    assert (model.weights, model.folder, model.repo, model.depth) == ("hub", None, REPO, 2)
+
+
+def test_an_incomplete_snapshot_is_not_there_and_the_missing_file_is_named(
+    tmp_path: Path, hub_cache: Path
+) -> None:
+    shard = "model-00003-of-00003.safetensors"
+    cached(bare_model(tmp_path / "m", LLAMA, shards=3), REPO, hub_cache, [shard])
+    model = resolve(REPO, NOWHERE, "auto", PRESETS)
+    assert model.weights == "synthetic"
+    assert model.note == f"the weights of My-Model are made up: there is no {shard}"
+    with pytest.raises(UnavailableError, match=rf"the cached {REPO}, has no {shard}: add --yourai"):
+        resolve(REPO, NOWHERE, "local", PRESETS)
+
+
+@pytest.mark.parametrize("weights", ["auto", "local", "synthetic"])
+def test_a_repository_that_is_not_cached_is_refused_offline(weights: WeightsChoice) -> None:
+    with pytest.raises(
+        UnavailableError, match="not in the Hugging Face cache: add --yourai-weights"
+    ):
+        resolve(REPO, NOWHERE, weights, PRESETS)
+
+
+def test_a_preset_takes_its_cached_repository(tmp_path: Path, hub_cache: Path) -> None:
+    quantized = {**LLAMA, "quantization": {"bits": 8, "group_size": 64}}
+    repo = "NousResearch/Hermes-3-Llama-3.1-70B"
+    snapshot = cached(bare_model(tmp_path / "m", quantized), repo, hub_cache)
+    model = resolve("hermes-70b", NOWHERE, "auto", PRESETS)
+    assert (model.name, model.weights, model.folder) == ("hermes-70b", "local", snapshot)
+    assert (model.depth, model.quantization(None)) == (2, Quantization(8))
+    with pytest.raises(ModelError, match="quantized already .8-bit."):
+        model.quantization(Quantization(4))
+    made_up = resolve("hermes-70b", NOWHERE, "synthetic", PRESETS)
+    assert (made_up.weights, made_up.depth, made_up.folder) == ("synthetic", 80, None)
+
+
+def test_a_preset_that_is_not_cached_is_downloaded_later_or_refused() -> None:
+    later = resolve("llama-8b", NOWHERE, "hub", PRESETS)
+    assert (later.weights, later.depth) == ("hub", 32)
+    assert later.repo == "mlabonne/Meta-Llama-3.1-8B-Instruct-abliterated"
+    assert later.quantization(None) is None, "as the local weights that it will have"
+    with pytest.raises(UnavailableError, match="weights of llama-8b are not on this machine: add"):
+        resolve("llama-8b", NOWHERE, "local", PRESETS)
+
+
+@pytest.mark.parametrize("weights", ["local", "hub"])
+def test_an_architecture_alone_has_no_weights(weights: WeightsChoice) -> None:
+    with pytest.raises(UnavailableError, match="tiny is an architecture without weights: use"):
+        resolve("tiny", NOWHERE, weights, PRESETS)
+
+
+def test_the_missing_folder_of_a_preset_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        "gone: {path: gone}\nkept: {path: gone, architecture: {model_type: llama}}\nempty: {}\n"
+    )
+    presets = read_presets(path)
+    with pytest.raises(UnavailableError, match=f"gone: its folder {tmp_path}/gone is not there"):
+        resolve("gone", NOWHERE, "auto", presets)
+    assert resolve("kept", NOWHERE, "auto", presets).weights == "synthetic"
+    with pytest.raises(UnavailableError, match="kept: its folder"):
+        resolve("kept", NOWHERE, "local", presets)
+    with pytest.raises(ModelError, match="empty has no repo, path or architecture"):
+        resolve("empty", NOWHERE, "auto", presets)
+
+
+def test_a_folder_wins_over_a_cached_repository_of_its_name(
+    tmp_path: Path, hub_cache: Path
+) -> None:
+    cached(bare_model(tmp_path / "m", LLAMA), REPO, hub_cache)
+    own = bare_model(tmp_path / REPO, {**LLAMA, "num_hidden_layers": 5})
+    assert resolve(REPO, own, "auto", PRESETS).depth == 5

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.models import read_presets, resolve
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.models import resolve
+from pytest_yourai.paths import matrices_folder, packaged_models
 from pytest_yourai.prediction import Prediction, PredictionErrors, Predictor
+from pytest_yourai.presets import read_presets
 from pytest_yourai.results import Outcome, TrialResult
 
 GB = 1_000_000_000
 
 
 def predictor(name: str = "llama-8b") -> Predictor:
-    presets = read_presets(matrices_folder() / "models.yaml")
+    presets = read_presets(packaged_models())
     model = resolve(name, matrices_folder() / "nowhere", "auto", presets)
     source = ModelSource(
         name=name,

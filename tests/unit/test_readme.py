@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.flags import FLAGS
-from pytest_yourai.models import read_presets
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
 from pytest_yourai.results import Outcome
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_help_has_every_flag_with_its_default(pytester: pytest.Pytester) -> None
 
 
 def test_the_presets_are_those_of_the_program() -> None:
-    presets = read_presets(matrices_folder() / "models.yaml")
+    presets = read_presets(packaged_models())
     assert [row[0] for row in rows_under("Models and weights")] == [f"`{name}`" for name in presets]
 
 

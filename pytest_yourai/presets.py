@@ -1,0 +1,106 @@
+"""Lists of models: a name to a repository, a folder or an architecture, with defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from pytest_yourai import hub
+from pytest_yourai.config import QuantizeChoice, parse_quantize
+from pytest_yourai.errors import ModelError
+from pytest_yourai.model_folder import read_architecture
+from pytest_yourai.units import parameter_count
+from pytest_yourai.yaml_file import read_yaml, validate
+
+
+class _Defaults(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    quantize: int | str | None = None
+    max_seq_length: int | None = pydantic.Field(default=None, ge=2)
+    quick_matrix: str | None = None
+
+    @pydantic.field_validator("quantize")
+    @classmethod
+    def _is_quantization(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            parse_quantize(str(value))
+        return value
+
+
+class _Preset(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    repo: str | None = None
+    path: str | None = None
+    params: str | None = None
+    architecture: dict[str, Any] | str | None = None
+    defaults: _Defaults = _Defaults()
+    walk: bool = True
+
+    @pydantic.field_validator("repo")
+    @classmethod
+    def _is_repository(cls, value: str | None) -> str | None:
+        if value is not None and not hub.is_repo_id(value):
+            raise ValueError("it must be a repository of the Hugging Face hub, as owner/name")
+        return value
+
+    @pydantic.field_validator("params")
+    @classmethod
+    def _is_parameter_count(cls, value: str | None) -> str | None:
+        if value is not None:
+            parameter_count(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One entry of a models file. `in_walk` says whether a walk over all models visits it."""
+
+    name: str
+    title: str
+    params: str | None
+    repo: str | None
+    folder: Path | None
+    architecture: Mapping[str, Any] | None
+    quantize: QuantizeChoice
+    max_seq_length: int | None
+    quick_matrix: str | None
+    in_walk: bool
+
+
+def read_presets(path: Path) -> dict[str, Preset]:
+    """The presets of a models file, in its order; ModelError where it is none."""
+    file = read_yaml(path, ModelError, "a models")
+    if not isinstance(file.value, dict) or not file.value:
+        raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
+    presets = {}
+    for key, value in file.value.items():
+        raw = validate(file, _Preset, value, ModelError, at=(str(key),))
+        presets[str(key)] = _preset(str(key), raw, path.parent)
+    return presets
+
+
+def _preset(name: str, raw: _Preset, base: Path) -> Preset:
+    architecture = raw.architecture
+    if isinstance(architecture, str):
+        architecture = read_architecture(base / architecture)
+    source = raw.repo or raw.path
+    return Preset(
+        name=name,
+        title=source.rstrip("/").rpartition("/")[2] if source else name,
+        params=raw.params,
+        repo=raw.repo,
+        folder=base / Path(raw.path).expanduser() if raw.path else None,
+        architecture=architecture,
+        quantize=None
+        if raw.defaults.quantize is None
+        else parse_quantize(str(raw.defaults.quantize)),
+        max_seq_length=raw.defaults.max_seq_length,
+        quick_matrix=raw.defaults.quick_matrix,
+        in_walk=raw.walk,
+    )

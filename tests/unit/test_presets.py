@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_yourai.errors import ModelError
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.presets import read_presets
+
+PRESETS = read_presets(packaged_models())
+
+
+def test_the_packaged_presets_stand_smallest_first() -> None:
+    assert list(PRESETS) == [
+        "tiny",
+        "hermes-mistral-7b",
+        "dolphin-8b",
+        "llama-8b",
+        "r1-distill-14b",
+        "hermes-70b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "this is no list of models"),
+        ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
+        ("a: {repo: y}\n", "models.yaml:1: a.repo: it must be a repository .* as owner/name"),
+        ("a: {walk: never}\n", "models.yaml:1: a.walk: "),
+        ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is no number of parameters"),
+        ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
+    ],
+)
+def test_mistakes_in_a_models_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "models.yaml").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        read_presets(tmp_path / "models.yaml")
+
+
+MODELS_TEXT = st.text() | st.from_regex(
+    r"(a|tiny): ?\{?(repo|path|params|architecture|defaults): .{0,20}\}?\n", fullmatch=True
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(text=MODELS_TEXT)
+def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        assert read_presets(path)
+    except ModelError as problem:
+        assert str(tmp_path) in str(problem)  # noqa: PT017 - both ways are right, nothing else is
+
+
+def test_all_but_tiny_are_in_the_walk_over_all_models() -> None:
+    assert [name for name, preset in PRESETS.items() if not preset.in_walk] == ["tiny"]
+
+
+def test_a_path_is_relative_to_its_file_or_to_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    path = tmp_path / "models.yaml"
+    path.write_text("a: {path: mine}\nb: {path: ~/mine}\nc: {repo: owner/Mine-7B, walk: false}\n")
+    presets = read_presets(path)
+    assert presets["a"].folder == tmp_path / "mine"
+    assert presets["b"].folder == Path("/home/someone/mine")
+    c = presets["c"]
+    assert (c.repo, c.title, c.in_walk) == ("owner/Mine-7B", "Mine-7B", False)
