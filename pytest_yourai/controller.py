@@ -198,7 +198,8 @@ class ControllerHooks:
         self._journal_problem = trial.journal_problem
         self._stopped = trial.stopped
         if self._verbosity >= 0 and not trial.is_not_needed:
-            self._say(terminal.trial_line(len(self._results), self._total, trial.result))
+            naming = self._setup.plan.naming
+            self._say(terminal.trial_line(len(self._results), self._total, trial.result, naming))
             self._say(*terminal.errors_so_far(self._results))
 
     def pytest_unconfigure(self) -> None:
@@ -247,8 +248,15 @@ class ControllerHooks:
             self._closing_lines.append(f"The journal is incomplete: {self._journal_problem}")
         if not self._results:
             self._closing_lines.append("Nothing was measured, and no profile written")
-        objective = self._setup.options.objective
-        self._say(*terminal.summary(self._results, objective, self._total, self._stopped))
+        self._say(
+            *terminal.summary(
+                self._results,
+                self._setup.options.objective,
+                self._total,
+                self._stopped,
+                self._setup.plan.naming,
+            )
+        )
         self._say("", *self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)

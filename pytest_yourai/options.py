@@ -38,7 +38,8 @@ class Options:
     output: Path
     log: Path
     steps: StepPlan
-    max_seq_length: int | None
+    max_seq_lengths: tuple[int, ...] | None
+    """In tokens, ascending."""
     data: str | None
     weights: Literal["auto", "local", "synthetic"]
     quantize: QuantizeChoice
@@ -74,7 +75,7 @@ class Options:
                 measured_steps=read.value("steps", _at_least(1)) or usual.measured_steps,
                 warmup_steps=read.value("warmup", _at_least(2)) or usual.warmup_steps,
             ),
-            max_seq_length=read.value("seq-length", _at_least(2)),
+            max_seq_lengths=read.value("seq-length", _lengths),
             data=read.from_folder("data", _data),
             weights=read.value("weights", _one_of("auto", "local", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
@@ -163,6 +164,15 @@ def _at_least(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({_at_least(2)(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(
+            "it must be a whole number of at least 2, or several with commas between"
+        ) from None
 
 
 def _one_of(*choices: Any) -> Callable[[str], Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.architecture import read_architecture_shapes
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.errors import OptionError
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
@@ -101,6 +102,8 @@ class Recommendations:
 
 def recommend(options: Options) -> Recommendations:
     """An InputError where the options name no model, or one that no estimate can be made for."""
+    if len(options.max_seq_lengths or ()) > 1:
+        raise OptionError("--yourai-seq-length: --yourai-recommend takes one length: name one")
     presets = read_presets(matrices_folder() / "models.yaml")
     names: Iterable[str] = [options.model] if options.model else presets
     backend = usual_backend()
@@ -141,11 +144,12 @@ def _recommendation(
     params = model.preset.params if model.preset else None
     count = parameter_count(params) if params else float(shapes.parameters)
     quantization = model.quantization(options.quantize)
+    [max_seq_length] = options.max_seq_lengths or [model.usual_max_seq_length]
     config = safe_configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
-        max_seq_length=options.max_seq_length or model.usual_max_seq_length,
+        max_seq_length=max_seq_length,
         grad_checkpoint=options.grad_checkpoint or False,
     )
     estimate = estimate_trial(

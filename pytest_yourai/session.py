@@ -282,7 +282,8 @@ class Sweep:
             return not_needed(self.stopped)
         failed = dominating_failure(config, self._failures, self.plan.source.name, self._size)
         if failed is not None and not self._is_doubted(config, failed):
-            return f"no smaller than {failed.config}, which failed for memory ({failed.outcome})"
+            smaller = self.plan.naming.name(failed.config)
+            return f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
         if config in self._left:
             return "not needed here: the search went on among the tests of another file or class"
         return None

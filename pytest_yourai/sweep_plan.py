@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.config import LoraConfig, Objective, StepPlan
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
 from pytest_yourai.memory.budget import Budget
+from pytest_yourai.naming import Naming
 from pytest_yourai.recording import Recording
 
 Isolation = Literal["model", "trial"]
@@ -41,6 +43,11 @@ class SweepPlan:
     """Number of hidden layers, where the architecture tells."""
     recording: Recording | None = None
     """Where measurements come from instead of a worker."""
+
+    @cached_property
+    def naming(self) -> Naming:
+        """How its configurations are told apart in words."""
+        return Naming.of(self.configs)
 
 
 @dataclass(frozen=True)
