@@ -76,6 +76,7 @@ def choose_next(
         failed=any(known[each].outcome.is_failure for each in own if each in known),
         trials=sum(not known[each].kept for each in own if each in known),
         allowed=most_trials(len(own)),
+        ties=_ties(own),
     )
     if not state.rows:
         return Choice(None, _all_known(state))
@@ -94,6 +95,7 @@ class _State:
     failed: bool
     trials: int
     allowed: int
+    ties: str
 
     @property
     def is_spent(self) -> bool:
@@ -120,7 +122,7 @@ def _by_score(state: _State) -> Choice:
     if state.is_spent:
         return Choice(
             None,
-            f"{state.trials} trials are enough: the chance that a higher score{_ties(points)} fits "
+            f"{state.trials} trials are enough: the chance that a higher score{state.ties} fits "
             f"is {highest:.0%} at most for each of {len(left)} configurations",
         )
     if highest >= _LIKELY and not _is_late(state):
@@ -128,10 +130,10 @@ def _by_score(state: _State) -> Choice:
         row = max(likely, key=lambda each: (_height(points[each]), chances[each]))
         return Choice(points[row], "it has the highest score that is likely to fit")
     row = max(left, key=lambda each: (chances[each], _height(points[each])))
+    would_be = f"higher{state.ties}" if state.leader else "the first to fit"
     return Choice(
         points[row],
-        f"its score would be {'higher' if state.leader else 'the first to fit'}, and it fits with "
-        f"a chance of {chances[row]:.0%}",
+        f"its score would be {would_be}, and it fits with a chance of {chances[row]:.0%}",
     )
 
 
@@ -146,14 +148,14 @@ def _is_higher(config: LoraConfig, leader: TrialResult | None) -> bool:
     return config == dataclasses.replace(leader.config, grad_checkpoint=False)
 
 
-def _ties(points: Sequence[LoraConfig]) -> str:
-    """What else is higher than a score, where `points` differ in it."""
-    naming = Naming.of(points)
+def _ties(configs: Iterable[LoraConfig]) -> str:
+    """What else counts as a higher score, in words, where `configs` differ in it."""
+    naming = Naming.of(configs)
     parts = [
         *(["with longer rows"] if naming.has_lengths else []),
         *(["without checkpointing"] if naming.has_checkpointing else []),
     ]
-    return f", or as high {' or '.join(parts)}," if parts else ""
+    return f" (or as high {' or '.join(parts)})" if parts else ""
 
 
 def _is_late(state: _State) -> bool:
@@ -166,8 +168,8 @@ def _score_is_found(state: _State, higher: Sequence[int]) -> str:
     if state.leader is None:
         return f"nothing fits: every configuration {why}"
     if not higher and why == _NO_REASON:
-        return f"the best score is found: none is higher{_ties(state.points).rstrip(',')}"
-    return f"the best score is found: everything with a higher score{_ties(state.points)} {why}"
+        return f"the best score is found: none is higher{state.ties}"
+    return f"the best score is found: everything with a higher score{state.ties} {why}"
 
 
 _NO_REASON = "has a result"

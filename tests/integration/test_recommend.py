@@ -148,6 +148,7 @@ def test_one_model_by_preset_or_by_folder(pytester: pytest.Pytester) -> None:
     [
         (("--yourai-max-memory", "-3"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
+        (("--yourai-seq-length", "64,128"), ["--yourai-seq-length", "takes one length"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
         (("--yourai-model", "lama-8b"), ["lama-8b", "did you mean llama-8b"]),
         (("--yourai-lora-keys", "nothing"), ["LoRA key nothing names no linear layer"]),

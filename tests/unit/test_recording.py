@@ -86,6 +86,10 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         LoraConfig(1, 8, 4, 256),
         LoraConfig(1, 8, 4, 512, grad_checkpoint=True),
     ]
+    [only] = read_recording(
+        write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
+    ).results
+    assert only.max_seq_length == 64, "of several that a profile names none is the row's"
     assert recording.configs((128, 256), grad_checkpoint=False) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
