@@ -1,9 +1,10 @@
 """Which configuration to measure next, so that the best one is found in few trials.
 
 After each trial `fit` judges what fits, and `pace` what is fast. By score the next is the highest
-that is likely to fit, until no higher one can. By speed it is the one that is likeliest to be
-clearly faster than the fastest so far, until that is unlikely of all together, and the batch sizes
-next to the fastest were measured.
+that is likely to fit, until no higher one can; of equal scores longer rows are higher, and the same
+without checkpointing, which costs time. By speed it is the one that is likeliest to be clearly
+faster than the fastest so far, until that is unlikely of all together, and the batch sizes next to
+the fastest were measured.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.fit import Fit, Predicted, judge_fit
-from pytest_yourai.optimum import best
+from pytest_yourai.naming import Naming
+from pytest_yourai.optimum import best, score_and_length
 from pytest_yourai.pace import Pace, is_no_faster, judge_pace
 from pytest_yourai.results import TrialResult
 from pytest_yourai.search import lightest_first
@@ -74,6 +76,7 @@ def choose_next(
         failed=any(known[each].outcome.is_failure for each in own if each in known),
         trials=sum(not known[each].kept for each in own if each in known),
         allowed=most_trials(len(own)),
+        ties=_ties(own),
     )
     if not state.rows:
         return Choice(None, _all_known(state))
@@ -92,6 +95,7 @@ class _State:
     failed: bool
     trials: int
     allowed: int
+    ties: str
 
     @property
     def is_spent(self) -> bool:
@@ -110,8 +114,7 @@ def _all_known(state: _State) -> str:
 
 def _by_score(state: _State) -> Choice:
     points, chances = state.points, state.fit.chances
-    top = state.leader.config.throughput_score if state.leader else 0
-    higher = [row for row in state.rows if points[row].throughput_score > top]
+    higher = [row for row in state.rows if _is_higher(points[row], state.leader)]
     left = [row for row in higher if chances[row] > _POSSIBLE]
     if not left:
         return Choice(None, _score_is_found(state, higher))
@@ -119,19 +122,40 @@ def _by_score(state: _State) -> Choice:
     if state.is_spent:
         return Choice(
             None,
-            f"{state.trials} trials are enough: the chance that a higher score fits is "
-            f"{highest:.0%} at most for each of {len(left)} configurations",
+            f"{state.trials} trials are enough: the chance that a higher score{state.ties} fits "
+            f"is {highest:.0%} at most for each of {len(left)} configurations",
         )
     if highest >= _LIKELY and not _is_late(state):
         likely = [row for row in left if chances[row] >= _LIKELY]
-        row = max(likely, key=lambda each: (points[each].throughput_score, chances[each]))
+        row = max(likely, key=lambda each: (_height(points[each]), chances[each]))
         return Choice(points[row], "it has the highest score that is likely to fit")
-    row = max(left, key=lambda each: (chances[each], points[each].throughput_score))
+    row = max(left, key=lambda each: (chances[each], _height(points[each])))
+    would_be = f"higher{state.ties}" if state.leader else "the first to fit"
     return Choice(
         points[row],
-        f"its score would be {'higher' if state.leader else 'the first to fit'}, and it fits with "
-        f"a chance of {chances[row]:.0%}",
+        f"its score would be {would_be}, and it fits with a chance of {chances[row]:.0%}",
     )
+
+
+def _height(config: LoraConfig) -> tuple[int, int, bool]:
+    return *score_and_length(config), not config.grad_checkpoint
+
+
+def _is_higher(config: LoraConfig, leader: TrialResult | None) -> bool:
+    """Whether it would be the best by score, if it fits."""
+    if leader is None or score_and_length(config) > score_and_length(leader.config):
+        return True
+    return config == dataclasses.replace(leader.config, grad_checkpoint=False)
+
+
+def _ties(configs: Iterable[LoraConfig]) -> str:
+    """What else counts as a higher score, in words, where `configs` differ in it."""
+    naming = Naming.of(configs)
+    parts = [
+        *(["with longer rows"] if naming.has_lengths else []),
+        *(["without checkpointing"] if naming.has_checkpointing else []),
+    ]
+    return f" (or as high {' or '.join(parts)})" if parts else ""
 
 
 def _is_late(state: _State) -> bool:
@@ -144,8 +168,8 @@ def _score_is_found(state: _State, higher: Sequence[int]) -> str:
     if state.leader is None:
         return f"nothing fits: every configuration {why}"
     if not higher and why == _NO_REASON:
-        return "the best score is found: none is higher"
-    return f"the best score is found: everything with a higher score {why}"
+        return f"the best score is found: none is higher{state.ties}"
+    return f"the best score is found: everything with a higher score{state.ties} {why}"
 
 
 _NO_REASON = "has a result"

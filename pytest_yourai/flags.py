@@ -52,7 +52,12 @@ FLAGS = (
     ),
     Flag("optimize", None, "with --yourai-benchmark: sweep each model that passes", "off"),
     Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
-    Flag("matrix", "FILE", "a YAML matrix of one's own", "full.yaml"),
+    Flag(
+        "matrix",
+        "FILE",
+        "a YAML matrix of one's own",
+        "full.yaml; under 10 GB low-memory.yaml",
+    ),
     Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
     Flag(
         "output",
@@ -63,7 +68,12 @@ FLAGS = (
     Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
     Flag("steps", "N", "measured steps of each trial", "10, of a benchmark's 5"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
-    Flag("seq-length", "N", "max_seq_length of mlx-lm, in tokens", "512 (tiny: 64)"),
+    Flag(
+        "seq-length",
+        "N,M",
+        "max_seq_length of mlx-lm, in tokens; several make it an axis",
+        "512 (tiny: 64)",
+    ),
     Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
     Flag(
         "weights",

@@ -12,8 +12,8 @@ from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.store import environment
 from pytest_yourai.store.clean import clean
 
-_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s")
-"""Settings that leave each trial's measurement as it is."""
+_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length", "grad_checkpoint")
+"""Settings that leave each trial's measurement as it is, or that each row says of itself."""
 
 
 def run_identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:

@@ -143,6 +143,8 @@ class ItemHooks:
                 "batch_size": config.batch_size,
                 "rank": config.rank,
                 "layers": config.num_layers,
+                "seq_length": config.max_seq_length,
+                "grad_checkpoint": config.grad_checkpoint,
             }
         marks = [pytest.mark.lora(model=stage.name, **axes)]
         if flags.has_timeout(self._config):

@@ -3,11 +3,11 @@
 batch_size: [1, 2, 4]
 lora_rank: [64, 128]
 lora_layers: [16, 32]
-# optional, the same for all; a flag on the command line wins
-max_seq_length: 1024
-lora_keys: [self_attn.q_proj]
+# optional; a flag on the command line wins
+max_seq_length: [512, 1024]     # or one number
+grad_checkpoint: [false, true]  # or one of them
+lora_keys: [self_attn.q_proj]   # the same for all, as is
 quantize: 4                     # or none
-grad_checkpoint: true
 exclude:
   - {batch_size: 4, lora_rank: 128}
 """
@@ -15,9 +15,11 @@ exclude:
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
@@ -29,10 +31,18 @@ from pytest_yourai.yaml_file import read_yaml, validate
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 _Axis = Annotated[list[_Count], pydantic.Field(min_length=1)]
 _Tokens = Annotated[int, pydantic.Field(strict=True, ge=2, le=10_000_000)]
+_Switch = Annotated[bool, pydantic.Field(strict=True)]
 _Keys = Annotated[list[Annotated[str, pydantic.Field(min_length=1)]], pydantic.Field(min_length=1)]
 
 
 _MOST_COMBINATIONS = 10_000
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+_OneOrMore = (pydantic.Field(min_length=1), pydantic.BeforeValidator(_listed))
 
 
 class _Exclusion(pydantic.BaseModel):
@@ -41,6 +51,8 @@ class _Exclusion(pydantic.BaseModel):
     batch_size: _Count | None = None
     lora_rank: _Count | None = None
     lora_layers: _Count | None = None
+    max_seq_length: _Tokens | None = None
+    grad_checkpoint: _Switch | None = None
 
     @pydantic.model_validator(mode="after")
     def _names_something(self) -> _Exclusion:
@@ -48,11 +60,13 @@ class _Exclusion(pydantic.BaseModel):
             raise ValueError("an exclusion must name at least one axis")
         return self
 
-    def matches(self, batch_size: int, rank: int, num_layers: int) -> bool:
+    def matches(self, config: LoraConfig) -> bool:
         return (
-            self.batch_size in (None, batch_size)
-            and self.lora_rank in (None, rank)
-            and self.lora_layers in (None, num_layers)
+            self.batch_size in (None, config.batch_size)
+            and self.lora_rank in (None, config.rank)
+            and self.lora_layers in (None, config.num_layers)
+            and self.max_seq_length in (None, config.max_seq_length)
+            and self.grad_checkpoint in (None, config.grad_checkpoint)
         )
 
 
@@ -62,10 +76,10 @@ class _MatrixSchema(pydantic.BaseModel):
     batch_size: _Axis
     lora_rank: _Axis
     lora_layers: _Axis
-    max_seq_length: _Tokens | None = None
+    max_seq_length: Annotated[list[_Tokens] | None, *_OneOrMore] = None
+    grad_checkpoint: Annotated[list[_Switch] | None, *_OneOrMore] = None
     lora_keys: _Keys | None = None
     quantize: Annotated[int, pydantic.Field(strict=True)] | str | None = None
-    grad_checkpoint: Annotated[bool, pydantic.Field(strict=True)] | None = None
     exclude: list[_Exclusion] = []
 
     @pydantic.field_validator("quantize")
@@ -78,37 +92,54 @@ class _MatrixSchema(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Axes, what is fixed for all, and what is left out; `source` is the file it came from."""
+    """Axes, what is fixed for all, and what is left out; `source` is the file it came from.
+
+    None stands for what the file leaves to others.
+    """
 
     source: Path
     batch_size: tuple[int, ...]
     lora_rank: tuple[int, ...]
     lora_layers: tuple[int, ...]
-    max_seq_length: int | None = None
+    max_seq_length: tuple[int, ...] | None = None
+    grad_checkpoint: tuple[bool, ...] | None = None
     lora_keys: tuple[str, ...] | None = None
     quantize: QuantizeChoice = None
-    grad_checkpoint: bool | None = None
     exclude: tuple[_Exclusion, ...] = ()
 
     def configs(
-        self, *, max_seq_length: int, grad_checkpoint: bool, depth: int | None
+        self,
+        *,
+        max_seq_lengths: Collection[int],
+        grad_checkpoints: Collection[bool],
+        depth: int | None,
     ) -> list[LoraConfig]:
         """The combinations, lightest first; layers over `depth` become `depth`, without doubles.
 
-        `exclude` is held against the layers that are left. MatrixError where it leaves nothing,
-        or where there are too many.
+        The last two axes are given, since flags go before the file. `exclude` is held against the
+        layers that are left. MatrixError where it leaves nothing, or where there are too many.
         """
-        count = len(self.batch_size) * len(self.lora_rank) * len(self.lora_layers)
+        axes = (
+            self.batch_size,
+            self.lora_rank,
+            self.lora_layers,
+            max_seq_lengths,
+            grad_checkpoints,
+        )
+        count = math.prod(map(len, axes))
         if count > _MOST_COMBINATIONS:
             raise MatrixError(
                 f"{self.source}: {count:,} combinations are more than {_MOST_COMBINATIONS:,}: "
                 "shorten its lists"
             )
-        clamped = {min(layers, depth or layers) for layers in self.lora_layers}
         combinations = {
-            LoraConfig(batch, rank, layers, max_seq_length, grad_checkpoint)
-            for batch, rank, layers in itertools.product(self.batch_size, self.lora_rank, clamped)
-            if not any(rule.matches(batch, rank, layers) for rule in self.exclude)
+            LoraConfig(batch, rank, min(layers, depth or layers), length, checkpoint)
+            for batch, rank, layers, length, checkpoint in itertools.product(*axes)
+        }
+        combinations = {
+            config
+            for config in combinations
+            if not any(rule.matches(config) for rule in self.exclude)
         }
         if not combinations:
             raise MatrixError(f"{self.source}: exclude: it leaves no configuration, remove a rule")
@@ -133,9 +164,9 @@ def read_matrix(path: Path) -> Matrix:
         batch_size=tuple(raw.batch_size),
         lora_rank=tuple(raw.lora_rank),
         lora_layers=tuple(raw.lora_layers),
-        max_seq_length=raw.max_seq_length,
+        max_seq_length=None if raw.max_seq_length is None else tuple(raw.max_seq_length),
+        grad_checkpoint=None if raw.grad_checkpoint is None else tuple(raw.grad_checkpoint),
         lora_keys=None if raw.lora_keys is None else tuple(raw.lora_keys),
         quantize=None if raw.quantize is None else parse_quantize(str(raw.quantize)),
-        grad_checkpoint=raw.grad_checkpoint,
         exclude=tuple(raw.exclude),
     )

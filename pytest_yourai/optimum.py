@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
-from pytest_yourai.config import Objective
+from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.results import TrialResult
 
 
-def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, float]:
-    score = float(result.config.throughput_score)
+def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, float, float]:
+    score, length = (float(part) for part in score_and_length(result.config))
     speed = result.tokens_per_second or 0.0
     need = float(result.minimum_memory_bytes or 0)
     if objective is Objective.SCORE:
-        return (score, speed, -need)
-    return (speed, score, -need)
+        return (score, length, speed, -need)
+    return (speed, score, length, -need)
+
+
+def score_and_length(config: LoraConfig) -> tuple[int, int]:
+    """What a configuration is worth by score: of equal scores longer rows are more capacity."""
+    return config.throughput_score, config.max_seq_length
 
 
 def best(results: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
     """The best result that is ok, or None.
 
-    Equal ones are told apart by the other objective, then by less minimum memory.
+    The score, batch size × rank × layers, does not know the length of rows. Equal scores are told
+    apart by longer rows, then by speed; equal speeds by score, then by longer rows; what is left by
+    less minimum memory.
     """
     return max(
         (result for result in results if result.success),
@@ -30,9 +38,10 @@ def best(results: Iterable[TrialResult], objective: Objective) -> TrialResult | 
 
 
 def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """The results that no other beats in one of capacity, speed and memory without losing another.
+    """The results that no other beats in one of their qualities without losing another.
 
-    Capacity is rank × adapted layers; speed tokens per second; memory the minimum.
+    These are capacity, rank × adapted layers; length of rows; speed, tokens per second; and
+    memory, the minimum.
     """
     points = [(result, _qualities(result)) for result in results if result.success]
     return [
@@ -45,29 +54,34 @@ def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
     ]
 
 
-def _qualities(result: TrialResult) -> tuple[float, float, float]:
+def _qualities(result: TrialResult) -> tuple[float, float, float, float]:
     return (
         float(result.config.rank * result.config.num_layers),
+        float(result.config.max_seq_length),
         result.tokens_per_second or 0.0,
         -float(result.minimum_memory_bytes or 0),
     )
 
 
 def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Of each rank × layers that fits, the batch size with most tokens per second.
+    """Of each combination of the other axes that fits, the batch size with most tokens per second.
 
-    Ascending adapter capacity, then rank.
+    Ascending adapter capacity, then rank, then length; without checkpointing first.
     """
-    groups: dict[tuple[int, int], list[TrialResult]] = {}
+    groups: dict[LoraConfig, list[TrialResult]] = {}
     for result in results:
         if result.success:
-            shape = (result.config.rank, result.config.num_layers)
-            groups.setdefault(shape, []).append(result)
+            groups.setdefault(dataclasses.replace(result.config, batch_size=1), []).append(result)
     fastest = [
         max(group, key=lambda result: _rank(result, Objective.TOKENS_PER_SECOND))
         for group in groups.values()
     ]
     return sorted(
         fastest,
-        key=lambda result: (result.config.rank * result.config.num_layers, result.config.rank),
+        key=lambda result: (
+            result.config.rank * result.config.num_layers,
+            result.config.rank,
+            result.config.max_seq_length,
+            result.config.grad_checkpoint,
+        ),
     )

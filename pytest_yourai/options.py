@@ -46,7 +46,8 @@ class Options:
     log: Path
     steps: StepPlan
     check_steps: StepPlan
-    max_seq_length: int | None
+    max_seq_lengths: tuple[int, ...] | None
+    """In tokens, ascending."""
     data: str | None
     weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
@@ -86,7 +87,7 @@ class Options:
             log=read.from_folder("log", _path) or started_in / "benchmark_log.jsonl",
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
-            max_seq_length=read.value("seq-length", _at_least(2)),
+            max_seq_lengths=read.value("seq-length", _lengths),
             data=read.from_folder("data", _data),
             weights=read.value("weights", _one_of("auto", "local", "hub", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
@@ -182,6 +183,15 @@ def _at_least(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({_at_least(2)(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(
+            "it must be a whole number of at least 2, or several with commas between"
+        ) from None
 
 
 def _one_of(*choices: Any) -> Callable[[str], Any]:

@@ -37,6 +37,10 @@ _MINIMUM_MEMORY = {
     "tokens × length": (0.02, 1.5),
 }
 
+_TIME_WITH_CHECKPOINTING = 1.8
+_MEMORY_WITH_CHECKPOINTING = 0.15
+"""Times the terms of tokens × layers: the forward pass is repeated, and little kept of it."""
+
 UNKNOWN_SCALE = 3.0
 """Deviation of the logarithm of the whole."""
 
@@ -80,6 +84,7 @@ def need_prior(
         _MINIMUM_MEMORY,
         middle_log,
         scale,
+        with_checkpointing=_MEMORY_WITH_CHECKPOINTING,
         likeness=_NEED_LIKENESS,
         jitter=_NEED_JITTER,
         outlier=NEED_OUTLIER,
@@ -92,12 +97,13 @@ def _physical(
     middle_log: float,
     scale: float,
     *,
+    with_checkpointing: float,
     likeness: float,
     jitter: float,
     outlier: float,
 ) -> Prior:
     return Prior(
-        columns=_columns(points),
+        columns=_columns(points, with_checkpointing),
         usual=np.log([share for share, _ in terms.values()]) + middle_log,
         spread=np.array([deviation for _, deviation in terms.values()]),
         likeness=alike(coordinates(points), likeness) + scale**2,
@@ -107,19 +113,21 @@ def _physical(
     )
 
 
-def _columns(points: Sequence[LoraConfig]) -> Floats:
+def _columns(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
     """The terms, in the order of the shares; each is one at the middle of the matrix."""
     batch, rank, layers, length = np.array(
         [(each.batch_size, each.rank, each.num_layers, each.max_seq_length) for each in points],
         np.float64,
     ).T
     tokens = batch * length
+    factors = np.array([with_checkpointing if each.grad_checkpoint else 1.0 for each in points])
+    backward = tokens * layers * factors
     columns = np.stack(
         [
             np.ones(len(points)),
             tokens,
-            tokens * layers,
-            tokens * layers * rank,
+            backward,
+            backward * rank,
             layers,
             layers * rank,
             tokens * length,
@@ -160,6 +168,7 @@ def judge_pace(points: Sequence[LoraConfig], measured: Mapping[LoraConfig, Trial
         _STEP_TIME,
         float(step_times.mean()) if speeds else 0.0,
         UNKNOWN_SCALE,
+        with_checkpointing=_TIME_WITH_CHECKPOINTING,
         likeness=_TIME_LIKENESS,
         jitter=_TIME_JITTER,
         outlier=_TIME_OUTLIER,

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai import config as defaults
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import MatrixError, OptionError
+from pytest_yourai.errors import OptionError
 from pytest_yourai.identity import machine_id, run_identity
-from pytest_yourai.matrix import Matrix, read_matrix
+from pytest_yourai.matrix import Matrix
+from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
 from pytest_yourai.models import Model
-from pytest_yourai.paths import matrices_folder
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
 from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of
-from pytest_yourai.search import lightest_first
 from pytest_yourai.store import environment
 from pytest_yourai.store.calibrations import read_calibration, write_calibration
 from pytest_yourai.store.history import History, read_history
@@ -46,7 +44,7 @@ class Usual:
     max_seq_length: int
     quantization: Quantization | None
 
-    def suffix(self, rows: LoraConfig | Check, plan: SweepPlan) -> str:
+    def suffix(self, rows: LoraConfig, plan: SweepPlan) -> str:
         """What of `rows` and `plan` differs from the defaults."""
         quantization = plan.source.quantization
         parts = []
@@ -73,7 +71,7 @@ class SweepSetup:
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration, in the order of the run; of a check None, not yet known."""
         if self.plan.check is not None:
-            return {f"{self.model.name}{self.usual.suffix(self.plan.check, self.plan)}": None}
+            return {f"{self.model.name}{self.usual.suffix(self.plan.check.rows, self.plan)}": None}
         return {
             f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
             f"-layers{config.num_layers}{self.usual.suffix(config, self.plan)}": config
@@ -129,14 +127,13 @@ def make_setup(
 
     A check has no configurations: which one is safe turns out when its budget is known.
     """
-    if recording is not None and not (options.quick or options.matrix):
-        _check_length(options, recording)
     if options.data is not None and model.folder is None and model.weights != "hub":
         raise OptionError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
-    path = _matrix_path(options, model)
-    matrix = None if path is None else read_matrix(path)
+    wants_matrix = options.optimize or not is_check
+    chosen = choose_matrix(options, model) if wants_matrix else MatrixChoice(None)
+    matrix = chosen.matrix
     choices = _choices(options, matrix, recording)
     source = ModelSource(
         name=model.name,
@@ -148,25 +145,23 @@ def make_setup(
         trust_remote_code=options.trust_remote_code,
     )
     usual = Usual(model.usual_max_seq_length, model.quantization(None))
-    max_seq_length = choices.max_seq_length or usual.max_seq_length
-    configs: tuple[LoraConfig, ...] = ()
-    if not is_check:
-        configs = _configs(matrix, recording, model, max_seq_length, choices.grad_checkpoint)
+    if is_check:
+        configs = _checked(model, choices)
+    else:
+        configs = _configs(options, matrix, recording, model, choices)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
         raise OptionError(
             f"--yourai-search fast: {len(configs):,} configurations are more than "
             f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
         )
     steps = options.check_steps if is_check else options.steps
-    settings = _settings(
-        options, source, steps, path, max_seq_length, choices.grad_checkpoint, recording
-    )
+    settings = _settings(options, source, steps, matrix, configs, recording)
     return SweepSetup(
         options=options,
         model=model,
         plan=SweepPlan(
             source=source,
-            configs=configs,
+            configs=() if is_check else configs,
             steps=steps,
             isolation=options.isolation,
             data=options.data,
@@ -181,22 +176,11 @@ def make_setup(
             objective=options.objective,
             depth=model.depth,
             recording=recording,
-            check=Check(model.parameters, max_seq_length, choices.grad_checkpoint)
-            if is_check
-            else None,
+            check=Check(model.parameters, configs[0]) if is_check else None,
         ),
         usual=usual,
-        notes=tuple(_notes(matrix, model, recording)),
+        notes=tuple(_notes(matrix, model, recording, chosen.note(source, model))),
     )
-
-
-def _check_length(options: Options, recording: Recording) -> None:
-    recorded = recording.max_seq_length
-    if options.max_seq_length not in (None, recorded):
-        raise OptionError(
-            f"--yourai-seq-length: {recording.name} was recorded at "
-            f"{recorded or 'several lengths'}: leave it out"
-        )
 
 
 @dataclass(frozen=True)
@@ -205,54 +189,65 @@ class _Choices:
 
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
-    max_seq_length: int | None
-    grad_checkpoint: bool
+    max_seq_lengths: tuple[int, ...] | None
+    grad_checkpoints: tuple[bool, ...]
 
 
 def _choices(options: Options, matrix: Matrix | None, recording: Recording | None) -> _Choices:
     quantize, keys = options.quantize, options.lora_keys
-    length, checkpoint = options.max_seq_length, options.grad_checkpoint
+    lengths = options.max_seq_lengths
+    checkpoints: tuple[bool, ...] | None = None
+    if options.grad_checkpoint is not None:
+        checkpoints = (options.grad_checkpoint,)
     if matrix is not None:
         quantize = quantize if quantize is not None else matrix.quantize
         keys = keys or matrix.lora_keys
-        length = length or matrix.max_seq_length
-        checkpoint = checkpoint if checkpoint is not None else matrix.grad_checkpoint
+        lengths = lengths or matrix.max_seq_length
+        checkpoints = checkpoints or matrix.grad_checkpoint
     if recording is not None:
         quantize = quantize if quantize is not None else recording.quantize
         keys = keys or recording.lora_keys
-        length = length or recording.max_seq_length
-    return _Choices(quantize, keys, length, checkpoint or False)
+        lengths = lengths or recording.max_seq_lengths
+        checkpoints = checkpoints or recording.grad_checkpoints
+    return _Choices(quantize, keys, lengths, checkpoints or (False,))
+
+
+def _checked(model: Model, choices: _Choices) -> tuple[LoraConfig, ...]:
+    """The lightest rows that were asked for; batch, rank and layers are still to be chosen."""
+    lengths = choices.max_seq_lengths or (model.usual_max_seq_length,)
+    return (LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=all(choices.grad_checkpoints)),)
 
 
 def _configs(
+    options: Options,
     matrix: Matrix | None,
     recording: Recording | None,
     model: Model,
-    max_seq_length: int,
-    checkpoint: bool,
+    choices: _Choices,
 ) -> tuple[LoraConfig, ...]:
     """Of the matrix; where none is named, what was recorded."""
-    if matrix is None:
-        return tuple(lightest_first(recording.results if recording else ()))
-    return tuple(
-        matrix.configs(max_seq_length=max_seq_length, grad_checkpoint=checkpoint, depth=model.depth)
+    if matrix is not None:
+        return tuple(
+            matrix.configs(
+                max_seq_lengths=choices.max_seq_lengths or (model.usual_max_seq_length,),
+                grad_checkpoints=choices.grad_checkpoints,
+                depth=model.depth,
+            )
+        )
+    return (
+        tuple(recording.configs(options.max_seq_lengths, options.grad_checkpoint))
+        if recording is not None
+        else ()
     )
 
 
-def _matrix_path(options: Options, model: Model) -> Path | None:
-    if options.matrix is not None:
-        if options.quick:
-            raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
-        return options.matrix
-    if options.quick:
-        name = (model.preset and model.preset.quick_matrix) or "quick"
-        return matrices_folder() / f"{name}.yaml"
-    return None if options.replay else matrices_folder() / "full.yaml"
-
-
-def _notes(matrix: Matrix | None, model: Model, recording: Recording | None) -> Iterator[str]:
+def _notes(
+    matrix: Matrix | None, model: Model, recording: Recording | None, choice: str | None
+) -> Iterator[str]:
     if model.note is not None:
         yield model.note
+    if choice is not None:
+        yield choice
     over = matrix.layers_over(model.depth) if matrix else []
     if over:
         numbers = ", ".join(map(str, over))
@@ -267,12 +262,14 @@ def _settings(
     options: Options,
     source: ModelSource,
     steps: StepPlan,
-    matrix: Path | None,
-    max_seq_length: int,
-    checkpoint: bool,
+    matrix: Matrix | None,
+    configs: Sequence[LoraConfig],
     recording: Recording | None,
 ) -> dict[str, Any]:
+    """What the profile says of a sweep; lengths and checkpointing as lists where they are axes."""
     quantization = source.quantization
+    lengths = sorted({config.max_seq_length for config in configs})
+    checkpoints = sorted({config.grad_checkpoint for config in configs})
     return {
         "weights": "synthetic" if source.synthetic else "local",
         "quantization": quantization
@@ -287,12 +284,12 @@ def _settings(
         "optimizer": defaults.OPTIMIZER,
         "learning_rate": defaults.LEARNING_RATE,
         "seed": defaults.SEED,
-        "matrix": matrix.name if matrix else None,
+        "matrix": matrix.source.name if matrix else None,
         "search": options.search,
         "replay": recording and recording.name,
         PEAKS_STAND_IN: recording is not None and not recording.has_minima,
-        "max_seq_length": max_seq_length,
-        "grad_checkpoint": checkpoint,
+        "max_seq_length": lengths[0] if len(lengths) == 1 else lengths,
+        "grad_checkpoint": checkpoints[0] if len(checkpoints) == 1 else checkpoints,
         "data": options.data,
         "measured_steps": steps.measured_steps,
         "warmup_steps": steps.warmup_steps,

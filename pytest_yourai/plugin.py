@@ -58,8 +58,8 @@ def _recommend(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "lora(model, batch_size, rank, layers): the configuration of a trial, set on each item; "
-        'select with -m "lora(rank=64)".',
+        "lora(model, batch_size, rank, layers, seq_length, grad_checkpoint): the configuration of "
+        'a trial, set on each item; select with -m "lora(rank=64, grad_checkpoint=False)".',
     )
     try:
         if flags.is_active(config):

@@ -64,22 +64,28 @@ class PredictionErrors:
 
 @dataclass
 class Predictor:
-    """Predicts for one model on one device; every measured trial makes the next one better."""
+    """Predicts for one model on one device; every measured trial makes the next one better.
+
+    With and without checkpointing by themselves: their estimates are off by different amounts.
+    """
 
     source: ModelSource
     backend: Backend
     device: str = ""
     inspected: Inspected | None = None
     prior: Calibration = field(default_factory=Calibration)
-    _observations: list[Observation] = field(default_factory=list)
-    _fit: Fit | None = None
+    _observations: dict[bool, list[Observation]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    _fits: dict[bool, Fit] = field(default_factory=dict)
 
     def predict(self, config: LoraConfig) -> Prediction | None:
         """None where nothing is known of the architecture."""
         estimate = self._estimate(config)
         if estimate is None:
             return None
-        minimum, relative_error = self._fitted(estimate).predict(estimate)
+        fitted = self._fitted(estimate, config.grad_checkpoint)
+        minimum, relative_error = fitted.predict(estimate)
         return Prediction(
             minimum_bytes=round(minimum),
             conservative_bytes=round(minimum) + estimate.margin_bytes,
@@ -92,21 +98,23 @@ class Predictor:
         estimate = self._estimate(result.config)
         if estimate is None or result.minimum_memory_bytes is None:
             return
-        self._observations.append(Observation(estimate, result.minimum_memory_bytes))
-        self._fit = None
+        checkpoint = result.config.grad_checkpoint
+        self._observations[checkpoint].append(Observation(estimate, result.minimum_memory_bytes))
+        self._fits.pop(checkpoint, None)
 
     @property
     def calibration(self) -> Calibration | None:
-        """What was learned, or None where nothing was measured."""
-        if not self._observations:
+        """What was learned, from the kind with most trials, or None where nothing was measured."""
+        checkpoint = len(self._observations[True]) > len(self._observations[False])
+        if not self._observations[checkpoint]:
             return None
-        return self._fitted(self._observations[0].estimate).calibration
+        return self._fitted(self._observations[checkpoint][0].estimate, checkpoint).calibration
 
-    def _fitted(self, estimate: MemoryEstimate) -> Fit:
-        if self._fit is None:
+    def _fitted(self, estimate: MemoryEstimate, checkpoint: bool) -> Fit:
+        if checkpoint not in self._fits:
             prior = self.prior.for_estimates_off_by(estimate.relative_error)
-            self._fit = fit(prior, self._observations)
-        return self._fit
+            self._fits[checkpoint] = fit(prior, self._observations[checkpoint])
+        return self._fits[checkpoint]
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
         source = self.source

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.architecture import read_architecture_shapes
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Quantization
-from pytest_yourai.errors import ModelError
+from pytest_yourai.errors import ModelError, OptionError
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.memory.budget import Budget, detect_budget
 from pytest_yourai.memory.system import read_system_memory
@@ -110,6 +110,8 @@ def recommend(options: Options) -> Recommendations:
 
     Of a whole list, models that none can be made for are left out, unless that are all.
     """
+    if len(options.max_seq_lengths or ()) > 1:
+        raise OptionError("--yourai-seq-length: --yourai-recommend takes one length: name one")
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = usual_backend()
@@ -158,11 +160,12 @@ def _recommendation(
     shapes = read_architecture_shapes(model.architecture)
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
+    [max_seq_length] = options.max_seq_lengths or [model.usual_max_seq_length]
     config = safe.configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
-        max_seq_length=options.max_seq_length or model.usual_max_seq_length,
+        max_seq_length=max_seq_length,
         grad_checkpoint=options.grad_checkpoint or False,
     )
     estimate = estimate_trial(

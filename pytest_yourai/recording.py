@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from pytest_yourai.classify import Evidence, classify
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice
-from pytest_yourai.errors import RecordingError
+from pytest_yourai.errors import OptionError, RecordingError
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.search import lightest_first
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.store.history import result_from_row
 
@@ -33,19 +34,53 @@ PEAKS_STAND_IN = "peaks_stand_in_for_minima"
 class Recording:
     """What was measured somewhere, some time, by configuration.
 
-    `max_seq_length` is None where the rows do not have one in common, `memory_limit_bytes` where
-    the recording does not tell. `has_minima` says that the rows have minimum memory: where they
-    have not, their peaks stand in for it.
+    `memory_limit_bytes` is None where the recording does not tell. `has_minima` says that the rows
+    have minimum memory: where they have not, their peaks stand in for it.
     """
 
     name: str
     model: str
     results: Mapping[LoraConfig, TrialResult]
     has_minima: bool
-    max_seq_length: int | None
     memory_limit_bytes: int | None
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def max_seq_lengths(self) -> tuple[int, ...]:
+        """All that it has, in tokens, ascending."""
+        return tuple(sorted({config.max_seq_length for config in self.results}))
+
+    @property
+    def grad_checkpoints(self) -> tuple[bool, ...]:
+        """Without, with, or both."""
+        return tuple(sorted({config.grad_checkpoint for config in self.results}))
+
+    def configs(
+        self, max_seq_lengths: Collection[int] | None, grad_checkpoint: bool | None
+    ) -> list[LoraConfig]:
+        """What was recorded, lightest first, of these lengths and with or without checkpointing.
+
+        None stands for all. OptionError, naming the flag, for what was not recorded.
+        """
+        if missing := set(max_seq_lengths or ()).difference(self.max_seq_lengths):
+            raise OptionError(
+                f"--yourai-seq-length: {self.name} was recorded at "
+                f"{_listed(self.max_seq_lengths)}, not at {_listed(sorted(missing))}: leave it out"
+            )
+        chosen = [
+            config
+            for config in self.results
+            if (max_seq_lengths is None or config.max_seq_length in max_seq_lengths)
+            and grad_checkpoint in (None, config.grad_checkpoint)
+        ]
+        if not chosen:
+            without = "" if grad_checkpoint else "out "
+            raise OptionError(
+                f"--yourai-grad-checkpoint: {self.name} has nothing with{without} checkpointing: "
+                "leave it out"
+            )
+        return lightest_first(chosen)
 
     @property
     def lora_keys(self) -> tuple[str, ...] | None:
@@ -89,7 +124,6 @@ def read_recording(path: Path, usual_seq_length: int) -> Recording:
             results[result.config] = result
     if not results:
         raise RecordingError(f"{path}: all_results: none of its rows was measured: name another")
-    lengths = {config.max_seq_length for config in results}
     limit_gb = _amount(document.get("memory_limit_gb"))
     peaks_stand_in = settings.get(PEAKS_STAND_IN) is True or any(map(_lacks_minimum, rows))
     return Recording(
@@ -97,7 +131,6 @@ def read_recording(path: Path, usual_seq_length: int) -> Recording:
         model=model,
         results=results,
         has_minima=not peaks_stand_in,
-        max_seq_length=lengths.pop() if len(lengths) == 1 else None,
         memory_limit_bytes=None if limit_gb is None else round(limit_gb * _BYTES_PER_GB),
         settings=settings,
         environment=_mapping(document.get("environment")),
@@ -203,6 +236,10 @@ def _length(document: Mapping[str, Any], settings: Mapping[str, Any]) -> int | N
         if isinstance(value, int) and value > 1:
             return value
     return None
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -60,8 +60,8 @@ class Stage:
             self.parameters or 0,
             limit_bytes,
             depth=setup.plan.depth if setup else None,
-            max_seq_length=check.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
-            grad_checkpoint=check.grad_checkpoint if check else False,
+            max_seq_length=check.rows.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
+            grad_checkpoint=check.rows.grad_checkpoint if check else False,
         )
 
     @cached_property
@@ -174,7 +174,8 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
     """A sweep of the model that was recorded, also one that nothing else is known of."""
     named = next(iter(options.models), None)
     usual = usual_max_seq_length(presets.get(named.name) if named else None)
-    recording = read_recording(replayed, options.max_seq_length or usual)
+    lengths = options.max_seq_lengths or ()
+    recording = read_recording(replayed, lengths[0] if len(lengths) == 1 else usual)
     if named is None and recording.model not in presets:
         return _stage(options, unknown_model(recording.model), recording)
     named = named or NamedModel(recording.model, Path(recording.model))

@@ -162,8 +162,8 @@ class Sweep:
             check.parameters or found.parameters,
             self._limit_bytes,
             depth=found.num_hidden_layers,
-            max_seq_length=check.max_seq_length,
-            grad_checkpoint=check.grad_checkpoint,
+            max_seq_length=check.rows.max_seq_length,
+            grad_checkpoint=check.rows.grad_checkpoint,
         )
 
     def preflight(self) -> Preflight | None:
@@ -339,8 +339,8 @@ class Sweep:
         failed = dominating_failure(config, self._failures(), name, self._size, predicted)
         if failed is not None and not self._is_doubted(config, failed):
             whose = "" if failed.model == name else f"{failed.model} with "
-            which = f"{whose}{failed.config}"
-            return f"no smaller than {which}, which failed for memory ({failed.outcome})"
+            smaller = f"{whose}{self.plan.naming.name(failed.config)}"
+            return f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
         if config in self._left:
             return "not needed here: the search went on among the tests of another file or class"
         return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.config import LoraConfig, Objective, StepPlan
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
 from pytest_yourai.memory.budget import Budget
+from pytest_yourai.naming import Naming
 from pytest_yourai.recording import Recording
 
 Isolation = Literal["model", "trial"]
@@ -18,12 +20,12 @@ SearchKind = Literal["fast", "exhaustive"]
 class Check:
     """That a model is tried in the one configuration that is safe for it.
 
-    `parameters` is None where the worker has to tell.
+    `parameters` is None where the worker has to tell; of `rows` their length and checkpointing
+    count.
     """
 
     parameters: float | None
-    max_seq_length: int
-    grad_checkpoint: bool
+    rows: LoraConfig
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class SweepPlan:
     """Where measurements come from instead of a worker."""
     check: Check | None = None
     """In place of `configs`."""
+
+    @cached_property
+    def naming(self) -> Naming:
+        """How its configurations are told apart in words."""
+        return Naming.of(self.configs)
 
 
 @dataclass(frozen=True)

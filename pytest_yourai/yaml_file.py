@@ -39,6 +39,9 @@ class YamlFile:
 
     def where(self, location: tuple[str | int, ...]) -> str:
         """`file:line: key`, as deep as the file has the location."""
+        while location[1:] and isinstance(location[-1], int) and location not in self.lines:
+            # One value that stands for a list of itself has no place in it.
+            location = location[:-1]
         for depth in range(len(location), 0, -1):
             if line := self.lines.get(location[:depth]):
                 return f"{self.path}:{line}: {_dotted(location)}"

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.naming import Naming
 from pytest_yourai.report import terminal, walk
 from pytest_yourai.reported import ReportedTrial
 from pytest_yourai.run import Opened
@@ -85,7 +86,10 @@ class Console:
         if reported.is_not_needed or not found.opened:
             return lines
         indent = walk.INDENT if self._setup.is_walk else ""
-        lines.append(indent + terminal.trial_line(len(found.results), found.selected, result))
+        naming = _naming(stage)
+        lines.append(
+            indent + terminal.trial_line(len(found.results), found.selected, result, naming)
+        )
         lines += [indent + line for line in terminal.errors_so_far(found.results)]
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found)
@@ -103,12 +107,14 @@ class Console:
             return
         self._summed_up.add(found.stage)
         if self._setup.is_walk:
-            yield walk.optimum_line(self._collected.optimum(found))
+            yield walk.optimum_line(self._collected.optimum(found), _naming(found.stage))
             return
         objective = self._setup.options.objective
         if not self._setup.has_one_profile:
             yield ""
-        yield from terminal.summary(found.results, objective, found.selected, found.stopped)
+        yield from terminal.summary(
+            found.results, objective, found.selected, found.stopped, _naming(found.stage)
+        )
 
     def summary(self) -> Iterator[str]:
         """The answer of the run."""
@@ -132,6 +138,10 @@ class Console:
             if stage.setup is not None and chosen:
                 predictor, limit_bytes = stage.setup.predictor(), stage.setup.known_limit_bytes
                 yield from terminal.predictions(chosen, predictor, limit_bytes)
+
+
+def _naming(stage: Stage) -> Naming:
+    return stage.setup.plan.naming if stage.setup else Naming.of(())
 
 
 def _device(opened: Opened) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.memory.budget import Budget
+from pytest_yourai.naming import Naming, on_or_off
 from pytest_yourai.optimum import best, fastest_batches, pareto
 from pytest_yourai.prediction import PredictionErrors, Predictor
 from pytest_yourai.results import Outcome, TrialResult
@@ -46,11 +47,12 @@ def header(
     yield ""
 
 
-def trial_line(index: int, total: int, result: TrialResult) -> str:
+def trial_line(index: int, total: int, result: TrialResult, naming: Naming) -> str:
     """One line for a trial that ended."""
     known = " (kept)" if result.kept else ""
     warnings = "".join(f"; {warning}" for warning in result.warnings)
-    return f"[{index}/{total}] {result.config} ... {_verdict(result)}{warnings}{known}"
+    name = naming.name(result.config)
+    return f"[{index}/{total}] {name} ... {_verdict(result)}{warnings}{known}"
 
 
 def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
@@ -76,11 +78,15 @@ def _verdict(result: TrialResult) -> str:
 
 
 def summary(
-    results: Sequence[TrialResult], objective: Objective, total: int, stopped: str | None
+    results: Sequence[TrialResult],
+    objective: Objective,
+    total: int,
+    stopped: str | None,
+    naming: Naming,
 ) -> Iterator[str]:
     """The answer, from `results` of `total` configurations.
 
-    `stopped` is why a fast search left out the rest.
+    `stopped` is why a fast search left out the rest; `naming` says which axes there are.
     """
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
@@ -93,10 +99,10 @@ def summary(
         if results:
             yield f"  Outcomes:      {_counts(results)}"
     else:
-        yield from _optimum(optimum)
+        yield from _optimum(optimum, naming)
         if len(results) > 1:
             yield f"  Outcomes:      {_counts(results)}"
-        yield from _choices(results)
+        yield from _choices(results, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
@@ -105,43 +111,53 @@ def summary(
         yield str(errors)
 
 
-def _optimum(optimum: TrialResult) -> Iterator[str]:
+def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
     yield "Optimal Configuration Found"
     yield f"  Batch size:    {config.batch_size}"
     yield f"  LoRA rank:     {config.rank}"
     yield f"  LoRA layers:   {config.num_layers}"
+    if naming.has_lengths:
+        yield f"  Sequence:      {config.max_seq_length}"
+    if naming.has_checkpointing:
+        yield f"  Checkpointing: {on_or_off(config.grad_checkpoint)}"
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
 
 
-def _choices(results: Sequence[TrialResult]) -> Iterator[str]:
+def _choices(results: Sequence[TrialResult], naming: Naming) -> Iterator[str]:
     """What a person needs to choose: speed and memory for every adapter, and what nothing beats."""
+    lengths, checkpointing = naming.has_lengths, naming.has_checkpointing
+    axes = "rank × layers" + " × sequence" * lengths + " × checkpointing" * checkpointing
+    qualities = "capacity, length, speed" if lengths else "capacity, speed"
     fastest = fastest_batches(results)
     if len(fastest) < _LEAST_TO_CHOOSE_FROM:
         return
     unbeaten = pareto(results)
     yield ""
-    yield "Fastest batch for every rank × layers (* unbeaten in capacity, speed and memory)"
-    yield "    rank layers batch   tokens/s      needs"
+    yield f"Fastest batch for every {axes} (* unbeaten in {qualities} and memory)"
+    columns = "    seq" * lengths + " ckpt" * checkpointing
+    yield f"    rank layers{columns} batch   tokens/s      needs"
     for result in fastest:
-        yield _choice(result, is_unbeaten=result in unbeaten)
+        yield _choice(result, naming, is_unbeaten=result in unbeaten)
     if others := [result for result in unbeaten if result not in fastest]:
         yield "At other batch sizes unbeaten, with less memory:"
         for result in others:
-            yield _choice(result, is_unbeaten=True)
+            yield _choice(result, naming, is_unbeaten=True)
 
 
-def _choice(result: TrialResult, *, is_unbeaten: bool) -> str:
+def _choice(result: TrialResult, naming: Naming, *, is_unbeaten: bool) -> str:
     config = result.config
     star = "*" if is_unbeaten else " "
     need = gigabytes(result.minimum_memory_bytes or 0)
     speed = f"{result.tokens_per_second or 0:,.0f}"
+    length = f" {config.max_seq_length:6}" * naming.has_lengths
+    checkpoint = f" {on_or_off(config.grad_checkpoint):>4}" * naming.has_checkpointing
     return (
-        f"  {star} {config.rank:4} {config.num_layers:6} {config.batch_size:5} "
-        f"{speed:>10} {need:>10}"
+        f"  {star} {config.rank:4} {config.num_layers:6}{length}{checkpoint} "
+        f"{config.batch_size:5} {speed:>10} {need:>10}"
     )
 
 

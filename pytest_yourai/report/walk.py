@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_yourai.memory.budget import Budget
+from pytest_yourai.naming import Naming
 from pytest_yourai.preflight import Preflight
 from pytest_yourai.report.terminal import RULE
 from pytest_yourai.results import Outcome, TrialResult
@@ -74,14 +75,14 @@ def _verdict(result: TrialResult, weights: str) -> str:
             return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}{used}"
 
 
-def optimum_line(optimum: TrialResult | None) -> str:
+def optimum_line(optimum: TrialResult | None, naming: Naming) -> str:
     """The answer of a model's sweep, under the line of its check."""
     if optimum is None:
         return f"{INDENT}Optimal: none, no configuration was measured to its end"
     config = optimum.config
     return (
-        f"{INDENT}Optimal: {config}: {gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
-        f"{config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
+        f"{INDENT}Optimal: {naming.name(config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, "
+        f"throughput {config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
     )
 
 

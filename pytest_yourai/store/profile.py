@@ -42,6 +42,8 @@ def build_profile(
         "optimal_batch_size": optimum and optimum.config.batch_size,
         "optimal_lora_rank": optimum and optimum.config.rank,
         "optimal_lora_layers": optimum and optimum.config.num_layers,
+        "optimal_max_seq_length": optimum and optimum.config.max_seq_length,
+        "optimal_grad_checkpoint": optimum and optimum.config.grad_checkpoint,
         "peak_memory_gb": optimum and _scaled(optimum.peak_memory_bytes, _BYTES_PER_GB),
         "throughput_score": optimum and optimum.config.throughput_score,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -50,10 +52,10 @@ def build_profile(
         "memory_limit_gb": _scaled(memory_limit_bytes, _BYTES_PER_GB),
         "objective": objective.value,
         "optimal_for": {
-            each.value: _configuration(found) if (found := best(results, each)) else None
+            each.value: configuration(found.config) if (found := best(results, each)) else None
             for each in Objective
         },
-        "pareto": [_configuration(result) for result in pareto(results)],
+        "pareto": [configuration(result.config) for result in pareto(results)],
         "settings": settings,
         "environment": environment,
         "all_results": [row(result) for result in results],
@@ -107,14 +109,6 @@ def configuration(config: LoraConfig) -> dict[str, Any]:
         "lora_layers": config.num_layers,
         "max_seq_length": config.max_seq_length,
         "grad_checkpoint": config.grad_checkpoint,
-    }
-
-
-def _configuration(result: TrialResult) -> dict[str, int]:
-    return {
-        "batch_size": result.config.batch_size,
-        "lora_rank": result.config.rank,
-        "lora_layers": result.config.num_layers,
     }
 
 

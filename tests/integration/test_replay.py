@@ -134,6 +134,38 @@ def test_several_sequence_lengths_get_ids_of_their_own(pytester: pytest.Pytester
     )
 
 
+def test_recorded_lengths_and_checkpointing_replay_as_axes(pytester: pytest.Pytester) -> None:
+    failed: dict[str, Any] = {"success": False, "error": "out of memory", "step_time_ms": None}
+    rows = [
+        row(1, 8, 1000.0, max_seq_length=256, grad_checkpoint=True),
+        row(1, 8, 2000.0, max_seq_length=256),
+        row(2, 8, None, max_seq_length=256, **failed),
+        row(2, 8, 1500.0, max_seq_length=256, grad_checkpoint=True),
+        row(2, 8, 4000.0, max_seq_length=512),
+        row(1, 8, 1200.0, max_seq_length=512, grad_checkpoint=True),
+    ]
+    for each in rows:
+        each["minimum_memory_mb"] = each["peak_memory_mb"]
+    file = foreign(pytester.path, rows)
+    done = replay(pytester, "--yourai-max-memory", "9", file=file)
+    smaller = "batch=2, rank=8, layers=8, seq=256, checkpoint=off"
+    done.stdout.fnmatch_lines(
+        [
+            f"*seq=512, checkpoint=off ... - skipped: no smaller than {smaller}, which failed *",
+            "  Sequence:      256",
+            "  Checkpointing: on",
+        ]
+    )
+    assert done.profile["settings"]["max_seq_length"] == [256, 512]
+    fast = replay(pytester, "--yourai-max-memory", "9", "--yourai-search", "fast", file=file)
+    for key in ("optimal_batch_size", "optimal_max_seq_length", "optimal_grad_checkpoint"):
+        assert fast.profile[key] == done.profile[key]
+    chosen = replay(pytester, "--yourai-seq-length", "512", "--yourai-grad-checkpoint", file=file)
+    [only] = chosen.rows
+    assert (only["max_seq_length"], only["grad_checkpoint"]) == (512, True)
+    assert "seq=" not in chosen.text
+
+
 def test_a_recording_of_another_model_is_refused(pytester: pytest.Pytester) -> None:
     done = replay(pytester, "--yourai-model", "hermes-70b")
     assert done.ret == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # our own file
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,26 @@ def test_selection_by_name_and_mark(
     done = sweep(*selection, "--collect-only", "-q")
     found = [line for line in done.stdout.lines if "::" in line]
     assert found == [f"{NODE}[tiny-batch{batch}-rank4-layers2]" for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("expression", "endings"),
+    [
+        ("lora(seq_length=128)", ["-seq128-ckpt", "-seq128"]),
+        ("lora(grad_checkpoint=True)", ["-ckpt", "-seq128-ckpt"]),
+        ("lora(seq_length=64, grad_checkpoint=False)", [""]),
+    ],
+)
+def test_lengths_and_checkpointing_are_in_ids_and_marks(
+    sweep: SweepRun, small_matrix: Path, expression: str, endings: list[str]
+) -> None:
+    small_matrix.write_text(
+        "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
+        "max_seq_length: [128, 64]\ngrad_checkpoint: [false, true]\n"
+    )
+    done = sweep("-m", expression, "--collect-only", "-q")
+    found = [line for line in done.stdout.lines if "::" in line]
+    assert found == [f"{NODE}[tiny-batch1-rank4-layers2{ending}]" for ending in endings]
 
 
 def test_a_selection_that_ran_is_complete(sweep: SweepRun) -> None:

@@ -40,7 +40,7 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
     name = (preset and preset.quick_matrix) or "quick"
     matrix = read_matrix(arguments.matrix or matrices_folder() / f"{name}.yaml")
     length = (preset and preset.max_seq_length) or 512
-    configs = matrix.configs(max_seq_length=length, grad_checkpoint=False, depth=model.depth)
+    configs = matrix.configs(max_seq_lengths=[length], grad_checkpoints=[False], depth=model.depth)
     return SweepPlan(
         source=ModelSource(
             name=model.name,

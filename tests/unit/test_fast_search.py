@@ -9,7 +9,7 @@ import pytest
 
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
 from pytest_yourai.fast_search import Choice, Predicted, choose_next, most_trials
-from pytest_yourai.optimum import best
+from pytest_yourai.optimum import best, score_and_length
 from pytest_yourai.results import Outcome, TrialResult
 
 SCORE, SPEED = Objective.SCORE, Objective.TOKENS_PER_SECOND
@@ -22,8 +22,10 @@ def matrix(
     ranks: Iterable[int] = (32, 64, 128, 256),
     layers: Iterable[int] = (8, 16, 24, 32),
     lengths: Iterable[int] = (256,),
+    checkpoints: Iterable[bool] = (False,),
 ) -> list[LoraConfig]:
-    return [LoraConfig(*each) for each in itertools.product(batches, ranks, layers, lengths)]
+    axes = itertools.product(batches, ranks, layers, lengths, checkpoints)
+    return [LoraConfig(*each) for each in axes]
 
 
 QUICK = matrix((1, 2, 4), (64, 128), (16, 32))
@@ -32,12 +34,14 @@ QUICK = matrix((1, 2, 4), (64, 128), (16, 32))
 def need_bytes(config: LoraConfig) -> float:
     tokens = config.batch_size * config.max_seq_length
     adapters = config.num_layers * config.rank
-    return 4.6e9 + 1.1e6 * tokens + 4e4 * tokens * config.num_layers + 9e4 * adapters
+    kept = tokens * config.num_layers * (0.2 if config.grad_checkpoint else 1.0)
+    return 4.6e9 + 1.1e6 * tokens + 4e4 * kept + 9e4 * adapters
 
 
 def step_s(config: LoraConfig) -> float:
     tokens = config.batch_size * config.max_seq_length
     backward = tokens * config.num_layers * (1.5e-6 + 2e-9 * config.rank)
+    backward *= 1.7 if config.grad_checkpoint else 1.0
     return 0.03 + 3e-5 * tokens + backward + 5e-4 * config.num_layers
 
 
@@ -223,6 +227,46 @@ def test_holes_and_several_lengths(objective: Objective) -> None:
         results, _ = bench.search(objective, estimate(configs))
         assert len(results) <= most_trials(len(configs))
         assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+
+
+ALL_AXES = matrix((1, 2, 4), (64, 128), (16, 32), (256, 512, 1024), (False, True))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
+def test_by_score_the_longest_rows_without_checkpointing_are_found(known: bool) -> None:
+    predicted = estimate(ALL_AXES) if known else {}
+    for limit_bytes in limits(ALL_AXES):
+        bench = Bench(ALL_AXES, limit_bytes)
+        results, reason = bench.search(SCORE, predicted)
+        assert len(results) <= most_trials(len(ALL_AXES))
+        top, found = (best(each.values(), SCORE) for each in (bench.truth, results))
+        if top is None or found is None:
+            assert found is top
+            continue
+        assert score_and_length(found.config) == score_and_length(top.config)
+        twin = dataclasses.replace(found.config, grad_checkpoint=False)
+        assert found.config == twin or not bench.truth[twin].success
+        assert " (or as high with longer rows or without checkpointing)" in reason
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
+def test_by_speed_lengths_and_checkpointing_are_searched_too(known: bool) -> None:
+    predicted = estimate(ALL_AXES) if known else {}
+    for limit_bytes in limits(ALL_AXES):
+        bench = Bench(ALL_AXES, limit_bytes)
+        results, _ = bench.search(SPEED, predicted)
+        assert len(results) <= most_trials(len(ALL_AXES))
+        assert bench.regret(results, SPEED) <= 0.03
+
+
+def test_a_checkpointed_best_is_tried_without_it_unless_that_cannot_fit() -> None:
+    plain = LoraConfig(8, 64, 32, 1024)
+    lean = dataclasses.replace(plain, grad_checkpoint=True)
+    known = {lean: measured(lean, 1e12, need_bytes(lean), step_s(lean))}
+    for limit_bytes, expected in ((1e12, plain), (round(1.2 * need_bytes(lean)), None)):
+        predicted = estimate([plain, lean], 1.0)
+        choice = choose_next([plain, lean], predicted, known, round(limit_bytes), SCORE)
+        assert choice.config == expected
 
 
 @pytest.mark.parametrize("objective", list(Objective))

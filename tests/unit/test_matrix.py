@@ -19,7 +19,11 @@ def matrix(folder: Path, text: str) -> Matrix:
 
 
 def configs(found: Matrix, depth: int | None = None) -> list[LoraConfig]:
-    return found.configs(max_seq_length=64, grad_checkpoint=False, depth=depth)
+    return found.configs(
+        max_seq_lengths=found.max_seq_length or [64],
+        grad_checkpoints=found.grad_checkpoint or [False],
+        depth=depth,
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,10 +87,48 @@ def test_fixed_fields_are_read(tmp_path: Path) -> None:
         + "max_seq_length: 1024\nlora_keys: [self_attn.q_proj]\nquantize: 4\n"
         + "grad_checkpoint: true\n",
     )
-    assert found.max_seq_length == 1024
+    assert found.max_seq_length == (1024,)
     assert found.lora_keys == ("self_attn.q_proj",)
     assert found.quantize == Quantization(4)
-    assert found.grad_checkpoint is True
+    assert found.grad_checkpoint == (True,)
+
+
+def test_lengths_and_checkpointing_may_be_axes(tmp_path: Path) -> None:
+    text = MINIMAL + "max_seq_length: [128, 64, 128]\ngrad_checkpoint: [true, false]\n"
+    found = configs(matrix(tmp_path, text))
+    assert [(each.max_seq_length, each.grad_checkpoint) for each in found] == [
+        (64, True),
+        (64, False),
+        (128, True),
+        (128, False),
+    ]
+
+
+def test_exclude_may_name_lengths_and_checkpointing(tmp_path: Path) -> None:
+    text = (
+        MINIMAL.replace("batch_size: [1]", "batch_size: [1, 2]")
+        + "max_seq_length: [64, 128]\ngrad_checkpoint: [false, true]\n"
+        + "exclude:\n  - {max_seq_length: 64, grad_checkpoint: true}\n"
+        + "  - {batch_size: 2, max_seq_length: 128, grad_checkpoint: false}\n"
+    )
+    found = configs(matrix(tmp_path, text))
+    named = {(each.batch_size, each.max_seq_length, each.grad_checkpoint) for each in found}
+    assert named == {
+        (1, 64, False),
+        (1, 128, False),
+        (1, 128, True),
+        (2, 64, False),
+        (2, 128, True),
+    }
+
+
+def test_every_axis_counts_against_the_most_combinations(tmp_path: Path) -> None:
+    axis = list(range(1, 18))
+    text = f"batch_size: {axis}\nlora_rank: {axis}\nlora_layers: {axis}\n"
+    lengths = "max_seq_length: [64, 128]\ngrad_checkpoint: [false, true]\n"
+    assert len(configs(matrix(tmp_path, text))) == 4_913
+    with pytest.raises(MatrixError, match="19,652 combinations are more than 10,000"):
+        configs(matrix(tmp_path, text + lengths))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +147,13 @@ def test_fixed_fields_are_read(tmp_path: Path) -> None:
         (MINIMAL + "rank: [8]\n", "m.yaml:4: rank: unknown key"),
         (MINIMAL + "quantize: 7\n", "m.yaml:4: quantize: it must be none or a number of bits"),
         (MINIMAL + "lora_keys: []\n", "m.yaml:4: lora_keys: "),
-        (MINIMAL + "max_seq_length: 1\n", "m.yaml:4: max_seq_length: "),
+        (MINIMAL + "max_seq_length: 1\n", "m.yaml:4: max_seq_length: .* equal to 2"),
+        (MINIMAL + "max_seq_length: []\n", "m.yaml:4: max_seq_length: .* at least 1 item"),
+        (MINIMAL + "max_seq_length:\n  - 64\n  - 1\n", "m.yaml:6: max_seq_length.1: "),
+        (MINIMAL + "max_seq_length: {a: 1}\n", "m.yaml:4: max_seq_length: .* integer"),
+        (MINIMAL + "grad_checkpoint: 1\n", "m.yaml:4: grad_checkpoint: .* boolean"),
+        (MINIMAL + "grad_checkpoint: [true, 0]\n", "m.yaml:4: grad_checkpoint.1: .* boolean"),
+        (MINIMAL + "exclude:\n  - {grad_checkpoint: 1}\n", "exclude.0.grad_checkpoint: "),
         (MINIMAL + "exclude:\n  - {}\n", "m.yaml:5: exclude.0: .*at least one axis"),
     ],
 )

@@ -7,13 +7,22 @@ from pytest_yourai.optimum import best, fastest_batches, pareto
 from pytest_yourai.results import Outcome, TrialResult
 
 
-def result(batch: int, rank: int, layers: int, *, step_s: float, need: int) -> TrialResult:
+def result(
+    batch: int,
+    rank: int,
+    layers: int,
+    *,
+    step_s: float,
+    need: int,
+    length: int = 129,
+    checkpoint: bool = False,
+) -> TrialResult:
     return TrialResult(
         "m",
-        LoraConfig(batch, rank, layers, 129),
+        LoraConfig(batch, rank, layers, length, checkpoint),
         Outcome.OK,
         step_times_s=(step_s,),
-        step_tokens=(batch * 128,),
+        step_tokens=(batch * (length - 1),),
         minimum_memory_bytes=need,
     )
 
@@ -48,3 +57,37 @@ def test_every_adapter_shows_its_fastest_batch_smallest_adapter_first() -> None:
 
 def test_unbeaten_is_what_nothing_beats_in_capacity_speed_and_memory() -> None:
     assert pareto(RESULTS) == [SMALL, FASTER, LARGE]
+
+
+LONG = result(2, 8, 4, step_s=0.4, need=300, length=257)
+"""As many tokens per step as SLOWER, in fewer rows; slower than FASTER."""
+
+CHECKPOINTED = result(2, 8, 4, step_s=0.2, need=110, checkpoint=True)
+
+
+def test_of_equal_scores_the_longer_rows_win_though_they_are_slower() -> None:
+    assert best([FASTER, LONG], Objective.SCORE) is LONG
+    assert best([LONG, SLOWER], Objective.SCORE) is SLOWER
+    assert best([CHECKPOINTED, FASTER], Objective.SCORE) is FASTER
+    assert best([FASTER, LONG], Objective.TOKENS_PER_SECOND) is FASTER
+
+
+def test_of_equal_speeds_and_scores_the_longer_rows_win() -> None:
+    as_fast = result(2, 8, 4, step_s=0.30, need=900, length=257)
+    assert best([as_fast, FASTER], Objective.TOKENS_PER_SECOND) is as_fast
+
+
+def test_every_adapter_length_and_checkpointing_shows_its_fastest_batch() -> None:
+    assert fastest_batches([LONG, CHECKPOINTED, *RESULTS]) == [FASTER, CHECKPOINTED, LONG, LARGE]
+
+
+def test_no_shorter_rows_beat_longer_ones() -> None:
+    assert pareto([LONG, *RESULTS]) == [LONG, SMALL, FASTER, LARGE]
+    beaten = result(1, 8, 4, step_s=0.3, need=310, length=257)
+    assert pareto([LONG, beaten]) == [LONG]
+
+
+def test_checkpointing_counts_by_the_memory_that_it_saves() -> None:
+    assert pareto([FASTER, CHECKPOINTED]) == [FASTER, CHECKPOINTED]
+    useless = result(2, 8, 4, step_s=0.2, need=150, checkpoint=True)
+    assert pareto([FASTER, useless]) == [FASTER]

@@ -56,6 +56,42 @@ def test_trials_correct_the_next_prediction() -> None:
     assert learning.calibration is not None
 
 
+def test_checkpointing_is_predicted_and_learned_by_itself() -> None:
+    learning = predictor()
+    plain = LoraConfig(4, 64, 16, 256)
+    lean = LoraConfig(4, 64, 16, 256, grad_checkpoint=True)
+    first, leaner = learning.predict(plain), learning.predict(lean)
+    assert first is not None
+    assert leaner is not None
+    # tests/data/floors_h200.json
+    assert abs(leaner.minimum_bytes / 6_078_671_408 - 1) < 0.06
+    assert leaner.relative_error > first.relative_error
+    assert predictor().predict(lean) == leaner, "whatever was predicted before"
+    for layers in (8, 16, 32):
+        config = LoraConfig(4, 64, layers, 256)
+        said = learning.predict(config)
+        assert said is not None
+        learning.learn(measured(config, said.minimum_bytes))
+    surer = learning.predict(plain)
+    assert surer is not None
+    assert surer.relative_error < first.relative_error
+    assert learning.predict(lean) == leaner, "plain trials do not say how good this estimate is"
+    learning.learn(measured(lean, round(leaner.minimum_bytes * 1.05)))
+    after = learning.predict(lean)
+    assert after is not None
+    assert after.minimum_bytes > leaner.minimum_bytes
+    assert learning.predict(plain) == surer
+    assert learning.calibration is not None
+    assert learning.calibration.trials == 3
+
+
+def test_longer_rows_are_predicted_to_need_more() -> None:
+    said = [predictor().predict(LoraConfig(1, 64, 16, length)) for length in (512, 1024, 2048)]
+    needs = [each.minimum_bytes for each in said if each is not None]
+    assert len(needs) == 3
+    assert needs == sorted(set(needs))
+
+
 def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
     source = ModelSource("m", {}, None, synthetic=True, quantization=None, lora_keys=None)
     unknown = Predictor(source, "cuda")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def test_all_promised_keys_are_there() -> None:
         "optimal_batch_size",
         "optimal_lora_rank",
         "optimal_lora_layers",
+        "optimal_max_seq_length",
+        "optimal_grad_checkpoint",
         "peak_memory_gb",
         "throughput_score",
         "created_at",
@@ -74,6 +77,22 @@ def test_all_promised_keys_are_there() -> None:
     assert profile["peak_memory_gb"] == 0.005
     assert profile["trials_run"] == 2
     assert profile["created_at"].endswith("+00:00")
+
+
+def test_what_is_best_and_unbeaten_is_named_by_its_whole_configuration() -> None:
+    best = dataclasses.replace(OK, config=LoraConfig(2, 8, 4, 128, grad_checkpoint=True))
+    profile = build(OK, best)
+    assert profile["optimal_max_seq_length"] == 128
+    assert profile["optimal_grad_checkpoint"] is True
+    named = {
+        "batch_size": 2,
+        "lora_rank": 8,
+        "lora_layers": 4,
+        "max_seq_length": 128,
+        "grad_checkpoint": True,
+    }
+    assert profile["optimal_for"] == {"score": named, "tokens_per_second": named}
+    assert profile["pareto"] == [named]
 
 
 def test_a_row_has_what_was_measured() -> None:
@@ -97,6 +116,7 @@ def test_an_over_budget_row_has_its_minimum_as_peak() -> None:
 def test_where_nothing_fits_the_optimum_is_null() -> None:
     profile = build(OVER, complete=False)
     assert profile["optimal_batch_size"] is profile["peak_memory_gb"] is None
+    assert profile["optimal_max_seq_length"] is profile["optimal_grad_checkpoint"] is None
     assert profile["optimal_for"] == {"score": None, "tokens_per_second": None}
     assert profile["complete"] is False
 

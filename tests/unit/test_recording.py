@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import RecordingError
+from pytest_yourai.errors import OptionError, RecordingError
 from pytest_yourai.recording import read_recording
 from pytest_yourai.results import Outcome
 
@@ -42,7 +42,7 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
     assert recording.model == raw["model"] == "llama-8b"
     assert len(recording.results) == 12
     assert recording.has_minima
-    assert recording.max_seq_length == raw["settings"]["max_seq_length"]
+    assert recording.max_seq_lengths == (raw["settings"]["max_seq_length"],)
     assert recording.quantize == Quantization(4)
     assert recording.memory_limit_bytes == round(raw["memory_limit_gb"] * 1e9)
     first = raw["all_results"][0]
@@ -54,7 +54,7 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
 def test_foreign_rows_need_no_more_than_seven_keys(tmp_path: Path) -> None:
     recording = read_recording(write(tmp_path, [row(), row(2)]), 128)
     assert not recording.has_minima
-    assert recording.max_seq_length == 128
+    assert recording.max_seq_lengths == (128,)
     assert recording.memory_limit_bytes is None
     result = recording.results[LoraConfig(2, 8, 4, 128)]
     assert result.success
@@ -67,9 +67,37 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
     rows = [row(minimum_memory_mb=800.0), row(2, max_seq_length=512, minimum_memory_mb=1.0)]
     recording = read_recording(write(tmp_path, rows, seq_length=256), 128)
     assert recording.has_minima
-    assert recording.max_seq_length is None
+    assert recording.max_seq_lengths == (256, 512)
     assert recording.results[LoraConfig(1, 8, 4, 256)].minimum_memory_bytes == 800_000_000
     assert LoraConfig(2, 8, 4, 512) in recording.results
+
+
+def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path) -> None:
+    rows = [
+        row(max_seq_length=length, grad_checkpoint=checkpoint)
+        for length, checkpoint in ((128, False), (256, False), (256, True), (512, True))
+    ]
+    recording = read_recording(write(tmp_path, rows), 64)
+    assert recording.max_seq_lengths == (128, 256, 512)
+    assert recording.grad_checkpoints == (False, True)
+    assert recording.configs(None, None) == [
+        LoraConfig(1, 8, 4, 128),
+        LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
+        LoraConfig(1, 8, 4, 256),
+        LoraConfig(1, 8, 4, 512, grad_checkpoint=True),
+    ]
+    [only] = read_recording(
+        write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
+    ).results
+    assert only.max_seq_length == 64, "of several that a profile names none is the row's"
+    assert recording.configs((128, 256), grad_checkpoint=False) == [
+        LoraConfig(1, 8, 4, 128),
+        LoraConfig(1, 8, 4, 256),
+    ]
+    with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
+        recording.configs((64, 128, 1024), None)
+    with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
+        recording.configs((128,), grad_checkpoint=True)
 
 
 @pytest.mark.parametrize(

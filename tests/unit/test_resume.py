@@ -104,6 +104,17 @@ def test_another_identity_is_not_taken_over(change: dict[str, Any]) -> None:
     assert "has nothing of this model, settings, budget and machine" in found.notes[0]
 
 
+def test_lengths_and_checkpointing_that_are_no_longer_asked_for_leave_the_rest() -> None:
+    longer = LoraConfig(1, 8, 4, 128)
+    lean = LoraConfig(2, 8, 4, 64, grad_checkpoint=True)
+    run = a_run(Outcome.OK)
+    run.results[longer] = TrialResult("tiny", longer, Outcome.OOM, memory_limit_bytes=20 * GB)
+    run.results[lean] = TrialResult("tiny", lean, Outcome.OK, memory_limit_bytes=20 * GB)
+    found = resumed(run)
+    assert found.results.keys() == {ONE, longer, lean}
+    assert found.notes == ("1 results are kept from log.jsonl",)
+
+
 def test_how_much_of_the_device_is_free_does_not_matter() -> None:
     device = {**dataclasses.asdict(DEVICE), "free_memory_bytes": 7}
     assert outcomes(resumed(a_run(Outcome.OK, device=device))) == {1: Outcome.OK}
