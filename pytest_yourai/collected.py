@@ -45,12 +45,12 @@ class Collected:
     def add(self, reported: ReportedTrial) -> StageResults:
         """Take a trial in; what is known of its stage by now."""
         found = self.of(self._setup.stage_called(reported.model, is_check=reported.is_check))
-        found.selected = reported.selected
+        found.selected = reported.counts.of_stage
         found.opened = reported.opened or found.opened
         found.stopped = reported.stopped
         found.results.append(reported.result)
         self.journal_problem = reported.journal_problem
-        self._all_selected = reported.all_selected
+        self._all_selected = reported.counts.of_all
         return found
 
     @property

@@ -17,7 +17,7 @@ from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import PROPERTY, ReportedTrial
+from pytest_yourai.reported import PROPERTY, Counts, ReportedTrial
 from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
@@ -99,6 +99,9 @@ class ControllerHooks:
             return (yield)
         if not self._has_items_here:
             self._look_beforehand()
+        if self._owns_session and self._verbosity == 0 and self._reporter is not None:
+            # Each trial has a line of its own: the file's name before each would be noise.
+            self._reporter.showfspath = False
         awake = environment.keep_awake()
         self._is_running = True
         try:
@@ -121,12 +124,9 @@ class ControllerHooks:
         finally:
             run.close({})
 
-    def _opened(self, stage: Stage, opened: Opened, selected: int) -> None:
+    def _opened(self, stage: Stage, opened: Opened, counts: Counts) -> None:
         """A worker has looked at the model of a stage."""
-        if self._owns_session and self._verbosity == 0 and self._reporter is not None:
-            # Each trial has a line of its own: the file's name before each would be noise.
-            self._reporter.showfspath = False
-        lines = self._console.opened(stage, opened, selected, self._notes())
+        lines = self._console.opened(stage, opened, counts, self._notes())
         if self._verbosity >= 0:
             self._say(*lines)
 
@@ -167,7 +167,7 @@ class ControllerHooks:
             return
         stage = self._setup.stage_called(trial.model, is_check=trial.is_check)
         if trial.opened is not None and not self._has_items_here:
-            self._opened(stage, trial.opened, trial.selected)
+            self._opened(stage, trial.opened, trial.counts)
         lines = self._console.trial(trial, self._collected.add(trial))
         if self._verbosity >= 0:
             self._say(*lines)

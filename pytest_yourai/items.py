@@ -18,7 +18,7 @@ from pytest_yourai.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.redaction import redactor
-from pytest_yourai.reported import PROPERTY, ReportedTrial
+from pytest_yourai.reported import PROPERTY, Counts, ReportedTrial
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
@@ -115,7 +115,7 @@ class ItemHooks:
         self._run: Run | None = None
         self._selected: Counter[Stage] = Counter()
         self._told: set[Stage] = set()
-        self.on_opened: Callable[[Stage, Opened, int], None] | None = None
+        self.on_opened: Callable[[Stage, Opened, Counts], None] | None = None
         """Told of each stage whose model a worker has looked at, before its first trial."""
 
     @property
@@ -196,8 +196,15 @@ class ItemHooks:
         opened = self._run.opened(stage)
         if opened is not None and self.on_opened is not None and stage not in self._told:
             self._told.add(stage)
-            self.on_opened(stage, opened, self._selected[stage])
+            self.on_opened(stage, opened, self._counts(stage))
         self._put_next(items, start, stage)
+
+    def _counts(self, stage: Stage) -> Counts:
+        return Counts(
+            of_stage=self._selected[stage],
+            of_all=self._selected.total(),
+            checks=sum(each.is_check for each in self._selected),
+        )
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
@@ -280,9 +287,7 @@ class ItemHooks:
         reported = ReportedTrial(
             model=stage.name,
             is_check=stage.is_check,
-            selected=self._selected[stage],
-            all_selected=self._selected.total(),
-            models=sum(each.is_check for each in self._selected),
+            counts=self._counts(stage),
             opened=run.opened(stage),
             journal_problem=self._journal.problem if self._journal else None,
             stopped=run.sweep.stopped if run.sweep else None,

@@ -16,19 +16,22 @@ PROPERTY = "yourai"
 """Name of the user property that carries it, as JSON: values must be plain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many items are to be run: of a stage, of all, and of all those that are checks."""
+
+    of_stage: int
+    of_all: int
+    checks: int
+
+
 @dataclass(frozen=True)
 class ReportedTrial:
-    """`selected` is how many configurations of its stage are to be run, `all_selected` of all.
-
-    `models` is how many checks there are to be; `stopped` is why a fast search needs no more
-    trials.
-    """
+    """`stopped` is why a fast search needs no more trials."""
 
     model: str
     is_check: bool
-    selected: int
-    all_selected: int
-    models: int
+    counts: Counts
     opened: Opened | None
     journal_problem: str | None
     stopped: str | None

@@ -29,6 +29,11 @@ class SweepResult:
         return found
 
     @property
+    def benchmark(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._folder / "benchmark_results.json").read_text())
+        return found
+
+    @property
     def has_profile(self) -> bool:
         return (self._folder / "optimal_config.json").exists()
 

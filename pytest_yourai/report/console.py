@@ -8,7 +8,7 @@ from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
 from pytest_yourai.report import terminal, walk
-from pytest_yourai.reported import ReportedTrial
+from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store.benchmark_results import recommended
@@ -21,41 +21,45 @@ class Console:
         self._setup = setup
         self._collected = collected
         self._summed_up: set[Stage] = set()
+        self._has_title = False
         self._width = max((len(stage.name) for stage in setup.stages), default=0)
 
     def opened(
-        self, stage: Stage, opened: Opened, selected: int, notes: Sequence[str]
+        self, stage: Stage, opened: Opened, counts: Counts, notes: Sequence[str]
     ) -> list[str]:
         """What is about to be measured, the first time that it is told of `stage`."""
         found = self._collected.of(stage)
         if found.opened is not None:
             return []
         is_first = not any(each.opened for each in self._collected.stages.values())
-        found.opened, found.selected = opened, selected
+        found.opened, found.selected = opened, counts.of_stage
         lines = list(self._closing_of_others(stage))
-        if self._setup.is_walk:
-            if is_first:
-                lines += ["", *self._walk_header(opened, notes)]
-            if stage.is_check and opened.preflight is not None:
-                lines += walk.preflight_lines(stage.name, opened.preflight)
-            return lines + [f"Note: {note}" for note in opened.notes]
-        return [*lines, "", *self._sweep_header(opened, selected, notes)]
+        if not self._setup.is_walk:
+            return [*lines, "", *self._sweep_header(opened, counts, notes)]
+        lines += self._walk_title(counts)
+        if is_first:
+            lines += walk.where(
+                budget=opened.surroundings.budget,
+                system_memory_bytes=read_system_memory().total_bytes,
+                device=_device(opened),
+                notes=notes,
+            )
+        if stage.is_check and opened.preflight is not None:
+            lines += walk.preflight_lines(stage.name, opened.preflight)
+        return lines + [f"Note: {note}" for note in opened.notes]
 
-    def _walk_header(self, opened: Opened, notes: Sequence[str]) -> Iterator[str]:
-        return walk.header(
-            models=sum(stage.is_check for stage in self._setup.stages),
-            budget=opened.surroundings.budget,
-            system_memory_bytes=read_system_memory().total_bytes,
-            device=_device(opened),
-            notes=notes,
-        )
+    def _walk_title(self, counts: Counts) -> Iterator[str]:
+        """Once, before whatever else a walk says."""
+        if not self._has_title:
+            self._has_title = True
+            yield from walk.title(counts.checks)
 
-    def _sweep_header(self, opened: Opened, selected: int, notes: Sequence[str]) -> Iterator[str]:
+    def _sweep_header(self, opened: Opened, counts: Counts, notes: Sequence[str]) -> Iterator[str]:
         short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
         return terminal.header(
             title=opened.title,
             weights=opened.weights,
-            configurations=selected,
+            configurations=counts.of_stage,
             budget=opened.surroundings.budget,
             system_memory_bytes=read_system_memory().total_bytes,
             device=_device(opened),
@@ -69,12 +73,13 @@ class Console:
         stage, result = found.stage, reported.result
         lines: list[str] = []
         if stage.is_check:
+            lines += self._walk_title(reported.counts)
             checks = [each for each in self._collected.stages if each.is_check]
             weights = found.opened.weights if found.opened else ""
             lines.append(
                 walk.check_line(
                     len(checks),
-                    reported.models,
+                    reported.counts.checks,
                     stage.name,
                     stage.params,
                     weights,
@@ -118,10 +123,14 @@ class Console:
 
     def summary(self) -> Iterator[str]:
         """The answer of the run."""
-        for found in self._collected.stages.values():
-            yield from self._closing(found)
+        closing = [
+            line for found in self._collected.stages.values() for line in self._closing(found)
+        ]
+        yield from closing
         if self._setup.has_one_profile:
             return
+        if closing:
+            yield ""
         models = self._collected.models()
         best = recommended(models)
         others = [each.preset for each in reversed(models) if each.success and each is not best]

@@ -14,14 +14,19 @@ from pytest_yourai.units import gigabytes, machine_memory
 INDENT = " " * 6
 
 
-def header(
-    *, models: int, budget: Budget, system_memory_bytes: int, device: str, notes: Sequence[str]
-) -> Iterator[str]:
+def title(models: int) -> Iterator[str]:
     """What is about to be tried."""
+    yield ""
     yield RULE
     yield "Model Benchmark"
     yield RULE
     yield f"Trying {models} model{'s' * (models != 1)}, smallest first, until one does not fit"
+
+
+def where(
+    *, budget: Budget, system_memory_bytes: int, device: str, notes: Sequence[str]
+) -> Iterator[str]:
+    """Where it is tried, once a worker has told."""
     yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
     yield f"Memory limit: {budget}"
     for note in notes:
@@ -88,7 +93,6 @@ def optimum_line(optimum: TrialResult | None, naming: Naming) -> str:
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:
     """The model to take, and those that fit as well, larger ones first."""
-    yield ""
     if recommended is None:
         yield "Recommended: none of these models was seen to fit"
         return
