@@ -19,6 +19,7 @@ from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.plan import SweepSetup
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report import terminal
+from pytest_yourai.report.data import data_lines, data_object
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.session import Sweep, not_needed
 from pytest_yourai.store import environment, profile
@@ -157,6 +158,7 @@ class ControllerHooks:
                 is_replay=self._setup.plan.recording is not None,
             )
         )
+        self._say(*data_lines(surroundings.inspection.data, self._max_seq_length))
 
     def _notes(self, surroundings: Surroundings) -> list[str]:
         notes = [*self._setup.notes, *surroundings.notes]
@@ -222,6 +224,12 @@ class ControllerHooks:
                     or self._surroundings.budget.limit_bytes,
                     settings=self._settings(self._surroundings),
                     environment=environment.describe(self._surroundings.device),
+                    data=data_object(
+                        self._surroundings.inspection.data,
+                        self._max_seq_length,
+                        self._results,
+                        options.objective,
+                    ),
                 ),
             )
             self._closing_lines.append(f"Saved to: {_shown(options.output, self._config)}")
@@ -234,6 +242,10 @@ class ControllerHooks:
     @property
     def _is_complete(self) -> bool:
         return len(self._results) >= self._total
+
+    @property
+    def _max_seq_length(self) -> int:
+        return int(self._setup.plan.settings["max_seq_length"])
 
     def _settings(self, surroundings: Surroundings) -> dict[str, Any]:
         keys = list(surroundings.inspection.lora_keys)
@@ -248,7 +260,8 @@ class ControllerHooks:
         if not self._results:
             self._closing_lines.append("Nothing was measured, and no profile written")
         objective = self._setup.options.objective
-        self._say(*terminal.summary(self._results, objective, self._total, self._stopped))
+        data = self._surroundings.inspection.data
+        self._say(*terminal.summary(self._results, objective, self._total, self._stopped, data))
         self._say("", *self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)

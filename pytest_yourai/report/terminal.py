@@ -9,7 +9,9 @@ from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.optimum import best, fastest_batches, pareto
 from pytest_yourai.prediction import PredictionErrors, Predictor
+from pytest_yourai.report.data import epoch_lines
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.training_data import TrainingData
 from pytest_yourai.units import gigabytes, machine_memory, seconds
 
 RULE = "━" * 60
@@ -74,11 +76,15 @@ def _verdict(result: TrialResult) -> str:
 
 
 def summary(
-    results: Sequence[TrialResult], objective: Objective, total: int, stopped: str | None
+    results: Sequence[TrialResult],
+    objective: Objective,
+    total: int,
+    stopped: str | None,
+    data: TrainingData | None = None,
 ) -> Iterator[str]:
     """The answer, from `results` of `total` configurations.
 
-    `stopped` is why a fast search left out the rest.
+    `stopped` is why a fast search left out the rest; `data` is real training data, if any.
     """
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
@@ -92,6 +98,7 @@ def summary(
             yield f"  Outcomes:      {_counts(results)}"
     else:
         yield from _optimum(optimum)
+        yield from epoch_lines(data, optimum)
         if len(results) > 1:
             yield f"  Outcomes:      {_counts(results)}"
         yield from _choices(results)

@@ -1,0 +1,93 @@
+"""What is said of training data: lines for the console, and an object for the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_yourai.config import Objective
+from pytest_yourai.optimum import best
+from pytest_yourai.results import TrialResult
+from pytest_yourai.training_data import Bar, TrainingData
+from pytest_yourai.units import duration
+
+_WIDEST_BAR = 30
+
+
+def data_lines(data: TrainingData | None, max_seq_length: int) -> Iterator[str]:
+    """For the header; nothing where rows are made up."""
+    if data is None:
+        return
+    yield (
+        f"Training data: {data.rows:,} rows, {data.tokens:,} tokens; a row has {data.shortest:,} "
+        f"to {data.longest:,}, median {data.median:,.0f}"
+    )
+    bars = data.histogram(max_seq_length)
+    names = [
+        f"{bar.least:,}–{bar.most:,}" if bar.most else f"over {bar.least - 1:,}" for bar in bars
+    ]
+    most, width = max(bar.rows for bar in bars), max(map(len, names))
+    for name, bar in zip(names, bars, strict=True):
+        yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
+    if cut := data.rows_over(max_seq_length):
+        rows = "1 row" if cut == 1 else f"{cut:,} rows"
+        yield f"  {rows} of over {max_seq_length:,} tokens {'is' if cut == 1 else 'are'} cut"
+    yield ""
+
+
+def _drawn(bar: Bar, most: int) -> str:
+    """A bar that can be seen where there is one row at least."""
+    return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
+
+
+def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str]:
+    """For the summary, under the optimum."""
+    if data is None:
+        return
+    epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)
+    shapes = f"{epoch.padded_shapes} padded shape{'s' * (epoch.padded_shapes != 1)}"
+    yield f"  Padding:       {epoch.padding_share * 100:.1f} % of an epoch; {shapes}, each compiles once"
+    if optimum.epoch_time_s is not None:
+        steps = f"{epoch.batches:,} step{'s' * (epoch.batches != 1)}"
+        yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"
+
+
+def data_object(
+    data: TrainingData | None,
+    max_seq_length: int,
+    results: Sequence[TrialResult],
+    objective: Objective,
+) -> dict[str, Any] | None:
+    """The profile's `data`; null where rows are made up. Lengths in tokens."""
+    if data is None:
+        return None
+    optimum = best(results, objective)
+    return {
+        "rows": data.rows,
+        "tokens": data.tokens,
+        "shortest": data.shortest,
+        "median": data.median,
+        "longest": data.longest,
+        "max_seq_length": max_seq_length,
+        "rows_cut": data.rows_over(max_seq_length),
+        "histogram": [
+            {"from": bar.least, "to": bar.most, "rows": bar.rows}
+            for bar in data.histogram(max_seq_length)
+        ],
+        "epochs": [
+            _epoch_object(data, batch_size, max_seq_length)
+            for batch_size in sorted({result.config.batch_size for result in results})
+        ],
+        "optimal_epoch_time_s": optimum and optimum.epoch_time_s,
+    }
+
+
+def _epoch_object(data: TrainingData, batch_size: int, max_seq_length: int) -> dict[str, Any]:
+    epoch = data.epoch(batch_size, max_seq_length)
+    return {
+        "batch_size": batch_size,
+        "batches": epoch.batches,
+        "trained_tokens": epoch.trained_tokens,
+        "padding_share": epoch.padding_share,
+        "padded_shapes": epoch.padded_shapes,
+    }
