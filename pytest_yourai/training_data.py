@@ -91,7 +91,7 @@ class TrainingData:
     def histogram(self, max_seq_length: int) -> tuple[Bar, ...]:
         """At most eight bars of equal width, and one for the rows that are cut, if any."""
         uncut = [length for length in self.lengths if length <= max_seq_length]
-        bars = _bars(uncut) if uncut else []
+        bars = _bars(uncut, max_seq_length) if uncut else []
         if cut := self.rows - len(uncut):
             bars.append(Bar(max_seq_length + 1, None, cut))
         return tuple(bars)
@@ -129,7 +129,7 @@ class TrainingData:
         return [size * (padded_length(each, config.max_seq_length) - 1) for each in longest]
 
 
-def _bars(lengths: Sequence[int]) -> list[Bar]:
+def _bars(lengths: Sequence[int], most: int) -> list[Bar]:
     shortest, longest = min(lengths), max(lengths)
     width = next(
         width
@@ -140,7 +140,7 @@ def _bars(lengths: Sequence[int]) -> list[Bar]:
     for length in lengths:
         counts[(length - 1) // width] += 1
     return [
-        Bar(place * width + 1, (place + 1) * width, counts[place])
+        Bar(place * width + 1, min((place + 1) * width, most), counts[place])
         for place in range((shortest - 1) // width, len(counts))
     ]
 

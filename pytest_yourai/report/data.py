@@ -46,7 +46,8 @@ def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str
         return
     epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)
     shapes = f"{epoch.padded_shapes} padded shape{'s' * (epoch.padded_shapes != 1)}"
-    yield f"  Padding:       {epoch.padding_share * 100:.1f} % of an epoch; {shapes}, each compiles once"
+    share = f"{epoch.padding_share * 100:.1f} % of an epoch"
+    yield f"  Padding:       {share}; {shapes}, each compiles once"
     if optimum.epoch_time_s is not None:
         steps = f"{epoch.batches:,} step{'s' * (epoch.batches != 1)}"
         yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"
