@@ -94,7 +94,7 @@ def _problems(path: Path) -> Iterator[tuple[int, str]]:
             if problem is not None:
                 yield number, problem
     if number == 0:
-        yield 1, "the file is empty"
+        raise DataError(f"--yourai-data: {path} is empty: fill it or remove it")
 
 
 def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:

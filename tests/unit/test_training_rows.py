@@ -13,7 +13,7 @@ from pytest_yourai.training_rows import RowFormat, check_folder
 
 from made_models import write_rows
 
-GOOD_CHAT = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+GOOD_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
 
 def said(folder: Path) -> str:
@@ -144,7 +144,7 @@ def test_the_other_files_that_mlx_lm_reads_are_checked_too(tmp_path: Path) -> No
     write_rows(tmp_path, [GOOD_CHAT], "valid")
     check_folder(tmp_path)
     (tmp_path / "valid.jsonl").write_text("")
-    assert f"{tmp_path}/valid.jsonl:1: the file is empty" in said(tmp_path)
+    assert f"{tmp_path}/valid.jsonl is empty: fill it or remove it" in said(tmp_path)
     (tmp_path / "valid.jsonl").unlink()
     (tmp_path / "test.jsonl").mkdir()
     assert "test.jsonl cannot be read: Is a directory; make it readable" in said(tmp_path)
