@@ -82,16 +82,24 @@ def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
             f"--yourai-data: {data} has conversations, and the tokenizer in {tokenizer_folder} no "
             "chat template: name a model that has one, or give rows as text"
         )
-    row_format = None if is_folder else RowFormat.of(rows[0])
-    place = f"{Path(data) / 'train.jsonl'}:{{}}" if is_folder else f"{data}, row {{}}"
+    return TrainingRows(rows, _lengths(rows, data, in_file=is_folder))
+
+
+def _lengths(rows: Any, data: str, *, in_file: bool) -> list[int]:
+    """Tokens of each row; DataError where one is not as mlx-lm needs it. Files were checked."""
+    row_format = None if in_file else RowFormat.of(rows[0])
     lengths = []
-    for number, row in enumerate(map(rows.__getitem__, range(len(rows))), 1):
+    for place in range(len(rows)):
+        row = rows[place]
         problem = row_problem(row, row_format) if row_format else None
         tokens, problem = (0, problem) if problem else _count_tokens(rows, row)
+        if problem is not None and in_file:
+            line = f"{Path(data) / 'train.jsonl'}:{place + 1}"
+            raise bad_row(line, shortened(problem), "line")
         if problem is not None:
-            raise bad_row(place.format(number), shortened(problem), "line" if is_folder else "row")
+            raise bad_row(f"{data}, row {place + 1}", shortened(problem), "row")
         lengths.append(tokens)
-    return TrainingRows(rows, lengths)
+    return lengths
 
 
 def _read_tokenizer(folder: str) -> Any:

@@ -13,7 +13,9 @@ from pytest_yourai.training_rows import RowFormat, check_folder
 
 from made_models import write_rows
 
-GOOD_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+GOOD_CHAT: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+}
 
 
 def said(folder: Path) -> str:
@@ -110,7 +112,10 @@ def test_conversations_are_looked_into(tmp_path: Path, row: dict[str, Any], reas
 
 
 def test_prompt_and_completion_must_be_strings(tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": ["b"]}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "completion": "b"},
+        {"prompt": "a", "completion": ["b"]},
+    ]
     assert "train.jsonl:2: completion must be a string" in said(write_rows(tmp_path, rows))
 
 
