@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_yourai.optimum import best
+from pytest_yourai.report.data import data_object
 from pytest_yourai.reported import ReportedTrial
 from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
@@ -106,4 +107,7 @@ class Collected:
             or opened.surroundings.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.surroundings.device),
+            data=data_object(
+                opened.surroundings.inspection.data, found.results, self._setup.options.objective
+            ),
         )

@@ -123,8 +123,8 @@ class StepPlan:
 
     Warm-up goes on, from `warmup_steps` to at most `max_warmup_steps`, until the times of two
     steps in a row agree within `warmup_tolerance` of the shorter; the first two, which both
-    compile, are no such pair. One settling step under the wider limit follows, then
-    `measured_steps`.
+    compile, are no such pair. Settling steps under the wider limit follow, one for each padded
+    shape that will be measured (made-up rows have one), then `measured_steps`.
     """
 
     measured_steps: int = 10
@@ -151,8 +151,8 @@ class StepPlan:
 
     @property
     def most_steps(self) -> int:
-        """Upper bound of the steps of a trial, the settling step included."""
-        return self.max_warmup_steps + 1 + self.measured_steps
+        """Upper bound of the steps of a trial: each measured one may have a shape to settle."""
+        return self.max_warmup_steps + 2 * self.measured_steps
 
 
 def minimum_memory_bytes(warmup_peaks: Sequence[int]) -> int:

@@ -16,12 +16,16 @@ _NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length",
 """Settings that leave each trial's measurement as it is, or that each row says of itself."""
 
 
+_TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
+"""Which lengths real rows have depends on these, chat templates too."""
+
+
 def run_identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
     """What two runs must have in common for one to take over the other's measurements."""
     identity = {
         "model": source.name,
         "architecture": _digest(source.architecture),
-        "folder": _files(source.folder, "*.safetensors", "*.py", "*token*"),
+        "folder": _files(source.folder, "*.safetensors", "*.py", *_TOKENIZER_FILES),
         "trust_remote_code": source.trust_remote_code,
         "data": _files(data, "train.jsonl"),
         "settings": {key: settings[key] for key in settings if key not in _NOT_MEASURED},

@@ -115,6 +115,7 @@ class ItemHooks:
         self._run: Run | None = None
         self._selected: Counter[Stage] = Counter()
         self._told: set[Stage] = set()
+        self._reported: set[Stage] = set()
         self.on_opened: Callable[[Stage, Opened, Counts], None] | None = None
         """Told of each stage whose model a worker has looked at, before its first trial."""
 
@@ -288,11 +289,13 @@ class ItemHooks:
             model=stage.name,
             is_check=stage.is_check,
             counts=self._counts(stage),
-            opened=run.opened(stage),
+            # Once: the lengths of all training rows are in it.
+            opened=None if stage in self._reported else run.opened(stage),
             journal_problem=self._journal.problem if self._journal else None,
             stopped=run.sweep.stopped if run.sweep else None,
             result=result,
         )
+        self._reported.add(stage)
         item.user_properties.append((PROPERTY, reported.to_json()))
         for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):
             if (value := getattr(result, name)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pytest_yourai.errors import ModelError
 from pytest_yourai.estimate import MemoryEstimate, estimate_trial
 from pytest_yourai.results import TrialResult
 from pytest_yourai.step_memory import Backend
+from pytest_yourai.training_data import padded_length
 from pytest_yourai.units import gigabytes
 
 _KNOWN_ERRORS = 2.0
@@ -74,6 +76,8 @@ class Predictor:
     device: str = ""
     inspected: Inspected | None = None
     prior: Calibration = field(default_factory=Calibration)
+    longest_row: int | None = None
+    """Tokens of the longest row of real data; None where all rows have max_seq_length."""
     _observations: dict[bool, list[Observation]] = field(
         default_factory=lambda: {False: [], True: []}
     )
@@ -118,6 +122,9 @@ class Predictor:
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
         source = self.source
+        if self.longest_row is not None:
+            longest = padded_length(self.longest_row, config.max_seq_length)
+            config = dataclasses.replace(config, max_seq_length=longest)
         try:
             return estimate_trial(
                 config,

@@ -14,6 +14,7 @@ from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.results import PREDICTED_OVER, ModelSize
 from pytest_yourai.step_memory import Backend
 from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.training_data import TrainingData
 from pytest_yourai.units import gigabytes
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
@@ -62,6 +63,7 @@ def predictor_of(
     backend: Backend,
     device: str = "",
     sizes: Inspected | None = None,
+    data: TrainingData | None = None,
 ) -> Predictor:
     """Predicts for the plan's model.
 
@@ -70,7 +72,8 @@ def predictor_of(
     source = plan.source
     if plan.recording is not None and not plan.recording.has_minima:
         source = dataclasses.replace(source, architecture={})
-    return Predictor(source, backend, device, sizes, prior)
+    longest_row = data.longest if data else None
+    return Predictor(source, backend, device, sizes, prior, longest_row)
 
 
 def preflight_fields(prediction: Prediction) -> dict[str, float]:

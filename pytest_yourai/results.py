@@ -70,13 +70,14 @@ class TrialResult:
     a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
     False where the outcome says more of the moment than of the configuration: other programs
     had taken the memory.
-    `warmup_step_times_s` ends with the settling step when there was one. `step_tokens` counts the
-    unmasked trained tokens of each measured step. `active_memory_bytes` and `cache_memory_bytes`
-    are MLX's after the last step, adapters still on. `minimum_memory_bytes` is the MLX peak of a
-    step under the lowest limit, `peak_memory_bytes` the largest of the measured steps, under
-    `memory_limit_bytes` ÷ 1.15. `footprint_bytes` is the most that the worker grew to since before
-    it loaded the model, as the system counts it (on CUDA: the device), `swap_growth_bytes` is the
-    machine's. Growth per step is the robust slope over the measured steps.
+    `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
+    shape. `step_tokens` counts the unmasked trained tokens of each measured step.
+    `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
+    on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
+    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
+    `footprint_bytes` is the most that the worker grew to since before it loaded the model, as the
+    system counts it (on CUDA: the device), `swap_growth_bytes` is the machine's. Growth per step
+    is the robust slope over the measured steps.
     """
 
     model: str
@@ -101,6 +102,8 @@ class TrialResult:
     footprint_growth_bytes_per_step: float | None = None
     predicted_minimum_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    epoch_time_s: float | None = None
+    """Of real data at the pace of the measured steps."""
     size: ModelSize | None = None
     """Of the model, where it is known."""
 

@@ -126,7 +126,9 @@ class Sweep:
 
     def _new_predictor(self) -> Predictor:
         device, found = self.surroundings.device, self.surroundings.inspection
-        return predictor_of(self.plan, self._prior, device.backend, device.name, found.sizes)
+        return predictor_of(
+            self.plan, self._prior, device.backend, device.name, found.sizes, found.data
+        )
 
     @functools.cached_property
     def _first_predictions(self) -> dict[LoraConfig, Predicted]:
@@ -265,6 +267,9 @@ class Sweep:
     def _with(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
         """`result` with what had been predicted for it, and a warning where that was too much."""
         result = dataclasses.replace(result, size=self._size)
+        if (data := self.surroundings.inspection.data) is not None:
+            time_s = data.epoch_time_s(result.config, result.step_times_s)
+            result = dataclasses.replace(result, epoch_time_s=time_s)
         if prediction is None:
             return result
         warnings = result.warnings

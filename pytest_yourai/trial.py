@@ -46,10 +46,15 @@ class TrialRecord:
     def paces(self, *, with_running_step: bool) -> list[float]:
         """The times of all steps that nothing was compiled in, and of the one that is running.
 
+        Of the settling steps only the first has a shape that was compiled before.
+
         Seconds for as many tokens as the largest step has: with real data, steps differ. A running
         step counts once it has taken longer than the fastest.
         """
-        steps = [each for each in self.samples[COMPILING_STEPS:] if each.tokens]
+        begin = len(self._in("warmup")) + 1
+        end = max(begin, begin - 1 + len(self._in("settle")))
+        compiled_before = self.samples[COMPILING_STEPS:begin] + self.samples[end:]
+        steps = [each for each in compiled_before if each.tokens]
         most = max((each.tokens for each in steps), default=1)
         paces = [each.step_time_s * most / each.tokens for each in steps]
         if with_running_step and paces and self.step_began_at is not None:

@@ -9,6 +9,9 @@ _MB = 1e6
 _KB = 1e3
 _GIB = 1 << 30
 
+_SHORTEST_MINUTES = 2
+"""Shorter times are told in seconds."""
+
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
 _COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
@@ -34,6 +37,14 @@ def seconds(value: float) -> str:
     if value >= 0.1:  # noqa: PLR2004 - two digits that matter either way
         return f"{value:.2f}s"
     return f"{value * 1e3:.1f}ms" if value < 0.01 else f"{value * 1e3:.0f}ms"  # noqa: PLR2004
+
+
+def duration(value_s: float) -> str:
+    """What a person waits for: `45 s`, `12 min`, `3 h 05 min`."""
+    if value_s < _SHORTEST_MINUTES * 60:
+        return f"{value_s:.0f} s" if value_s >= 1 else "1 s"
+    minutes = round(value_s / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004 - 60 min
 
 
 def parameter_count(text: str) -> float:

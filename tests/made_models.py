@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -122,3 +122,15 @@ def make_data(folder: Path, rows: int = 32, words: int = 100) -> Path:
     lines = [json.dumps({"text": " ".join(chooser.choices(_WORDS, k=words))}) for _ in range(rows)]
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = "train") -> Path:
+    """A data folder with these rows in its train.jsonl, or in another file of mlx-lm's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def text_of(tokens: int) -> str:
+    """Text that `make_tokenizer`'s tokenizer and mlx-lm make so many tokens of, at least 2."""
+    return " ".join(["fox"] * (tokens - 1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import mlx.core as mx
 from mlx import nn
-from mlx_lm.tuner.datasets import CacheDataset
 
-from pytest_yourai.engine import mlx_device, mlx_training, mlx_weights
+from pytest_yourai.engine import mlx_data, mlx_device, mlx_training, mlx_weights
 from pytest_yourai.engine.protocol import (
     DeviceInfo,
     Inspection,
@@ -29,7 +29,7 @@ class MlxEngine:
         self._base_bytes = 0
         self._lora_keys: tuple[str, ...] = ()
         self._folder: str | None = None
-        self._read_data: tuple[str, CacheDataset] | None = None
+        self._read_data: tuple[str, mlx_data.TrainingRows] | None = None
 
     def device(self) -> DeviceInfo:
         return mlx_device.describe()
@@ -37,8 +37,8 @@ class MlxEngine:
     def inspect(self, source: ModelSource, data: str | None) -> Inspection:
         found = mlx_weights.inspect(source)
         self._folder = source.folder
-        self._data(data)
-        return found
+        rows = self._data(data)
+        return found if rows is None else dataclasses.replace(found, data=rows.summary())
 
     def load(self, source: ModelSource) -> int:
         self._model = mlx_weights.load(source)
@@ -63,10 +63,10 @@ class MlxEngine:
             self._model, self._base_bytes, self._lora_keys, request, data, report
         )
 
-    def _data(self, name: str | None) -> CacheDataset | None:
+    def _data(self, name: str | None) -> mlx_data.TrainingRows | None:
         """Read and tokenized once for all trials."""
         if name is None:
             return None
         if self._read_data is None or self._read_data[0] != name:
-            self._read_data = name, mlx_training.read_data(name, self._folder)
+            self._read_data = name, mlx_data.read_data(name, self._folder)
         return self._read_data[1]

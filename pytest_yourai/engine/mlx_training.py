@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +13,8 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn, optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.datasets import CacheDataset, load_dataset
-from mlx_lm.tuner.trainer import TrainingArgs, train
+from mlx_lm.tuner.trainer import TrainingArgs, iterate_batches, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.config import (
     LEARNING_RATE,
@@ -26,6 +24,7 @@ from pytest_yourai.config import (
     minimum_memory_bytes,
 )
 from pytest_yourai.engine import mlx_device
+from pytest_yourai.engine.mlx_data import Batch, TrainingRows
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
     Measurement,
@@ -33,7 +32,6 @@ from pytest_yourai.engine.protocol import (
     StepSample,
     TrialRequest,
 )
-from pytest_yourai.errors import DataError
 
 _BATCHES_OF_SYNTHETIC_ROWS = 4
 _NEVER = 1 << 62
@@ -61,6 +59,8 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.phase: Phase = "warmup"
         self.warmup_times_s: list[float] = []
         self.warmup_peaks: list[int] = []
+        self.settling_steps = 1
+        self._settled_steps = 0
         self.measured_steps = 0
         mx.set_memory_limit(base_bytes)
         mx.reset_peak_memory()
@@ -110,7 +110,9 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                     mx.set_memory_limit(int(self._request.memory_limit_bytes / SAFETY_MARGIN))
                     self.phase = "settle"
             case "settle":
-                self.phase = "measure"
+                self._settled_steps += 1
+                if self._settled_steps == self.settling_steps:
+                    self.phase = "measure"
             case "measure":
                 self.measured_steps += 1
                 if self.measured_steps == self._request.plan.measured_steps:
@@ -122,7 +124,7 @@ def run_trial(
     base_bytes: int,
     lora_keys: tuple[str, ...],
     request: TrialRequest,
-    data: CacheDataset | None,
+    data: TrainingRows | None,
     report: Callable[[StepSample], None],
 ) -> Measurement:
     """Adapt `model`, train it through mlx-lm, and take the adapters off again.
@@ -145,7 +147,7 @@ def run_trial(
 def _train(
     model: nn.Module,
     request: TrialRequest,
-    data: CacheDataset | None,
+    data: TrainingRows | None,
     recorder: _Recorder,
 ) -> None:
     try:
@@ -161,6 +163,7 @@ def _train(
                 max_seq_length=request.config.max_seq_length,
                 grad_checkpoint=request.config.grad_checkpoint,
             ),
+            iterate_batches=iterate_batches if data is None else _longest_first(recorder, request),
             training_callback=recorder,
         )
     except _Finished:
@@ -198,21 +201,31 @@ def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest
         model.eval()
 
 
-def read_data(data: str, tokenizer_folder: str | None) -> CacheDataset:
-    """The training rows as mlx-lm reads them; DataError where it cannot."""
-    if tokenizer_folder is None:
-        raise DataError("--yourai-data needs a tokenizer: name a model folder that has one")
-    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=False)
-    try:
-        rows, _, _ = load_dataset(arguments, load_tokenizer(tokenizer_folder))
-        found = CacheDataset(rows)
-        found[0]
-    except Exception as problem:
-        raise DataError(
-            f"--yourai-data: {data} cannot be read as mlx-lm does: {type(problem).__name__}: "
-            f"{' '.join(str(problem).split())}"
-        ) from problem
-    return found
+def _longest_first(recorder: _Recorder, request: TrialRequest) -> Callable[..., Iterator[Batch]]:
+    """What takes the place of mlx-lm's `iterate_batches`, and leaves each batch to it.
+
+    mlx-lm asks for the next batch after the recorder heard of the step before, so that this can
+    follow its phases: the longest batch alone while warming up, then each padded shape once (each
+    compiles), then all batches, round and round.
+    """
+
+    def iterate(
+        dataset: TrainingRows, batch_size: int, max_seq_length: int, loop: bool, comm_group: Any
+    ) -> Iterator[Batch]:
+        batches = dataset.longest_batches(
+            request.plan.measured_steps, batch_size, max_seq_length, comm_group
+        )
+        shapes: dict[tuple[int, ...], Batch] = {}
+        for batch in batches:
+            shapes.setdefault(batch[0].shape, batch)
+        recorder.settling_steps = len(shapes)
+        while recorder.phase == "warmup":
+            yield batches[0]
+        yield from shapes.values()
+        if loop:
+            yield from itertools.cycle(batches)
+
+    return iterate
 
 
 def _synthetic_rows(model: nn.Module, request: TrialRequest) -> list[tuple[list[int], int]]:

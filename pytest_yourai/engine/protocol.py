@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pytest_yourai.architecture import Inspected
 from pytest_yourai.config import LoraConfig, Quantization, StepPlan
+from pytest_yourai.training_data import TrainingData
 
 Phase = Literal["warmup", "settle", "measure"]
 
@@ -59,6 +60,8 @@ class Inspection:
     """Paths within a layer of the modules that get adapters."""
     sizes: Inspected | None = None
     """Exact, for the estimate; None where nothing was built, as in a replay."""
+    data: TrainingData | None = None
+    """None where rows are made up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
 from pytest_yourai.report import terminal, walk
+from pytest_yourai.report.data import data_lines
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
@@ -35,7 +36,10 @@ class Console:
         found.opened, found.selected = opened, counts.of_stage
         lines = list(self._closing_of_others(stage))
         if not self._setup.is_walk:
-            return [*lines, "", *self._sweep_header(opened, counts, notes)]
+            configs = stage.setup.plan.configs if stage.setup else ()
+            lengths = {config.max_seq_length for config in configs}
+            about_data = data_lines(opened.surroundings.inspection.data, lengths)
+            return [*lines, "", *self._sweep_header(opened, counts, notes), *about_data]
         lines += self._walk_title(counts)
         if is_first:
             lines += walk.where(
@@ -118,7 +122,12 @@ class Console:
         if not self._setup.has_one_profile:
             yield ""
         yield from terminal.summary(
-            found.results, objective, found.selected, found.stopped, _naming(found.stage)
+            found.results,
+            objective,
+            found.selected,
+            found.stopped,
+            _naming(found.stage),
+            found.opened.surroundings.inspection.data,
         )
 
     def summary(self) -> Iterator[str]:

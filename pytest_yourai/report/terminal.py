@@ -10,7 +10,9 @@ from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming, on_or_off
 from pytest_yourai.optimum import best, fastest_batches, pareto
 from pytest_yourai.prediction import PredictionErrors, Predictor
+from pytest_yourai.report.data import epoch_lines
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.training_data import TrainingData
 from pytest_yourai.units import gigabytes, machine_memory, seconds
 
 RULE = "━" * 60
@@ -83,10 +85,12 @@ def summary(
     total: int,
     stopped: str | None,
     naming: Naming,
+    data: TrainingData | None = None,
 ) -> Iterator[str]:
     """The answer, from `results` of `total` configurations.
 
-    `stopped` is why a fast search left out the rest; `naming` says which axes there are.
+    `stopped` is why a fast search left out the rest; `naming` says which axes there are;
+    `data` is real training data, if any.
     """
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
@@ -100,6 +104,7 @@ def summary(
             yield f"  Outcomes:      {_counts(results)}"
     else:
         yield from _optimum(optimum, naming)
+        yield from epoch_lines(data, optimum)
         if len(results) > 1:
             yield f"  Outcomes:      {_counts(results)}"
         yield from _choices(results, naming)

@@ -33,6 +33,7 @@ def build_profile(
     memory_limit_bytes: int | None,
     settings: dict[str, Any],
     environment: dict[str, Any],
+    data: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The profile as it is written, `optimal_*` null where nothing fits."""
     optimum = best(results, objective)
@@ -58,6 +59,7 @@ def build_profile(
         "pareto": [configuration(result.config) for result in pareto(results)],
         "settings": settings,
         "environment": environment,
+        "data": data,
         "all_results": [row(result) for result in results],
     }
 
@@ -83,6 +85,7 @@ def row(result: TrialResult) -> dict[str, Any]:
         "step_time_ms": None if step_time_s is None else round(step_time_s * 1e3, 4),
         "tokens_per_second": result.tokens_per_second,
         "throughput_score": result.config.throughput_score,
+        "epoch_time_s": result.epoch_time_s,
         "loss": result.loss,
         "warmup_step_times_s": list(result.warmup_step_times_s),
         "step_times_s": list(result.step_times_s),

@@ -89,7 +89,11 @@ def test_a_config_that_mlx_lm_cannot_build(
 
 @pytest.mark.parametrize(
     ("lines", "part"),
-    [("", "its train.jsonl is empty"), ("{", "JSON"), ('{"words": "a"}', "data format")],
+    [
+        ("", "its train.jsonl is empty"),
+        ('{"text": "a fox"}\n{', "train.jsonl:2: it is not valid JSON"),
+        ('{"text": "a fox"}\n{"text": ""}', "train.jsonl:2: its text gives no tokens: mend"),
+    ],
 )
 def test_data_that_mlx_lm_cannot_read(
     pytester: pytest.Pytester, sweep: SweepRun, lines: str, part: str

@@ -130,7 +130,8 @@ def test_an_exception_is_an_error_with_its_text_and_traceback(
     done = sweep("--yourai-data", "data", model=str(pytester.path / "model"))
     assert done.outcomes == ["ok", "ok", "error"]
     assert "Dataset must have at least batch_size=4 examples" in done.rows[2]["error"]
-    done.stdout.fnmatch_lines(["*worker traceback*", "*ValueError: Dataset must have*"])
+    done.stdout.fnmatch_lines(["Training data: 2 rows, *", "*worker traceback*"])
+    done.stdout.fnmatch_lines(["*ValueError: Dataset must have*"])
     assert done.events("trial_complete")[2]["outcome"] == "error"
 
 

@@ -194,7 +194,9 @@ def test_it_is_resumed(walk: WalkRun, models: Path) -> None:
 
 
 def test_under_xdist_it_is_the_same(walk: WalkRun, models: Path) -> None:
-    done = walk("-n", "1", "--yourai-max-memory", "0.024", "-k", "sharded or large", subprocess=True)
+    done = walk(
+        "-n", "1", "--yourai-max-memory", "0.024", "-k", "sharded or large", subprocess=True
+    )
     assert done.ret == 0, done.text + done.errors
     done.stdout.fnmatch_lines(
         [

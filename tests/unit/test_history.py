@@ -41,6 +41,7 @@ FULL = TrialResult(
     step_times_s=(0.1, 0.25),
     step_tokens=(63, 64),
     loss=5.5,
+    epoch_time_s=7200.5,
     minimum_memory_bytes=1,
     peak_memory_bytes=2,
     active_memory_bytes=3,

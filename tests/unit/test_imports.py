@@ -8,7 +8,10 @@ import pytest
 from pytest_yourai.paths import PACKAGE
 
 PYTEST_LAYER = {"plugin", "flags", "options", "items", "benchmark", "controller", "suite.test_lora"}
-ENGINE = {f"engine.mlx_{name}" for name in ("device", "engine", "synthetic", "training", "weights")}
+ENGINE = {
+    f"engine.mlx_{name}"
+    for name in ("data", "device", "engine", "synthetic", "training", "weights")
+}
 
 
 def modules() -> list[str]:

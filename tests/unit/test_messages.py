@@ -12,6 +12,7 @@ from pytest_yourai.engine.protocol import (
     TrialRequest,
 )
 from pytest_yourai.errors import WorkerError
+from pytest_yourai.training_data import TrainingData
 from pytest_yourai.worker import messages
 
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
@@ -35,6 +36,7 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
     [
         messages.Hello(DeviceInfo("metal", "Apple M3 Max", 10**11, None, "0.32.4", "0.32.2")),
         messages.Inspected(Inspection(32, 8_030_261_248, ("self_attn.q_proj",))),
+        messages.Inspected(Inspection(4, 9, ("a.b",), data=TrainingData((30, 12, 500)))),
         messages.Loaded(4_517_407_752),
         messages.Step(StepSample("measure", 5.5, 0.1, 1, 2, 3, 4, 63)),
         messages.Measured(Measurement(True, True)),

@@ -11,7 +11,7 @@ from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, StepPlan
 from pytest_yourai.engine.mlx_engine import MlxEngine
 from pytest_yourai.engine.protocol import Measurement, ModelSource, StepSample, TrialRequest
 
-from made_models import TINY
+from made_models import TINY, make_tokenizer, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 
@@ -30,13 +30,14 @@ def run(
     config: LoraConfig | None = None,
     limit: int = WIDE_BYTES,
     plan: StepPlan | None = None,
+    data: Path | None = None,
 ) -> tuple[Measurement, list[StepSample]]:
     samples: list[StepSample] = []
     request = TrialRequest(
         config=config or LoraConfig(2, 8, 4, 64),
         plan=plan or StepPlan(measured_steps=3),
         memory_limit_bytes=limit,
-        data=None,
+        data=str(data) if data else None,
         seed=0,
     )
     return engine.run_trial(request, samples.append), samples
@@ -115,3 +116,46 @@ def test_no_adapters_are_written(
     monkeypatch.chdir(tmp_path)
     run(engine)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def reading(engine: MlxEngine, tmp_path: Path) -> MlxEngine:
+    """The engine with a tokenizer, so that it can read data."""
+    make_tokenizer(tmp_path)
+    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, None), None)
+    return engine
+
+
+def test_real_rows_are_measured_longest_first_after_each_shape_was_settled(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    lengths = [10, 90, 40, 300, 39, 91]
+    data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in lengths])
+    _, samples = run(reading, LoraConfig(1, 8, 4, 128), plan=StepPlan(8), data=data)
+    tokens = {
+        phase: [each.tokens for each in samples if each.phase == phase]
+        for phase in ("warmup", "settle", "measure")
+    }
+    # The longest row is cut; 91 and 90 are padded to 97, 40 and 39 to 65, 10 to 33.
+    assert set(tokens["warmup"]) == {127}
+    assert tokens["settle"] == [127, 91, 40, 10]
+    assert tokens["measure"] == [127, 91, 90, 40, 39, 10, 127, 91]
+
+
+def test_what_is_measured_once_only_is_not_settled_for_more(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in (60, 50, 20, 9)])
+    _, samples = run(reading, LoraConfig(2, 8, 4, 128), plan=StepPlan(1), data=data)
+    assert [each.phase for each in samples][-2:] == ["settle", "measure"]
+    assert {each.tokens for each in samples} == {110}
+
+
+def test_warmup_with_real_rows_has_the_memory_of_the_longest_batch(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    rows = [{"text": text_of(tokens)} for tokens in (20, 20, 64, 20)]
+    data = write_rows(tmp_path / "data", rows)
+    real = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64), data=data)[1])
+    full = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64))[1])
+    assert real == pytest.approx(full, rel=0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.models import resolve
@@ -90,6 +92,17 @@ def test_longer_rows_are_predicted_to_need_more() -> None:
     needs = [each.minimum_bytes for each in said if each is not None]
     assert len(needs) == 3
     assert needs == sorted(set(needs))
+
+
+def test_real_rows_are_predicted_at_the_padded_length_of_the_longest() -> None:
+    def minimum_bytes(longest_row: int | None, max_seq_length: int) -> int:
+        real = dataclasses.replace(predictor(), longest_row=longest_row)
+        prediction = real.predict(LoraConfig(4, 64, 16, max_seq_length))
+        assert prediction is not None
+        return prediction.minimum_bytes
+
+    assert minimum_bytes(200, 2048) == minimum_bytes(None, 225) < minimum_bytes(None, 2048)
+    assert minimum_bytes(5000, 2048) == minimum_bytes(None, 2048)
 
 
 def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:

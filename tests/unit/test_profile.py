@@ -71,6 +71,7 @@ def test_all_promised_keys_are_there() -> None:
         "pareto",
         "settings",
         "environment",
+        "data",
     } == set(profile)
     assert profile["optimal_batch_size"] == 2
     assert profile["throughput_score"] == 64

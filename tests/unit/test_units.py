@@ -1,6 +1,13 @@
 import pytest
 
-from pytest_yourai.units import gigabytes, machine_memory, parameter_count, parameters, seconds
+from pytest_yourai.units import (
+    duration,
+    gigabytes,
+    machine_memory,
+    parameter_count,
+    parameters,
+    seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,23 @@ def test_a_machine_is_given_in_both_units() -> None:
 )
 def test_step_times(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.2, "1 s"),
+        (45.4, "45 s"),
+        (119.9, "120 s"),
+        (120, "2 min"),
+        (3569, "59 min"),
+        (3571, "1 h 00 min"),
+        (11100, "3 h 05 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_what_a_person_waits_for(value: float, text: str) -> None:
+    assert duration(value) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""What is said of training data: lines for the console, and an object for the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from pytest_yourai.config import Objective
+from pytest_yourai.optimum import best
+from pytest_yourai.results import TrialResult
+from pytest_yourai.training_data import Bar, TrainingData
+from pytest_yourai.units import duration
+
+_WIDEST_BAR = 30
+
+
+def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> Iterator[str]:
+    """For the header; nothing where rows are made up."""
+    if data is None:
+        return
+    yield (
+        f"Training data: {data.rows:,} rows, {data.tokens:,} tokens; a row has {data.shortest:,} "
+        f"to {data.longest:,}, median {data.median:,.0f}"
+    )
+    bars = data.histogram(max(max_seq_lengths))
+    names = [
+        f"{bar.least:,}–{bar.most:,}" if bar.most else f"over {bar.least - 1:,}" for bar in bars
+    ]
+    most, width = max(bar.rows for bar in bars), max(map(len, names))
+    for name, bar in zip(names, bars, strict=True):
+        yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
+    for limit in sorted(max_seq_lengths):
+        if cut := data.rows_over(limit):
+            rows = "1 row" if cut == 1 else f"{cut:,} rows"
+            yield f"  {rows} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
+    yield ""
+
+
+def _drawn(bar: Bar, most: int) -> str:
+    """A bar that can be seen where there is one row at least."""
+    return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
+
+
+def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str]:
+    """For the summary, under the optimum."""
+    if data is None:
+        return
+    epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)
+    shapes = f"{epoch.padded_shapes} padded shape{'s' * (epoch.padded_shapes != 1)}"
+    share = f"{epoch.padding_share * 100:.1f} % of an epoch"
+    yield f"  Padding:       {share}; {shapes}, each compiles once"
+    if optimum.epoch_time_s is not None:
+        steps = f"{epoch.batches:,} step{'s' * (epoch.batches != 1)}"
+        yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"
+
+
+def data_object(
+    data: TrainingData | None, results: Sequence[TrialResult], objective: Objective
+) -> dict[str, Any] | None:
+    """The profile's `data`; null where rows are made up. Lengths in tokens.
+
+    The histogram is that of the largest max_seq_length.
+    """
+    if data is None:
+        return None
+    optimum = best(results, objective)
+    configs = [result.config for result in results]
+    most = max(config.max_seq_length for config in configs)
+    return {
+        "rows": data.rows,
+        "tokens": data.tokens,
+        "shortest": data.shortest,
+        "median": data.median,
+        "longest": data.longest,
+        "histogram": [
+            {"from": bar.least, "to": bar.most, "rows": bar.rows} for bar in data.histogram(most)
+        ],
+        "epochs": [
+            _epoch_object(data, *batch)
+            for batch in sorted({(config.batch_size, config.max_seq_length) for config in configs})
+        ],
+        "optimal_epoch_time_s": optimum and optimum.epoch_time_s,
+    }
+
+
+def _epoch_object(data: TrainingData, batch_size: int, max_seq_length: int) -> dict[str, Any]:
+    epoch = data.epoch(batch_size, max_seq_length)
+    return {
+        "batch_size": batch_size,
+        "max_seq_length": max_seq_length,
+        "rows_cut": data.rows_over(max_seq_length),
+        "batches": epoch.batches,
+        "trained_tokens": epoch.trained_tokens,
+        "padding_share": epoch.padding_share,
+        "padded_shapes": epoch.padded_shapes,
+    }

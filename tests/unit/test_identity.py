@@ -1,0 +1,39 @@
+"""Which changes make earlier measurements hold no longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.identity import run_identity
+
+from made_models import TINY, make_tokenizer, write_rows
+
+
+def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    data = write_rows(tmp_path / "data", [{"text": "a fox"}])
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    known = [run_identity(source, str(data), {})]
+
+    def is_known() -> bool:
+        identity = run_identity(source, str(data), {})
+        known.append(identity)
+        return identity in known[:-1]
+
+    assert is_known()
+    write_rows(data, [{"text": "a fox"}], "valid")
+    assert is_known(), "validation rows are not measured"
+    write_rows(data, [{"text": "a fox jumps"}])
+    assert not is_known()
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    assert not is_known()
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert not is_known()
+
+
+def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    one, other = (run_identity(source, name, {"data": name}) for name in ("a/b", "a/c"))
+    assert one != other
+    assert one == run_identity(source, "a/b", {"data": "a/b"})
