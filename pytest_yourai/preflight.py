@@ -43,8 +43,13 @@ class Preflight:
         return max(0, self.conservative_bytes - self.available_bytes)
 
 
-def preflight(config: LoraConfig, prediction: Prediction, available_bytes: int) -> Preflight:
-    """The figures of `prediction` against what is available now."""
+def preflight(
+    config: LoraConfig, prediction: Prediction, available_bytes: int, *, shares_memory: bool
+) -> Preflight:
+    """The figures of `prediction` against what is available now.
+
+    Who holds memory matters where the device shares the machine's (`shares_memory`).
+    """
     found = Preflight(
         config=config,
         available_bytes=available_bytes,
@@ -52,7 +57,7 @@ def preflight(config: LoraConfig, prediction: Prediction, available_bytes: int) 
         minimum_bytes=prediction.minimum_bytes,
         conservative_bytes=prediction.conservative_bytes,
     )
-    if not found.missing_bytes:
+    if not found.missing_bytes or not shares_memory:
         return found
     return dataclasses.replace(found, holders=largest_holders())
 

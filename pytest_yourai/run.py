@@ -70,15 +70,14 @@ class Run:
         """None where the stage was not begun, or is not run."""
         return self._opened.get(stage)
 
-    def look_at_all(self, stages: Container[Stage]) -> None:
+    def look_at_all(self, selected: Container[Stage]) -> None:
         """Look at every named model before the first trial; InputError where one cannot be run.
 
-        Of those in `stages`. A walk looks at each when its turn comes.
+        A walk looks at the first, and at each other one when its turn comes.
         """
-        if not self._setup.is_walk:
-            for stage in self._setup.stages:
-                if stage in stages:
-                    self.begin(stage)
+        stages = [stage for stage in self._setup.stages if stage in selected]
+        for stage in stages[:1] if self._setup.is_walk else stages:
+            self.begin(stage)
 
     def begin(self, stage: Stage) -> None:
         """Make `stage` the present one: end the worker of the one before, look at its model."""

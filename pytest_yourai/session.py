@@ -174,7 +174,8 @@ class Sweep:
         prediction, available = self._predictor.predict(config), self._runner.available_bytes()
         if prediction is None or available is None:
             return None
-        return preflight(config, prediction, available)
+        shares_memory = not self.surroundings.device.has_own_memory
+        return preflight(config, prediction, available, shares_memory=shares_memory)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]

@@ -38,8 +38,8 @@ def preflight_lines(name: str, found: Preflight) -> Iterator[str]:
     """What a model asks of the machine, and what to do where that is more than there is."""
     yield (
         f"Pre-flight {name}: {gigabytes(found.available_bytes)} available, "
-        f"{gigabytes(found.minimum_bytes)} required, {gigabytes(found.conservative_bytes)} at "
-        f"most ({found.config})"
+        f"{gigabytes(found.minimum_bytes)} required (weights {gigabytes(found.weights_bytes)}), "
+        f"{gigabytes(found.conservative_bytes)} conservatively, for {found.config}"
     )
     yield from shortage_lines(found)
 
@@ -53,7 +53,7 @@ def shortage_lines(found: Preflight) -> Iterator[str]:
     )
     yield (
         f"Warning: {gigabytes(found.available_bytes)} available may be too little: free "
-        f"{gigabytes(found.missing_bytes)} first; most is held by {held}"
+        f"{gigabytes(found.missing_bytes)} first{f'; most is held by {held}' if held else ''}"
     )
 
 

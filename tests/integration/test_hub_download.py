@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import hub_server
-from made_models import make_model
-from sweep_runs import SweepRun
+from made_models import TINY, make_model
+from sweep_runs import SweepResult, SweepRun
 
 
 @pytest.fixture
@@ -47,3 +48,23 @@ def test_a_model_that_cannot_be_had_is_a_usage_error(
     said = [line for line in done.errors.splitlines() if line.startswith("ERROR: ")]
     assert len(said) == 1
     assert "the model is gated: accept its licence" in said[0]
+
+
+def test_in_a_walk_what_cannot_be_had_does_not_stop_larger_models(
+    server: hub_server.Hub, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "models.yaml").write_text(
+        "small: {repo: owner/no-such-model, params: 0.1M, architecture: config.json}\n"
+        "large: {repo: owner/small-model, params: 0.3M}\n"
+    )
+    (pytester.path / "config.json").write_text(json.dumps(TINY))
+    flags = ("--yourai-benchmark", "--yourai-models=models.yaml", "--yourai-weights=hub")
+    done = SweepResult(
+        pytester.runpytest_inprocess(*flags, "--yourai-seq-length=32"), pytester.path
+    )
+    assert done.ret == 0, done.text + done.errors
+    first, second = done.benchmark["results"]
+    assert (first["outcome"], second["outcome"]) == ("unavailable", "ok")
+    assert "check its name" in first["error"]
+    assert second["weights"] == "local, not quantized"
+    done.stdout.fnmatch_lines(["[[]1/2] small * - unavailable: *", "[[]2/2] large * ✓ Pass *"])

@@ -69,7 +69,7 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
         [
             "Trying 7 models, smallest first, until one does not fit",
             "Memory limit: 24.0 MB (as given)",
-            "Pre-flight sharded-llama: * GB available, * MB required, * MB at most (batch=2, rank*",
+            "Pre-flight sharded-llama: * GB available, * MB required (weights 1.1 MB), * MB *",
             "[[]1/7] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
             "[[]2/7] cached-mistral  (0.4M) ... ✓ Pass (*MB), local, not quantized",
             "[[]3/7] converted       (0.6M) ... ✓ Pass (*MB), local 4-bit",

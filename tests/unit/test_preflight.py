@@ -1,0 +1,35 @@
+"""What is known before a model is loaded."""
+
+from __future__ import annotations
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.memory.holders import MOST_HOLDERS
+from pytest_yourai.prediction import Prediction
+from pytest_yourai.preflight import preflight, too_heavy
+from pytest_yourai.results import ModelSize
+
+GB = 1_000_000_000
+CONFIG = LoraConfig(2, 64, 16, 512)
+PREDICTION = Prediction(
+    minimum_bytes=8 * GB, conservative_bytes=9 * GB, weights_bytes=4 * GB, relative_error=0.01
+)
+
+
+def test_who_holds_memory_is_looked_up_only_where_it_is_short() -> None:
+    enough = preflight(CONFIG, PREDICTION, 9 * GB, shares_memory=True)
+    assert (enough.missing_bytes, enough.holders) == (0, ())
+    short = preflight(CONFIG, PREDICTION, 9 * GB - 1, shares_memory=True)
+    assert short.missing_bytes == 1
+    assert 0 < len(short.holders) <= MOST_HOLDERS
+    assert short.minimum_bytes == 8 * GB
+    of_a_gpu = preflight(CONFIG, PREDICTION, 9 * GB - 1, shares_memory=False)
+    assert (of_a_gpu.missing_bytes, of_a_gpu.holders) == (1, ())
+
+
+def test_weights_with_the_margin_must_be_within_the_budget() -> None:
+    size = ModelSize(70, 40 * GB)
+    assert too_heavy(size, 46 * GB) is None
+    assert too_heavy(None, GB) is None
+    assert too_heavy(size, 46 * GB - 1) == (
+        "its weights alone take 40.0 GB, with the margin 46.0 GB, over the budget of 46.0 GB"
+    )

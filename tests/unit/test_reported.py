@@ -1,0 +1,80 @@
+"""A trial keeps every field on its way through a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from pytest_yourai.architecture import Inspected, Linear
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
+from pytest_yourai.memory.budget import Budget
+from pytest_yourai.memory.holders import Holder
+from pytest_yourai.preflight import Preflight
+from pytest_yourai.reported import Counts, ReportedTrial
+from pytest_yourai.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.run import Opened
+from pytest_yourai.session import not_needed
+from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.training_data import TrainingData
+
+CONFIG = LoraConfig(2, 64, 16, 512)
+OPENED = Opened(
+    title="Llama",
+    weights="synthetic 4-bit",
+    settings={"lora_keys": ["self_attn.q_proj"], "quantization": {"bits": 4}},
+    notes=("a note",),
+    surroundings=Surroundings(
+        DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
+        Inspection(
+            32,
+            8_000_000_000,
+            ("self_attn.q_proj",),
+            Inspected(1, (Linear("self_attn.q_proj", 64, 64),), (0, 128)),
+            TrainingData((3, 20)),
+        ),
+        Budget(28, "as given"),
+    ),
+    preflight=Preflight(CONFIG, 1, 2, 3, 4, (Holder("browser", 7, 5),)),
+)
+RESULT = TrialResult(
+    "llama-8b",
+    CONFIG,
+    Outcome.OK,
+    warnings=("leaks",),
+    warmup_step_times_s=(1.0, 2.0),
+    step_times_s=(0.5,),
+    step_tokens=(1022,),
+    loss=5.5,
+    size=ModelSize(8, 4),
+)
+
+
+def reported(result: TrialResult, stopped: str | None = None) -> ReportedTrial:
+    return ReportedTrial("llama-8b", False, Counts(3, 9, 2), OPENED, None, stopped, result)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_it_comes_back_as_it_was(outcome: Outcome) -> None:
+    sent = reported(dataclasses.replace(RESULT, outcome=outcome))
+    assert ReportedTrial.from_json(sent.to_json()) == sent
+
+
+def test_a_loss_that_is_no_number_travels_too() -> None:
+    sent = reported(dataclasses.replace(RESULT, loss=math.nan, step_times_s=(math.inf,)))
+    text = sent.to_json()
+    assert json.loads(text)["model"] == "llama-8b"
+    back = ReportedTrial.from_json(text).result
+    assert back.loss is not None
+    assert math.isnan(back.loss)
+    assert back.step_times_s == (math.inf,)
+
+
+def test_what_the_search_left_out_is_told_by_its_reason() -> None:
+    left_out = dataclasses.replace(RESULT, outcome=Outcome.SKIPPED, reason=not_needed("found"))
+    assert reported(left_out, stopped="found").is_not_needed
+    assert not reported(left_out).is_not_needed
+    assert not reported(RESULT, stopped="found").is_not_needed

@@ -1,0 +1,114 @@
+"""Which models a run goes through, in which order, and under which ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.errors import UnavailableError
+from pytest_yourai.options import Options
+from pytest_yourai.run_setup import RunSetup, make_run
+
+from hub_cache import bare_model
+from made_models import SMALL_QWEN2, TINY
+
+
+def run(pytester: pytest.Pytester, *flags: str) -> RunSetup:
+    return make_run(Options.from_config(pytester.parseconfig(*flags)))
+
+
+def listed(pytester: pytest.Pytester, text: str) -> str:
+    (pytester.path / "models.yaml").write_text(text)
+    (pytester.path / "config.json").write_text(json.dumps(TINY))
+    return "--yourai-models=models.yaml"
+
+
+def test_the_walk_goes_through_the_presets_but_not_tiny(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "--yourai-benchmark")
+    assert [stage.name for stage in found.stages] == [
+        "hermes-mistral-7b",
+        "dolphin-8b",
+        "llama-8b",
+        "r1-distill-14b",
+        "hermes-70b",
+    ]
+    assert [stage.params for stage in found.stages] == ["7B", "8B", "8B", "14B", "70B"]
+    assert all(stage.is_check for stage in found.stages)
+    assert list(found.stages_by_id) == [stage.name for stage in found.stages]
+    assert found.options.output.name == "benchmark_results.json"
+    assert found.options.check_steps.measured_steps == 5
+
+
+def test_each_check_is_followed_by_the_models_sweep(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "--yourai-benchmark", "--yourai-optimize", "--quick")
+    assert [(stage.name, stage.is_check) for stage in found.stages][:4] == [
+        ("hermes-mistral-7b", True),
+        ("hermes-mistral-7b", False),
+        ("dolphin-8b", True),
+        ("dolphin-8b", False),
+    ]
+    assert len(found.stages_by_id) == 5 * (1 + 12)
+
+
+def test_models_go_by_their_number_of_parameters_and_unknown_ones_come_last(
+    pytester: pytest.Pytester,
+) -> None:
+    flag = listed(
+        pytester,
+        "unknown: {path: nowhere}\n"
+        "large: {params: 3B, architecture: config.json}\n"
+        "counted: {architecture: config.json}\n"
+        "left-out: {params: 1M, architecture: config.json, walk: false}\n",
+    )
+    found = run(pytester, "--yourai-benchmark", flag)
+    assert [stage.name for stage in found.stages] == ["counted", "large", "unknown"]
+    assert [stage.params for stage in found.stages] == ["0.3M", "3B", "?"]
+    assert found.stages[-1].setup is None
+    assert "its folder" in found.stages[-1].problem
+
+
+def test_a_named_model_must_be_there(pytester: pytest.Pytester) -> None:
+    flag = listed(pytester, "absent: {path: nowhere}\n")
+    with pytest.raises(UnavailableError):
+        run(pytester, "--yourai-benchmark", flag, "--yourai-model=absent")
+
+
+def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
+    for name in ("a", "b", "c"):
+        bare_model(pytester.path / name / "mine", SMALL_QWEN2)
+    models = [f"--yourai-model={name}/mine" for name in ("a", "b", "c")]
+    found = run(pytester, *models, "--yourai-benchmark")
+    assert list(found.stages_by_id) == ["mine", "mine-2", "mine-3"]
+    folders = [stage.setup.plan.source.folder for stage in found.stages if stage.setup]
+    assert [Path(str(folder)).parent.name for folder in folders] == ["a", "b", "c"]
+
+
+def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "--yourai-model=llama-8b", "--yourai-model=tiny", "--yourai-quick")
+    assert [stage.name for stage in found.stages] == ["tiny", "llama-8b"]
+    assert [len(stage.configs_by_id) for stage in found.stages] == [12, 12]
+    assert not found.has_one_profile
+    assert found.options.output.name == "benchmark_results.json"
+    one = run(pytester, "--yourai-model=tiny")
+    assert one.has_one_profile
+    assert one.options.output.name == "optimal_config.json"
+
+
+def test_an_id_of_a_check_says_what_differs_from_the_defaults(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-seq-length=128,1024", "--yourai-quantize=8", "--yourai-grad-checkpoint")
+    found = run(pytester, "--yourai-benchmark", "--yourai-model=llama-8b", *flags)
+    assert list(found.stages_by_id) == ["llama-8b-seq128-q8-ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [("24", LoraConfig(1, 16, 8, 512)), ("48", LoraConfig(1, 24, 12, 512))],
+)
+def test_what_is_assumed_to_be_safe_follows_the_named_budget(
+    pytester: pytest.Pytester, budget: str, expected: LoraConfig
+) -> None:
+    found = run(pytester, "--yourai-benchmark", f"--yourai-max-memory={budget}")
+    assert found.stages[-1].assumed_config == expected

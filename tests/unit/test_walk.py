@@ -1,0 +1,104 @@
+"""What a walk says, as lines of text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.memory.holders import Holder
+from pytest_yourai.naming import Naming
+from pytest_yourai.preflight import Preflight
+from pytest_yourai.report import walk
+from pytest_yourai.results import Outcome, TrialResult
+
+GB = 1_000_000_000
+CONFIG = LoraConfig(2, 64, 16, 512)
+ENOUGH = Preflight(
+    CONFIG,
+    available_bytes=24 * GB,
+    weights_bytes=4 * GB,
+    minimum_bytes=8 * GB,
+    conservative_bytes=9 * GB,
+)
+OK = TrialResult(
+    "llama-8b",
+    CONFIG,
+    Outcome.OK,
+    step_times_s=(1.0,),
+    step_tokens=(1022,),
+    peak_memory_bytes=round(12.4 * GB),
+)
+
+
+def line(result: TrialResult, weights: str = "synthetic 4-bit") -> str:
+    return walk.check_line(1, 5, "llama-8b", "8B", weights, result, width=17)
+
+
+def test_before_a_model_is_loaded_what_there_is_and_what_it_asks_for() -> None:
+    [line] = walk.preflight_lines("llama-8b", ENOUGH)
+    assert line == (
+        "Pre-flight llama-8b: 24.0 GB available, 8.0 GB required (weights 4.0 GB), 9.0 GB "
+        "conservatively, for batch=2, rank=64, layers=16"
+    )
+
+
+def test_where_that_may_be_too_little_how_much_to_free_and_who_holds_it() -> None:
+    holders = (Holder("browser", 12, 3 * GB), Holder("editor", 7, GB))
+    short = dataclasses.replace(ENOUGH, available_bytes=round(7.5 * GB), holders=holders)
+    _, warning = walk.preflight_lines("llama-8b", short)
+    assert warning == (
+        "Warning: 7.5 GB available may be too little: free 1.5 GB first; most is held by browser "
+        "3.0 GB (process 12), editor 1.0 GB (process 7)"
+    )
+    of_a_gpu = dataclasses.replace(short, holders=())
+    assert list(walk.shortage_lines(of_a_gpu)) == [
+        "Warning: 7.5 GB available may be too little: free 1.5 GB first"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "expected"),
+    [
+        (Outcome.OK, None, "✓ Pass (12.4 GB), synthetic 4-bit"),
+        (Outcome.OVER_BUDGET, "needs 9 GB", "✗ over budget: needs 9 GB (synthetic 4-bit)"),
+        (Outcome.SAFETY_STOP, "stopped", "✗ safety stop: stopped (synthetic 4-bit)"),
+        (Outcome.SKIPPED, "no smaller than x", "- skipped: no smaller than x"),
+        (Outcome.UNAVAILABLE, "gated", "- unavailable: gated"),
+    ],
+)
+def test_each_outcome_has_its_verdict(outcome: Outcome, reason: str, expected: str) -> None:
+    result = dataclasses.replace(OK, outcome=outcome, reason=reason)
+    assert line(result) == f"[1/5] llama-8b           (  8B) ... {expected}"
+
+
+def test_what_was_not_looked_at_has_no_weights_and_what_was_kept_says_so() -> None:
+    failed = dataclasses.replace(OK, outcome=Outcome.ERROR, reason="no config", kept=True)
+    assert line(failed, weights="").endswith("... ✗ error: no config (kept)")
+
+
+def test_the_optimum_is_one_line() -> None:
+    assert walk.optimum_line(OK, Naming.of([CONFIG])) == (
+        "      Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
+    )
+    assert "none" in walk.optimum_line(None, Naming.of([CONFIG]))
+
+
+@pytest.mark.parametrize(
+    ("recommended", "alternatives", "expected"),
+    [
+        (None, [], ["Recommended: none of these models was seen to fit"]),
+        ("a", [], ["Recommended: a (largest model that fits)"]),
+        ("a", ["b", "c"], ["Recommended: a (largest model that fits)", "Alternatives: b, c"]),
+    ],
+)
+def test_the_conclusion(
+    recommended: str | None, alternatives: list[str], expected: list[str]
+) -> None:
+    assert list(walk.conclusion(recommended, alternatives)) == expected
+
+
+def test_one_model_is_no_plural() -> None:
+    assert "Trying 1 model, smallest first, until one does not fit" in walk.title(1)
+    assert "Trying 2 models, smallest first, until one does not fit" in walk.title(2)
