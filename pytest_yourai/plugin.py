@@ -18,7 +18,8 @@ from pytest_yourai.errors import InputError
 from pytest_yourai.paths import SUITE, SUITE_NODE_ID
 
 if TYPE_CHECKING:
-    from pytest_yourai.items import ItemHooks, Trial
+    from pytest_yourai.items import ItemHooks
+    from pytest_yourai.trial_handle import Trial
 
 ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 

@@ -10,7 +10,7 @@ import pydantic
 
 from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
-from pytest_yourai.session import not_needed
+from pytest_yourai.sweep_search import not_needed
 
 PROPERTY = "yourai"
 """Name of the user property that carries it, as JSON: values must be plain."""

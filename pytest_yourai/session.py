@@ -7,43 +7,37 @@ of it; the worker is ended, and `give_up` turns what was measured so far into a 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.fast_search import Predicted, choose_next
+from pytest_yourai.fast_search import Predicted
+from pytest_yourai.gate import Gate
 from pytest_yourai.prediction import Prediction, Predictor
 from pytest_yourai.preflight import (
-    LEAST_AVAILABLE_BYTES,
     Preflight,
     predictor_of,
     preflight,
     preflight_fields,
-    refusal,
-    too_heavy,
 )
 from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
 from pytest_yourai.safe import read_safe_table
-from pytest_yourai.search import dominating_failure
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.sweep_search import SweepSearch
 from pytest_yourai.trial import TrialRecord
 from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import preview
 from pytest_yourai.worker.output import Output
-
-_WAIT_STEP_S = 0.25
 
 
 class Sweep:
@@ -64,10 +58,6 @@ class Sweep:
         self.results: dict[LoraConfig, TrialResult] = {}
         self._journal = journal
         self._record: TrialRecord | None = None
-        self._chosen: LoraConfig | None = None
-        self._left: set[LoraConfig] = set()
-        self.stopped: str | None = None
-        """Why the fast search needs no more trials."""
         self._runner = _runner_of(plan, journal)
         self._run_id = uuid.uuid4().hex
         self._boot = last_boot()
@@ -85,17 +75,24 @@ class Sweep:
             self._runner.end(because=repr(problem))
             raise
         self._runner.stay_within(self.surroundings.budget)
-        self._others_failures: tuple[TrialResult, ...] = ()
         self.learn_from_others(Calibration(), ())
 
     def learn_from_others(self, prior: Calibration, failures: Iterable[TrialResult]) -> None:
         """Take in what other models taught.
 
-        `prior` is what this machine's estimates were off by, `failures` are what did not fit.
+        Before the first trial. `prior` is what this machine's estimates were off by, `failures`
+        are what did not fit.
         """
         self._prior, self._others_failures = prior, tuple(failures)
         self._predictor = self._new_predictor()
-        for result in (*self._resumed.results.values(), *self.results.values()):
+        first = {
+            config: Predicted(found.minimum_bytes, found.relative_error)
+            for config in self.plan.configs
+            if self.plan.search == "fast" and (found := self._predictor.predict(config))
+        }
+        self._search = SweepSearch(self.plan, self._limit_bytes, first)
+        self._gate = Gate(self.plan, self.surroundings, self._size, self._runner, self._search)
+        for result in self._resumed.results.values():
             self._predictor.learn(result)
 
     def _look(self, history: History | None) -> tuple[Surroundings, Resumed]:
@@ -130,20 +127,15 @@ class Sweep:
             self.plan, self._prior, device.backend, device.name, found.sizes, found.data
         )
 
-    @functools.cached_property
-    def _first_predictions(self) -> dict[LoraConfig, Predicted]:
-        """What the search begins with: it learns from trials by itself, and doubts them."""
-        predictor = self._new_predictor()
-        return {
-            config: Predicted(found.minimum_bytes, found.relative_error)
-            for config in self.plan.configs
-            if (found := predictor.predict(config))
-        }
-
     @property
     def is_searching(self) -> bool:
         """Whether the fast search still has to choose."""
-        return self.plan.search == "fast" and self.stopped is None
+        return self._search.is_on
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the fast search needs no more trials."""
+        return self._search.stopped
 
     @property
     def calibration(self) -> Calibration | None:
@@ -187,27 +179,10 @@ class Sweep:
         """
         if not self.is_searching:
             return None
-        known = {**self._resumed.results, **self.results}
-        waiting = {*here, *elsewhere}
-        configs = [each for each in self.plan.configs if each in waiting or each in known]
-        choice = choose_next(
-            configs,
-            self._first_predictions,
-            known,
-            self._limit_bytes,
-            self.plan.objective,
-        )
-        if choice.config is not None:
-            if choice.config in here:
-                self._chosen = choice.config
-                return choice.config
-            self._left.update(set(here) - set(elsewhere))
-            return None
-        self.stopped = choice.reason
-        if self.plan.recording is not None and not self.plan.recording.has_minima:
-            self.stopped += "; peaks are not monotone, so that it may be wrong"
-        self._write("search_stopped", reason=choice.reason)
-        return None
+        chosen = self._search.choose(here, elsewhere, {**self._resumed.results, **self.results})
+        if self._search.stopped is not None:
+            self._write("search_stopped", reason=self._search.stopped)
+        return chosen
 
     def measure(self, config: LoraConfig) -> TrialResult:
         """Run one trial, or say why it need not run; a configuration is measured once.
@@ -250,9 +225,9 @@ class Sweep:
         was_run = self._record is not None
         self._record = None
         if result.kept:
-            self.results[result.config] = result
+            self.results[result.config] = dataclasses.replace(result, size=self._size)
             self._write("trial_kept", **configuration(result.config))
-            return result
+            return self.results[result.config]
         result = self._with(result, prediction)
         self.results[result.config] = result
         if result.outcome is Outcome.SAFETY_STOP:
@@ -291,28 +266,11 @@ class Sweep:
         """The result of a trial that need not or must not run."""
         if kept := self._resumed.results.get(config):
             return kept
-        if reason := self._reason_to_skip(config, prediction):
-            return self._not_started(config, Outcome.SKIPPED, reason)
+        if unneeded := self._gate.not_needed(config, prediction, self._failures()):
+            return unneeded
         if prediction is not None:
             self._write("preflight_check", **preflight_fields(prediction), **configuration(config))
-        return None if self.plan.force else self._refused(config, prediction)
-
-    def _refused(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
-        """The result of a trial that is too large, or too dangerous now, to be tried."""
-        if self.plan.check is not None:
-            if reason := too_heavy(self._size, self._limit_bytes):
-                return self._not_started(config, Outcome.OVER_BUDGET, reason)
-        elif (
-            prediction is not None
-            and config != self._chosen
-            and prediction.is_surely_over(self._limit_bytes)
-        ):
-            reason = refusal(prediction, self._limit_bytes)
-            return self._not_started(config, Outcome.SKIPPED, reason)
-        if danger := self._lasting_danger():
-            reason = f"not started: {danger}; close programs, or add --yourai-force"
-            return self._not_started(config, Outcome.SAFETY_STOP, reason)
-        return None
+        return None if self.plan.force else self._gate.refused(config, prediction)
 
     def _failures(self) -> Iterator[TrialResult]:
         """What did not fit: of this model, first of earlier runs, and of other models."""
@@ -328,50 +286,6 @@ class Sweep:
     @property
     def _limit_bytes(self) -> int:
         return self.surroundings.budget.limit_bytes
-
-    def _not_started(self, config: LoraConfig, outcome: Outcome, reason: str) -> TrialResult:
-        conclusive = outcome is not Outcome.SAFETY_STOP
-        return TrialResult(
-            self.plan.source.name, config, outcome, reason, started=False, conclusive=conclusive
-        )
-
-    def _reason_to_skip(self, config: LoraConfig, prediction: Prediction | None) -> str | None:
-        depth = self.surroundings.inspection.num_hidden_layers
-        if config.num_layers > depth:
-            return f"not valid for this model, which has {depth} layers"
-        if self.stopped is not None:
-            return not_needed(self.stopped)
-        name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
-        failed = dominating_failure(config, self._failures(), name, self._size, predicted)
-        if failed is not None and not self._is_doubted(config, failed):
-            whose = "" if failed.model == name else f"{failed.model} with "
-            smaller = f"{whose}{self.plan.naming.name(failed.config)}"
-            return f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
-        if config in self._left:
-            return "not needed here: the search went on among the tests of another file or class"
-        return None
-
-    def _is_doubted(self, config: LoraConfig, failed: TrialResult) -> bool:
-        """Whether the search chose `config` because it takes a smaller one's minimum for wrong."""
-        return config == self._chosen and failed.outcome is Outcome.OVER_BUDGET
-
-    def _lasting_danger(self) -> str | None:
-        """Why no trial may start, even without our own worker and after a while; else None."""
-        floor_bytes = LEAST_AVAILABLE_BYTES if self.plan.check else None
-        danger = self._runner.danger(floor_bytes)
-        if danger is None:
-            return None
-        self._runner.end(because=f"to free its memory: {danger}")
-        deadline = time.monotonic() + self.plan.memory_wait_s
-        while danger is not None and time.monotonic() < deadline:
-            time.sleep(_WAIT_STEP_S)
-            danger = self._runner.danger(floor_bytes)
-        return danger
-
-
-def not_needed(why: str) -> str:
-    """The reason of what the fast search left out."""
-    return f"not needed: {why}"
 
 
 def _runner_of(plan: SweepPlan, journal: EventLog) -> Runner:

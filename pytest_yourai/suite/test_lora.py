@@ -1,11 +1,11 @@
-"""The packaged test: one item for each configuration of the matrix."""
+"""The packaged test: one item for each configuration of a sweep, and for each model of a walk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_yourai.items import Trial
+    from pytest_yourai.trial_handle import Trial
 
 
 def test_lora(trial: Trial, benchmark: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai import session
+from pytest_yourai import gate
 
 from hub_cache import cached
 from made_models import GROWING, SMALL_MISTRAL, SMALL_QWEN2, TINY, convert_model, make_model
@@ -172,7 +172,7 @@ def test_weights_that_are_alone_too_large_are_not_loaded(walk: WalkRun, models: 
 def test_under_2_gb_available_no_model_is_loaded(
     walk: WalkRun, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "LEAST_AVAILABLE_BYTES", 1 << 60)
+    monkeypatch.setattr(gate, "LEAST_AVAILABLE_BYTES", 1 << 60)
     done = walk("-k", "sharded or tied")
     assert done.ret == 1
     # What others hold says nothing of larger models: each is looked at.

@@ -17,8 +17,8 @@ from pytest_yourai.preflight import Preflight
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.run import Opened
-from pytest_yourai.session import not_needed
 from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.sweep_search import not_needed
 from pytest_yourai.training_data import TrainingData
 
 CONFIG = LoraConfig(2, 64, 16, 512)
