@@ -66,7 +66,7 @@ FLAGS = (
         "optimal_config.json, benchmark_results.json",
     ),
     Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
-    Flag("steps", "N", "measured steps of each trial", "10, of a benchmark's 5"),
+    Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag(
         "seq-length",
