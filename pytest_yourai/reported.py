@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pydantic
 
+from pytest_yourai.redaction import redactor
 from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
 from pytest_yourai.sweep_search import not_needed
@@ -43,8 +44,8 @@ class ReportedTrial:
         return self.stopped is not None and self.result.reason == not_needed(self.stopped)
 
     def to_json(self) -> str:
-        """Numbers that are not finite as NaN and Infinity."""
-        return json.dumps(dataclasses.asdict(self))
+        """Numbers that are not finite as NaN and Infinity; without secrets: reports are kept."""
+        return redactor()(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> ReportedTrial:
