@@ -61,6 +61,22 @@ def test_a_failure_of_a_smaller_model_prunes_a_larger_one(
     assert bool(found) is is_dominated
 
 
+@pytest.mark.parametrize(
+    ("predicted", "own", "is_dominated"),
+    [(10, 10, True), (10, 11, True), (10, 9, False), (None, 9, True), (10, None, True)],
+)
+def test_a_smaller_model_that_was_predicted_to_need_more_prunes_nothing(
+    predicted: int | None, own: int | None, is_dominated: bool
+) -> None:
+    # A small model with a large vocabulary has larger logits.
+    failed = dataclasses.replace(FAILED, predicted_minimum_memory_bytes=predicted)
+    size = ModelSize(14_000_000_000, 8_000_000_000)
+    found = dominating_failure(failed.config, [failed], "another-model", size, own)
+    assert bool(found) is is_dominated
+    of_its_own = dominating_failure(failed.config, [failed], "model-8b", size, own)
+    assert of_its_own is failed
+
+
 def test_what_did_not_fail_for_memory_or_not_for_its_own_prunes_nothing() -> None:
     for result in (
         dataclasses.replace(FAILED, outcome=Outcome.CRASHED),
