@@ -34,13 +34,12 @@ class Console:
             return []
         is_first = not any(each.opened for each in self._collected.stages.values())
         found.opened, found.selected = opened, counts.of_stage
-        lines = list(self._closing_of_others(stage))
         if not self._setup.is_walk:
             configs = stage.setup.plan.configs if stage.setup else ()
             lengths = {config.max_seq_length for config in configs}
             about_data = data_lines(opened.surroundings.inspection.data, lengths)
-            return [*lines, "", *self._sweep_header(opened, counts, notes), *about_data]
-        lines += self._walk_title(counts)
+            return ["", *self._sweep_header(opened, counts, notes), *about_data]
+        lines = list(self._walk_title(counts))
         if is_first:
             lines += walk.where(
                 budget=opened.surroundings.budget,
@@ -103,12 +102,6 @@ class Console:
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found)
         return lines
-
-    def _closing_of_others(self, stage: Stage) -> Iterator[str]:
-        """The answers of stages that were left before `stage`."""
-        for found in list(self._collected.stages.values()):
-            if found.stage is not stage and found.results:
-                yield from self._closing(found)
 
     def _closing(self, found: StageResults) -> Iterator[str]:
         """The answer of a stage, once."""
