@@ -14,6 +14,7 @@ from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store import environment
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results
 from pytest_yourai.store.profile import build_profile
+from pytest_yourai.units import parameters
 
 
 @dataclass
@@ -29,6 +30,18 @@ class StageResults:
     @property
     def is_complete(self) -> bool:
         return len(self.results) >= self.selected
+
+    @property
+    def parameters(self) -> float | None:
+        """As the model is called by, else as the worker counted them."""
+        if self.stage.parameters is not None or self.opened is None:
+            return self.stage.parameters
+        return float(self.opened.surroundings.inspection.parameters)
+
+    @property
+    def params(self) -> str:
+        """The model's size in words: `7B`."""
+        return parameters(self.parameters)
 
 
 class Collected:
@@ -67,15 +80,22 @@ class Collected:
         where = opened.surroundings if opened else None
         return build_benchmark_results(
             self.models(),
-            complete=len(self.results) >= self._all_selected,
+            complete=self.is_complete,
             memory_limit_bytes=where.budget.limit_bytes if where else None,
             environment=environment.describe(where.device) if where else None,
         )
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was selected has come in."""
+        return len(self.results) >= self._all_selected
+
     def models(self) -> list[ModelResult]:
-        """What is known of each model, in the order of the run."""
-        names = dict.fromkeys(each.stage.name for each in self.stages.values() if each.results)
-        return [self._model(name) for name in names]
+        """What is known of each model, smallest first, in whatever order they came."""
+        having = [self.stages.get(stage) for stage in self._setup.stages]
+        names = dict.fromkeys(each.stage.name for each in having if each and each.results)
+        found = [self._model(name) for name in names]
+        return sorted(found, key=lambda each: (each.parameters is None, each.parameters or 0))
 
     def _model(self, name: str) -> ModelResult:
         stages = [each for each in self.stages.values() if each.stage.name == name]
@@ -84,7 +104,13 @@ class Collected:
         return ModelResult(
             preset=name,
             model_name=stages[0].stage.title,
-            params=stages[0].stage.params,
+            parameters=next(
+                (each.parameters for each in stages if each.parameters is not None), None
+            ),
+            memory_limit_bytes=next(
+                (each.opened.surroundings.budget.limit_bytes for each in stages if each.opened),
+                None,
+            ),
             weights=next((each.opened.weights for each in stages if each.opened), None),
             check=check,
             optimum=self.optimum(sweep) if sweep else None,

@@ -6,7 +6,8 @@
     │   │   └── TooLittleMemoryError  no budget is left on this machine now
     │   ├── MatrixError       a matrix file
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
-    │   │   └── UnavailableError  it is not there: gated, missing, out of reach
+    │   │   ├── UnavailableError  it is not there: gated, missing, out of reach
+    │   │   └── WorkerLostError   the worker ended over it, before any trial
     │   ├── DataError         training data
     │   ├── RecordingError    a file of recorded measurements
     │   ├── BackendError      MLX cannot run here
@@ -46,6 +47,10 @@ class ModelError(InputError):
 
 class UnavailableError(ModelError):
     """A model, or its weights, cannot be had here and now: others may be."""
+
+
+class WorkerLostError(ModelError):
+    """The worker ended, or said nothing sensible, while it looked at a model."""
 
 
 class DataError(InputError):

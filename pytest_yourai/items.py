@@ -99,18 +99,26 @@ class ItemHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        # Around pytest-timeout's, whose limit is not for what is prepared here.
-        result = yield
+        # Around pytest-timeout's, whose limit is not for what is prepared here. The item need not
+        # be the one that was prepared last: xdist may start anywhere.
         session = item.session
+        self._begin(item)
+        result = yield
         if self._run is not None and not (session.shouldstop or session.shouldfail):
             self._prepare(session.items, session.items.index(item) + 1)
         return result
 
     def _prepare(self, items: list[pytest.Item], start: int) -> None:
         """Begin the stage of the item that is next, and put there what its search chooses."""
-        item_id = self._id_of(items[start]) if start < len(items) else None
+        stage = self._begin(items[start]) if start < len(items) else None
+        if stage is not None:
+            self._put_next(items, start, stage)
+
+    def _begin(self, item: pytest.Item) -> Stage | None:
+        """Begin the stage of an item, and tell of it; None for tests of other things."""
+        item_id = self._id_of(item)
         if self._run is None or item_id is None:
-            return
+            return None
         stage = self._setup.stages_by_id[item_id]
         if not self._run.is_known(stage, item_id):
             with self._shown():
@@ -119,7 +127,7 @@ class ItemHooks:
         if opened is not None and self.on_opened is not None and stage not in self._told:
             self._told.add(stage)
             self.on_opened(stage, opened, self._counts(stage))
-        self._put_next(items, start, stage)
+        return stage
 
     def _counts(self, stage: Stage) -> Counts:
         return Counts(
@@ -145,7 +153,7 @@ class ItemHooks:
 
         Only past items of the same file and class: pytest has set up for those already.
         """
-        sweep = self.sweep
+        sweep = self._run.sweep_of(stage) if self._run else None
         if sweep is None or not sweep.is_searching:
             return
         here: dict[LoraConfig, int] = {}
@@ -193,7 +201,7 @@ class ItemHooks:
             return run.measure(stage, trial.item_id)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
-            sweep = run.sweep
+            sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
             limit_s = self._setup.options.timeout_s
@@ -206,6 +214,7 @@ class ItemHooks:
         return item_id if item_id in self._setup.stages_by_id else None
 
     def _publish(self, item: pytest.Item, run: Run, stage: Stage, result: TrialResult) -> None:
+        sweep = run.sweep_of(stage)
         reported = ReportedTrial(
             model=stage.name,
             is_check=stage.is_check,
@@ -213,7 +222,7 @@ class ItemHooks:
             # Once: the lengths of all training rows are in it.
             opened=None if stage in self._reported else run.opened(stage),
             journal_problem=self._journal.problem if self._journal else None,
-            stopped=run.sweep.stopped if run.sweep else None,
+            stopped=sweep.stopped if sweep else None,
             result=result,
         )
         self._reported.add(stage)
@@ -222,11 +231,11 @@ class ItemHooks:
             if (value := getattr(result, name)) is not None:
                 item.user_properties.append((f"{PROPERTY}_{name}", value))
         item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
-        if run.sweep is not None and result.outcome.is_failure:
+        if sweep is not None and result.outcome.is_failure:
             for title, text in (
-                ("worker traceback", run.sweep.last_traceback),
-                ("worker stdout", run.sweep.last_output.stdout),
-                ("worker stderr", run.sweep.last_output.stderr),
+                ("worker traceback", sweep.last_traceback),
+                ("worker stdout", sweep.last_output.stdout),
+                ("worker stderr", sweep.last_output.stderr),
             ):
                 if text.strip():
                     item.add_report_section("call", title, text)

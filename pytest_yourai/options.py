@@ -35,6 +35,8 @@ class Options:
     safe configurations of a benchmark.
     """
 
+    given: frozenset[str]
+    """The flags that stand on the command line, by name: the rest is from ini keys or defaults."""
     models: tuple[NamedModel, ...]
     presets: Path
     benchmark: bool
@@ -76,6 +78,7 @@ class Options:
         pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _gigabytes)
         return cls(
+            given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
             models=models,
             presets=read.from_folder("models", _path) or packaged_models(),
             benchmark=benchmark,

@@ -12,7 +12,7 @@ from pytest_yourai import config as defaults
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import OptionError
+from pytest_yourai.errors import ModelError, OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix
 from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
@@ -44,9 +44,8 @@ class Usual:
     max_seq_length: int
     quantization: Quantization | None
 
-    def suffix(self, rows: LoraConfig, plan: SweepPlan) -> str:
-        """What of `rows` and `plan` differs from the defaults."""
-        quantization = plan.source.quantization
+    def suffix(self, rows: LoraConfig, quantization: Quantization | None) -> str:
+        """What of `rows` and `quantization` differs from the defaults."""
         parts = []
         if rows.max_seq_length != self.max_seq_length:
             parts.append(f"-seq{rows.max_seq_length}")
@@ -70,11 +69,13 @@ class SweepSetup:
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration, in the order of the run; of a check None, not yet known."""
+        quantization = self.plan.source.quantization
         if self.plan.check is not None:
-            return {f"{self.model.name}{self.usual.suffix(self.plan.check.rows, self.plan)}": None}
+            suffix = self.usual.suffix(self.plan.check.rows, quantization)
+            return {f"{self.model.name}{suffix}": None}
         return {
             f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
-            f"-layers{config.num_layers}{self.usual.suffix(config, self.plan)}": config
+            f"-layers{config.num_layers}{self.usual.suffix(config, quantization)}": config
             for config in self.plan.configs
         }
 
@@ -128,7 +129,7 @@ def make_setup(
     A check has no configurations: which one is safe turns out when its budget is known.
     """
     if options.data is not None and model.folder is None and model.weights != "hub":
-        raise OptionError(
+        raise ModelError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
     wants_matrix = options.optimize or not is_check

@@ -14,7 +14,7 @@ from pytest_yourai.config import QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.model_folder import read_architecture
 from pytest_yourai.units import parameter_count
-from pytest_yourai.yaml_file import read_yaml, validate
+from pytest_yourai.yaml_file import YamlFile, read_yaml, validate
 
 
 class _Defaults(pydantic.BaseModel):
@@ -79,16 +79,23 @@ def read_presets(path: Path) -> dict[str, Preset]:
     if not isinstance(file.value, dict) or not file.value:
         raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
     presets = {}
-    for key, value in file.value.items():
-        raw = validate(file, _Preset, value, ModelError, at=(str(key),))
-        presets[str(key)] = _preset(str(key), raw, path.parent)
+    for name, value in file.value.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ModelError(
+                f"{file.where((str(name),))}: {name!r} is no name: write it in quotes, or another"
+            )
+        raw = validate(file, _Preset, value, ModelError, at=(name,))
+        presets[name] = _preset(name, raw, file)
     return presets
 
 
-def _preset(name: str, raw: _Preset, base: Path) -> Preset:
-    architecture = raw.architecture
+def _preset(name: str, raw: _Preset, file: YamlFile) -> Preset:
+    base, architecture = file.path.parent, raw.architecture
     if isinstance(architecture, str):
-        architecture = read_architecture(base / architecture)
+        try:
+            architecture = read_architecture(base / architecture)
+        except ModelError as problem:
+            raise ModelError(f"{file.where((name, 'architecture'))}: {problem}") from None
     source = raw.repo or raw.path
     return Preset(
         name=name,

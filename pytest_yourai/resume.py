@@ -64,7 +64,7 @@ def resume(
             known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
         elif attempts[broken_off] >= _MOST_ATTEMPTS:
             known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
-    kept = sum(known[config].kept for config in plan.configs if config in known)
+    kept = sum(result.kept for config, result in known.items() if _is_wanted(config, plan))
     return Resumed(known, earlier, tuple(_notes(history, kept)))
 
 
@@ -84,13 +84,18 @@ def _earlier_budget(runs: list[PastRun], plan: SweepPlan, budget: Budget) -> Bud
     for run in reversed(runs):
         if run.budget_is_detected and 0 < run.budget_bytes <= most:
             results[run.budget_bytes] += sum(
-                _is_settled(result, force=plan.force) and config in plan.configs
+                _is_settled(result, force=plan.force) and _is_wanted(config, plan)
                 for config, result in run.results.items()
             )
     [(limit_bytes, count)] = results.most_common(1) or [(0, 0)]
     if not count:
         return None
     return Budget(limit_bytes, "as in the run that is resumed", is_detected=True)
+
+
+def _is_wanted(config: LoraConfig, plan: SweepPlan) -> bool:
+    """Whether `plan` may try it; of a check it is known once there is a budget."""
+    return plan.check is not None or config in plan.configs
 
 
 def _is_settled(result: TrialResult, *, force: bool) -> bool:
@@ -110,10 +115,12 @@ def _tells_of(run: PastRun, budget: Budget) -> bool:
 
 
 def _survived(run: PastRun, history: History) -> bool:
-    """Whether a later run, of whatever, began in the same boot: the machine did not go down."""
+    """Whether a later process, for whatever, ran in the same boot: the machine did not go down."""
     later = itertools.dropwhile(lambda each: each is not run, history.runs)
     next(later)
-    return run.boot_id is not None and any(each.boot_id == run.boot_id for each in later)
+    return run.boot_id is not None and any(
+        each.boot_id == run.boot_id and each.pid != run.pid for each in later
+    )
 
 
 _MACHINE_CRASH = (

@@ -15,14 +15,16 @@ from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import (
     BackendError,
     InputError,
+    OptionError,
     TooLittleMemoryError,
     UnavailableError,
+    WorkerLostError,
 )
 from pytest_yourai.models import Model
 from pytest_yourai.plan import SweepSetup, make_setup
 from pytest_yourai.preflight import Preflight
 from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.run_setup import Problem, RunSetup, Stage
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import Surroundings
@@ -57,14 +59,18 @@ class Run:
         self._fetched: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
         self._opened: dict[Stage, Opened] = {}
-        self._problems: dict[Stage, tuple[Outcome, str]] = {}
+        self._problems: dict[Stage, Problem] = {}
         self._not_run: dict[tuple[Stage, LoraConfig], TrialResult] = {}
         self.stage: Stage | None = None
 
     @property
     def sweep(self) -> Sweep | None:
         """That of the present stage; None where it is not run."""
-        return self._sweeps.get(self.stage) if self.stage else None
+        return self.sweep_of(self.stage) if self.stage else None
+
+    def sweep_of(self, stage: Stage) -> Sweep | None:
+        """None where the stage was not begun, or is not run."""
+        return self._sweeps.get(stage)
 
     def opened(self, stage: Stage) -> Opened | None:
         """None where the stage was not begun, or is not run."""
@@ -73,39 +79,44 @@ class Run:
     def look_at_all(self, selected: Container[Stage]) -> None:
         """Look at every named model before the first trial; InputError where one cannot be run.
 
-        A walk looks at the first, and at each other one when its turn comes.
+        A walk looks at each when its turn comes, and now at the first that is there: an InputError
+        that would be every model's is raised.
         """
-        stages = [stage for stage in self._setup.stages if stage in selected]
-        for stage in stages[:1] if self._setup.is_walk else stages:
-            self.begin(stage)
+        for stage in self._setup.stages:
+            if stage in selected:
+                self._begin(stage, is_beforehand=True)
+                if self._setup.is_walk and stage in self._sweeps:
+                    return
 
     def begin(self, stage: Stage) -> None:
         """Make `stage` the present one: end the worker of the one before, look at its model."""
+        self._begin(stage, is_beforehand=False)
+
+    def _begin(self, stage: Stage, *, is_beforehand: bool) -> None:
         if stage is self.stage:
             return
         if self.sweep is not None:
             self.sweep.release()
             self._remember(self.stage, self.sweep)
         self.stage = stage
-        if stage not in self._sweeps and not self._reason_not_to_run(stage):
-            self._open(stage)
-        if self.sweep is not None and not self.sweep.results:
+        is_new = stage not in self._sweeps and stage not in self._problems
+        if is_new and not self._reason_not_to_run(stage):
+            self._open(stage, is_beforehand=is_beforehand)
+        if self.sweep is not None:
             self._teach(stage, self.sweep)
 
-    def _open(self, stage: Stage) -> None:
+    def _open(self, stage: Stage, *, is_beforehand: bool) -> None:
         if stage.setup is None:
-            self._problems[stage] = Outcome.UNAVAILABLE, stage.problem
+            self._problems[stage] = stage.problem or Problem(Outcome.UNAVAILABLE, "it is not there")
             return
         try:
             setup = self._setups[stage] = self._with_weights(stage, stage.setup)
-            sweep = Sweep(setup.plan, self._journal, setup.history())
+            self._sweeps[stage] = Sweep(setup.plan, self._journal, setup.history())
         except InputError as problem:
-            is_everyones = isinstance(problem, BackendError) and not self._sweeps
-            if is_everyones or not self._setup.is_walk:
+            if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise
-            self._problems[stage] = _outcome_of(problem), str(problem)
-        else:
-            self._sweeps[stage] = sweep
+            outcome = _outcome_of(problem, self._setups.get(stage, stage.setup))
+            self._problems[stage] = Problem(outcome, str(problem))
 
     def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
         """`setup` of a model whose weights are here; downloaded if that was asked for."""
@@ -117,16 +128,18 @@ class Run:
         return make_setup(self._setup.options, model, is_check=stage.is_check)
 
     def _teach(self, stage: Stage, sweep: Sweep) -> None:
-        """Hand over what other models taught, before the first trial of this one."""
+        """Hand over what other models taught."""
         setup = self._setups[stage]
-        failures = [
+        sweep.hear_of(
             each
             for other in self._sweeps.values()
             if other is not sweep
             for each in other.results.values()
             if each.prunes_larger
-        ]
-        sweep.learn_from_others(setup.prior(), failures)
+        )
+        if sweep.results:
+            return
+        sweep.start_from(setup.prior())
         self._opened[stage] = Opened(
             title=stage.title,
             weights=setup.weights,
@@ -157,15 +170,20 @@ class Run:
         return (stage, config) in self._not_run or (sweep is not None and config in sweep.results)
 
     def measure(self, stage: Stage, item_id: str) -> TrialResult:
-        """The result of one trial of the present stage, or why it is not run."""
+        """The result of one trial, or why it is not run; measured once, whoever asks again."""
         config = self.config_of(stage, item_id)
         if known := self._not_run.get((stage, config)):
             return known
+        self.begin(stage)
+        sweep = self._sweeps.get(stage)
+        if sweep is not None and config in sweep.results:
+            return sweep.results[config]
         if reason := self._reason_not_to_run(stage):
             return self._keep_unrun(stage, config, Outcome.SKIPPED, reason)
-        if problem := self._problems.get(stage):
-            return self._keep_unrun(stage, config, *problem)
-        return self._sweeps[stage].measure(config)
+        if sweep is None:
+            problem = self._problems[stage]
+            return self._keep_unrun(stage, config, problem.outcome, problem.reason)
+        return sweep.measure(config)
 
     def _keep_unrun(
         self, stage: Stage, config: LoraConfig, outcome: Outcome, reason: str
@@ -202,7 +220,7 @@ class Run:
             if other is stage or not other.is_check:
                 continue
             for failed in sweep.results.values():
-                if failed.prunes_larger and not _is_lighter(stage.setup, failed):
+                if failed.prunes_larger and _is_no_smaller(stage, other, failed):
                     return (
                         f"no smaller than {other.name}, which failed for memory ({failed.outcome})"
                     )
@@ -219,18 +237,28 @@ class Run:
             sweep.close(complete=len(sweep.results) >= selected.get(stage, 0))
 
 
-def _outcome_of(problem: InputError) -> Outcome:
+def _is_everyones(problem: InputError) -> bool:
+    """Whether no model could be tried: MLX is missing, or a flag is mistaken."""
+    is_mistaken = isinstance(problem, OptionError) and not isinstance(problem, TooLittleMemoryError)
+    return is_mistaken or isinstance(problem, BackendError)
+
+
+def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:
     """Of a model that a worker could not look at."""
-    if isinstance(problem, UnavailableError):
+    folder = setup.model.folder
+    if isinstance(problem, UnavailableError) or (folder is not None and not folder.is_dir()):
         return Outcome.UNAVAILABLE
     if isinstance(problem, TooLittleMemoryError):
         return Outcome.SAFETY_STOP
-    return Outcome.ERROR
+    return Outcome.CRASHED if isinstance(problem, WorkerLostError) else Outcome.ERROR
 
 
-def _is_lighter(setup: SweepSetup | None, failed: TrialResult) -> bool:
-    """Whether a model's weights are smaller than those that did not fit: fewer bits, say."""
-    if setup is None or failed.size is None:
+def _is_no_smaller(stage: Stage, other: Stage, failed: TrialResult) -> bool:
+    """Whether a model has no fewer parameters than `other`, and no lighter weights, if known.
+
+    Weights in fewer bits are lighter. Of a model of which the size is not known nobody can say.
+    """
+    if stage.parameters is None or stage.parameters < (other.parameters or 0):
         return False
-    own = setup.weight_bytes
-    return own is not None and own < failed.size.weight_bytes
+    own = stage.setup.weight_bytes if stage.setup else None
+    return own is None or failed.size is None or own >= failed.size.weight_bytes

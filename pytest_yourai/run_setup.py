@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import OptionError, UnavailableError
+from pytest_yourai.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.memory.budget import BUDGET_SHARE
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.models import (
@@ -24,21 +25,31 @@ from pytest_yourai.models import (
     unknown_model,
     usual_max_seq_length,
 )
-from pytest_yourai.plan import SweepSetup, make_setup
+from pytest_yourai.plan import SweepSetup, Usual, make_setup
 from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
+from pytest_yourai.results import Outcome
 from pytest_yourai.safe import read_safe_table
-from pytest_yourai.units import parameter_count, parameters
+from pytest_yourai.units import parameter_count
 
 if TYPE_CHECKING:
     from pytest_yourai.options import Options
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a model cannot be tried, known beforehand."""
+
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One model's part of a run: its sweep, or the check of its safe configuration.
 
-    Of a model that is not there `setup` is None, and `problem` says why.
+    `setup` is None where there is a `problem`. `rows` has the length and checkpointing that a check
+    is asked for.
     """
 
     name: str
@@ -46,33 +57,32 @@ class Stage:
     parameters: float | None
     is_check: bool
     setup: SweepSetup | None
-    problem: str = ""
+    rows: LoraConfig
+    problem: Problem | None = None
     memory_limit_bytes: int | None = None
     """The budget that the user names."""
+    usual_max_seq_length: int = DEFAULT_MAX_SEQ_LENGTH
 
     @cached_property
     def assumed_config(self) -> LoraConfig:
         """What would be safe, before a worker has looked at the model and the machine."""
-        setup = self.setup
-        check = setup.plan.check if setup else None
         limit_bytes = self.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
         return read_safe_table().configuration(
             self.parameters or 0,
             limit_bytes,
-            depth=setup.plan.depth if setup else None,
-            max_seq_length=check.rows.max_seq_length if check else DEFAULT_MAX_SEQ_LENGTH,
-            grad_checkpoint=check.rows.grad_checkpoint if check else False,
+            depth=self.setup.plan.depth if self.setup else None,
+            max_seq_length=self.rows.max_seq_length,
+            grad_checkpoint=self.rows.grad_checkpoint,
         )
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration; None for one that is not known yet."""
-        return {self.name: None} if self.setup is None else self.setup.configs_by_id
-
-    @property
-    def params(self) -> str:
-        """The model's size as it is called: `7B`."""
-        return "?" if self.parameters is None else parameters(self.parameters)
+        if self.setup is not None:
+            return self.setup.configs_by_id
+        return {
+            f"{self.name}{Usual(self.usual_max_seq_length, None).suffix(self.rows, None)}": None
+        }
 
 
 @dataclass(frozen=True)
@@ -106,14 +116,17 @@ def make_run(options: Options) -> RunSetup:
     _check_combinations(options)
     _check_files(options)
     presets = read_presets(options.presets)
-    if options.replay is not None:
+    if options.replay is not None and not options.benchmark:
         return RunSetup(options, (_replayed(options, options.replay, presets),))
     stages = sorted(
         _stages(options, presets),
         key=lambda stage: math.inf if stage.parameters is None else stage.parameters,
     )
-    if options.optimize:
+    if not stages:
+        raise OptionError(f"--yourai-benchmark: {options.presets} has no model to walk: add one")
+    if options.benchmark and options.optimize:
         stages = [each for stage in stages for each in _check_and_sweep(options, stage)]
+    _check_ids(stages)
     return RunSetup(options, tuple(stages))
 
 
@@ -124,34 +137,48 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
     for named in options.models or walked:
         try:
             model = resolve(named.name, named.folder, options.weights, presets)
-        except UnavailableError as problem:
+            name = _own_name(model.name, taken)
+            yield _stage(options, dataclasses.replace(model, name=name))
+        except ModelError as problem:
             if options.models:
                 raise
-            yield _unavailable(options, presets[named.name], str(problem))
-        else:
-            yield _stage(options, _with_own_name(model, taken))
+            yield _unavailable(options, presets[named.name], problem, taken)
 
 
-def _unavailable(options: Options, preset: Preset, problem: str) -> Stage:
+def _unavailable(options: Options, preset: Preset, problem: ModelError, taken: set[str]) -> Stage:
+    is_there = not isinstance(problem, UnavailableError)
+    usual = usual_max_seq_length(preset)
     return Stage(
-        name=id_name(preset.name),
+        name=_own_name(id_name(preset.name), taken),
         title=preset.title,
         parameters=parameter_count(preset.params) if preset.params else None,
         is_check=True,
         setup=None,
-        problem=problem,
+        rows=_rows(options, usual),
+        problem=Problem(Outcome.ERROR if is_there else Outcome.UNAVAILABLE, str(problem)),
         memory_limit_bytes=options.memory_limit_bytes,
+        usual_max_seq_length=usual,
     )
 
 
+def _rows(options: Options, usual: int) -> LoraConfig:
+    lengths = options.max_seq_lengths or (usual,)
+    return LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=options.grad_checkpoint or False)
+
+
 def _stage(options: Options, model: Model, recording: Recording | None = None) -> Stage:
+    is_check = options.benchmark
+    setup = make_setup(options, model, recording, is_check=is_check)
+    usual = model.usual_max_seq_length
     return Stage(
         name=model.name,
         title=model.title,
         parameters=model.parameters,
-        is_check=options.benchmark,
-        setup=make_setup(options, model, recording, is_check=options.benchmark),
+        is_check=is_check,
+        setup=setup,
+        rows=setup.plan.check.rows if setup.plan.check else _rows(options, usual),
         memory_limit_bytes=options.memory_limit_bytes,
+        usual_max_seq_length=usual,
     )
 
 
@@ -162,12 +189,22 @@ def _check_and_sweep(options: Options, check: Stage) -> Iterator[Stage]:
         yield dataclasses.replace(check, is_check=False, setup=sweep)
 
 
-def _with_own_name(model: Model, taken: set[str]) -> Model:
+def _own_name(name: str, taken: set[str]) -> str:
     """A second model of the same name becomes NAME-2."""
-    names = itertools.chain([model.name], (f"{model.name}-{n}" for n in itertools.count(2)))
-    name = next(name for name in names if name not in taken)
-    taken.add(name)
-    return dataclasses.replace(model, name=name)
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    own = next(each for each in names if each not in taken)
+    taken.add(own)
+    return own
+
+
+def _check_ids(stages: Iterable[Stage]) -> None:
+    """No item may stand for two models."""
+    counts = Counter(item_id for stage in stages for item_id in stage.configs_by_id)
+    [(item_id, count)] = counts.most_common(1)
+    if count > 1:
+        raise OptionError(
+            f"two models have an item of the same name, {item_id}: give one of them another name"
+        )
 
 
 def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -> Stage:
@@ -189,18 +226,25 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
 
 
 def _check_combinations(options: Options) -> None:
-    if options.optimize and not options.benchmark:
+    """What was asked for at once must go together; an ini key that says nothing here may stay."""
+    given = options.given
+    if "optimize" in given and options.optimize and not options.benchmark:
         raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
-    if options.benchmark and not options.optimize and (options.quick or options.matrix):
+    if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
         raise OptionError(
             "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
             "that pass, or leave them out"
         )
-    if options.replay is not None and (options.benchmark or len(options.models) > 1):
+    has_several = options.benchmark or len(options.models) > 1
+    if has_several and ("replay" in given or (options.replay and not options.benchmark)):
         raise OptionError(
             "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
             "models out"
         )
+    names = Counter(str(named.folder.resolve()) for named in options.models)
+    for named in options.models:
+        if names[str(named.folder.resolve())] > 1:
+            raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
 
 
 def _check_files(options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +77,7 @@ class SafeTable:
         )
 
 
+@functools.cache
 def read_safe_table(path: Path | None = None) -> SafeTable:
     """The packaged table, or that in `path`; MatrixError, naming file, line and key."""
     path = path or matrices_folder() / "safe.yaml"

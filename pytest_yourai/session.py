@@ -7,10 +7,10 @@ of it; the worker is ended, and `give_up` turns what was measured so far into a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig
@@ -30,7 +30,7 @@ from pytest_yourai.runner import Runner, TrialRunner
 from pytest_yourai.safe import read_safe_table
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
-from pytest_yourai.store.journal import EventLog
+from pytest_yourai.store.journal import EventLog, TaggedLog
 from pytest_yourai.store.profile import configuration, row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 from pytest_yourai.sweep_search import SweepSearch
@@ -56,12 +56,11 @@ class Sweep:
     ) -> None:
         self.plan = plan
         self.results: dict[LoraConfig, TrialResult] = {}
-        self._journal = journal
+        self._journal = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
         self._record: TrialRecord | None = None
-        self._runner = _runner_of(plan, journal)
-        self._run_id = uuid.uuid4().hex
+        self._runner = _runner_of(plan, self._journal)
         self._boot = last_boot()
-        self._write(
+        self._journal.write(
             "benchmark_start",
             boot_id=self._boot.boot_id,
             pid=os.getpid(),
@@ -75,15 +74,16 @@ class Sweep:
             self._runner.end(because=repr(problem))
             raise
         self._runner.stay_within(self.surroundings.budget)
-        self.learn_from_others(Calibration(), ())
+        self._others_failures: tuple[TrialResult, ...] = ()
+        self.start_from(Calibration())
 
-    def learn_from_others(self, prior: Calibration, failures: Iterable[TrialResult]) -> None:
-        """Take in what other models taught.
+    def hear_of(self, failures: Iterable[TrialResult]) -> None:
+        """Take in what other models failed for memory with."""
+        self._others_failures = tuple(failures)
 
-        Before the first trial. `prior` is what this machine's estimates were off by, `failures`
-        are what did not fit.
-        """
-        self._prior, self._others_failures = prior, tuple(failures)
+    def start_from(self, prior: Calibration) -> None:
+        """Take in what this machine's estimates were off by, before the first trial."""
+        self._prior = prior
         self._predictor = self._new_predictor()
         first = {
             config: Predicted(found.minimum_bytes, found.relative_error)
@@ -102,7 +102,7 @@ class Sweep:
         if history is not None:
             resumed = resume(history, self.plan, budget, device, self._boot)
             budget = resumed.budget or budget
-        self._write(
+        self._journal.write(
             "model_start",
             weights=self.plan.settings.get("weights"),
             parameters=inspection.parameters,
@@ -119,7 +119,7 @@ class Sweep:
     def close(self, *, complete: bool) -> None:
         """End the worker, and the run in the journal."""
         self.release()
-        self._write("benchmark_complete", complete=complete, trials=len(self.results))
+        self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def _new_predictor(self) -> Predictor:
         device, found = self.surroundings.device, self.surroundings.inspection
@@ -146,7 +146,7 @@ class Sweep:
                 own.learn(result)
         return own.calibration
 
-    @property
+    @functools.cached_property
     def safe_config(self) -> LoraConfig | None:
         """What a check tries: safe for this model and this budget."""
         check, found = self.plan.check, self.surroundings.inspection
@@ -181,7 +181,7 @@ class Sweep:
             return None
         chosen = self._search.choose(here, elsewhere, {**self._resumed.results, **self.results})
         if self._search.stopped is not None:
-            self._write("search_stopped", reason=self._search.stopped)
+            self._journal.write("search_stopped", reason=self._search.stopped)
         return chosen
 
     def measure(self, config: LoraConfig) -> TrialResult:
@@ -196,7 +196,7 @@ class Sweep:
         if known := self._known(config, prediction):
             return self._keep(known, prediction)
         self._record = self._runner.begin(config)
-        self._write("trial_start", **configuration(config))
+        self._journal.write("trial_start", **configuration(config))
         return self._keep(self._runner.run(self._record), prediction)
 
     @property
@@ -218,7 +218,7 @@ class Sweep:
             raise RuntimeError("no trial is under way")
         result = self._runner.give_up(self._record, outcome, reason)
         if outcome is Outcome.TIMEOUT:
-            self._write("subprocess_timeout", reason=result.reason)
+            self._journal.write("subprocess_timeout", reason=result.reason)
         return self._keep(result, self._predictor.predict(result.config))
 
     def _keep(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
@@ -226,16 +226,16 @@ class Sweep:
         self._record = None
         if result.kept:
             self.results[result.config] = dataclasses.replace(result, size=self._size)
-            self._write("trial_kept", **configuration(result.config))
+            self._journal.write("trial_kept", **configuration(result.config))
             return self.results[result.config]
         result = self._with(result, prediction)
         self.results[result.config] = result
         if result.outcome is Outcome.SAFETY_STOP:
-            self._write("safety_stop", reason=result.reason, **configuration(result.config))
+            self._journal.write("safety_stop", reason=result.reason, **configuration(result.config))
         for warning in result.warnings:
-            self._write("warning", reason=warning, **configuration(result.config))
+            self._journal.write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
-        self._write("trial_complete", **row(result), **printed)
+        self._journal.write("trial_complete", **row(result), **printed)
         if was_run:
             self._predictor.learn(result)
         return result
@@ -258,10 +258,6 @@ class Sweep:
             predicted_minimum_memory_bytes=prediction.minimum_bytes,
         )
 
-    def _write(self, event: str, **fields: Any) -> None:
-        """A journal line that names its run and its model."""
-        self._journal.write(event, run_id=self._run_id, model=self.plan.source.name, **fields)
-
     def _known(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
         """The result of a trial that need not or must not run."""
         if kept := self._resumed.results.get(config):
@@ -269,7 +265,9 @@ class Sweep:
         if unneeded := self._gate.not_needed(config, prediction, self._failures()):
             return unneeded
         if prediction is not None:
-            self._write("preflight_check", **preflight_fields(prediction), **configuration(config))
+            self._journal.write(
+                "preflight_check", **preflight_fields(prediction), **configuration(config)
+            )
         return None if self.plan.force else self._gate.refused(config, prediction)
 
     def _failures(self) -> Iterator[TrialResult]:

@@ -56,8 +56,10 @@ def parameter_count(text: str) -> float:
     return number
 
 
-def parameters(count: float) -> str:
-    """A model's size as it is called: `7B`, `1.2B`, `0.3M`."""
+def parameters(count: float | None) -> str:
+    """A model's size as it is called: `7B`, `1.2B`, `0.3M`; `?` where it is not known."""
+    if count is None:
+        return "?"
     unit = "B" if count >= _GB / 10 else "M"
     number = count / _COUNT_UNITS[unit]
     return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits

@@ -97,6 +97,8 @@ def _say(problem: Any, schema: type[pydantic.BaseModel]) -> str:
         return f"unknown key: the known ones are {known}"
     if problem["type"] == "missing":
         return "this key is missing"
+    if problem["type"] == "model_type":
+        return f"it must have keys of its own, such as {', '.join(schema.model_fields)}"
     message: str = problem["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]} (found {problem['input']!r:.60})"
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
+from pytest_yourai.prediction import Prediction
 from pytest_yourai.report import terminal, walk
 from pytest_yourai.report.data import data_lines
 from pytest_yourai.reported import Counts, ReportedTrial
@@ -84,7 +85,7 @@ class Console:
                     len(checks),
                     reported.counts.checks,
                     stage.name,
-                    stage.params,
+                    found.params,
                     weights,
                     result,
                     self._width,
@@ -134,21 +135,32 @@ class Console:
         if closing:
             yield ""
         models = self._collected.models()
+        if not self._collected.is_complete:
+            yield "Incomplete: not all models and configurations were tried"
         best = recommended(models)
         others = [each.preset for each in reversed(models) if each.success and each is not best]
         yield from walk.conclusion(best.preset if best else None, others)
 
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """With --collect-only: what each configuration is predicted to need."""
+        found: dict[str, Prediction | str] = {}
+        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
         for stage in self._setup.stages:
-            chosen = {
-                item_id: config or stage.assumed_config
-                for item_id, config in stage.configs_by_id.items()
-                if item_id in ids
-            }
-            if stage.setup is not None and chosen:
-                predictor, limit_bytes = stage.setup.predictor(), stage.setup.known_limit_bytes
-                yield from terminal.predictions(chosen, predictor, limit_bytes)
+            predictor = stage.setup.predictor() if stage.setup else None
+            for item_id, config in stage.configs_by_id.items():
+                if item_id not in ids:
+                    continue
+                prediction = predictor and predictor.predict(config or stage.assumed_config)
+                found[item_id] = prediction or _why_unknown(stage)
+            if stage.setup is not None and predictor is not None:
+                backend, limit_bytes = predictor.backend, stage.setup.known_limit_bytes
+        yield from terminal.predictions(found, backend, limit_bytes)
+
+
+def _why_unknown(stage: Stage) -> str:
+    if stage.problem is None:
+        return "unknown: it cannot be estimated"
+    return f"{stage.problem.outcome}: {stage.problem.reason}"
 
 
 def _naming(stage: Stage) -> Naming:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_yourai.config import LoraConfig, Objective
+from pytest_yourai.config import Objective
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming, on_or_off
 from pytest_yourai.optimum import best, fastest_batches, pareto
-from pytest_yourai.prediction import PredictionErrors, Predictor
+from pytest_yourai.prediction import Prediction, PredictionErrors
 from pytest_yourai.report.data import epoch_lines
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.training_data import TrainingData
@@ -172,17 +172,16 @@ def _counts(results: Sequence[TrialResult]) -> str:
 
 
 def predictions(
-    configs: Mapping[str, LoraConfig], predictor: Predictor, limit_bytes: int | None
+    found: Mapping[str, Prediction | str], backend: str, limit_bytes: int | None
 ) -> Iterator[str]:
-    """What each configuration is predicted to need, before anything runs."""
-    width = max(map(len, configs), default=0)
-    if configs:
+    """What each configuration, by its id, is predicted to need; or why nobody can say."""
+    width = max(map(len, found), default=0)
+    if found:
         limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
-        yield f"Predicted for {predictor.backend}{limit}, before anything was measured:"
-    for item_id, config in configs.items():
-        prediction = predictor.predict(config)
-        if prediction is None:
-            yield f"  {item_id:{width}}  unknown: it cannot be estimated"
+        yield f"Predicted for {backend}{limit}, before anything was measured:"
+    for item_id, prediction in found.items():
+        if isinstance(prediction, str):
+            yield f"  {item_id:{width}}  {prediction}"
             continue
         over = limit_bytes is not None and prediction.is_surely_over(limit_bytes)
         yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"

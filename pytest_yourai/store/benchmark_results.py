@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.profile import configuration
+from pytest_yourai.units import parameters
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +25,8 @@ class ModelResult:
 
     preset: str
     model_name: str
-    params: str
+    parameters: float | None
+    memory_limit_bytes: int | None
     weights: str | None
     check: TrialResult | None
     optimum: TrialResult | None
@@ -45,9 +47,10 @@ class ModelResult:
         return "no configuration was measured to its end"
 
 
-def recommended(models: Sequence[ModelResult]) -> ModelResult | None:
-    """The largest that fits: models come smallest first."""
-    return next((model for model in reversed(models) if model.success), None)
+def recommended(models: Iterable[ModelResult]) -> ModelResult | None:
+    """The largest that fits."""
+    fitting = [model for model in models if model.success]
+    return max(fitting, key=lambda model: model.parameters or 0, default=None)
 
 
 def build_benchmark_results(
@@ -76,12 +79,13 @@ def _row(model: ModelResult) -> dict[str, Any]:
     return {
         "preset": model.preset,
         "model_name": model.model_name,
-        "params": model.params,
+        "params": parameters(model.parameters),
         "weights": model.weights,
         "success": model.success,
         "outcome": outcome and outcome.value,
         "error": model.error,
         "warnings": list(model.check.warnings) if model.check else [],
+        "memory_limit_gb": _gigabytes(model.memory_limit_bytes),
         "peak_memory_gb": measured and _gigabytes(measured.peak_memory_bytes),
         "minimum_memory_gb": measured and _gigabytes(measured.minimum_memory_bytes),
         "predicted_minimum_memory_gb": measured

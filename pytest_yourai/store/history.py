@@ -37,6 +37,8 @@ class PastRun:
 
     identity: Mapping[str, Any]
     boot_id: str | None
+    pid: int | None = None
+    """Of the pytest process: one that goes through several models begins a run for each."""
     budget_bytes: int = 0
     budget_is_detected: bool = False
     device: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +79,7 @@ def _take(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
     name = event["event"]
     if name == "benchmark_start":
         identity = dict(event["identity"])
-        runs[str(event["run_id"])] = PastRun(identity, event.get("boot_id"))
+        runs[str(event["run_id"])] = PastRun(identity, event.get("boot_id"), event.get("pid"))
         return
     if name not in ("model_start", "trial_start", "trial_complete", "benchmark_complete"):
         return

@@ -29,7 +29,8 @@ _MOST_PIDS = 1 << 31
 class EventLog(Protocol):
     """Where a sweep writes what happens. `problem` says why it stopped, if it did."""
 
-    problem: str | None
+    @property
+    def problem(self) -> str | None: ...
 
     def write(self, event: str, /, **fields: Any) -> None: ...
 
@@ -46,6 +47,24 @@ class NoJournal:
 
     def close(self) -> None:
         pass
+
+
+class TaggedLog:
+    """Writes to another log, and says with every event whose it is."""
+
+    def __init__(self, log: EventLog, **tags: Any) -> None:
+        self._log = log
+        self._tags = tags
+
+    @property
+    def problem(self) -> str | None:
+        return self._log.problem
+
+    def write(self, event: str, /, **fields: Any) -> None:
+        self._log.write(event, **self._tags, **fields)
+
+    def close(self) -> None:
+        self._log.close()
 
 
 class Journal:

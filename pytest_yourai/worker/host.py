@@ -21,6 +21,7 @@ from pytest_yourai.errors import (
     WorkerDiedError,
     WorkerError,
     WorkerFailedError,
+    WorkerLostError,
 )
 from pytest_yourai.memory.footprint import read_process_memory
 from pytest_yourai.store.journal import EventLog
@@ -88,20 +89,20 @@ class WorkerHost:
         """Start a worker that says where it runs and what the model is like.
 
         BackendError where MLX or the worker cannot run, ModelError where the model or the data is
-        unfit.
+        unfit, or the worker ends over them.
         """
+        kind: type[BackendError | WorkerLostError] = BackendError
         try:
             client, device = self._start()
+            kind = WorkerLostError
             client.send(messages.Inspect(self._source, data))
             answer = _receive(client, messages.Inspected, timeout_s=self._start_timeout_s)
         except WorkerDiedError as death:
-            output = self.end(killed_because=str(death))
-            raise BackendError(
-                f"the worker process cannot run ({death}): {_last_line(output.stderr)}"
-            ) from None
+            last = _last_line(self.end(killed_because=str(death)).stderr)
+            raise kind(f"the worker process cannot run ({death}): {last}") from None
         except WorkerError as problem:
             self.end(killed_because=str(problem))
-            raise BackendError(f"the worker process cannot run: {problem}") from None
+            raise kind(f"the worker process cannot run: {problem}") from None
         return device, answer.inspection
 
     def run(self, request: TrialRequest, observer: Observer, watch: WorkerWatch) -> Measurement:
@@ -164,7 +165,7 @@ class WorkerHost:
         return self._client, self._device
 
     def _start(self) -> tuple[WorkerClient, DeviceInfo]:
-        self._journal.write("subprocess_start", model=self._source.name)
+        self._journal.write("subprocess_start")
         self._client = WorkerClient(self._memory_interval_s)
         self._journal.write("subprocess_spawned", pid=self._client.pid)
         hello = _receive(self._client, messages.Hello, timeout_s=self._start_timeout_s)

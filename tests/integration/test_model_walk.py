@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,3 +223,110 @@ def test_named_models_are_walked_in_their_stead_and_must_be_there(
     assert found == [("mine-2", "0.3M"), ("tiny", "0.3M"), ("mine", "0.4M")]
     absent = walk("--yourai-model", "2/mine")
     assert absent.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_worker_that_dies_over_a_model_is_that_models_crash(
+    walk: WalkRun, models: Path, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@inspect")
+    done = walk("-k", "sharded or converted")
+    assert done.ret == 1
+    assert [row["outcome"] for row in done.benchmark["results"]] == ["crashed", "ok"]
+    assert "ended with status -9" in done.benchmark["results"][0]["error"]
+
+
+def test_where_nothing_can_run_it_is_one_sentence(
+    walk: WalkRun, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shadow" / "mlx"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "core.py").write_text("raise ImportError('libmlx.so: cannot open')")
+    usual = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{package.parent}{os.pathsep}{usual}")
+    for flags in (("-k", "absent or tied"), ("--yourai-max-memory", "1000")):
+        done = walk(*flags)
+        assert done.ret == pytest.ExitCode.USAGE_ERROR
+        assert "MLX cannot run here" in done.errors
+        assert "INTERNALERROR" not in done.text
+    monkeypatch.undo()
+
+
+def test_a_budget_that_no_machine_has_is_a_mistake_and_no_models_outcome(
+    walk: WalkRun, models: Path
+) -> None:
+    done = walk("--yourai-max-memory", "1000")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--yourai-max-memory: 1000 GB is more than" in done.errors
+
+
+def test_models_of_one_name_keep_their_results_apart(walk: WalkRun, models: Path) -> None:
+    models.write_text(
+        '"a b": {path: nowhere, params: 0.1M}\n"a-b": {path: sharded, params: 0.3M}\n'
+    )
+    done = walk()
+    assert done.ret == 0
+    found = [(row["preset"], row["outcome"]) for row in done.benchmark["results"]]
+    assert found == [("a-b", "unavailable"), ("a-b-2", "ok")]
+    assert done.benchmark["recommended"] == "a-b-2"
+    models.write_text("a: {path: sharded}\na-seq32: {path: tied, defaults: {max_seq_length: 32}}\n")
+    doubled = walk()
+    assert doubled.ret == pytest.ExitCode.USAGE_ERROR
+    assert "two models have an item of the same name, a-seq32" in doubled.errors
+
+
+REVERSED = """
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.reverse()
+"""
+
+
+def test_in_whatever_order_the_largest_is_recommended_and_each_tried_once(
+    walk: WalkRun, models: Path, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(REVERSED)
+    for name in ("one", "two"):
+        pytester.makepyfile(**{f"test_{name}": "def test_own(trial): assert trial.success"})
+    done = walk("test_one.py", "test_two.py", "-k", "sharded or tied")
+    assert done.ret == 0, done.text + done.errors
+    done.run.assert_outcomes(passed=4)
+    assert [row["preset"] for row in done.benchmark["results"]] == ["sharded-llama", "tied-qwen2"]
+    assert done.benchmark["recommended"] == "tied-qwen2"
+    assert len(done.events("trial_start")) == 2
+
+
+def test_lighter_weights_are_tried_after_a_failure_and_again_when_resumed(
+    walk: WalkRun, models: Path
+) -> None:
+    models.write_text(
+        "heavy: {path: large, params: 2M, defaults: {quantize: none}}\n"
+        "light: {path: sharded, params: 3M}\n"
+    )
+    flags = ("--yourai-max-memory", "0.012")
+    for again in ((), ("--yourai-resume",)):
+        done = walk(*flags, *again)
+        outcomes = {row["preset"]: row["outcome"] for row in done.benchmark["results"]}
+        assert outcomes == {"heavy": "over_budget", "light": "ok"}
+        assert done.benchmark["recommended"] == "light"
+
+
+def test_what_is_broken_in_one_model_stops_no_other(walk: WalkRun, models: Path) -> None:
+    models.write_text(
+        "broken: {path: larger, params: 0.1M}\n"
+        "bare: {params: 0.2M}\n"
+        "sharded: {path: sharded, params: 0.3M}\n"
+        "converted: {path: converted, params: 0.6M}\n"
+    )
+    (models.parent / "larger" / "config.json").write_text("{")
+    done = walk("--yourai-quantize", "8")
+    assert done.ret == 1
+    outcomes = [row["outcome"] for row in done.benchmark["results"]]
+    assert outcomes == ["error", "error", "ok", "error"]
+    assert "quantized already (4-bit)" in done.benchmark["results"][3]["error"]
+    models.write_text("left-out: {path: sharded, walk: false}\n")
+    nothing = walk()
+    assert nothing.ret == pytest.ExitCode.USAGE_ERROR
+    assert "has no model to walk" in nothing.errors

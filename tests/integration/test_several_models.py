@@ -76,6 +76,27 @@ def test_flags_that_contradict_each_other(
     assert part in done.errors
 
 
+def test_a_model_that_is_named_twice(pytester: pytest.Pytester) -> None:
+    done = run(pytester, "--yourai-model", "./large")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "is named twice: name it once" in done.errors
+
+
+def test_ini_keys_of_sweeps_do_not_stand_in_the_way_of_a_walk(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nyourai_quick = true\nyourai_optimize = true\n")
+    for flags in (("--yourai-model=tiny",), ("--yourai-benchmark", "--yourai-model=tiny")):
+        done = pytester.runpytest_inprocess(*flags, "--collect-only", "-q")
+        assert done.ret == 0
+
+
+def test_what_was_kept_prunes_larger_models_too(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-max-memory", "0.011", "--yourai-force")
+    run(pytester, *flags, "-k", "tiny")
+    done = run(pytester, *flags, "--yourai-resume")
+    profile = done.benchmark["results"][1]["optimal_config"]
+    assert [row["outcome"] for row in profile["all_results"]] == ["ok", "skipped"]
+
+
 def test_the_ini_file_may_name_several(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nyourai_model =\n  tiny\n  llama-8b\n")
     pytester.makepyfile("def test_own(trial): pass")

@@ -13,6 +13,7 @@ from pytest_yourai.store.benchmark_results import (
     recommended,
 )
 
+GB = 1_000_000_000
 OK = TrialResult(
     "small",
     LoraConfig(2, 64, 16, 512),
@@ -26,10 +27,15 @@ OVER = dataclasses.replace(OK, outcome=Outcome.OVER_BUDGET, reason="needs 9 GB")
 
 
 def model(
-    name: str, check: TrialResult | None = None, optimum: TrialResult | None = None
+    name: str,
+    check: TrialResult | None = None,
+    optimum: TrialResult | None = None,
+    parameters: float | None = 8e9,
 ) -> ModelResult:
     profile = {"optimal_batch_size": 2} if optimum else None
-    return ModelResult(name, f"Owner-{name}", "8B", "synthetic 4-bit", check, optimum, profile)
+    weights = "synthetic 4-bit"
+    title = f"Owner-{name}"
+    return ModelResult(name, title, parameters, 24 * GB, weights, check, optimum, profile)
 
 
 def test_the_keys_that_others_read() -> None:
@@ -66,8 +72,9 @@ def test_the_keys_that_others_read() -> None:
 def test_the_largest_that_fits_is_recommended_by_check_or_by_sweep() -> None:
     assert recommended([]) is None
     assert recommended([model("a", OVER)]) is None
-    swept = model("b", optimum=OK)
-    assert recommended([model("a", OK), swept, model("c", OVER)]) is swept
+    swept = model("b", optimum=OK, parameters=14e9)
+    assert recommended([swept, model("a", OK), model("c", OVER, parameters=70e9)]) is swept
+    assert recommended([swept, model("d", OK, parameters=None)]) is swept
     document = build_benchmark_results(
         [swept, model("c")], complete=False, memory_limit_bytes=None, environment=None
     )
@@ -75,4 +82,5 @@ def test_the_largest_that_fits_is_recommended_by_check_or_by_sweep() -> None:
     assert document["max_memory_gb"] is None
     assert document["results"][0]["optimal_config"] == {"optimal_batch_size": 2}
     assert document["results"][0]["peak_memory_gb"] == 12.4
+    assert document["results"][0]["memory_limit_gb"] == 24.0
     assert document["results"][1]["error"] == "no configuration was measured to its end"

@@ -12,7 +12,7 @@ from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.resume import Resumed, resume
 from pytest_yourai.store.environment import Boot
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.sweep_plan import Check, SweepPlan
 
 GB = 1_000_000_000
 ONE, TWO, FOUR = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4))
@@ -42,6 +42,7 @@ def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: A
     run = PastRun(
         identity=PLAN.identity,
         boot_id="this boot",
+        pid=1,
         budget_bytes=20 * GB,
         budget_is_detected=True,
         device=dataclasses.asdict(DEVICE),
@@ -186,9 +187,26 @@ def test_a_crash_within_a_larger_given_budget_says_nothing_of_a_smaller_one() ->
 
 def test_a_machine_that_went_on_did_not_go_down() -> None:
     broken_off = a_run(unfinished=TWO, boot_id="an earlier boot")
-    other = a_run(identity={"model": "other"}, boot_id="an earlier boot")
+    other = a_run(identity={"model": "other"}, boot_id="an earlier boot", pid=2)
     assert resumed(broken_off, other).results == {}
     assert TWO in resumed(other, broken_off).results
+
+
+def test_further_models_of_the_same_process_prove_nothing() -> None:
+    broken_off = a_run(unfinished=TWO, boot_id="an earlier boot")
+    further = a_run(identity={"model": "other"}, boot_id="an earlier boot")
+    assert outcomes(resumed(broken_off, further)) == {2: Outcome.MACHINE_CRASH}
+
+
+def test_of_a_check_whatever_was_tried_counts() -> None:
+    plan = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
+    history = History("log.jsonl", (a_run(Outcome.OK),), 0)
+    detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))
+    found = resume(history, plan, detected, DEVICE, BOOT)
+    assert outcomes(found) == {1: Outcome.OK}
+    assert found.notes == ("1 results are kept from log.jsonl",)
+    assert found.budget is not None
+    assert found.budget.limit_bytes == 20 * GB
 
 
 def test_without_names_of_boots_their_times_count() -> None:

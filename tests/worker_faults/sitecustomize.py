@@ -1,7 +1,8 @@
 """Put on a worker's path: makes it suffer, once, where and how YOURAI_TEST_FAULT says.
 
-`KIND@SITE`, KIND a signal's name or a function below, SITE one of load, warmup, measure. Steps are
-those of the configuration with batch size 2. The worker, its engine and its death are real.
+`KIND@SITE`, KIND a signal's name or a function below, SITE one of inspect, load, warmup, measure.
+Steps are those of the configuration with batch size 2. The worker, its engine and its death are
+real.
 """
 
 from __future__ import annotations
@@ -93,14 +94,15 @@ def _strike(kind: str) -> None:
 
 
 def _patch_weights(module: ModuleType, kind: str, site: str) -> None:
-    usual = module.load
+    if site not in ("inspect", "load"):
+        return
+    usual = getattr(module, site)
 
-    def load(source: Any) -> Any:
-        if site == "load":
-            _strike(kind)
+    def struck(source: Any) -> Any:
+        _strike(kind)
         return usual(source)
 
-    module.load = load  # type: ignore[attr-defined]
+    setattr(module, site, struck)
 
 
 def _patch_training(module: ModuleType, kind: str, site: str) -> None:
