@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from pytest_yourai.errors import UnavailableError
 from pytest_yourai.known_failures import recognise
-from pytest_yourai.model_folder import CONFIG, INDEX, WEIGHTS, missing_file
+from pytest_yourai.model_folder import CONFIG, INDEX, WEIGHTS, is_folder, missing_file
 from pytest_yourai.redaction import redactor
 from pytest_yourai.units import gigabytes
 
@@ -62,7 +62,7 @@ def cached_snapshot(repo: str) -> Snapshot | None:
 
     ModelError where its index of weights cannot be read.
     """
-    if not Path(constants.HF_HUB_CACHE).is_dir():
+    if not is_folder(Path(constants.HF_HUB_CACHE)):
         return None
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import (  # noqa: PLC0415
@@ -99,6 +99,7 @@ def download(repo: str, say: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
+        _await_answer(repo)
         files = snapshot_download(repo, allow_patterns=list(DOWNLOADED), dry_run=True)
     except Exception as problem:
         raise _unavailable(repo, problem) from problem
@@ -117,14 +118,25 @@ def _fetch(repo: str, *patterns: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
+        _await_answer(repo)
         return Path(snapshot_download(repo, allow_patterns=list(patterns)))
     except Exception as problem:
         raise _unavailable(repo, problem) from problem
 
 
+def _await_answer(repo: str) -> None:
+    """Raise what is wrong with the hub or with `repo`, in 10 seconds if nothing else is set.
+
+    `snapshot_download` waits without a limit for the first thing that it asks.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+
+
 def _check_room(repo: str, size_bytes: int) -> None:
     cache = Path(constants.HF_HUB_CACHE).absolute()
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    place = next(folder for folder in (cache, *cache.parents) if is_folder(folder))
     free_bytes = shutil.disk_usage(place).free
     if size_bytes > free_bytes:
         raise UnavailableError(
@@ -151,6 +163,11 @@ def _unavailable(repo: str, problem: Exception) -> UnavailableError:
         why = (
             f"the disk is full: make room at {constants.HF_HUB_CACHE}, or set HF_HOME to a folder "
             "on another disk"
+        )
+    elif isinstance(problem, OSError) and problem.filename is not None:
+        why = (
+            f"{problem.filename}: {problem.strerror}: make it a folder that can be written to, or "
+            "set HF_HOME to one"
         )
     else:
         # The innermost first: what is raised over it says less of the reason.

@@ -51,7 +51,8 @@ def _files(folder: str | None, *patterns: str) -> str | None:
     """A digest of names, sizes and times: weights are too large to be read for this."""
     if folder is None:
         return None
-    files = sorted(file for pattern in patterns for file in Path(folder).glob(pattern))
+    found = (file for pattern in patterns for file in Path(folder).glob(pattern))
+    files = sorted(file for file in found if file.is_file())
     facts = [(file.name, file.stat()) for file in files]
     return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
 

@@ -129,11 +129,16 @@ _KNOWN = (
     ),
     KnownFailure(
         Outcome.UNAVAILABLE,
+        "the hub does not answer",
+        "run it again when it does: files that are complete are kept",
+        ("readtimeout", "writetimeout"),
+    ),
+    KnownFailure(
+        Outcome.UNAVAILABLE,
         "the connection broke",
         "run it again: files that are complete are kept",
         (
             "httpx2.readerror",
-            "readtimeout",
             "remoteprotocolerror",
             "peer closed connection",
             "consistency check failed",

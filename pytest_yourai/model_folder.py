@@ -17,6 +17,9 @@ WEIGHTS = "model*.safetensors"
 
 INDEX = "model.safetensors.index.json"
 
+_WHOLE = "model.safetensors"
+"""What all weights are in where they are not cut into shards."""
+
 _SHARD = re.compile(r"(.*-)(\d+)(-of-)(\d+)(\.safetensors)")
 
 
@@ -35,13 +38,25 @@ def read_architecture(path: Path) -> dict[str, Any]:
     return value
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is one that can be looked at; not where its name is too long, or it is locked."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def missing_file(folder: Path) -> str | None:
     """The first file without which mlx-lm cannot load the folder; None where all are there.
 
     ModelError where the index of its weights is none.
     """
     there = sorted(file.name for file in folder.glob(WEIGHTS) if file.is_file())
-    wanted = [CONFIG, *_indexed(folder / INDEX), *_announced(there)]
+    indexed = _indexed(folder / INDEX)
+    if _WHOLE in there and _WHOLE not in indexed:
+        # The index is of other files, before all were put into this one: nobody reads it then.
+        indexed = []
+    wanted = [CONFIG, *indexed, *_announced(there)]
     absent = (name for name in wanted if not (folder / name).is_file())
     return next(absent, None if there else WEIGHTS)
 

@@ -19,7 +19,13 @@ from pytest_yourai import hub
 from pytest_yourai.architecture import DEPTH_KEYS, read_architecture_shapes
 from pytest_yourai.config import Quantization, QuantizeChoice
 from pytest_yourai.errors import ModelError, UnavailableError
-from pytest_yourai.model_folder import CONFIG, WEIGHTS, missing_file, read_architecture
+from pytest_yourai.model_folder import (
+    CONFIG,
+    WEIGHTS,
+    is_folder,
+    missing_file,
+    read_architecture,
+)
 from pytest_yourai.presets import Preset
 from pytest_yourai.redaction import redactor
 from pytest_yourai.units import parameter_count
@@ -200,7 +206,7 @@ def resolve(
     """
     if preset := presets.get(name):
         return _from_preset(preset, weights)
-    if folder.is_dir():
+    if is_folder(folder):
         title = folder.resolve().name
         return _from_folder(_Known(title, title), folder, weights)
     if hub.is_repo_id(name):
@@ -227,7 +233,7 @@ def unknown_model(name: str) -> Model:
 
 def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
     known = _Known(preset.name, preset.title, preset)
-    if preset.folder is not None and preset.folder.is_dir():
+    if preset.folder is not None and is_folder(preset.folder):
         return _from_folder(known, preset.folder, weights)
     if preset.repo is not None:
         return _from_repo(known, preset.repo, weights, preset.architecture)
@@ -238,9 +244,7 @@ def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
 
 def _nowhere(preset: Preset) -> ModelError:
     if preset.folder is not None:
-        return UnavailableError(
-            f"{preset.name}: its folder {preset.folder} is not there: mend its path"
-        )
+        return UnavailableError(f"{preset.name}: there is no folder {preset.folder}: mend its path")
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(

@@ -48,6 +48,8 @@ def check_folder(folder: Path) -> None:
 
 def check_file(path: Path) -> None:
     """DataError that names the first row that mlx-lm would fail at, and says how many there are."""
+    if not path.is_file():
+        raise DataError(f"--yourai-data: {path} is no file: put one in its place, or remove it")
     first, bad = None, 0
     try:
         for number, problem in _problems(path):

@@ -37,7 +37,7 @@ class Hub:
     """What the server has, how it behaves, and what it was asked.
 
     The first file that is longer breaks off after `break_after` bytes, once: the connection is
-    closed, as by a proxy, or reset.
+    closed, as by a proxy, or reset. Until `answers` is set every request waits.
     """
 
     repo: str
@@ -47,6 +47,7 @@ class Hub:
     sizes: dict[str, int] = field(default_factory=dict)
     break_after: int | None = None
     breaks_by: Literal["close", "reset"] = "close"
+    answers: threading.Event = field(default_factory=threading.Event)
     requests: list[Request] = field(default_factory=list)
 
     def gets(self, name: str) -> list[Request]:
@@ -71,6 +72,7 @@ class Hub:
 def serve(repo: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The hub, for this process and for those it starts, while the context lasts."""
     hub = Hub(repo, folder)
+    hub.answers.set()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -81,6 +83,7 @@ def serve(repo: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     try:
         yield hub
     finally:
+        hub.answers.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -110,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        self.hub.answers.wait()
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(Request(self.command, path, self.headers.get("Range")))
         repo = re.escape(self.hub.repo)

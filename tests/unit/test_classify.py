@@ -37,6 +37,7 @@ TEXTS = [
     (Outcome.UNAVAILABLE, "the model is not there", "models/x cannot be loaded as mlx-lm does: FileNotFoundError: No safetensors found in models/x"),
     (Outcome.UNAVAILABLE, "the model is not there", "RepositoryNotFoundError: 404 Client Error. If you are trying to access a private or gated repo, make sure you are authenticated"),
     (Outcome.UNAVAILABLE, "the connection broke", "RemoteProtocolError: peer closed connection without sending complete message body (received 200000 bytes, expected 300000)"),
+    (Outcome.UNAVAILABLE, "the hub does not answer", "httpx2.ReadTimeout: The read operation timed out"),
     (Outcome.UNAVAILABLE, "the hub refuses for now", "HfHubHTTPError: Server error '503 Service Unavailable' for url ..."),
     (Outcome.UNAVAILABLE, "the network is not there", "ConnectError: [Errno -3] Temporary failure in name resolution"),
 ]  # fmt: skip

@@ -172,6 +172,26 @@ def test_offline_and_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
         hub.fetch_config(REPO)
 
 
+def test_a_hub_that_never_answers_is_not_waited_for(
+    server: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.05)
+    server.answers.clear()
+    assert "the hub does not answer: run it again when it does" in refusal()
+    with pytest.raises(UnavailableError, match="the hub does not answer"):
+        hub.fetch_config(REPO)
+
+
+def test_a_cache_that_is_no_folder_has_nothing_and_takes_nothing(
+    server: hub_server.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(file))
+    assert hub.cached_snapshot(REPO) is None
+    assert f"{file}/models--owner--name: Not a directory: make it a folder" in refusal()
+
+
 def test_the_room_on_the_disk_is_looked_at_first(server: hub_server.Hub, hub_cache: Path) -> None:
     server.sizes[BIG] = 10**16
     text = refusal()

@@ -37,3 +37,10 @@ def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
     one, other = (run_identity(source, name, {"data": name}) for name in ("a/b", "a/c"))
     assert one != other
     assert one == run_identity(source, "a/b", {"data": "a/b"})
+
+
+def test_a_link_to_nothing_is_no_part_of_it(tmp_path: Path) -> None:
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    before = run_identity(source, None, {})
+    (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")
+    assert run_identity(source, None, {}) == before

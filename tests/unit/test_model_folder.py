@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.errors import ModelError
-from pytest_yourai.model_folder import missing_file
+from pytest_yourai.model_folder import is_folder, missing_file
 
 from hub_cache import bare_model
 
@@ -58,3 +58,21 @@ def test_an_index_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     (folder / "model.safetensors.index.json").write_text(content)
     with pytest.raises(ModelError, match=r"m/model\.safetensors\.index\.json cannot be read as"):
         missing_file(folder)
+
+
+def test_an_index_from_before_all_was_put_into_one_file_does_not_count(tmp_path: Path) -> None:
+    folder = bare_model(tmp_path / "m", LLAMA, shards=2)
+    for shard in folder.glob("model-*"):
+        shard.unlink()
+    assert missing_file(folder) == "model-00001-of-00002.safetensors"
+    (folder / "model.safetensors").write_bytes(b"")
+    assert missing_file(folder) is None
+    (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}'
+    )
+    assert missing_file(folder) == "model-2.safetensors"
+
+
+def test_what_cannot_be_looked_at_is_no_folder(tmp_path: Path) -> None:
+    assert is_folder(tmp_path)
+    assert not is_folder(tmp_path / ("x" * 300))

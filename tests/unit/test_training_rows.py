@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -152,4 +153,9 @@ def test_the_other_files_that_mlx_lm_reads_are_checked_too(tmp_path: Path) -> No
     assert f"{tmp_path}/valid.jsonl is empty: fill it or remove it" in said(tmp_path)
     (tmp_path / "valid.jsonl").unlink()
     (tmp_path / "test.jsonl").mkdir()
-    assert "test.jsonl cannot be read: Is a directory; make it readable" in said(tmp_path)
+    assert "test.jsonl is no file: put one in its place, or remove it" in said(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "valid.jsonl")
+    assert "valid.jsonl is no file" in said(tmp_path)
