@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub import constants
 
@@ -21,6 +22,9 @@ from pytest_yourai.known_failures import recognise
 from pytest_yourai.model_folder import CONFIG, INDEX, WEIGHTS, is_folder, missing_file
 from pytest_yourai.redaction import redactor
 from pytest_yourai.units import gigabytes
+
+if TYPE_CHECKING:
+    from huggingface_hub import DryRunFileInfo
 
 DOWNLOADED = (
     "*.json",
@@ -83,7 +87,13 @@ def cached_snapshot(repo: str) -> Snapshot | None:
 
 def fetch_config(repo: str) -> Path:
     """The config.json of `repo`, downloaded alone; UnavailableError where it cannot be had."""
-    path = _fetch(repo, CONFIG) / CONFIG
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    try:
+        _await_answer(repo)
+        path = Path(snapshot_download(repo, allow_patterns=[CONFIG])) / CONFIG
+    except Exception as problem:
+        raise _unavailable(repo, problem) from problem
     if not path.is_file():
         raise _incomplete(repo, CONFIG)
     return path
@@ -103,25 +113,33 @@ def download(repo: str, say: Callable[[str], None]) -> Path:
         files = snapshot_download(repo, allow_patterns=list(DOWNLOADED), dry_run=True)
     except Exception as problem:
         raise _unavailable(repo, problem) from problem
-    if not any(fnmatch(file.filename, WEIGHTS) for file in files):
-        raise _incomplete(repo, WEIGHTS)
+    for wanted in (CONFIG, WEIGHTS):
+        if not any(fnmatch(file.filename, wanted) for file in files):
+            raise _incomplete(repo, wanted)
     size_bytes = sum(file.file_size or 0 for file in files if file.will_download)
     _check_room(repo, size_bytes)
     say(f"Downloading {repo}: {gigabytes(size_bytes)} to {constants.HF_HUB_CACHE}")
-    folder = _fetch(repo, *DOWNLOADED)
+    folder = _fetch_one_by_one(repo, files)
     if missing := missing_file(folder):
         raise _incomplete(repo, missing)
     return folder
 
 
-def _fetch(repo: str, *patterns: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+def _fetch_one_by_one(repo: str, files: Iterable[DryRunFileInfo]) -> Path:
+    """The folder of `files`, the smallest first: what lacks nothing large lacks nothing.
+
+    In this thread: Ctrl-C does not end `snapshot_download`'s before their files are complete.
+    """
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
     try:
-        _await_answer(repo)
-        return Path(snapshot_download(repo, allow_patterns=list(patterns)))
+        paths = {
+            file.filename: hf_hub_download(repo, file.filename, revision=file.commit_hash)
+            for file in sorted(files, key=lambda file: file.file_size or 0)
+        }
     except Exception as problem:
         raise _unavailable(repo, problem) from problem
+    return Path(paths[CONFIG]).parent
 
 
 def _await_answer(repo: str) -> None:

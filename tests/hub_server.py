@@ -37,7 +37,8 @@ class Hub:
     """What the server has, how it behaves, and what it was asked.
 
     The first file that is longer breaks off after `break_after` bytes, once: the connection is
-    closed, as by a proxy, or reset. Until `answers` is set every request waits.
+    closed, as by a proxy, or reset. Until `answers` is set every request
+    waits, until `sends` is set the content of every file.
     """
 
     repo: str
@@ -48,6 +49,7 @@ class Hub:
     break_after: int | None = None
     breaks_by: Literal["close", "reset"] = "close"
     answers: threading.Event = field(default_factory=threading.Event)
+    sends: threading.Event = field(default_factory=threading.Event)
     requests: list[Request] = field(default_factory=list)
 
     def gets(self, name: str) -> list[Request]:
@@ -73,6 +75,7 @@ def serve(repo: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """The hub, for this process and for those it starts, while the context lasts."""
     hub = Hub(repo, folder)
     hub.answers.set()
+    hub.sends.set()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -84,6 +87,7 @@ def serve(repo: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield hub
     finally:
         hub.answers.set()
+        hub.sends.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -161,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(file.read_bytes()[start:])
 
     def _content(self, content: bytes) -> None:
+        self.hub.sends.wait()
         if self.hub.break_after is None or len(content) <= self.hub.break_after:
             self.wfile.write(content)
             return

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +183,25 @@ def test_a_hub_that_never_answers_is_not_waited_for(
     assert "the hub does not answer: run it again when it does" in refusal()
     with pytest.raises(UnavailableError, match="the hub does not answer"):
         hub.fetch_config(REPO)
+
+
+def test_ctrl_c_ends_a_download_at_once(server: hub_server.Hub) -> None:
+    interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+
+    def stall(_: str) -> None:
+        server.sends.clear()
+        interrupt.start()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        hub.download(REPO, stall)
+    assert time.monotonic() < began + 5
+
+
+def test_small_files_come_first(server: hub_server.Hub) -> None:
+    hub.download(REPO, lambda _: None)
+    got = [each.path.rpartition("/")[2] for each in server.requests if each.method == "GET"]
+    assert got[-1] == BIG
 
 
 def test_a_cache_that_is_no_folder_has_nothing_and_takes_nothing(
