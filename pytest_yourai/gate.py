@@ -31,6 +31,8 @@ class Gate:
         self._plan = plan
         self._limit_bytes = surroundings.budget.limit_bytes
         self._depth = surroundings.inspection.num_hidden_layers
+        data = surroundings.inspection.data
+        self._rows = data.rows if data else None
         self._size = size
         self._runner = runner
         self._search = search
@@ -74,6 +76,9 @@ class Gate:
     ) -> str | None:
         if config.num_layers > self._depth:
             return f"not valid for this model, which has {self._depth} layers"
+        if self._rows is not None and config.batch_size > self._rows:
+            rows = f"{self._rows:,} row{'s' * (self._rows != 1)}"
+            return f"not valid for this data, which has fewer rows than a batch: {rows}"
         name, predicted = self._plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(config, failures, name, self._size, predicted)
         if self._search.stopped is None and failed is not None:

@@ -37,8 +37,8 @@ class Hub:
     """What the server has, how it behaves, and what it was asked.
 
     The first file that is longer breaks off after `break_after` bytes, once: the connection is
-    closed, as by a proxy, or reset. Until `answers` is set every request
-    waits, until `sends` is set the content of every file.
+    closed, as by a proxy, or reset. Until `answers` is set every request waits, until `sends` is
+    set the content of every file.
     """
 
     repo: str

@@ -15,8 +15,11 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     model = make_model(pytester.path / "model")
     rows = [{"text": text_of(tokens)} for tokens in (10, 40, 20, 50, 70, 12)]
     write_rows(pytester.path / "data", rows)
-    flags = ("--yourai-data=data", "--yourai-seq-length=66", "-k", "batch2", "-n", "1")
-    done = sweep(*flags, model=str(model), subprocess=True)
+    (pytester.path / "two.yaml").write_text(
+        "batch_size: [2, 7]\nlora_rank: [4]\nlora_layers: [2]\n"
+    )
+    flags = ("--yourai-data=data", "--yourai-seq-length=66", "-n", "1")
+    done = sweep(*flags, model=str(model), matrix="two.yaml", subprocess=True)
     assert done.ret == 0
     done.stdout.fnmatch_lines(
         [
@@ -27,7 +30,9 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
             "  Epoch: * about 1 s, 3 steps",
         ]
     )
-    (row,) = done.rows
+    row, larger = done.rows
+    assert larger["outcome"] == "skipped"
+    assert larger["error"] == "not valid for this data, which has 6 rows"
     # The four longest rows, the longest cut; in the file they are not side by side.
     assert row["step_tokens"] == [65 + 50, 40 + 20]
     data = done.profile["data"]
