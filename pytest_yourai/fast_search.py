@@ -143,9 +143,7 @@ def _height(config: LoraConfig) -> tuple[int, int, bool]:
 
 def _is_higher(config: LoraConfig, leader: TrialResult | None) -> bool:
     """Whether it would be the best by score, if it fits."""
-    if leader is None or score_and_length(config) > score_and_length(leader.config):
-        return True
-    return config == dataclasses.replace(leader.config, grad_checkpoint=False)
+    return leader is None or _height(config) > _height(leader.config)
 
 
 def _ties(configs: Iterable[LoraConfig]) -> str:

@@ -269,6 +269,14 @@ def test_a_checkpointed_best_is_tried_without_it_unless_that_cannot_fit() -> Non
         assert choice.config == expected
 
 
+def test_a_checkpointed_best_is_no_answer_while_as_high_a_score_may_fit_without() -> None:
+    lean, plain = LoraConfig(2, 64, 32, 512, grad_checkpoint=True), LoraConfig(4, 64, 16, 512)
+    known = {lean: measured(lean, 1e12, need_bytes(lean), step_s(lean))}
+    assert choose_next([plain, lean], {}, known, 10**12, SCORE).config == plain
+    known[plain] = measured(plain, 1e12, need_bytes(plain), step_s(plain))
+    assert choose_next([plain, lean], {}, known, 10**12, SCORE).config is None
+
+
 @pytest.mark.parametrize("objective", list(Objective))
 @pytest.mark.parametrize("known", [True, False])
 def test_one_configuration_is_measured_once(objective: Objective, known: bool) -> None:
