@@ -1,7 +1,7 @@
 """Which configuration to measure next, so that the best one is found in few trials.
 
 After each trial `fit` judges what fits, and `pace` what is fast. By score the next is the highest
-that is likely to fit, until no higher one can; of equal scores longer rows are higher, and the same
+that is likely to fit, until no higher one can; of equal scores longer rows are higher, then those
 without checkpointing, which costs time. By speed it is the one that is likeliest to be clearly
 faster than the fastest so far, until that is unlikely of all together, and the batch sizes next to
 the fastest were measured.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
+from pytest_yourai.model_folder import is_folder
 from pytest_yourai.models import NamedModel
-from pytest_yourai.paths import packaged_models
+from pytest_yourai.paths import given_path, packaged_models
 
 _T = TypeVar("_T")
 
@@ -71,7 +73,9 @@ class Options:
         read = _Reader(config)
         measured_steps = read.value("steps", _at_least(1))
         warmup_steps = read.value("warmup", _at_least(2)) or StepPlan().warmup_steps
-        models = read.several("model", lambda text, folder: NamedModel(text, _path(text, folder)))
+        models = read.several(
+            "model", lambda text, folder: NamedModel(text, given_path(text, folder))
+        )
         benchmark = read.switch("benchmark") or False
         name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
         started_in = config.invocation_params.dir
@@ -80,14 +84,14 @@ class Options:
         return cls(
             given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
             models=models,
-            presets=read.from_folder("models", _path) or packaged_models(),
+            presets=read.from_folder("models", given_path) or packaged_models(),
             benchmark=benchmark,
             optimize=read.switch("optimize") or False,
             quick=read.switch("quick") or False,
-            matrix=read.from_folder("matrix", _path),
+            matrix=read.from_folder("matrix", given_path),
             memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
-            output=read.from_folder("output", _path) or started_in / f"{name}.json",
-            log=read.from_folder("log", _path) or started_in / "benchmark_log.jsonl",
+            output=read.from_folder("output", given_path) or started_in / f"{name}.json",
+            log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_lengths=read.value("seq-length", _lengths),
@@ -100,7 +104,7 @@ class Options:
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             search=read.value("search", _one_of("fast", "exhaustive")) or "exhaustive",
-            replay=read.from_folder("replay", _path),
+            replay=read.from_folder("replay", given_path),
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
             force=read.switch("force") or False,
             resume=read.switch("resume") or False,
@@ -225,23 +229,19 @@ def _truth(text: str) -> bool:
     raise ValueError("it must be true or false")
 
 
-def _path(text: str, folder: Path) -> Path:
-    return folder / Path(text).expanduser()
-
-
 def _data(text: str, folder: Path) -> str:
     """A folder as an absolute path, since the worker may start elsewhere; else a data set's name.
 
     A path that cannot be a data set's name must exist.
     """
-    path = _path(text, folder)
-    if path.is_dir():
+    path = given_path(text, folder)
+    if is_folder(path):
         if not (path / "train.jsonl").is_file():
             raise ValueError("the folder has no train.jsonl")
         if (path / "train.jsonl").stat().st_size == 0:
             raise ValueError("its train.jsonl is empty")
         return str(path)
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110 - Path's own raises where a name is too long
         raise ValueError("it is a file: name its folder, with a train.jsonl in it")
     if text.startswith((".", "/", "~")) or text.count("/") != 1:
         raise ValueError("there is no such folder")

@@ -1,7 +1,8 @@
-"""Where the packaged data lies."""
+"""Where the packaged data lies, and what a path means that a user wrote."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -21,3 +22,8 @@ def matrices_folder() -> Path:
 def packaged_models() -> Path:
     """The list of presets where the user names none."""
     return matrices_folder() / "models.yaml"
+
+
+def given_path(text: str, folder: Path) -> Path:
+    """`text` as seen from `folder`; `~` is the home, and stays as it is where nobody lives."""
+    return folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then

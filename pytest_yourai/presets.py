@@ -13,8 +13,9 @@ from pytest_yourai import hub
 from pytest_yourai.config import QuantizeChoice, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.model_folder import read_architecture
+from pytest_yourai.paths import given_path
 from pytest_yourai.units import parameter_count
-from pytest_yourai.yaml_file import YamlFile, read_yaml, validate
+from pytest_yourai.yaml_file import read_yaml, validate
 
 
 class _Defaults(pydantic.BaseModel):
@@ -47,6 +48,14 @@ class _Preset(pydantic.BaseModel):
     def _is_repository(cls, value: str | None) -> str | None:
         if value is not None and not hub.is_repo_id(value):
             raise ValueError("it must be a repository of the Hugging Face hub, as owner/name")
+        return value
+
+    @pydantic.field_validator("architecture")
+    @classmethod
+    def _has_a_type(cls, value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
+        lacks_type = isinstance(value, dict) and not isinstance(value.get("model_type"), str)
+        if lacks_type:
+            raise ValueError("it needs a model_type, as a model's config.json has")
         return value
 
     @pydantic.field_validator("params")
@@ -85,24 +94,24 @@ def read_presets(path: Path) -> dict[str, Preset]:
                 f"{file.where((str(name),))}: {name!r} is no name: write it in quotes, or another"
             )
         raw = validate(file, _Preset, value, ModelError, at=(name,))
-        presets[name] = _preset(name, raw, file)
+        try:
+            presets[name] = _preset(name, raw, path.parent)
+        except ModelError as problem:
+            raise ModelError(f"{file.where((name, 'architecture'))}: {problem}") from None
     return presets
 
 
-def _preset(name: str, raw: _Preset, file: YamlFile) -> Preset:
-    base, architecture = file.path.parent, raw.architecture
+def _preset(name: str, raw: _Preset, base: Path) -> Preset:
+    architecture = raw.architecture
     if isinstance(architecture, str):
-        try:
-            architecture = read_architecture(base / architecture)
-        except ModelError as problem:
-            raise ModelError(f"{file.where((name, 'architecture'))}: {problem}") from None
+        architecture = read_architecture(given_path(architecture, base))
     source = raw.repo or raw.path
     return Preset(
         name=name,
         title=source.rstrip("/").rpartition("/")[2] if source else name,
         params=raw.params,
         repo=raw.repo,
-        folder=base / Path(raw.path).expanduser() if raw.path else None,
+        folder=given_path(raw.path, base) if raw.path else None,
         architecture=architecture,
         quantize=None
         if raw.defaults.quantize is None

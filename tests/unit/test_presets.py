@@ -30,6 +30,11 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
         ("a: {repo: y}\n", "models.yaml:1: a.repo: it must be a repository .* as owner/name"),
         ("a: {walk: never}\n", "models.yaml:1: a.walk: "),
         ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is no number of parameters"),
+        (
+            "a: {architecture: {hidden_size: 8}}\n",
+            "models.yaml:1: a.architecture: it needs a model_",
+        ),
+        ("a:\n  architecture: x.json\n", "models.yaml:2: a.architecture: .* it has no x.json"),
         ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
     ],
 )
@@ -64,9 +69,13 @@ def test_a_path_is_relative_to_its_file_or_to_the_home(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     path = tmp_path / "models.yaml"
-    path.write_text("a: {path: mine}\nb: {path: ~/mine}\nc: {repo: owner/Mine-7B, walk: false}\n")
+    path.write_text(
+        "a: {path: mine}\nb: {path: ~/mine}\nc: {repo: owner/Mine-7B, walk: false}\n"
+        "d: {path: ~nobody-of-this-name/mine}\n"
+    )
     presets = read_presets(path)
     assert presets["a"].folder == tmp_path / "mine"
     assert presets["b"].folder == Path("/home/someone/mine")
+    assert presets["d"].folder == tmp_path / "~nobody-of-this-name/mine"
     c = presets["c"]
     assert (c.repo, c.title, c.in_walk) == ("owner/Mine-7B", "Mine-7B", False)

@@ -1,0 +1,23 @@
+"""What a path means that a user wrote."""
+
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.paths import given_path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x", "/base/x"),
+        ("/x", "/x"),
+        ("~/x", "/home/someone/x"),
+        ("~nobody-of-this-name/x", "/base/~nobody-of-this-name/x"),
+    ],
+)
+def test_a_path_is_seen_from_its_folder_or_the_home(
+    text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert given_path(text, Path("/base")) == Path(expected)
