@@ -19,7 +19,7 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
     if data is None:
         return
     yield (
-        f"Training data: {data.rows:,} rows, {data.tokens:,} tokens; a row has {data.shortest:,} "
+        f"Training data: {_rows(data.rows)}, {data.tokens:,} tokens; a row has {data.shortest:,} "
         f"to {data.longest:,}, median {data.median:,.0f}"
     )
     bars = data.histogram(max(max_seq_lengths))
@@ -31,9 +31,12 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
         yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
     for limit in sorted(max_seq_lengths):
         if cut := data.rows_over(limit):
-            rows = "1 row" if cut == 1 else f"{cut:,} rows"
-            yield f"  {rows} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
+            yield f"  {_rows(cut)} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
     yield ""
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _drawn(bar: Bar, most: int) -> str:

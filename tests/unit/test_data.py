@@ -24,6 +24,11 @@ def test_the_header_has_the_rows_their_lengths_and_what_is_cut() -> None:
     assert blank == ""
 
 
+def test_one_row_is_called_one() -> None:
+    first, *_ = data_lines(TrainingData((5,)), {512})
+    assert first == "Training data: 1 row, 5 tokens; a row has 5 to 5, median 5"
+
+
 def test_nothing_is_said_of_made_up_rows() -> None:
     assert list(data_lines(None, {512})) == list(epoch_lines(None, OK)) == []
     assert data_object(None, [OK], Objective.SCORE) is None
