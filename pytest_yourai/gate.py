@@ -77,8 +77,7 @@ class Gate:
         if config.num_layers > self._depth:
             return f"not valid for this model, which has {self._depth} layers"
         if self._rows is not None and config.batch_size > self._rows:
-            rows = f"{self._rows:,} row{'s' * (self._rows != 1)}"
-            return f"not valid for this data, which has fewer rows than a batch: {rows}"
+            return f"not valid for this data, which has fewer rows than {config.batch_size}"
         name, predicted = self._plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(config, failures, name, self._size, predicted)
         if self._search.stopped is None and failed is not None:

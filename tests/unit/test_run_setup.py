@@ -73,7 +73,7 @@ def test_models_go_by_their_number_of_parameters_and_unknown_ones_come_last(
     problem = found.stages[-1].problem
     assert problem is not None
     assert problem.outcome is Outcome.UNAVAILABLE
-    assert "its folder" in problem.reason
+    assert "there is no folder" in problem.reason
 
 
 def test_a_named_model_must_be_there(pytester: pytest.Pytester) -> None:
