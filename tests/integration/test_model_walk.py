@@ -74,7 +74,7 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
             "[[]1/7] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
             "[[]2/7] cached-mistral  (0.4M) ... ✓ Pass (*MB), local, not quantized",
             "[[]3/7] converted       (0.6M) ... ✓ Pass (*MB), local 4-bit",
-            "[[]4/7] absent          (  1M) ... - unavailable: absent: its folder * is not there*",
+            "[[]4/7] absent          (  1M) ... - unavailable: absent: there is no folder *",
             "[[]5/7] tied-qwen2      (1.6M) ... ✓ Pass (*MB), local, not quantized",
             "[[]6/7] large           (  2M) ... ✗ over budget: needs *, with the margin *",
             "[[]7/7] larger          (  3M) ... - skipped: no smaller than large, which failed *",
