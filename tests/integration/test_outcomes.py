@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
 from faults import Judge
-from made_models import TINY, make_data, make_model
+from made_models import TINY, make_model
 from sweep_runs import SweepResult, SweepRun
 from workers import AtTrial, ConfineInTrial, SignalInTrial, worker_processes
 
@@ -123,16 +124,14 @@ def _fill_with_nan(path: Path) -> None:
 
 
 def test_an_exception_is_an_error_with_its_text_and_traceback(
-    pytester: pytest.Pytester, sweep: SweepRun
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
 ) -> None:
-    make_model(pytester.path / "model")
-    make_data(pytester.path / "data", rows=2)
-    done = sweep("--yourai-data", "data", model=str(pytester.path / "model"))
-    assert done.outcomes == ["ok", "ok", "error"]
-    assert "Dataset must have at least batch_size=4 examples" in done.rows[2]["error"]
-    done.stdout.fnmatch_lines(["Training data: 2 rows, *", "*worker traceback*"])
-    done.stdout.fnmatch_lines(["*ValueError: Dataset must have*"])
-    assert done.events("trial_complete")[2]["outcome"] == "error"
+    faulty_worker("fail@measure")
+    done = sweep()
+    assert done.outcomes == ["ok", "error", "ok"]
+    assert "ValueError: this was not foreseen (in step " in done.rows[1]["error"]
+    done.stdout.fnmatch_lines(["*worker traceback*", "*ValueError: this was not foreseen*"])
+    assert done.events("trial_complete")[1]["outcome"] == "error"
 
 
 def test_failed_trials_are_rows_of_the_profile_and_journal_alike(sweep: SweepRun) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # our own file
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from made_models import make_model
 from sweep_runs import SweepRun
 
 NODE = "pytest_yourai/suite/test_lora.py::test_lora"
@@ -90,18 +90,17 @@ def test_x_does_not_stop_at_a_memory_failure(pytester: pytest.Pytester, sweep: S
     assert done.ret == 0
 
 
-def test_lf_runs_what_failed(pytester: pytest.Pytester, sweep: SweepRun) -> None:
-    rows = "\n".join(['{"text": "the lazy dog"}'] * 2)
-    pytester.mkdir("data").joinpath("train.jsonl").write_text(rows)
-    model = str(make_model(pytester.path / "model"))
-    arguments = ("--yourai-data", "data", "--yourai-seq-length", "64")
-    first = sweep(*arguments, model=model)
-    assert first.outcomes == ["ok", "ok", "error"]
+def test_lf_runs_what_failed_and_x_stops_there(
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("fail@measure")
+    first = sweep("-x")
+    assert first.outcomes == ["ok", "error"]
+    assert first.profile["complete"] is False
     assert first.ret == 1
-    second = sweep(*arguments, "--lf", model=model)
-    assert [row["batch_size"] for row in second.rows] == [4]
-    third = sweep(*arguments, "-x", "-k", "batch4 or batch1", model=model)
-    assert third.outcomes == ["ok", "error"]
+    second = sweep("--lf")
+    assert [row["batch_size"] for row in second.rows] == [2]
+    assert second.outcomes == ["ok"]
 
 
 def test_junit_carries_outcome_and_memory(pytester: pytest.Pytester, sweep: SweepRun) -> None:

@@ -57,6 +57,10 @@ def fill_the_disk() -> None:
     raise OSError(28, "No space left on device")
 
 
+def fail() -> None:
+    raise ValueError("this was not foreseen")
+
+
 def tell_secrets() -> None:
     print("my token is", os.environ["HF_TOKEN"], flush=True)
     raise RuntimeError(f"401 for {os.environ['HF_TOKEN']} and hf_{'x' * 30}")
