@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,16 +137,7 @@ def make_setup(
     chosen = choose_matrix(options, model) if wants_matrix else MatrixChoice(None)
     matrix = chosen.matrix
     choices = _choices(options, matrix, recording)
-    source = ModelSource(
-        name=model.name,
-        architecture=model.architecture,
-        folder=str(model.folder) if model.folder else None,
-        synthetic=model.weights == "synthetic",
-        quantization=model.quantization(choices.quantize),
-        lora_keys=choices.lora_keys,
-        trust_remote_code=options.trust_remote_code,
-    )
-    usual = Usual(model.usual_max_seq_length, model.quantization(None))
+    source = _source(options, model, choices)
     if is_check:
         configs = _checked(model, choices)
     else:
@@ -156,31 +148,55 @@ def make_setup(
             f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
         )
     steps = options.check_steps if is_check else options.steps
-    settings = _settings(options, source, steps, matrix, configs, recording)
+    plan = _plan(
+        options, model, source, steps, _settings(options, source, steps, matrix, configs, recording)
+    )
+    if is_check:
+        check = Check(model.parameters, configs[0])
+        plan = dataclasses.replace(plan, check=check, search="exhaustive")
+    else:
+        plan = dataclasses.replace(plan, configs=configs, recording=recording)
     return SweepSetup(
         options=options,
         model=model,
-        plan=SweepPlan(
-            source=source,
-            configs=() if is_check else configs,
-            steps=steps,
-            isolation=options.isolation,
-            data=options.data,
-            seed=defaults.SEED,
-            memory_limit_bytes=options.memory_limit_bytes,
-            start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
-            settings=settings,
-            identity=run_identity(source, options.data, settings),
-            force=options.force,
-            memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
-            search="exhaustive" if is_check else options.search,
-            objective=options.objective,
-            depth=model.depth,
-            recording=recording,
-            check=Check(model.parameters, configs[0]) if is_check else None,
-        ),
-        usual=usual,
+        plan=plan,
+        usual=Usual(model.usual_max_seq_length, model.quantization(None)),
         notes=tuple(_notes(matrix, model, recording, chosen.note(source, model))),
+    )
+
+
+def _source(options: Options, model: Model, choices: _Choices) -> ModelSource:
+    return ModelSource(
+        name=model.name,
+        architecture=model.architecture,
+        folder=str(model.folder) if model.folder else None,
+        synthetic=model.weights == "synthetic",
+        quantization=model.quantization(choices.quantize),
+        lora_keys=choices.lora_keys,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _plan(
+    options: Options, model: Model, source: ModelSource, steps: StepPlan, settings: dict[str, Any]
+) -> SweepPlan:
+    """Without what is to be tried."""
+    return SweepPlan(
+        source=source,
+        configs=(),
+        steps=steps,
+        isolation=options.isolation,
+        data=options.data,
+        seed=defaults.SEED,
+        memory_limit_bytes=options.memory_limit_bytes,
+        start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
+        settings=settings,
+        identity=run_identity(source, options.data, settings),
+        force=options.force,
+        memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
+        search=options.search,
+        objective=options.objective,
+        depth=model.depth,
     )
 
 
