@@ -1,0 +1,79 @@
+"""What comes in of a run, in whatever order, becomes one document."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.collected import Collected
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.options import Options
+from pytest_yourai.reported import Counts, ReportedTrial
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.run_setup import RunSetup, make_run
+
+SAFE = LoraConfig(2, 64, 16, 512)
+OK = TrialResult(
+    "m",
+    SAFE,
+    Outcome.OK,
+    step_times_s=(1.0,),
+    step_tokens=(1022,),
+    minimum_memory_bytes=8_000_000_000,
+    peak_memory_bytes=9_000_000_000,
+)
+
+
+def walk(pytester: pytest.Pytester, *flags: str) -> RunSetup:
+    return make_run(Options.from_config(pytester.parseconfig("--yourai-benchmark", *flags)))
+
+
+def reported(
+    model: str, result: TrialResult, *, is_check: bool = True, of_all: int = 3
+) -> ReportedTrial:
+    counts = Counts(of_stage=1, of_all=of_all, checks=3)
+    result = dataclasses.replace(result, model=model)
+    return ReportedTrial(model, is_check, counts, None, None, None, result)
+
+
+def test_models_come_smallest_first_and_the_largest_that_fits_is_recommended(
+    pytester: pytest.Pytester,
+) -> None:
+    collected = Collected(walk(pytester))
+    over = dataclasses.replace(OK, outcome=Outcome.OVER_BUDGET, reason="no")
+    for model, result in (("hermes-70b", over), ("r1-distill-14b", OK), ("dolphin-8b", OK)):
+        collected.add(reported(model, result))
+    document = collected.document()
+    assert [row["preset"] for row in document["results"]] == [
+        "dolphin-8b",
+        "r1-distill-14b",
+        "hermes-70b",
+    ]
+    assert document["recommended"] == "r1-distill-14b"
+    assert document["complete"] is True
+    # No worker told of a machine.
+    assert document["environment"] is None
+    assert document["results"][0]["memory_limit_gb"] is None
+
+
+def test_what_was_selected_and_did_not_come_in_makes_it_incomplete(
+    pytester: pytest.Pytester,
+) -> None:
+    collected = Collected(walk(pytester))
+    collected.add(reported("dolphin-8b", OK))
+    assert not collected.is_complete
+    assert collected.document()["complete"] is False
+
+
+def test_a_check_and_the_sweep_of_its_model_are_one_row(pytester: pytest.Pytester) -> None:
+    collected = Collected(walk(pytester, "--yourai-optimize", "--yourai-quick"))
+    faster = dataclasses.replace(OK, config=LoraConfig(4, 128, 32, 512), step_times_s=(0.5,))
+    collected.add(reported("dolphin-8b", OK, of_all=2))
+    collected.add(reported("dolphin-8b", faster, is_check=False, of_all=2))
+    [model] = collected.models()
+    assert model.check is not None
+    assert model.check.config == SAFE
+    assert model.optimum is not None
+    assert model.optimum.config.batch_size == 4
+    assert collected.document()["results"][0]["safe_config"]["lora_rank"] == 64
