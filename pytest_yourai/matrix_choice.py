@@ -65,6 +65,12 @@ class MatrixChoice:
     is_for_little_memory: bool = False
     """Whether it was chosen for the machine's sake, without being named."""
 
+    def again(self, model: Model) -> MatrixChoice:
+        """The same choice once the weights are here, whatever memory is available by then."""
+        if not self.is_for_little_memory:
+            return self
+        return MatrixChoice(_suited(_packaged("low-memory"), model), is_for_little_memory=True)
+
     def note(self, source: ModelSource, model: Model) -> str | None:
         """The line that says so, with what `source` came to."""
         if not self.is_for_little_memory:

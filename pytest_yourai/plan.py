@@ -64,6 +64,7 @@ class SweepSetup:
     options: Options
     model: Model
     plan: SweepPlan
+    chosen: MatrixChoice
     usual: Usual
     notes: tuple[str, ...]
 
@@ -123,18 +124,27 @@ class SweepSetup:
 
 
 def make_setup(
-    options: Options, model: Model, recording: Recording | None = None, *, is_check: bool = False
+    options: Options,
+    model: Model,
+    recording: Recording | None = None,
+    *,
+    is_check: bool = False,
+    chosen: MatrixChoice | None = None,
 ) -> SweepSetup:
     """An InputError where the options do not lead to a sweep of `model`.
 
-    A check has no configurations: which one is safe turns out when its budget is known.
+    A check has no configurations: which one is safe turns out when its budget is known. `chosen`
+    is the matrix that was chosen before, None where none was.
     """
     if options.data is not None and model.folder is None and model.weights != "hub":
         raise ModelError(
             f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
         )
-    wants_matrix = options.optimize or not is_check
-    chosen = choose_matrix(options, model) if wants_matrix else MatrixChoice(None)
+    if chosen is not None:
+        chosen = chosen.again(model)
+    else:
+        wants_matrix = options.optimize or not is_check
+        chosen = choose_matrix(options, model) if wants_matrix else MatrixChoice(None)
     matrix = chosen.matrix
     choices = _choices(options, matrix, recording)
     source = _source(options, model, choices)
@@ -160,6 +170,7 @@ def make_setup(
         options=options,
         model=model,
         plan=plan,
+        chosen=chosen,
         usual=Usual(model.usual_max_seq_length, model.quantization(None)),
         notes=tuple(_notes(matrix, model, recording, chosen.note(source, model))),
     )

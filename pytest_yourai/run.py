@@ -125,7 +125,7 @@ class Run:
         model = self._fetched.get(stage.name)
         if model is None:
             model = self._fetched[stage.name] = setup.model.fetched(self._say)
-        return make_setup(self._setup.options, model, is_check=stage.is_check)
+        return make_setup(self._setup.options, model, is_check=stage.is_check, chosen=setup.chosen)
 
     def _teach(self, stage: Stage, sweep: Sweep) -> None:
         """Hand over what other models taught."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 
 from pytest_yourai import matrix_choice
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.matrix_choice import TYPES_WITH_Q_PROJ
 from pytest_yourai.memory.system import SystemMemory
 from pytest_yourai.options import Options
-from pytest_yourai.plan import SweepSetup
+from pytest_yourai.plan import SweepSetup, make_setup
 from pytest_yourai.run_setup import make_run
 
 from made_models import TINY
@@ -170,3 +171,19 @@ def test_a_recording_is_replayed_as_a_whole(pytester: pytest.Pytester) -> None:
     found = only_setup(config)
     assert len(found.configs_by_id) == 12
     assert not is_for_little_memory(found)
+
+
+def test_once_the_weights_are_here_the_choice_stays_but_suits_them(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = setup(pytester, "--yourai-max-memory", "9.9")
+    quantized = {**found.model.architecture, "quantization": {"bits": 8, "group_size": 64}}
+    here = dataclasses.replace(found.model, architecture=quantized, weights="local")
+    have(monkeypatch, 64 * GB)
+    again = make_setup(
+        dataclasses.replace(found.options, memory_limit_bytes=None), here, chosen=found.chosen
+    )
+    assert list(again.configs_by_id.values()) == list(found.configs_by_id.values())
+    assert again.plan.source.quantization == Quantization(8)
+    named = setup(pytester, "--quick")
+    assert named.chosen.again(here) == named.chosen
