@@ -68,6 +68,13 @@ def parse_quantize(text: str) -> Quantization | Literal["none"]:
     raise ValueError(f"it must be none or a number of bits out of {allowed}")
 
 
+def checked_quantize(value: int | str | None) -> int | str | None:
+    """`value` as a file has it, where `parse_quantize` takes it or it is None; else ValueError."""
+    if value is not None:
+        parse_quantize(str(value))
+    return value
+
+
 class Objective(enum.StrEnum):
     """What "best" means."""
 

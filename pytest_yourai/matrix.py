@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from pytest_yourai.config import LoraConfig, QuantizeChoice, parse_quantize
+from pytest_yourai.config import LoraConfig, QuantizeChoice, checked_quantize, parse_quantize
 from pytest_yourai.errors import MatrixError
 from pytest_yourai.search import lightest_first
 from pytest_yourai.yaml_file import read_yaml, validate
@@ -43,6 +43,9 @@ def _listed(value: Any) -> Any:
 
 
 _OneOrMore = (pydantic.Field(min_length=1), pydantic.BeforeValidator(_listed))
+
+
+_Bits = Annotated[int, pydantic.Field(strict=True)]
 
 
 class _Exclusion(pydantic.BaseModel):
@@ -79,15 +82,8 @@ class _MatrixSchema(pydantic.BaseModel):
     max_seq_length: Annotated[list[_Tokens] | None, *_OneOrMore] = None
     grad_checkpoint: Annotated[list[_Switch] | None, *_OneOrMore] = None
     lora_keys: _Keys | None = None
-    quantize: Annotated[int, pydantic.Field(strict=True)] | str | None = None
+    quantize: Annotated[_Bits | str | None, pydantic.AfterValidator(checked_quantize)] = None
     exclude: list[_Exclusion] = []
-
-    @pydantic.field_validator("quantize")
-    @classmethod
-    def _is_quantization(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            parse_quantize(str(value))
-        return value
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
 from pytest_yourai import hub
-from pytest_yourai.config import QuantizeChoice, parse_quantize
+from pytest_yourai.config import QuantizeChoice, checked_quantize, parse_quantize
 from pytest_yourai.errors import ModelError
 from pytest_yourai.model_folder import read_architecture
 from pytest_yourai.paths import given_path
@@ -21,16 +21,9 @@ from pytest_yourai.yaml_file import read_yaml, validate
 class _Defaults(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    quantize: int | str | None = None
+    quantize: Annotated[int | str | None, pydantic.AfterValidator(checked_quantize)] = None
     max_seq_length: int | None = pydantic.Field(default=None, ge=2)
     quick_matrix: str | None = None
-
-    @pydantic.field_validator("quantize")
-    @classmethod
-    def _is_quantization(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            parse_quantize(str(value))
-        return value
 
 
 class _Preset(pydantic.BaseModel):

@@ -59,7 +59,7 @@ class Run:
         self._fetched: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
         self._opened: dict[Stage, Opened] = {}
-        self._problems: dict[Stage, Problem] = {}
+        self._problems = {each: each.problem for each in setup.stages if each.problem}
         self._not_run: dict[tuple[Stage, LoraConfig], TrialResult] = {}
         self.stage: Stage | None = None
 
@@ -100,22 +100,19 @@ class Run:
             self._remember(self.stage, self.sweep)
         self.stage = stage
         is_new = stage not in self._sweeps and stage not in self._problems
-        if is_new and not self._reason_not_to_run(stage):
-            self._open(stage, is_beforehand=is_beforehand)
+        if is_new and stage.setup is not None and not self._reason_not_to_run(stage):
+            self._open(stage, stage.setup, is_beforehand=is_beforehand)
         if self.sweep is not None:
             self._teach(stage, self.sweep)
 
-    def _open(self, stage: Stage, *, is_beforehand: bool) -> None:
-        if stage.setup is None:
-            self._problems[stage] = stage.problem or Problem(Outcome.UNAVAILABLE, "it is not there")
-            return
+    def _open(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
         try:
-            setup = self._setups[stage] = self._with_weights(stage, stage.setup)
+            setup = self._setups[stage] = self._with_weights(stage, setup)
             self._sweeps[stage] = Sweep(setup.plan, self._journal, setup.history())
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise
-            outcome = _outcome_of(problem, self._setups.get(stage, stage.setup))
+            outcome = _outcome_of(problem, setup)
             self._problems[stage] = Problem(outcome, str(problem))
 
     def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:

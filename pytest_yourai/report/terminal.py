@@ -51,10 +51,14 @@ def header(
 
 def trial_line(index: int, total: int, result: TrialResult, naming: Naming) -> str:
     """One line for a trial that ended."""
-    known = " (kept)" if result.kept else ""
-    warnings = "".join(f"; {warning}" for warning in result.warnings)
     name = naming.name(result.config)
-    return f"[{index}/{total}] {name} ... {_verdict(result)}{warnings}{known}"
+    return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
+
+
+def remarks(result: TrialResult) -> str:
+    """What is to be said of a trial besides its verdict."""
+    known = " (kept)" if result.kept else ""
+    return "".join(f"; {warning}" for warning in result.warnings) + known
 
 
 def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming
 from pytest_yourai.preflight import Preflight
-from pytest_yourai.report.terminal import RULE
+from pytest_yourai.report.terminal import RULE, remarks
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, machine_memory
 
@@ -61,11 +61,9 @@ def check_line(
     index: int, total: int, name: str, params: str, weights: str, result: TrialResult, width: int
 ) -> str:
     """One line for a model that was tried."""
-    known = " (kept)" if result.kept else ""
-    warnings = "".join(f"; {warning}" for warning in result.warnings)
     return (
         f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {_verdict(result, weights)}"
-        f"{warnings}{known}"
+        f"{remarks(result)}"
     )
 
 

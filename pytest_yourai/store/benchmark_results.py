@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.results import TrialResult
-from pytest_yourai.store.profile import configuration
+from pytest_yourai.store.profile import BYTES_PER_GB, configuration, created_at, scaled
 from pytest_yourai.units import parameters
 
 SCHEMA_VERSION = 1
-
-_BYTES_PER_GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def build_benchmark_results(
     best = recommended(models)
     return {
         "schema_version": SCHEMA_VERSION,
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created_at": created_at(),
         "complete": complete,
         "max_memory_gb": _gigabytes(memory_limit_bytes),
         "recommended": best and best.preset,
@@ -98,4 +95,4 @@ def _row(model: ModelResult) -> dict[str, Any]:
 
 
 def _gigabytes(count_bytes: int | None) -> float | None:
-    return None if count_bytes is None else count_bytes / _BYTES_PER_GB
+    return scaled(count_bytes, BYTES_PER_GB)

@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 _TEMPORARY_PREFIX = ".yourai-"
 
 _BYTES_PER_MB = 1e6
-_BYTES_PER_GB = 1e9
+BYTES_PER_GB = 1e9
 
 
 def build_profile(
@@ -45,12 +45,12 @@ def build_profile(
         "optimal_lora_layers": optimum and optimum.config.num_layers,
         "optimal_max_seq_length": optimum and optimum.config.max_seq_length,
         "optimal_grad_checkpoint": optimum and optimum.config.grad_checkpoint,
-        "peak_memory_gb": optimum and _scaled(optimum.peak_memory_bytes, _BYTES_PER_GB),
+        "peak_memory_gb": optimum and scaled(optimum.peak_memory_bytes, BYTES_PER_GB),
         "throughput_score": optimum and optimum.config.throughput_score,
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created_at": created_at(),
         "complete": complete,
         "trials_run": sum(result.started for result in results),
-        "memory_limit_gb": _scaled(memory_limit_bytes, _BYTES_PER_GB),
+        "memory_limit_gb": scaled(memory_limit_bytes, BYTES_PER_GB),
         "objective": objective.value,
         "optimal_for": {
             each.value: configuration(found.config) if (found := best(results, each)) else None
@@ -79,9 +79,9 @@ def row(result: TrialResult) -> dict[str, Any]:
         "started": result.started,
         "conclusive": result.conclusive,
         "kept": result.kept,
-        "peak_memory_mb": _scaled(peak, _BYTES_PER_MB),
-        "minimum_memory_mb": _scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
-        "safe_memory_mb": _scaled(result.safe_memory_bytes, _BYTES_PER_MB),
+        "peak_memory_mb": scaled(peak, _BYTES_PER_MB),
+        "minimum_memory_mb": scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
+        "safe_memory_mb": scaled(result.safe_memory_bytes, _BYTES_PER_MB),
         "step_time_ms": None if step_time_s is None else round(step_time_s * 1e3, 4),
         "tokens_per_second": result.tokens_per_second,
         "throughput_score": result.config.throughput_score,
@@ -96,8 +96,8 @@ def row(result: TrialResult) -> dict[str, Any]:
         "cache_memory_bytes": result.cache_memory_bytes,
         "footprint_bytes": result.footprint_bytes,
         "swap_growth_bytes": result.swap_growth_bytes,
-        "active_growth_mb_per_step": _scaled(result.active_growth_bytes_per_step, _BYTES_PER_MB),
-        "footprint_growth_mb_per_step": _scaled(
+        "active_growth_mb_per_step": scaled(result.active_growth_bytes_per_step, _BYTES_PER_MB),
+        "footprint_growth_mb_per_step": scaled(
             result.footprint_growth_bytes_per_step, _BYTES_PER_MB
         ),
         "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
@@ -115,7 +115,12 @@ def configuration(config: LoraConfig) -> dict[str, Any]:
     }
 
 
-def _scaled(count_bytes: float | None, unit: float) -> float | None:
+def created_at() -> str:
+    """Now, as the files say it: UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def scaled(count_bytes: float | None, unit: float) -> float | None:
     return None if count_bytes is None else count_bytes / unit
 
 

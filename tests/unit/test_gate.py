@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_yourai.architecture import Inspected
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
 from pytest_yourai.gate import Gate
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.prediction import Prediction
@@ -21,25 +21,15 @@ from pytest_yourai.sweep_plan import Check, Surroundings, SweepPlan
 from pytest_yourai.sweep_search import SweepSearch
 from pytest_yourai.training_data import TrainingData
 
+from plans import a_plan
+
 GB = 1_000_000_000
 ONE = LoraConfig(1, 8, 4, 64)
 TWO = LoraConfig(2, 8, 4, 64)
 SURE = Prediction(
     minimum_bytes=10 * GB, conservative_bytes=11 * GB, weights_bytes=4 * GB, relative_error=0.01
 )
-PLAN = SweepPlan(
-    source=ModelSource("llama-8b", {}, None, True, None, None),
-    configs=(ONE, TWO),
-    steps=StepPlan(),
-    isolation="model",
-    data=None,
-    seed=0,
-    memory_limit_bytes=None,
-    start_timeout_s=60,
-    settings={},
-    identity={},
-    memory_wait_s=0,
-)
+PLAN = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
 
 
 def gate(

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import DeviceInfo, ModelSource
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.resume import Resumed, resume
 from pytest_yourai.store.environment import Boot
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import Check, SweepPlan
+from pytest_yourai.sweep_plan import Check
+
+from plans import a_plan
 
 GB = 1_000_000_000
 ONE, TWO, FOUR = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4))
@@ -20,18 +22,7 @@ DEVICE = DeviceInfo("cpu", "AMD", None, None, "0.32.4", "0.32.2")
 BOOT = Boot("this boot", 1000.0)
 BUDGET = Budget(20 * GB, "80 % of 25.0 GB", is_detected=True)
 
-PLAN = SweepPlan(
-    source=ModelSource("tiny", {}, None, True, None, None),
-    configs=(ONE, TWO, FOUR),
-    steps=StepPlan(),
-    isolation="model",
-    data=None,
-    seed=0,
-    memory_limit_bytes=None,
-    start_timeout_s=60,
-    settings={},
-    identity={"model": "tiny", "versions": {"mlx": "0.32.4"}},
-)
+PLAN = a_plan("tiny", (ONE, TWO, FOUR), identity={"model": "tiny", "versions": {"mlx": "0.32.4"}})
 
 
 def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: Any) -> PastRun:

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import ModelSource
+from pytest_yourai.config import LoraConfig
 from pytest_yourai.fast_search import Predicted
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.sweep_search import SweepSearch, not_needed
 
+from plans import a_plan
+
 GB = 1_000_000_000
 CONFIGS = tuple(LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4, 8))
-PLAN = SweepPlan(
-    source=ModelSource("m", {}, None, True, None, None),
-    configs=CONFIGS,
-    steps=StepPlan(),
-    isolation="model",
-    data=None,
-    seed=0,
-    memory_limit_bytes=None,
-    start_timeout_s=60,
-    settings={},
-    identity={},
-    search="fast",
-)
+PLAN = a_plan("m", CONFIGS, search="fast")
 NEEDS = {config: Predicted(config.batch_size * GB, 0.01) for config in CONFIGS}
 
 
