@@ -92,14 +92,15 @@ class Console:
                 )
             )
             return lines
-        if reported.is_not_needed or not found.opened:
+        if not found.opened:
             return lines
-        indent = walk.INDENT if self._setup.is_walk else ""
-        naming = _naming(stage)
-        lines.append(
-            indent + terminal.trial_line(len(found.results), found.selected, result, naming)
-        )
-        lines += [indent + line for line in terminal.errors_so_far(found.results)]
+        if not reported.is_not_needed:
+            indent = walk.INDENT if self._setup.is_walk else ""
+            naming = _naming(stage)
+            lines.append(
+                indent + terminal.trial_line(len(found.results), found.selected, result, naming)
+            )
+            lines += [indent + line for line in terminal.errors_so_far(found.results)]
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found)
         return lines
@@ -122,6 +123,7 @@ class Console:
             found.stopped,
             _naming(found.stage),
             found.opened.surroundings.inspection.data,
+            None if self._setup.has_one_profile else found.stage.name,
         )
 
     def summary(self) -> Iterator[str]:

@@ -90,12 +90,14 @@ def summary(
     stopped: str | None,
     naming: Naming,
     data: TrainingData | None = None,
+    model: str | None = None,
 ) -> Iterator[str]:
     """The answer, from `results` of `total` configurations.
 
     `stopped` is why a fast search left out the rest; `naming` says which axes there are;
-    `data` is real training data, if any.
+    `data` is real training data, if any; `model` is named where it is one of several.
     """
+    of_model = f": {model}" if model else ""
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(results, objective)
@@ -103,10 +105,12 @@ def summary(
         memory = any(
             result.outcome.is_memory_failure or result.is_predicted_over for result in results
         )
-        yield "No configuration fits" if memory else "No configuration was measured to its end"
+        none = "No configuration fits" if memory else "No configuration was measured to its end"
+        yield none + of_model
         if results:
             yield f"  Outcomes:      {_counts(results)}"
     else:
+        yield f"Optimal Configuration Found{of_model}"
         yield from _optimum(optimum, naming)
         yield from epoch_lines(data, optimum)
         if len(results) > 1:
@@ -123,7 +127,6 @@ def summary(
 def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
-    yield "Optimal Configuration Found"
     yield f"  Batch size:    {config.batch_size}"
     yield f"  LoRA rank:     {config.rank}"
     yield f"  LoRA layers:   {config.num_layers}"

@@ -28,10 +28,11 @@ def test_the_smallest_comes_first_and_what_fails_there_is_not_tried_with_larger_
             "Testing 2 configurations for: tiny *",
             "[[]1/2] batch=1, rank=4, layers=2 ... ✓ *",
             "[[]2/2] batch=16, rank=4, layers=2 ... ✗ over budget: *",
-            "Optimal Configuration Found",
+            "Optimal Configuration Found: tiny",
             "Testing 2 configurations for: large *",
             "[[]1/2] batch=1, rank=4, layers=2 ... ✓ *",
             "[[]2/2] batch=16, rank=4, layers=2 ... - skipped: no smaller than tiny with *",
+            "Optimal Configuration Found: large",
             "Recommended: large (largest model that fits)",
             "Alternatives: tiny",
             "Saved to: benchmark_results.json",
@@ -47,6 +48,21 @@ def test_the_smallest_comes_first_and_what_fails_there_is_not_tried_with_larger_
     # A worker looks at each before the first trial.
     assert len(done.events("benchmark_complete")) == 2
     assert not done.has_profile
+
+
+def test_the_answer_of_a_fast_search_follows_its_own_trials(pytester: pytest.Pytester) -> None:
+    done = run(pytester, "--yourai-search", "fast", "--yourai-max-memory", "0.1")
+    assert done.ret == 0, done.text + done.errors
+    done.stdout.fnmatch_lines(
+        [
+            "Testing 2 configurations for: tiny *",
+            "Optimal Configuration Found: tiny",
+            "Search: stopped after 1 trial: *",
+            "Testing 2 configurations for: large *",
+            "Optimal Configuration Found: large",
+            "Recommended: large *",
+        ]
+    )
 
 
 def test_a_model_that_is_not_there_ends_it_before_the_first_trial(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import Phase, StepSample
+from pytest_yourai.engine.protocol import MlxMemory, Phase, StepSample
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.results import Outcome
 from pytest_yourai.trial import TrialRecord
 
 GB = 1_000_000_000
@@ -13,8 +18,8 @@ GB = 1_000_000_000
 
 def record(*steps: tuple[Phase, float, int]) -> TrialRecord:
     """Of steps with their times and tokens."""
-    guard = Guard(GB, read_system_memory(), forced=False)
-    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), GB, guard)
+    guard = Guard(20 * GB, read_system_memory(), forced=False)
+    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, guard)
     for phase, time_s, tokens in steps:
         made.add(StepSample(phase, 5.0, time_s, 1, 1, 1, 1, tokens))
     return made
@@ -35,3 +40,24 @@ def test_paces_leave_out_steps_that_compiled() -> None:
     assert paces([*compiling, *warm, *further]) == [1.0, 1.1]
     assert paces([*compiling, *warm, *measured]) == [1.0, 1.1, 1.2, 1.4]
     assert paces([*compiling, *warm, *further, *measured]) == [1.0, 1.1, 1.2, 1.4]
+
+
+@pytest.mark.parametrize(("step_growth_gb", "leaks"), [(0.3, False), (0.7, True)])
+def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
+    step_growth_gb: float, leaks: bool
+) -> None:
+    """Warm-up peaks of 9.3 GB and measured ones of 13.4, as an H200 had with an 8B model."""
+    made = record()
+    made.guard.attach(os.getpid(), GB, has_own_memory=True)
+    made.guard.note(MlxMemory(5 * GB, 9 * GB, 0, 12 * GB))
+    made.guard.look()
+
+    def add(phase: Phase, peak_gb: float, footprint_gb: float) -> None:
+        held = int(footprint_gb * GB)
+        made.add(StepSample(phase, 5.0, 0.2, int(peak_gb * GB), GB, 0, held, 511))
+
+    for _ in range(6):
+        add("warmup", 9.3, 11.5)
+    for step in range(10):
+        add("measure", 13.4, 11.9 + step_growth_gb * step)
+    assert bool(made.result(Outcome.OK, None).warnings) is leaks
