@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,14 +138,18 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
         try:
             model = resolve(named.name, named.folder, options.weights, presets)
             name = _own_name(model.name, taken)
-            yield _stage(options, dataclasses.replace(model, name=name))
+            stage = _stage(options, dataclasses.replace(model, name=name))
         except ModelError as problem:
             if options.models:
                 raise
-            yield _unavailable(options, presets[named.name], problem, taken)
+            stage = _unavailable(options, presets[named.name], problem, taken)
+        taken.add(stage.name)
+        yield stage
 
 
-def _unavailable(options: Options, preset: Preset, problem: ModelError, taken: set[str]) -> Stage:
+def _unavailable(
+    options: Options, preset: Preset, problem: ModelError, taken: Container[str]
+) -> Stage:
     is_there = not isinstance(problem, UnavailableError)
     usual = usual_max_seq_length(preset)
     return Stage(
@@ -189,12 +193,10 @@ def _check_and_sweep(options: Options, check: Stage) -> Iterator[Stage]:
         yield dataclasses.replace(check, is_check=False, setup=sweep)
 
 
-def _own_name(name: str, taken: set[str]) -> str:
+def _own_name(name: str, taken: Container[str]) -> str:
     """A second model of the same name becomes NAME-2."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    own = next(each for each in names if each not in taken)
-    taken.add(own)
-    return own
+    return next(each for each in names if each not in taken)
 
 
 def _check_ids(stages: Iterable[Stage]) -> None:

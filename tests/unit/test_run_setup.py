@@ -92,6 +92,14 @@ def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
     assert [Path(str(folder)).parent.name for folder in folders] == ["a", "b", "c"]
 
 
+def test_a_model_that_contradicts_a_flag_keeps_its_name(pytester: pytest.Pytester) -> None:
+    quantized = {**TINY, "quantization": {"group_size": 64, "bits": 4}}
+    bare_model(pytester.path / "mine", quantized)
+    flag = listed(pytester, "mine: {path: mine}\n")
+    found = run(pytester, "--yourai-benchmark", flag, "--yourai-quantize=8")
+    assert [(stage.name, stage.problem is None) for stage in found.stages] == [("mine", False)]
+
+
 def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester) -> None:
     found = run(pytester, "--yourai-model=llama-8b", "--yourai-model=tiny", "--yourai-quick")
     assert [stage.name for stage in found.stages] == ["tiny", "llama-8b"]
