@@ -117,6 +117,83 @@ class Measurement:
     memory_is_back_at_base: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """Training from its start or from a checkpoint, to its end or to the next reload.
+
+    `data` is as in a TrialRequest. Files are written into `adapter_path`: adapters as mlx-lm names
+    them, and the checkpoint, from which training goes on where `resume` is set.
+    """
+
+    config: LoraConfig
+    memory_limit_bytes: int
+    data: str | None
+    max_steps: int
+    learning_rate: float
+    seed: int
+    adapter_path: str
+    resume: bool
+    save_every: int
+    reload_interval: int | None
+    """Steps after which a fresh process is to go on; None for never."""
+    reload_active_bytes: int | None
+    """A fresh process is to go on where MLX's active memory after a step is over this."""
+    reload_footprint_bytes: int | None
+    steps_per_eval: int
+    val_batches: int
+    """-1 for all; 0 for no validation."""
+    mask_prompt: bool = False
+    report_to: str | None = None
+    project_name: str | None = None
+    report_config: Mapping[str, Any] | None = None
+    """What the services of `report_to` are told of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedStep:
+    """One step of training, counted from 1 over all processes; memory as in a StepSample."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    step_time_s: float
+    tokens: int
+    peak_memory_bytes: int
+    active_memory_bytes: int
+    cache_memory_bytes: int
+    footprint_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The loss on the validation set after `step` steps."""
+
+    step: int
+    loss: float
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Adapters and checkpoint of `step` are on the disk."""
+
+    step: int
+
+
+TrainingEvent = TrainedStep | Validated | Saved
+
+EndReason = Literal["finished", "stopped", "interval", "active_memory", "footprint"]
+"""All steps are done; the parent asked for it; or a fresh process is to go on, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnd:
+    """Why training ended, after `step` steps, all of which are saved."""
+
+    step: int
+    reason: EndReason
+
+
 class InvalidLossError(Exception):
     """The loss was zero or not finite."""
 
@@ -143,4 +220,13 @@ class Engine(Protocol):
 
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
         """Run a trial, reporting each step as it ends; the loaded model is left as it was."""
+        ...
+
+    def train(
+        self,
+        request: TrainingRequest,
+        report: Callable[[TrainingEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingEnd:
+        """Train the loaded model, and save; `should_stop` is asked after each step."""
         ...

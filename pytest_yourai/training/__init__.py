@@ -1,0 +1,1 @@
+"""Training with a configuration that was measured: settings, supervision, what is kept."""
