@@ -58,11 +58,28 @@ class TrainingRows:
 
 
 def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
-    """The training rows as mlx-lm reads them; DataError where it cannot."""
+    """The training rows as mlx-lm reads them; DataError where it cannot, or one will not do."""
+    rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
+    if len(rows) > _MOST_ROWS:
+        raise DataError(
+            f"--yourai-data: {data} has {len(rows):,} rows, and at most {_MOST_ROWS:,} can be "
+            "looked at: name a part of it"
+        )
+    return TrainingRows(rows, _lengths(rows, data, in_file=Path(data).exists()))
+
+
+def read_sets(
+    data: str, tokenizer_folder: str | None, *, mask_prompt: bool
+) -> tuple[CacheDataset, CacheDataset]:
+    """Training and validation rows, to be tokenized when they are used; the latter may be empty."""
+    rows, validation_rows = _read(data, tokenizer_folder, mask_prompt=mask_prompt)
+    return CacheDataset(rows), CacheDataset(validation_rows)
+
+
+def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tuple[Any, Any]:
     if tokenizer_folder is None:
         raise DataError("--yourai-data needs a tokenizer: name a model folder that has one")
-    is_folder = Path(data).exists()
-    if is_folder:
+    if Path(data).exists():
         check_folder(Path(data))
     elif importlib.util.find_spec("datasets") is None:
         raise DataError(
@@ -71,18 +88,13 @@ def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
             "train.jsonl"
         )
     tokenizer = _read_tokenizer(tokenizer_folder)
-    rows = _load(data, tokenizer)
-    if len(rows) > _MOST_ROWS:
-        raise DataError(
-            f"--yourai-data: {data} has {len(rows):,} rows, and at most {_MOST_ROWS:,} can be "
-            "looked at: name a part of it"
-        )
+    rows, validation_rows = _load(data, tokenizer, mask_prompt=mask_prompt)
     if not isinstance(rows, TextDataset) and not tokenizer.has_chat_template:
         raise DataError(
             f"--yourai-data: {data} has conversations, and the tokenizer in {tokenizer_folder} no "
             "chat template: name a model that has one, or give rows as text"
         )
-    return TrainingRows(rows, _lengths(rows, data, in_file=is_folder))
+    return rows, validation_rows
 
 
 def _lengths(rows: Any, data: str, *, in_file: bool) -> list[int]:
@@ -112,15 +124,17 @@ def _read_tokenizer(folder: str) -> Any:
         ) from problem
 
 
-def _load(data: str, tokenizer: Any) -> Any:
-    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=False)
+def _load(data: str, tokenizer: Any, *, mask_prompt: bool) -> tuple[Any, Any]:
+    """Training and validation rows."""
+    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=mask_prompt)
     try:
-        return load_dataset(arguments, tokenizer)[0]
+        rows, validation_rows, _ = load_dataset(arguments, tokenizer)
     except Exception as problem:
         raise DataError(
             f"--yourai-data: {data} cannot be read as mlx-lm does "
             f"({shortened(f'{type(problem).__name__}: {problem}')}): name another, or mend it"
         ) from problem
+    return rows, validation_rows
 
 
 def _count_tokens(rows: Any, row: Any) -> tuple[int, str | None]:

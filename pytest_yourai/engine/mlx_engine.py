@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 
-from pytest_yourai.engine import mlx_data, mlx_device, mlx_training, mlx_weights
+from pytest_yourai.engine import mlx_data, mlx_device, mlx_training, mlx_trial, mlx_weights
 from pytest_yourai.engine.protocol import (
     DeviceInfo,
     Inspection,
@@ -16,16 +17,20 @@ from pytest_yourai.engine.protocol import (
     MlxMemory,
     ModelSource,
     StepSample,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
     TrialRequest,
 )
 from pytest_yourai.errors import ModelError
 
 
 class MlxEngine:
-    """Holds one base model and runs trials on it, in this process."""
+    """Holds one base model, runs trials on it, or trains it, in this process."""
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None
+        self._name = ""
         self._base_bytes = 0
         self._lora_keys: tuple[str, ...] = ()
         self._folder: str | None = None
@@ -44,6 +49,7 @@ class MlxEngine:
         self._model = mlx_weights.load(source)
         self._lora_keys = mlx_weights.matching_lora_keys(self._model, source.lora_keys, source.name)
         self._folder = source.folder
+        self._name = source.folder or source.name
         self._base_bytes = mx.get_active_memory()
         return self._base_bytes
 
@@ -59,9 +65,29 @@ class MlxEngine:
         if self._model is None:
             raise ModelError("no model is loaded")
         data = self._data(request.data)
-        return mlx_training.run_trial(
+        return mlx_trial.run_trial(
             self._model, self._base_bytes, self._lora_keys, request, data, report
         )
+
+    def train(
+        self,
+        request: TrainingRequest,
+        report: Callable[[TrainingEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingEnd:
+        if self._model is None:
+            raise ModelError("no model is loaded")
+        if request.data is None:
+            rows = mlx_trial.synthetic_rows(self._model, request.config, request.seed)
+            validation_rows: Any = []
+        else:
+            rows, validation_rows = mlx_data.read_sets(
+                request.data, self._folder, mask_prompt=request.mask_prompt
+            )
+        model = mlx_training.AdaptedModel(self._model, self._name, self._lora_keys)
+        # It keeps its adapters: no trial can follow.
+        self._model = None
+        return mlx_training.run_training(model, request, rows, validation_rows, report, should_stop)
 
     def _data(self, name: str | None) -> mlx_data.TrainingRows | None:
         """Read and tokenized once for all trials."""

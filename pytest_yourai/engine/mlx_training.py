@@ -1,239 +1,347 @@
-"""One trial of the MLX engine: mlx-lm's own training, watched and steered by a callback."""
+"""Training with the MLX engine: mlx-lm's own, in an order of rows that can be taken up again."""
 
 from __future__ import annotations
 
-import gc
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn, optimizers
-from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.trainer import TrainingArgs, iterate_batches, train
+from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
+from mlx_lm.tuner.datasets import CacheDataset
+from mlx_lm.tuner.trainer import TrainingArgs, evaluate, iterate_batches, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import save_config
 
-from pytest_yourai.config import (
-    LEARNING_RATE,
-    LORA_DROPOUT,
-    LORA_SCALE,
-    SAFETY_MARGIN,
-    minimum_memory_bytes,
-)
-from pytest_yourai.engine import mlx_device
-from pytest_yourai.engine.mlx_data import Batch, TrainingRows
+from pytest_yourai.config import COMPILING_STEPS, LORA_DROPOUT, LORA_SCALE, OPTIMIZER, SAFETY_MARGIN
+from pytest_yourai.engine import mlx_checkpoint, mlx_device
+from pytest_yourai.engine.mlx_data import Batch
 from pytest_yourai.engine.protocol import (
+    EndReason,
     InvalidLossError,
-    Measurement,
-    Phase,
-    StepSample,
-    TrialRequest,
+    Saved,
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
+    Validated,
 )
+from pytest_yourai.errors import DataError
+from pytest_yourai.training.checkpoint import ADAPTER_CONFIG
 
-_BATCHES_OF_SYNTHETIC_ROWS = 4
 _NEVER = 1 << 62
-_BASE_TOLERANCE = 0.01
+_ACTIVE_GROWTH = 1.1
+"""Over what is usual after a step: more is memory that the run has lost."""
 
 
-class _Finished(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
-    """Raised from the callback after the last step, so that no adapters are written."""
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A loaded model, its name in messages and files, and the modules that get adapters."""
+
+    module: nn.Module
+    name: str
+    lora_keys: tuple[str, ...]
 
 
-class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
-    """Reads each step, and moves the memory limit from phase to phase.
+class _Ended(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
+    """Raised from the callback after a step, when everything is saved."""
 
-    MLX's evaluator runs ahead of the device and allocates as it goes, until active memory passes
-    the memory limit. Warm-up runs with the limit at the base, which measures what the
-    configuration needs; measured steps with what the budget allows.
+    def __init__(self, end: TrainingEnd) -> None:
+        super().__init__(end.reason)
+        self.end = end
+
+
+def run_training(
+    model: AdaptedModel,
+    request: TrainingRequest,
+    rows: Any,
+    validation_rows: Any,
+    report: Callable[[TrainingEvent], None],
+    should_stop: Callable[[], bool],
+) -> TrainingEnd:
+    """Adapt the model and train it through mlx-lm until all steps are done, or it is to end.
+
+    `rows` and `validation_rows` are data sets as mlx-lm trains on them; the latter may be empty.
+    The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero or
+    not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does not
+    fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
     """
-
-    def __init__(
-        self, request: TrialRequest, base_bytes: int, report: Callable[[StepSample], None]
-    ) -> None:
-        self._request = request
-        self._report = report
-        self._trained_tokens = 0
-        self.phase: Phase = "warmup"
-        self.warmup_times_s: list[float] = []
-        self.warmup_peaks: list[int] = []
-        self.settling_steps = 1
-        self._settled_steps = 0
-        self.measured_steps = 0
-        mx.set_memory_limit(base_bytes)
-        mx.reset_peak_memory()
-
-    @property
-    def minimum_bytes(self) -> int:
-        return minimum_memory_bytes(self.warmup_peaks)
-
-    @property
-    def fits(self) -> bool:
-        return self.minimum_bytes * SAFETY_MARGIN <= self._request.memory_limit_bytes
-
-    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        peak = mx.get_peak_memory()
-        step_time_s = 1 / train_info["iterations_per_second"]
-        loss = float(train_info["train_loss"])
-        self._send(train_info, step_time_s, loss, peak)
-        if loss == 0 or not math.isfinite(loss):
-            raise InvalidLossError(f"the loss was {loss} in a {self.phase} step")
-        self._advance(step_time_s, peak)
-        mx.reset_peak_memory()
-
-    def _send(self, train_info: dict[str, Any], step_time_s: float, loss: float, peak: int) -> None:
-        trained = int(train_info["trained_tokens"])
-        self._report(
-            StepSample(
-                phase=self.phase,
-                loss=loss,
-                step_time_s=step_time_s,
-                peak_memory_bytes=peak,
-                active_memory_bytes=mx.get_active_memory(),
-                cache_memory_bytes=mx.get_cache_memory(),
-                footprint_bytes=mlx_device.footprint_bytes(),
-                tokens=trained - self._trained_tokens,
-            )
-        )
-        self._trained_tokens = trained
-
-    def _advance(self, step_time_s: float, peak: int) -> None:
-        match self.phase:
-            case "warmup":
-                self.warmup_times_s.append(step_time_s)
-                self.warmup_peaks.append(peak)
-                if self._request.plan.warmup_is_over(self.warmup_times_s):
-                    if not self.fits:
-                        raise _Finished
-                    mx.set_memory_limit(int(self._request.memory_limit_bytes / SAFETY_MARGIN))
-                    self.phase = "settle"
-            case "settle":
-                self._settled_steps += 1
-                if self._settled_steps == self.settling_steps:
-                    self.phase = "measure"
-            case "measure":
-                self.measured_steps += 1
-                if self.measured_steps == self._request.plan.measured_steps:
-                    raise _Finished
-
-
-def run_trial(
-    model: nn.Module,
-    base_bytes: int,
-    lora_keys: tuple[str, ...],
-    request: TrialRequest,
-    data: TrainingRows | None,
-    report: Callable[[StepSample], None],
-) -> Measurement:
-    """Adapt `model`, train it through mlx-lm, and take the adapters off again.
-
-    `base_bytes` is the active memory of the loaded model; without `data` rows are made up.
-    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise.
-    """
-    with _adapted(model, lora_keys, request):
-        recorder = _Recorder(request, base_bytes, report)
-        _train(model, request, data, recorder)
-    gc.collect()
-    mx.clear_cache()
-    drift = abs(mx.get_active_memory() - base_bytes)
-    return Measurement(
-        fits=recorder.fits,
-        memory_is_back_at_base=drift <= base_bytes * _BASE_TOLERANCE,
-    )
-
-
-def _train(
-    model: nn.Module,
-    request: TrialRequest,
-    data: TrainingRows | None,
-    recorder: _Recorder,
-) -> None:
+    _adapt(model, request)
+    optimizer = optimizers.Adam(learning_rate=request.learning_rate)
+    folder = Path(request.adapter_path)
+    first_step, trained_tokens = 0, 0
+    if request.resume:
+        about = mlx_checkpoint.restore_checkpoint(folder, model.module, optimizer)
+        first_step, trained_tokens = int(about["step"]), int(about["trained_tokens"])
+        _check_rows(rows, about, request)
+    else:
+        save_config(_adapter_config(model, request), folder / ADAPTER_CONFIG)
+    run = _Run(model, optimizer, request, rows, validation_rows, report, should_stop)
+    run.begin(first_step, trained_tokens)
+    mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
+    mx.reset_peak_memory()
     try:
         train(
-            model=model,
-            optimizer=optimizers.Adam(learning_rate=LEARNING_RATE),
-            train_dataset=_synthetic_rows(model, request) if data is None else data,
+            model=model.module,
+            optimizer=optimizer,
+            train_dataset=rows,
             args=TrainingArgs(
                 batch_size=request.config.batch_size,
-                iters=request.plan.most_steps,
+                iters=request.max_steps - first_step,
                 steps_per_report=1,
                 steps_per_save=_NEVER,
                 max_seq_length=request.config.max_seq_length,
                 grad_checkpoint=request.config.grad_checkpoint,
             ),
-            iterate_batches=iterate_batches if data is None else _longest_first(recorder, request),
-            training_callback=recorder,
+            iterate_batches=_in_order(request.seed, first_step),
+            training_callback=run,
         )
-    except _Finished:
-        pass
+    except _Ended as ended:
+        return ended.end
     finally:
-        # On Metal a failed command buffer is raised at the next synchronization: here, not in
-        # the trial after this one.
+        # On Metal a failed command buffer is raised at the next synchronization.
         mx.synchronize()
+    raise RuntimeError("mlx-lm ended training by itself")
 
 
-@contextmanager
-def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest) -> Iterator[None]:
-    leaves = model.leaf_modules()
-    layer_type = type(model.layers[0])
-    call = layer_type.__call__
-    np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
+class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
+    """Reports, saves and validates after each step, and ends the run when it is due."""
+
+    def __init__(
+        self,
+        model: AdaptedModel,
+        optimizer: optimizers.Optimizer,
+        request: TrainingRequest,
+        rows: Any,
+        validation_rows: Any,
+        report: Callable[[TrainingEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._model, self._optimizer, self._request = model, optimizer, request
+        self._folder = Path(request.adapter_path)
+        self._rows, self._validation_rows = rows, validation_rows
+        self._report, self._should_stop = report, should_stop
+        self._services = get_reporting_callbacks(
+            request.report_to,
+            project_name=request.project_name,
+            log_dir=request.adapter_path,
+            config=dict(request.report_config or {}),
+        )
+        self._first_step = self._step = 0
+        self._earlier_tokens = self._trained_tokens = 0
+        self._usual_active_bytes = request.usual_active_bytes
+
+    def begin(self, first_step: int, trained_tokens: int) -> None:
+        """Training goes on after `first_step` steps and as many tokens; 0 for a new run."""
+        self._first_step = self._step = first_step
+        self._earlier_tokens = self._trained_tokens = trained_tokens
+        if first_step == 0:
+            self._validate()
+
+    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
+        trained = self._trained(train_info)
+        self._report(trained)
+        if trained.loss == 0 or not math.isfinite(trained.loss):
+            raise InvalidLossError(f"the loss was {trained.loss} in step {trained.step}")
+        if self._services is not None:
+            totals = {"iteration": self._step, "trained_tokens": self._trained_tokens}
+            self._services.on_train_loss_report({**train_info, **totals})
+        is_saved = self._step % self._request.save_every == 0
+        if is_saved:
+            self._save()
+            mlx_checkpoint.save_adapters(self._folder, self._model.module, self._step)
+        if self._step % self._request.steps_per_eval == 0 or self._step == self._request.max_steps:
+            self._validate()
+        if reason := self._reason_to_end(trained):
+            if not is_saved:
+                self._save()
+            raise _Ended(TrainingEnd(self._step, reason))
+        mx.reset_peak_memory()
+
+    def _trained(self, train_info: dict[str, Any]) -> TrainedStep:
+        self._step += 1
+        total = self._earlier_tokens + int(train_info["trained_tokens"])
+        tokens, self._trained_tokens = total - self._trained_tokens, total
+        return TrainedStep(
+            step=self._step,
+            loss=float(train_info["train_loss"]),
+            learning_rate=float(train_info["learning_rate"]),
+            step_time_s=1 / train_info["iterations_per_second"],
+            tokens=tokens,
+            peak_memory_bytes=mx.get_peak_memory(),
+            active_memory_bytes=mx.get_active_memory(),
+            cache_memory_bytes=mx.get_cache_memory(),
+            footprint_bytes=mlx_device.footprint_bytes(),
+        )
+
+    def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
+        request, in_process = self._request, self._step - self._first_step
+        if self._usual_active_bytes is None and in_process > COMPILING_STEPS:
+            self._usual_active_bytes = trained.active_memory_bytes
+        if self._step == request.max_steps:
+            return "finished"
+        if self._should_stop():
+            return "stopped"
+        if request.reload_interval and self._step % request.reload_interval == 0:
+            return "interval"
+        usual = self._usual_active_bytes
+        if request.reload_active_bytes is not None and usual is not None:
+            most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
+            if trained.active_memory_bytes > most:
+                return "active_memory"
+        most_held = request.reload_footprint_bytes
+        if most_held is not None and (trained.footprint_bytes or 0) > most_held:
+            return "footprint"
+        return None
+
+    def _save(self) -> None:
+        about = {
+            **_about(self._model, self._request),
+            "rows": len(self._rows),
+            "step": self._step,
+            "trained_tokens": self._trained_tokens,
+        }
+        mlx_checkpoint.save_checkpoint(self._folder, self._model.module, self._optimizer, about)
+        mlx_checkpoint.save_adapters(self._folder, self._model.module)
+        self._report(Saved(self._step))
+
+    def _validate(self) -> None:
+        """With the same batches each time, so that losses can be compared."""
+        request = self._request
+        if not len(self._validation_rows) or request.val_batches == 0:
+            return
+        batch_size = min(request.config.batch_size, len(self._validation_rows))
+        began = time.perf_counter()
+        np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
+        loss = evaluate(
+            model=self._model.module,
+            dataset=self._validation_rows,
+            batch_size=batch_size,
+            num_batches=request.val_batches,
+            max_seq_length=request.config.max_seq_length,
+        )
+        self._model.module.train()
+        validated = Validated(self._step, float(loss), time.perf_counter() - began)
+        self._report(validated)
+        if self._services is not None:
+            self._services.on_val_loss_report(
+                {
+                    "iteration": validated.step,
+                    "val_loss": validated.loss,
+                    "val_time": validated.time_s,
+                }
+            )
+
+
+def _adapt(model: AdaptedModel, request: TrainingRequest) -> None:
     mx.random.seed(request.seed)
-    linear_to_lora_layers(
-        model,
-        request.config.num_layers,
-        {
-            "rank": request.config.rank,
-            "scale": LORA_SCALE,
-            "dropout": LORA_DROPOUT,
-            "keys": list(lora_keys),
-        },
-    )
-    try:
-        yield
-    finally:
-        # mlx-lm's grad_checkpoint wraps this once more at each train() and never restores it.
-        layer_type.__call__ = call
-        model.update_modules(leaves)
-        model.freeze()
-        model.eval()
+    linear_to_lora_layers(model.module, request.config.num_layers, _lora_parameters(model, request))
 
 
-def _longest_first(recorder: _Recorder, request: TrialRequest) -> Callable[..., Iterator[Batch]]:
+def _lora_parameters(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
+    return {
+        "rank": request.config.rank,
+        "scale": LORA_SCALE,
+        "dropout": LORA_DROPOUT,
+        "keys": list(model.lora_keys),
+    }
+
+
+def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
+    """What must be the same when training goes on."""
+    return {
+        "model": model.name,
+        "batch_size": request.config.batch_size,
+        "rank": request.config.rank,
+        "num_layers": request.config.num_layers,
+        "max_seq_length": request.config.max_seq_length,
+        "grad_checkpoint": request.config.grad_checkpoint,
+        "lora_keys": list(model.lora_keys),
+        "learning_rate": request.learning_rate,
+        "max_steps": request.max_steps,
+        "data": request.data,
+        "mask_prompt": request.mask_prompt,
+        "seed": request.seed,
+    }
+
+
+def _adapter_config(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
+    """As mlx-lm writes it beside its adapters, and reads it to load them."""
+    return {
+        "model": model.name,
+        "train": True,
+        "fine_tune_type": "lora",
+        "optimizer": OPTIMIZER,
+        "data": request.data,
+        "seed": request.seed,
+        "num_layers": request.config.num_layers,
+        "batch_size": request.config.batch_size,
+        "iters": request.max_steps,
+        "learning_rate": request.learning_rate,
+        "max_seq_length": request.config.max_seq_length,
+        "grad_checkpoint": request.config.grad_checkpoint,
+        "mask_prompt": request.mask_prompt,
+        "adapter_path": request.adapter_path,
+        "save_every": request.save_every,
+        "lora_parameters": _lora_parameters(model, request),
+    }
+
+
+def _check_rows(rows: Any, about: dict[str, Any], request: TrainingRequest) -> None:
+    if len(rows) != about["rows"]:
+        raise DataError(
+            f"{request.data} has {len(rows)} rows, and had {about['rows']} when training began: "
+            "put the old rows back, or train anew with another --adapter-path"
+        )
+
+
+class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped
+    """Pairs of tokens and prompt length: mlx-lm sorts by their lengths, which are all 2."""
+
+    def __getitem__(self, idx: int) -> Any:
+        return self._data[idx]
+
+
+def _in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
     """What takes the place of mlx-lm's `iterate_batches`, and leaves each batch to it.
 
-    mlx-lm asks for the next batch after the recorder heard of the step before, so that this can
-    follow its phases: the longest batch alone while warming up, then each padded shape once (each
-    compiles), then all batches, round and round.
+    The same batches in the same order as there under `np.random.seed(seed)`, from a generator of
+    its own, so that nothing else moves it; the first `first_step` are passed over unread.
     """
 
     def iterate(
-        dataset: TrainingRows, batch_size: int, max_seq_length: int, loop: bool, comm_group: Any
+        dataset: Any, batch_size: int, max_seq_length: int, loop: bool, comm_group: Any
     ) -> Iterator[Batch]:
-        batches = dataset.longest_batches(
-            request.plan.measured_steps, batch_size, max_seq_length, comm_group
-        )
-        shapes: dict[tuple[int, ...], Batch] = {}
-        for batch in batches:
-            shapes.setdefault(batch[0].shape, batch)
-        recorder.settling_steps = len(shapes)
-        while recorder.phase == "warmup":
-            yield batches[0]
-        yield from shapes.values()
-        if loop:
-            yield from itertools.cycle(batches)
+        batches = _batches(dataset, batch_size)
+        random = np.random.RandomState(seed)
+        step = 0
+        while loop:
+            order = random.permutation(len(batches))
+            for place in order[max(0, first_step - step) :]:
+                rows = _AsGiven([dataset[row] for row in batches[place]])
+                yield next(iterate_batches(rows, batch_size, max_seq_length, comm_group=comm_group))
+            step += len(batches)
 
     return iterate
 
 
-def _synthetic_rows(model: nn.Module, request: TrialRequest) -> list[tuple[list[int], int]]:
-    """Rows of random tokens, each max_seq_length long, as (tokens, prompt length)."""
-    vocabulary = int(getattr(model.args, "vocab_size", 256))
-    shape = (
-        request.config.batch_size * _BATCHES_OF_SYNTHETIC_ROWS,
-        request.config.max_seq_length,
+def _batches(dataset: Any, batch_size: int) -> Sequence[Sequence[int]]:
+    """Which rows go into one batch: those that mlx-lm puts together."""
+    if len(dataset) < batch_size:
+        raise DataError(
+            f"the data has {len(dataset)} rows, fewer than a batch of {batch_size}: add rows, or "
+            "make --batch-size smaller"
+        )
+    length = (
+        dataset.itemlen if isinstance(dataset, CacheDataset) else lambda row: len(dataset[row][0])
     )
-    tokens = np.random.default_rng(request.seed).integers(0, vocabulary, shape)
-    return [(row, 0) for row in tokens.tolist()]
+    order = sorted(range(len(dataset)), key=length)
+    return [
+        order[start : start + batch_size]
+        for start in range(0, len(order) - batch_size + 1, batch_size)
+    ]

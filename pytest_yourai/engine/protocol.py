@@ -137,7 +137,10 @@ class TrainingRequest:
     reload_interval: int | None
     """Steps after which a fresh process is to go on; None for never."""
     reload_active_bytes: int | None
-    """A fresh process is to go on where MLX's active memory after a step is over this."""
+    """A fresh process is to go on where MLX's active memory after a step is over this, and over
+    1.1 times what is usual."""
+    usual_active_bytes: int | None
+    """Active memory after a step of the trial; None for that of this process's third step."""
     reload_footprint_bytes: int | None
     steps_per_eval: int
     val_batches: int

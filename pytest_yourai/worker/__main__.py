@@ -32,12 +32,17 @@ class _Wire:
         self._write_lock = threading.Lock()
         self._number = 0
         self.is_busy = False
+        self._stop = threading.Event()
         threading.Thread(target=self._read, args=(command_fd,), daemon=True).start()
 
     def _read(self, command_fd: int) -> None:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
-                self._commands.put(line)
+                if messages.is_stop(line):
+                    self._stop.set()
+                else:
+                    self._stop.clear()
+                    self._commands.put(line)
         if self.is_busy:
             # With whatever it started: MLX's compiler would outlive it for seconds.
             os.killpg(os.getpgrp(), signal.SIGKILL)
@@ -48,9 +53,13 @@ class _Wire:
         self._number = command.number
         return command
 
+    def should_stop(self) -> bool:
+        """Whether the command that is worked on is to end early."""
+        return self._stop.is_set()
+
     def send(self, message: messages.Message) -> None:
         """Flush what libraries printed, then send: the parent sees both in that order."""
-        if not isinstance(message, messages.Step | messages.Memory):
+        if not isinstance(message, messages.Step | messages.Trained | messages.Memory):
             sys.stdout.flush()
             sys.stderr.flush()
         data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
@@ -122,6 +131,11 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
         case messages.RunTrial(request):
             found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
             return messages.Measured(found)
+        case messages.Train(request):
+            end = engine.train(
+                request, lambda event: wire.send(messages.of_training(event)), wire.should_stop
+            )
+            return messages.TrainingEnded(end)
         case messages.Ping():
             return messages.Pong()
 

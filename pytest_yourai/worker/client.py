@@ -89,7 +89,14 @@ class WorkerClient:
     def send(self, command: messages.Command) -> None:
         """WorkerDiedError where nobody reads any more."""
         self._number += 1
-        data = memoryview(messages.encode(dataclasses.replace(command, number=self._number)))
+        self._write(command)
+
+    def stop_training(self) -> None:
+        """Ask for the end of the command that is worked on, whose answer is still to come."""
+        self._write(messages.Stop())
+
+    def _write(self, message: messages.Command | messages.Stop) -> None:
+        data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
         try:
             while data:
                 data = data[os.write(self._command_fd, data) :]

@@ -13,6 +13,9 @@ from pytest_yourai.engine.protocol import (
     MlxMemory,
     ModelSource,
     StepSample,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
     TrialRequest,
 )
 from pytest_yourai.errors import (
@@ -30,21 +33,37 @@ from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Watch, WorkerClient
 from pytest_yourai.worker.output import Output
 
 _Answer = TypeVar(
-    "_Answer", messages.Hello, messages.Pong, messages.Inspected, messages.Loaded, messages.Measured
+    "_Answer",
+    messages.Hello,
+    messages.Pong,
+    messages.Inspected,
+    messages.Loaded,
+    messages.Measured,
+    messages.TrainingEnded,
 )
 
 _PREVIEW_CHARACTERS = 2000
 _PONG_TIMEOUT_S = 5.0
 
 
-class Observer(Protocol):
-    """Hears how far a trial is."""
+class Loading(Protocol):
+    """Hears when the model is loaded, and when that is done."""
 
     def loading(self) -> None: ...
 
     def started(self) -> None: ...
 
+
+class Observer(Loading, Protocol):
+    """Hears how far a trial is."""
+
     def add(self, sample: StepSample) -> None: ...
+
+
+class TrainingObserver(Loading, Protocol):
+    """Hears how far training is."""
+
+    def add(self, event: TrainingEvent) -> None: ...
 
 
 class WorkerWatch(Watch, Protocol):
@@ -111,6 +130,40 @@ class WorkerHost:
         WorkerFailedError where the engine raised, WorkerDiedError where the worker ended,
         WorkerError where it broke the protocol; and whatever `watch` raises.
         """
+        client = self._loaded(observer, watch)
+        client.send(messages.RunTrial(request))
+
+        def hear(message: messages.Message) -> bool:
+            if isinstance(message, messages.Step):
+                observer.add(message.sample)
+                return True
+            return False
+
+        return _receive(client, messages.Measured, watch, hear).measurement
+
+    def train(
+        self, request: TrainingRequest, observer: TrainingObserver, watch: WorkerWatch
+    ) -> TrainingEnd:
+        """Train in a worker that holds the model; raises as `run` does."""
+        client = self._loaded(observer, watch)
+        client.send(messages.Train(request))
+
+        def hear(message: messages.Message) -> bool:
+            event = messages.training_event(message)
+            if event is None:
+                return False
+            observer.add(event)
+            return True
+
+        return _receive(client, messages.TrainingEnded, watch, hear).end
+
+    def stop_training(self) -> None:
+        """Make `train` end after the step that runs, with everything saved."""
+        if self._client is not None:
+            self._client.stop_training()
+
+    def _loaded(self, observer: Loading, watch: WorkerWatch) -> WorkerClient:
+        """A worker that holds the model, and is watched."""
         client, device = self._ready()
         client.take_output()
         if not self._is_loaded:
@@ -123,8 +176,7 @@ class WorkerHost:
             self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
         observer.started()
-        client.send(messages.RunTrial(request))
-        return _receive(client, messages.Measured, watch, observer.add).measurement
+        return client
 
     def end(self, *, killed_because: str | None = None, with_stacks: bool = False) -> Output:
         """End the worker, if there is one; what it printed since it was last asked.
@@ -190,20 +242,20 @@ def _receive(
     client: WorkerClient,
     kind: type[_Answer],
     watch: WorkerWatch | None = None,
-    on_step: Callable[[StepSample], None] | None = None,
+    hear: Callable[[messages.Message], bool] | None = None,
     timeout_s: float = math.inf,
 ) -> _Answer:
-    """The answer; what is sent before it goes to `watch` and `on_step`."""
+    """The answer; what is sent before it goes to `watch`, and to `hear`, which may take it."""
     while True:
         message = client.receive(timeout_s, watch)
         match message:
             case messages.Memory(memory):
                 if watch is not None:
                     watch.note(memory)
-            case messages.Step(sample) if on_step is not None:
-                on_step(sample)
             case _ if isinstance(message, kind):
                 return message
+            case _ if hear is not None and hear(message):
+                pass
             case _:
                 raise _unexpected(message)
 

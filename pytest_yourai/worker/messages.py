@@ -21,8 +21,14 @@ from pytest_yourai.engine.protocol import (
     Measurement,
     MlxMemory,
     ModelSource,
+    Saved,
     StepSample,
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
     TrialRequest,
+    Validated,
 )
 from pytest_yourai.errors import WorkerError
 from pytest_yourai.redaction import redactor
@@ -59,6 +65,19 @@ class Load(_Numbered):
 class RunTrial(_Numbered):
     request: TrialRequest
     kind: Literal["run_trial"] = "run_trial"
+
+
+@dataclass(frozen=True, slots=True)
+class Train(_Numbered):
+    request: TrainingRequest
+    kind: Literal["train"] = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(_Numbered):
+    """No command of its own: a Train is to end after the step that runs, and to save."""
+
+    kind: Literal["stop"] = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,30 @@ class Measured(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class Trained(_Numbered):
+    trained: TrainedStep
+    kind: Literal["trained"] = "trained"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationLoss(_Numbered):
+    validated: Validated
+    kind: Literal["validation_loss"] = "validation_loss"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved(_Numbered):
+    saved: Saved
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnded(_Numbered):
+    end: TrainingEnd
+    kind: Literal["training_ended"] = "training_ended"
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(_Numbered):
     """A command, or the start, ended with an exception: `text` is one line of it."""
 
@@ -121,8 +164,21 @@ class Failed(_Numbered):
     kind: Literal["failed"] = "failed"
 
 
-Command = Inspect | Load | RunTrial | Ping
-Message = Hello | Pong | Inspected | Loaded | Memory | Step | Measured | Failed
+Command = Inspect | Load | RunTrial | Train | Ping
+Message = (
+    Hello
+    | Pong
+    | Inspected
+    | Loaded
+    | Memory
+    | Step
+    | Measured
+    | Trained
+    | ValidationLoss
+    | CheckpointSaved
+    | TrainingEnded
+    | Failed
+)
 
 _COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
     Annotated[Command, pydantic.Field(discriminator="kind")]
@@ -132,13 +188,44 @@ _MESSAGES: pydantic.TypeAdapter[Message] = pydantic.TypeAdapter(
 )
 
 
-def encode(message: Command | Message) -> bytes:
+def of_training(event: TrainingEvent) -> Trained | ValidationLoss | CheckpointSaved:
+    """The message that says it."""
+    match event:
+        case TrainedStep():
+            return Trained(event)
+        case Validated():
+            return ValidationLoss(event)
+        case Saved():
+            return CheckpointSaved(event)
+
+
+def training_event(message: Message) -> TrainingEvent | None:
+    """What it says of training, if it does."""
+    match message:
+        case Trained(trained):
+            return trained
+        case ValidationLoss(validated):
+            return validated
+        case CheckpointSaved(saved):
+            return saved
+    return None
+
+
+def encode(message: Command | Stop | Message) -> bytes:
     return json.dumps(dataclasses.asdict(message)).encode() + b"\n"
 
 
 def decode_command(line: bytes) -> Command:
     """The command in `line`; WorkerError where it is none."""
     return _decode(_COMMANDS, line)
+
+
+def is_stop(line: bytes) -> bool:
+    """Whether this is a Stop, which must be heard while another command is worked on."""
+    try:
+        return bool(json.loads(line)["kind"] == "stop")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def decode_message(line: bytes) -> Message:

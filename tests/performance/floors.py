@@ -25,7 +25,7 @@ import mlx.core as mx
 from mlx import nn
 
 from pytest_yourai.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
-from pytest_yourai.engine import mlx_device, mlx_training, mlx_weights
+from pytest_yourai.engine import mlx_device, mlx_trial, mlx_weights
 from pytest_yourai.engine.protocol import ModelSource, StepSample, TrialRequest
 from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
@@ -207,7 +207,7 @@ class Bench:
 
         plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
-        mlx_training.run_trial(model, self.base_bytes, keys, request, None, note)
+        mlx_trial.run_trial(model, self.base_bytes, keys, request, None, note)
         return {
             "model": job.model,
             "dtype": self.architecture(job).get("torch_dtype", "bfloat16"),

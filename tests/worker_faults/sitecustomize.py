@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_TRAINING = "pytest_yourai.engine.mlx_training"
+_TRAINING = "pytest_yourai.engine.mlx_trial"
 _WEIGHTS = "pytest_yourai.engine.mlx_weights"
 _HELD: list[Any] = []
 

@@ -1,0 +1,11 @@
+"""The files of a training run, and what a checkpoint says of itself without MLX."""
+
+from __future__ import annotations
+
+CHECKPOINT = "checkpoint.safetensors"
+ADAPTERS = "adapters.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+METADATA_KEY = "training"
+"""The entry of a checkpoint's metadata that has its run, as JSON."""
+
+TEMPORARY_PREFIX = ".yourai-"
