@@ -1,4 +1,4 @@
-"""From evidence to outcome: how a trial ended, why, and what to do about it. Pure."""
+"""From evidence to outcome: how a trial ended, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_yourai.errors import WorkerFailedError
 from pytest_yourai.known_failures import recognise
+from pytest_yourai.memory.footprint import address_space_limit_bytes
+from pytest_yourai.memory.guard import MemoryTrace
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, seconds
 
@@ -57,6 +60,38 @@ class Evidence:
     address_space_bytes: int = 0
     address_space_limit_bytes: int | None = None
     """RLIMIT_AS of the worker, where one is set."""
+
+
+def gather(
+    trace: MemoryTrace,
+    *,
+    where: str,
+    problem: Exception | None,
+    returncode: int | None,
+    stderr: str,
+    backend: str,
+    memory_limit_bytes: int,
+    largest_bytes: int = 0,
+    largest_array_bytes: int = 0,
+) -> Evidence:
+    """What is known when a worker raised (`problem`) or ended (`returncode`)."""
+    failed = problem if isinstance(problem, WorkerFailedError) else None
+    return Evidence(
+        where=where,
+        exception=None if problem is None else str(problem),
+        loss_is_invalid=failed is not None and failed.loss_is_invalid,
+        returncode=returncode,
+        stderr=stderr,
+        backend=backend,
+        largest_bytes=largest_bytes,
+        largest_array_bytes=largest_array_bytes,
+        memory_limit_bytes=memory_limit_bytes,
+        least_available_bytes=trace.least_available_bytes,
+        was_under_the_floor=trace.was_under_the_floor,
+        oom_kills=trace.oom_kills,
+        address_space_bytes=trace.largest_address_space_bytes,
+        address_space_limit_bytes=address_space_limit_bytes(),
+    )
 
 
 def classify(evidence: Evidence) -> tuple[Outcome, str]:

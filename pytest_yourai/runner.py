@@ -8,8 +8,8 @@ from typing import Protocol
 from pytest_yourai.classify import (
     SMALLER,
     TIMEOUT_REMEDY,
-    Evidence,
     classify,
+    gather,
     over_budget_reason,
     paging,
 )
@@ -24,7 +24,6 @@ from pytest_yourai.errors import (
 )
 from pytest_yourai.estimate import largest_array_bytes
 from pytest_yourai.memory.budget import NO_BUDGET, Budget, detect_budget, given_budget
-from pytest_yourai.memory.footprint import address_space_limit_bytes
 from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
@@ -190,25 +189,19 @@ class TrialRunner:
         architecture = self._plan.source.architecture
         if returncode is not None:
             self._end_worker("it ended by itself")
-        engine_failure = problem if isinstance(problem, WorkerFailedError) else None
-        if engine_failure is not None:
-            self.last_traceback = engine_failure.traceback
+        if isinstance(problem, WorkerFailedError):
+            self.last_traceback = problem.traceback
         outcome, reason = classify(
-            Evidence(
+            gather(
+                trace,
                 where=record.where,
-                exception=None if problem is None else str(problem),
-                loss_is_invalid=engine_failure is not None and engine_failure.loss_is_invalid,
+                problem=problem,
                 returncode=returncode,
                 stderr=self.last_output.stderr,
                 backend=self._device.backend if self._device else "cpu",
+                memory_limit_bytes=record.memory_limit_bytes,
                 largest_bytes=0 if record.warmup_is_over else record.largest_mlx_bytes,
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
-                memory_limit_bytes=record.memory_limit_bytes,
-                least_available_bytes=trace.least_available_bytes,
-                was_under_the_floor=trace.was_under_the_floor,
-                oom_kills=trace.oom_kills,
-                address_space_bytes=trace.largest_address_space_bytes,
-                address_space_limit_bytes=address_space_limit_bytes(),
             )
         )
         return record.result(outcome, reason)

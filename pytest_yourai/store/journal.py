@@ -25,6 +25,9 @@ _HOLDER_POLL_S = 0.05
 
 _MOST_PIDS = 1 << 31
 
+_BEGINNINGS = ("benchmark_start", "training_start")
+"""The events that have the pid of who holds the file."""
+
 
 class EventLog(Protocol):
     """Where a sweep writes what happens. `problem` says why it stopped, if it did."""
@@ -70,20 +73,20 @@ class TaggedLog:
 class Journal:
     """An open, locked journal file, appended to.
 
-    OutputError where it cannot be written or another sweep holds it. When the disk fills up later,
-    it stops, and the sweep goes on: the profile may still be written.
+    OutputError, which calls the file `named`, where it cannot be written or another run holds it.
+    When the disk fills up later, it stops, and the run goes on: the profile may still be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, named: str = "--yourai-log", run: str = "sweep") -> None:
         self.path = path
         self.problem: str | None = None
         if path.exists() and not path.is_file():
-            raise OutputError(f"--yourai-log: {path} is no regular file: name another one")
+            raise OutputError(f"{named}: {path} is no regular file: name another one")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as problem:
             raise OutputError(
-                f"--yourai-log: {path} cannot be written: {problem.strerror}; name another file"
+                f"{named}: {path} cannot be written: {problem.strerror}; name another file"
             ) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +94,7 @@ class Journal:
             holder = _holder(self._fd)
             os.close(self._fd)
             raise OutputError(
-                f"--yourai-log: {path} is in use by another sweep{holder}: wait for it, or name "
+                f"{named}: {path} is in use by another {run}{holder}: wait for it, or name "
                 "another file"
             ) from None
         try:
@@ -99,7 +102,7 @@ class Journal:
         except OSError as problem:
             os.close(self._fd)
             raise OutputError(
-                f"--yourai-log: {path} cannot be written on: {problem.strerror}; make room, or "
+                f"{named}: {path} cannot be written on: {problem.strerror}; make room, or "
                 "name another file"
             ) from None
 
@@ -152,7 +155,11 @@ def _last_pid(fd: int) -> int | None:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict) and event.get("event") == "benchmark_start":
+        if (
+            isinstance(event, dict)
+            and str(event.get("event")).endswith("_start")
+            and "pid" in event
+        ):
             pid = event.get("pid")
             return pid if isinstance(pid, int) and 0 < pid < _MOST_PIDS else None
     return None

@@ -10,7 +10,16 @@ from pytest_yourai.paths import PACKAGE
 PYTEST_LAYER = {"plugin", "flags", "options", "items", "benchmark", "controller", "suite.test_lora"}
 ENGINE = {
     f"engine.mlx_{name}"
-    for name in ("data", "device", "engine", "synthetic", "training", "weights")
+    for name in (
+        "checkpoint",
+        "data",
+        "device",
+        "engine",
+        "synthetic",
+        "training",
+        "trial",
+        "weights",
+    )
 }
 
 

@@ -1,0 +1,95 @@
+"""Ends training early with everything saved: for the user, and for the machine's sake."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from pytest_yourai.engine.protocol import MlxMemory
+from pytest_yourai.errors import SafetyStopError, YouraiError
+from pytest_yourai.memory.guard import Guard
+
+LONGEST_WAIT_S = 60.0
+"""For the step that runs when the end is asked for, and for what is saved after it."""
+
+
+class StopOverdueError(YouraiError):
+    """The worker was asked to end training, and went on."""
+
+
+class StopSignals:
+    """While installed, SIGINT, SIGTERM and SIGHUP ask for the end; a second one ends at once.
+
+    The end is asked for while `is_patient`; before, and the second time, KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.is_patient = False
+        self.is_asked = False
+        self._earlier: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._earlier[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: Any) -> None:
+        if not self.is_patient or self.is_asked:
+            raise KeyboardInterrupt
+        self.is_asked = True
+
+
+class TrainingWatch:
+    """The guard of a trial, for training: it asks for the end instead of breaking off.
+
+    `reason` is why the end was asked for, in words.
+    """
+
+    def __init__(self, guard: Guard, signals: StopSignals, stop: Callable[[], None]) -> None:
+        self.reason: str | None = None
+        self._guard = guard
+        self._signals = signals
+        self._stop = stop
+        self._asked_at = 0.0
+
+    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
+        self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
+
+    def note(self, memory: MlxMemory) -> None:
+        self._guard.note(memory)
+
+    def due_in_s(self) -> float:
+        return self._guard.due_in_s()
+
+    def look(self) -> None:
+        """StopOverdueError where the worker does not end.
+
+        While it loads, and there is nothing to save: SafetyStopError and KeyboardInterrupt.
+        """
+        if not self._signals.is_patient:
+            if self._signals.is_asked:
+                raise KeyboardInterrupt
+            self._guard.look()
+            return
+        try:
+            self._guard.look()
+        except SafetyStopError as danger:
+            self._ask(f"the guard stopped it: {danger}")
+        if self._signals.is_asked:
+            self._ask("it was interrupted")
+        if self.reason is not None and time.monotonic() > self._asked_at + LONGEST_WAIT_S:
+            raise StopOverdueError(
+                f"{self.reason}, and its worker did not end within {LONGEST_WAIT_S:.0f} s"
+            )
+
+    def _ask(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self._asked_at = time.monotonic()
+            self._stop()

@@ -1,0 +1,309 @@
+"""Trains in a worker process: reloads it, goes on after a crash, and keeps what it says."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_yourai.classify import classify, gather
+from pytest_yourai.engine.protocol import (
+    DeviceInfo,
+    EndReason,
+    Inspection,
+    Saved,
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
+)
+from pytest_yourai.errors import (
+    DataError,
+    InputError,
+    ModelError,
+    SafetyStopError,
+    WorkerDiedError,
+    WorkerError,
+)
+from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
+from pytest_yourai.memory.guard import Guard
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.results import Outcome
+from pytest_yourai.store.journal import EventLog
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
+from pytest_yourai.units import gigabytes
+from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.output import Output
+
+START_TIMEOUT_S = 600.0
+"""For a worker to say hello, and to look at model and data: tokenizing may take minutes."""
+
+_ACTIVE_SHARE = 0.7
+"""Of the memory limit: more than this in MLX's arrays after a step calls for a fresh process."""
+
+_FEWEST_STEPS = 10
+"""A fresh process that needs another one sooner shows that none helps."""
+
+_WHY_RELOADED: dict[EndReason, str] = {
+    "interval": "as asked for",
+    "active_memory": "MLX's arrays grew beyond 70 % of the limit",
+    "footprint": "the footprint passed the limit",
+}
+
+
+class Progress(Protocol):
+    """Shows and keeps what training says."""
+
+    def begin(self, first_step: int) -> None:
+        """Training goes on after so many steps: later ones are said again."""
+        ...
+
+    def add(self, event: TrainingEvent) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, after `step` steps that are saved. `problem` is None where all are done."""
+
+    step: int
+    peak_memory_bytes: int | None
+    problem: str | None
+    was_interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where training runs, what it found there, and how much memory it may take."""
+
+    device: DeviceInfo
+    inspection: Inspection
+    budget: Budget
+
+
+class _Turn:
+    """What one worker process did: hears it, and passes it on."""
+
+    def __init__(self, first_step: int, signals: StopSignals, progress: Progress) -> None:
+        self.first_step = self.step = self.saved_step = first_step
+        self.peak_memory_bytes: int | None = None
+        self._signals = signals
+        self._progress = progress
+        self.where = "while starting the worker"
+        signals.is_patient = False
+
+    def loading(self) -> None:
+        self.where = "while loading the model"
+
+    def started(self) -> None:
+        self.where = f"in step {self.first_step + 1}"
+        self._signals.is_patient = True
+
+    def add(self, event: TrainingEvent) -> None:
+        match event:
+            case TrainedStep():
+                self.step = event.step
+                self.where = f"in step {event.step + 1}"
+                self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
+            case Saved():
+                self.saved_step = event.step
+        self._progress.add(event)
+
+
+class TrainingRun:
+    """One run from its first step, or a checkpoint, to its end."""
+
+    def __init__(
+        self, settings: TrainSettings, journal: EventLog, signals: StopSignals, progress: Progress
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._signals = signals
+        self._progress = progress
+        self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
+        self._peak_memory_bytes: int | None = None
+        self._watches_memory = True
+        self._crashed_in: set[int] = set()
+
+    def look(self) -> Surroundings:
+        """Where it would run. An InputError where it cannot: nothing is loaded yet."""
+        settings = self._settings
+        device, inspection = self._host.look(settings.data)
+        depth, layers = inspection.num_hidden_layers, settings.config.num_layers
+        if layers > depth:
+            raise ModelError(
+                f"--lora-layers {layers}: {settings.model.title} has {depth} layers: name at most "
+                "so many"
+            )
+        rows = inspection.data.rows if inspection.data else None
+        if rows is not None and rows < settings.config.batch_size:
+            raise DataError(
+                f"--data: {settings.data} has {rows} rows, fewer than a batch of "
+                f"{settings.config.batch_size}: add rows, or make --batch-size smaller"
+            )
+        system = read_system_memory()
+        if settings.memory_limit_bytes is None:
+            budget = detect_budget(system, device)
+        else:
+            budget = given_budget(settings.memory_limit_bytes, system, device)
+        return Surroundings(device, inspection, budget)
+
+    def train(self, where: Surroundings, first_step: int) -> Ended:
+        """From after `first_step`, which a checkpoint has unless it is 0, until it ends."""
+        self._journal.write(
+            "training_start",
+            pid=os.getpid(),
+            first_step=first_step,
+            max_steps=self._settings.max_steps,
+            memory_limit_gb=where.budget.limit_bytes / 1e9,
+        )
+        step = first_step
+        while True:
+            self._progress.begin(step)
+            turn = _Turn(step, self._signals, self._progress)
+            try:
+                ended = self._turn(where, turn)
+            finally:
+                step = turn.saved_step
+                self._peak_memory_bytes = max(
+                    self._peak_memory_bytes or 0, turn.peak_memory_bytes or 0
+                )
+                self._host.end()
+            if ended is not None:
+                self._journal.write("training_complete", step=ended.step, problem=ended.problem)
+                return ended
+
+    def close(self) -> None:
+        self._host.end()
+
+    def _turn(self, where: Surroundings, turn: _Turn) -> Ended | None:
+        """One process; None where a fresh one is to go on."""
+        limit_bytes = where.budget.limit_bytes
+        guard = Guard(limit_bytes, read_system_memory(), forced=self._settings.force)
+        watch = TrainingWatch(guard, self._signals, self._host.stop_training)
+        try:
+            end = self._host.train(self._request(where, turn.first_step), turn, watch)
+        except (SafetyStopError, StopOverdueError, KeyboardInterrupt) as ending:
+            self._host.end(killed_because=repr(ending))
+            return self._broken_off(turn, ending)
+        except WorkerError as problem:
+            return self._after_crash(where, turn, guard, problem)
+        except InputError as problem:
+            if turn.step == turn.first_step:
+                raise
+            return self._ended(turn, f"{problem}; {_since(turn)}")
+        if end.reason == "finished":
+            return self._ended(turn, None)
+        if end.reason == "stopped":
+            interrupted = self._signals.is_asked
+            return self._ended(turn, watch.reason or "it was stopped", was_interrupted=interrupted)
+        self._reload(end, turn)
+        return None
+
+    def _broken_off(self, turn: _Turn, ending: BaseException) -> Ended:
+        match ending:
+            case SafetyStopError():
+                problem = f"the guard stopped it {turn.where}: {ending}"
+            case StopOverdueError():
+                problem = str(ending)
+            case _:
+                problem = f"it was interrupted {turn.where}"
+        interrupted = self._signals.is_asked or isinstance(ending, KeyboardInterrupt)
+        return self._ended(turn, f"{problem}; {_since(turn)}", was_interrupted=interrupted)
+
+    def _request(self, where: Surroundings, first_step: int) -> TrainingRequest:
+        settings, limit_bytes = self._settings, where.budget.limit_bytes
+        promise = settings.promise
+        watches = self._watches_memory
+        return TrainingRequest(
+            config=settings.config,
+            memory_limit_bytes=limit_bytes,
+            data=settings.data,
+            max_steps=settings.max_steps,
+            learning_rate=settings.learning_rate,
+            seed=settings.seed,
+            adapter_path=str(settings.adapter_path),
+            resume=first_step > 0,
+            save_every=settings.save_every,
+            reload_interval=settings.reload_interval,
+            reload_active_bytes=round(_ACTIVE_SHARE * limit_bytes) if watches else None,
+            usual_active_bytes=promise.active_memory_bytes if promise else None,
+            reload_footprint_bytes=limit_bytes if watches else None,
+            steps_per_eval=settings.steps_per_eval,
+            val_batches=settings.val_batches,
+            mask_prompt=settings.mask_prompt,
+            report_to=settings.report_to,
+            project_name=settings.project_name,
+            report_config={each.name: each.value for each in settings.used},
+        )
+
+    def _reload(self, end: TrainingEnd, turn: _Turn) -> None:
+        why = _WHY_RELOADED[end.reason]
+        self._journal.write("training_reload", step=end.step, reason=end.reason)
+        self._progress.say(f"Reload after step {end.step}: {why}")
+        if end.reason != "interval" and end.step - turn.first_step < _FEWEST_STEPS:
+            self._watches_memory = False
+            self._progress.say(
+                "A fresh process came to the same point at once, so that memory is needed, not "
+                "lost: no more reloads for memory"
+            )
+
+    def _after_crash(
+        self, where: Surroundings, turn: _Turn, guard: Guard, problem: WorkerError
+    ) -> Ended | None:
+        """Go on once from what is saved; a second crash in the same step is the end."""
+        died = problem if isinstance(problem, WorkerDiedError) else None
+        output = self._host.end(killed_because=str(problem))
+        outcome, reason = self._diagnose(where, turn, guard, problem, output)
+        self._journal.write("training_crash", step=turn.step, outcome=outcome, reason=reason)
+        again = turn.step in self._crashed_in
+        self._crashed_in.add(turn.step)
+        if outcome is Outcome.INVALID_LOSS:
+            return self._ended(turn, f"{reason}; {_since(turn)}; try a smaller --learning-rate")
+        if again or (died is None and outcome is Outcome.ERROR):
+            twice = " a second time" if again else ""
+            return self._ended(turn, f"{reason}{twice}; {_since(turn)}")
+        self._progress.say(f"Reload after a crash: {reason}; {_since(turn)}")
+        return None
+
+    def _diagnose(
+        self,
+        where: Surroundings,
+        turn: _Turn,
+        guard: Guard,
+        problem: WorkerError,
+        output: Output,
+    ) -> tuple[Outcome, str]:
+        """What happened, without the remedy for a trial."""
+        guard.read_system()
+        died = isinstance(problem, WorkerDiedError)
+        outcome, reason = classify(
+            gather(
+                guard.trace,
+                where=turn.where,
+                problem=None if died else problem,
+                returncode=problem.returncode if isinstance(problem, WorkerDiedError) else None,
+                stderr=output.stderr,
+                backend=where.device.backend,
+                memory_limit_bytes=where.budget.limit_bytes,
+            )
+        )
+        return outcome, reason.rpartition("; ")[0] or reason
+
+    def _ended(self, turn: _Turn, problem: str | None, *, was_interrupted: bool = False) -> Ended:
+        peak = max(self._peak_memory_bytes or 0, turn.peak_memory_bytes or 0)
+        return Ended(turn.saved_step, peak or None, problem, was_interrupted)
+
+
+def _since(turn: _Turn) -> str:
+    if not turn.saved_step:
+        return "nothing is saved yet"
+    return f"what is saved is that of step {turn.saved_step}"
+
+
+def promised(peak_bytes: int, promised_bytes: int) -> str:
+    """How the peak compares with that of the trial, in words."""
+    percent = (peak_bytes / promised_bytes - 1) * 100
+    return f"{gigabytes(peak_bytes)}, promised {gigabytes(promised_bytes)} ({percent:+.1f} %)"
