@@ -130,7 +130,7 @@ class LoraConfigFile:
         if self._model == _NO_MODEL:
             yield f"The weights of {self.model.title} were made up: name a folder or repository"
         elif self.model.weights == "synthetic":
-            yield "The weights were made up for measuring: mlx_lm.lora loads the real ones"
+            yield "The weights were made up for measuring: mlx_lm.lora takes the real ones"
         if self.convert_to is None:
             return
         converted = f"{Path(self._model).name}-{self.convert_to.bits}bit"

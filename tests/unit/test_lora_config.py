@@ -125,7 +125,7 @@ def test_a_repository_is_named_and_made_up_weights_are_told() -> None:
     model = dataclasses.replace(model, weights="synthetic", folder=None)
     made_up = dataclasses.replace(FILE, model=model)
     assert read(made_up)["model"] == "owner/name"
-    assert "weights were made up for measuring: mlx_lm.lora loads the real" in comments(made_up)
+    assert "weights were made up for measuring: mlx_lm.lora takes the real" in comments(made_up)
 
 
 def test_what_there_is_none_of_is_to_be_filled_in() -> None:
