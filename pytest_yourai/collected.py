@@ -12,7 +12,12 @@ from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store import environment
-from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results
+from pytest_yourai.store.benchmark_results import (
+    ModelResult,
+    build_benchmark_results,
+    recommended,
+)
+from pytest_yourai.store.lora_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile
 from pytest_yourai.units import parameters
 
@@ -119,6 +124,37 @@ class Collected:
 
     def optimum(self, found: StageResults) -> TrialResult | None:
         return best(found.results, self._setup.options.objective)
+
+    def recommended_sweep(self) -> StageResults | None:
+        """Of the model to take; None where it was not swept, or none fits."""
+        swept = [found for found in self.stages.values() if not found.stage.is_check]
+        if self._setup.has_one_profile:
+            return next(iter(swept), None)
+        model = recommended(self.models())
+        return next((each for each in swept if model and each.stage.name == model.preset), None)
+
+    def lora_config(self, name: str) -> str | None:
+        """The text of a file of that name for mlx-lm; None where there is nothing to train with."""
+        found = self.recommended_sweep()
+        optimum = found and self.optimum(found)
+        if not (found and optimum and found.opened and found.stage.setup):
+            return None
+        opened, setup = found.opened, found.stage.setup
+        where = opened.surroundings
+        return LoraConfigFile(
+            name=name,
+            model=setup.model,
+            weights=opened.weights,
+            optimum=optimum,
+            device=where.device,
+            version=environment.versions().get("pytest-yourai", "unknown"),
+            memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
+            lora_keys=where.inspection.lora_keys,
+            data=self._setup.options.data,
+            convert_to=opened.quantized_on_load,
+            replay=setup.plan.settings["replay"],
+            trust_remote_code=self._setup.options.trust_remote_code,
+        ).text()
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
         opened = found.opened

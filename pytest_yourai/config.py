@@ -16,6 +16,7 @@ LORA_SCALE = 20.0
 LORA_DROPOUT = 0.0
 LEARNING_RATE = 1e-5
 OPTIMIZER = "adam"
+ITERATIONS = 1000
 SEED = 0
 
 USUAL_LORA_KEYS = ("q_proj", "k_proj", "v_proj", "o_proj")

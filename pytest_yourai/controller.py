@@ -6,6 +6,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store import environment, profile
+from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -67,13 +70,19 @@ class ControllerHooks:
         if self._config.option.collectonly:
             return
         try:
-            profile.check_writable(self._setup.options.output)
+            self._check_files()
             if not self._has_items_here:
                 Journal(self._setup.options.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
             self._quieten_benchmark()
+
+    def _check_files(self) -> None:
+        options = self._setup.options
+        check_writable(options.output, profile.OUTPUT_FLAG)
+        if options.lora_config is not None:
+            check_writable(options.lora_config, LORA_CONFIG_FLAG)
 
     def _quieten_benchmark(self) -> None:
         """Leave pytest-benchmark's table out, unless it is asked for: it would drown ours."""
@@ -189,6 +198,20 @@ class ControllerHooks:
             self._closing_lines.append(f"Not saved: {problem}")
             if self._collected.journal_problem is None:
                 self._closing_lines.append(f"The journal has it all: {options.log}")
+        if options.lora_config is not None:
+            self._write_lora_config(session, options.lora_config)
+
+    def _write_lora_config(self, session: pytest.Session, path: Path) -> None:
+        text = self._collected.lora_config(path.name)
+        if text is None:
+            self._closing_lines.append("LoRA config: not written, no optimum was found")
+            return
+        try:
+            write_atomically(path, text, LORA_CONFIG_FLAG)
+            self._closing_lines.append(f"LoRA config: {_shown(path, self._config)}")
+        except OutputError as problem:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._closing_lines.append(f"LoRA config: {problem}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:

@@ -66,6 +66,12 @@ FLAGS = (
         "optimal_config.json, benchmark_results.json",
     ),
     Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
+    Flag(
+        "lora-config",
+        "FILE",
+        "where the best configuration goes, as a file for mlx_lm.lora --config",
+        "not written",
+    ),
     Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag(

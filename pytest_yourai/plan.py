@@ -17,7 +17,7 @@ from pytest_yourai.errors import ModelError, OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix
 from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
-from pytest_yourai.models import Model
+from pytest_yourai.models import Model, stored_quantization
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
 from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of
@@ -115,6 +115,12 @@ class SweepSetup:
         """Keep what was learned for this machine's next model."""
         if calibration is not None and self.plan.recording is None:
             write_calibration(machine_id(), calibration.for_the_next_model())
+
+    @property
+    def quantized_on_load(self) -> Quantization | None:
+        """What weights are measured in and not stored in."""
+        is_stored = stored_quantization(self.model.architecture) is not None
+        return None if is_stored else self.plan.source.quantization
 
     @property
     def weights(self) -> str:

@@ -20,8 +20,9 @@ from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
 from pytest_yourai.safe import SafeTable, read_safe_table
 from pytest_yourai.step_memory import Backend
+from pytest_yourai.store.atomic import check_writable
 from pytest_yourai.store.environment import chip
-from pytest_yourai.store.profile import check_writable, configuration, write_json
+from pytest_yourai.store.profile import OUTPUT_FLAG, configuration, write_json
 from pytest_yourai.units import gigabytes, machine_memory, parameters
 
 if TYPE_CHECKING:
@@ -219,5 +220,5 @@ def _row(model: Recommendation) -> dict[str, Any]:
 
 def write(path: Path, found: Recommendations) -> None:
     """Write atomically; OutputError where that fails."""
-    check_writable(path)
+    check_writable(path, OUTPUT_FLAG)
     write_json(path, document(found))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.errors import (
     BackendError,
     InputError,
@@ -34,7 +34,8 @@ from pytest_yourai.sweep_plan import Surroundings
 class Opened:
     """What is known of a stage once its worker has looked at the model.
 
-    `weights` says of what kind they are: `synthetic 4-bit`. `settings` are those of its profile.
+    `weights` says of what kind they are: `synthetic 4-bit`; `quantized_on_load` is how, where they
+    are stored in another precision. `settings` are those of its profile.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Opened:
     notes: tuple[str, ...]
     surroundings: Surroundings
     preflight: Preflight | None
+    quantized_on_load: Quantization | None
 
 
 class Run:
@@ -147,6 +149,7 @@ class Run:
             notes=(*setup.notes, *sweep.surroundings.notes),
             surroundings=sweep.surroundings,
             preflight=sweep.preflight(),
+            quantized_on_load=setup.quantized_on_load,
         )
 
     def _remember(self, stage: Stage | None, sweep: Sweep) -> None:

@@ -237,6 +237,11 @@ def _check_combinations(options: Options) -> None:
             "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
             "that pass, or leave them out"
         )
+    if "lora-config" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
+            "--yourai-optimize, or leave it out"
+        )
     has_several = options.benchmark or len(options.models) > 1
     if has_several and ("replay" in given or (options.replay and not options.benchmark)):
         raise OptionError(
@@ -251,15 +256,22 @@ def _check_combinations(options: Options) -> None:
 
 def _check_files(options: Options) -> None:
     """No file may be written that is another one, or read."""
-    if options.output.resolve() == options.log.resolve():
-        raise OptionError("--yourai-output and --yourai-log are one file: name two")
-    if options.replay is None:
-        return
-    for name, path in (("output", options.output), ("log", options.log)):
-        if path.resolve() == options.replay.resolve():
-            raise OptionError(
-                f"--yourai-replay and --yourai-{name} are one file: name another {name}, or the "
-                "recording would be lost"
-            )
-    if options.resume:
+    written = {
+        "output": options.output,
+        "log": options.log,
+        "lora-config": options.lora_config,
+    }
+    paths = {name: path.resolve() for name, path in written.items() if path}
+    for (name, path), (other, other_path) in itertools.combinations(paths.items(), 2):
+        if path == other_path:
+            raise OptionError(f"--yourai-{name} and --yourai-{other} are one file: name two")
+    read = {"replay": options.replay, "matrix": options.matrix, "models": options.presets}
+    for name, read_path in read.items():
+        for other, path in paths.items():
+            if read_path and read_path.resolve() == path:
+                raise OptionError(
+                    f"--yourai-{name} and --yourai-{other} are one file: name another {other}, or "
+                    "what is read would be lost"
+                )
+    if options.replay is not None and options.resume:
         raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")

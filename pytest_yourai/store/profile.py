@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.errors import OutputError
 from pytest_yourai.optimum import best, pareto
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.atomic import write_atomically
 from pytest_yourai.store.clean import clean
 
 SCHEMA_VERSION = 1
 
-_TEMPORARY_PREFIX = ".yourai-"
+OUTPUT_FLAG = "--yourai-output"
+"""What names the file."""
 
 _BYTES_PER_MB = 1e6
 BYTES_PER_GB = 1e9
@@ -125,50 +124,6 @@ def scaled(count_bytes: float | None, unit: float) -> float | None:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write atomically: the old file or the new one is there, never a part.
-
-    A symbolic link is followed, and the mode of an old file kept. OutputError where that fails; a
-    number that is not finite is written as null.
-    """
-    target = path.resolve()
-    try:
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(clean(document), file, indent=2, allow_nan=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(target.stat().st_mode if target.exists() else _usual_mode())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as problem:
-        raise _unwritable(path, problem) from None
-
-
-def check_writable(path: Path) -> None:
-    """Raise OutputError now where `write_json` would raise it after the last trial."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise OutputError(f"--yourai-output: {path} is no regular file: name another one")
-    try:
-        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY_PREFIX, dir=target.parent):
-            pass
-    except OSError as problem:
-        raise _unwritable(path, problem) from None
-
-
-def _unwritable(path: Path, problem: OSError) -> OutputError:
-    return OutputError(
-        f"--yourai-output: {path} cannot be written: {problem.strerror}; name another file"
-    )
-
-
-def _usual_mode() -> int:
-    """The mode of a new file, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask
+    """Write atomically; a number that is not finite as null. OutputError where that fails."""
+    text = json.dumps(clean(document), indent=2, allow_nan=False)
+    write_atomically(path, f"{text}\n", OUTPUT_FLAG)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.store.profile import check_writable, write_json
+from pytest_yourai.store.atomic import check_writable
+from pytest_yourai.store.profile import OUTPUT_FLAG, write_json
 
 import faults
 from faults import Judge, Judgement, processes_left
@@ -152,7 +153,7 @@ def test_of_two_sweeps_at_once_one_is_refused_naming_the_other(
 def test_whatever_lies_where_the_profile_goes_is_replaced(tmp_path: Path, earlier: bytes) -> None:
     path = tmp_path / "optimal_config.json"
     path.write_bytes(earlier)
-    check_writable(path)
+    check_writable(path, OUTPUT_FLAG)
     assert path.read_bytes() == earlier
     write_json(path, {"schema_version": 1})
     assert json.loads(path.read_text()) == {"schema_version": 1}

@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 
 from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.errors import OutputError
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.profile import (
     SCHEMA_VERSION,
     build_profile,
-    check_writable,
     row,
     write_json,
 )
@@ -135,27 +133,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_link_is_followed_and_the_mode_kept(tmp_path: Path) -> None:
-    target, link = tmp_path / "target.json", tmp_path / "link.json"
-    target.write_text("{}")
-    target.chmod(0o600)
-    link.symlink_to(target)
-    write_json(link, {"a": 1})
-    assert link.is_symlink()
-    assert json.loads(target.read_text()) == {"a": 1}
-    assert target.stat().st_mode & 0o777 == 0o600
-
-
-def test_unwritable_places_are_found_before() -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
-        check_writable(Path("/proc/p.json"))
-    for no_file in ("/", "/dev/null"):
-        with pytest.raises(OutputError, match="is no regular file"):
-            check_writable(Path(no_file))
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_json(Path("/proc/p.json"), {})
 
 
 def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.memory.holders import Holder
@@ -39,6 +39,7 @@ OPENED = Opened(
         Budget(28, "as given"),
     ),
     preflight=Preflight(CONFIG, 1, 2, 3, 4, (Holder("browser", 7, 5),)),
+    quantized_on_load=Quantization(bits=4),
 )
 RESULT = TrialResult(
     "llama-8b",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import UnavailableError
+from pytest_yourai.errors import OptionError, UnavailableError
 from pytest_yourai.options import Options
 from pytest_yourai.results import Outcome
 from pytest_yourai.run_setup import RunSetup, make_run
@@ -126,3 +126,25 @@ def test_what_is_assumed_to_be_safe_follows_the_named_budget(
 ) -> None:
     found = run(pytester, "--yourai-benchmark", f"--yourai-max-memory={budget}")
     assert found.stages[-1].assumed_config == expected
+
+
+def test_a_walk_alone_has_no_best_configuration(pytester: pytest.Pytester) -> None:
+    with pytest.raises(OptionError, match="finds no best configuration: add --yourai-optimize"):
+        run(pytester, "--yourai-benchmark", "--yourai-lora-config=lora.yaml")
+    found = run(pytester, "--yourai-benchmark", "--yourai-optimize", "--yourai-lora-config=l.yaml")
+    assert found.options.lora_config == pytester.path / "l.yaml"
+
+
+@pytest.mark.parametrize(
+    ("flags", "which"),
+    [
+        (("--yourai-lora-config=a", "--yourai-log=a"), "--yourai-log and --yourai-lora-config"),
+        (("--yourai-lora-config=a", "--yourai-output=a"), "--yourai-output and --yourai-lora-conf"),
+        (("--yourai-lora-config=m", "--yourai-matrix=m"), "--yourai-matrix and --yourai-lora-conf"),
+    ],
+)
+def test_no_file_is_written_over_another(
+    pytester: pytest.Pytester, flags: tuple[str, ...], which: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^{which}.* are one file"):
+        run(pytester, "--yourai-model=tiny", *flags)
