@@ -5,6 +5,7 @@ from __future__ import annotations
 CHECKPOINT = "checkpoint.safetensors"
 ADAPTERS = "adapters.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+LOG = "training_log.jsonl"
 METADATA_KEY = "training"
 """The entry of a checkpoint's metadata that has its run, as JSON."""
 

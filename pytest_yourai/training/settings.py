@@ -53,7 +53,8 @@ class TrainSettings:
     steps_per_eval: int
     val_batches: int
     mask_prompt: bool
-    resume: bool
+    first_step: int
+    """After which a checkpoint goes on; 0 for a new run."""
     force: bool
     report_to: str | None
     project_name: str | None

@@ -32,7 +32,6 @@ from pytest_yourai.results import Outcome
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
-from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
 
@@ -90,7 +89,7 @@ class _Turn:
         self.first_step = self.step = self.saved_step = first_step
         self.peak_memory_bytes: int | None = None
         self._signals = signals
-        self._progress = progress
+        self.progress = progress
         self.where = "while starting the worker"
         signals.is_patient = False
 
@@ -109,19 +108,16 @@ class _Turn:
                 self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
             case Saved():
                 self.saved_step = event.step
-        self._progress.add(event)
+        self.progress.add(event)
 
 
 class TrainingRun:
     """One run from its first step, or a checkpoint, to its end."""
 
-    def __init__(
-        self, settings: TrainSettings, journal: EventLog, signals: StopSignals, progress: Progress
-    ) -> None:
+    def __init__(self, settings: TrainSettings, journal: EventLog, signals: StopSignals) -> None:
         self._settings = settings
         self._journal = journal
         self._signals = signals
-        self._progress = progress
         self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
         self._peak_memory_bytes: int | None = None
         self._watches_memory = True
@@ -150,7 +146,7 @@ class TrainingRun:
             budget = given_budget(settings.memory_limit_bytes, system, device)
         return Surroundings(device, inspection, budget)
 
-    def train(self, where: Surroundings, first_step: int) -> Ended:
+    def train(self, where: Surroundings, first_step: int, progress: Progress) -> Ended:
         """From after `first_step`, which a checkpoint has unless it is 0, until it ends."""
         self._journal.write(
             "training_start",
@@ -161,8 +157,8 @@ class TrainingRun:
         )
         step = first_step
         while True:
-            self._progress.begin(step)
-            turn = _Turn(step, self._signals, self._progress)
+            progress.begin(step)
+            turn = _Turn(step, self._signals, progress)
             try:
                 ended = self._turn(where, turn)
             finally:
@@ -242,10 +238,10 @@ class TrainingRun:
     def _reload(self, end: TrainingEnd, turn: _Turn) -> None:
         why = _WHY_RELOADED[end.reason]
         self._journal.write("training_reload", step=end.step, reason=end.reason)
-        self._progress.say(f"Reload after step {end.step}: {why}")
+        turn.progress.say(f"Reload after step {end.step}: {why}")
         if end.reason != "interval" and end.step - turn.first_step < _FEWEST_STEPS:
             self._watches_memory = False
-            self._progress.say(
+            turn.progress.say(
                 "A fresh process came to the same point at once, so that memory is needed, not "
                 "lost: no more reloads for memory"
             )
@@ -265,7 +261,7 @@ class TrainingRun:
         if again or (died is None and outcome is Outcome.ERROR):
             twice = " a second time" if again else ""
             return self._ended(turn, f"{reason}{twice}; {_since(turn)}")
-        self._progress.say(f"Reload after a crash: {reason}; {_since(turn)}")
+        turn.progress.say(f"Reload after a crash: {reason}; {_since(turn)}")
         return None
 
     def _diagnose(
@@ -301,9 +297,3 @@ def _since(turn: _Turn) -> str:
     if not turn.saved_step:
         return "nothing is saved yet"
     return f"what is saved is that of step {turn.saved_step}"
-
-
-def promised(peak_bytes: int, promised_bytes: int) -> str:
-    """How the peak compares with that of the trial, in words."""
-    percent = (peak_bytes / promised_bytes - 1) * 100
-    return f"{gigabytes(peak_bytes)}, promised {gigabytes(promised_bytes)} ({percent:+.1f} %)"

@@ -19,8 +19,6 @@ from pathlib import Path
 from _common import ROOT, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from made_models import make_data, make_model
-
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import ModelSource, TrainedStep, TrainingEvent
 from pytest_yourai.models import resolve
@@ -28,6 +26,8 @@ from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopSignals
 from pytest_yourai.training.supervisor import TrainingRun
+
+from made_models import make_data, make_model
 
 CONFIGURATIONS = (LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64))
 FIRST = 20
@@ -70,7 +70,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
             steps_per_eval=200,
             val_batches=25,
             mask_prompt=False,
-            resume=False,
+            first_step=0,
             force=False,
             report_to=None,
             project_name=None,
@@ -80,9 +80,9 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
         )
         clock = Clock()
         with StopSignals() as signals:
-            run = TrainingRun(settings, NoJournal(), signals, clock)
+            run = TrainingRun(settings, NoJournal(), signals)
             try:
-                run.train(run.look(), 0)
+                run.train(run.look(), 0, clock)
             finally:
                 run.close()
     return pace(clock.seen, steps)

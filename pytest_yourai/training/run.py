@@ -1,0 +1,181 @@
+"""`yourai train` from its settings to its end: what is shown, kept and said of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import IO
+
+from pytest_yourai.engine.protocol import Saved, TrainedStep, TrainingEvent, Validated
+from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.report.progress import TrainingDisplay
+from pytest_yourai.store.environment import keep_awake
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.training.memory_trend import MemoryTrend
+from pytest_yourai.training.metrics import METRICS_NAME, MetricsFile
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.stopping import StopSignals
+from pytest_yourai.training.supervisor import Ended, Surroundings, TrainingRun
+from pytest_yourai.units import gigabytes, machine_memory
+
+_FAILED_STATUS = 1
+_INTERRUPTED_STATUS = 130
+
+
+class Outputs:
+    """Passes on what training says: to the screen, to metrics.jsonl and to the journal."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        display: TrainingDisplay,
+        journal: Journal,
+        device: DeviceInfo,
+    ) -> None:
+        self._settings = settings
+        self._display = display
+        self._journal = journal
+        self._footprint_counts = not device.has_own_memory
+        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+        self._metrics: MetricsFile | None = None
+
+    def begin(self, first_step: int) -> None:
+        """Later steps than `first_step` are trained again: their rows go."""
+        self.close()
+        path = self._settings.adapter_path / METRICS_NAME
+        self._metrics = MetricsFile(path, first_step)
+        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+
+    def add(self, event: TrainingEvent) -> None:
+        match event:
+            case TrainedStep():
+                self._step(event)
+            case Validated():
+                self._display.validated(event)
+                if self._metrics is not None:
+                    self._metrics.validated(event)
+            case Saved():
+                self._display.saved(event)
+                self._journal.write("training_saved", step=event.step)
+
+    def say(self, text: str) -> None:
+        self._display.say(text)
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            if self._metrics.problem is not None:
+                self.say(f"Warning: {self._metrics.problem}")
+        self._metrics = None
+
+    def _step(self, step: TrainedStep) -> None:
+        warning = self._trend.add(step)
+        interval = self._settings.memory_report_interval
+        growth = self._trend.growth() if step.step % interval == 0 else None
+        if self._metrics is not None:
+            self._metrics.step(step, growth)
+        if growth is not None:
+            self._journal.write(
+                "memory_report",
+                step=step.step,
+                active_memory_bytes=step.active_memory_bytes,
+                peak_memory_bytes=step.peak_memory_bytes,
+                cache_memory_bytes=step.cache_memory_bytes,
+                footprint_bytes=step.footprint_bytes,
+                active_growth_bytes_per_step=growth.active_bytes_per_step,
+                footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
+            )
+        self._display.step(step, self._trend)
+        if warning is not None:
+            self._display.say(f"Warning: {warning}")
+            self._journal.write("warning", step=step.step, text=warning)
+
+
+def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
+    """Train as `settings` say, telling it on `stream` (stdout); the exit status.
+
+    0 where all steps are done, 1 where it ended before, 130 where the user ended it. An InputError
+    where it cannot begin: then nothing was trained.
+    """
+    stream = stream or sys.stdout
+    journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
+    awake = keep_awake()
+    try:
+        with StopSignals() as signals:
+            run = TrainingRun(settings, journal, signals)
+            try:
+                ended = _train(settings, run, journal, stream)
+            except KeyboardInterrupt:
+                print("Interrupted: nothing was trained", file=stream)
+                return _INTERRUPTED_STATUS
+            finally:
+                run.close()
+    finally:
+        journal.close()
+        if awake is not None:
+            awake.terminate()
+            awake.wait()
+    for line in _closing(settings, ended):
+        print(line, file=stream)
+    if ended.problem is None:
+        return 0
+    return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
+
+
+def _train(settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]) -> Ended:
+    found = run.look()
+    for line in _header(found):
+        print(line, file=stream, flush=True)
+    display = TrainingDisplay(
+        settings.max_steps,
+        settings.first_step + 1,
+        found.budget.limit_bytes,
+        settings.memory_report_interval,
+        stream,
+    )
+    counts = not found.device.has_own_memory
+    outputs = Outputs(settings, display, journal, footprint_counts=counts)
+    with contextlib.closing(outputs), display:
+        return run.train(found, settings.first_step, outputs)
+
+
+def _header(found: Surroundings) -> Iterator[str]:
+    device = found.device
+    machine = machine_memory(read_system_memory().total_bytes)
+    yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
+    yield f"Memory limit: {found.budget}"
+    if found.inspection.data is not None:
+        yield f"Training data: {found.inspection.data.rows:,} rows"
+    yield "The first steps compile: minutes on a cold machine"
+    yield ""
+
+
+def _closing(settings: TrainSettings, ended: Ended) -> Iterator[str]:
+    folder = settings.adapter_path
+    if ended.problem is not None:
+        yield f"Stopped: {ended.problem}"
+    if ended.peak_memory_bytes is not None:
+        yield f"Peak memory: {_peak(settings, ended.peak_memory_bytes)}"
+    if not ended.step:
+        yield "Nothing is saved"
+        return
+    yield f"Adapters of step {ended.step}: {folder}"
+    if ended.problem is not None:
+        yield "Go on: the same command with --resume"
+    if settings.source.synthetic:
+        return
+    model = settings.source.folder or settings.source.name
+    command = ["--model", model, "--adapter-path", str(folder)]
+    yield f"Try them: mlx_lm.generate {shlex.join(command)} --prompt 'Hello'"
+    yield f"Or put them into the model: mlx_lm.fuse {shlex.join(command)} --save-path fused"
+
+
+def _peak(settings: TrainSettings, peak_bytes: int) -> str:
+    if settings.promise is None:
+        return gigabytes(peak_bytes)
+    promised_bytes = settings.promise.peak_memory_bytes
+    percent = (peak_bytes / promised_bytes - 1) * 100
+    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
