@@ -49,7 +49,7 @@ class MlxEngine:
         self._model = mlx_weights.load(source)
         self._lora_keys = mlx_weights.matching_lora_keys(self._model, source.lora_keys, source.name)
         self._folder = source.folder
-        self._name = source.folder or source.name
+        self._name = source.name
         self._base_bytes = mx.get_active_memory()
         return self._base_bytes
 
@@ -84,7 +84,8 @@ class MlxEngine:
             rows, validation_rows = mlx_data.read_sets(
                 request.data, self._folder, mask_prompt=request.mask_prompt
             )
-        model = mlx_training.AdaptedModel(self._model, self._name, self._lora_keys)
+        path = self._folder or self._name
+        model = mlx_training.AdaptedModel(self._model, self._name, path, self._lora_keys)
         # It keeps its adapters: no trial can follow.
         self._model = None
         return mlx_training.run_training(model, request, rows, validation_rows, report, should_stop)

@@ -41,10 +41,11 @@ _ACTIVE_GROWTH = 1.1
 
 @dataclass(frozen=True)
 class AdaptedModel:
-    """A loaded model, its name in messages and files, and the modules that get adapters."""
+    """A loaded model, what it is called, where it is, and the modules that get adapters."""
 
     module: nn.Module
     name: str
+    path: str
     lora_keys: tuple[str, ...]
 
 
@@ -273,7 +274,7 @@ def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
 def _adapter_config(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
     """As mlx-lm writes it beside its adapters, and reads it to load them."""
     return {
-        "model": model.name,
+        "model": model.path,
         "train": True,
         "fine_tune_type": "lora",
         "optimizer": OPTIMIZER,

@@ -33,12 +33,13 @@ class Outputs:
         settings: TrainSettings,
         display: TrainingDisplay,
         journal: Journal,
-        device: DeviceInfo,
+        *,
+        footprint_counts: bool,
     ) -> None:
         self._settings = settings
         self._display = display
         self._journal = journal
-        self._footprint_counts = not device.has_own_memory
+        self._footprint_counts = footprint_counts
         self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
         self._metrics: MetricsFile | None = None
 
