@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -81,5 +82,6 @@ def _write(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, st
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as problem:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise OutputError(f"{path} cannot be written ({problem}): make room there") from problem

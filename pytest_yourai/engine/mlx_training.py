@@ -99,7 +99,7 @@ def run_training(
                 max_seq_length=request.config.max_seq_length,
                 grad_checkpoint=request.config.grad_checkpoint,
             ),
-            iterate_batches=_in_order(request.seed, first_step),
+            iterate_batches=in_order(request.seed, first_step),
             training_callback=run,
         )
     except _Ended as ended:
@@ -308,7 +308,7 @@ class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped
         return self._data[idx]
 
 
-def _in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
+def in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
     """What takes the place of mlx-lm's `iterate_batches`, and leaves each batch to it.
 
     The same batches in the same order as there under `np.random.seed(seed)`, from a generator of
