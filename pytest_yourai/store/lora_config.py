@@ -100,10 +100,14 @@ class LoraConfigFile:
         """As mlx-lm takes it."""
         return self.model.repo or (str(self.model.folder) if self.model.folder else _NO_MODEL)
 
+    @property
+    def _trust(self) -> list[str]:
+        return ["--trust-remote-code"] if self.trust_remote_code else []
+
     def _about(self) -> Iterator[str]:
         found, device = self.optimum, self.device
-        code = " --trust-remote-code" if self.trust_remote_code else ""
-        yield f"Run it with: mlx_lm.lora --config {shlex.quote(self.name)}{code}"
+        # mlx-lm takes trust from the command line alone.
+        yield f"Run it with: {shlex.join(['mlx_lm.lora', '--config', self.name, *self._trust])}"
         yield (
             f"Model: {self.model.title} ({self.weights}), "
             f"{found.config}, {found.config.max_seq_length} tokens"
@@ -141,6 +145,7 @@ class LoraConfigFile:
             "--quantize",
             *("--q-bits", str(self.convert_to.bits)),
             *("--q-group-size", str(self.convert_to.group_size)),
+            *self._trust,
         ]
         yield f"It was measured in {self.convert_to}. Weights that are stored in full precision are"
         yield "trained in full precision by mlx_lm.lora, and take more memory: quantize them first,"

@@ -145,8 +145,9 @@ def test_what_there_is_none_of_is_to_be_filled_in() -> None:
 
 def test_code_of_a_model_is_trusted_on_the_command_line() -> None:
     """mlx-lm does not take it from the file."""
-    said = comments(dataclasses.replace(FILE, trust_remote_code=True))
-    assert "--config lora.yaml --trust-remote-code" in said
+    found = dataclasses.replace(FILE, trust_remote_code=True, convert_to=Quantization(4))
+    assert "--config lora.yaml --trust-remote-code" in comments(found)
+    assert "--q-group-size 64 --trust-remote-code" in comments(found)
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(0, None), (3, 0), (4, None)])
