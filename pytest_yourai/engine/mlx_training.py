@@ -32,7 +32,7 @@ from pytest_yourai.engine.protocol import (
     Validated,
 )
 from pytest_yourai.errors import DataError
-from pytest_yourai.training.checkpoint import ADAPTER_CONFIG
+from pytest_yourai.training.files import ADAPTER_CONFIG
 
 _NEVER = 1 << 62
 _ACTIVE_GROWTH = 1.1

@@ -13,7 +13,7 @@ from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.report.progress import TrainingDisplay
 from pytest_yourai.store.environment import keep_awake
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.training.files import LOG
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from pytest_yourai.engine import mlx_checkpoint
 from pytest_yourai.errors import ModelError, OutputError
-from pytest_yourai.training.checkpoint import ADAPTERS, CHECKPOINT, METADATA_KEY
+from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 
 def trained(width: int = 4) -> tuple[nn.Module, optimizers.Adam]:

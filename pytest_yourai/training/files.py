@@ -1,4 +1,4 @@
-"""The files of a training run, and what a checkpoint says of itself without MLX."""
+"""The names of the files of a training run, in its adapter path."""
 
 from __future__ import annotations
 
