@@ -102,6 +102,7 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
     where it cannot begin: then nothing was trained.
     """
     stream = stream or sys.stdout
+    settings.adapter_path.mkdir(parents=True, exist_ok=True)
     journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
     awake = keep_awake()
     try:
