@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,12 +254,18 @@ def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator
     yield setting("max_seq_length", config.max_seq_length)
     yield setting("grad_checkpoint", on_or_off(config.grad_checkpoint))
     keys = choices.value("lora_keys")
-    yield setting("lora_keys", ", ".join(keys) if keys else "the usual ones")
+    yield setting("lora_keys", _short(keys) if keys else "the usual ones")
     yield setting("learning_rate", f"{choices.value('learning_rate'):g}")
     yield setting("seed", choices.value("seed"))
     yield setting("max_steps", f"{choices.value('max_steps'):,}")
     yield setting("save_every", choices.value("save_every"))
     yield setting("reload_interval", choices.value("reload_interval") or "as memory asks for it")
+
+
+def _short(lora_keys: Sequence[str]) -> str:
+    """Their last components, where these tell them apart."""
+    names = [key.rpartition(".")[2] for key in lora_keys]
+    return ", ".join(names if len(set(names)) == len(names) else lora_keys)
 
 
 def _promised(promise: Promise | None, decision: Decision | None) -> Setting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+import tomllib
 from pathlib import Path
 from typing import NoReturn
 
@@ -156,6 +157,11 @@ def test_a_mistake_that_the_core_finds_names_the_flags_of_the_command(
     assert errors.startswith("yourai train: the weights of llama-8b are not on this machine: ")
     assert "add --weights hub" in errors
     assert "--yourai" not in errors
+
+
+def test_the_script_of_the_package_is_this_one() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"yourai": f"{main.__module__}:{main.__name__}"}
 
 
 def test_an_interrupt_ends_it_with_status_130(
