@@ -36,6 +36,20 @@ from pytest_yourai.training.sweep import PROFILE, decide, sweep
 from pytest_yourai.units import gigabytes
 
 
+_AS_CHOSEN = (
+    "max_steps",
+    "learning_rate",
+    "seed",
+    "save_every",
+    "reload_interval",
+    "memory_report_interval",
+    "steps_per_eval",
+    "val_batches",
+    "mask_prompt",
+)
+"""What the settings take as an option, the checkpoint, the profile or the default has it."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What is known of a run before it is decided how to train.
@@ -150,16 +164,7 @@ def settle(start: Start, decision: Decision | None) -> TrainSettings:
         config=config,
         memory_limit_bytes=limit_bytes,
         data=start.data,
-        max_steps=choices.value("max_steps"),
-        learning_rate=choices.value("learning_rate"),
-        seed=choices.value("seed"),
         adapter_path=options.adapter_path,
-        save_every=choices.value("save_every"),
-        reload_interval=choices.value("reload_interval"),
-        memory_report_interval=choices.value("memory_report_interval"),
-        steps_per_eval=choices.value("steps_per_eval"),
-        val_batches=choices.value("val_batches"),
-        mask_prompt=choices.value("mask_prompt"),
         resume=options.resume,
         force=options.force,
         report_to=options.report_to,
@@ -167,6 +172,7 @@ def settle(start: Start, decision: Decision | None) -> TrainSettings:
         promise=promise,
         used=used,
         warnings=tuple(_warnings(start, decision, differing)),
+        **{name: choices.value(name) for name in _AS_CHOSEN},
     )
 
 

@@ -273,6 +273,14 @@ def test_there_must_be_as_many_rows_as_a_step_takes(tmp_path: Path, values: Any)
     assert settled(tmp_path, data=str(enough), **local).data == str(enough)
 
 
+def test_nothing_is_downloaded_for_a_run_that_cannot_be(tmp_path: Path) -> None:
+    few = str(rows_folder(tmp_path / "few", rows=3))
+    said: list[str] = []
+    with pytest.raises(InputError, match="3 rows are fewer than the batch size of 4"):
+        train_settings(asked(tmp_path, model="llama-8b", weights="hub", data=few), said.append)
+    assert not said
+
+
 def test_bad_rows_are_told_with_their_line(tmp_path: Path) -> None:
     data = rows_folder(tmp_path)
     with (data / "train.jsonl").open("a") as file:
