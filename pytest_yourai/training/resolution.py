@@ -35,7 +35,6 @@ from pytest_yourai.training.settings import Promise, Setting, TrainSettings
 from pytest_yourai.training.sweep import PROFILE, decide, sweep
 from pytest_yourai.units import gigabytes
 
-
 _AS_CHOSEN = (
     "max_steps",
     "learning_rate",
