@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from pytest_yourai.cli.parser import USAGE_STATUS, print_error
+from pytest_yourai.cli.parser import USAGE_STATUS, in_own_words, print_error
 from pytest_yourai.errors import InputError, SweepFailedError
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolution import train_settings
@@ -42,7 +42,7 @@ def lines(settings: TrainSettings) -> Iterator[str]:
     for each in settings.used:
         yield f"  {each.name:<{names}}  {each.value:<{values}}  {each.origin}"
     for warning in settings.warnings:
-        yield f"Warning: {warning}"
+        yield f"Warning: {in_own_words(warning)}"
 
 
 def _say(line: str) -> None:
