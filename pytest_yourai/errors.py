@@ -10,8 +10,10 @@
     │   │   └── WorkerLostError   the worker ended over it, before any trial
     │   ├── DataError         training data
     │   ├── RecordingError    a file of recorded measurements
+    │   ├── CheckpointError   a training run that cannot be gone on with
     │   ├── BackendError      MLX cannot run here
     │   └── OutputError       a file that cannot be written
+    ├── SweepFailedError      the sweep before training ended without an answer
     ├── SafetyStopError       a trial must not go on: the machine would suffer
     └── WorkerError           the worker process did not keep to the protocol
         ├── WorkerDiedError   it ended, or closed its messages
@@ -61,12 +63,20 @@ class RecordingError(InputError):
     """A file of recorded measurements cannot be read as one."""
 
 
+class CheckpointError(InputError):
+    """Adapters that training cannot go on from as asked, or would overwrite."""
+
+
 class BackendError(InputError):
     """MLX is missing, or has no backend for this machine."""
 
 
 class OutputError(InputError):
     """A profile or journal cannot be written where it was asked for."""
+
+
+class SweepFailedError(YouraiError):
+    """The sweep before training found no configuration, and not for lack of memory."""
 
 
 class SafetyStopError(YouraiError):

@@ -5,11 +5,13 @@ Kept light: other people's suites import this, without our flags. Their values: 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import pytest
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_yourai.errors import OptionError
+
+if TYPE_CHECKING:
+    # The `yourai` command reads the table of flags, and starts pytest elsewhere.
+    import pytest
 
 
 class Flag(NamedTuple):

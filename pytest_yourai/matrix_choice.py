@@ -69,7 +69,7 @@ class MatrixChoice:
         """The same choice once the weights are here, whatever memory is available by then."""
         if not self.is_for_little_memory:
             return self
-        return MatrixChoice(_suited(_packaged("low-memory"), model), is_for_little_memory=True)
+        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
 
     def note(self, source: ModelSource, model: Model) -> str | None:
         """The line that says so, with what `source` came to."""
@@ -94,7 +94,7 @@ def choose_matrix(options: Options, model: Model) -> MatrixChoice:
     if options.replay is not None:
         return MatrixChoice(None)
     if _is_large(model) and _has_little_memory(options):
-        return MatrixChoice(_suited(_packaged("low-memory"), model), is_for_little_memory=True)
+        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
     return MatrixChoice(_packaged("full"))
 
 
@@ -120,8 +120,9 @@ def _is_large(model: Model) -> bool:
     return (model.parameters or 0) >= _LEAST_PARAMETERS
 
 
-def _suited(matrix: Matrix, model: Model) -> Matrix:
-    """Without what contradicts the model: nobody asked for it."""
+def low_memory_matrix(model: Model) -> Matrix:
+    """The packaged one, without what contradicts the model: nobody asked for it."""
+    matrix = _packaged("low-memory")
     if model.architecture.get("model_type") not in TYPES_WITH_Q_PROJ:
         matrix = dataclasses.replace(matrix, lora_keys=None)
     try:

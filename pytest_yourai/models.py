@@ -79,6 +79,13 @@ class Model:
         architecture = read_architecture(folder / CONFIG)
         return dataclasses.replace(self, weights="local", folder=folder, architecture=architecture)
 
+    def require_tokenizer(self) -> None:
+        """ModelError where it has none, so that no training data can be read for it."""
+        if self.folder is None and self.weights != "hub":
+            raise ModelError(
+                f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
+            )
+
     @property
     def depth(self) -> int | None:
         """Number of hidden layers, where the architecture says it in a known key."""

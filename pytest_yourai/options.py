@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import pytest
 
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
-from pytest_yourai.model_folder import is_folder
 from pytest_yourai.models import NamedModel
+from pytest_yourai.parsing import (
+    at_least,
+    data_source,
+    memory_bytes,
+    module_names,
+    one_of,
+    positive,
+)
 from pytest_yourai.paths import given_path, packaged_models
 
 _T = TypeVar("_T")
@@ -23,9 +28,6 @@ _T = TypeVar("_T")
 DEFAULT_TIMEOUT_S = 300.0
 CHECK_STEPS = 5
 """Measured steps of a safe configuration: enough to see that it trains."""
-_BYTES_PER_GB = 1e9
-_MOST_GB = 1e6
-_LEAST_GB = 0.001
 _MOST_SECONDS = 1e8
 
 
@@ -72,8 +74,8 @@ class Options:
     def from_config(cls, config: pytest.Config) -> Options:
         """OptionError, naming the flag, for a value that is none."""
         read = _Reader(config)
-        measured_steps = read.value("steps", _at_least(1))
-        warmup_steps = read.value("warmup", _at_least(2)) or StepPlan().warmup_steps
+        measured_steps = read.value("steps", at_least(1))
+        warmup_steps = read.value("warmup", at_least(2)) or StepPlan().warmup_steps
         models = read.several(
             "model", lambda text, folder: NamedModel(text, given_path(text, folder))
         )
@@ -81,7 +83,6 @@ class Options:
         name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
-        memory_gb = read.value("max-memory", _gigabytes)
         return cls(
             given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
             models=models,
@@ -90,24 +91,24 @@ class Options:
             optimize=read.switch("optimize") or False,
             quick=read.switch("quick") or False,
             matrix=read.from_folder("matrix", given_path),
-            memory_limit_bytes=None if memory_gb is None else round(memory_gb * _BYTES_PER_GB),
+            memory_limit_bytes=read.value("max-memory", memory_bytes),
             output=read.from_folder("output", given_path) or started_in / f"{name}.json",
             log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
             lora_config=read.from_folder("lora-config", given_path),
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_lengths=read.value("seq-length", _lengths),
-            data=read.from_folder("data", _data),
-            weights=read.value("weights", _one_of("auto", "local", "hub", "synthetic")) or "auto",
+            data=read.from_folder("data", data_source),
+            weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
             quantize=read.value("quantize", parse_quantize),
-            lora_keys=read.value("lora-keys", _names),
+            lora_keys=read.value("lora-keys", module_names),
             grad_checkpoint=read.switch("grad-checkpoint"),
-            timeout_s=read.value("timeout", _positive(_MOST_SECONDS))
+            timeout_s=read.value("timeout", positive(_MOST_SECONDS))
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
-            search=read.value("search", _one_of("fast", "exhaustive")) or "exhaustive",
+            search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
             replay=read.from_folder("replay", given_path),
-            isolation=read.value("isolation", _one_of("model", "trial")) or "model",
+            isolation=read.value("isolation", one_of("model", "trial")) or "model",
             force=read.switch("force") or False,
             resume=read.switch("resume") or False,
             trust_remote_code=read.switch("trust-remote-code") or False,
@@ -161,66 +162,17 @@ class _Reader:
         return given
 
 
-def _gigabytes(text: str) -> float:
-    number = _positive(_MOST_GB)(text)
-    if number < _LEAST_GB:
-        raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
-    return number
-
-
-def _positive(most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not 0 < number <= most:
-            raise ValueError(f"it must be a number above 0 and at most {most:g}")
-        return number
-
-    return parse
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise ValueError(f"it must be a whole number of at least {least}")
-        return number
-
-    return parse
-
-
 def _lengths(text: str) -> tuple[int, ...]:
     try:
-        return tuple(sorted({_at_least(2)(part) for part in text.split(",")}))
+        return tuple(sorted({at_least(2)(part) for part in text.split(",")}))
     except ValueError:
         raise ValueError(
             "it must be a whole number of at least 2, or several with commas between"
         ) from None
 
 
-def _one_of(*choices: Any) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        if text not in choices:
-            raise ValueError(f"it must be one of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
 def _objective(text: str) -> Objective:
-    return Objective(_one_of(*(each.value for each in Objective))(text))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
-    return names
+    return Objective(one_of(*(each.value for each in Objective))(text))
 
 
 def _truth(text: str) -> bool:
@@ -229,22 +181,3 @@ def _truth(text: str) -> bool:
     if text.lower() in ("false", "0", "no", "off"):
         return False
     raise ValueError("it must be true or false")
-
-
-def _data(text: str, folder: Path) -> str:
-    """A folder as an absolute path, since the worker may start elsewhere; else a data set's name.
-
-    A path that cannot be a data set's name must exist.
-    """
-    path = given_path(text, folder)
-    if is_folder(path):
-        if not (path / "train.jsonl").is_file():
-            raise ValueError("the folder has no train.jsonl")
-        if (path / "train.jsonl").stat().st_size == 0:
-            raise ValueError("its train.jsonl is empty")
-        return str(path)
-    if os.path.exists(path):  # noqa: PTH110 - Path's own raises where a name is too long
-        raise ValueError("it is a file: name its folder, with a train.jsonl in it")
-    if text.startswith((".", "/", "~")) or text.count("/") != 1:
-        raise ValueError("there is no such folder")
-    return text

@@ -13,7 +13,7 @@ from pytest_yourai import config as defaults
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import ModelError, OptionError
+from pytest_yourai.errors import OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix
 from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
@@ -142,10 +142,8 @@ def make_setup(
     A check has no configurations: which one is safe turns out when its budget is known. `chosen`
     is the matrix that was chosen before, None where none was.
     """
-    if options.data is not None and model.folder is None and model.weights != "hub":
-        raise ModelError(
-            f"--yourai-data: {model.name} has no tokenizer: name a model folder that has one"
-        )
+    if options.data is not None:
+        model.require_tokenizer()
     if chosen is not None:
         chosen = chosen.again(model)
     else:

@@ -105,7 +105,11 @@ def read_recording(path: Path, usual_seq_length: int) -> Recording:
 
     Rows that name no sequence length take the file's `seq_length`, else `usual_seq_length`.
     """
-    document = _read(path)
+    return parse_recording(read_document(path), path, usual_seq_length)
+
+
+def parse_recording(document: Mapping[str, Any], path: Path, usual_seq_length: int) -> Recording:
+    """As `read_recording`, of a document that was found in the file `path`."""
     model, rows = document.get("model"), document.get("all_results")
     if not isinstance(model, str) or not model.strip():
         raise RecordingError(f"{path}: model: it must name the model that was measured")
@@ -143,7 +147,8 @@ def backend_of(environment: Mapping[str, Any]) -> Backend:
     return next((each for each in get_args(Backend) if each == backend), "cuda")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_document(path: Path) -> Mapping[str, Any]:
+    """The JSON object in `path`; RecordingError where it is none."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:

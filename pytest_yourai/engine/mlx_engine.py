@@ -30,7 +30,7 @@ class MlxEngine:
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None
-        self._name = ""
+        self._source: ModelSource | None = None
         self._base_bytes = 0
         self._lora_keys: tuple[str, ...] = ()
         self._folder: str | None = None
@@ -49,7 +49,7 @@ class MlxEngine:
         self._model = mlx_weights.load(source)
         self._lora_keys = mlx_weights.matching_lora_keys(self._model, source.lora_keys, source.name)
         self._folder = source.folder
-        self._name = source.name
+        self._source = source
         self._base_bytes = mx.get_active_memory()
         return self._base_bytes
 
@@ -75,7 +75,7 @@ class MlxEngine:
         report: Callable[[TrainingEvent], None],
         should_stop: Callable[[], bool],
     ) -> TrainingEnd:
-        if self._model is None:
+        if self._model is None or self._source is None:
             raise ModelError("no model is loaded")
         if request.data is None:
             rows = mlx_trial.synthetic_rows(self._model, request.config, request.seed)
@@ -84,8 +84,14 @@ class MlxEngine:
             rows, validation_rows = mlx_data.read_sets(
                 request.data, self._folder, mask_prompt=request.mask_prompt
             )
-        path = self._folder or self._name
-        model = mlx_training.AdaptedModel(self._model, self._name, path, self._lora_keys)
+        source = self._source
+        model = mlx_training.AdaptedModel(
+            self._model,
+            source.name,
+            source.folder or source.name,
+            _quantized_on_load(source),
+            self._lora_keys,
+        )
         # It keeps its adapters: no trial can follow.
         self._model = None
         return mlx_training.run_training(model, request, rows, validation_rows, report, should_stop)
@@ -97,3 +103,10 @@ class MlxEngine:
         if self._read_data is None or self._read_data[0] != name:
             self._read_data = name, mlx_data.read_data(name, self._folder)
         return self._read_data[1]
+
+
+def _quantized_on_load(source: ModelSource) -> str | None:
+    """Bits, or `none`; None where the weights come quantized."""
+    if "quantization" in source.architecture:
+        return None
+    return str(source.quantization.bits) if source.quantization else "none"

@@ -46,6 +46,8 @@ class AdaptedModel:
     module: nn.Module
     name: str
     path: str
+    quantized_on_load: str | None
+    """Bits, or `none`; None where its weights came quantized."""
     lora_keys: tuple[str, ...]
 
 
@@ -263,6 +265,7 @@ def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
         "max_seq_length": request.config.max_seq_length,
         "grad_checkpoint": request.config.grad_checkpoint,
         "lora_keys": list(model.lora_keys),
+        "quantize": model.quantized_on_load,
         "learning_rate": request.learning_rate,
         "max_steps": request.max_steps,
         "data": request.data,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_yourai.cli.train_flags import TRAIN_FLAGS
 from pytest_yourai.flags import FLAGS
 from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
@@ -32,6 +33,14 @@ def test_the_flags_are_those_of_the_program() -> None:
             flag.default or "–",
         ]
         for flag in FLAGS
+    ]
+
+
+def test_the_flags_of_training_are_those_of_the_program() -> None:
+    rows = rows_under("From the winner to training")
+    assert [row for row in rows if row[0].startswith("`--")] == [
+        [", ".join(f"`{part}`" for part in flag.shown.split(", ")), flag.help, flag.default or "–"]
+        for flag in TRAIN_FLAGS
     ]
 
 

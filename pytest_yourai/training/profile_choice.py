@@ -1,0 +1,286 @@
+"""The configuration that a profile found best, and how the run that it is for differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import pydantic
+
+from pytest_yourai.config import LoraConfig, Quantization
+from pytest_yourai.errors import RecordingError
+from pytest_yourai.models import Model, id_name
+from pytest_yourai.presets import Preset
+from pytest_yourai.recording import Recording, parse_recording, read_document
+from pytest_yourai.store import benchmark_results, environment, profile
+from pytest_yourai.training.settings import Promise
+from pytest_yourai.units import machine_memory
+
+_MEMORY_TOLERANCE = 0.05
+"""By how much one machine's own memory may seem to differ, from one start to the next."""
+
+_MB_PER_GB = 1e3
+_MS_PER_S = 1e3
+
+_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000_000)]
+
+
+class _Optimum(pydantic.BaseModel):
+    """The keys of a profile that name its optimum; null where nothing fits."""
+
+    optimal_batch_size: _Count | None
+    optimal_lora_rank: _Count | None
+    optimal_lora_layers: _Count | None
+    optimal_max_seq_length: Annotated[int, pydantic.Field(strict=True, ge=2)] | None
+    optimal_grad_checkpoint: bool | None
+
+    @property
+    def config(self) -> LoraConfig | None:
+        batch, rank = self.optimal_batch_size, self.optimal_lora_rank
+        layers, length = self.optimal_lora_layers, self.optimal_max_seq_length
+        if batch is None or rank is None or layers is None or length is None:
+            return None
+        return LoraConfig(batch, rank, layers, length, self.optimal_grad_checkpoint or False)
+
+
+@dataclass(frozen=True)
+class ChosenProfile:
+    """The optimum of a profile, and all that was measured beside it. `name` is the file's."""
+
+    name: str
+    config: LoraConfig
+    recording: Recording
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base model was quantized; None for not at all, or where it does not tell."""
+        choice = self.recording.quantize
+        return choice if isinstance(choice, Quantization) else None
+
+    def promise(self, config: LoraConfig) -> Promise | None:
+        """What was measured of `config`; None where nothing was."""
+        result = self.recording.results.get(config)
+        if result is None or not result.success or result.peak_memory_bytes is None:
+            return None
+        return Promise(
+            peak_memory_bytes=result.peak_memory_bytes,
+            minimum_memory_bytes=result.minimum_memory_bytes,
+            active_memory_bytes=result.active_memory_bytes,
+            step_time_s=result.step_time_s,
+            tokens_per_second=result.tokens_per_second,
+        )
+
+
+def read_profile(path: Path, model: Model) -> ChosenProfile:
+    """The profile in `path`; of benchmark results that of `model`.
+
+    RecordingError, naming the file, where it is none, or where nothing in it fits.
+    """
+    document = read_document(path)
+    is_of_several = "results" in document and "all_results" not in document
+    module = benchmark_results if is_of_several else profile
+    version = document.get("schema_version")
+    if isinstance(version, int) and version > module.SCHEMA_VERSION:
+        raise RecordingError(
+            f"{path}: schema_version: {version} is newer than {module.SCHEMA_VERSION}, which this "
+            "version knows: update pytest-yourai, or name another profile"
+        )
+    if is_of_several:
+        document = _entry(document, path, model)
+    config = _optimum(document, path)
+    if config is None:
+        raise RecordingError(
+            f"{path}: nothing fitted when it was measured: name another profile, or choose with "
+            "--batch-size, --lora-rank and --lora-layers"
+        )
+    recording = parse_recording(document, path, config.max_seq_length)
+    return ChosenProfile(path.name, config, recording)
+
+
+def _optimum(document: Mapping[str, Any], path: Path) -> LoraConfig | None:
+    try:
+        return _Optimum.model_validate(document).config
+    except pydantic.ValidationError as problem:
+        first = problem.errors()[0]
+        said = "it is missing" if first["type"] == "missing" else first["msg"]
+        raise RecordingError(
+            f"{path}: {first['loc'][0]}: {said[:1].lower()}{said[1:]}: name a profile as a sweep "
+            "writes it"
+        ) from None
+
+
+class _Entry(pydantic.BaseModel):
+    """One of the results of a benchmark."""
+
+    preset: str
+    model_name: str
+    success: bool
+    optimal_config: dict[str, Any] | None
+    safe_config: dict[str, Any] | None
+    peak_memory_gb: float | None
+    minimum_memory_gb: float | None
+    memory_limit_gb: float | None
+    step_time_s: float | None
+
+    def as_profile(self, shared: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The profile of its sweep, else one of its safe configuration; None where neither fits."""
+        if self.optimal_config and self.optimal_config.get("optimal_batch_size") is not None:
+            return self.optimal_config
+        if not self.success or self.safe_config is None:
+            return None
+        row = {
+            **self.safe_config,
+            "success": True,
+            "error": None,
+            "peak_memory_mb": self.peak_memory_gb and self.peak_memory_gb * _MB_PER_GB,
+            "minimum_memory_mb": self.minimum_memory_gb and self.minimum_memory_gb * _MB_PER_GB,
+            "step_time_ms": self.step_time_s and self.step_time_s * _MS_PER_S,
+        }
+        return {
+            "model": self.preset,
+            "memory_limit_gb": self.memory_limit_gb,
+            "environment": shared.get("environment"),
+            **{f"optimal_{key}": value for key, value in self.safe_config.items()},
+            "all_results": [row],
+        }
+
+
+def _entry(document: Mapping[str, Any], path: Path, model: Model) -> Mapping[str, Any]:
+    """What the results of a benchmark say of `model`, as a profile."""
+    try:
+        adapter = pydantic.TypeAdapter(list[_Entry])
+        entries = adapter.validate_python(document["results"])
+    except pydantic.ValidationError as problem:
+        where = ".".join(map(str, ("results", *problem.errors()[0]["loc"])))
+        raise RecordingError(
+            f"{path}: {where}: it is missing or mistaken: name the results of yourai benchmark"
+        ) from None
+    names = _names(model)
+    found = next((each for each in entries if each.preset in names), None)
+    if found is None:
+        known = ", ".join(each.preset for each in entries) or "no model"
+        raise RecordingError(
+            f"{path} has {known}, and not {model.name}: name a profile of that model"
+        )
+    as_profile = found.as_profile(document)
+    if as_profile is None:
+        raise RecordingError(
+            f"{path}: {model.name} did not fit when it was measured: name another profile, or "
+            "choose with --batch-size, --lora-rank and --lora-layers"
+        )
+    return as_profile
+
+
+def _names(model: Model) -> set[str]:
+    """What a profile may call the model: as it was named, or as its folder or repository is."""
+    return {model.name, id_name(model.title)}
+
+
+@dataclass(frozen=True)
+class Differences:
+    """In words, how what was measured differs from what will run; None where it does not."""
+
+    machine: str | None
+    model: str | None
+    quantization: str | None
+    lora_keys: str | None
+    versions: str | None
+
+    @property
+    def changes_what_runs(self) -> bool:
+        """Whether the measured figures are of something else than what will run."""
+        return any((self.model, self.quantization, self.lora_keys))
+
+    def warnings(self, name: str) -> Iterator[str]:
+        """A sentence for each; `name` is the profile's."""
+        parts = (getattr(self, field.name) for field in dataclasses.fields(self))
+        yield from (f"{name} was measured {part}" for part in parts if part)
+
+
+def differences(
+    recording: Recording,
+    model: Model,
+    presets: Mapping[str, Preset],
+    quantization: Quantization | None,
+    lora_keys: tuple[str, ...] | None,
+) -> Differences:
+    """How `recording` differs from training `model`, quantized and with keys as given."""
+    return Differences(
+        machine=_machine(recording.environment),
+        model=_model(recording.model, model, presets),
+        quantization=_quantization(recording, quantization),
+        lora_keys=_lora_keys(recording, lora_keys),
+        versions=_versions(recording.environment),
+    )
+
+
+def _machine(measured: Mapping[str, Any]) -> str | None:
+    if not measured.get("chip"):
+        return "on a machine that it does not name: memory and speed may differ"
+    differing = []
+    for name, here in (
+        ("chip", environment.chip()),
+        ("backend", environment.installed_backend()),
+    ):
+        there = measured.get(name)
+        if there is not None and there != here:
+            differing.append(f"{name} {there}, here {here}")
+    there_bytes: Any = measured.get("system_memory_bytes")
+    here_bytes = psutil.virtual_memory().total
+    is_told = isinstance(there_bytes, int) and there_bytes > 0
+    if is_told and abs(there_bytes - here_bytes) > _MEMORY_TOLERANCE * here_bytes:
+        memories = machine_memory(there_bytes), machine_memory(here_bytes)
+        differing.append(f"memory {memories[0]}, here {memories[1]}")
+    if not differing:
+        return None
+    return f"on another machine ({'; '.join(differing)}): memory and speed may differ"
+
+
+def _model(measured: str, model: Model, presets: Mapping[str, Preset]) -> str | None:
+    preset = presets.get(measured)
+    theirs = {id_name(measured), *([id_name(preset.title)] if preset else [])}
+    if theirs & _names(model):
+        return None
+    return f"with another model ({measured}, not {model.name}): nothing is known of this one"
+
+
+def _quantization(recording: Recording, here: Quantization | None) -> str | None:
+    choice = recording.quantize
+    there = choice if isinstance(choice, Quantization) else None
+    if choice is None or there == here:
+        return None
+    return f"with other weights ({_words(there)}, here {_words(here)}): memory and speed differ"
+
+
+def _words(quantization: Quantization | None) -> str:
+    if quantization is None:
+        return "not quantized"
+    return f"{quantization} in groups of {quantization.group_size}"
+
+
+def _lora_keys(recording: Recording, here: tuple[str, ...] | None) -> str | None:
+    there = recording.lora_keys
+    if there is None or here is None or set(there) == set(here):
+        return None
+    return (
+        f"with other LoRA keys ({', '.join(sorted(there))}, here {', '.join(sorted(here))}): "
+        "memory and speed differ"
+    )
+
+
+def _versions(measured: Mapping[str, Any]) -> str | None:
+    versions = measured.get("versions")
+    there = versions if isinstance(versions, Mapping) else {}
+    here = environment.versions()
+    differing = [
+        f"{name} {there[name]}, here {here.get(name, 'none')}"
+        for name in ("mlx", "mlx-lm")
+        if name in there and there[name] != here.get(name)
+    ]
+    if not differing:
+        return None
+    return f"with other versions ({'; '.join(differing)}): memory and speed may differ"
