@@ -135,13 +135,12 @@ class TrialRecord:
         Measured steps may take more than warm-up steps, and the pools fill up to that in a while:
         by 0.2 to 0.3 GB a step over all ten, where nothing leaked (H200, 7B and 8B in 4 bits).
         """
-        if self.pool_bytes is None:
+        if self.pool_bytes is None or not before:
             return []
-        peaks = [
-            max((each.peak_memory_bytes for each in samples), default=0)
-            for samples in (before, measured)
-        ]
-        return [self.pool_bytes + max(0, peaks[1] - peaks[0])]
+        held = max([self.pool_bytes, *_footprints(before)])
+        # The last of them, which settles, takes as much as those that are measured.
+        warm = min(each.peak_memory_bytes for each in before)
+        return [held + max([0, *(each.peak_memory_bytes - warm for each in measured)])]
 
 
 def _footprints(samples: list[StepSample]) -> list[int]:

@@ -58,6 +58,7 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
 
     for _ in range(6):
         add("warmup", 9.3, 11.5)
+    add("settle", 13.4, 11.9)
     for step in range(10):
         add("measure", 13.4, 11.9 + step_growth_gb * step)
     assert bool(made.result(Outcome.OK, None).warnings) is leaks
