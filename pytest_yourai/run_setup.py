@@ -30,6 +30,7 @@ from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
 from pytest_yourai.results import Outcome
 from pytest_yourai.safe import read_safe_table
+from pytest_yourai.training_rows import data_files
 from pytest_yourai.units import parameter_count
 
 if TYPE_CHECKING:
@@ -142,20 +143,25 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
         except ModelError as problem:
             if options.models:
                 raise
-            stage = _unavailable(options, presets[named.name], problem, taken)
+            stage = _unavailable(options, named, presets, problem, taken)
         taken.add(stage.name)
         yield stage
 
 
 def _unavailable(
-    options: Options, preset: Preset, problem: ModelError, taken: Container[str]
+    options: Options,
+    named: NamedModel,
+    presets: Mapping[str, Preset],
+    problem: ModelError,
+    taken: Container[str],
 ) -> Stage:
+    preset = presets[named.name]
     is_there = not isinstance(problem, UnavailableError)
     usual = usual_max_seq_length(preset)
     return Stage(
         name=_own_name(id_name(preset.name), taken),
         title=preset.title,
-        parameters=parameter_count(preset.params) if preset.params else None,
+        parameters=_size(named, presets),
         is_check=True,
         setup=None,
         rows=_rows(options, usual),
@@ -163,6 +169,17 @@ def _unavailable(
         memory_limit_bytes=options.memory_limit_bytes,
         usual_max_seq_length=usual,
     )
+
+
+def _size(named: NamedModel, presets: Mapping[str, Preset]) -> float | None:
+    """Number of parameters of a model that cannot be tried: as it is called by, else by shapes."""
+    params = presets[named.name].params
+    if params is not None:
+        return parameter_count(params)
+    try:
+        return resolve(named.name, named.folder, "synthetic", presets).parameters
+    except ModelError:
+        return None
 
 
 def _rows(options: Options, usual: int) -> LoraConfig:
@@ -253,13 +270,20 @@ def _check_files(options: Options) -> None:
     """No file may be written that is another one, or read."""
     if options.output.resolve() == options.log.resolve():
         raise OptionError("--yourai-output and --yourai-log are one file: name two")
-    if options.replay is None:
-        return
-    for name, path in (("output", options.output), ("log", options.log)):
-        if path.resolve() == options.replay.resolve():
+    written = (("output", options.output), ("log", options.log))
+    for (name, path), (reader, read) in itertools.product(written, _files_read(options)):
+        if path.resolve() == read.resolve():
             raise OptionError(
-                f"--yourai-replay and --yourai-{name} are one file: name another {name}, or the "
-                "recording would be lost"
+                f"--yourai-{name}: {path} is read for --yourai-{reader}: name another file, or it "
+                "would be lost"
             )
-    if options.resume:
+    if options.replay is not None and options.resume:
         raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
+
+
+def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
+    """What the run itself reads, each with the name of its flag."""
+    single = (("models", options.presets), ("matrix", options.matrix), ("replay", options.replay))
+    yield from ((name, path) for name, path in single if path is not None)
+    if options.data is not None:
+        yield from (("data", path) for path in data_files(Path(options.data)))

@@ -38,10 +38,14 @@ class RowFormat(enum.Enum):
         return " and ".join(self.value)
 
 
+def data_files(folder: Path) -> list[Path]:
+    """What mlx-lm reads in `folder`, as far as it is there."""
+    return [folder / f"{name}.jsonl" for name in ("train", "valid", "test")]
+
+
 def check_folder(folder: Path) -> None:
-    """DataError where mlx-lm would fail at a file in `folder`: it reads all three, if there."""
-    for name in ("train", "valid", "test"):
-        path = folder / f"{name}.jsonl"
+    """DataError where mlx-lm would fail at a file in `folder`."""
+    for path in data_files(folder):
         if path.exists():
             check_file(path)
 
