@@ -49,11 +49,13 @@ class Problem:
 class Stage:
     """One model's part of a run: its sweep, or the check of its safe configuration.
 
-    `setup` is None where there is a `problem`. `rows` has the length and checkpointing that a check
+    `name` is that of its items, `asked_as` what the user calls the model. `setup` is None where
+    there is a `problem`. `rows` has the length and checkpointing that a check
     is asked for.
     """
 
     name: str
+    asked_as: str
     title: str
     parameters: float | None
     is_check: bool
@@ -75,6 +77,12 @@ class Stage:
             max_seq_length=self.rows.max_seq_length,
             grad_checkpoint=self.rows.grad_checkpoint,
         )
+
+    @property
+    def max_seq_lengths(self) -> set[int]:
+        """Of all that it tries, in tokens."""
+        configs = (self.rows,) if self.is_check or not self.setup else self.setup.plan.configs
+        return {config.max_seq_length for config in configs}
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
@@ -139,7 +147,7 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
         try:
             model = resolve(named.name, named.folder, options.weights, presets)
             name = _own_name(model.name, taken)
-            stage = _stage(options, dataclasses.replace(model, name=name))
+            stage = _stage(options, named.name, dataclasses.replace(model, name=name))
         except ModelError as problem:
             if options.models:
                 raise
@@ -160,6 +168,7 @@ def _unavailable(
     usual = usual_max_seq_length(preset)
     return Stage(
         name=_own_name(id_name(preset.name), taken),
+        asked_as=named.name,
         title=preset.title,
         parameters=_size(named, presets),
         is_check=True,
@@ -187,12 +196,15 @@ def _rows(options: Options, usual: int) -> LoraConfig:
     return LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=options.grad_checkpoint or False)
 
 
-def _stage(options: Options, model: Model, recording: Recording | None = None) -> Stage:
+def _stage(
+    options: Options, asked_as: str, model: Model, recording: Recording | None = None
+) -> Stage:
     is_check = options.benchmark
     setup = make_setup(options, model, recording, is_check=is_check)
     usual = model.usual_max_seq_length
     return Stage(
         name=model.name,
+        asked_as=asked_as,
         title=model.title,
         parameters=model.parameters,
         is_check=is_check,
@@ -233,7 +245,7 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
     lengths = options.max_seq_lengths or ()
     recording = read_recording(replayed, lengths[0] if len(lengths) == 1 else usual)
     if named is None and recording.model not in presets:
-        return _stage(options, unknown_model(recording.model), recording)
+        return _stage(options, recording.model, unknown_model(recording.model), recording)
     named = named or NamedModel(recording.model, Path(recording.model))
     model = resolve(named.name, named.folder, options.weights, presets)
     if model.name != id_name(recording.model):
@@ -241,7 +253,7 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
             f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
             "leave --yourai-model out, or name another recording"
         )
-    return _stage(options, model, recording)
+    return _stage(options, named.name, model, recording)
 
 
 def _check_combinations(options: Options) -> None:
