@@ -25,7 +25,7 @@ from pytest_yourai.models import (
     unknown_model,
     usual_max_seq_length,
 )
-from pytest_yourai.plan import SweepSetup, Usual, make_setup
+from pytest_yourai.plan import SweepSetup, Usual, checked_rows, make_setup
 from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
 from pytest_yourai.results import Outcome
@@ -192,8 +192,8 @@ def _size(named: NamedModel, presets: Mapping[str, Preset]) -> float | None:
 
 
 def _rows(options: Options, usual: int) -> LoraConfig:
-    lengths = options.max_seq_lengths or (usual,)
-    return LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=options.grad_checkpoint or False)
+    checkpoints = (options.grad_checkpoint or False,)
+    return checked_rows(options, options.max_seq_lengths or (usual,), checkpoints)
 
 
 def _stage(

@@ -184,7 +184,23 @@ def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester
 def test_an_id_of_a_check_says_what_differs_from_the_defaults(pytester: pytest.Pytester) -> None:
     flags = ("--yourai-seq-length=128,1024", "--yourai-quantize=8", "--yourai-grad-checkpoint")
     found = run(pytester, "--yourai-benchmark", "--yourai-model=llama-8b", *flags)
-    assert list(found.stages_by_id) == ["llama-8b-seq128-q8-ckpt"]
+    assert list(found.stages_by_id) == ["llama-8b-seq1024-q8-ckpt"]
+
+
+def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
+    pytester: pytest.Pytester,
+) -> None:
+    flag = listed(pytester, "bare: {architecture: config.json}\nabsent: {path: nowhere}\n")
+    lengths = "--yourai-seq-length=128,1024"
+    alone = run(pytester, "--yourai-benchmark", flag, lengths)
+    assert [stage.rows for stage in alone.stages] == [LoraConfig(1, 1, 1, 1024)] * 2
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\ngrad_checkpoint: [false, true]\n"
+    )
+    flags = ("--yourai-benchmark", "--yourai-optimize", "--yourai-matrix=m.yaml", flag)
+    followed = run(pytester, *flags, lengths)
+    checks = [stage for stage in followed.stages if stage.is_check]
+    assert [stage.rows for stage in checks] == [LoraConfig(1, 1, 1, 128)] * 2
 
 
 @pytest.mark.parametrize(
