@@ -150,7 +150,9 @@ def make_setup(
     source = _source(options, model, choices)
     if is_check:
         lengths = choices.max_seq_lengths or (model.usual_max_seq_length,)
-        configs = (checked_rows(options, lengths, choices.grad_checkpoints),)
+        configs: tuple[LoraConfig, ...] = (
+            checked_rows(options, lengths, choices.grad_checkpoints),
+        )
     else:
         configs = _configs(options, matrix, recording, model, choices)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:

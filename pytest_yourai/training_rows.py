@@ -67,12 +67,12 @@ def check_file(path: Path) -> None:
     if first is not None:
         number, reason = first
         others = "" if bad == 1 else f" (the first of {bad:,} bad lines)"
-        raise bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line")
+        raise DataError(bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line"))
 
 
-def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> DataError:
-    """The error for the row at `place`."""
-    return DataError(f"--yourai-data: {place}: {reason}: mend or remove the {what}")
+def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> str:
+    """What is to be said of the row at `place`."""
+    return f"--yourai-data: {place}: {reason}: mend or remove the {what}"
 
 
 def shortened(text: str) -> str:
