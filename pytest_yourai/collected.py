@@ -76,6 +76,11 @@ class Collected:
     def results(self) -> list[TrialResult]:
         return [result for found in self.stages.values() for result in found.results]
 
+    @property
+    def has_begun_several(self) -> bool:
+        """Whether one of several models was looked at, so that none of them is an answer too."""
+        return bool(self.stages) and not self._setup.has_one_profile
+
     def document(self) -> dict[str, Any]:
         """The profile of a run of one model, else the benchmark results."""
         if self._setup.has_one_profile:
@@ -86,14 +91,16 @@ class Collected:
         return build_benchmark_results(
             self.models(),
             complete=self.is_complete,
-            memory_limit_bytes=where.budget.limit_bytes if where else None,
+            memory_limit_bytes=(
+                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
+            ),
             environment=environment.describe(where.device) if where else None,
         )
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was selected has come in."""
-        return len(self.results) >= self._all_selected
+        """Whether all that was selected has come in; the first result says how much that is."""
+        return 0 < self._all_selected <= len(self.results)
 
     def models(self) -> list[ModelResult]:
         """What is known of each model, smallest first, in whatever order they came."""
@@ -103,23 +110,28 @@ class Collected:
         return sorted(found, key=lambda each: (each.parameters is None, each.parameters or 0))
 
     def _model(self, name: str) -> ModelResult:
-        stages = [each for each in self.stages.values() if each.stage.name == name]
+        stages = [each for each in self.stages.values() if each.stage.name == name and each.results]
         check = next((each.results[0] for each in stages if each.stage.is_check), None)
         sweep = next((each for each in stages if not each.stage.is_check), None)
+        opened = next((each.opened for each in stages if each.opened), None)
+        where = opened.surroundings if opened else None
         return ModelResult(
-            preset=name,
+            name=name,
+            preset=stages[0].stage.asked_as,
             model_name=stages[0].stage.title,
             parameters=next(
                 (each.parameters for each in stages if each.parameters is not None), None
             ),
-            memory_limit_bytes=next(
-                (each.opened.surroundings.budget.limit_bytes for each in stages if each.opened),
-                None,
-            ),
-            weights=next((each.opened.weights for each in stages if each.opened), None),
+            memory_limit_bytes=where.budget.limit_bytes if where else None,
+            weights=opened.weights if opened else None,
             check=check,
             optimum=self.optimum(sweep) if sweep else None,
             profile=self._profile(sweep) if sweep else None,
+            data=data_object(
+                where.inspection.data if where else None,
+                [check] if check else stages[0].results,
+                self._setup.options.objective,
+            ),
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:

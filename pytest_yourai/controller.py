@@ -185,7 +185,8 @@ class ControllerHooks:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         results = self._collected.results
-        if not results:
+        was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        if not results and not (was_interrupted and self._collected.has_begun_several):
             return
         if exitstatus == pytest.ExitCode.OK and not any(each.success for each in results):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -220,7 +221,7 @@ class ControllerHooks:
         if self._collected.journal_problem is not None:
             problem = self._collected.journal_problem
             self._closing_lines.append(f"The journal is incomplete: {problem}")
-        if not self._collected.results:
+        if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
         self._say(*self._console.summary(), "", *self._closing_lines)
 

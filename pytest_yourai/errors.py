@@ -8,7 +8,7 @@
     │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
     │   │   ├── UnavailableError  it is not there: gated, missing, out of reach
     │   │   └── WorkerLostError   the worker ended over it, before any trial
-    │   ├── DataError         training data
+    │   ├── DataError         training data, for whatever model
     │   ├── RecordingError    a file of recorded measurements
     │   ├── CheckpointError   a training run that cannot be gone on with
     │   ├── BackendError      MLX cannot run here
@@ -56,7 +56,10 @@ class WorkerLostError(ModelError):
 
 
 class DataError(InputError):
-    """Training data cannot be read as mlx-lm reads it."""
+    """Training data cannot be read as mlx-lm reads it, whatever the model.
+
+    What one model's tokenizer cannot take is a ModelError.
+    """
 
 
 class RecordingError(InputError):

@@ -133,7 +133,7 @@ class ItemHooks:
         return Counts(
             of_stage=self._selected[stage],
             of_all=self._selected.total(),
-            checks=sum(each.is_check for each in self._selected),
+            models=len({each.name for each in self._selected}),
         )
 
     @contextlib.contextmanager

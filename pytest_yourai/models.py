@@ -239,6 +239,8 @@ def unknown_model(name: str) -> Model:
 
 
 def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
+    if preset.mistake is not None:
+        raise ModelError(preset.mistake)
     known = _Known(preset.name, preset.title, preset)
     if preset.folder is not None and is_folder(preset.folder):
         return _from_folder(known, preset.folder, weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,10 @@ def make_setup(
     choices = _choices(options, matrix, recording)
     source = _source(options, model, choices)
     if is_check:
-        configs = _checked(model, choices)
+        lengths = choices.max_seq_lengths or (model.usual_max_seq_length,)
+        configs: tuple[LoraConfig, ...] = (
+            checked_rows(options, lengths, choices.grad_checkpoints),
+        )
     else:
         configs = _configs(options, matrix, recording, model, choices)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
@@ -244,10 +247,15 @@ def _choices(options: Options, matrix: Matrix | None, recording: Recording | Non
     return _Choices(quantize, keys, lengths, checkpoints or (False,))
 
 
-def _checked(model: Model, choices: _Choices) -> tuple[LoraConfig, ...]:
-    """The lightest rows that were asked for; batch, rank and layers are still to be chosen."""
-    lengths = choices.max_seq_lengths or (model.usual_max_seq_length,)
-    return (LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=all(choices.grad_checkpoints)),)
+def checked_rows(
+    options: Options, max_seq_lengths: Collection[int], grad_checkpoints: Collection[bool]
+) -> LoraConfig:
+    """Of what was asked for, the rows of a check; batch, rank and layers are still to be chosen.
+
+    The longest, so that a pass holds for all; before a sweep, which tries the rest, the shortest.
+    """
+    length = min(max_seq_lengths) if options.optimize else max(max_seq_lengths)
+    return LoraConfig(1, 1, 1, length, grad_checkpoint=all(grad_checkpoints))
 
 
 def _configs(

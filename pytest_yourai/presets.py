@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -17,13 +17,15 @@ from pytest_yourai.paths import given_path
 from pytest_yourai.units import parameter_count
 from pytest_yourai.yaml_file import read_yaml, validate
 
+PackagedMatrix = Literal["quick", "full", "tiny", "low-memory"]
+
 
 class _Defaults(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     quantize: Annotated[int | str | None, pydantic.AfterValidator(checked_quantize)] = None
     max_seq_length: int | None = pydantic.Field(default=None, ge=2)
-    quick_matrix: str | None = None
+    quick_matrix: PackagedMatrix | None = None
 
 
 class _Preset(pydantic.BaseModel):
@@ -61,7 +63,11 @@ class _Preset(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Preset:
-    """One entry of a models file. `in_walk` says whether a walk over all models visits it."""
+    """One entry of a models file. `in_walk` says whether a walk over all models visits it.
+
+    `mistake` is why its architecture cannot be read, with the place of the key; None where it can,
+    or where it has none.
+    """
 
     name: str
     title: str
@@ -71,13 +77,17 @@ class Preset:
     architecture: Mapping[str, Any] | None
     quantize: QuantizeChoice
     max_seq_length: int | None
-    quick_matrix: str | None
+    quick_matrix: PackagedMatrix | None
     in_walk: bool
+    mistake: str | None = None
 
 
 def read_presets(path: Path) -> dict[str, Preset]:
-    """The presets of a models file, in its order; ModelError where it is none."""
-    file = read_yaml(path, ModelError, "a models")
+    """The presets of a models file, in its order; ModelError where it is none.
+
+    An architecture in a file of its own that cannot be read is the mistake of its entry alone.
+    """
+    file = read_yaml(path, ModelError, "a list of models")
     if not isinstance(file.value, dict) or not file.value:
         raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
     presets = {}
@@ -87,17 +97,18 @@ def read_presets(path: Path) -> dict[str, Preset]:
                 f"{file.where((str(name),))}: {name!r} is no name: write it in quotes, or another"
             )
         raw = validate(file, _Preset, value, ModelError, at=(name,))
-        try:
-            presets[name] = _preset(name, raw, path.parent)
-        except ModelError as problem:
-            raise ModelError(f"{file.where((name, 'architecture'))}: {problem}") from None
+        presets[name] = _preset(name, raw, path.parent, file.where((name, "architecture")))
     return presets
 
 
-def _preset(name: str, raw: _Preset, base: Path) -> Preset:
-    architecture = raw.architecture
+def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
+    """`where` is the place of its architecture in the file."""
+    architecture, mistake = raw.architecture, None
     if isinstance(architecture, str):
-        architecture = read_architecture(given_path(architecture, base))
+        try:
+            architecture = read_architecture(given_path(architecture, base))
+        except ModelError as problem:
+            architecture, mistake = None, f"{where}: {problem}"
     source = raw.repo or raw.path
     return Preset(
         name=name,
@@ -112,4 +123,5 @@ def _preset(name: str, raw: _Preset, base: Path) -> Preset:
         max_seq_length=raw.defaults.max_seq_length,
         quick_matrix=raw.defaults.quick_matrix,
         in_walk=raw.walk,
+        mistake=mistake,
     )

@@ -19,11 +19,11 @@ PROPERTY = "yourai"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many items are to be run: of a stage, of all, and of all those that are checks."""
+    """How many items are to be run, of a stage and of all; and of how many models."""
 
     of_stage: int
     of_all: int
-    checks: int
+    models: int
 
 
 @dataclass(frozen=True)

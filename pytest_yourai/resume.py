@@ -15,7 +15,7 @@ from pytest_yourai.memory.budget import Budget
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.environment import Boot
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 
 _MOST_ATTEMPTS = 2
 _BUDGET_TOLERANCE = 1.05
@@ -33,17 +33,15 @@ class Resumed:
 NOTHING_RESUMED = Resumed()
 
 
-def resume(
-    history: History, plan: SweepPlan, budget: Budget, device: DeviceInfo, boot: Boot
-) -> Resumed:
+def resume(history: History, plan: SweepPlan, here: Surroundings, boot: Boot) -> Resumed:
     """What of `history` holds for `plan` on this machine.
 
     A detected budget differs with what else is running: that of the run with the most results is
     taken over, unless memory has become scarcer by more than 5 %.
     """
-    alike = [run for run in history.runs if _is_alike(run, plan, device)]
-    earlier = _earlier_budget(alike, plan, budget)
-    budget = earlier or budget
+    alike = [run for run in history.runs if _is_alike(run, plan, here.device)]
+    earlier = _earlier_budget(alike, plan, here)
+    budget = earlier or here.budget
     known: dict[LoraConfig, TrialResult] = {}
     attempts: Counter[LoraConfig] = Counter()
     unmeasured = functools.partial(
@@ -64,7 +62,8 @@ def resume(
             known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
         elif attempts[broken_off] >= _MOST_ATTEMPTS:
             known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
-    kept = sum(result.kept for config, result in known.items() if _is_wanted(config, plan))
+    wanted = plan.tried(here.inspection, budget.limit_bytes)
+    kept = sum(result.kept for config, result in known.items() if config in wanted)
     return Resumed(known, earlier, tuple(_notes(history, kept)))
 
 
@@ -76,26 +75,22 @@ def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
     )
 
 
-def _earlier_budget(runs: list[PastRun], plan: SweepPlan, budget: Budget) -> Budget | None:
-    if not budget.is_detected:
+def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: Surroundings) -> Budget | None:
+    if not here.budget.is_detected:
         return None
     results: Counter[int] = Counter()
-    most = budget.limit_bytes * _BUDGET_TOLERANCE
+    most = here.budget.limit_bytes * _BUDGET_TOLERANCE
     for run in reversed(runs):
         if run.budget_is_detected and 0 < run.budget_bytes <= most:
+            wanted = plan.tried(here.inspection, run.budget_bytes)
             results[run.budget_bytes] += sum(
-                _is_settled(result, force=plan.force) and _is_wanted(config, plan)
+                _is_settled(result, force=plan.force) and config in wanted
                 for config, result in run.results.items()
             )
     [(limit_bytes, count)] = results.most_common(1) or [(0, 0)]
     if not count:
         return None
     return Budget(limit_bytes, "as in the run that is resumed", is_detected=True)
-
-
-def _is_wanted(config: LoraConfig, plan: SweepPlan) -> bool:
-    """Whether `plan` may try it; of a check it is known once there is a budget."""
-    return plan.check is not None or config in plan.configs
 
 
 def _is_settled(result: TrialResult, *, force: bool) -> bool:
@@ -135,8 +130,9 @@ _TWICE = (
 
 def _notes(history: History, kept: int) -> Iterator[str]:
     if kept:
-        yield f"{kept} results are kept from {history.name}"
+        yield f"{kept} {'result is' if kept == 1 else 'results are'} kept from {history.name}"
     else:
         yield f"{history.name} has nothing of this model, settings, budget and machine to resume"
-    if history.unreadable_lines:
-        yield f"{history.unreadable_lines} unreadable lines of {history.name} were skipped"
+    if (count := history.unreadable_lines) > 0:
+        lines, were = ("line", "was") if count == 1 else ("lines", "were")
+        yield f"{count} unreadable {lines} of {history.name} {were} skipped"

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.errors import (
     BackendError,
+    DataError,
     InputError,
     OptionError,
     TooLittleMemoryError,
@@ -178,12 +179,11 @@ class Run:
         sweep = self._sweeps.get(stage)
         if sweep is not None and config in sweep.results:
             return sweep.results[config]
+        if problem := self._problems.get(stage):
+            return self._keep_unrun(stage, config, problem.outcome, problem.reason)
         if reason := self._reason_not_to_run(stage):
             return self._keep_unrun(stage, config, Outcome.SKIPPED, reason)
-        if sweep is None:
-            problem = self._problems[stage]
-            return self._keep_unrun(stage, config, problem.outcome, problem.reason)
-        return sweep.measure(config)
+        return self._sweeps[stage].measure(config)
 
     def _keep_unrun(
         self, stage: Stage, config: LoraConfig, outcome: Outcome, reason: str
@@ -238,9 +238,9 @@ class Run:
 
 
 def _is_everyones(problem: InputError) -> bool:
-    """Whether no model could be tried: MLX is missing, or a flag is mistaken."""
+    """Whether no model could be tried: MLX is missing, or a flag or the data is mistaken."""
     is_mistaken = isinstance(problem, OptionError) and not isinstance(problem, TooLittleMemoryError)
-    return is_mistaken or isinstance(problem, BackendError)
+    return is_mistaken or isinstance(problem, BackendError | DataError)
 
 
 def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:

@@ -25,10 +25,11 @@ from pytest_yourai.models import (
     unknown_model,
     usual_max_seq_length,
 )
-from pytest_yourai.plan import SweepSetup, Usual, make_setup
+from pytest_yourai.plan import SweepSetup, Usual, checked_rows, make_setup
 from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
 from pytest_yourai.results import Outcome
+from pytest_yourai.run_checks import check_combinations, check_files
 from pytest_yourai.safe import read_safe_table
 from pytest_yourai.units import parameter_count
 
@@ -48,11 +49,13 @@ class Problem:
 class Stage:
     """One model's part of a run: its sweep, or the check of its safe configuration.
 
-    `setup` is None where there is a `problem`. `rows` has the length and checkpointing that a check
+    `name` is that of its items, `asked_as` what the user calls the model. `setup` is None where
+    there is a `problem`. `rows` has the length and checkpointing that a check
     is asked for.
     """
 
     name: str
+    asked_as: str
     title: str
     parameters: float | None
     is_check: bool
@@ -74,6 +77,12 @@ class Stage:
             max_seq_length=self.rows.max_seq_length,
             grad_checkpoint=self.rows.grad_checkpoint,
         )
+
+    @property
+    def max_seq_lengths(self) -> set[int]:
+        """Of all that it tries, in tokens."""
+        configs = (self.rows,) if self.is_check or not self.setup else self.setup.plan.configs
+        return {config.max_seq_length for config in configs}
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
@@ -113,8 +122,8 @@ class RunSetup:
 
 def make_run(options: Options) -> RunSetup:
     """An InputError where the options do not lead to a run."""
-    _check_combinations(options)
-    _check_files(options)
+    check_combinations(options)
+    check_files(options)
     presets = read_presets(options.presets)
     if options.replay is not None and not options.benchmark:
         return RunSetup(options, (_replayed(options, options.replay, presets),))
@@ -138,24 +147,30 @@ def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
         try:
             model = resolve(named.name, named.folder, options.weights, presets)
             name = _own_name(model.name, taken)
-            stage = _stage(options, dataclasses.replace(model, name=name))
+            stage = _stage(options, named.name, dataclasses.replace(model, name=name))
         except ModelError as problem:
             if options.models:
                 raise
-            stage = _unavailable(options, presets[named.name], problem, taken)
+            stage = _unavailable(options, named, presets, problem, taken)
         taken.add(stage.name)
         yield stage
 
 
 def _unavailable(
-    options: Options, preset: Preset, problem: ModelError, taken: Container[str]
+    options: Options,
+    named: NamedModel,
+    presets: Mapping[str, Preset],
+    problem: ModelError,
+    taken: Container[str],
 ) -> Stage:
+    preset = presets[named.name]
     is_there = not isinstance(problem, UnavailableError)
     usual = usual_max_seq_length(preset)
     return Stage(
         name=_own_name(id_name(preset.name), taken),
+        asked_as=named.name,
         title=preset.title,
-        parameters=parameter_count(preset.params) if preset.params else None,
+        parameters=_size(named, presets),
         is_check=True,
         setup=None,
         rows=_rows(options, usual),
@@ -165,17 +180,31 @@ def _unavailable(
     )
 
 
+def _size(named: NamedModel, presets: Mapping[str, Preset]) -> float | None:
+    """Number of parameters of a model that cannot be tried: as it is called by, else by shapes."""
+    params = presets[named.name].params
+    if params is not None:
+        return parameter_count(params)
+    try:
+        return resolve(named.name, named.folder, "synthetic", presets).parameters
+    except ModelError:
+        return None
+
+
 def _rows(options: Options, usual: int) -> LoraConfig:
-    lengths = options.max_seq_lengths or (usual,)
-    return LoraConfig(1, 1, 1, min(lengths), grad_checkpoint=options.grad_checkpoint or False)
+    checkpoints = (options.grad_checkpoint or False,)
+    return checked_rows(options, options.max_seq_lengths or (usual,), checkpoints)
 
 
-def _stage(options: Options, model: Model, recording: Recording | None = None) -> Stage:
+def _stage(
+    options: Options, asked_as: str, model: Model, recording: Recording | None = None
+) -> Stage:
     is_check = options.benchmark
     setup = make_setup(options, model, recording, is_check=is_check)
     usual = model.usual_max_seq_length
     return Stage(
         name=model.name,
+        asked_as=asked_as,
         title=model.title,
         parameters=model.parameters,
         is_check=is_check,
@@ -216,7 +245,7 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
     lengths = options.max_seq_lengths or ()
     recording = read_recording(replayed, lengths[0] if len(lengths) == 1 else usual)
     if named is None and recording.model not in presets:
-        return _stage(options, unknown_model(recording.model), recording)
+        return _stage(options, recording.model, unknown_model(recording.model), recording)
     named = named or NamedModel(recording.model, Path(recording.model))
     model = resolve(named.name, named.folder, options.weights, presets)
     if model.name != id_name(recording.model):
@@ -224,54 +253,4 @@ def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -
             f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
             "leave --yourai-model out, or name another recording"
         )
-    return _stage(options, model, recording)
-
-
-def _check_combinations(options: Options) -> None:
-    """What was asked for at once must go together; an ini key that says nothing here may stay."""
-    given = options.given
-    if "optimize" in given and options.optimize and not options.benchmark:
-        raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
-    if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
-        raise OptionError(
-            "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
-            "that pass, or leave them out"
-        )
-    if "lora-config" in given and options.benchmark and not options.optimize:
-        raise OptionError(
-            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
-            "--yourai-optimize, or leave it out"
-        )
-    has_several = options.benchmark or len(options.models) > 1
-    if has_several and ("replay" in given or (options.replay and not options.benchmark)):
-        raise OptionError(
-            "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
-            "models out"
-        )
-    names = Counter(str(named.folder.resolve()) for named in options.models)
-    for named in options.models:
-        if names[str(named.folder.resolve())] > 1:
-            raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
-
-
-def _check_files(options: Options) -> None:
-    """No file may be written that is another one, or read."""
-    written = {
-        "output": options.output,
-        "log": options.log,
-        "lora-config": options.lora_config,
-    }
-    paths = {name: path.resolve() for name, path in written.items() if path}
-    for (name, path), (other, other_path) in itertools.combinations(paths.items(), 2):
-        if path == other_path:
-            raise OptionError(f"--yourai-{name} and --yourai-{other} are one file: name two")
-    read = {"replay": options.replay, "matrix": options.matrix, "models": options.presets}
-    for name, read_path in read.items():
-        for other, path in paths.items():
-            if read_path and read_path.resolve() == path:
-                raise OptionError(
-                    f"--yourai-{name} and --yourai-{other} are one file: name another {other}, or "
-                    "what is read would be lost"
-                )
-    if options.replay is not None and options.resume:
-        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
+    return _stage(options, named.name, model, recording)

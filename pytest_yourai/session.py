@@ -27,7 +27,6 @@ from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
-from pytest_yourai.safe import read_safe_table
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
@@ -100,7 +99,8 @@ class Sweep:
         budget = self._runner.detect_budget(device)
         resumed = NOTHING_RESUMED
         if history is not None:
-            resumed = resume(history, self.plan, budget, device, self._boot)
+            here = Surroundings(device, inspection, budget)
+            resumed = resume(history, self.plan, here, self._boot)
             budget = resumed.budget or budget
         self._journal.write(
             "model_start",
@@ -149,16 +149,9 @@ class Sweep:
     @functools.cached_property
     def safe_config(self) -> LoraConfig | None:
         """What a check tries: safe for this model and this budget."""
-        check, found = self.plan.check, self.surroundings.inspection
-        if check is None:
+        if self.plan.check is None:
             return None
-        return read_safe_table().configuration(
-            check.parameters or found.parameters,
-            self._limit_bytes,
-            depth=found.num_hidden_layers,
-            max_seq_length=check.rows.max_seq_length,
-            grad_checkpoint=check.rows.grad_checkpoint,
-        )
+        return self.plan.check.configuration(self.surroundings.inspection, self._limit_bytes)
 
     def preflight(self) -> Preflight | None:
         """What the first configuration asks of this machine; None where that cannot be told."""

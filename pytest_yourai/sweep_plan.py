@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pytest_yourai.engine.protocol import DeviceInfo, Inspection, ModelSource
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming
 from pytest_yourai.recording import Recording
+from pytest_yourai.safe import read_safe_table
 
 Isolation = Literal["model", "trial"]
 SearchKind = Literal["fast", "exhaustive"]
@@ -26,6 +28,21 @@ class Check:
 
     parameters: float | None
     rows: LoraConfig
+
+    def configuration(self, inspection: Inspection, limit_bytes: int) -> LoraConfig:
+        """The one that is safe within so much memory, with no more rows in a batch than there are.
+
+        By the model as `inspection` found it.
+        """
+        safe = read_safe_table().configuration(
+            self.parameters or inspection.parameters,
+            limit_bytes,
+            depth=inspection.num_hidden_layers,
+            max_seq_length=self.rows.max_seq_length,
+            grad_checkpoint=self.rows.grad_checkpoint,
+        )
+        rows = inspection.data.rows if inspection.data else safe.batch_size
+        return dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,12 @@ class SweepPlan:
     """Where measurements come from instead of a worker."""
     check: Check | None = None
     """In place of `configs`."""
+
+    def tried(self, inspection: Inspection, limit_bytes: int) -> tuple[LoraConfig, ...]:
+        """Its configurations; of a check the safe one of so much memory."""
+        if self.check is None:
+            return self.configs
+        return (self.check.configuration(inspection, limit_bytes),)
 
     @cached_property
     def naming(self) -> Naming:

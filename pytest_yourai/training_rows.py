@@ -38,10 +38,14 @@ class RowFormat(enum.Enum):
         return " and ".join(self.value)
 
 
+def data_files(folder: Path) -> list[Path]:
+    """What mlx-lm reads in `folder`, as far as it is there."""
+    return [folder / f"{name}.jsonl" for name in ("train", "valid", "test")]
+
+
 def check_folder(folder: Path) -> None:
-    """DataError where mlx-lm would fail at a file in `folder`: it reads all three, if there."""
-    for name in ("train", "valid", "test"):
-        path = folder / f"{name}.jsonl"
+    """DataError where mlx-lm would fail at a file in `folder`."""
+    for path in data_files(folder):
         if path.exists():
             check_file(path)
 
@@ -63,12 +67,12 @@ def check_file(path: Path) -> None:
     if first is not None:
         number, reason = first
         others = "" if bad == 1 else f" (the first of {bad:,} bad lines)"
-        raise bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line")
+        raise DataError(bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line"))
 
 
-def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> DataError:
-    """The error for the row at `place`."""
-    return DataError(f"--yourai-data: {place}: {reason}: mend or remove the {what}")
+def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> str:
+    """What is to be said of the row at `place`."""
+    return f"--yourai-data: {place}: {reason}: mend or remove the {what}"
 
 
 def shortened(text: str) -> str:

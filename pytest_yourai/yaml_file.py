@@ -57,11 +57,11 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise error(f"{path} does not exist: name {kind} file that does") from None
+        raise error(f"{path} does not exist: name {kind} that does") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"{path} cannot be read as {kind}: {problem}") from None
     if len(text) > _MOST_CHARACTERS:
-        raise error(f"{path} has {len(text):,} characters: too many for {kind} file")
+        raise error(f"{path} has {len(text):,} characters: too many for {kind}")
     try:
         node = yaml.compose(text, Loader=_NoAliases)
         value = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader

@@ -12,7 +12,7 @@ from mlx_lm.tuner.datasets import CacheDataset, TextDataset, load_dataset
 from mlx_lm.tuner.trainer import iterate_batches
 from mlx_lm.utils import load_tokenizer
 
-from pytest_yourai.errors import DataError
+from pytest_yourai.errors import DataError, ModelError
 from pytest_yourai.training_data import TrainingData
 from pytest_yourai.training_rows import RowFormat, bad_row, check_folder, row_problem, shortened
 
@@ -58,7 +58,11 @@ class TrainingRows:
 
 
 def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
-    """The training rows as mlx-lm reads them; DataError where it cannot, or one will not do."""
+    """The training rows as mlx-lm reads them.
+
+    DataError where it cannot, or one will not do, whatever the model; ModelError where this model's
+    tokenizer is missing, or cannot take them.
+    """
     rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
     if len(rows) > _MOST_ROWS:
         raise DataError(
@@ -78,7 +82,7 @@ def read_sets(
 
 def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tuple[Any, Any]:
     if tokenizer_folder is None:
-        raise DataError("--yourai-data needs a tokenizer: name a model folder that has one")
+        raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
     if Path(data).exists():
         check_folder(Path(data))
     elif importlib.util.find_spec("datasets") is None:
@@ -90,7 +94,7 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
     tokenizer = _read_tokenizer(tokenizer_folder)
     rows, validation_rows = _load(data, tokenizer, mask_prompt=mask_prompt)
     if not isinstance(rows, TextDataset) and not tokenizer.has_chat_template:
-        raise DataError(
+        raise ModelError(
             f"--yourai-data: {data} has conversations, and the tokenizer in {tokenizer_folder} no "
             "chat template: name a model that has one, or give rows as text"
         )
@@ -98,18 +102,19 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
 
 
 def _lengths(rows: Any, data: str, *, in_file: bool) -> list[int]:
-    """Tokens of each row; DataError where one is not as mlx-lm needs it. Files were checked."""
+    """Tokens of each row; an error where one is not as mlx-lm needs it. Files were checked."""
     row_format = None if in_file else RowFormat.of(rows[0])
     lengths = []
     for place in range(len(rows)):
         row = rows[place]
-        problem = row_problem(row, row_format) if row_format else None
-        tokens, problem = (0, problem) if problem else _count_tokens(rows, row)
+        if row_format and (mistake := row_problem(row, row_format)):
+            raise DataError(bad_row(f"{data}, row {place + 1}", shortened(mistake), "row"))
+        tokens, problem = _count_tokens(rows, row)
         if problem is not None and in_file:
             line = f"{Path(data) / 'train.jsonl'}:{place + 1}"
-            raise bad_row(line, shortened(problem), "line")
+            raise ModelError(bad_row(line, shortened(problem), "line"))
         if problem is not None:
-            raise bad_row(f"{data}, row {place + 1}", shortened(problem), "row")
+            raise ModelError(bad_row(f"{data}, row {place + 1}", shortened(problem), "row"))
         lengths.append(tokens)
     return lengths
 
@@ -118,7 +123,7 @@ def _read_tokenizer(folder: str) -> Any:
     try:
         return load_tokenizer(folder)
     except Exception as problem:
-        raise DataError(
+        raise ModelError(
             f"--yourai-data: the tokenizer in {folder} cannot be loaded "
             f"({shortened(f'{type(problem).__name__}: {problem}')}): mend it"
         ) from problem

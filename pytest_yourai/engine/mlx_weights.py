@@ -20,6 +20,7 @@ from pytest_yourai.config import USUAL_LORA_KEYS, Quantization
 from pytest_yourai.engine.mlx_synthetic import make_up
 from pytest_yourai.engine.protocol import Inspection, ModelSource
 from pytest_yourai.errors import ModelError
+from pytest_yourai.training_rows import shortened
 
 _ADAPTABLE = (
     nn.Linear,
@@ -146,8 +147,8 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
         )
     except Exception as problem:
         raise ModelError(
-            f"{source.folder} cannot be loaded as mlx-lm does: {type(problem).__name__}: "
-            f"{_first_line(problem)}"
+            f"{source.folder} cannot be loaded as mlx-lm does: "
+            f"{shortened(f'{type(problem).__name__}: {problem}')}"
         ) from problem
     return model, config
 
@@ -234,10 +235,6 @@ def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
         raise ModelError(
             f"config.json: torch_dtype: {name} is none of {', '.join(types)}"
         ) from None
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [""])[0]
 
 
 def _evaluate_by_module(model: nn.Module) -> None:

@@ -209,7 +209,8 @@ class Engine(Protocol):
     def inspect(self, source: ModelSource, data: str | None) -> Inspection:
         """Build the model lazily, and read the data if there is any.
 
-        ModelError where architecture or LoRA keys do not fit, DataError where data cannot be read.
+        ModelError where architecture or LoRA keys do not fit, or the tokenizer does not suit the
+        data; DataError where that cannot be read, whatever the model.
         """
         ...
 

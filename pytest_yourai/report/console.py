@@ -9,7 +9,7 @@ from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
 from pytest_yourai.prediction import Prediction
 from pytest_yourai.report import terminal, walk
-from pytest_yourai.report.data import data_lines
+from pytest_yourai.report.data import data_lines, epoch_lines
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
@@ -35,10 +35,9 @@ class Console:
             return []
         is_first = not any(each.opened for each in self._collected.stages.values())
         found.opened, found.selected = opened, counts.of_stage
+        data = opened.surroundings.inspection.data
         if not self._setup.is_walk:
-            configs = stage.setup.plan.configs if stage.setup else ()
-            lengths = {config.max_seq_length for config in configs}
-            about_data = data_lines(opened.surroundings.inspection.data, lengths)
+            about_data = data_lines(data, stage.max_seq_lengths)
             return ["", *self._sweep_header(opened, counts, notes), *about_data]
         lines = list(self._walk_title(counts))
         if is_first:
@@ -48,15 +47,39 @@ class Console:
                 device=_device(opened),
                 notes=notes,
             )
+        is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
-            lines += walk.preflight_lines(stage.name, opened.preflight)
+            usual = Naming(stage.usual_max_seq_length, grad_checkpoint=False)
+            lines += walk.preflight_lines(stage.name, opened.preflight, usual)
+        elif is_new and not stage.is_check:
+            lines.append(self._model_line(found, counts, walk.sweep_alone(opened.weights)))
+        if is_new:
+            lines += walk.indented(data_lines(data, self._lengths(stage.name)))
         return lines + [f"Note: {note}" for note in opened.notes]
+
+    def _has_line(self, stage: Stage) -> bool:
+        """Whether the console has the line of a model, by its check."""
+        return any(
+            each.is_check and each.name == stage.name and found.results
+            for each, found in self._collected.stages.items()
+        )
+
+    def _lengths(self, name: str) -> set[int]:
+        """Of whatever a model is tried with, in tokens."""
+        stages = (stage for stage in self._setup.stages if stage.name == name)
+        return {length for stage in stages for length in stage.max_seq_lengths}
+
+    def _model_line(self, found: StageResults, counts: Counts, said: str) -> str:
+        name = found.stage.name
+        names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
+        place = names.index(name) + 1
+        return walk.model_line(place, counts.models, name, found.params, said, self._width)
 
     def _walk_title(self, counts: Counts) -> Iterator[str]:
         """Once, before whatever else a walk says."""
         if not self._has_title:
             self._has_title = True
-            yield from walk.title(counts.checks)
+            yield from walk.title(counts.models)
 
     def _sweep_header(self, opened: Opened, counts: Counts, notes: Sequence[str]) -> Iterator[str]:
         short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
@@ -75,25 +98,9 @@ class Console:
     def trial(self, reported: ReportedTrial, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
         stage, result = found.stage, reported.result
+        if self._setup.is_walk and (stage.is_check or not found.opened):
+            return list(self._verdict(reported, found))
         lines: list[str] = []
-        if stage.is_check:
-            lines += self._walk_title(reported.counts)
-            checks = [each for each in self._collected.stages if each.is_check]
-            weights = found.opened.weights if found.opened else ""
-            lines.append(
-                walk.check_line(
-                    len(checks),
-                    reported.counts.checks,
-                    stage.name,
-                    found.params,
-                    weights,
-                    result,
-                    self._width,
-                )
-            )
-            return lines
-        if not found.opened:
-            return lines
         if not reported.is_not_needed:
             indent = walk.INDENT if self._setup.is_walk else ""
             naming = _naming(stage)
@@ -105,13 +112,29 @@ class Console:
             lines += self._closing(found)
         return lines
 
+    def _verdict(self, reported: ReportedTrial, found: StageResults) -> Iterator[str]:
+        """Of a check; or of a sweep that could not begin, once, where no check has said so."""
+        result, opened = reported.result, found.opened
+        is_told = self._has_line(found.stage) or len(found.results) > 1
+        if is_told and not found.stage.is_check:
+            return
+        yield from self._walk_title(reported.counts)
+        said = walk.verdict(result, opened.weights if opened else "")
+        yield self._model_line(found, reported.counts, said)
+        if opened and result.success:
+            yield from walk.indented(epoch_lines(opened.surroundings.inspection.data, result))
+
     def _closing(self, found: StageResults) -> Iterator[str]:
         """The answer of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
         self._summed_up.add(found.stage)
+        data = found.opened.surroundings.inspection.data
         if self._setup.is_walk:
-            yield walk.optimum_line(self._collected.optimum(found), _naming(found.stage))
+            optimum = self._collected.optimum(found)
+            yield from walk.indented([walk.optimum_line(optimum, _naming(found.stage))])
+            if optimum is not None:
+                yield from walk.indented(epoch_lines(data, optimum))
             return
         objective = self._setup.options.objective
         if not self._setup.has_one_profile:
@@ -122,7 +145,7 @@ class Console:
             found.selected,
             found.stopped,
             _naming(found.stage),
-            found.opened.surroundings.inspection.data,
+            data,
             None if self._setup.has_one_profile else found.stage.name,
         )
 
@@ -137,11 +160,13 @@ class Console:
         if closing:
             yield ""
         models = self._collected.models()
+        best = recommended(models)
         if not self._collected.is_complete:
             yield "Incomplete: not all models and configurations were tried"
-        best = recommended(models)
-        others = [each.preset for each in reversed(models) if each.success and each is not best]
-        yield from walk.conclusion(best.preset if best else None, others)
+            if best is None:
+                return
+        others = [each.name for each in reversed(models) if each.success and each is not best]
+        yield from walk.conclusion(best.name if best else None, others)
 
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """With --collect-only: what each configuration is predicted to need."""

@@ -181,9 +181,12 @@ def _counts(results: Sequence[TrialResult]) -> str:
 def predictions(
     found: Mapping[str, Prediction | str], backend: str, limit_bytes: int | None
 ) -> Iterator[str]:
-    """What each configuration, by its id, is predicted to need; or why nobody can say."""
+    """What each configuration, by its id, is predicted to need; or why nobody can say.
+
+    `backend` is empty where that is so of all.
+    """
     width = max(map(len, found), default=0)
-    if found:
+    if backend:
         limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
         yield f"Predicted for {backend}{limit}, before anything was measured:"
     for item_id, prediction in found.items():

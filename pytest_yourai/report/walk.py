@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming
@@ -34,12 +34,15 @@ def where(
     yield ""
 
 
-def preflight_lines(name: str, found: Preflight) -> Iterator[str]:
-    """What a model asks of the machine, and what to do where that is more than there is."""
+def preflight_lines(name: str, found: Preflight, naming: Naming) -> Iterator[str]:
+    """What a model asks of the machine, and what to do where that is more than there is.
+
+    `naming` is that of the model's usual rows.
+    """
     yield (
         f"Pre-flight {name}: {gigabytes(found.available_bytes)} available, "
         f"{gigabytes(found.minimum_bytes)} required (weights {gigabytes(found.weights_bytes)}), "
-        f"{gigabytes(found.conservative_bytes)} conservatively, for {found.config}"
+        f"{gigabytes(found.conservative_bytes)} conservatively, for {naming.name(found.config)}"
     )
     yield from shortage_lines(found)
 
@@ -57,17 +60,27 @@ def shortage_lines(found: Preflight) -> Iterator[str]:
     )
 
 
-def check_line(
-    index: int, total: int, name: str, params: str, weights: str, result: TrialResult, width: int
-) -> str:
-    """One line for a model that was tried."""
-    return (
-        f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {_verdict(result, weights)}"
-        f"{remarks(result)}"
-    )
+def model_line(index: int, total: int, name: str, params: str, said: str, width: int) -> str:
+    """One line for a model; `said` is how it ended, or what is to be done."""
+    return f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {said}"
 
 
-def _verdict(result: TrialResult, weights: str) -> str:
+def verdict(result: TrialResult, weights: str) -> str:
+    """How the check of a model ended; `weights` is empty where it was not looked at."""
+    return _ending(result, weights) + remarks(result)
+
+
+def sweep_alone(weights: str) -> str:
+    """In the place of a verdict, where the check of a model was not selected."""
+    return f"swept without a check, {weights}"
+
+
+def indented(lines: Iterable[str]) -> Iterator[str]:
+    """What belongs to the line of a model, without blank lines."""
+    return (INDENT + line for line in lines if line)
+
+
+def _ending(result: TrialResult, weights: str) -> str:
     match result.outcome:
         case Outcome.OK:
             return f"✓ Pass ({gigabytes(result.peak_memory_bytes or 0)}), {weights}"
@@ -79,12 +92,12 @@ def _verdict(result: TrialResult, weights: str) -> str:
 
 
 def optimum_line(optimum: TrialResult | None, naming: Naming) -> str:
-    """The answer of a model's sweep, under the line of its check."""
+    """The answer of a model's sweep."""
     if optimum is None:
-        return f"{INDENT}Optimal: none, no configuration was measured to its end"
+        return "Optimal: none, no configuration was measured to its end"
     config = optimum.config
     return (
-        f"{INDENT}Optimal: {naming.name(config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, "
+        f"Optimal: {naming.name(config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, "
         f"throughput {config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
     )
 

@@ -17,9 +17,11 @@ SCHEMA_VERSION = 1
 class ModelResult:
     """One model: the check of its safe configuration, and its sweep's optimum and profile.
 
-    `weights` says of what kind they were, None where the model was not looked at.
+    `name` is that of its items, `preset` the one that the user gave it. `weights` says of what kind
+    they were, None where the model was not looked at; `data` is as in a profile.
     """
 
+    name: str
     preset: str
     model_name: str
     parameters: float | None
@@ -28,6 +30,7 @@ class ModelResult:
     check: TrialResult | None
     optimum: TrialResult | None
     profile: dict[str, Any] | None
+    data: dict[str, Any] | None = None
 
     @property
     def success(self) -> bool:
@@ -90,6 +93,7 @@ def _row(model: ModelResult) -> dict[str, Any]:
         "step_time_s": measured and measured.step_time_s,
         "tokens_per_second": measured and measured.tokens_per_second,
         "safe_config": model.check and configuration(model.check.config),
+        "data": model.data,
         "optimal_config": model.profile,
     }
 

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Iterator
 
 from pytest_yourai.engine.protocol import Engine, InvalidLossError
-from pytest_yourai.errors import InputError
+from pytest_yourai.errors import DataError, InputError
 from pytest_yourai.worker import messages
 
 
@@ -93,6 +93,8 @@ def _failed(problem: Exception) -> messages.Failed:
     kind: messages.FailureKind = "exception"
     if isinstance(problem, InvalidLossError):
         kind = "invalid_loss"
+    elif isinstance(problem, DataError):
+        kind = "data"
     elif isinstance(problem, InputError):
         kind = "model"
     text = str(problem) or type(problem).__name__

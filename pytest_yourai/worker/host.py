@@ -20,6 +20,7 @@ from pytest_yourai.engine.protocol import (
 )
 from pytest_yourai.errors import (
     BackendError,
+    DataError,
     ModelError,
     WorkerDiedError,
     WorkerError,
@@ -107,8 +108,8 @@ class WorkerHost:
     def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker that says where it runs and what the model is like.
 
-        BackendError where MLX or the worker cannot run, ModelError where the model or the data is
-        unfit, or the worker ends over them.
+        BackendError where MLX or the worker cannot run, DataError where the data is unfit for
+        whatever model, ModelError where the model is, or the worker ends over them.
         """
         kind: type[BackendError | WorkerLostError] = BackendError
         try:
@@ -271,6 +272,8 @@ def _unexpected(message: messages.Message) -> Exception:
             )
         case "model":
             return ModelError(message.text)
+        case "data":
+            return DataError(message.text)
         case "invalid_loss" | "exception":
             return WorkerFailedError(
                 message.text, message.traceback, loss_is_invalid=message.failure == "invalid_loss"

@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 STACK_SIGNAL = signal.SIGUSR1
 """Makes the worker print the Python stacks of all its threads to stderr, whatever it does."""
 
-FailureKind = Literal["backend", "model", "invalid_loss", "exception"]
+FailureKind = Literal["backend", "model", "data", "invalid_loss", "exception"]
 
 
 @dataclass(frozen=True, slots=True)

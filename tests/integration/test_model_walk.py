@@ -28,18 +28,24 @@ tied-qwen2: {path: tied, params: 1.6M}
 converted: {path: converted, params: 0.6M}
 cached-mistral: {repo: owner/mistral, params: 0.4M}
 sharded-llama: {path: sharded, params: 0.3M}
+gone: {path: nowhere, params: 4M}
 not-walked: {path: nowhere, walk: false}
 """
 
 
 @pytest.fixture
 def walk(pytester: pytest.Pytester) -> WalkRun:
-    def run(*arguments: str, subprocess: bool = False) -> SweepResult:
+    def run(
+        *arguments: str, subprocess: bool = False, plugins: tuple[object, ...] = ()
+    ) -> SweepResult:
         command = ["--yourai-benchmark", "--yourai-seq-length", "32", "--yourai-steps", "2"]
         if "--yourai-model" not in arguments:
             command += ["--yourai-models", "models.yaml"]
-        how = pytester.runpytest_subprocess if subprocess else pytester.runpytest_inprocess
-        return SweepResult(how(*command, *arguments), pytester.path)
+        if subprocess:
+            return SweepResult(pytester.runpytest_subprocess(*command, *arguments), pytester.path)
+        how = {"plugins": plugins, "no_reraise_ctrlc": True}
+        done = pytester.runpytest_inprocess(*command, *arguments, **how)
+        return SweepResult(done, pytester.path)
 
     return run
 
@@ -65,19 +71,20 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
 ) -> None:
     done = walk("--yourai-max-memory", "0.024")
     assert done.ret == 0, done.text + done.errors
-    done.run.assert_outcomes(passed=4, xfailed=1, skipped=2)
+    done.run.assert_outcomes(passed=4, xfailed=1, skipped=3)
     done.stdout.fnmatch_lines(
         [
-            "Trying 7 models, smallest first, until one does not fit",
+            "Trying 8 models, smallest first, until one does not fit",
             "Memory limit: 24.0 MB (as given)",
             "Pre-flight sharded-llama: * GB available, * MB required (weights 1.1 MB), * MB *",
-            "[[]1/7] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
-            "[[]2/7] cached-mistral  (0.4M) ... ✓ Pass (*MB), local, not quantized",
-            "[[]3/7] converted       (0.6M) ... ✓ Pass (*MB), local 4-bit",
-            "[[]4/7] absent          (  1M) ... - unavailable: absent: there is no folder *",
-            "[[]5/7] tied-qwen2      (1.6M) ... ✓ Pass (*MB), local, not quantized",
-            "[[]6/7] large           (  2M) ... ✗ over budget: needs *, with the margin *",
-            "[[]7/7] larger          (  3M) ... - skipped: no smaller than large, which failed *",
+            "[[]1/8] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
+            "[[]2/8] cached-mistral  (0.4M) ... ✓ Pass (*MB), local, not quantized",
+            "[[]3/8] converted       (0.6M) ... ✓ Pass (*MB), local 4-bit",
+            "[[]4/8] absent          (  1M) ... - unavailable: absent: there is no folder *",
+            "[[]5/8] tied-qwen2      (1.6M) ... ✓ Pass (*MB), local, not quantized",
+            "[[]6/8] large           (  2M) ... ✗ over budget: needs *, with the margin *",
+            "[[]7/8] larger          (  3M) ... - skipped: no smaller than large, which failed *",
+            "[[]8/8] gone            (  4M) ... - unavailable: gone: there is no folder *",
             "Recommended: tied-qwen2 (largest model that fits)",
             "Alternatives: converted, cached-mistral, sharded-llama",
             "Saved to: benchmark_results.json",
@@ -89,7 +96,7 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     assert results["complete"] is True
     rows = {row["preset"]: row for row in results["results"]}
     assert [row["outcome"] for row in rows.values()] == [
-        "ok", "ok", "ok", "unavailable", "ok", "over_budget", "skipped",
+        "ok", "ok", "ok", "unavailable", "ok", "over_budget", "skipped", "unavailable",
     ]  # fmt: skip
     passed = rows["cached-mistral"]
     assert passed["model_name"] == "mistral"
@@ -182,11 +189,46 @@ def test_under_2_gb_available_no_model_is_loaded(
     assert done.events("model_loaded") == []
 
 
+class _Interrupted:
+    def pytest_runtest_setup(self) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("selected", "line"),
+    [
+        ("sharded", "Pre-flight sharded-llama: *"),
+        (
+            "sharded and batch1",
+            "[[]1/1] sharded-llama * ... swept without a check, local, *",
+        ),
+    ],
+)
+def test_ctrl_c_in_the_first_trial_leaves_results_and_no_verdict(
+    walk: WalkRun, models: Path, pytester: pytest.Pytester, selected: str, line: str
+) -> None:
+    (pytester.path / "m.yaml").write_text("batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n")
+    flags = ("--yourai-optimize", "--yourai-matrix", "m.yaml", "-k", selected)
+    done = walk(*flags, plugins=(_Interrupted(),))
+    assert done.ret == pytest.ExitCode.INTERRUPTED, done.text + done.errors
+    assert (done.benchmark["complete"], done.benchmark["results"]) == (False, [])
+    done.stdout.fnmatch_lines(
+        [
+            "Trying 1 model, smallest first, until one does not fit",
+            line,
+            "Incomplete: not all models and configurations were tried",
+            "Saved to: benchmark_results.json",
+        ]
+    )
+    assert "Recommended" not in done.text
+
+
 def test_it_is_resumed(walk: WalkRun, models: Path) -> None:
     flags = ("--yourai-max-memory", "0.024", "-k", "sharded or large")
     first = walk(*flags)
     again = walk(*flags, "--yourai-resume")
     assert again.ret == 0
+    assert "Note: 1 result is kept from benchmark_log.jsonl" in again.text
     again.stdout.fnmatch_lines(["[[]1/3] sharded-llama * ✓ Pass * (kept)"])
     assert [row["outcome"] for row in again.benchmark["results"]] == [
         row["outcome"] for row in first.benchmark["results"]
@@ -220,7 +262,8 @@ def test_named_models_are_walked_in_their_stead_and_must_be_there(
     done = walk("--yourai-model", "1/mine", "--yourai-model", "0/mine", "--yourai-model", "tiny")
     assert done.ret == 0, done.text + done.errors
     found = [(row["preset"], row["params"]) for row in done.benchmark["results"]]
-    assert found == [("mine-2", "0.3M"), ("tiny", "0.3M"), ("mine", "0.4M")]
+    assert found == [("0/mine", "0.3M"), ("tiny", "0.3M"), ("1/mine", "0.4M")]
+    done.stdout.fnmatch_lines(["[[]1/3] mine-2 *", "Recommended: mine *"])
     absent = walk("--yourai-model", "2/mine")
     assert absent.ret == pytest.ExitCode.USAGE_ERROR
 
@@ -267,8 +310,9 @@ def test_models_of_one_name_keep_their_results_apart(walk: WalkRun, models: Path
     done = walk()
     assert done.ret == 0
     found = [(row["preset"], row["outcome"]) for row in done.benchmark["results"]]
-    assert found == [("a-b", "unavailable"), ("a-b-2", "ok")]
-    assert done.benchmark["recommended"] == "a-b-2"
+    assert found == [("a b", "unavailable"), ("a-b", "ok")]
+    assert done.benchmark["recommended"] == "a-b"
+    done.stdout.fnmatch_lines(["Recommended: a-b-2 *"])
     models.write_text("a: {path: sharded}\na-seq32: {path: tied, defaults: {max_seq_length: 32}}\n")
     doubled = walk()
     assert doubled.ret == pytest.ExitCode.USAGE_ERROR
@@ -317,6 +361,7 @@ def test_what_is_broken_in_one_model_stops_no_other(walk: WalkRun, models: Path)
     models.write_text(
         "broken: {path: larger, params: 0.1M}\n"
         "bare: {params: 0.2M}\n"
+        "unread: {params: 0.25M, path: sharded, architecture: nowhere.json}\n"
         "sharded: {path: sharded, params: 0.3M}\n"
         "converted: {path: converted, params: 0.6M}\n"
     )
@@ -324,8 +369,9 @@ def test_what_is_broken_in_one_model_stops_no_other(walk: WalkRun, models: Path)
     done = walk("--yourai-quantize", "8")
     assert done.ret == 1
     outcomes = [row["outcome"] for row in done.benchmark["results"]]
-    assert outcomes == ["error", "error", "ok", "error"]
-    assert "quantized already (4-bit)" in done.benchmark["results"][3]["error"]
+    assert outcomes == ["error", "error", "error", "ok", "error"]
+    assert "models.yaml:3: unread.architecture: " in done.benchmark["results"][2]["error"]
+    assert "quantized already (4-bit)" in done.benchmark["results"][4]["error"]
     models.write_text("left-out: {path: sharded, walk: false}\n")
     nothing = walk()
     assert nothing.ret == pytest.ExitCode.USAGE_ERROR

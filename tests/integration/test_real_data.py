@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from made_models import make_model, text_of, write_rows
-from sweep_runs import SweepRun
+from sweep_runs import SweepResult, SweepRun
 
 
 def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
@@ -42,3 +44,45 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     assert row["predicted_minimum_memory_bytes"] == pytest.approx(
         row["minimum_memory_bytes"], rel=0.2
     )
+
+
+def test_in_a_walk_the_data_is_told_of_each_model_and_its_mistakes_end_it(
+    pytester: pytest.Pytester,
+) -> None:
+    for name in ("untokenized", "mine"):
+        make_model(pytester.path / name)
+    (pytester.path / "untokenized" / "tokenizer.json").write_text("{")
+    (pytester.path / "models.yaml").write_text(
+        "untokenized: {path: untokenized, params: 0.1M}\nmine: {path: mine}\n"
+    )
+    data = write_rows(pytester.path / "data", [{"text": text_of(40)}])
+    flags = ("--yourai-models=models.yaml", "--yourai-data=data", "--yourai-steps=2")
+
+    def walk() -> SweepResult:
+        done = pytester.runpytest_inprocess("--yourai-benchmark", *flags)
+        return SweepResult(done, pytester.path)
+
+    done = walk()
+    done.stdout.fnmatch_lines(
+        [
+            "[[]1/2] untokenized * ✗ error: --yourai-data: the tokenizer in * cannot be loaded *",
+            # One row, and so a batch of one.
+            "Pre-flight mine: * for batch=1, rank=64, layers=4",
+            "      Training data: 1 row, 40 tokens; *",
+            "[[]2/2] mine * ✓ Pass *",
+            "        Padding: * 37.5 % of an epoch; 1 padded shape, *",
+            "        Epoch: * 1 step",
+            "Recommended: mine *",
+        ]
+    )
+    first, second = done.benchmark["results"]
+    assert first["data"] is None
+    assert second["data"]["longest"] == 40
+    [epoch] = second["data"]["epochs"]
+    assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (1, 512, 0)
+    (data / "valid.jsonl").write_text(json.dumps({"text": 3}))
+    loaded = len(done.events("model_loaded"))
+    mistaken = walk()
+    assert mistaken.ret == pytest.ExitCode.USAGE_ERROR
+    assert "data/valid.jsonl:1: text must be a string, not 3: mend or remove" in mistaken.errors
+    assert len(mistaken.events("model_loaded")) == loaded

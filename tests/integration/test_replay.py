@@ -185,7 +185,7 @@ def test_a_recording_is_never_written_over(pytester: pytest.Pytester, written: s
     file.write_bytes(RECORDED.read_bytes())
     done = replay(pytester, f"--yourai-{written}", "mine.json", file=file)
     assert done.ret == 4
-    assert f"--yourai-replay and --yourai-{written} are one file" in done.errors
+    assert f"--yourai-{written}: {file} is read for --yourai-replay" in done.errors
     assert file.read_bytes() == RECORDED.read_bytes()
 
 

@@ -34,8 +34,8 @@ def model(
 ) -> ModelResult:
     profile = {"optimal_batch_size": 2} if optimum else None
     weights = "synthetic 4-bit"
-    title = f"Owner-{name}"
-    return ModelResult(name, title, parameters, 24 * GB, weights, check, optimum, profile)
+    preset, title = f"Mine/{name}", f"Owner-{name}"
+    return ModelResult(name, preset, title, parameters, 24 * GB, weights, check, optimum, profile)
 
 
 def test_the_keys_that_others_read() -> None:
@@ -46,7 +46,7 @@ def test_the_keys_that_others_read() -> None:
         environment=None,
     )
     assert document["max_memory_gb"] == 24.0
-    assert document["recommended"] == "small"
+    assert document["recommended"] == "Mine/small"
     small, large = document["results"]
     assert {
         key: small[key]
@@ -55,7 +55,7 @@ def test_the_keys_that_others_read() -> None:
             "optimal_config",
         )
     } == {
-        "preset": "small",
+        "preset": "Mine/small",
         "model_name": "Owner-small",
         "params": "8B",
         "success": True,
@@ -63,6 +63,7 @@ def test_the_keys_that_others_read() -> None:
         "error": None,
         "optimal_config": None,
     }  # fmt: skip
+    assert small["data"] is None
     assert small["tokens_per_second"] == 2044.0
     assert small["safe_config"]["lora_rank"] == 64
     assert (large["success"], large["error"]) == (False, "over_budget: needs 9 GB")

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,6 +13,8 @@ from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import WorkerDiedError, WorkerError
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
+
+from made_models import TINY, write_rows
 
 
 @pytest.fixture
@@ -31,6 +34,19 @@ def test_hello_names_the_device(worker: WorkerClient) -> None:
     assert isinstance(message, messages.Hello)
     assert message.device.mlx_version
     assert message.device.name
+
+
+def test_a_mistake_in_the_data_is_told_apart_from_one_of_the_model(
+    worker: WorkerClient, tmp_path: Path
+) -> None:
+    said_hello(worker)
+    source = ModelSource("tiny", TINY, str(tmp_path), True, None, None)
+    for row, expected in (({"text": 3}, "data"), ({"text": "a fox"}, "model")):
+        data = write_rows(tmp_path / "data", [row])
+        worker.send(messages.Inspect(source, str(data)))
+        message = worker.receive(60)
+        assert isinstance(message, messages.Failed)
+        assert message.failure == expected
 
 
 def test_an_exception_comes_back_and_the_worker_goes_on(worker: WorkerClient) -> None:

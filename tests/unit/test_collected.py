@@ -8,10 +8,18 @@ import pytest
 
 from pytest_yourai.collected import Collected
 from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
+from pytest_yourai.memory.budget import Budget
 from pytest_yourai.options import Options
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, make_run
+from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.training_data import TrainingData
+
+from hub_cache import bare_model
+from made_models import TINY
 
 SAFE = LoraConfig(2, 64, 16, 512)
 OK = TrialResult(
@@ -24,6 +32,20 @@ OK = TrialResult(
     peak_memory_bytes=9_000_000_000,
 )
 
+OPENED = Opened(
+    title="Dolphin",
+    weights="synthetic 4-bit",
+    settings={},
+    notes=(),
+    surroundings=Surroundings(
+        DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
+        Inspection(32, 8_000_000_000, (), data=TrainingData((20, 600, 30))),
+        Budget(28, "as given"),
+    ),
+    preflight=None,
+    quantized_on_load=None,
+)
+
 
 def walk(pytester: pytest.Pytester, *flags: str) -> RunSetup:
     return make_run(Options.from_config(pytester.parseconfig("--yourai-benchmark", *flags)))
@@ -32,7 +54,7 @@ def walk(pytester: pytest.Pytester, *flags: str) -> RunSetup:
 def reported(
     model: str, result: TrialResult, *, is_check: bool = True, of_all: int = 3
 ) -> ReportedTrial:
-    counts = Counts(of_stage=1, of_all=of_all, checks=3)
+    counts = Counts(of_stage=1, of_all=of_all, models=3)
     result = dataclasses.replace(result, model=model)
     return ReportedTrial(model, is_check, counts, None, None, None, result)
 
@@ -63,7 +85,52 @@ def test_what_was_selected_and_did_not_come_in_makes_it_incomplete(
     collected = Collected(walk(pytester))
     collected.add(reported("dolphin-8b", OK))
     assert not collected.is_complete
+    # Of nothing that came in nobody can say that it is all.
+    assert not Collected(walk(pytester)).is_complete
     assert collected.document()["complete"] is False
+
+
+def test_where_no_model_could_be_opened_the_budget_is_the_one_that_was_given(
+    pytester: pytest.Pytester,
+) -> None:
+    collected = Collected(walk(pytester, "--yourai-max-memory=24"))
+    collected.add(reported("dolphin-8b", dataclasses.replace(OK, outcome=Outcome.UNAVAILABLE)))
+    assert collected.document()["max_memory_gb"] == 24.0
+    assert collected.document()["results"][0]["data"] is None
+
+
+def test_a_model_goes_by_the_name_that_the_user_gave_it(pytester: pytest.Pytester) -> None:
+    bare_model(pytester.path / "a b" / "mine", TINY)
+    collected = Collected(walk(pytester, "--yourai-model=a b/mine"))
+    collected.add(reported("mine", OK))
+    document = collected.document()
+    assert (document["results"][0]["preset"], document["recommended"]) == ("a b/mine", "a b/mine")
+    assert document["results"][0]["model_name"] == "mine"
+
+
+def test_a_row_has_what_the_data_is_in_the_checks_configuration(
+    pytester: pytest.Pytester,
+) -> None:
+    collected = Collected(walk(pytester))
+    collected.add(dataclasses.replace(reported("dolphin-8b", OK), opened=OPENED))
+    data = collected.document()["results"][0]["data"]
+    assert (data["rows"], data["longest"]) == (3, 600)
+    [epoch] = data["epochs"]
+    assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (2, 512, 1)
+
+
+def test_what_was_looked_at_and_not_tried_is_no_result(pytester: pytest.Pytester) -> None:
+    setup = walk(pytester, "--yourai-optimize", "--yourai-quick")
+    swept, checked = Collected(setup), Collected(setup)
+    for collected, is_check in ((swept, True), (checked, False)):
+        collected.of(setup.stage_called("dolphin-8b", is_check=is_check)).opened = OPENED
+        trial = reported("dolphin-8b", OK, is_check=not is_check)
+        collected.add(dataclasses.replace(trial, opened=OPENED))
+    [of_sweep], [of_check] = swept.models(), checked.models()
+    assert of_sweep.check is None
+    assert of_sweep.profile is not None
+    assert of_check.check is not None
+    assert of_check.profile is None
 
 
 def test_a_check_and_the_sweep_of_its_model_are_one_row(pytester: pytest.Pytester) -> None:

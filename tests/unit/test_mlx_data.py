@@ -14,7 +14,7 @@ from mlx_lm.tuner.datasets import CacheDataset, TextDataset
 from mlx_lm.tuner.trainer import default_loss, iterate_batches
 
 from pytest_yourai.engine.mlx_data import TrainingRows, read_data
-from pytest_yourai.errors import DataError
+from pytest_yourai.errors import DataError, ModelError
 from pytest_yourai.training_data import Epoch
 
 from made_models import make_tokenizer, text_of, write_rows
@@ -32,7 +32,8 @@ def read(folder: Path, rows: list[dict[str, Any]], tokenizer: str) -> TrainingRo
 
 
 def said(folder: Path, rows: list[dict[str, Any]], tokenizer: str) -> str:
-    with pytest.raises(DataError) as caught:
+    """What is this model's own problem with the data, and no mistake in the data."""
+    with pytest.raises(ModelError) as caught:
         read(folder, rows, tokenizer)
     return str(caught.value)
 
@@ -150,6 +151,14 @@ def test_a_hugging_face_data_set_needs_its_package(
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"someone/rows .*pip install 'pytest-yourai\[data\]'"):
         read_data("someone/rows", tokenizer)
+
+
+def test_a_mistake_in_the_data_is_no_models_own(tmp_path: Path, tokenizer: str) -> None:
+    bad = write_rows(tmp_path, [{"text": "a fox"}, {"text": 3}])
+    # The data is looked at before the tokenizer.
+    for folder in (tokenizer, str(tmp_path / "no tokenizer")):
+        with pytest.raises(DataError, match=r"train\.jsonl:2: text must be a string"):
+            read_data(str(bad), folder)
 
 
 def test_a_tokenizer_that_cannot_be_loaded(tmp_path: Path) -> None:

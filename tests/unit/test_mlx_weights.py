@@ -233,6 +233,19 @@ def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
         mlx_weights.load(ModelSource("m", TINY, str(folder), False, None, None))
 
 
+def test_weights_that_lack_tensors_are_told_with_their_names(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    weights: Any = mx.load(str(folder / "model.safetensors"))
+    for name in ("lm_head.weight", "model.norm.weight"):
+        del weights[name]
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    with pytest.raises(ModelError) as caught:
+        mlx_weights.inspect(ModelSource("m", TINY, str(folder), False, None, None))
+    said = str(caught.value)
+    assert "ValueError: Missing 2 parameters: lm_head.weight, model.norm.weight" in said
+    assert "\n" not in said
+
+
 def test_an_unknown_type_of_number_is_named() -> None:
     with pytest.raises(ModelError, match="torch_dtype: int8 is none of"):
         mlx_weights.load(synthetic({**TINY, "torch_dtype": "int8"}))

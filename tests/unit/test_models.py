@@ -267,6 +267,18 @@ def test_the_missing_folder_of_a_preset_is_named(tmp_path: Path) -> None:
         resolve("empty", NOWHERE, "auto", presets)
 
 
+@pytest.mark.parametrize("weights", ["auto", "local", "synthetic"])
+def test_a_preset_with_a_mistake_is_refused_by_its_place_in_the_file(
+    tmp_path: Path, weights: WeightsChoice
+) -> None:
+    folder_with(tmp_path / "mine", LLAMA, weights=True)
+    path = tmp_path / "models.yaml"
+    path.write_text("a: {path: mine, architecture: x.json}\n")
+    with pytest.raises(ModelError, match=r"models\.yaml:1: a\.architecture: ") as caught:
+        resolve("a", NOWHERE, weights, read_presets(path))
+    assert not isinstance(caught.value, UnavailableError)
+
+
 def test_a_folder_wins_over_a_cached_repository_of_its_name(
     tmp_path: Path, hub_cache: Path
 ) -> None:

@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.errors import ModelError
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.matrix import read_matrix
+from pytest_yourai.paths import matrices_folder, packaged_models
+from pytest_yourai.presets import PackagedMatrix, read_presets
 
 PRESETS = read_presets(packaged_models())
 
@@ -34,14 +36,42 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
             "a: {architecture: {hidden_size: 8}}\n",
             "models.yaml:1: a.architecture: it needs a model_",
         ),
-        ("a:\n  architecture: x.json\n", "models.yaml:2: a.architecture: .* it has no x.json"),
         ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
+        (
+            "a:\n  defaults:\n    quick_matrix: safe\n",
+            "models.yaml:3: a.defaults.quick_matrix: .*'low-memory'.* .found 'safe'.",
+        ),
     ],
 )
 def test_mistakes_in_a_models_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "models.yaml").write_text(text)
     with pytest.raises(ModelError, match=message):
         read_presets(tmp_path / "models.yaml")
+
+
+def test_a_models_file_that_is_not_there_is_called_what_it_should_be(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not exist: name a list of models that does"):
+        read_presets(tmp_path / "x.yaml")
+    with pytest.raises(ModelError, match="cannot be read as a list of models: "):
+        read_presets(tmp_path)
+
+
+@pytest.mark.parametrize("name", get_args(PackagedMatrix))
+def test_every_quick_matrix_that_may_be_named_is_packaged(name: str) -> None:
+    assert read_matrix(matrices_folder() / f"{name}.yaml").batch_size
+
+
+def test_an_architecture_that_cannot_be_read_is_the_mistake_of_its_own_entry(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("a: {path: mine}\nb:\n  architecture: x.json\n")
+    presets = read_presets(path)
+    assert presets["a"].mistake is None
+    assert presets["b"].mistake == (
+        f"{path}:3: b.architecture: {tmp_path} is not a model: it has no x.json; name a folder as "
+        "mlx-lm loads it"
+    )
 
 
 MODELS_TEXT = st.text() | st.from_regex(

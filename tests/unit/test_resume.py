@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.resume import Resumed, resume
 from pytest_yourai.store.environment import Boot
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import Check
+from pytest_yourai.sweep_plan import Check, Surroundings
 
 from plans import a_plan
 
@@ -44,8 +44,12 @@ def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: A
     return dataclasses.replace(run, **changes)
 
 
+def here(budget: Budget = BUDGET) -> Surroundings:
+    return Surroundings(DEVICE, Inspection(4, 250_000, ()), budget)
+
+
 def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> Resumed:
-    return resume(History("log.jsonl", runs, unreadable), PLAN, budget, DEVICE, BOOT)
+    return resume(History("log.jsonl", runs, unreadable), PLAN, here(budget), BOOT)
 
 
 def outcomes(found: Resumed) -> dict[int, Outcome]:
@@ -77,7 +81,7 @@ def test_a_stop_that_others_caused_is_run_again() -> None:
 def test_with_force_every_stop_is_run_again() -> None:
     history = History("log.jsonl", (a_run(Outcome.SAFETY_STOP, Outcome.OK),), 0)
     forced = dataclasses.replace(PLAN, force=True)
-    assert outcomes(resume(history, forced, BUDGET, DEVICE, BOOT)) == {2: Outcome.OK}
+    assert outcomes(resume(history, forced, here(), BOOT)) == {2: Outcome.OK}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_lengths_and_checkpointing_that_are_no_longer_asked_for_leave_the_rest()
     run.results[lean] = TrialResult("tiny", lean, Outcome.OK, memory_limit_bytes=20 * GB)
     found = resumed(run)
     assert found.results.keys() == {ONE, longer, lean}
-    assert found.notes == ("1 results are kept from log.jsonl",)
+    assert found.notes == ("1 result is kept from log.jsonl",)
 
 
 def test_how_much_of_the_device_is_free_does_not_matter() -> None:
@@ -189,13 +193,19 @@ def test_further_models_of_the_same_process_prove_nothing() -> None:
     assert outcomes(resumed(broken_off, further)) == {2: Outcome.MACHINE_CRASH}
 
 
-def test_of_a_check_whatever_was_tried_counts() -> None:
+def test_of_a_check_only_its_safe_configuration_counts() -> None:
     plan = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
-    history = History("log.jsonl", (a_run(Outcome.OK),), 0)
+    run = a_run(Outcome.OK, Outcome.OK)
+    history = History("log.jsonl", (run,), 0)
     detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))
-    found = resume(history, plan, detected, DEVICE, BOOT)
-    assert outcomes(found) == {1: Outcome.OK}
-    assert found.notes == ("1 results are kept from log.jsonl",)
+    none = resume(history, plan, here(detected), BOOT)
+    assert none.budget is None
+    assert none.notes[0].startswith("log.jsonl has nothing of this model")
+    safe = LoraConfig(2, 64, 4, 64)
+    run.results[safe] = TrialResult("tiny", safe, Outcome.OK, memory_limit_bytes=20 * GB)
+    found = resume(history, plan, here(detected), BOOT)
+    assert found.results.keys() == {ONE, TWO, safe}
+    assert found.notes == ("1 result is kept from log.jsonl",)
     assert found.budget is not None
     assert found.budget.limit_bytes == 20 * GB
 
@@ -223,3 +233,4 @@ def test_a_result_in_between_makes_the_count_start_anew() -> None:
 def test_what_could_not_be_read_is_counted() -> None:
     found = resumed(a_run(Outcome.OK), unreadable=3)
     assert found.notes[1] == "3 unreadable lines of log.jsonl were skipped"
+    assert resumed(unreadable=1).notes[1] == "1 unreadable line of log.jsonl was skipped"

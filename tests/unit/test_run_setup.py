@@ -14,7 +14,9 @@ from pytest_yourai.results import Outcome
 from pytest_yourai.run_setup import RunSetup, make_run
 
 from hub_cache import bare_model
-from made_models import SMALL_QWEN2, TINY
+from made_models import SMALL_QWEN2, TINY, write_rows
+
+QUANTIZED = {"group_size": 64, "bits": 4}
 
 
 def run(pytester: pytest.Pytester, *flags: str) -> RunSetup:
@@ -82,6 +84,38 @@ def test_a_named_model_must_be_there(pytester: pytest.Pytester) -> None:
         run(pytester, "--yourai-benchmark", flag, "--yourai-model=absent")
 
 
+@pytest.mark.parametrize("written", ["output", "log"])
+@pytest.mark.parametrize(
+    ("flag", "read"),
+    [
+        ("models=link.yaml", "models.yaml"),
+        ("matrix=m.yaml", "m.yaml"),
+        ("replay=recording.json", "recording.json"),
+        ("data=rows", "rows/train.jsonl"),
+        ("data=rows", "./rows/valid.jsonl"),
+        ("data=rows", "rows/../rows/test.jsonl"),
+    ],
+)
+def test_no_file_that_is_read_is_written(
+    pytester: pytest.Pytester, written: str, flag: str, read: str
+) -> None:
+    listed(pytester, "mine: {architecture: config.json}\n")
+    (pytester.path / "link.yaml").symlink_to("models.yaml")
+    write_rows(pytester.path / "rows", [{"text": "a"}])
+    with pytest.raises(OptionError) as caught:
+        run(pytester, "--yourai-model=tiny", f"--yourai-{written}={read}", f"--yourai-{flag}")
+    said = str(caught.value)
+    assert said.startswith(f"--yourai-{written}: ")
+    assert f"is read for --yourai-{flag.partition('=')[0]}: name another file" in said
+
+
+def test_files_beside_those_that_are_read_may_be_written(pytester: pytest.Pytester) -> None:
+    write_rows(pytester.path / "rows", [{"text": "a"}])
+    bare_model(pytester.path / "mine", TINY)
+    flags = ("--yourai-model=mine", "--yourai-data=rows", "--yourai-output=rows/found.json")
+    assert run(pytester, *flags).options.output == pytester.path / "rows" / "found.json"
+
+
 def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
     for name in ("a", "b", "c"):
         bare_model(pytester.path / name / "mine", SMALL_QWEN2)
@@ -93,11 +127,47 @@ def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
 
 
 def test_a_model_that_contradicts_a_flag_keeps_its_name(pytester: pytest.Pytester) -> None:
-    quantized = {**TINY, "quantization": {"group_size": 64, "bits": 4}}
-    bare_model(pytester.path / "mine", quantized)
+    bare_model(pytester.path / "mine", {**TINY, "quantization": QUANTIZED})
     flag = listed(pytester, "mine: {path: mine}\n")
     found = run(pytester, "--yourai-benchmark", flag, "--yourai-quantize=8")
     assert [(stage.name, stage.problem is None) for stage in found.stages] == [("mine", False)]
+
+
+@pytest.mark.parametrize("flag", ["--yourai-quantize=8", "--yourai-weights=local"])
+def test_a_model_that_cannot_be_tried_keeps_its_size_and_its_place(
+    pytester: pytest.Pytester, flag: str
+) -> None:
+    bare_model(pytester.path / "large", {**SMALL_QWEN2, "quantization": QUANTIZED})
+    (pytester.path / "bare").mkdir()
+    (pytester.path / "bare" / "config.json").write_text(json.dumps(TINY))
+    listing = listed(
+        pytester,
+        "large: {path: large}\n"
+        "absent: {path: nowhere, architecture: config.json}\n"
+        "bare: {path: bare}\n"
+        "broken: {path: nowhere}\n",
+    )
+    found = run(pytester, "--yourai-benchmark", listing, flag)
+    names = [stage.name for stage in found.stages]
+    sizes = [stage.parameters for stage in found.stages]
+    assert names == ["absent", "bare", "large", "broken"]
+    assert sizes[0] == sizes[1] == pytest.approx(0.25e6, rel=0.2)
+    assert sizes[2] == pytest.approx(1.6e6, rel=0.05)
+    assert sizes[3] is None
+    refused = {stage.name for stage in found.stages if stage.problem}
+    expected = {"large", "broken"} if "quantize" in flag else {"absent", "bare", "broken"}
+    assert refused == expected
+
+
+def test_without_a_tokenizer_for_the_data_a_model_keeps_its_size(
+    pytester: pytest.Pytester,
+) -> None:
+    write_rows(pytester.path / "rows", [{"text": "a"}])
+    listing = listed(pytester, "bare: {architecture: config.json}\n")
+    [stage] = run(pytester, "--yourai-benchmark", listing, "--yourai-data=rows").stages
+    assert stage.problem is not None
+    assert "has no tokenizer" in stage.problem.reason
+    assert stage.parameters is not None
 
 
 def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester) -> None:
@@ -114,7 +184,23 @@ def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester
 def test_an_id_of_a_check_says_what_differs_from_the_defaults(pytester: pytest.Pytester) -> None:
     flags = ("--yourai-seq-length=128,1024", "--yourai-quantize=8", "--yourai-grad-checkpoint")
     found = run(pytester, "--yourai-benchmark", "--yourai-model=llama-8b", *flags)
-    assert list(found.stages_by_id) == ["llama-8b-seq128-q8-ckpt"]
+    assert list(found.stages_by_id) == ["llama-8b-seq1024-q8-ckpt"]
+
+
+def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
+    pytester: pytest.Pytester,
+) -> None:
+    flag = listed(pytester, "bare: {architecture: config.json}\nabsent: {path: nowhere}\n")
+    lengths = "--yourai-seq-length=128,1024"
+    alone = run(pytester, "--yourai-benchmark", flag, lengths)
+    assert [stage.rows for stage in alone.stages] == [LoraConfig(1, 1, 1, 1024)] * 2
+    (pytester.path / "m.yaml").write_text(
+        "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\ngrad_checkpoint: [false, true]\n"
+    )
+    flags = ("--yourai-benchmark", "--yourai-optimize", "--yourai-matrix=m.yaml", flag)
+    followed = run(pytester, *flags, lengths)
+    checks = [stage for stage in followed.stages if stage.is_check]
+    assert [stage.rows for stage in checks] == [LoraConfig(1, 1, 1, 128)] * 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.naming import Naming
-from pytest_yourai.report.terminal import summary, trial_line
+from pytest_yourai.report.terminal import predictions, summary, trial_line
 from pytest_yourai.results import Outcome, TrialResult
 
 
@@ -100,3 +100,11 @@ def test_each_axis_shows_by_itself() -> None:
     ) in checkpointing
     assert "    rank layers ckpt batch   tokens/s      needs" in checkpointing
     assert not any("equence" in each for each in checkpointing)
+
+
+def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
+    assert list(predictions({"m": "unavailable: not here"}, "", None)) == [
+        "  m  unavailable: not here"
+    ]
+    first, _ = predictions({"m": "unknown: it cannot be estimated"}, "cpu", None)
+    assert first == "Predicted for cpu, no limit named, before anything was measured:"

@@ -32,22 +32,38 @@ OK = TrialResult(
 )
 
 
+USUAL = Naming(512, grad_checkpoint=False)
+
+
 def line(result: TrialResult, weights: str = "synthetic 4-bit") -> str:
-    return walk.check_line(1, 5, "llama-8b", "8B", weights, result, width=17)
+    return walk.model_line(1, 5, "llama-8b", "8B", walk.verdict(result, weights), width=17)
 
 
 def test_before_a_model_is_loaded_what_there_is_and_what_it_asks_for() -> None:
-    [line] = walk.preflight_lines("llama-8b", ENOUGH)
+    [line] = walk.preflight_lines("llama-8b", ENOUGH, USUAL)
     assert line == (
         "Pre-flight llama-8b: 24.0 GB available, 8.0 GB required (weights 4.0 GB), 9.0 GB "
         "conservatively, for batch=2, rank=64, layers=16"
     )
 
 
+def test_rows_that_are_not_the_models_usual_ones_are_named() -> None:
+    unusual = dataclasses.replace(CONFIG, max_seq_length=64, grad_checkpoint=True)
+    [line] = walk.preflight_lines("llama-8b", dataclasses.replace(ENOUGH, config=unusual), USUAL)
+    assert line.endswith("for batch=2, rank=64, layers=16, seq=64, checkpoint=on")
+
+
+def test_what_belongs_to_a_model_is_under_its_line() -> None:
+    assert list(walk.indented(["Training data: 5 rows", "  1–8", ""])) == [
+        "      Training data: 5 rows",
+        "        1–8",
+    ]
+
+
 def test_where_that_may_be_too_little_how_much_to_free_and_who_holds_it() -> None:
     holders = (Holder("browser", 12, 3 * GB), Holder("editor", 7, GB))
     short = dataclasses.replace(ENOUGH, available_bytes=round(7.5 * GB), holders=holders)
-    _, warning = walk.preflight_lines("llama-8b", short)
+    _, warning = walk.preflight_lines("llama-8b", short, USUAL)
     assert warning == (
         "Warning: 7.5 GB available may be too little: free 1.5 GB first; most is held by browser "
         "3.0 GB (process 12), editor 1.0 GB (process 7)"
@@ -80,7 +96,7 @@ def test_what_was_not_looked_at_has_no_weights_and_what_was_kept_says_so() -> No
 
 def test_the_optimum_is_one_line() -> None:
     assert walk.optimum_line(OK, Naming.of([CONFIG])) == (
-        "      Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
+        "Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
     )
     assert "none" in walk.optimum_line(None, Naming.of([CONFIG]))
 

@@ -52,7 +52,7 @@ def test_what_is_no_plain_yaml_is_refused(tmp_path: Path, text: str, message: st
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MatrixError, match=r"absent\.yaml does not exist: name a matrix file"):
+    with pytest.raises(MatrixError, match=r"absent\.yaml does not exist: name a matrix that does"):
         read_yaml(tmp_path / "absent.yaml", MatrixError, "a matrix")
 
 

@@ -1,0 +1,67 @@
+"""What options must not ask for at once, before anything is looked at."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_yourai.errors import OptionError
+from pytest_yourai.training_rows import data_files
+
+if TYPE_CHECKING:
+    from pytest_yourai.options import Options
+
+
+def check_combinations(options: Options) -> None:
+    """What was asked for at once must go together; an ini key that says nothing here may stay."""
+    given = options.given
+    if "optimize" in given and options.optimize and not options.benchmark:
+        raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
+    if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
+        raise OptionError(
+            "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
+            "that pass, or leave them out"
+        )
+    if "lora-config" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
+            "--yourai-optimize, or leave it out"
+        )
+    has_several = options.benchmark or len(options.models) > 1
+    if has_several and ("replay" in given or (options.replay and not options.benchmark)):
+        raise OptionError(
+            "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
+            "models out"
+        )
+    names = Counter(str(named.folder.resolve()) for named in options.models)
+    for named in options.models:
+        if names[str(named.folder.resolve())] > 1:
+            raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
+
+
+def check_files(options: Options) -> None:
+    """No file may be written that is another one, or read."""
+    given = {"output": options.output, "log": options.log, "lora-config": options.lora_config}
+    written = [(name, path) for name, path in given.items() if path is not None]
+    for (name, path), (other, other_path) in itertools.combinations(written, 2):
+        if path.resolve() == other_path.resolve():
+            raise OptionError(f"--yourai-{name} and --yourai-{other} are one file: name two")
+    for (name, path), (reader, read) in itertools.product(written, _files_read(options)):
+        if path.resolve() == read.resolve():
+            raise OptionError(
+                f"--yourai-{name}: {path} is read for --yourai-{reader}: name another file, or it "
+                "would be lost"
+            )
+    if options.replay is not None and options.resume:
+        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
+
+
+def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
+    """What the run itself reads, each with the name of its flag."""
+    single = (("models", options.presets), ("matrix", options.matrix), ("replay", options.replay))
+    yield from ((name, path) for name, path in single if path is not None)
+    if options.data is not None:
+        yield from (("data", path) for path in data_files(Path(options.data)))
