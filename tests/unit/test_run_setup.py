@@ -222,15 +222,15 @@ def test_a_walk_alone_has_no_best_configuration(pytester: pytest.Pytester) -> No
 
 
 @pytest.mark.parametrize(
-    ("flags", "which"),
+    ("flags", "why"),
     [
-        (("--yourai-lora-config=a", "--yourai-log=a"), "--yourai-log and --yourai-lora-config"),
-        (("--yourai-lora-config=a", "--yourai-output=a"), "--yourai-output and --yourai-lora-conf"),
-        (("--yourai-lora-config=m", "--yourai-matrix=m"), "--yourai-matrix and --yourai-lora-conf"),
+        (("lora-config=a", "log=a"), "--yourai-log and --yourai-lora-config are one file"),
+        (("lora-config=a", "output=a"), "--yourai-output and --yourai-lora-config are one file"),
+        (("lora-config=m", "matrix=m"), "--yourai-lora-config: .* is read for --yourai-matrix"),
     ],
 )
 def test_no_file_is_written_over_another(
-    pytester: pytest.Pytester, flags: tuple[str, ...], which: str
+    pytester: pytest.Pytester, flags: tuple[str, ...], why: str
 ) -> None:
-    with pytest.raises(OptionError, match=f"^{which}.* are one file"):
-        run(pytester, "--yourai-model=tiny", *flags)
+    with pytest.raises(OptionError, match=f"^{why}"):
+        run(pytester, "--yourai-model=tiny", *(f"--yourai-{flag}" for flag in flags))
