@@ -15,11 +15,11 @@ from mlx import nn, optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.datasets import CacheDataset
 from mlx_lm.tuner.trainer import TrainingArgs, evaluate, iterate_batches, train
-from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import save_config
 
-from pytest_yourai.config import COMPILING_STEPS, LORA_DROPOUT, LORA_SCALE, OPTIMIZER, SAFETY_MARGIN
+from pytest_yourai.config import COMPILING_STEPS, OPTIMIZER, SAFETY_MARGIN
 from pytest_yourai.engine import mlx_checkpoint, mlx_device
+from pytest_yourai.engine.mlx_adapters import adapted, lora_parameters
 from pytest_yourai.engine.mlx_data import Batch
 from pytest_yourai.engine.protocol import (
     EndReason,
@@ -74,7 +74,18 @@ def run_training(
     not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does not
     fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
     """
-    _adapt(model, request)
+    with adapted(model.module, request.config, model.lora_keys, request.seed):
+        return _train(model, request, rows, validation_rows, report, should_stop)
+
+
+def _train(
+    model: AdaptedModel,
+    request: TrainingRequest,
+    rows: Any,
+    validation_rows: Any,
+    report: Callable[[TrainingEvent], None],
+    should_stop: Callable[[], bool],
+) -> TrainingEnd:
     optimizer = optimizers.Adam(learning_rate=request.learning_rate)
     folder = Path(request.adapter_path)
     first_step, trained_tokens = 0, 0
@@ -241,20 +252,6 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             )
 
 
-def _adapt(model: AdaptedModel, request: TrainingRequest) -> None:
-    mx.random.seed(request.seed)
-    linear_to_lora_layers(model.module, request.config.num_layers, _lora_parameters(model, request))
-
-
-def _lora_parameters(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
-    return {
-        "rank": request.config.rank,
-        "scale": LORA_SCALE,
-        "dropout": LORA_DROPOUT,
-        "keys": list(model.lora_keys),
-    }
-
-
 def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
     """What must be the same when training goes on."""
     return {
@@ -292,7 +289,7 @@ def _adapter_config(model: AdaptedModel, request: TrainingRequest) -> dict[str, 
         "mask_prompt": request.mask_prompt,
         "adapter_path": request.adapter_path,
         "save_every": request.save_every,
-        "lora_parameters": _lora_parameters(model, request),
+        "lora_parameters": lora_parameters(request.config, model.lora_keys),
     }
 
 

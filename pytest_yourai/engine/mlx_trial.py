@@ -14,17 +14,15 @@ import numpy as np
 from mlx import nn, optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import TrainingArgs, iterate_batches, train
-from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from pytest_yourai.config import (
     LEARNING_RATE,
-    LORA_DROPOUT,
-    LORA_SCALE,
     SAFETY_MARGIN,
     LoraConfig,
     minimum_memory_bytes,
 )
 from pytest_yourai.engine import mlx_device
+from pytest_yourai.engine.mlx_adapters import adapted
 from pytest_yourai.engine.mlx_data import Batch, TrainingRows
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
@@ -180,25 +178,11 @@ def _train(
 @contextmanager
 def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest) -> Iterator[None]:
     leaves = model.leaf_modules()
-    layer_type = type(model.layers[0])
-    call = layer_type.__call__
     np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
-    mx.random.seed(request.seed)
-    linear_to_lora_layers(
-        model,
-        request.config.num_layers,
-        {
-            "rank": request.config.rank,
-            "scale": LORA_SCALE,
-            "dropout": LORA_DROPOUT,
-            "keys": list(lora_keys),
-        },
-    )
     try:
-        yield
+        with adapted(model, request.config, lora_keys, request.seed):
+            yield
     finally:
-        # mlx-lm's grad_checkpoint wraps this once more at each train() and never restores it.
-        layer_type.__call__ = call
         model.update_modules(leaves)
         model.freeze()
         model.eval()

@@ -11,6 +11,7 @@ PYTEST_LAYER = {"plugin", "flags", "options", "items", "benchmark", "controller"
 ENGINE = {
     f"engine.mlx_{name}"
     for name in (
+        "adapters",
         "checkpoint",
         "data",
         "device",
