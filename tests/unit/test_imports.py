@@ -12,6 +12,7 @@ ENGINE = {
     f"engine.mlx_{name}"
     for name in (
         "adapters",
+        "batches",
         "checkpoint",
         "data",
         "device",

@@ -18,7 +18,7 @@ from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine import mlx_data, mlx_training, mlx_weights
+from pytest_yourai.engine import mlx_batches, mlx_data, mlx_weights
 from pytest_yourai.engine.mlx_engine import MlxEngine
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
@@ -93,7 +93,7 @@ def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
     expected = [next(own)[0].tolist() for _ in range(13)]
 
     def ours(first_step: int) -> list[Any]:
-        found = mlx_training.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
+        found = mlx_batches.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
         return [next(found)[0].tolist() for _ in range(13 - first_step)]
 
     for first_step in (0, 1, 5, 7, 12):
