@@ -174,6 +174,11 @@ class TrainingRun:
     def close(self) -> None:
         self._host.end()
 
+    @property
+    def worker_pid(self) -> int | None:
+        """That of the process that trains; None between two."""
+        return self._host.pid
+
     def _turn(self, where: Surroundings, turn: _Turn) -> Ended | None:
         """One process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes

@@ -105,6 +105,10 @@ class WorkerHost:
     def has_worker(self) -> bool:
         return self._client is not None
 
+    @property
+    def pid(self) -> int | None:
+        return self._client.pid if self._client else None
+
     def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker that says where it runs and what the model is like.
 
