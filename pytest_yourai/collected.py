@@ -143,7 +143,7 @@ class Collected:
         if self._setup.has_one_profile:
             return next(iter(swept), None)
         model = recommended(self.models())
-        return next((each for each in swept if model and each.stage.name == model.preset), None)
+        return next((each for each in swept if model and each.stage.asked_as == model.preset), None)
 
     def lora_config(self, name: str) -> str | None:
         """The text of a file of that name for mlx-lm; None where there is nothing to train with."""
