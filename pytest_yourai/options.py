@@ -27,6 +27,7 @@ _BYTES_PER_GB = 1e9
 _MOST_GB = 1e6
 _LEAST_GB = 0.001
 _MOST_SECONDS = 1e8
+_MOST_MINUTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Options:
     """0 where pytest's own --timeout says that there is none."""
     objective: Objective
     search: Literal["fast", "exhaustive"]
+    soak_s: float | None
     replay: Path | None
     isolation: Literal["model", "trial"]
     force: bool
@@ -82,6 +84,7 @@ class Options:
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
         memory_gb = read.value("max-memory", _gigabytes)
+        soak_minutes = read.value("soak", _positive(_MOST_MINUTES))
         return cls(
             given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
             models=models,
@@ -106,6 +109,7 @@ class Options:
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             search=read.value("search", _one_of("fast", "exhaustive")) or "exhaustive",
+            soak_s=None if soak_minutes is None else soak_minutes * 60,
             replay=read.from_folder("replay", given_path),
             isolation=read.value("isolation", _one_of("model", "trial")) or "model",
             force=read.switch("force") or False,

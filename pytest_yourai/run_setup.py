@@ -110,6 +110,13 @@ class RunSetup:
         """Item id → stage."""
         return {item_id: stage for stage in self.stages for item_id in stage.configs_by_id}
 
+    @cached_property
+    def soaked_by_id(self) -> Mapping[str, Stage]:
+        """Item id → the sweep that a soak follows; empty where none was asked for."""
+        if self.options.soak_s is None or self.options.replay is not None:
+            return {}
+        return {f"{stage.name}-soak": stage for stage in self.stages if not stage.is_check}
+
 
 def make_run(options: Options) -> RunSetup:
     """An InputError where the options do not lead to a run."""
@@ -242,6 +249,13 @@ def _check_combinations(options: Options) -> None:
             "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
             "--yourai-optimize, or leave it out"
         )
+    if "soak" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-soak: --yourai-benchmark alone finds no best configuration to train on with: "
+            "add --yourai-optimize, or leave it out"
+        )
+    if "soak" in given and options.replay is not None:
+        raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
     has_several = options.benchmark or len(options.models) > 1
     if has_several and ("replay" in given or (options.replay and not options.benchmark)):
         raise OptionError(
