@@ -9,7 +9,7 @@ from pytest_yourai.config import LoraConfig
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
 from pytest_yourai.prediction import Prediction
-from pytest_yourai.report import soak, terminal, walk
+from pytest_yourai.report import soak_lines, terminal, walk
 from pytest_yourai.report.data import data_lines
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
@@ -132,11 +132,13 @@ class Console:
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """A configuration is about to be soaked."""
         name = _naming(stage).name(config)
-        return soak.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
+        return soak_lines.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak, however it ended."""
-        return soak.soak_line(self._soak_title(stage), _naming(stage).name(result.config), result)
+        return soak_lines.soak_line(
+            self._soak_title(stage), _naming(stage).name(result.config), result
+        )
 
     def soaked(self, stage: Stage) -> Iterator[str]:
         """Once a model's soaks are over: its answer, where another was told before."""
