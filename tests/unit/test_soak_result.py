@@ -141,6 +141,12 @@ def test_a_few_slow_steps_of_thousands_are_no_paging_but_those_at_the_end_are() 
     assert paging(of_times(at_last).paces(with_running_step=False), 0) is None
 
 
+def test_the_last_block_ends_with_the_last_step() -> None:
+    # Blocks of 51: fifty steps are left over, and it is these that are slow.
+    times_s = [0.1] * 3009 + [0.5] * 50
+    assert paging(of_times(times_s).paces(with_running_step=False), GB) is not None
+
+
 def test_few_steps_are_looked_at_one_by_one() -> None:
     times_s = [0.1, 0.2, 0.1, 0.9]
     assert of_times(times_s).paces(with_running_step=False) == pytest.approx(times_s)
