@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_yourai.errors import WorkerFailedError
+from pytest_yourai.errors import SafetyStopError, WorkerFailedError
 from pytest_yourai.known_failures import recognise
 from pytest_yourai.memory.footprint import address_space_limit_bytes
 from pytest_yourai.memory.guard import MemoryTrace
@@ -190,6 +190,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def safety_stop_reason(stop: SafetyStopError, where: str) -> str:
+    """Of what the guard stopped."""
+    whose = "" if stop.is_its_own_fault else ", most of which others had taken"
+    return f"the guard stopped it {where}: {stop}{whose}; {SMALLER}, or add --yourai-force"
 
 
 def over_budget_reason(result: TrialResult) -> str:

@@ -11,6 +11,7 @@ from pytest_yourai.reported import ReportedTrial
 from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.soak_result import SoakResult, standing
 from pytest_yourai.store import environment
 from pytest_yourai.store.benchmark_results import (
     ModelResult,
@@ -30,11 +31,17 @@ class StageResults:
     selected: int = 0
     opened: Opened | None = None
     results: list[TrialResult] = field(default_factory=list)
+    soaks: list[SoakResult] = field(default_factory=list)
     stopped: str | None = None
 
     @property
     def is_complete(self) -> bool:
         return len(self.results) >= self.selected
+
+    @property
+    def standing(self) -> list[TrialResult]:
+        """The results that no soak speaks against."""
+        return standing(self.results, self.soaks)
 
     @property
     def parameters(self) -> float | None:
@@ -72,6 +79,9 @@ class Collected:
         self._all_selected = reported.counts.of_all
         return found
 
+    def add_soak(self, stage: Stage, soak: SoakResult) -> None:
+        self.of(stage).soaks.append(soak)
+
     @property
     def results(self) -> list[TrialResult]:
         return [result for found in self.stages.values() for result in found.results]
@@ -80,6 +90,11 @@ class Collected:
     def has_begun_several(self) -> bool:
         """Whether one of several models was looked at, so that none of them is an answer too."""
         return bool(self.stages) and not self._setup.has_one_profile
+
+    @property
+    def has_success(self) -> bool:
+        """Whether a configuration is ok, and has survived its soak where there was one."""
+        return any(each.success for found in self.stages.values() for each in found.standing)
 
     def document(self) -> dict[str, Any]:
         """The profile of a run of one model, else the benchmark results."""
@@ -126,6 +141,7 @@ class Collected:
             weights=opened.weights if opened else None,
             check=check,
             optimum=self.optimum(sweep) if sweep else None,
+            is_soaked_out=bool(sweep and sweep.soaks and not self.optimum(sweep)),
             profile=self._profile(sweep) if sweep else None,
             data=data_object(
                 where.inspection.data if where else None,
@@ -135,7 +151,7 @@ class Collected:
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:
-        return best(found.results, self._setup.options.objective)
+        return best(found.standing, self._setup.options.objective)
 
     def recommended_sweep(self) -> StageResults | None:
         """Of the model to take; None where it was not swept, or none fits."""
@@ -182,6 +198,7 @@ class Collected:
             settings=opened.settings,
             environment=environment.describe(opened.surroundings.device),
             data=data_object(
-                opened.surroundings.inspection.data, found.results, self._setup.options.objective
+                opened.surroundings.inspection.data, found.standing, self._setup.options.objective
             ),
+            soaks=found.soaks,
         )

@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 
 from pytest_yourai.collected import Collected
+from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError, OutputError
 from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import PROPERTY, Counts, ReportedTrial
+from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
 from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.store import environment, profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.journal import Journal, NoJournal
@@ -152,11 +154,10 @@ class ControllerHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
-        """Our letters; and no letter at all where the trial's own line says it while it runs."""
-        trial = _trial_in(report)
-        if trial is None:
+        """Our letters; and no letter at all where a line of its own says it while it runs."""
+        outcome = _outcome_in(report)
+        if outcome is None:
             return None
-        outcome = trial.result.outcome
         did_not_fit = outcome.is_memory_failure and report.skipped
         is_told_by_its_line = outcome.is_failure is report.failed and not hasattr(
             report, "wasxfail"
@@ -170,6 +171,8 @@ class ControllerHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if (soak := _soak_in(report)) is not None:
+            self._soaked(soak)
         trial = _trial_in(report)
         if trial is None:
             return
@@ -180,6 +183,26 @@ class ControllerHooks:
         if self._verbosity >= 0:
             self._say(*lines)
 
+    def _soaked(self, reported: ReportedSoak) -> None:
+        stage = self._setup.stage_called(reported.model, is_check=False)
+        if not self._has_items_here:
+            for result in reported.results:
+                self.soak_ended(stage, result)
+        self._collected.journal_problem = reported.journal_problem
+        if self._verbosity >= 0:
+            self._say(*self._console.soaked(stage))
+
+    def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
+        """Told while items run in this process: a soak takes minutes."""
+        if self._verbosity >= 0:
+            self._say(self._console.soak_begins(stage, config))
+
+    def soak_ended(self, stage: Stage, result: SoakResult) -> None:
+        """Told at once, so that an interruption of the next one loses nothing."""
+        self._collected.add_soak(stage, result)
+        if self._verbosity >= 0:
+            self._say(self._console.soak_ended(stage, result))
+
     def pytest_unconfigure(self) -> None:
         self._interrupts.remove()
 
@@ -188,7 +211,7 @@ class ControllerHooks:
         was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if not results and not (was_interrupted and self._collected.has_begun_several):
             return
-        if exitstatus == pytest.ExitCode.OK and not any(each.success for each in results):
+        if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         options = self._setup.options
         try:
@@ -245,10 +268,27 @@ class ControllerHooks:
 
 
 def _trial_in(report: pytest.TestReport) -> ReportedTrial | None:
+    text = _property_in(report, PROPERTY)
+    return ReportedTrial.from_json(text) if text is not None else None
+
+
+def _soak_in(report: pytest.TestReport) -> ReportedSoak | None:
+    text = _property_in(report, SOAK_PROPERTY)
+    return ReportedSoak.from_json(text) if text is not None else None
+
+
+def _property_in(report: pytest.TestReport, wanted: str) -> str | None:
     if report.when != "call":
         return None
-    text = next((value for name, value in report.user_properties if name == PROPERTY), None)
-    return ReportedTrial.from_json(str(text)) if text is not None else None
+    return next((str(value) for name, value in report.user_properties if name == wanted), None)
+
+
+def _outcome_in(report: pytest.TestReport) -> Outcome | None:
+    """Of its trial, or of the last of its soaks."""
+    if (trial := _trial_in(report)) is not None:
+        return trial.result.outcome
+    soak = _soak_in(report)
+    return soak.results[-1].outcome if soak is not None else None
 
 
 def _shown(path: Any, config: pytest.Config) -> str:

@@ -124,6 +124,12 @@ FLAGS = (
         "off",
     ),
     Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
+    Flag(
+        "soak",
+        "MINUTES",
+        "after a sweep train on with its best configuration for so long",
+        "no soak",
+    ),
     Flag("replay", "PROFILE", "take measurements from a recorded profile instead of a worker"),
     Flag(
         "recommend",

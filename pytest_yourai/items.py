@@ -24,6 +24,7 @@ from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.session import Sweep
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.trial_handle import Trial
+from pytest_yourai.worker.output import Output
 
 
 class ItemHooks:
@@ -39,6 +40,11 @@ class ItemHooks:
         self._reported: set[Stage] = set()
         self.on_opened: Callable[[Stage, Opened, Counts], None] | None = None
         """Told of each stage whose model a worker has looked at, before its first trial."""
+
+    @property
+    def run(self) -> Run | None:
+        """None before the first item, and where no configuration is selected."""
+        return self._run
 
     @property
     def sweep(self) -> Sweep | None:
@@ -90,7 +96,7 @@ class ItemHooks:
             try:
                 self._journal = Journal(self._setup.options.log)
                 self._run = Run(self._setup, self._journal, self._say)
-                with self._shown():
+                with self.shown():
                     self._run.look_at_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
@@ -121,7 +127,7 @@ class ItemHooks:
             return None
         stage = self._setup.stages_by_id[item_id]
         if not self._run.is_known(stage, item_id):
-            with self._shown():
+            with self.shown():
                 self._run.begin(stage)
         opened = self._run.opened(stage)
         if opened is not None and self.on_opened is not None and stage not in self._told:
@@ -137,7 +143,7 @@ class ItemHooks:
         )
 
     @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
+    def shown(self) -> Iterator[None]:
         """Let through what is printed meanwhile: downloads show how far they are."""
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
@@ -232,13 +238,18 @@ class ItemHooks:
                 item.user_properties.append((f"{PROPERTY}_{name}", value))
         item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
         if sweep is not None and result.outcome.is_failure:
-            for title, text in (
-                ("worker traceback", sweep.last_traceback),
-                ("worker stdout", sweep.last_output.stdout),
-                ("worker stderr", sweep.last_output.stderr),
-            ):
-                if text.strip():
-                    item.add_report_section("call", title, text)
+            add_worker_sections(item, sweep.last_output, sweep.last_traceback)
+
+
+def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> None:
+    """What a worker said before its item failed."""
+    for title, text in (
+        ("worker traceback", traceback),
+        ("worker stdout", output.stdout),
+        ("worker stderr", output.stderr),
+    ):
+        if text.strip():
+            item.add_report_section("call", title, text)
 
 
 def _raise_outcome(result: TrialResult) -> None:

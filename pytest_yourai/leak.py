@@ -42,4 +42,5 @@ def leaks(values: Sequence[int], earlier: Sequence[int]) -> bool:
 def _pairs(values: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Pairs of (step, value); of a long series every few steps, since pairs grow as its square."""
     stride = math.ceil(len(values) / _MOST_POINTS)
-    return list(itertools.combinations(list(enumerate(values))[::stride], 2))
+    points = [(step, values[step]) for step in range(0, len(values), stride)]
+    return list(itertools.combinations(points, 2))

@@ -29,6 +29,7 @@ DEFAULT_TIMEOUT_S = 300.0
 CHECK_STEPS = 5
 """Measured steps of a safe configuration: enough to see that it trains."""
 _MOST_SECONDS = 1e8
+_MOST_MINUTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Options:
     """0 where pytest's own --timeout says that there is none."""
     objective: Objective
     search: Literal["fast", "exhaustive"]
+    soak_s: float | None
     replay: Path | None
     isolation: Literal["model", "trial"]
     force: bool
@@ -83,6 +85,7 @@ class Options:
         name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
         started_in = config.invocation_params.dir
         pytests_own = config.getoption("timeout", None)
+        soak_minutes = read.value("soak", positive(_MOST_MINUTES))
         return cls(
             given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
             models=models,
@@ -107,6 +110,7 @@ class Options:
             or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
             objective=read.value("objective", _objective) or Objective.SCORE,
             search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
+            soak_s=None if soak_minutes is None else soak_minutes * 60,
             replay=read.from_folder("replay", given_path),
             isolation=read.value("isolation", one_of("model", "trial")) or "model",
             force=read.switch("force") or False,

@@ -9,8 +9,13 @@ PACKAGE = Path(__file__).resolve().parent
 
 SUITE = PACKAGE / "suite" / "test_lora.py"
 
-SUITE_NODE_ID = "pytest_yourai/suite/test_lora.py"
-"""The packaged test's node id, the same from every folder."""
+SOAK_SUITE = PACKAGE / "suite" / "test_soak.py"
+
+SUITE_NODE_IDS = {
+    SUITE: "pytest_yourai/suite/test_lora.py",
+    SOAK_SUITE: "pytest_yourai/suite/test_soak.py",
+}
+"""The packaged tests' node ids, the same from every folder."""
 
 
 def matrices_folder() -> Path:

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_yourai import flags
 from pytest_yourai.errors import InputError
-from pytest_yourai.paths import SUITE, SUITE_NODE_ID
+from pytest_yourai.paths import SOAK_SUITE, SUITE, SUITE_NODE_IDS
 
 if TYPE_CHECKING:
     from pytest_yourai.items import ItemHooks
@@ -71,20 +71,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
-    from pytest_yourai import controller, items, options, run_setup  # noqa: PLC0415
+    from pytest_yourai import controller, items, options, run_setup, soak_items  # noqa: PLC0415
 
     setup = run_setup.make_run(options.Options.from_config(config))
-    owns_session = _collect_packaged_suite(config)
+    owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
     runs_elsewhere = _is_distributed(config)
     item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)
+    soak_hooks = None
     if item_hooks is not None:
         config.stash[ITEM_HOOKS] = item_hooks
         config.pluginmanager.register(item_hooks, "yourai-items")
+        if setup.soaked_by_id:
+            soak_hooks = soak_items.SoakHooks(config, setup, item_hooks)
+            config.pluginmanager.register(soak_hooks, "yourai-soak-items")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(
-            controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session),
-            "yourai-controller",
-        )
+        hooks = controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session)
+        config.pluginmanager.register(hooks, "yourai-controller")
+        if soak_hooks is not None:
+            soak_hooks.listener = hooks
     if not flags.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
 
@@ -100,23 +104,28 @@ class _NoBenchmark:
         return skip
 
 
-def _collect_packaged_suite(config: pytest.Config) -> bool:
-    """Collect the packaged test where no path is given; whether that is all that is collected."""
+def _collect_packaged_suite(config: pytest.Config, *, with_soak: bool) -> bool:
+    """Collect the packaged tests where no path is given; whether they are all that is collected.
+
+    The soak comes last, when all sweeps are over.
+    """
     if not flags.wants_packaged_suite(config):
         return False
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = [str(SUITE)]
+        config.args[:] = [str(SUITE), str(SOAK_SUITE)] if with_soak else [str(SUITE)]
     else:
         config.args[:] = [_resolve_node_id(arg, config) for arg in config.args]
-    return all(arg.partition("::")[0] == str(SUITE) for arg in config.args)
+    ours = [str(path) for path in SUITE_NODE_IDS]
+    return all(arg.partition("::")[0] in ours for arg in config.args)
 
 
 def _resolve_node_id(arg: str, config: pytest.Config) -> str:
-    """The packaged test's own node id, pasted, means its file wherever that is installed."""
+    """A packaged test's own node id, pasted, means its file wherever that is installed."""
     path, separator, rest = arg.partition("::")
-    is_ours = PurePosixPath(path).parts[-3:] == PurePosixPath(SUITE_NODE_ID).parts
-    if is_ours and not (config.invocation_params.dir / path).exists():
-        return f"{SUITE}{separator}{rest}"
+    for ours, node_id in SUITE_NODE_IDS.items():
+        is_ours = PurePosixPath(path).parts[-3:] == PurePosixPath(node_id).parts
+        if is_ours and not (config.invocation_params.dir / path).exists():
+            return f"{ours}{separator}{rest}"
     return arg
 
 
@@ -135,7 +144,7 @@ def _is_distributed(config: pytest.Config) -> bool:
 
 
 class _SuiteModule(pytest.Module):
-    """The packaged test file, whatever the project calls its own tests."""
+    """A packaged test file, whatever the project calls its own tests."""
 
     def funcnamefilter(self, name: str) -> bool:
         return name.startswith("test_")
@@ -144,9 +153,10 @@ class _SuiteModule(pytest.Module):
 def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
-    if module_path != SUITE:
+    node_id = SUITE_NODE_IDS.get(module_path)
+    if node_id is None:
         return None
-    module: pytest.Module = _SuiteModule.from_parent(parent, path=module_path, nodeid=SUITE_NODE_ID)
+    module: pytest.Module = _SuiteModule.from_parent(parent, path=module_path, nodeid=node_id)
     return module
 
 

@@ -1,4 +1,4 @@
-"""A trial as it travels in a test report, from the process that ran it to the one that tells."""
+"""Trials and soaks as they travel in test reports, from the process that ran them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import pydantic
 from pytest_yourai.redaction import redactor
 from pytest_yourai.results import TrialResult
 from pytest_yourai.run import Opened
+from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.sweep_search import not_needed
 
 PROPERTY = "yourai"
 """Name of the user property that carries it, as JSON: values must be plain."""
+
+SOAK_PROPERTY = "yourai_soak"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +56,23 @@ class ReportedTrial:
 
 
 _ADAPTER = pydantic.TypeAdapter(ReportedTrial)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedSoak:
+    """All soaks of one model, in the order that they were run."""
+
+    model: str
+    results: tuple[SoakResult, ...]
+    journal_problem: str | None
+
+    def to_json(self) -> str:
+        """As that of a trial."""
+        return redactor()(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, text: str) -> ReportedSoak:
+        return _SOAK_ADAPTER.validate_json(text)
+
+
+_SOAK_ADAPTER = pydantic.TypeAdapter(ReportedSoak)

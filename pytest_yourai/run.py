@@ -27,6 +27,7 @@ from pytest_yourai.preflight import Preflight
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run_setup import Problem, RunSetup, Stage
 from pytest_yourai.session import Sweep
+from pytest_yourai.soak_run import SoakClock, Soaked
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import Surroundings
 
@@ -70,6 +71,11 @@ class Run:
     def sweep(self) -> Sweep | None:
         """That of the present stage; None where it is not run."""
         return self.sweep_of(self.stage) if self.stage else None
+
+    @property
+    def journal_problem(self) -> str | None:
+        """Why the journal stopped, if it did."""
+        return self._journal.problem
 
     def sweep_of(self, stage: Stage) -> Sweep | None:
         """None where the stage was not begun, or is not run."""
@@ -225,6 +231,11 @@ class Run:
                         f"no smaller than {other.name}, which failed for memory ({failed.outcome})"
                     )
         return None
+
+    def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> Soaked:
+        """Train on with a configuration that the sweep of `stage` has measured."""
+        self.begin(stage)
+        return self._sweeps[stage].soak(trial, clock)
 
     def close(self, selected: Mapping[Stage, int]) -> None:
         """End the worker, and the sweeps in the journal; keep what was learned.

@@ -30,6 +30,13 @@ def check_combinations(options: Options) -> None:
             "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
             "--yourai-optimize, or leave it out"
         )
+    if "soak" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-soak: --yourai-benchmark alone finds no best configuration to train on with: "
+            "add --yourai-optimize, or leave it out"
+        )
+    if "soak" in given and options.replay is not None:
+        raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
     has_several = options.benchmark or len(options.models) > 1
     if has_several and ("replay" in given or (options.replay and not options.benchmark)):
         raise OptionError(

@@ -119,6 +119,13 @@ class RunSetup:
         """Item id → stage."""
         return {item_id: stage for stage in self.stages for item_id in stage.configs_by_id}
 
+    @cached_property
+    def soaked_by_id(self) -> Mapping[str, Stage]:
+        """Item id → the sweep that a soak follows; empty where none was asked for."""
+        if self.options.soak_s is None or self.options.replay is not None:
+            return {}
+        return {f"{stage.name}-soak": stage for stage in self.stages if not stage.is_check}
+
 
 def make_run(options: Options) -> RunSetup:
     """An InputError where the options do not lead to a run."""

@@ -6,12 +6,12 @@ import dataclasses
 from typing import Protocol
 
 from pytest_yourai.classify import (
-    SMALLER,
     TIMEOUT_REMEDY,
     classify,
     gather,
     over_budget_reason,
     paging,
+    safety_stop_reason,
 )
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import DeviceInfo, Inspection, TrialRequest
@@ -217,9 +217,7 @@ def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:
 
 
 def _stopped(record: TrialRecord, stop: SafetyStopError) -> TrialResult:
-    whose = "" if stop.is_its_own_fault else ", most of which others had taken"
-    reason = f"the guard stopped it {record.where}: {stop}{whose}; {SMALLER}, or add --yourai-force"
-    result = record.result(Outcome.SAFETY_STOP, reason)
+    result = record.result(Outcome.SAFETY_STOP, safety_stop_reason(stop, record.where))
     return dataclasses.replace(result, conclusive=stop.is_its_own_fault)
 
 

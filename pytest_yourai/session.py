@@ -27,6 +27,7 @@ from pytest_yourai.replay import ReplayRunner
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.resume import NOTHING_RESUMED, Resumed, resume
 from pytest_yourai.runner import Runner, TrialRunner
+from pytest_yourai.soak_run import SoakClock, Soaked, Soaker
 from pytest_yourai.store.environment import last_boot
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
@@ -115,6 +116,11 @@ class Sweep:
     def release(self) -> None:
         """End the worker, so that another model has the memory; the next trial starts a new one."""
         self._runner.end()
+
+    def soak(self, trial: TrialResult, clock: SoakClock) -> Soaked:
+        """Train on with what was measured, in a fresh worker; ends that of the trials."""
+        self.release()
+        return Soaker(self.plan, self.surroundings, self._journal).soak(trial, clock)
 
     def close(self, *, complete: bool) -> None:
         """End the worker, and the run in the journal."""

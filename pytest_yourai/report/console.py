@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 
 from pytest_yourai.collected import Collected, StageResults
+from pytest_yourai.config import LoraConfig
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.naming import Naming
 from pytest_yourai.prediction import Prediction
-from pytest_yourai.report import terminal, walk
+from pytest_yourai.report import soak_lines, terminal, walk
 from pytest_yourai.report.data import data_lines, epoch_lines
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.store.benchmark_results import recommended
 
 
@@ -147,7 +149,30 @@ class Console:
             _naming(found.stage),
             data,
             None if self._setup.has_one_profile else found.stage.name,
+            found.soaks,
         )
+
+    def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
+        """A configuration is about to be soaked."""
+        name = _naming(stage).name(config)
+        return soak_lines.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
+
+    def soak_ended(self, stage: Stage, result: SoakResult) -> str:
+        """The line of a soak, however it ended."""
+        return soak_lines.soak_line(
+            self._soak_title(stage), _naming(stage).name(result.config), result
+        )
+
+    def soaked(self, stage: Stage) -> Iterator[str]:
+        """Once a model's soaks are over: its answer, where another was told before."""
+        found = self._collected.of(stage)
+        if stage in self._summed_up and not all(each.success for each in found.soaks):
+            optimum = self._collected.optimum(found)
+            name = _naming(stage).name(optimum.config) if optimum else "none, all failed their soak"
+            yield f"Optimal for {stage.name}, after the soak: {name}"
+
+    def _soak_title(self, stage: Stage) -> str:
+        return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"
 
     def summary(self) -> Iterator[str]:
         """The answer of the run."""

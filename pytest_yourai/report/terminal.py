@@ -12,6 +12,7 @@ from pytest_yourai.optimum import best, fastest_batches, pareto
 from pytest_yourai.prediction import Prediction, PredictionErrors
 from pytest_yourai.report.data import epoch_lines
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.soak_result import SoakResult, standing
 from pytest_yourai.training_data import TrainingData
 from pytest_yourai.units import gigabytes, machine_memory, seconds
 
@@ -91,21 +92,26 @@ def summary(
     naming: Naming,
     data: TrainingData | None = None,
     model: str | None = None,
+    soaks: Sequence[SoakResult] = (),
 ) -> Iterator[str]:
     """The answer, from `results` of `total` configurations.
 
     `stopped` is why a fast search left out the rest; `naming` says which axes there are;
-    `data` is real training data, if any; `model` is named where it is one of several.
+    `data` is real training data, if any; `model` is named where it is one of several. What did not
+    survive one of `soaks` is no answer.
     """
     of_model = f": {model}" if model else ""
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
-    optimum = best(results, objective)
+    remaining = standing(results, soaks)
+    optimum = best(remaining, objective)
     if optimum is None:
         memory = any(
             result.outcome.is_memory_failure or result.is_predicted_over for result in results
         )
         none = "No configuration fits" if memory else "No configuration was measured to its end"
+        if soaks:
+            none = "No configuration survived its soak"
         yield none + of_model
         if results:
             yield f"  Outcomes:      {_counts(results)}"
@@ -115,7 +121,7 @@ def summary(
         yield from epoch_lines(data, optimum)
         if len(results) > 1:
             yield f"  Outcomes:      {_counts(results)}"
-        yield from _choices(results, naming)
+        yield from _choices(remaining, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"

@@ -31,17 +31,22 @@ class ModelResult:
     optimum: TrialResult | None
     profile: dict[str, Any] | None
     data: dict[str, Any] | None = None
+    is_soaked_out: bool = False
+    """Whether no configuration of its sweep survived a soak."""
 
     @property
     def success(self) -> bool:
         """Whether it was seen to fit, in its safe or in any other configuration."""
-        return (self.check is not None and self.check.success) or self.optimum is not None
+        passed = self.check is not None and self.check.success and not self.is_soaked_out
+        return passed or self.optimum is not None
 
     @property
     def error(self) -> str | None:
         """Why it was not seen to fit, in words."""
         if self.success:
             return None
+        if self.is_soaked_out:
+            return "no configuration survived its soak"
         if self.check is not None:
             return f"{self.check.outcome}: {self.check.reason}"
         return "no configuration was measured to its end"

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.optimum import best, pareto
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.soak_result import SoakResult, standing
 from pytest_yourai.store.atomic import write_atomically
 from pytest_yourai.store.clean import clean
 
@@ -33,9 +34,11 @@ def build_profile(
     settings: dict[str, Any],
     environment: dict[str, Any],
     data: dict[str, Any] | None = None,
+    soaks: Sequence[SoakResult] = (),
 ) -> dict[str, Any]:
-    """The profile as it is written, `optimal_*` null where nothing fits."""
-    optimum = best(results, objective)
+    """The profile as it is written, `optimal_*` null where nothing fits, or survives its soak."""
+    remaining = standing(results, soaks)
+    optimum = best(remaining, objective)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
@@ -52,13 +55,14 @@ def build_profile(
         "memory_limit_gb": scaled(memory_limit_bytes, BYTES_PER_GB),
         "objective": objective.value,
         "optimal_for": {
-            each.value: configuration(found.config) if (found := best(results, each)) else None
+            each.value: configuration(found.config) if (found := best(remaining, each)) else None
             for each in Objective
         },
-        "pareto": [configuration(result.config) for result in pareto(results)],
+        "pareto": [configuration(result.config) for result in pareto(remaining)],
         "settings": settings,
         "environment": environment,
         "data": data,
+        "soak": [soak_row(each) for each in soaks] or None,
         "all_results": [row(result) for result in results],
     }
 
@@ -100,6 +104,30 @@ def row(result: TrialResult) -> dict[str, Any]:
             result.footprint_growth_bytes_per_step, _BYTES_PER_MB
         ),
         "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
+    }
+
+
+def soak_row(soak: SoakResult) -> dict[str, Any]:
+    """One of `soak`. MB means 1e6 bytes."""
+    return {
+        **configuration(soak.config),
+        "outcome": soak.outcome.value,
+        "success": soak.success,
+        "error": soak.reason,
+        "warnings": list(soak.warnings),
+        "conclusive": soak.conclusive,
+        "asked_minutes": soak.asked_s / 60,
+        "minutes": soak.duration_s / 60,
+        "steps": soak.steps,
+        "peak_memory_mb": scaled(soak.peak_memory_bytes, _BYTES_PER_MB),
+        "trial_peak_memory_mb": scaled(soak.trial_peak_memory_bytes, _BYTES_PER_MB),
+        "footprint_bytes": soak.footprint_bytes,
+        "active_growth_mb_per_step": scaled(soak.active_growth_bytes_per_step, _BYTES_PER_MB),
+        "footprint_growth_mb_per_step": scaled(soak.footprint_growth_bytes_per_step, _BYTES_PER_MB),
+        "slowdown": soak.slowdown,
+        "first_tenth_step_time_s": soak.first_tenth_step_time_s,
+        "last_tenth_step_time_s": soak.last_tenth_step_time_s,
+        "swap_growth_bytes": soak.swap_growth_bytes,
     }
 
 

@@ -20,6 +20,7 @@ from pytest_yourai.training_data import TrainingData
 
 from hub_cache import bare_model
 from made_models import TINY
+from soaks import a_soak
 
 SAFE = LoraConfig(2, 64, 16, 512)
 OK = TrialResult(
@@ -144,3 +145,33 @@ def test_a_check_and_the_sweep_of_its_model_are_one_row(pytester: pytest.Pyteste
     assert model.optimum is not None
     assert model.optimum.config.batch_size == 4
     assert collected.document()["results"][0]["safe_config"]["lora_rank"] == 64
+
+
+def test_a_model_of_which_nothing_survived_its_soak_is_not_recommended(
+    pytester: pytest.Pytester,
+) -> None:
+    setup = walk(pytester, "--yourai-optimize", "--yourai-quick", "--yourai-soak=10")
+    collected = Collected(setup)
+    for model in ("dolphin-8b", "r1-distill-14b"):
+        for is_check in (True, False):
+            collected.add(reported(model, OK, is_check=is_check, of_all=4))
+    large = setup.stage_called("r1-distill-14b", is_check=False)
+    collected.add_soak(large, a_soak(SAFE, Outcome.PAGING))
+    document = collected.document()
+    assert document["recommended"] == "dolphin-8b"
+    rows = {row["preset"]: row for row in document["results"]}
+    assert rows["r1-distill-14b"]["success"] is False
+    assert rows["r1-distill-14b"]["error"] == "no configuration survived its soak"
+    assert document["complete"] is True
+    assert collected.has_success
+
+
+def test_where_no_soak_was_survived_nothing_succeeded(pytester: pytest.Pytester) -> None:
+    setup = make_run(
+        Options.from_config(pytester.parseconfig("--yourai-model=tiny", "--yourai-soak=10"))
+    )
+    collected = Collected(setup)
+    collected.add(reported("tiny", OK, is_check=False, of_all=1))
+    assert collected.has_success
+    collected.add_soak(setup.stages[0], a_soak(SAFE, Outcome.CRASHED))
+    assert not collected.has_success

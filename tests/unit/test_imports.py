@@ -7,7 +7,17 @@ import pytest
 
 from pytest_yourai.paths import PACKAGE
 
-PYTEST_LAYER = {"plugin", "flags", "options", "items", "benchmark", "controller", "suite.test_lora"}
+PYTEST_LAYER = {
+    "plugin",
+    "flags",
+    "options",
+    "items",
+    "soak_items",
+    "benchmark",
+    "controller",
+    "suite.test_lora",
+    "suite.test_soak",
+}
 ENGINE = {
     f"engine.mlx_{name}"
     for name in (

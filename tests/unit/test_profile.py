@@ -7,12 +7,15 @@ import pytest
 
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.store.profile import (
     SCHEMA_VERSION,
     build_profile,
     row,
     write_json,
 )
+
+from soaks import a_soak
 
 OK = TrialResult(
     model="tiny",
@@ -35,7 +38,9 @@ OVER = TrialResult(
 )
 
 
-def build(*results: TrialResult, complete: bool = True) -> dict[str, Any]:
+def build(
+    *results: TrialResult, complete: bool = True, soaks: tuple[SoakResult, ...] = ()
+) -> dict[str, Any]:
     return build_profile(
         model="tiny",
         results=results,
@@ -44,6 +49,7 @@ def build(*results: TrialResult, complete: bool = True) -> dict[str, Any]:
         memory_limit_bytes=10_000_000,
         settings={"seed": 0},
         environment={"chip": "x"},
+        soaks=soaks,
     )
 
 
@@ -70,7 +76,9 @@ def test_all_promised_keys_are_there() -> None:
         "settings",
         "environment",
         "data",
+        "soak",
     } == set(profile)
+    assert profile["soak"] is None
     assert profile["optimal_batch_size"] == 2
     assert profile["throughput_score"] == 64
     assert profile["peak_memory_gb"] == 0.005
@@ -92,6 +100,29 @@ def test_what_is_best_and_unbeaten_is_named_by_its_whole_configuration() -> None
     }
     assert profile["optimal_for"] == {"score": named, "tokens_per_second": named}
     assert profile["pareto"] == [named]
+
+
+def test_what_did_not_survive_its_soak_is_no_answer() -> None:
+    better = dataclasses.replace(OK, config=LoraConfig(4, 8, 4, 64))
+    soaks = (a_soak(better.config, Outcome.CRASHED, slowdown=None), a_soak(OK.config))
+    profile = build(OK, better, soaks=soaks)
+    assert profile["optimal_batch_size"] == 2
+    assert {found["batch_size"] for found in profile["optimal_for"].values()} == {2}
+    assert [found["batch_size"] for found in profile["pareto"]] == [2]
+    assert [found["success"] for found in profile["all_results"]] == [True, True]
+    failed, survivor = profile["soak"]
+    assert (failed["batch_size"], failed["outcome"], failed["error"]) == (
+        4,
+        "crashed",
+        "it was too much",
+    )
+    assert failed["success"] is False
+    assert failed["slowdown"] is None
+    assert (survivor["batch_size"], survivor["success"], survivor["error"]) == (2, True, None)
+    assert (survivor["asked_minutes"], survivor["steps"]) == (10, 1234)
+    assert survivor["minutes"] == pytest.approx(10.02, abs=0.01)
+    assert survivor["peak_memory_mb"] == 20_900
+    assert survivor["active_growth_mb_per_step"] == -1e-6
 
 
 def test_a_row_has_what_was_measured() -> None:

@@ -14,12 +14,14 @@ from pytest_yourai.engine.protocol import DeviceInfo, Inspection
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.memory.holders import Holder
 from pytest_yourai.preflight import Preflight
-from pytest_yourai.reported import Counts, ReportedTrial
+from pytest_yourai.reported import Counts, ReportedSoak, ReportedTrial
 from pytest_yourai.results import ModelSize, Outcome, TrialResult
 from pytest_yourai.run import Opened
 from pytest_yourai.sweep_plan import Surroundings
 from pytest_yourai.sweep_search import not_needed
 from pytest_yourai.training_data import TrainingData
+
+from soaks import a_soak
 
 CONFIG = LoraConfig(2, 64, 16, 512)
 OPENED = Opened(
@@ -72,6 +74,13 @@ def test_a_loss_that_is_no_number_travels_too() -> None:
     assert back.loss is not None
     assert math.isnan(back.loss)
     assert back.step_times_s == (math.inf,)
+
+
+def test_soaks_come_back_as_they_were() -> None:
+    sent = ReportedSoak(
+        "llama-8b", (a_soak(CONFIG, Outcome.PAGING, slowdown=None), a_soak(CONFIG)), "disk full"
+    )
+    assert ReportedSoak.from_json(sent.to_json()) == sent
 
 
 def test_what_the_search_left_out_is_told_by_its_reason() -> None:

@@ -234,3 +234,40 @@ def test_no_file_is_written_over_another(
 ) -> None:
     with pytest.raises(OptionError, match=f"^{why}"):
         run(pytester, "--yourai-model=tiny", *(f"--yourai-{flag}" for flag in flags))
+
+
+def test_each_sweep_is_soaked_where_that_is_asked_for(pytester: pytest.Pytester) -> None:
+    models = ("--yourai-model=tiny", "--yourai-model=llama-8b")
+    assert run(pytester, *models).soaked_by_id == {}
+    found = run(pytester, *models, "--yourai-soak=0.5")
+    assert found.options.soak_s == 30
+    assert list(found.soaked_by_id) == ["tiny-soak", "llama-8b-soak"]
+    walk = ("--yourai-benchmark", "--yourai-optimize", "--yourai-quick", "--yourai-soak=10")
+    stages = run(pytester, *walk).soaked_by_id.values()
+    assert len(stages) == 5
+    assert not any(stage.is_check for stage in stages)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--yourai-benchmark",), "add --yourai-optimize, or leave it out"),
+        (("--yourai-replay=recorded.json",), "a replay trains nothing"),
+    ],
+)
+def test_a_soak_needs_a_sweep_that_trains(
+    pytester: pytest.Pytester, flags: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^--yourai-soak: .*{said}"):
+        run(pytester, *flags, "--yourai-soak=10")
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "10001", "nan", "ten"])
+def test_minutes_of_a_soak_are_a_number_above_0(pytester: pytest.Pytester, minutes: str) -> None:
+    with pytest.raises(OptionError, match="--yourai-soak: .* above 0 and at most 10000"):
+        run(pytester, "--yourai-model=tiny", f"--yourai-soak={minutes}")
+
+
+def test_an_ini_key_that_asks_for_a_soak_does_not_forbid_a_walk(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nyourai_soak = 10\n")
+    assert run(pytester, "--yourai-benchmark").soaked_by_id == {}

@@ -1,8 +1,8 @@
 """Put on a worker's path: makes it suffer, once, where and how YOURAI_TEST_FAULT says.
 
-`KIND@SITE`, KIND a signal's name or a function below, SITE one of inspect, load, warmup, measure.
-Steps are those of the configuration with batch size 2. The worker, its engine and its death are
-real.
+`KIND@SITE`, KIND a signal's name or a function below, SITE one of inspect, load, warmup, measure,
+train. Steps are those of the configuration with batch size 2, and of `train`, a soak, all. The
+worker, its engine and its death are real.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_TRAINING = "pytest_yourai.engine.mlx_trial"
+_TRIAL = "pytest_yourai.engine.mlx_trial"
+_TRAINING = "pytest_yourai.engine.mlx_training"
 _WEIGHTS = "pytest_yourai.engine.mlx_weights"
 _HELD: list[Any] = []
 
@@ -110,6 +111,18 @@ def _patch_weights(module: ModuleType, kind: str, site: str) -> None:
 
 
 def _patch_training(module: ModuleType, kind: str, site: str) -> None:
+    if site != "train":
+        return
+    usual = module._Run.on_train_loss_report
+
+    def report(run: Any, train_info: Any) -> None:
+        usual(run, train_info)
+        _strike(kind)
+
+    module._Run.on_train_loss_report = report
+
+
+def _patch_trial(module: ModuleType, kind: str, site: str) -> None:
     usual = module._Recorder.on_train_loss_report
 
     def report(recorder: Any, train_info: Any) -> None:
@@ -128,7 +141,8 @@ class _Patcher(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        patch = {_TRAINING: _patch_training, _WEIGHTS: _patch_weights}.get(name)
+        patches = {_TRIAL: _patch_trial, _TRAINING: _patch_training, _WEIGHTS: _patch_weights}
+        patch = patches.get(name)
         if patch is None:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
