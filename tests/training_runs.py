@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,25 +59,30 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
 
 
 class Heard:
-    """What a run says; `strike` may do something when a step is told."""
+    """What a run says; `on_begin` and `on_step` may do something when that is told."""
 
-    def __init__(self, strike: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_step: Callable[[int], None] = lambda _: None,
+        on_begin: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.losses: dict[int, float] = {}
         self.begun: list[int] = []
         self.saved: list[int] = []
         self.said: list[str] = []
-        self._strike = strike
+        self._on_step = on_step
+        self._on_begin = on_begin
 
     def begin(self, first_step: int) -> None:
         self.begun.append(first_step)
+        self._on_begin(first_step)
         self.losses = {step: loss for step, loss in self.losses.items() if step <= first_step}
 
     def add(self, event: TrainingEvent) -> None:
         match event:
             case TrainedStep():
                 self.losses[event.step] = event.loss
-                if self._strike is not None:
-                    self._strike(event.step)
+                self._on_step(event.step)
             case Saved():
                 self.saved.append(event.step)
 
@@ -87,20 +90,10 @@ class Heard:
         self.said.append(text)
 
 
-def run(asked: TrainSettings, heard: Heard, *, kill_in: tuple[int, ...] = ()) -> Ended:
-    """Train; the worker is killed when it tells of one of these steps, once for each entry."""
-    left = list(kill_in)
+def run(asked: TrainSettings, heard: Heard) -> Ended:
     journal = Journal(asked.adapter_path / LOG)
     with StopSignals() as signals:
         training = TrainingRun(asked, journal, signals)
-
-        def strike(step: int) -> None:
-            if left and step == left[0] and training.worker_pid is not None:
-                left.pop(0)
-                os.kill(training.worker_pid, signal.SIGKILL)
-
-        if kill_in:
-            heard._strike = strike
         try:
             return training.train(training.look(), asked.first_step, heard)
         finally:

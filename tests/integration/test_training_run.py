@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,30 +31,52 @@ def undisturbed(folder: Path) -> dict[int, float]:
 
 
 def test_reloads_and_a_killed_worker_change_no_loss(
-    folder: Path, undisturbed: dict[int, float]
+    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
 ) -> None:
+    faulty_worker("SIGKILL@train7")
     heard = Heard()
     asked = settings(folder, "disturbed", reload_interval=4)
-    ended = run(asked, heard, kill_in=(7,))
+    ended = run(asked, heard)
     assert (ended.step, ended.problem) == (12, None)
     assert heard.losses == undisturbed
-    # The worker died in step 8, after what step 5 had saved.
     assert heard.begun == [0, 4, 5, 8]
     assert heard.said[0] == "Reload after step 4: as asked for"
-    assert "Reload after a crash: the worker was ended by SIGKILL" in heard.said[1]
+    assert heard.said[1] == (
+        "Reload after a crash: the worker was ended by SIGKILL in step 8; what is saved is that of "
+        "step 5"
+    )
     events = [json.loads(line) for line in (asked.adapter_path / LOG).read_text().splitlines()]
     assert [each["step"] for each in events if each["event"] == "training_reload"] == [4, 8]
     assert [each["step"] for each in events if each["event"] == "training_crash"] == [7]
 
 
-def test_a_second_crash_in_the_same_step_is_the_end(folder: Path) -> None:
-    heard = Heard()
-    ended = run(settings(folder, "crashing"), heard, kill_in=(7, 7))
+def test_a_second_crash_in_the_same_step_is_the_end(
+    folder: Path, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@train7")
+    struck = Path(os.environ["YOURAI_TEST_FAULT_DONE"])
+    heard = Heard(on_begin=lambda _: struck.unlink(missing_ok=True))
+    ended = run(settings(folder, "crashing"), heard)
     assert ended.step == 5
-    assert ended.problem is not None
-    assert "ended by SIGKILL in step 8 a second time; what is saved is that of step 5" in (
-        ended.problem
+    assert ended.problem == (
+        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5"
     )
+    assert heard.begun == [0, 5]
+
+
+def test_memory_that_is_lost_is_won_back_by_a_fresh_process_or_ends_it(
+    folder: Path, faulty_worker: Callable[[str], None]
+) -> None:
+    """A leak of 60 MB a step, under a limit of 150 MB of which tiny needs 5."""
+    faulty_worker("leak@train")
+    heard = Heard()
+    asked = settings(folder, "leaking", max_steps=400, memory_limit_bytes=150_000_000)
+    ended = run(asked, heard)
+    assert ended.problem is not None
+    assert ended.problem.startswith("the guard stopped it: the worker held")
+    assert heard.saved[-1] == ended.step
+    assert any(text.startswith("Reload after step ") for text in heard.said)
+    assert heard.said[-1].startswith("A fresh process came to the same point at once")
 
 
 def test_an_interrupt_saves_and_a_resumed_run_goes_on(

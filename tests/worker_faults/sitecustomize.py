@@ -1,8 +1,8 @@
 """Put on a worker's path: makes it suffer, once, where and how YOURAI_TEST_FAULT says.
 
 `KIND@SITE`, KIND a signal's name or a function below, SITE one of inspect, load, warmup, measure,
-train. Steps are those of the configuration with batch size 2, and of `train`, a soak, all. The
-worker, its engine and its death are real.
+train, train7. Steps are those of the configuration with batch size 2; of training all, or the
+seventh. The worker, its engine and its death are real.
 """
 
 from __future__ import annotations
@@ -111,13 +111,15 @@ def _patch_weights(module: ModuleType, kind: str, site: str) -> None:
 
 
 def _patch_training(module: ModuleType, kind: str, site: str) -> None:
-    if site != "train":
+    if not site.startswith("train"):
         return
+    step = int(site.removeprefix("train") or 0)
     usual = module._Run.on_train_loss_report
 
     def report(run: Any, train_info: Any) -> None:
         usual(run, train_info)
-        _strike(kind)
+        if step in (0, run._step):
+            _strike(kind)
 
     module._Run.on_train_loss_report = report
 
