@@ -6,6 +6,7 @@ CHECKPOINT = "checkpoint.safetensors"
 ADAPTERS = "adapters.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LOG = "training_log.jsonl"
+REPORT_ID = "report_id.txt"
 METADATA_KEY = "training"
 """The entry of a checkpoint's metadata that has its run, as JSON."""
 

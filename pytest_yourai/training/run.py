@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.files import LOG
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics import METRICS_NAME, MetricsFile
+from pytest_yourai.training.reporting import one_report
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopSignals
 from pytest_yourai.training.supervisor import Ended, Surroundings, TrainingRun
@@ -103,6 +105,9 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
     """
     stream = stream or sys.stdout
     settings.adapter_path.mkdir(parents=True, exist_ok=True)
+    if settings.report_to is not None:
+        is_new = settings.first_step == 0
+        os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
     journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
     awake = keep_awake()
     try:
