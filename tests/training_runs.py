@@ -52,6 +52,7 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
         report_to=None,
         project_name=None,
         promise=None,
+        about={},
         used=(),
         warnings=(),
     )

@@ -254,6 +254,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
     """What must be the same when training goes on."""
     return {
+        **(request.about or {}),
         "model": model.name,
         "batch_size": request.config.batch_size,
         "rank": request.config.rank,

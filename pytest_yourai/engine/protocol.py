@@ -146,6 +146,8 @@ class TrainingRequest:
     val_batches: int
     """-1 for all; 0 for no validation."""
     mask_prompt: bool = False
+    about: Mapping[str, Any] | None = None
+    """What a checkpoint is to say of the run besides, for whoever resumes it."""
     report_to: str | None = None
     project_name: str | None = None
     report_config: Mapping[str, Any] | None = None

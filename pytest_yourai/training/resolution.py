@@ -169,6 +169,7 @@ def settle(start: Start, decision: Decision | None) -> TrainSettings:
         report_to=options.report_to,
         project_name=options.project_name,
         promise=promise,
+        about={},
         used=used,
         warnings=tuple(_warnings(start, decision, differing)),
         **{name: choices.value(name) for name in _AS_CHOSEN},

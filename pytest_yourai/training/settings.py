@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.engine.protocol import ModelSource
@@ -59,6 +61,8 @@ class TrainSettings:
     report_to: str | None
     project_name: str | None
     promise: Promise | None
+    about: Mapping[str, Any]
+    """What a checkpoint says of the run besides what training itself needs; as JSON has it."""
     used: tuple[Setting, ...]
     """What is printed before the run, in its order."""
     warnings: tuple[str, ...]

@@ -235,6 +235,7 @@ class TrainingRun:
             steps_per_eval=settings.steps_per_eval,
             val_batches=settings.val_batches,
             mask_prompt=settings.mask_prompt,
+            about=settings.about,
             report_to=settings.report_to,
             project_name=settings.project_name,
             report_config={each.name: each.value for each in settings.used},

@@ -75,6 +75,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
             report_to=None,
             project_name=None,
             promise=None,
+            about={},
             used=(),
             warnings=(),
         )
