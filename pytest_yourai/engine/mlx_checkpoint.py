@@ -67,6 +67,13 @@ def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> 
     return about
 
 
+def remove_leftovers(folder: Path) -> None:
+    """What a process left that ended while it wrote."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def _part(arrays: Mapping[str, mx.array], prefix: str) -> dict[str, mx.array]:
     return {
         name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)

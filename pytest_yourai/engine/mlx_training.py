@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 from mlx import nn, optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
-from mlx_lm.tuner.trainer import TrainingArgs, evaluate, train
-from mlx_lm.utils import save_config
+from mlx_lm.tuner.trainer import TrainingArgs, train
 
 from pytest_yourai.config import COMPILING_STEPS, OPTIMIZER, SAFETY_MARGIN
 from pytest_yourai.engine import mlx_checkpoint, mlx_device
 from pytest_yourai.engine.mlx_adapters import adapted, lora_parameters
 from pytest_yourai.engine.mlx_batches import in_order
+from pytest_yourai.engine.mlx_validation import validate
 from pytest_yourai.engine.protocol import (
     EndReason,
     InvalidLossError,
     Saved,
+    Saving,
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
-    Validated,
 )
 from pytest_yourai.errors import DataError
+from pytest_yourai.store.atomic import write_atomically
 from pytest_yourai.training.files import ADAPTER_CONFIG
 
 _NEVER = 1 << 62
 _ACTIVE_GROWTH = 1.1
 """Over what is usual after a step: more is memory that the run has lost."""
+
+_ALMOST_LEARNED = 0.05
+"""A loss from which 0 is no surprise."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,20 @@ def _train(
     report: Callable[[TrainingEvent], None],
     should_stop: Callable[[], bool],
 ) -> TrainingEnd:
+    mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
     optimizer = optimizers.Adam(learning_rate=request.learning_rate)
     folder = Path(request.adapter_path)
-    first_step, trained_tokens = 0, 0
+    mlx_checkpoint.remove_leftovers(folder)
+    about: dict[str, Any] = {}
     if request.resume:
         about = mlx_checkpoint.restore_checkpoint(folder, model.module, optimizer)
-        first_step, trained_tokens = int(about["step"]), int(about["trained_tokens"])
         _check_rows(rows, about, request)
-    else:
-        save_config(_adapter_config(model, request), folder / ADAPTER_CONFIG)
+    config = json.dumps(_adapter_config(model, request), indent=4, sort_keys=True)
+    write_atomically(folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
     run = _Run(model, optimizer, request, rows, validation_rows, report, should_stop)
-    run.begin(first_step, trained_tokens)
-    mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
+    run.begin(about)
+    if run.step >= request.max_steps:
+        return TrainingEnd(run.step, "finished")
     mx.reset_peak_memory()
     try:
         train(
@@ -105,13 +110,13 @@ def _train(
             train_dataset=rows,
             args=TrainingArgs(
                 batch_size=request.config.batch_size,
-                iters=request.max_steps - first_step,
+                iters=request.max_steps - run.step,
                 steps_per_report=1,
                 steps_per_save=_NEVER,
                 max_seq_length=request.config.max_seq_length,
                 grad_checkpoint=request.config.grad_checkpoint,
             ),
-            iterate_batches=in_order(request.seed, first_step),
+            iterate_batches=in_order(request.seed, run.step),
             training_callback=run,
         )
     except _Ended as ended:
@@ -145,43 +150,56 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             log_dir=request.adapter_path,
             config=dict(request.report_config or {}),
         )
-        self._first_step = self._step = 0
+        self._first_step = self.step = 0
+        self._validated_step: int | None = None
         self._earlier_tokens = self._trained_tokens = 0
         self._usual_active_bytes = request.usual_active_bytes
+        self._last_loss = math.inf
 
-    def begin(self, first_step: int, trained_tokens: int) -> None:
-        """Training goes on after `first_step` steps and as many tokens; 0 for a new run."""
-        self._first_step = self._step = first_step
-        self._earlier_tokens = self._trained_tokens = trained_tokens
-        if first_step == 0:
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """A new run, or one that goes on from a checkpoint that is `about` it.
+
+        Whatever was to follow the checkpoint, and may have been cut off, is done again.
+        """
+        self._first_step = self.step = int(about.get("step", 0))
+        self._validated_step = about.get("validated_step")
+        self._earlier_tokens = self._trained_tokens = int(about.get("trained_tokens", 0))
+        if self.step:
+            self._save_adapters()
+        if self._is_validation_due and self._validated_step != self.step:
             self._validate()
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
         trained = self._trained(train_info)
         self._report(trained)
-        if trained.loss == 0 or not math.isfinite(trained.loss):
-            raise InvalidLossError(f"the loss was {trained.loss} in step {trained.step}")
+        check_loss(trained, self._last_loss)
+        self._last_loss = trained.loss
         if self._services is not None:
-            totals = {"iteration": self._step, "trained_tokens": self._trained_tokens}
+            totals = {"iteration": self.step, "trained_tokens": self._trained_tokens}
             self._services.on_train_loss_report({**train_info, **totals})
-        is_saved = self._step % self._request.save_every == 0
+        is_saved = self.step % self._request.save_every == 0
         if is_saved:
             self._save()
-            mlx_checkpoint.save_adapters(self._folder, self._model.module, self._step)
-        if self._step % self._request.steps_per_eval == 0 or self._step == self._request.max_steps:
+        if self._is_validation_due:
             self._validate()
+            is_saved = False
         if reason := self._reason_to_end(trained):
             if not is_saved:
                 self._save()
-            raise _Ended(TrainingEnd(self._step, reason))
+            raise _Ended(TrainingEnd(self.step, reason))
         mx.reset_peak_memory()
 
+    @property
+    def _is_validation_due(self) -> bool:
+        request = self._request
+        return self.step % request.steps_per_eval == 0 or self.step == request.max_steps
+
     def _trained(self, train_info: dict[str, Any]) -> TrainedStep:
-        self._step += 1
+        self.step += 1
         total = self._earlier_tokens + int(train_info["trained_tokens"])
         tokens, self._trained_tokens = total - self._trained_tokens, total
         return TrainedStep(
-            step=self._step,
+            step=self.step,
             loss=float(train_info["train_loss"]),
             learning_rate=float(train_info["learning_rate"]),
             step_time_s=1 / train_info["iterations_per_second"],
@@ -193,16 +211,21 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         )
 
     def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
-        request, in_process = self._request, self._step - self._first_step
+        request, in_process = self._request, self.step - self._first_step
         if self._usual_active_bytes is None and in_process > COMPILING_STEPS:
             self._usual_active_bytes = trained.active_memory_bytes
-        if self._step == request.max_steps:
+        if self.step == request.max_steps:
             return "finished"
         if self._should_stop():
             return "stopped"
-        if request.reload_interval and self._step % request.reload_interval == 0:
-            return "interval"
-        usual = self._usual_active_bytes
+        return self._memory_reason(trained, is_warm=in_process > COMPILING_STEPS) or (
+            "interval"
+            if request.reload_interval and self.step % request.reload_interval == 0
+            else None
+        )
+
+    def _memory_reason(self, trained: TrainedStep, *, is_warm: bool) -> EndReason | None:
+        request, usual = self._request, self._usual_active_bytes
         if request.reload_active_bytes is not None and usual is not None:
             most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
             if trained.active_memory_bytes > most:
@@ -210,45 +233,53 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         most_held = request.reload_footprint_bytes
         if most_held is not None and (trained.footprint_bytes or 0) > most_held:
             return "footprint"
-        return None
+        is_over = is_warm and trained.peak_memory_bytes > request.memory_limit_bytes
+        return "memory_limit" if is_over and not request.may_pass_the_limit else None
 
     def _save(self) -> None:
         about = {
             **_about(self._model, self._request),
             "rows": len(self._rows),
-            "step": self._step,
+            "step": self.step,
+            "validated_step": self._validated_step,
             "trained_tokens": self._trained_tokens,
         }
+        self._report(Saving(self.step))
         mlx_checkpoint.save_checkpoint(self._folder, self._model.module, self._optimizer, about)
+        self._report(Saved(self.step))
+        self._save_adapters()
+
+    def _save_adapters(self) -> None:
         mlx_checkpoint.save_adapters(self._folder, self._model.module)
-        self._report(Saved(self._step))
+        if self.step % self._request.save_every == 0:
+            mlx_checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
     def _validate(self) -> None:
-        """With the same batches each time, so that losses can be compared."""
-        request = self._request
-        if not len(self._validation_rows) or request.val_batches == 0:
-            return
-        batch_size = min(request.config.batch_size, len(self._validation_rows))
-        began = time.perf_counter()
-        np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
-        loss = evaluate(
-            model=self._model.module,
-            dataset=self._validation_rows,
-            batch_size=batch_size,
-            num_batches=request.val_batches,
-            max_seq_length=request.config.max_seq_length,
+        found = validate(
+            self._model.module, self._validation_rows, self._request, self.step, self._should_stop
         )
-        self._model.module.train()
-        validated = Validated(self._step, float(loss), time.perf_counter() - began)
-        self._report(validated)
+        if found is None:
+            return
+        self._validated_step = self.step
+        self._report(found)
         if self._services is not None:
-            self._services.on_val_loss_report(
-                {
-                    "iteration": validated.step,
-                    "val_loss": validated.loss,
-                    "val_time": validated.time_s,
-                }
-            )
+            info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
+            self._services.on_val_loss_report(info)
+
+
+def check_loss(trained: TrainedStep, last_loss: float) -> None:
+    """InvalidLossError, or DataError where there was nothing to learn from.
+
+    A GPU that fails may give zeros; but what is learned by heart has a loss of 0 in bfloat16.
+    """
+    if not trained.tokens:
+        raise DataError(
+            "a batch has no token to train: its prompts, which --mask-prompt leaves out, are as "
+            "long as --seq-length; shorten them, or make it longer"
+        )
+    is_sudden = trained.loss == 0 and last_loss > _ALMOST_LEARNED
+    if is_sudden or not math.isfinite(trained.loss):
+        raise InvalidLossError(f"the loss was {trained.loss}")
 
 
 def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:

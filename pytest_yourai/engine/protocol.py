@@ -146,6 +146,8 @@ class TrainingRequest:
     val_batches: int
     """-1 for all; 0 for no validation."""
     mask_prompt: bool = False
+    may_pass_the_limit: bool = False
+    """Whether it goes on where MLX's peak in a step was over `memory_limit_bytes`."""
     about: Mapping[str, Any] | None = None
     """What a checkpoint is to say of the run besides, for whoever resumes it."""
     report_to: str | None = None
@@ -179,16 +181,24 @@ class Validated:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """Adapters and checkpoint of `step` are on the disk."""
+class Saving:
+    """The checkpoint of `step` is about to be written, once whoever hears this has it all."""
 
     step: int
 
 
-TrainingEvent = TrainedStep | Validated | Saved
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint of `step` is on the disk."""
 
-EndReason = Literal["finished", "stopped", "interval", "active_memory", "footprint"]
-"""All steps are done; the parent asked for it; or a fresh process is to go on, and why."""
+    step: int
+
+
+TrainingEvent = TrainedStep | Validated | Saving | Saved
+
+EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_memory", "footprint"]
+"""All steps are done; the parent asked for it; MLX held more than the limit; or a fresh process is
+to go on, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class MetricsFile:
         self.path = path
         self.problem: str | None = None
         try:
-            _drop_later(path, from_step)
+            self._validated = _drop_later(path, from_step)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as problem:
             raise OutputError(
@@ -65,7 +65,10 @@ class MetricsFile:
         self._append(row)
 
     def validated(self, validated: Validated) -> None:
-        """Append the loss on the validation set."""
+        """Append the loss on the validation set; once, where a run that goes on finds it again."""
+        if validated.step in self._validated:
+            return
+        self._validated.add(validated.step)
         self._append(
             {"step": validated.step, "val_loss": validated.loss, "val_time_s": validated.time_s}
         )
@@ -89,21 +92,31 @@ class MetricsFile:
             self.problem = f"{self.path} could not be written on: {problem.strerror}"
 
 
-def _drop_later(path: Path, from_step: int) -> None:
-    """Leave rows of at most `from_step` steps, atomically; a torn last line goes too."""
+def _drop_later(path: Path, from_step: int) -> set[int]:
+    """Leave rows of at most `from_step` steps, atomically; a torn last line goes too.
+
+    After which steps a validation is left.
+    """
     try:
         old = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return
-    kept = "".join(f"{line}\n" for line in old.split("\n") if _is_kept(line, from_step))
-    if kept != old:
-        write_atomically(path, kept, _NAMED_BY)
+        return set()
+    kept = [(line, row) for line in old.split("\n") if (row := _kept(line, from_step))]
+    text = "".join(f"{line}\n" for line, _ in kept)
+    if text != old:
+        write_atomically(path, text, _NAMED_BY)
+    return {row["step"] for _, row in kept if "val_loss" in row}
 
 
-def _is_kept(line: str, from_step: int) -> bool:
+def _kept(line: str, from_step: int) -> dict[str, Any] | None:
+    """The row in a line, where it is one that stays."""
+    if not from_step:
+        return None
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    step = row.get("step") if isinstance(row, dict) else None
-    return isinstance(step, int) and step <= from_step
+        return None
+    if not isinstance(row, dict):
+        return None
+    step = row.get("step")
+    return row if isinstance(step, int) and step <= from_step else None

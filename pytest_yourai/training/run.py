@@ -116,7 +116,7 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
             try:
                 ended = _train(settings, run, journal, stream)
             except KeyboardInterrupt:
-                print("Interrupted: nothing was trained", file=stream)
+                print("Interrupted before the first step", file=stream)
                 return _INTERRUPTED_STATUS
             finally:
                 run.close()

@@ -14,6 +14,9 @@ from pytest_yourai.memory.guard import Guard
 LONGEST_WAIT_S = 60.0
 """For the step that runs when the end is asked for, and for what is saved after it."""
 
+_STEPS_OF_PATIENCE = 3
+"""Where steps take longer than that."""
+
 
 class StopOverdueError(YouraiError):
     """The worker was asked to end training, and went on."""
@@ -22,12 +25,14 @@ class StopOverdueError(YouraiError):
 class StopSignals:
     """While installed, SIGINT, SIGTERM and SIGHUP ask for the end; a second one ends at once.
 
-    The end is asked for while `is_patient`; before, and the second time, KeyboardInterrupt.
+    The end is asked for while `is_patient`; before, and the second time, KeyboardInterrupt, once:
+    the end has begun then.
     """
 
     def __init__(self) -> None:
         self.is_patient = False
         self.is_asked = False
+        self._is_ending = False
         self._earlier: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -40,7 +45,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _ask(self, *_: Any) -> None:
+        if self._is_ending:
+            return
         if not self.is_patient or self.is_asked:
+            self.is_asked = self._is_ending = True
             raise KeyboardInterrupt
         self.is_asked = True
 
@@ -51,11 +59,18 @@ class TrainingWatch:
     `reason` is why the end was asked for, in words.
     """
 
-    def __init__(self, guard: Guard, signals: StopSignals, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        signals: StopSignals,
+        stop: Callable[[], None],
+        longest_step_s: Callable[[], float],
+    ) -> None:
         self.reason: str | None = None
         self._guard = guard
         self._signals = signals
         self._stop = stop
+        self._longest_step_s = longest_step_s
         self._asked_at = 0.0
 
     def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
@@ -83,9 +98,10 @@ class TrainingWatch:
             self._ask(f"the guard stopped it: {danger}")
         if self._signals.is_asked:
             self._ask("it was interrupted")
-        if self.reason is not None and time.monotonic() > self._asked_at + LONGEST_WAIT_S:
+        wait_s = max(LONGEST_WAIT_S, _STEPS_OF_PATIENCE * self._longest_step_s())
+        if self.reason is not None and time.monotonic() > self._asked_at + wait_s:
             raise StopOverdueError(
-                f"{self.reason}, and its worker did not end within {LONGEST_WAIT_S:.0f} s"
+                f"{self.reason}, and its worker did not end within {wait_s:.0f} s"
             )
 
     def _ask(self, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,20 +19,24 @@ from pytest_yourai.engine.protocol import (
     TrainingRequest,
 )
 from pytest_yourai.errors import (
+    CheckpointError,
     DataError,
     InputError,
     ModelError,
     SafetyStopError,
     WorkerDiedError,
     WorkerError,
+    WorkerFailedError,
 )
 from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome
 from pytest_yourai.store.journal import EventLog
+from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
+from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
 
@@ -88,6 +93,8 @@ class _Turn:
     def __init__(self, first_step: int, signals: StopSignals, progress: Progress) -> None:
         self.first_step = self.step = self.saved_step = first_step
         self.peak_memory_bytes: int | None = None
+        self.last: TrainedStep | None = None
+        self.longest_step_s = 0.0
         self._signals = signals
         self.progress = progress
         self.where = "while starting the worker"
@@ -103,7 +110,8 @@ class _Turn:
     def add(self, event: TrainingEvent) -> None:
         match event:
             case TrainedStep():
-                self.step = event.step
+                self.step, self.last = event.step, event
+                self.longest_step_s = max(self.longest_step_s, event.step_time_s)
                 self.where = f"in step {event.step + 1}"
                 self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
             case Saved():
@@ -121,6 +129,7 @@ class TrainingRun:
         self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
         self._peak_memory_bytes: int | None = None
         self._watches_memory = True
+        self._has_trained = False
         self._crashed_in: set[int] = set()
 
     def look(self) -> Surroundings:
@@ -157,19 +166,29 @@ class TrainingRun:
         )
         step = first_step
         while True:
-            progress.begin(step)
             turn = _Turn(step, self._signals, progress)
             try:
+                progress.begin(step)
                 ended = self._turn(where, turn)
+            except KeyboardInterrupt:
+                ended = self._ended(turn, f"it was interrupted {turn.where}", was_interrupted=True)
             finally:
-                step = turn.saved_step
-                self._peak_memory_bytes = max(
-                    self._peak_memory_bytes or 0, turn.peak_memory_bytes or 0
-                )
-                self._host.end()
+                self._end_worker(turn)
+                self._has_trained = self._has_trained or turn.step > turn.first_step
             if ended is not None:
                 self._journal.write("training_complete", step=ended.step, problem=ended.problem)
                 return ended
+            step = turn.saved_step
+
+    def _end_worker(self, turn: _Turn, because: str | None = None) -> Output:
+        """End it, and see what it has saved: it may have been cut off before it could say so."""
+        output = self._host.end(killed_because=because)
+        with contextlib.suppress(CheckpointError):
+            found = read_checkpoint(self._settings.adapter_path)
+            turn.saved_step = found.step if found else turn.saved_step
+        peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
+        self._peak_memory_bytes = max((peak for peak in peaks if peak), default=None)
+        return output
 
     def close(self) -> None:
         self._host.end()
@@ -183,23 +202,26 @@ class TrainingRun:
         """One process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
         guard = Guard(limit_bytes, read_system_memory(), forced=self._settings.force)
-        watch = TrainingWatch(guard, self._signals, self._host.stop_training)
+        watch = TrainingWatch(
+            guard, self._signals, self._host.stop_training, lambda: turn.longest_step_s
+        )
         try:
             end = self._host.train(self._request(where, turn.first_step), turn, watch)
         except (SafetyStopError, StopOverdueError, KeyboardInterrupt) as ending:
-            self._host.end(killed_because=repr(ending))
+            self._end_worker(turn, repr(ending))
             return self._broken_off(turn, ending)
         except WorkerError as problem:
             return self._after_crash(where, turn, guard, problem)
         except InputError as problem:
-            if turn.step == turn.first_step:
+            if turn.step == turn.first_step and not self._has_trained:
                 raise
+            self._end_worker(turn, str(problem))
             return self._ended(turn, f"{problem}; {_since(turn)}")
         if end.reason == "finished":
             return self._ended(turn, None)
-        if end.reason == "stopped":
-            interrupted = self._signals.is_asked
-            return self._ended(turn, watch.reason or "it was stopped", was_interrupted=interrupted)
+        if end.reason in ("stopped", "memory_limit"):
+            why = watch.reason or _over_the_limit(turn, limit_bytes)
+            return self._ended(turn, why, was_interrupted=self._signals.is_asked)
         self._reload(end, turn)
         return None
 
@@ -235,6 +257,7 @@ class TrainingRun:
             steps_per_eval=settings.steps_per_eval,
             val_batches=settings.val_batches,
             mask_prompt=settings.mask_prompt,
+            may_pass_the_limit=settings.force,
             about=settings.about,
             report_to=settings.report_to,
             project_name=settings.project_name,
@@ -257,7 +280,7 @@ class TrainingRun:
     ) -> Ended | None:
         """Go on once from what is saved; a second crash in the same step is the end."""
         died = problem if isinstance(problem, WorkerDiedError) else None
-        output = self._host.end(killed_because=str(problem))
+        output = self._end_worker(turn, str(problem))
         outcome, reason = self._diagnose(where, turn, guard, problem, output)
         self._journal.write("training_crash", step=turn.step, outcome=outcome, reason=reason)
         again = turn.step in self._crashed_in
@@ -281,10 +304,11 @@ class TrainingRun:
         """What happened, without the remedy for a trial."""
         guard.read_system()
         died = isinstance(problem, WorkerDiedError)
+        is_of_a_loss = isinstance(problem, WorkerFailedError) and problem.loss_is_invalid
         outcome, reason = classify(
             gather(
                 guard.trace,
-                where=turn.where,
+                where=f"in step {turn.step}" if is_of_a_loss else turn.where,
                 problem=None if died else problem,
                 returncode=problem.returncode if isinstance(problem, WorkerDiedError) else None,
                 stderr=output.stderr,
@@ -295,8 +319,17 @@ class TrainingRun:
         return outcome, reason.rpartition("; ")[0] or reason
 
     def _ended(self, turn: _Turn, problem: str | None, *, was_interrupted: bool = False) -> Ended:
-        peak = max(self._peak_memory_bytes or 0, turn.peak_memory_bytes or 0)
-        return Ended(turn.saved_step, peak or None, problem, was_interrupted)
+        peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
+        peak = max((each for each in peaks if each), default=None)
+        return Ended(turn.saved_step, peak, problem, was_interrupted)
+
+
+def _over_the_limit(turn: _Turn, limit_bytes: int) -> str:
+    held = turn.last.peak_memory_bytes if turn.last else 0
+    return (
+        f"MLX held {gigabytes(held)} in step {turn.step}, over the memory limit of "
+        f"{gigabytes(limit_bytes)}: choose a smaller configuration, or add --force"
+    )
 
 
 def _since(turn: _Turn) -> str:

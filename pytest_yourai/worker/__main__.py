@@ -20,7 +20,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 
-from pytest_yourai.engine.protocol import Engine, InvalidLossError
+from pytest_yourai.engine.protocol import Engine, InvalidLossError, Saving, TrainingEvent
 from pytest_yourai.errors import DataError, InputError
 from pytest_yourai.worker import messages
 
@@ -33,6 +33,7 @@ class _Wire:
         self._number = 0
         self.is_busy = False
         self._stop = threading.Event()
+        self._go_on = threading.Event()
         threading.Thread(target=self._read, args=(command_fd,), daemon=True).start()
 
     def _read(self, command_fd: int) -> None:
@@ -40,6 +41,8 @@ class _Wire:
             for line in lines:
                 if messages.is_stop(line):
                     self._stop.set()
+                elif messages.is_go_on(line):
+                    self._go_on.set()
                 else:
                     self._stop.clear()
                     self._commands.put(line)
@@ -56,6 +59,13 @@ class _Wire:
     def should_stop(self) -> bool:
         """Whether the command that is worked on is to end early."""
         return self._stop.is_set()
+
+    def tell(self, event: TrainingEvent) -> None:
+        """Send it; before a checkpoint wait until the parent has all the steps up to it."""
+        self._go_on.clear()
+        self.send(messages.of_training(event))
+        if isinstance(event, Saving):
+            self._go_on.wait()
 
     def send(self, message: messages.Message) -> None:
         """Flush what libraries printed, then send: the parent sees both in that order."""
@@ -134,10 +144,7 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
             found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
             return messages.Measured(found)
         case messages.Train(request):
-            end = engine.train(
-                request, lambda event: wire.send(messages.of_training(event)), wire.should_stop
-            )
-            return messages.TrainingEnded(end)
+            return messages.TrainingEnded(engine.train(request, wire.tell, wire.should_stop))
         case messages.Ping():
             return messages.Pong()
 

@@ -95,7 +95,11 @@ class WorkerClient:
         """Ask for the end of the command that is worked on, whose answer is still to come."""
         self._write(messages.Stop())
 
-    def _write(self, message: messages.Command | messages.Stop) -> None:
+    def go_on(self) -> None:
+        """Let the checkpoint be written that the command is about to write."""
+        self._write(messages.GoOn())
+
+    def _write(self, message: messages.Command | messages.Stop | messages.GoOn) -> None:
         data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
         try:
             while data:

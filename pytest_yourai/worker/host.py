@@ -12,6 +12,7 @@ from pytest_yourai.engine.protocol import (
     Measurement,
     MlxMemory,
     ModelSource,
+    Saving,
     StepSample,
     TrainingEnd,
     TrainingEvent,
@@ -158,6 +159,8 @@ class WorkerHost:
             if event is None:
                 return False
             observer.add(event)
+            if isinstance(event, Saving):
+                client.go_on()
             return True
 
         return _receive(client, messages.TrainingEnded, watch, hear).end

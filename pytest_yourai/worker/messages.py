@@ -22,6 +22,7 @@ from pytest_yourai.engine.protocol import (
     MlxMemory,
     ModelSource,
     Saved,
+    Saving,
     StepSample,
     TrainedStep,
     TrainingEnd,
@@ -78,6 +79,13 @@ class Stop(_Numbered):
     """No command of its own: a Train is to end after the step that runs, and to save."""
 
     kind: Literal["stop"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn(_Numbered):
+    """No command of its own: the steps of a Train up to a checkpoint are kept."""
+
+    kind: Literal["go_on"] = "go_on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,14 @@ class ValidationLoss(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointDue(_Numbered):
+    """The worker waits for a GoOn before it writes the checkpoint."""
+
+    saving: Saving
+    kind: Literal["checkpoint_due"] = "checkpoint_due"
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved(_Numbered):
     saved: Saved
     kind: Literal["checkpoint_saved"] = "checkpoint_saved"
@@ -175,6 +191,7 @@ Message = (
     | Measured
     | Trained
     | ValidationLoss
+    | CheckpointDue
     | CheckpointSaved
     | TrainingEnded
     | Failed
@@ -188,13 +205,17 @@ _MESSAGES: pydantic.TypeAdapter[Message] = pydantic.TypeAdapter(
 )
 
 
-def of_training(event: TrainingEvent) -> Trained | ValidationLoss | CheckpointSaved:
+def of_training(
+    event: TrainingEvent,
+) -> Trained | ValidationLoss | CheckpointDue | CheckpointSaved:
     """The message that says it."""
     match event:
         case TrainedStep():
             return Trained(event)
         case Validated():
             return ValidationLoss(event)
+        case Saving():
+            return CheckpointDue(event)
         case Saved():
             return CheckpointSaved(event)
 
@@ -206,12 +227,14 @@ def training_event(message: Message) -> TrainingEvent | None:
             return trained
         case ValidationLoss(validated):
             return validated
+        case CheckpointDue(saving):
+            return saving
         case CheckpointSaved(saved):
             return saved
     return None
 
 
-def encode(message: Command | Stop | Message) -> bytes:
+def encode(message: Command | Stop | GoOn | Message) -> bytes:
     return json.dumps(dataclasses.asdict(message)).encode() + b"\n"
 
 
@@ -222,10 +245,19 @@ def decode_command(line: bytes) -> Command:
 
 def is_stop(line: bytes) -> bool:
     """Whether this is a Stop, which must be heard while another command is worked on."""
+    return _kind(line) == "stop"
+
+
+def is_go_on(line: bytes) -> bool:
+    """Whether this is a GoOn, which is awaited while another command is worked on."""
+    return _kind(line) == "go_on"
+
+
+def _kind(line: bytes) -> object:
     try:
-        return bool(json.loads(line)["kind"] == "stop")
+        return json.loads(line)["kind"]
     except (ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def decode_message(line: bytes) -> Message:

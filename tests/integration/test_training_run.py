@@ -50,6 +50,20 @@ def test_reloads_and_a_killed_worker_change_no_loss(
     assert [each["step"] for each in events if each["event"] == "training_crash"] == [7]
 
 
+def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
+    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@save5")
+    heard = Heard()
+    asked = settings(folder, "torn")
+    assert run(asked, heard).problem is None
+    assert heard.begun == [0, 5]
+    assert heard.losses == undisturbed
+    names = {path.name for path in asked.adapter_path.iterdir()}
+    assert "0000005_adapters.safetensors" in names
+    assert not [name for name in names if name.startswith(".yourai-")]
+
+
 def test_a_second_crash_in_the_same_step_is_the_end(
     folder: Path, faulty_worker: Callable[[str], None]
 ) -> None:
@@ -73,7 +87,7 @@ def test_memory_that_is_lost_is_won_back_by_a_fresh_process_or_ends_it(
     asked = settings(folder, "leaking", max_steps=400, memory_limit_bytes=150_000_000)
     ended = run(asked, heard)
     assert ended.problem is not None
-    assert ended.problem.startswith("the guard stopped it: the worker held")
+    assert "over the memory limit of 0.1 GB" in ended.problem
     assert heard.saved[-1] == ended.step
     assert any(text.startswith("Reload after step ") for text in heard.said)
     assert heard.said[-1].startswith("A fresh process came to the same point at once")

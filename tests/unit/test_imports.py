@@ -30,6 +30,7 @@ ENGINE = {
         "synthetic",
         "training",
         "trial",
+        "validation",
         "weights",
     )
 }

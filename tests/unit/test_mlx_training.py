@@ -18,7 +18,7 @@ from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine import mlx_batches, mlx_data, mlx_weights
+from pytest_yourai.engine import mlx_batches, mlx_data, mlx_training, mlx_weights
 from pytest_yourai.engine.mlx_engine import MlxEngine
 from pytest_yourai.engine.protocol import (
     InvalidLossError,
@@ -33,6 +33,7 @@ from pytest_yourai.engine.protocol import (
 from pytest_yourai.errors import DataError
 
 from made_models import TINY, make_data, make_model, write_rows
+from training_steps import a_step
 
 KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
 
@@ -203,9 +204,69 @@ def test_validation_sees_the_same_rows_each_time(folder: Path, tmp_path: Path) -
 
 
 def test_a_loss_that_is_not_finite_ends_it_unsaved(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidLossError, match="in step"):
+    with pytest.raises(InvalidLossError, match="the loss was nan"):
         train(folder, request(folder, tmp_path, learning_rate=1e30, save_every=100))
     assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_not() -> None:
+    step = a_step(3, loss=0.0)
+    mlx_training.check_loss(step, last_loss=0.01)
+    with pytest.raises(InvalidLossError):
+        mlx_training.check_loss(step, last_loss=2.0)
+
+
+def test_a_batch_without_a_token_to_train_is_told_as_that(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    long = " ".join(["fox"] * 40)
+    write_rows(data, [{"prompt": long, "completion": "jumps"}] * 4)
+    asked = request(folder, tmp_path, data=str(data), mask_prompt=True)
+    with pytest.raises(DataError, match="no token to train: its prompts"):
+        train(folder, asked)
+
+
+def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """As where it was killed after the last checkpoint, before all else."""
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    write_rows(data, [{"text": "the quick fox"}], "valid")
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), max_steps=5)
+    train(folder, dataclasses.replace(asked, val_batches=0))
+    adapters = (tmp_path / "a" / "adapters.safetensors").read_bytes()
+    for name in ("adapters.safetensors", "0000005_adapters.safetensors", "adapter_config.json"):
+        (tmp_path / "a" / name).unlink()
+    events, end = train(folder, dataclasses.replace(asked, resume=True))
+    assert end == TrainingEnd(5, "finished")
+    assert [type(event) for event in events] == [Validated]
+    assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
+    assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
+    load_adapters(
+        mlx_weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
+        str(tmp_path / "a"),
+    )
+
+
+def test_a_stop_is_heard_while_it_validates(folder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    write_rows(data, [{"text": f"fox {number}"} for number in range(400)], "valid")
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), steps_per_eval=3, val_batches=-1)
+    calls = iter(range(1000))
+    # Asked after each of 200 batches before the first step, then after each step.
+    events, end = train(folder, asked, lambda: next(calls) > 210)
+    assert end == TrainingEnd(3, "stopped")
+    assert [event.step for event in events if isinstance(event, Validated)] == [0]
+    assert events[-1] == Saved(3)
+
+
+def test_a_peak_over_the_limit_ends_it(folder: Path, tmp_path: Path) -> None:
+    asked = request(folder, tmp_path, memory_limit_bytes=1_500_000)
+    _, end = train(folder, asked)
+    assert end == TrainingEnd(3, "memory_limit")
+    (tmp_path / "forced").mkdir()
+    forced = dataclasses.replace(asked, adapter_path=str(tmp_path / "forced"))
+    _, end = train(folder, dataclasses.replace(forced, may_pass_the_limit=True))
+    assert end == TrainingEnd(12, "finished")
 
 
 def test_other_rows_than_it_began_with_are_refused(folder: Path, tmp_path: Path) -> None:

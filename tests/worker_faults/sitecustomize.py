@@ -1,8 +1,9 @@
 """Put on a worker's path: makes it suffer, once, where and how YOURAI_TEST_FAULT says.
 
 `KIND@SITE`, KIND a signal's name or a function below, SITE one of inspect, load, warmup, measure,
-train, train7. Steps are those of the configuration with batch size 2; of training all, or the
-seventh. The worker, its engine and its death are real.
+train, train7, save5. Steps are those of the configuration with batch size 2; of training all, or
+the seventh; save5 is between checkpoint and adapters of step 5. The worker, its engine and its
+death are real.
 """
 
 from __future__ import annotations
@@ -111,6 +112,16 @@ def _patch_weights(module: ModuleType, kind: str, site: str) -> None:
 
 
 def _patch_training(module: ModuleType, kind: str, site: str) -> None:
+    if site.startswith("save"):
+        save = module._Run._save_adapters
+
+        def save_adapters(run: Any) -> None:
+            if run.step == int(site.removeprefix("save")):
+                _strike(kind)
+            save(run)
+
+        module._Run._save_adapters = save_adapters
+        return
     if not site.startswith("train"):
         return
     step = int(site.removeprefix("train") or 0)
@@ -118,7 +129,7 @@ def _patch_training(module: ModuleType, kind: str, site: str) -> None:
 
     def report(run: Any, train_info: Any) -> None:
         usual(run, train_info)
-        if step in (0, run._step):
+        if step in (0, run.step):
             _strike(kind)
 
     module._Run.on_train_loss_report = report
