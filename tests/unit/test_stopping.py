@@ -1,0 +1,81 @@
+"""How training is asked to end, and by whom."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from pytest_yourai.memory.guard import Guard
+from pytest_yourai.memory.system import SystemMemory
+from pytest_yourai.training import stopping
+from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
+
+GB = 1_000_000_000
+
+
+def watch(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> TrainingWatch:
+    guard = Guard(budget_bytes, SystemMemory(64 * GB, 32 * GB, 0), forced=False)
+    guard.attach(os.getpid(), 0, has_own_memory=False)
+    return TrainingWatch(guard, signals, lambda: asked.append("stop"), lambda: 0.0)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+
+
+def test_before_the_first_step_a_signal_ends_it_at_once() -> None:
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_the_first_signal_asks_the_second_ends_and_a_third_changes_nothing() -> None:
+    with StopSignals() as signals:
+        signals.is_patient = True
+        interrupt()
+        assert signals.is_asked
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        interrupt()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_handlers_of_before_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignals():
+        assert signal.getsignal(number) != before
+    assert signal.getsignal(number) == before
+
+
+def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    with StopSignals() as signals:
+        signals.is_patient = True
+        looking = watch(signals, asked)
+        looking.look()
+        assert asked == []
+        interrupt()
+        looking.look()
+        looking.look()
+        assert asked == ["stop"]
+        assert looking.reason == "it was interrupted"
+        monkeypatch.setattr(stopping, "LONGEST_WAIT_S", 0.0)
+        with pytest.raises(StopOverdueError, match="did not end within 0 s"):
+            looking.look()
+
+
+def test_the_guard_asks_while_it_trains() -> None:
+    asked: list[str] = []
+    signals = StopSignals()
+    signals.is_patient = True
+    # This process holds more than the 0.2 GB that are tolerated beyond no budget at all.
+    ballast = bytearray(300_000_000)
+    looking = watch(signals, asked, budget_bytes=1)
+    looking.look()
+    assert asked == ["stop"]
+    assert looking.reason is not None
+    assert looking.reason.startswith("the guard stopped it: the worker held")
+    del ballast
