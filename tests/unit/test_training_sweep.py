@@ -13,10 +13,10 @@ from pytest_yourai.flags import FLAGS
 from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
 from pytest_yourai.store.profile import build_profile, write_json
 from pytest_yourai.training.choices import Decision
-from pytest_yourai.training.resolution import begin, read_decision, settle
+from pytest_yourai.training.resolution import begin, settle
 from pytest_yourai.training.sweep import PROFILE, decide, sweep_arguments
 
-from train_options import asked, saved
+from train_options import asked, saved_by
 
 CONFIG = LoraConfig(2, 8, 4, 64)
 
@@ -129,13 +129,11 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
 
 
 def test_a_resumed_run_falls_back_as_it_did_before(tmp_path: Path) -> None:
-    path = saved(tmp_path, num_layers=2, lora_keys=None)
-    decided(path, [failed(Outcome.OOM)])
-    start = begin(asked(tmp_path, adapter_path=path, resume=True))
-    settings = settle(start, read_decision(start))
-    assert settings.config == LoraConfig(2, 4, 2, 32, grad_checkpoint=True)
-    assert settings.source.quantization == Quantization(4)
-    assert settings.source.lora_keys == ("self_attn.q_proj",)
+    first = settle(begin(asked(tmp_path)), decided(tmp_path, [failed(Outcome.OOM)]))
+    saved_by(first)
+    resumed = settle(begin(asked(tmp_path, resume=True)), None)
+    assert resumed.config == first.config
+    assert resumed.source == first.source
 
 
 @pytest.mark.parametrize(
