@@ -69,13 +69,15 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
         "--yourai-trust-remote-code",
         f"--yourai-output={tmp_path}/adapters/optimal_config.json",
         f"--yourai-log={tmp_path}/adapters/benchmark_log.jsonl",
+        "--config-file=/dev/null",
+        f"--rootdir={Path.cwd()}",
     ]
 
 
 def test_what_is_not_asked_is_left_to_the_sweep(tmp_path: Path) -> None:
     options = asked(tmp_path, quantize="none", grad_checkpoint=False, matrix=Path("/m.yaml"))
     arguments = list(sweep_arguments(options, None))
-    assert arguments[:-2] == [
+    assert arguments[:-4] == [
         "--yourai-model=tiny",
         "--yourai-weights=synthetic",
         "--yourai-matrix=/m.yaml",
@@ -83,7 +85,7 @@ def test_what_is_not_asked_is_left_to_the_sweep(tmp_path: Path) -> None:
         "-oyourai_grad_checkpoint=false",
     ]
     known = {flag.option for flag in FLAGS}
-    assert {each.partition("=")[0] for each in arguments if each.startswith("--")} <= known
+    assert {each.partition("=")[0] for each in arguments[:-2] if each.startswith("--")} <= known
 
 
 def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
