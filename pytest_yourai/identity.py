@@ -9,6 +9,8 @@ from typing import Any
 
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.model_folder import WEIGHTS
+from pytest_yourai.models import Model
 from pytest_yourai.store import environment
 from pytest_yourai.store.clean import clean
 
@@ -18,6 +20,9 @@ _NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length",
 
 _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
 """Which lengths real rows have depends on these, chat templates too."""
+
+_SAMPLES = 16
+_SAMPLE_BYTES = 4096
 
 
 def run_identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +40,18 @@ def run_identity(source: ModelSource, data: str | None, settings: dict[str, Any]
     }
     known: dict[str, Any] = clean(identity)
     return known
+
+
+def model_identity(model: Model) -> str:
+    """What two models must have in common for adapters of one to be adapters of the other.
+
+    The same for a folder wherever it lies. Of weights that are there only samples are read: all of
+    them take minutes, and names and sizes are the same for every fine-tuned model of a family.
+    """
+    files: list[Path] = []
+    if model.weights == "local" and model.folder is not None:
+        files = sorted(file for file in model.folder.glob(WEIGHTS) if file.is_file())
+    return _digest([model.architecture, [(file.name, *_sampled(file)) for file in files]])
 
 
 def machine_id() -> str:
@@ -55,6 +72,17 @@ def _files(folder: str | None, *patterns: str) -> str | None:
     files = sorted(file for file in found if file.is_file())
     facts = [(file.name, file.stat()) for file in files]
     return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
+
+
+def _sampled(file: Path) -> tuple[int, str]:
+    """Its size in bytes, and a digest of parts that lie at even distances."""
+    size_bytes = file.stat().st_size
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        for number in range(_SAMPLES):
+            content.seek(max(size_bytes - _SAMPLE_BYTES, 0) * number // (_SAMPLES - 1))
+            found.update(content.read(_SAMPLE_BYTES))
+    return size_bytes, found.hexdigest()
 
 
 def _digest(value: Any) -> str:

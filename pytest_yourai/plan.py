@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_yourai import config as defaults
 from pytest_yourai.calibration import Calibration
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
+from pytest_yourai.conversion import quantized_on_load
 from pytest_yourai.engine.protocol import ModelSource
 from pytest_yourai.errors import OptionError
 from pytest_yourai.identity import machine_id, run_identity
 from pytest_yourai.matrix import Matrix
 from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
-from pytest_yourai.models import Model, stored_quantization
+from pytest_yourai.models import Model
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
 from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of
@@ -119,8 +120,7 @@ class SweepSetup:
     @property
     def quantized_on_load(self) -> Quantization | None:
         """What weights are measured in and not stored in."""
-        is_stored = stored_quantization(self.model.architecture) is not None
-        return None if is_stored else self.plan.source.quantization
+        return quantized_on_load(self.model.architecture, self.plan.source.quantization)
 
     @property
     def weights(self) -> str:

@@ -58,13 +58,14 @@ def make_model(
     architecture: Mapping[str, Any] = TINY,
     bits: int | None = None,
     shard_bytes: int | None = None,
+    seed: int = 1,
 ) -> Path:
     """A folder as mlx-lm loads it: config.json, weights with their index, tokenizer.
 
     The weights are one file, or several of at most `shard_bytes` each, or of one larger array.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mx.random.seed(1)
+    mx.random.seed(seed)
     model = build_lazily(architecture)
     config = dict(architecture)
     if bits is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from pytest_yourai.identity import model_identity
 from pytest_yourai.paths import packaged_models
 from pytest_yourai.training.files import CHECKPOINT, METADATA_KEY
 from pytest_yourai.training.options import TrainOptions
+from pytest_yourai.training.resolution import begin
+from pytest_yourai.training.settings import TrainSettings
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:
@@ -42,9 +46,26 @@ def saved(folder: Path, **values: Any) -> Path:
         "seed": 7,
         "data": None,
         "rows": None,
+        "weights": "synthetic",
+        "model_identity": model_identity(begin(asked(folder / "none")).model),
         **values,
     }
     return write_checkpoint(folder, json.dumps(metadata))
+
+
+def saved_by(settings: TrainSettings) -> Path:
+    """The adapter path of that run of tiny, after step 40."""
+    config, quantization = settings.config, settings.source.quantization
+    return saved(
+        settings.adapter_path.parent,
+        **settings.about,
+        **dataclasses.asdict(config),
+        lora_keys=settings.source.lora_keys,
+        quantize=str(quantization.bits) if quantization else "none",
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        max_steps=settings.max_steps,
+    )
 
 
 def write_checkpoint(folder: Path, metadata: str) -> Path:

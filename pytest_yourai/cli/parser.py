@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pytest_yourai.redaction import redactor
+from pytest_yourai.report.lasting_stream import lasting
 
 USAGE_STATUS = 2
 """What the process ends with where it was asked for something that cannot be."""
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def print_error(program: str, message: str) -> None:
     """On stderr, in one line, without secrets."""
-    print(f"{program}: {redactor()(in_own_words(message))}", file=sys.stderr)
+    print(f"{program}: {redactor()(in_own_words(message))}", file=lasting(sys.stderr))
 
 
 def in_own_words(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import IO
 
 from pytest_yourai.cli.parser import USAGE_STATUS, in_own_words, print_error
 from pytest_yourai.errors import InputError, SweepFailedError
+from pytest_yourai.report.lasting_stream import lasting, open_missing_streams, settle
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolution import train_settings
 from pytest_yourai.training.settings import TrainSettings
@@ -17,17 +19,31 @@ _FAILED_STATUS = 1
 
 
 def train(given: argparse.Namespace) -> int:
-    """Train as the flags in `given` say; the exit status."""
+    """Train as the flags in `given` say; the exit status.
+
+    Nothing that happens to stdout ends it.
+    """
+    open_missing_streams()
+    stream = lasting(sys.stdout)
+    try:
+        return _train(given, stream)
+    finally:
+        settle(sys.stdout)
+
+
+def _train(given: argparse.Namespace, stream: IO[str]) -> int:
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
     values = {name: value for name, value in vars(given).items() if name != "command"}
     try:
-        settings = train_settings(TrainOptions(**values), _say)
+        settings = train_settings(TrainOptions(**values), say)
         for line in lines(settings):
-            _say(line)
+            say(line)
         from pytest_yourai.training.run import run_training  # noqa: PLC0415 - after all checks
 
-        return run_training(settings)
+        return run_training(settings, stream)
     except InputError as problem:
-        sys.stdout.flush()
         print_error(_PROGRAM, str(problem))
         return USAGE_STATUS
     except SweepFailedError as problem:
@@ -43,7 +59,3 @@ def lines(settings: TrainSettings) -> Iterator[str]:
         yield f"  {each.name:<{names}}  {each.value:<{values}}  {each.origin}"
     for warning in settings.warnings:
         yield f"Warning: {in_own_words(warning)}"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

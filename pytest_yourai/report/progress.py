@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,6 +19,7 @@ from rich.text import Text
 from pytest_yourai.config import COMPILING_STEPS
 from pytest_yourai.engine.protocol import Saved, TrainedStep, Validated
 from pytest_yourai.redaction import redactor
+from pytest_yourai.report.lasting_stream import lasting
 from pytest_yourai.training.memory_trend import Growth, MemoryTrend
 from pytest_yourai.units import duration, gigabytes, seconds
 
@@ -55,8 +55,8 @@ class TrainingDisplay:
         self._total_steps = total_steps
         self._memory_limit_bytes = memory_limit_bytes
         self._report_interval = report_interval
-        self._stream = _LastingStream(stream)
-        self._live = _live(self._stream) if _is_terminal(stream) else None
+        self._stream = lasting(stream)
+        self._live = _live(self._stream) if _is_terminal(self._stream) else None
         self._drawn_at = 0.0
         self._steps_done = first_step - 1
         self._pace = _Pace()
@@ -201,58 +201,14 @@ class _Pace:
         return statistics.fmean(self._times_s) if self._times_s else 0.0
 
 
-class _LastingStream:
-    """Writes as long as somebody reads; what an encoding does not have becomes a question mark."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._is_gone = False
-        self.encoding = getattr(stream, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        known = text.encode(self.encoding, "replace").decode(self.encoding)
-        self._try(lambda: self._stream.write(known))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def _try(self, act: Callable[[], object]) -> None:
-        if self._is_gone:
-            return
-        try:
-            act()
-        except (BrokenPipeError, ValueError):  # the latter where it is closed
-            self._is_gone = True
-            self._forget()
-        except OSError:  # a full disk, which may have room again
-            return
-
-    def _forget(self) -> None:
-        """Python flushes what is still buffered at its end, and would fail over it."""
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-
-
 def _is_terminal(stream: IO[str]) -> bool:
-    try:
-        return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    except ValueError:  # it is closed
-        return False
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def _live(stream: _LastingStream) -> Live:
+def _live(stream: IO[str]) -> Live:
     """Draws only when it is told to, and leaves the process's own streams as they are."""
     console = Console(
-        file=cast("IO[str]", stream),
+        file=stream,
         force_terminal=True,
         highlight=False,
         markup=False,

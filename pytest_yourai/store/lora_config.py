@@ -22,6 +22,7 @@ from pytest_yourai.config import (
     SEED,
     Quantization,
 )
+from pytest_yourai.conversion import conversion
 from pytest_yourai.engine.protocol import DeviceInfo
 from pytest_yourai.models import Model
 from pytest_yourai.redaction import redactor
@@ -137,20 +138,16 @@ class LoraConfigFile:
             yield "The weights were made up for measuring: mlx_lm.lora takes the real ones"
         if self.convert_to is None:
             return
-        converted = f"{Path(self._model).name}-{self.convert_to.bits}bit"
-        command = [
-            "mlx_lm.convert",
-            *("--hf-path", self._model),
-            *("--mlx-path", converted),
-            "--quantize",
-            *("--q-bits", str(self.convert_to.bits)),
-            *("--q-group-size", str(self.convert_to.group_size)),
-            *self._trust,
-        ]
+        converted = conversion(
+            self._model,
+            Path(self._model).name,
+            self.convert_to,
+            trust_remote_code=self.trust_remote_code,
+        )
         yield f"It was measured in {self.convert_to}. Weights that are stored in full precision are"
         yield "trained in full precision by mlx_lm.lora, and take more memory: quantize them first,"
-        yield f"  {shlex.join(command)}"
-        yield f"and name the result here: {_yaml({'model': converted})}"
+        yield f"  {converted.command}"
+        yield f"and name the result here: {_yaml({'model': converted.folder})}"
 
     def _about_data(self) -> Iterator[str]:
         if self.data is None:

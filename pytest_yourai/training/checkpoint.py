@@ -5,19 +5,22 @@ The tensors in it are the engine's; here only its metadata is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.config import parse_quantize
 from pytest_yourai.errors import CheckpointError
+from pytest_yourai.identity import model_identity
 from pytest_yourai.model_folder import is_folder
 from pytest_yourai.models import Model
 from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
 from pytest_yourai.training.options import FLAGS, TrainOptions
+from pytest_yourai.training.settings import Promise
 
 
 class Checkpoint(pydantic.BaseModel):
@@ -45,10 +48,33 @@ class Checkpoint(pydantic.BaseModel):
     mask_prompt: bool | None = None
     quantize: str | None = None
     """Bits, or `none`, of weights that did not come quantized."""
+    weights: Literal["local", "synthetic"] | None = None
+    model_identity: str | None = None
+    promise: Promise | None = None
+    """Of the configuration with the `grad_checkpoint` that is told here."""
+    memory_limit_bytes: int | None = pydantic.Field(default=None, ge=1)
+    save_every: int | None = pydantic.Field(default=None, ge=1)
+    reload_interval: int | None = pydantic.Field(default=None, ge=1)
+    memory_report_interval: int | None = pydantic.Field(default=None, ge=1)
+    steps_per_eval: int | None = pydantic.Field(default=None, ge=1)
+    val_batches: int | None = pydantic.Field(default=None, ge=-1)
+    report_to: str | None = None
+    project_name: str | None = None
 
 
-_DECIDES = (
-    "max_steps",
+KEPT = (
+    "memory_limit_bytes",
+    "save_every",
+    "reload_interval",
+    "memory_report_interval",
+    "steps_per_eval",
+    "val_batches",
+    "report_to",
+    "project_name",
+)
+"""What training itself does not write into a checkpoint: `about` does."""
+
+_MUST_AGREE = (
     "batch_size",
     "rank",
     "num_layers",
@@ -57,12 +83,21 @@ _DECIDES = (
     "learning_rate",
     "seed",
     "data",
-    "grad_checkpoint",
     "mask_prompt",
     "quantize",
 )
-_MAY_DIFFER = ("max_steps", "grad_checkpoint")
-"""Neither changes which steps are taken: checkpointing computes the same anew."""
+_MAY_DIFFER = ("max_steps", "grad_checkpoint", *KEPT)
+"""None changes which steps are taken: checkpointing computes the same anew."""
+
+
+def about(model: Model, kept: Mapping[str, Any], promise: Promise | None) -> dict[str, Any]:
+    """What a checkpoint is to say of a run of `model`, as JSON has it; `kept` has those of KEPT."""
+    return {
+        "weights": _kind(model),
+        "model_identity": model_identity(model),
+        "promise": None if promise is None else dataclasses.asdict(promise),
+        **kept,
+    }
 
 
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
@@ -119,13 +154,19 @@ def checkpoint_to_resume(options: TrainOptions) -> Checkpoint | None:
 
 def decided(checkpoint: Checkpoint) -> dict[str, Any]:
     """What the checkpoint says of options, by their names."""
-    values = {name: getattr(checkpoint, name) for name in _DECIDES}
+    values = {name: getattr(checkpoint, name) for name in (*_MUST_AGREE, *_MAY_DIFFER)}
     keys, bits = checkpoint.lora_keys, checkpoint.quantize
     return {
         **values,
         "lora_keys": None if keys is None else tuple(keys),
         "quantize": None if bits is None else parse_quantize(bits),
     }
+
+
+def check_model(checkpoint: Checkpoint, options: TrainOptions, model: Model) -> None:
+    """CheckpointError where the adapters are not of `model`, as far as it is here."""
+    for problem in _other_model(checkpoint, options, model):
+        raise _refusal(problem)
 
 
 def check_agreement(
@@ -136,26 +177,51 @@ def check_agreement(
     `rows` is how many the training set has now, None where that is not known.
     """
     for problem in _disagreements(checkpoint, options, model, rows):
-        raise CheckpointError(f"{problem}, or name another --adapter-path")
+        raise _refusal(problem)
+
+
+def _refusal(problem: str) -> CheckpointError:
+    return CheckpointError(f"{problem}, or name another --adapter-path")
+
+
+def _other_model(checkpoint: Checkpoint, options: TrainOptions, model: Model) -> Iterator[str]:
+    kind = _kind(model)
+    if checkpoint.weights is not None and checkpoint.weights != kind:
+        trained, mend = ("made-up weights", "add --weights synthetic")
+        if checkpoint.weights == "local":
+            trained, mend = ("weights that were there", "leave --weights synthetic out")
+        yield f"--weights: the checkpoint was trained on {trained}: {mend}"
+    is_here = model.weights != "hub"
+    trained_on = checkpoint.model_identity
+    if is_here and trained_on is not None and trained_on != model_identity(model):
+        what = checkpoint.model
+        if what == model.name:
+            what = f"another {what} (its config.json or its weights differ)"
+        yield (
+            f"--model: the adapters in {options.adapter_path} are of {what}, not of "
+            f"{model.name}: name the model that they were trained on"
+        )
+
+
+def _kind(model: Model) -> Literal["local", "synthetic"]:
+    """What still is to be downloaded will be local."""
+    return "synthetic" if model.weights == "synthetic" else "local"
 
 
 def _disagreements(
     checkpoint: Checkpoint, options: TrainOptions, model: Model, rows: int | None
 ) -> Iterator[str]:
-    if checkpoint.model != model.name:
-        yield (
-            f"--model: the adapters in {options.adapter_path} are of {checkpoint.model}, not of "
-            f"{model.name}: name that model"
-        )
+    yield from _other_model(checkpoint, options, model)
     if model.depth is not None and checkpoint.num_layers > model.depth:
         yield (
             f"--model: the adapters in {options.adapter_path} are on {checkpoint.num_layers} "
             f"layers, and {model.name} has {model.depth}: name the model that they were trained on"
         )
-    for name, value in decided(checkpoint).items():
-        asked = getattr(options, name)
+    values = decided(checkpoint)
+    for name in _MUST_AGREE:
+        asked, value = getattr(options, name), values[name]
         is_known = value is not None or name == "data"
-        if asked is None or not is_known or name in _MAY_DIFFER:
+        if asked is None or not is_known:
             continue
         if _comparable(asked) != _comparable(value):
             yield (
@@ -167,10 +233,8 @@ def _disagreements(
             f"--data: the checkpoint was trained on {checkpoint.rows:,} rows, and there are "
             f"{rows:,} now: name the same data"
         )
-    if options.max_steps is not None and options.max_steps <= checkpoint.step:
+    if options.max_steps is not None and options.max_steps < checkpoint.step:
         yield f"--max-steps: the checkpoint is at step {checkpoint.step:,} already: raise it"
-    elif options.max_steps is None and checkpoint.max_steps <= checkpoint.step:
-        yield f"--resume: all {checkpoint.step:,} steps are done: raise --max-steps"
 
 
 def _comparable(value: Any) -> Any:

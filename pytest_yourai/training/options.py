@@ -70,6 +70,9 @@ FLAGS = {
     "memory_report_interval": "--memory-report-interval",
     "steps_per_eval": "--steps-per-eval",
     "val_batches": "--val-batches",
+    "memory_limit_bytes": "--max-memory",
+    "report_to": "--report-to",
+    "project_name": "--project-name",
 }
 """The flags of options that others may decide, by the name of the option."""
 
@@ -90,5 +93,6 @@ def _contradictions(options: TrainOptions) -> Iterator[str]:
             yield f"{name} is of the sweep before training: add --auto-optimize, or leave it out"
     if options.quick and options.matrix:
         yield "--quick and --matrix both name a matrix: leave one out"
-    if options.project_name is not None and options.report_to is None:
+    is_reported = options.report_to is not None or options.resume
+    if options.project_name is not None and not is_reported:
         yield "--project-name is for a service that is reported to: add --report-to"

@@ -18,8 +18,11 @@ from pytest_yourai.parsing import data_source
 from pytest_yourai.paths import given_path
 from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.training.checkpoint import (
+    KEPT,
     Checkpoint,
+    about,
     check_agreement,
+    check_model,
     checkpoint_to_resume,
 )
 from pytest_yourai.training.checks import (
@@ -32,7 +35,8 @@ from pytest_yourai.training.choices import Choices, Decision, voice_of
 from pytest_yourai.training.options import TrainOptions, check_combinations
 from pytest_yourai.training.profile_choice import Differences, differences, read_profile
 from pytest_yourai.training.settings import Promise, Setting, TrainSettings
-from pytest_yourai.training.sweep import PROFILE, decide, sweep
+from pytest_yourai.training.sweep import sweep
+from pytest_yourai.training.taken_over import memory_limit, promised
 from pytest_yourai.units import gigabytes
 
 _AS_CHOSEN = (
@@ -45,6 +49,8 @@ _AS_CHOSEN = (
     "steps_per_eval",
     "val_batches",
     "mask_prompt",
+    "report_to",
+    "project_name",
 )
 """What the settings take as an option, the checkpoint, the profile or the default has it."""
 
@@ -77,18 +83,21 @@ def train_settings(options: TrainOptions, say: Callable[[str], None]) -> TrainSe
         decision = read_decision(start)
     settle(start, decision)
     fetched = dataclasses.replace(start, model=start.model.fetched(say))
+    if fetched.checkpoint is not None:
+        check_model(fetched.checkpoint, options, fetched.model)
     return settle(fetched, decision)
 
 
 def begin(options: TrainOptions) -> Start:
     """InputError for what is wrong without knowing the configuration; loads and writes nothing."""
     check_combinations(options)
-    if options.report_to is not None:
-        check_report_to(options.report_to)
     if options.matrix is not None:
         read_matrix(options.matrix)
     check_adapter_path(options.adapter_path)
     checkpoint = checkpoint_to_resume(options)
+    report_to = options.report_to or (checkpoint.report_to if checkpoint else None)
+    if report_to is not None:
+        check_report_to(report_to)
     data = _data(options, checkpoint)
     rows = None if data is None else checked_rows(data, mask_prompt=options.mask_prompt or False)
     if options.batch_size is not None:
@@ -123,12 +132,10 @@ def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
 
 
 def read_decision(start: Start) -> Decision | None:
-    """That of the profile that was named; on resume also of the one that lies with the adapters."""
-    swept = start.options.adapter_path / PROFILE
+    """That of the profile that was named."""
     path = start.options.profile
     if path is None:
-        is_swept = start.checkpoint is not None and swept.is_file()
-        return decide(swept, start.model, swept.name) if is_swept else None
+        return None
     profile = read_profile(path, start.model)
     found = differences(profile.recording, start.model, start.presets, None, None)
     voice = voice_of(profile, profile.name, is_of_this_model=found.model is None)
@@ -147,32 +154,32 @@ def settle(start: Start, decision: Decision | None) -> TrainSettings:
     differing = None
     if profile is not None:
         differing = differences(profile.recording, model, start.presets, quantization, keys)
-    promise = None
-    if profile is not None and differing is not None and not differing.changes_what_runs:
-        promise = profile.promise(config)
-    limit_bytes, limited_by = _memory_limit(options, decision, differing)
+    promise, promised_by = promised(start.checkpoint, config, decision, differing)
+    limit = memory_limit(choices, decision, differing)
+    chosen = {name: choices.value(name) for name in _AS_CHOSEN}
+    kept = {name: choices.value(name) for name in KEPT}
     used = (
         *_used_model(start, quantization, quantized_by),
         *_used_values(choices, config, model),
-        Setting("memory limit", gigabytes(limit_bytes) if limit_bytes else "detected", limited_by),
-        _promised(promise, decision),
+        Setting(
+            "memory limit", gigabytes(limit.bytes) if limit.bytes else "detected", limit.origin
+        ),
+        Setting("promised peak", _peak(promise), promised_by),
     )
     return TrainSettings(
         model=model,
         source=_source(options, model, quantization, keys),
         config=config,
-        memory_limit_bytes=limit_bytes,
+        memory_limit_bytes=limit.bytes,
         data=start.data,
         adapter_path=options.adapter_path,
         first_step=start.checkpoint.step if start.checkpoint else 0,
         force=options.force,
-        report_to=options.report_to,
-        project_name=options.project_name,
         promise=promise,
-        about={},
+        about=about(model, {**kept, "memory_limit_bytes": limit.bytes}, promise),
         used=used,
-        warnings=tuple(_warnings(start, decision, differing)),
-        **{name: choices.value(name) for name in _AS_CHOSEN},
+        warnings=(*_warnings(start, decision, differing), *limit.warnings),
+        **chosen,
     )
 
 
@@ -214,20 +221,6 @@ def _source(
         lora_keys=lora_keys,
         trust_remote_code=options.trust_remote_code,
     )
-
-
-def _memory_limit(
-    options: TrainOptions, decision: Decision | None, differing: Differences | None
-) -> tuple[int | None, str]:
-    """The budget, and who says so; a profile's where it was measured on this machine."""
-    if options.memory_limit_bytes is not None:
-        return options.memory_limit_bytes, "--max-memory"
-    profile = decision.profile if decision else None
-    if decision is not None and profile is not None and differing is not None:
-        measured = profile.recording.memory_limit_bytes
-        if measured is not None and differing.machine is None:
-            return measured, decision.voice.origin
-    return None, "default"
 
 
 def _used_model(
@@ -274,10 +267,8 @@ def _short(lora_keys: Sequence[str]) -> str:
     return ", ".join(names if len(set(names)) == len(names) else lora_keys)
 
 
-def _promised(promise: Promise | None, decision: Decision | None) -> Setting:
-    if promise is None or decision is None:
-        return Setting("promised peak", "none", "nothing was measured for this configuration")
-    return Setting("promised peak", gigabytes(promise.peak_memory_bytes), decision.voice.origin)
+def _peak(promise: Promise | None) -> str:
+    return "none" if promise is None else gigabytes(promise.peak_memory_bytes)
 
 
 def _warnings(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO
 
+from pytest_yourai.conversion import conversion, quantized_on_load
 from pytest_yourai.engine.protocol import Saved, TrainedStep, TrainingEvent, Validated
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.report.progress import TrainingDisplay
@@ -174,10 +175,28 @@ def _closing(settings: TrainSettings, ended: Ended) -> Iterator[str]:
         yield "Go on: the same command with --resume"
     if settings.source.synthetic:
         return
-    model = settings.source.folder or settings.source.name
-    command = ["--model", model, "--adapter-path", str(folder)]
-    yield f"Try them: mlx_lm.generate {shlex.join(command)} --prompt 'Hello'"
-    yield f"Or put them into the model: mlx_lm.fuse {shlex.join(command)} --save-path fused"
+    yield from _next_commands(settings)
+
+
+def _next_commands(settings: TrainSettings) -> Iterator[str]:
+    """What mlx-lm can do with the adapters."""
+    source, folder = settings.source, str(settings.adapter_path)
+    model = source.folder or source.name
+    trust_remote_code = source.trust_remote_code
+    quantization = quantized_on_load(source.architecture, source.quantization)
+    if quantization is not None:
+        converted = conversion(
+            model, source.name, quantization, trust_remote_code=trust_remote_code
+        )
+        yield (
+            f"The weights were quantized to {quantization} on load, which mlx_lm does not do: "
+            f"convert them once with {converted.command}"
+        )
+        model = converted.folder
+    trust = ["--trust-remote-code"] if trust_remote_code else []
+    command = shlex.join(["--model", model, "--adapter-path", folder, *trust])
+    yield f"Try them: mlx_lm.generate {command} --prompt 'Hello'"
+    yield f"Or put them into the model: mlx_lm.fuse {command} --save-path fused"
 
 
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 from collections import Counter
@@ -17,6 +19,7 @@ from pytest_yourai.pytest_command import pytest_command, shown
 from pytest_yourai.recording import read_document
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.history import result_from_row
+from pytest_yourai.tether import FD_VARIABLE, PLUGIN_ARGUMENTS
 from pytest_yourai.training.choices import Decision, Voice, voice_of
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.profile_choice import read_profile
@@ -27,6 +30,9 @@ PROFILE = "optimal_config.json"
 _LOG = "benchmark_log.jsonl"
 
 _BYTES_PER_GB = 1e9
+
+_PYTEST_OPTIONS = "PYTEST_ADDOPTS"
+"""Those of the user's own tests."""
 
 _INTERRUPTED = (2, -signal.SIGINT, -signal.SIGTERM)
 _REFUSED = 4
@@ -53,7 +59,7 @@ def sweep(
         ) from None
     arguments = list(sweep_arguments(options, data))
     say(shown(arguments))
-    status = _run(pytest_command(arguments))
+    status = _run(pytest_command([*PLUGIN_ARGUMENTS, *arguments]))
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status == _REFUSED:
@@ -97,14 +103,20 @@ def sweep_arguments(options: TrainOptions, data: str | None) -> Iterator[str]:
         yield "--yourai-trust-remote-code"
     yield f"--yourai-output={options.adapter_path / PROFILE}"
     yield f"--yourai-log={options.adapter_path / _LOG}"
+    # What the project's ini file says is for its own tests.
+    yield f"--config-file={os.devnull}"
+    yield f"--rootdir={Path.cwd()}"
 
 
 def _run(command: Sequence[str]) -> int:
-    """The exit status; whatever interrupts this process interrupts the command, and is awaited."""
+    """The exit status; whatever interrupts this process interrupts the command, and is awaited.
+
+    The command ends with this process, however that ends.
+    """
     interrupts = Interrupts()
     interrupts.install()
     try:
-        with subprocess.Popen(command) as process:
+        with _tethered(command) as process:
             try:
                 return process.wait()
             except KeyboardInterrupt:
@@ -113,6 +125,20 @@ def _run(command: Sequence[str]) -> int:
                 raise
     finally:
         interrupts.remove()
+
+
+@contextlib.contextmanager
+def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs `command` with the reading end of a pipe, of which only this process has the other."""
+    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
+    watched, held = os.pipe()
+    try:
+        environment[FD_VARIABLE] = str(watched)
+        with subprocess.Popen(command, pass_fds=(watched,), env=environment) as process:
+            yield process
+    finally:
+        os.close(watched)
+        os.close(held)
 
 
 def decide(path: Path, model: Model, origin: str) -> Decision:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from sweep_processes import events, finish, is_gone, wait_for, worker_of
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
@@ -59,6 +61,10 @@ def test_training_that_cannot_be_ends_before_anything_is_there(tmp_path: Path) -
 
 def test_an_interrupted_sweep_before_training_ends_with_all_it_started(tmp_path: Path) -> None:
     adapters = tmp_path / "adapters"
+    # It is for tests of one's own, and would end the sweep.
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\naddopts = --no-such-flag\nyourai_timeout = nonsense\n"
+    )
     process = start(
         tmp_path, "train", "--model", "tiny", "--weights", "synthetic", "--auto-optimize"
     )
@@ -70,3 +76,18 @@ def test_an_interrupted_sweep_before_training_ends_with_all_it_started(tmp_path:
     assert process.returncode == 130, output
     wait_for(lambda: is_gone(worker), timeout_s=5)
     assert not json.loads((adapters / "optimal_config.json").read_text())["complete"], output
+
+
+def test_a_sweep_before_training_ends_when_training_is_killed(tmp_path: Path) -> None:
+    adapters = tmp_path / "adapters"
+    process = start(
+        tmp_path, "train", "--model", "tiny", "--weights", "synthetic", "--auto-optimize"
+    )
+    wait_for(lambda: events(adapters, "trial_complete"))
+    swept_by = psutil.Process(process.pid).children()
+    worker = worker_of(adapters)
+    process.kill()
+    wait_for(lambda: all(is_gone(each) for each in (*swept_by, worker)), timeout_s=15)
+    assert len(swept_by) == 1
+    finish(process)
+    assert not json.loads((adapters / "optimal_config.json").read_text())["complete"]

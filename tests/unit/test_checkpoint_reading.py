@@ -9,7 +9,9 @@ import pytest
 
 from pytest_yourai.config import Quantization
 from pytest_yourai.errors import CheckpointError
+from pytest_yourai.models import resolve
 from pytest_yourai.training.checkpoint import (
+    about,
     check_agreement,
     checkpoint_to_resume,
     decided,
@@ -18,6 +20,7 @@ from pytest_yourai.training.checkpoint import (
 from pytest_yourai.training.files import ADAPTERS, CHECKPOINT
 from pytest_yourai.training.resolution import begin
 
+from made_models import TINY, make_model
 from train_options import asked, rows_folder, saved, write_checkpoint
 
 
@@ -142,9 +145,36 @@ def test_what_weights_were_quantized_to_must_stay(tmp_path: Path) -> None:
     agree(tmp_path, {"quantize": "4"}, quantize=Quantization(4))
 
 
-def test_a_run_whose_steps_are_all_done_asks_for_more(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="all 30 steps are done: raise --max-steps"):
-        agree(tmp_path, {"step": 30, "max_steps": 30})
-    with pytest.raises(CheckpointError, match="at step 30 already"):
-        agree(tmp_path, {"step": 30, "max_steps": 30}, max_steps=30)
-    agree(tmp_path, {"step": 30, "max_steps": 30}, max_steps=31)
+def test_a_run_whose_steps_are_all_done_may_be_finished_or_go_on(tmp_path: Path) -> None:
+    done = {"step": 30, "max_steps": 30}
+    agree(tmp_path, done)
+    agree(tmp_path, done, max_steps=30)
+    agree(tmp_path, done, max_steps=31)
+    with pytest.raises(CheckpointError, match="--max-steps: the checkpoint is at step 30 already"):
+        agree(tmp_path, done, max_steps=29)
+
+
+def of_weights(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says that was trained on the weights in that folder."""
+    return about(resolve(folder.name, folder, "local", {}), {}, None)
+
+
+def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -> None:
+    data = str(rows_folder(tmp_path / "data"))
+    trained_on = make_model(tmp_path / "one" / "mine", TINY)
+    local = {"weights": "local", "data": data}
+    said = {**of_weights(trained_on), "model": "mine", "data": data, "rows": 8}
+    trained_on.rename(tmp_path / "renamed")
+    agree(tmp_path, said, model=str(tmp_path / "renamed"), **local)
+    same_name = make_model(tmp_path / "other" / "mine", TINY, seed=2)
+    with pytest.raises(CheckpointError, match=r"--model: .* of another mine \(its config.json or"):
+        agree(tmp_path, said, model=str(same_name), **local)
+
+
+def test_made_up_weights_and_real_ones_are_no_substitute(tmp_path: Path) -> None:
+    mine = str(make_model(tmp_path / "mine", TINY))
+    with pytest.raises(CheckpointError, match="--weights: .* weights that were there: leave"):
+        agree(tmp_path, of_weights(Path(mine)), model=mine)
+    data = str(rows_folder(tmp_path / "data"))
+    with pytest.raises(CheckpointError, match="--weights: .* made-up weights: add --weights synth"):
+        agree(tmp_path, model=mine, weights="local", data=data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.identity import run_identity
+from pytest_yourai.identity import model_identity, run_identity
+from pytest_yourai.models import resolve
 
-from made_models import TINY, make_tokenizer, write_rows
+from made_models import TINY, make_model, make_tokenizer, write_rows
 
 
 def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
@@ -44,3 +46,16 @@ def test_a_link_to_nothing_is_no_part_of_it(tmp_path: Path) -> None:
     before = run_identity(source, None, {})
     (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")
     assert run_identity(source, None, {}) == before
+
+
+def test_a_model_is_its_architecture_and_its_weights_wherever_they_lie(tmp_path: Path) -> None:
+    def identity(folder: Path) -> str:
+        return model_identity(resolve("m", folder, "local", {}))
+
+    one = identity(make_model(tmp_path / "one", TINY))
+    shutil.copytree(tmp_path / "one", tmp_path / "copied")
+    assert identity(tmp_path / "copied") == one
+    assert identity(make_model(tmp_path / "tuned", TINY, seed=2)) != one
+    config = tmp_path / "copied" / "config.json"
+    config.write_text(config.read_text().replace("10000.0", "20000.0"))
+    assert identity(tmp_path / "copied") != one

@@ -19,7 +19,7 @@ from pytest_yourai.training.settings import TrainSettings
 
 from hub_cache import bare_model
 from made_models import TINY
-from train_options import asked, rows_folder, saved
+from train_options import asked, rows_folder, saved, saved_by
 
 
 def settled(folder: Path, **values: Any) -> TrainSettings:
@@ -187,38 +187,54 @@ def test_a_resumed_run_is_that_of_its_checkpoint(tmp_path: Path) -> None:
     assert used["grad_checkpoint"] == ("off", "default")
 
 
-def test_a_resumed_run_keeps_the_promise_of_the_sweep_before_it(tmp_path: Path) -> None:
-    keys = ["self_attn.q_proj"]
-    checkpoint = {"rank": 16, "num_layers": 4, "max_seq_length": 48, "lora_keys": keys}
-    path = saved(tmp_path, **checkpoint)
-    profile(path, step_time_ms=None)
-    document = json.loads((path / "optimal_config.json").read_text())
-    empty = dict.fromkeys(
-        [
-            *("active_memory_bytes", "cache_memory_bytes", "footprint_bytes", "swap_growth_bytes"),
-            *("predicted_minimum_memory_bytes", "loss", "epoch_time_s"),
-            *("active_growth_mb_per_step", "footprint_growth_mb_per_step"),
-        ]
-    )
-    document["all_results"][0] |= {
-        **empty,
-        "outcome": "ok",
-        "warnings": [],
-        "started": True,
-        "conclusive": True,
-        "warmup_step_times_s": [],
-        "step_times_s": [0.04],
-        "step_tokens": [94],
-        "minimum_memory_bytes": 9_500_000,
-        "peak_memory_bytes": 12_500_000,
+def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
+    given = {
+        "save_every": 7,
+        "reload_interval": 20,
+        "memory_report_interval": 3,
+        "steps_per_eval": 9,
+        "val_batches": -1,
     }
-    (path / "optimal_config.json").write_text(json.dumps(document))
-    settings = settled(tmp_path, adapter_path=path, resume=True)
-    assert settings.promise is not None
-    assert settings.promise.peak_memory_bytes == 12_500_000
-    assert settings.source.quantization == Quantization(4)
-    assert origins(settings)["batch_size"] == ("2", "checkpoint")
-    assert origins(settings)["grad_checkpoint"] == ("on", "optimal_config.json")
+    first = settled(tmp_path, profile=profile(tmp_path), **given)
+    path = saved_by(first)
+    (path / "optimal_config.json").write_text("torn")
+    resumed = settled(tmp_path, resume=True)
+    assert {name: getattr(resumed, name) for name in given} == given
+    assert resumed.config == first.config
+    assert resumed.promise == first.promise is not None
+    assert resumed.memory_limit_bytes == 3_000_000_000
+    assert resumed.source.quantization == Quantization(4)
+    assert resumed.about == first.about
+    used = origins(resumed)
+    assert used["save_every"] == ("7", "checkpoint")
+    assert used["reload_interval"] == ("20", "checkpoint")
+    assert used["memory limit"] == ("3.0 GB", "checkpoint")
+    assert used["promised peak"] == ("12.5 MB", "checkpoint")
+    changed = settled(tmp_path, resume=True, save_every=8, memory_limit_bytes=10**9)
+    assert (changed.save_every, changed.memory_limit_bytes) == (8, 10**9)
+    assert settled(tmp_path, resume=True, grad_checkpoint=False).promise is None
+
+
+def test_resume_reports_to_the_same_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "wandb.py").touch()
+    saved(tmp_path, report_to="wandb", project_name="mine")
+    resumed = settled(tmp_path, resume=True)
+    assert (resumed.report_to, resumed.project_name) == ("wandb", "mine")
+    assert settled(tmp_path, resume=True, project_name="other").project_name == "other"
+
+
+def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path) -> None:
+    huge_gb = 10_000_000
+    settings = settled(tmp_path, profile=profile(tmp_path, memory_limit_gb=huge_gb))
+    assert settings.memory_limit_bytes is None
+    assert settings.warnings[-1].startswith("the memory limit of 10000000.0 GB (optimal_config.js")
+    saved(tmp_path, memory_limit_bytes=huge_gb * 10**9)
+    resumed = settled(tmp_path, resume=True)
+    assert resumed.memory_limit_bytes is None
+    assert "GB (checkpoint) is more than the" in resumed.warnings[-1]
 
 
 @pytest.mark.parametrize(

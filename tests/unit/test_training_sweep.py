@@ -13,10 +13,10 @@ from pytest_yourai.flags import FLAGS
 from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
 from pytest_yourai.store.profile import build_profile, write_json
 from pytest_yourai.training.choices import Decision
-from pytest_yourai.training.resolution import begin, read_decision, settle
+from pytest_yourai.training.resolution import begin, settle
 from pytest_yourai.training.sweep import PROFILE, decide, sweep_arguments
 
-from train_options import asked, saved
+from train_options import asked, saved_by
 
 CONFIG = LoraConfig(2, 8, 4, 64)
 
@@ -69,13 +69,15 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
         "--yourai-trust-remote-code",
         f"--yourai-output={tmp_path}/adapters/optimal_config.json",
         f"--yourai-log={tmp_path}/adapters/benchmark_log.jsonl",
+        "--config-file=/dev/null",
+        f"--rootdir={Path.cwd()}",
     ]
 
 
 def test_what_is_not_asked_is_left_to_the_sweep(tmp_path: Path) -> None:
     options = asked(tmp_path, quantize="none", grad_checkpoint=False, matrix=Path("/m.yaml"))
     arguments = list(sweep_arguments(options, None))
-    assert arguments[:-2] == [
+    assert arguments[:-4] == [
         "--yourai-model=tiny",
         "--yourai-weights=synthetic",
         "--yourai-matrix=/m.yaml",
@@ -83,7 +85,7 @@ def test_what_is_not_asked_is_left_to_the_sweep(tmp_path: Path) -> None:
         "-oyourai_grad_checkpoint=false",
     ]
     known = {flag.option for flag in FLAGS}
-    assert {each.partition("=")[0] for each in arguments if each.startswith("--")} <= known
+    assert {each.partition("=")[0] for each in arguments[:-2] if each.startswith("--")} <= known
 
 
 def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
@@ -129,13 +131,11 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
 
 
 def test_a_resumed_run_falls_back_as_it_did_before(tmp_path: Path) -> None:
-    path = saved(tmp_path, num_layers=2, lora_keys=None)
-    decided(path, [failed(Outcome.OOM)])
-    start = begin(asked(tmp_path, adapter_path=path, resume=True))
-    settings = settle(start, read_decision(start))
-    assert settings.config == LoraConfig(2, 4, 2, 32, grad_checkpoint=True)
-    assert settings.source.quantization == Quantization(4)
-    assert settings.source.lora_keys == ("self_attn.q_proj",)
+    first = settle(begin(asked(tmp_path)), decided(tmp_path, [failed(Outcome.OOM)]))
+    saved_by(first)
+    resumed = settle(begin(asked(tmp_path, resume=True)), None)
+    assert resumed.config == first.config
+    assert resumed.source == first.source
 
 
 @pytest.mark.parametrize(
