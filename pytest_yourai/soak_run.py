@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pytest_yourai.estimate import largest_array_bytes
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.scratch import scratch_folder
 from pytest_yourai.soak_result import SoakRecord, SoakResult
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, soak_row
@@ -110,7 +110,7 @@ class Soaker:
             "soak_start", asked_minutes=clock.asked_s / 60, **configuration(trial.config)
         )
         host = WorkerHost(self._plan.source, self._journal, self._plan.start_timeout_s)
-        with tempfile.TemporaryDirectory(prefix="yourai-soak-") as adapter_path:
+        with scratch_folder("yourai-soak-") as adapter_path:
             try:
                 soaked = self._soaked(host, record, clock, adapter_path)
                 host.end()

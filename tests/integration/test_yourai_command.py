@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from sweep_processes import events, finish, is_gone, wait_for, worker_of
 
@@ -59,9 +61,12 @@ def test_training_that_cannot_be_ends_before_anything_is_there(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["optimal_config.json"]
 
 
-def test_an_interrupted_sweep_before_training_ends_with_all_it_started(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_before_training_ends_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapters = tmp_path / "adapters"
-    # It is for tests of one's own, and would end the sweep.
+    # Both are for tests of one's own, and would end the sweep.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-flag-either")
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\naddopts = --no-such-flag\nyourai_timeout = nonsense\n"
     )
@@ -91,3 +96,20 @@ def test_a_sweep_before_training_ends_when_training_is_killed(tmp_path: Path) ->
     assert len(swept_by) == 1
     finish(process)
     assert not json.loads((adapters / "optimal_config.json").read_text())["complete"]
+
+
+def test_training_goes_on_where_nobody_reads(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    flags = ["--weights", "synthetic", "--max-steps", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_yourai.cli", "train", "--model", "tiny", *flags],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "adapters" / "adapters.safetensors").is_file()
