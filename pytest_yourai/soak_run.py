@@ -14,7 +14,7 @@ from pytest_yourai.classify import (
     safety_stop_reason,
 )
 from pytest_yourai.config import LEARNING_RATE
-from pytest_yourai.engine.protocol import MlxMemory, TrainingRequest
+from pytest_yourai.engine.protocol import MlxMemory, TrainingEnd, TrainingRequest
 from pytest_yourai.errors import (
     InputError,
     SafetyStopError,
@@ -32,6 +32,7 @@ from pytest_yourai.soak_result import SoakRecord, SoakResult
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, soak_row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.output import Output
 
@@ -133,7 +134,7 @@ class Soaker:
         outcome: Outcome
         reason: str | None
         try:
-            host.train(self._request(record, adapter_path), record, watch)
+            end = host.train(self._request(record, adapter_path), record, watch)
         except SafetyStopError as stop:
             outcome, reason = Outcome.SAFETY_STOP, safety_stop_reason(stop, record.where)
             conclusive = stop.is_its_own_fault
@@ -149,9 +150,19 @@ class Soaker:
                 traceback = problem.traceback
         else:
             record.guard.read_system()
-            reason = paging(record.paces(with_running_step=False), record.swap_growth_bytes)
-            outcome = Outcome.OK if reason is None else Outcome.PAGING
+            outcome, reason = self._outcome(record, end)
         return Soaked(record.result(outcome, reason, conclusive=conclusive), output, traceback)
+
+    def _outcome(self, record: SoakRecord, end: TrainingEnd) -> tuple[Outcome, str | None]:
+        """Of a soak that nothing broke off."""
+        if end.reason == "memory_limit":
+            limit = gigabytes(self._limit_bytes)
+            return (
+                Outcome.OVER_BUDGET,
+                f"MLX held more than the budget of {limit} in step {end.step}",
+            )
+        why = paging(record.paces(with_running_step=False), record.swap_growth_bytes)
+        return (Outcome.OK, None) if why is None else (Outcome.PAGING, why)
 
     def _request(self, record: SoakRecord, adapter_path: str) -> TrainingRequest:
         data = self._plan.data
@@ -171,6 +182,7 @@ class Soaker:
             reload_active_bytes=None,
             usual_active_bytes=None,
             reload_footprint_bytes=None,
+            may_pass_the_limit=self._plan.force,
             steps_per_eval=_NO_END,
             val_batches=0,
         )

@@ -89,12 +89,12 @@ def test_where_none_lasts_there_is_no_answer(
     assert done.ret == 1
     done.run.assert_outcomes(passed=1, xfailed=1)
     [soak] = done.profile["soak"]
-    assert (soak["outcome"], soak["conclusive"]) == ("safety_stop", True)
-    assert "over the budget of 0.3 GB" in soak["error"]
+    assert (soak["outcome"], soak["conclusive"]) == ("over_budget", True)
+    assert "MLX held more than the budget of 0.3 GB in step" in soak["error"]
     assert soak["minutes"] < 0.9
     assert done.profile["optimal_batch_size"] is None
     done.stdout.fnmatch_lines(
-        ["Soak: * ✗ safety stop: the guard stopped it *", "No configuration survived its soak"]
+        ["Soak: * ✗ over budget: MLX held more than *", "No configuration survived its soak"]
     )
     assert leaves_nothing(done)
 
