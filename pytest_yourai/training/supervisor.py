@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Protocol
 
 from pytest_yourai.classify import classify, gather
 from pytest_yourai.engine.protocol import (
     DeviceInfo,
     EndReason,
     Inspection,
-    Saved,
-    TrainedStep,
     TrainingEnd,
-    TrainingEvent,
     TrainingRequest,
 )
 from pytest_yourai.errors import (
@@ -36,7 +32,7 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
-from pytest_yourai.units import gigabytes
+from pytest_yourai.training.turn import Progress, Turn, over_the_limit, since
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
 
@@ -56,18 +52,6 @@ _WHY_RELOADED: dict[EndReason, str] = {
 }
 
 
-class Progress(Protocol):
-    """Shows and keeps what training says."""
-
-    def begin(self, first_step: int) -> None:
-        """Training goes on after so many steps: later ones are said again."""
-        ...
-
-    def add(self, event: TrainingEvent) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a run ended, after `step` steps that are saved. `problem` is None where all are done."""
@@ -85,38 +69,6 @@ class Surroundings:
     device: DeviceInfo
     inspection: Inspection
     budget: Budget
-
-
-class _Turn:
-    """What one worker process did: hears it, and passes it on."""
-
-    def __init__(self, first_step: int, signals: StopSignals, progress: Progress) -> None:
-        self.first_step = self.step = self.saved_step = first_step
-        self.peak_memory_bytes: int | None = None
-        self.last: TrainedStep | None = None
-        self.longest_step_s = 0.0
-        self._signals = signals
-        self.progress = progress
-        self.where = "while starting the worker"
-        signals.is_patient = False
-
-    def loading(self) -> None:
-        self.where = "while loading the model"
-
-    def started(self) -> None:
-        self.where = f"in step {self.first_step + 1}"
-        self._signals.is_patient = True
-
-    def add(self, event: TrainingEvent) -> None:
-        match event:
-            case TrainedStep():
-                self.step, self.last = event.step, event
-                self.longest_step_s = max(self.longest_step_s, event.step_time_s)
-                self.where = f"in step {event.step + 1}"
-                self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
-            case Saved():
-                self.saved_step = event.step
-        self.progress.add(event)
 
 
 class TrainingRun:
@@ -166,7 +118,7 @@ class TrainingRun:
         )
         step = first_step
         while True:
-            turn = _Turn(step, self._signals, progress)
+            turn = Turn(step, self._signals, progress)
             try:
                 progress.begin(step)
                 ended = self._turn(where, turn)
@@ -180,7 +132,7 @@ class TrainingRun:
                 return ended
             step = turn.saved_step
 
-    def _end_worker(self, turn: _Turn, because: str | None = None) -> Output:
+    def _end_worker(self, turn: Turn, because: str | None = None) -> Output:
         """End it, and see what it has saved: it may have been cut off before it could say so."""
         output = self._host.end(killed_because=because)
         with contextlib.suppress(CheckpointError):
@@ -198,7 +150,7 @@ class TrainingRun:
         """That of the process that trains; None between two."""
         return self._host.pid
 
-    def _turn(self, where: Surroundings, turn: _Turn) -> Ended | None:
+    def _turn(self, where: Surroundings, turn: Turn) -> Ended | None:
         """One process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
         guard = Guard(limit_bytes, read_system_memory(), forced=self._settings.force)
@@ -216,16 +168,16 @@ class TrainingRun:
             if turn.step == turn.first_step and not self._has_trained:
                 raise
             self._end_worker(turn, str(problem))
-            return self._ended(turn, f"{problem}; {_since(turn)}")
+            return self._ended(turn, f"{problem}; {since(turn)}")
         if end.reason == "finished":
             return self._ended(turn, None)
         if end.reason in ("stopped", "memory_limit"):
-            why = watch.reason or _over_the_limit(turn, limit_bytes)
+            why = watch.reason or over_the_limit(turn, limit_bytes)
             return self._ended(turn, why, was_interrupted=self._signals.is_asked)
         self._reload(end, turn)
         return None
 
-    def _broken_off(self, turn: _Turn, ending: BaseException) -> Ended:
+    def _broken_off(self, turn: Turn, ending: BaseException) -> Ended:
         match ending:
             case SafetyStopError():
                 problem = f"the guard stopped it {turn.where}: {ending}"
@@ -234,7 +186,7 @@ class TrainingRun:
             case _:
                 problem = f"it was interrupted {turn.where}"
         interrupted = self._signals.is_asked or isinstance(ending, KeyboardInterrupt)
-        return self._ended(turn, f"{problem}; {_since(turn)}", was_interrupted=interrupted)
+        return self._ended(turn, f"{problem}; {since(turn)}", was_interrupted=interrupted)
 
     def _request(self, where: Surroundings, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
@@ -264,7 +216,7 @@ class TrainingRun:
             report_config={each.name: each.value for each in settings.used},
         )
 
-    def _reload(self, end: TrainingEnd, turn: _Turn) -> None:
+    def _reload(self, end: TrainingEnd, turn: Turn) -> None:
         why = _WHY_RELOADED[end.reason]
         self._journal.write("training_reload", step=end.step, reason=end.reason)
         turn.progress.say(f"Reload after step {end.step}: {why}")
@@ -276,7 +228,7 @@ class TrainingRun:
             )
 
     def _after_crash(
-        self, where: Surroundings, turn: _Turn, guard: Guard, problem: WorkerError
+        self, where: Surroundings, turn: Turn, guard: Guard, problem: WorkerError
     ) -> Ended | None:
         """Go on once from what is saved; a second crash in the same step is the end."""
         died = problem if isinstance(problem, WorkerDiedError) else None
@@ -286,17 +238,17 @@ class TrainingRun:
         again = turn.step in self._crashed_in
         self._crashed_in.add(turn.step)
         if outcome is Outcome.INVALID_LOSS:
-            return self._ended(turn, f"{reason}; {_since(turn)}; try a smaller --learning-rate")
+            return self._ended(turn, f"{reason}; {since(turn)}; try a smaller --learning-rate")
         if again or (died is None and outcome is Outcome.ERROR):
             twice = " a second time" if again else ""
-            return self._ended(turn, f"{reason}{twice}; {_since(turn)}")
-        turn.progress.say(f"Reload after a crash: {reason}; {_since(turn)}")
+            return self._ended(turn, f"{reason}{twice}; {since(turn)}")
+        turn.progress.say(f"Reload after a crash: {reason}; {since(turn)}")
         return None
 
     def _diagnose(
         self,
         where: Surroundings,
-        turn: _Turn,
+        turn: Turn,
         guard: Guard,
         problem: WorkerError,
         output: Output,
@@ -318,21 +270,7 @@ class TrainingRun:
         )
         return outcome, reason.rpartition("; ")[0] or reason
 
-    def _ended(self, turn: _Turn, problem: str | None, *, was_interrupted: bool = False) -> Ended:
+    def _ended(self, turn: Turn, problem: str | None, *, was_interrupted: bool = False) -> Ended:
         peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
         peak = max((each for each in peaks if each), default=None)
         return Ended(turn.saved_step, peak, problem, was_interrupted)
-
-
-def _over_the_limit(turn: _Turn, limit_bytes: int) -> str:
-    held = turn.last.peak_memory_bytes if turn.last else 0
-    return (
-        f"MLX held {gigabytes(held)} in step {turn.step}, over the memory limit of "
-        f"{gigabytes(limit_bytes)}: choose a smaller configuration, or add --force"
-    )
-
-
-def _since(turn: _Turn) -> str:
-    if not turn.saved_step:
-        return "nothing is saved yet"
-    return f"what is saved is that of step {turn.saved_step}"
