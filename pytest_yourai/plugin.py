@@ -45,8 +45,11 @@ def _recommend(config: pytest.Config) -> int:
     from pytest_yourai.options import Options  # noqa: PLC0415
     from pytest_yourai.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.report.recommendation import lines  # noqa: PLC0415
+    from pytest_yourai.run_checks import check_files  # noqa: PLC0415
 
     asked = Options.from_config(config)
+    if config.getoption("yourai_output"):
+        check_files(asked)
     found = recommend(asked)
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):

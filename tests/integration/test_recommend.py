@@ -188,6 +188,15 @@ def test_mistakes_are_one_sentence(
     assert_usage_error(recommend(pytester, *flags), *parts)
 
 
+def test_the_list_that_is_read_is_not_written_over(pytester: pytest.Pytester) -> None:
+    listed = pytester.path / "m.yaml"
+    listed.write_text("mine: {architecture: config.json}\n")
+    (pytester.path / "config.json").write_text(json.dumps(TINY))
+    done = recommend(pytester, "--yourai-models=m.yaml", "--yourai-output=m.yaml")
+    assert_usage_error(done, "is read for --yourai-models")
+    assert listed.read_text().startswith("mine:")
+
+
 def test_a_config_without_a_size_is_named(pytester: pytest.Pytester) -> None:
     config = {key: value for key, value in TINY.items() if key != "vocab_size"}
     pytester.mkdir("mine").joinpath("config.json").write_text(json.dumps(config))
