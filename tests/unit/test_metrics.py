@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -95,24 +96,27 @@ def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
         MetricsFile(tmp_path, 3)
 
 
-@pytest.fixture
-def little_room() -> Iterator[int]:
-    """Files may grow to 1000 bytes, as if the disk were full then."""
+@contextlib.contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """As if the disk were full then; for this process, so that nothing may print meanwhile."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield 1000
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_ends_the_rows_but_nothing_else(path: Path, little_room: int) -> None:
-    file = MetricsFile(path, 0)
-    for number in range(1, 20):
-        file.step(a_step(number))
-    assert path.stat().st_size == little_room
+def test_a_full_disk_ends_the_rows_but_nothing_else(path: Path) -> None:
+    with files_of_at_most(1000):
+        file = MetricsFile(path, 0)
+        for number in range(1, 20):
+            file.step(a_step(number))
+        file.close()
+    assert path.stat().st_size == 1000
     assert file.problem == f"{path} could not be written on: File too large"
-    file.close()
     again = MetricsFile(path, 100)
     again.close()
     assert [row["step"] for row in rows(path)] == list(range(1, len(rows(path)) + 1))
