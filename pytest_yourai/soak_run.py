@@ -14,7 +14,7 @@ from pytest_yourai.classify import (
     safety_stop_reason,
 )
 from pytest_yourai.config import LEARNING_RATE
-from pytest_yourai.engine.protocol import MlxMemory, TrainingEnd, TrainingRequest
+from pytest_yourai.engine.protocol import TrainingEnd, TrainingRequest
 from pytest_yourai.errors import (
     InputError,
     SafetyStopError,
@@ -24,7 +24,7 @@ from pytest_yourai.errors import (
     YouraiError,
 )
 from pytest_yourai.estimate import largest_array_bytes
-from pytest_yourai.memory.guard import Guard
+from pytest_yourai.memory.guard import Guard, Guarded
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.scratch import scratch_folder
@@ -61,24 +61,15 @@ class StepOverdueError(YouraiError):
     """No step of training ended for too long."""
 
 
-class SoakWatch:
+class SoakWatch(Guarded):
     """The guard of a trial, and the clock: asks for the end when the time is over."""
 
     def __init__(self, record: SoakRecord, clock: SoakClock, stop: Callable[[], None]) -> None:
-        self._guard = record.guard
+        super().__init__(record.guard)
         self._record = record
         self._clock = clock
         self._stop = stop
         self._is_asked = False
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
-        self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
-
-    def note(self, memory: MlxMemory) -> None:
-        self._guard.note(memory)
-
-    def due_in_s(self) -> float:
-        return self._guard.due_in_s()
 
     def look(self) -> None:
         """SafetyStopError and StepOverdueError where the soak must end."""

@@ -15,7 +15,8 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
 from pytest_yourai.errors import ModelError, OutputError
-from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY, TEMPORARY_PREFIX
+from pytest_yourai.store.atomic import TEMPORARY_PREFIX
+from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 _WORD_BITS = 32

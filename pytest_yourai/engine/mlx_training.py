@@ -180,8 +180,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         is_saved = self.step % self._request.save_every == 0
         if is_saved:
             self._save()
-        if self._is_validation_due:
-            self._validate()
+        if self._is_validation_due and self._validate():
             is_saved = False
         if reason := self._reason_to_end(trained):
             if not is_saved:
@@ -254,17 +253,19 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         if self.step % self._request.save_every == 0:
             mlx_checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
-    def _validate(self) -> None:
+    def _validate(self) -> bool:
+        """Whether there is a loss that the checkpoint does not know of."""
         found = validate(
             self._model.module, self._validation_rows, self._request, self.step, self._should_stop
         )
         if found is None:
-            return
+            return False
         self._validated_step = self.step
         self._report(found)
         if self._services is not None:
             info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
             self._services.on_val_loss_report(info)
+        return True
 
 
 def check_loss(trained: TrainedStep, last_loss: float) -> None:

@@ -87,6 +87,22 @@ class MemoryTrace:
         return max(0, self.largest_swap_used_bytes - self.before.swap_used_bytes)
 
 
+class Guarded:
+    """For watches that ask a guard, and decide for themselves when to."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
+        self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
+
+    def note(self, memory: MlxMemory) -> None:
+        self._guard.note(memory)
+
+    def due_in_s(self) -> float:
+        return self._guard.due_in_s()
+
+
 class Guard:
     """Looks at the machine and at one worker, for one trial.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_yourai.errors import OutputError
 
-_TEMPORARY_PREFIX = ".yourai-"
+TEMPORARY_PREFIX = ".yourai-"
 
 
 def write_atomically(path: Path, text: str, named_by: str) -> None:
@@ -19,7 +19,7 @@ def write_atomically(path: Path, text: str, named_by: str) -> None:
     """
     target = path.resolve()
     try:
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -41,7 +41,7 @@ def check_writable(path: Path, named_by: str) -> None:
     if target.exists() and not target.is_file():
         raise OutputError(f"{named_by}: {path} is no regular file: name another one")
     try:
-        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY_PREFIX, dir=target.parent):
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=target.parent):
             pass
     except OSError as problem:
         raise _unwritable(path, problem, named_by) from None

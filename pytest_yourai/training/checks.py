@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from pytest_yourai.errors import DataError, OptionError, OutputError
+from pytest_yourai.store.atomic import TEMPORARY_PREFIX
 from pytest_yourai.training_rows import RowFormat, check_folder
 
 _SERVICES = ("wandb", "swanlab")
@@ -33,7 +34,7 @@ def check_adapter_path(path: Path) -> None:
     if not there.is_dir():
         raise OutputError(f"--adapter-path: {there} is no folder: name another")
     try:
-        with tempfile.NamedTemporaryFile(prefix=".yourai-", dir=there):
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=there):
             pass
     except OSError as problem:
         raise OutputError(

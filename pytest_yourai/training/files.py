@@ -9,5 +9,3 @@ LOG = "training_log.jsonl"
 REPORT_ID = "report_id.txt"
 METADATA_KEY = "training"
 """The entry of a checkpoint's metadata that has its run, as JSON."""
-
-TEMPORARY_PREFIX = ".yourai-"

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from pytest_yourai.engine.protocol import MlxMemory
 from pytest_yourai.errors import SafetyStopError, YouraiError
-from pytest_yourai.memory.guard import Guard
+from pytest_yourai.memory.guard import Guard, Guarded
 
 LONGEST_WAIT_S = 60.0
 """For the step that runs when the end is asked for, and for what is saved after it."""
@@ -53,7 +52,7 @@ class StopSignals:
         self.is_asked = True
 
 
-class TrainingWatch:
+class TrainingWatch(Guarded):
     """The guard of a trial, for training: it asks for the end instead of breaking off.
 
     `reason` is why the end was asked for, in words.
@@ -66,21 +65,12 @@ class TrainingWatch:
         stop: Callable[[], None],
         longest_step_s: Callable[[], float],
     ) -> None:
+        super().__init__(guard)
         self.reason: str | None = None
-        self._guard = guard
         self._signals = signals
         self._stop = stop
         self._longest_step_s = longest_step_s
         self._asked_at = 0.0
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
-        self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
-
-    def note(self, memory: MlxMemory) -> None:
-        self._guard.note(memory)
-
-    def due_in_s(self) -> float:
-        return self._guard.due_in_s()
 
     def look(self) -> None:
         """StopOverdueError where the worker does not end.

@@ -21,14 +21,13 @@ from _common import ROOT, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import ModelSource, TrainedStep, TrainingEvent
-from pytest_yourai.models import resolve
+from pytest_yourai.engine.protocol import TrainedStep, TrainingEvent
 from pytest_yourai.store.journal import NoJournal
-from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.stopping import StopSignals
 from pytest_yourai.training.supervisor import TrainingRun
 
 from made_models import make_data, make_model
+from training_runs import settings
 
 CONFIGURATIONS = (LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64))
 FIRST = 20
@@ -53,37 +52,22 @@ class Clock:
 
 
 def ours(folder: Path, config: LoraConfig, steps: int) -> float:
-    model = resolve("model", folder / "model", "local", {})
-    source = ModelSource("model", model.architecture, str(model.folder), False, None, None)
-    with tempfile.TemporaryDirectory() as adapters:
-        settings = TrainSettings(
-            model=model,
-            source=source,
+    with tempfile.TemporaryDirectory(dir=folder) as adapters:
+        asked = settings(
+            folder,
+            adapters,
             config=config,
             memory_limit_bytes=8 * GB,
-            data=str(folder / "data"),
             max_steps=steps,
             learning_rate=1e-5,
             seed=0,
-            adapter_path=Path(adapters),
             save_every=100,
-            reload_interval=None,
-            memory_report_interval=10,
             steps_per_eval=200,
             val_batches=25,
-            mask_prompt=False,
-            first_step=0,
-            force=False,
-            report_to=None,
-            project_name=None,
-            promise=None,
-            about={},
-            used=(),
-            warnings=(),
         )
         clock = Clock()
         with StopSignals() as signals:
-            run = TrainingRun(settings, NoJournal(), signals)
+            run = TrainingRun(asked, NoJournal(), signals)
             try:
                 run.train(run.look(), 0, clock)
             finally:

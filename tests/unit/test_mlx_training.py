@@ -203,6 +203,11 @@ def test_validation_sees_the_same_rows_each_time(folder: Path, tmp_path: Path) -
     assert losses(events) == losses(train(folder, dataclasses.replace(asked, val_batches=0))[0])
 
 
+def test_each_checkpoint_is_written_once(folder: Path, tmp_path: Path) -> None:
+    events, _ = train(folder, request(folder, tmp_path, max_steps=10, steps_per_eval=5))
+    assert [event.step for event in events if isinstance(event, Saved)] == [5, 10]
+
+
 def test_a_loss_that_is_not_finite_ends_it_unsaved(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidLossError, match="the loss was nan"):
         train(folder, request(folder, tmp_path, learning_rate=1e30, save_every=100))
