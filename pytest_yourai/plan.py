@@ -21,10 +21,11 @@ from pytest_yourai.matrix_choice import MatrixChoice, choose_matrix
 from pytest_yourai.models import Model
 from pytest_yourai.prediction import Predictor
 from pytest_yourai.preflight import predictor_of
-from pytest_yourai.recording import PEAKS_STAND_IN, Recording, backend_of
+from pytest_yourai.recording import Recording, backend_of
 from pytest_yourai.store import environment
 from pytest_yourai.store.calibrations import read_calibration, write_calibration
 from pytest_yourai.store.history import History, read_history
+from pytest_yourai.store.stored_profile import PEAKS_STAND_IN
 from pytest_yourai.sweep_plan import Check, SweepPlan
 
 if TYPE_CHECKING:

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_yourai.classify import Evidence, classify
 from pytest_yourai.config import LoraConfig, Quantization, QuantizeChoice
 from pytest_yourai.errors import OptionError, RecordingError
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.results import TrialResult
 from pytest_yourai.search import lightest_first
 from pytest_yourai.step_memory import Backend
-from pytest_yourai.store.history import result_from_row
-
-_BYTES_PER_MB = 1e6
-_BYTES_PER_GB = 1e9
-
-_MOST = 1_000_000_000
-"""Of what a configuration counts, of megabytes and of milliseconds: more is a mistake."""
-
-_MEMORY_WORDS = re.compile(r"\boom\b|out of memory|insufficient memory|memory limit", re.IGNORECASE)
-
-PEAKS_STAND_IN = "peaks_stand_in_for_minima"
-"""The setting of a profile whose minima are another recording's peaks."""
+from pytest_yourai.store.documents import mapping, read_document
+from pytest_yourai.store.stored_profile import stored_profile
 
 
 @dataclass(frozen=True)
@@ -93,7 +79,7 @@ class Recording:
         """What it says of the base model's quantization, or None."""
         if "quantization" not in self.settings:
             return None
-        said = _mapping(self.settings["quantization"])
+        said = mapping(self.settings["quantization"])
         try:
             return Quantization(**said) if said else "none"
         except (TypeError, ValueError):
@@ -110,34 +96,18 @@ def read_recording(path: Path, usual_seq_length: int) -> Recording:
 
 def parse_recording(document: Mapping[str, Any], path: Path, usual_seq_length: int) -> Recording:
     """As `read_recording`, of a document that was found in the file `path`."""
-    model, rows = document.get("model"), document.get("all_results")
-    if not isinstance(model, str) or not model.strip():
-        raise RecordingError(f"{path}: model: it must name the model that was measured")
-    if not isinstance(rows, list) or not rows:
-        raise RecordingError(f"{path}: all_results: it must be a list of measured rows")
-    settings = _mapping(document.get("settings"))
-    length = _length(document, settings) or usual_seq_length
-    results: dict[LoraConfig, TrialResult] = {}
-    for number, row in enumerate(rows, 1):
-        try:
-            result = _result(row, model, length)
-        except (KeyError, TypeError, ValueError, OverflowError) as problem:
-            raise RecordingError(f"{path}: all_results: row {number}: {_said(problem)}") from None
-        earlier = results.get(result.config)
-        if result.started and not (earlier is not None and earlier.success):
-            results[result.config] = result
+    stored = stored_profile(document, str(path), usual_seq_length)
+    results = {config: each for config, each in stored.results.items() if each.started}
     if not results:
         raise RecordingError(f"{path}: all_results: none of its rows was measured: name another")
-    limit_gb = _amount(document.get("memory_limit_gb"))
-    peaks_stand_in = settings.get(PEAKS_STAND_IN) is True or any(map(_lacks_minimum, rows))
     return Recording(
         name=path.name,
-        model=model,
+        model=stored.model,
         results=results,
-        has_minima=not peaks_stand_in,
-        memory_limit_bytes=None if limit_gb is None else round(limit_gb * _BYTES_PER_GB),
-        settings=settings,
-        environment=_mapping(document.get("environment")),
+        has_minima=stored.has_minima,
+        memory_limit_bytes=stored.memory_limit_bytes,
+        settings=stored.settings,
+        environment=stored.environment,
     )
 
 
@@ -147,124 +117,5 @@ def backend_of(environment: Mapping[str, Any]) -> Backend:
     return next((each for each in get_args(Backend) if each == backend), "cuda")
 
 
-def read_document(path: Path) -> Mapping[str, Any]:
-    """The JSON object in `path`; RecordingError where it is none."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as problem:
-        raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
-    except (ValueError, RecursionError) as problem:
-        raise RecordingError(f"{path} is no JSON: {problem}; name a profile") from None
-    if not isinstance(document, dict):
-        raise RecordingError(f"{path} is no profile: it must have the keys model and all_results")
-    return document
-
-
-def _result(row: Any, model: str, usual_seq_length: int) -> TrialResult:
-    if not isinstance(row, dict):
-        raise TypeError("it must be an object with batch_size, lora_rank and so on")
-    if "step_tokens" in row and "conclusive" in row:
-        return dataclasses.replace(result_from_row(row, model, 0), memory_limit_bytes=None)
-    length = _whole(row.get("max_seq_length", row.get("seq_length", usual_seq_length)))
-    config = LoraConfig(
-        batch_size=_whole(row["batch_size"]),
-        rank=_whole(row["lora_rank"]),
-        num_layers=_whole(row["lora_layers"]),
-        max_seq_length=length,
-        grad_checkpoint=row.get("grad_checkpoint") is True,
-    )
-    peak = _amount(row.get("peak_memory_mb"))
-    minimum = _minimum_mb(row) or peak
-    warmup = row.get("warmup_step_times_s")
-    times = _step_times(row)
-    outcome, reason = _outcome(row)
-    if outcome is Outcome.OK and (peak is None or not times):
-        raise ValueError("it is a success, but peak_memory_mb or step_time_ms is no number above 0")
-    return TrialResult(
-        model=model,
-        config=config,
-        outcome=outcome,
-        reason=reason,
-        started=outcome not in (Outcome.SKIPPED, Outcome.UNAVAILABLE),
-        warmup_step_times_s=_times(warmup),
-        step_times_s=times,
-        step_tokens=(config.batch_size * (length - 1),) * len(times),
-        minimum_memory_bytes=None if minimum is None else round(minimum * _BYTES_PER_MB),
-        peak_memory_bytes=None if peak is None else round(peak * _BYTES_PER_MB),
-    )
-
-
-def _outcome(row: Mapping[str, Any]) -> tuple[Outcome, str | None]:
-    """As the row names it, else from `success` and the text of its error."""
-    if not isinstance(row["success"], bool):
-        raise TypeError("success must be true or false")
-    if row["success"]:
-        return Outcome.OK, None
-    said = row.get("error")
-    text = str(said) if said else "failed, its recording does not say why"
-    named = next((each for each in Outcome if each == row.get("outcome")), Outcome.OK)
-    if named is not Outcome.OK:
-        return named, text
-    if _MEMORY_WORDS.search(text):
-        return Outcome.OOM, text
-    outcome, _ = classify(Evidence(where="in its recording", exception=text))
-    return outcome, text
-
-
-def _step_times(row: Mapping[str, Any]) -> tuple[float, ...]:
-    if times := _times(row.get("step_times_s")):
-        return times
-    middle_ms = _amount(row.get("step_time_ms"))
-    return () if middle_ms is None else (middle_ms / 1e3,)
-
-
-def _times(listed: Any) -> tuple[float, ...]:
-    """Seconds; nothing where any of them is no time."""
-    times = [_amount(each) for each in listed] if isinstance(listed, list) else []
-    return tuple(each for each in times if each) if all(times) else ()
-
-
-def _minimum_mb(row: Mapping[str, Any]) -> float | None:
-    count_bytes = _amount(row.get("minimum_memory_bytes"), _MOST * _BYTES_PER_MB)
-    if count_bytes is not None:
-        return count_bytes / _BYTES_PER_MB
-    return _amount(row.get("minimum_memory_mb"))
-
-
-def _lacks_minimum(row: Mapping[str, Any]) -> bool:
-    """Whether it has a peak alone."""
-    return _minimum_mb(row) is None and _amount(row.get("peak_memory_mb")) is not None
-
-
-def _length(document: Mapping[str, Any], settings: Mapping[str, Any]) -> int | None:
-    for value in (document.get("seq_length"), settings.get("max_seq_length")):
-        if isinstance(value, int) and value > 1:
-            return value
-    return None
-
-
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, numbers))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no whole number")
-    if value > _MOST:
-        raise ValueError(f"a number above {_MOST:,} is none of a configuration")
-    return value
-
-
-def _amount(value: Any, most: float = _MOST) -> float | None:
-    """A number above 0 that can be an amount; None for whatever else."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 < value <= most else None
-
-
-def _said(problem: Exception) -> str:
-    return f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)

@@ -6,45 +6,24 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import psutil
-import pydantic
 
 from pytest_yourai.config import LoraConfig, Quantization
 from pytest_yourai.errors import RecordingError
 from pytest_yourai.models import Model, id_name
 from pytest_yourai.presets import Preset
-from pytest_yourai.recording import Recording, parse_recording, read_document
+from pytest_yourai.recording import Recording, parse_recording
 from pytest_yourai.store import benchmark_results, environment, profile
+from pytest_yourai.store.benchmark_entries import read_entries
+from pytest_yourai.store.documents import check_version, read_document
+from pytest_yourai.store.stored_profile import optimal_config
 from pytest_yourai.training.settings import Promise
 from pytest_yourai.units import machine_memory
 
 _MEMORY_TOLERANCE = 0.05
 """By how much one machine's own memory may seem to differ, from one start to the next."""
-
-_MB_PER_GB = 1e3
-_MS_PER_S = 1e3
-
-_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000_000)]
-
-
-class _Optimum(pydantic.BaseModel):
-    """The keys of a profile that name its optimum; null where nothing fits."""
-
-    optimal_batch_size: _Count | None
-    optimal_lora_rank: _Count | None
-    optimal_lora_layers: _Count | None
-    optimal_max_seq_length: Annotated[int, pydantic.Field(strict=True, ge=2)] | None
-    optimal_grad_checkpoint: bool | None
-
-    @property
-    def config(self) -> LoraConfig | None:
-        batch, rank = self.optimal_batch_size, self.optimal_lora_rank
-        layers, length = self.optimal_lora_layers, self.optimal_max_seq_length
-        if batch is None or rank is None or layers is None or length is None:
-            return None
-        return LoraConfig(batch, rank, layers, length, self.optimal_grad_checkpoint or False)
 
 
 @dataclass(frozen=True)
@@ -83,15 +62,10 @@ def read_profile(path: Path, model: Model) -> ChosenProfile:
     document = read_document(path)
     is_of_several = "results" in document and "all_results" not in document
     module = benchmark_results if is_of_several else profile
-    version = document.get("schema_version")
-    if isinstance(version, int) and version > module.SCHEMA_VERSION:
-        raise RecordingError(
-            f"{path}: schema_version: {version} is newer than {module.SCHEMA_VERSION}, which this "
-            "version knows: update pytest-yourai, or name another profile"
-        )
+    check_version(document, module.SCHEMA_VERSION, str(path))
     if is_of_several:
         document = _entry(document, path, model)
-    config = _optimum(document, path)
+    config = optimal_config(document, str(path))
     if config is None:
         raise RecordingError(
             f"{path}: nothing fitted when it was measured: name another profile, or choose with "
@@ -101,64 +75,9 @@ def read_profile(path: Path, model: Model) -> ChosenProfile:
     return ChosenProfile(path.name, config, recording)
 
 
-def _optimum(document: Mapping[str, Any], path: Path) -> LoraConfig | None:
-    try:
-        return _Optimum.model_validate(document).config
-    except pydantic.ValidationError as problem:
-        first = problem.errors()[0]
-        said = "it is missing" if first["type"] == "missing" else first["msg"]
-        raise RecordingError(
-            f"{path}: {first['loc'][0]}: {said[:1].lower()}{said[1:]}: name a profile as a sweep "
-            "writes it"
-        ) from None
-
-
-class _Entry(pydantic.BaseModel):
-    """One of the results of a benchmark."""
-
-    preset: str
-    model_name: str
-    success: bool
-    optimal_config: dict[str, Any] | None
-    safe_config: dict[str, Any] | None
-    peak_memory_gb: float | None
-    minimum_memory_gb: float | None
-    memory_limit_gb: float | None
-    step_time_s: float | None
-
-    def as_profile(self, shared: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The profile of its sweep, else one of its safe configuration; None where neither fits."""
-        if self.optimal_config and self.optimal_config.get("optimal_batch_size") is not None:
-            return self.optimal_config
-        if not self.success or self.safe_config is None:
-            return None
-        row = {
-            **self.safe_config,
-            "success": True,
-            "error": None,
-            "peak_memory_mb": self.peak_memory_gb and self.peak_memory_gb * _MB_PER_GB,
-            "minimum_memory_mb": self.minimum_memory_gb and self.minimum_memory_gb * _MB_PER_GB,
-            "step_time_ms": self.step_time_s and self.step_time_s * _MS_PER_S,
-        }
-        return {
-            "model": self.preset,
-            "memory_limit_gb": self.memory_limit_gb,
-            "environment": shared.get("environment"),
-            **{f"optimal_{key}": value for key, value in self.safe_config.items()},
-            "all_results": [row],
-        }
-
-
 def _entry(document: Mapping[str, Any], path: Path, model: Model) -> Mapping[str, Any]:
     """What the results of a benchmark say of `model`, as a profile."""
-    try:
-        adapter = pydantic.TypeAdapter(list[_Entry])
-        entries = adapter.validate_python(document["results"])
-    except pydantic.ValidationError as problem:
-        where = ".".join(map(str, ("results", *problem.errors()[0]["loc"])))
-        raise RecordingError(
-            f"{path}: {where}: it is missing or mistaken: name the results of yourai benchmark"
-        ) from None
+    entries = read_entries(document, str(path))
     names = _names(model)
     found = next((each for each in entries if each.preset in names), None)
     if found is None:
@@ -166,13 +85,16 @@ def _entry(document: Mapping[str, Any], path: Path, model: Model) -> Mapping[str
         raise RecordingError(
             f"{path} has {known}, and not {model.name}: name a profile of that model"
         )
-    as_profile = found.as_profile(document)
-    if as_profile is None:
+    swept = found.optimal_config
+    if swept and swept.get("optimal_batch_size") is not None:
+        return swept
+    checked = found.checked(document)
+    if not found.success or checked is None:
         raise RecordingError(
             f"{path}: {model.name} did not fit when it was measured: name another profile, or "
             "choose with --batch-size, --lora-rank and --lora-layers"
         )
-    return as_profile
+    return checked
 
 
 def _names(model: Model) -> set[str]:

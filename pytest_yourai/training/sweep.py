@@ -16,8 +16,8 @@ from pytest_yourai.matrix_choice import low_memory_matrix
 from pytest_yourai.models import Model
 from pytest_yourai.paths import packaged_models
 from pytest_yourai.pytest_command import pytest_command, shown
-from pytest_yourai.recording import read_document
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.documents import read_document
 from pytest_yourai.store.history import result_from_row
 from pytest_yourai.tether import FD_VARIABLE, PLUGIN_ARGUMENTS
 from pytest_yourai.training.choices import Decision, Voice, voice_of

@@ -72,7 +72,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
         (lambda it: it.update(schema_version=2), "schema_version: 2 is newer than 1"),
         (lambda it: it.update(all_results=[]), "all_results: it must be a list of measured rows"),
         (lambda it: it.pop("model"), "model: it must name the model"),
-        (lambda it: it["all_results"][0].pop("outcome"), "all_results: row 1: outcome"),
+        (lambda it: it["all_results"][0].pop("lora_rank"), "all_results: row 1: lora_rank"),
     ],
 )
 def test_what_is_no_profile_is_told_in_one_sentence(

@@ -1,0 +1,42 @@
+"""JSON documents as they are read: what every one of them must be, before its keys matter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.errors import RecordingError
+from pytest_yourai.printable import all_printable
+
+
+def read_document(path: Path) -> Mapping[str, Any]:
+    """The JSON object in `path`; RecordingError where it is none."""
+    try:
+        document = all_printable(json.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as problem:
+        raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
+    except (ValueError, RecursionError) as problem:
+        raise RecordingError(f"{path} is no JSON: {problem}; name a profile") from None
+    if not isinstance(document, dict):
+        raise RecordingError(f"{path} is no profile: it must have the keys model and all_results")
+    return document
+
+
+def check_version(document: Mapping[str, Any], known: int, name: str) -> int:
+    """The `schema_version`, 0 where it has none; RecordingError for one after `known`."""
+    version = document.get("schema_version", 0)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise RecordingError(f"{name}: schema_version: it must be a whole number")
+    if version > known:
+        raise RecordingError(
+            f"{name}: schema_version: {version} is newer than {known}, which this version knows: "
+            "update pytest-yourai, or name another profile"
+        )
+    return version
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value`, or an empty one where it is no JSON object."""
+    return value if isinstance(value, dict) else {}
