@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 import pytest
 
+from pytest_yourai.comparison.gate import Gate, make_gate, parse_fail_on
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
@@ -52,6 +53,7 @@ class Options:
     output: Path
     log: Path
     lora_config: Path | None
+    report: Path | None
     steps: StepPlan
     check_steps: StepPlan
     max_seq_lengths: tuple[int, ...] | None
@@ -67,6 +69,8 @@ class Options:
     search: Literal["fast", "exhaustive"]
     soak_s: float | None
     replay: Path | None
+    compare: Path | None
+    gate: Gate
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool
@@ -98,6 +102,7 @@ class Options:
             output=read.from_folder("output", given_path) or started_in / f"{name}.json",
             log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
             lora_config=read.from_folder("lora-config", given_path),
+            report=read.from_folder("report", given_path),
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_lengths=read.value("seq-length", _lengths),
@@ -112,6 +117,8 @@ class Options:
             search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
             soak_s=None if soak_minutes is None else soak_minutes * 60,
             replay=read.from_folder("replay", given_path),
+            compare=read.from_folder("compare", given_path),
+            gate=make_gate(read.several("fail-on", lambda text, _: parse_fail_on(text))),
             isolation=read.value("isolation", one_of("model", "trial")) or "model",
             force=read.switch("force") or False,
             resume=read.switch("resume") or False,

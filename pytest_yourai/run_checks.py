@@ -43,6 +43,10 @@ def check_combinations(options: Options) -> None:
             "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
             "models out"
         )
+    if "fail-on" in given and options.compare is None:
+        raise OptionError(
+            "--yourai-fail-on needs a profile to compare with: add --yourai-compare PROFILE"
+        )
     names = Counter(str(named.folder.resolve()) for named in options.models)
     for named in options.models:
         if names[str(named.folder.resolve())] > 1:
@@ -51,7 +55,12 @@ def check_combinations(options: Options) -> None:
 
 def check_files(options: Options) -> None:
     """No file may be written that is another one, or read."""
-    given = {"output": options.output, "log": options.log, "lora-config": options.lora_config}
+    given = {
+        "output": options.output,
+        "log": options.log,
+        "lora-config": options.lora_config,
+        "report": options.report,
+    }
     written = [(name, path) for name, path in given.items() if path is not None]
     for (name, path), (other, other_path) in itertools.combinations(written, 2):
         if path.resolve() == other_path.resolve():
@@ -68,7 +77,12 @@ def check_files(options: Options) -> None:
 
 def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
     """What the run itself reads, each with the name of its flag."""
-    single = (("models", options.presets), ("matrix", options.matrix), ("replay", options.replay))
+    single = (
+        ("models", options.presets),
+        ("matrix", options.matrix),
+        ("replay", options.replay),
+        ("compare", options.compare),
+    )
     yield from ((name, path) for name, path in single if path is not None)
     if options.data is not None:
         yield from (("data", path) for path in data_files(Path(options.data)))

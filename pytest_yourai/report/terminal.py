@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.config import Objective
 from pytest_yourai.memory.budget import Budget
@@ -106,13 +106,7 @@ def summary(
     remaining = standing(results, soaks)
     optimum = best(remaining, objective)
     if optimum is None:
-        memory = any(
-            result.outcome.is_memory_failure or result.is_predicted_over for result in results
-        )
-        none = "No configuration fits" if memory else "No configuration was measured to its end"
-        if soaks:
-            none = "No configuration survived its soak"
-        yield none + of_model
+        yield none_fits(results, has_soaks=bool(soaks)) + of_model
         if results:
             yield f"  Outcomes:      {_counts(results)}"
     else:
@@ -128,6 +122,15 @@ def summary(
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield str(errors)
+
+
+def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
+    """What is said where there is no optimum."""
+    if has_soaks:
+        return "No configuration survived its soak"
+    if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
+        return "No configuration fits"
+    return "No configuration was measured to its end"
 
 
 def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
