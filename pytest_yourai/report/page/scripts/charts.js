@@ -1,6 +1,7 @@
 // What Plotly draws. It reads a little markup in texts, so these are escaped.
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif";
+const FEWEST_BARS = 8;
 const NARROW = matchMedia("(max-width: 40rem)");
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -35,7 +36,14 @@ function draw(id, traces, layout) {
     margin: { l: 8, r: 12, t: 24, b: 8 },
     hovermode: "closest",
     hoverlabel: { bgcolor: colour.panel, bordercolor: colour.muted, font: { color: colour.text } },
-    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, bgcolor: "rgba(0,0,0,0)" },
+    legend: {
+      orientation: "h",
+      y: 1,
+      yanchor: "bottom",
+      x: 0,
+      bgcolor: "rgba(0,0,0,0)",
+      ...(NARROW.matches ? { entrywidth: 0.5, entrywidthmode: "fraction" } : {}),
+    },
     dragmode: NARROW.matches ? false : "zoom",
     ...layout,
   };
@@ -156,7 +164,7 @@ function drawMemorySpeed() {
       ...common([best]),
       y: [best.row.speed],
       name: "best",
-      marker: { size: 20, symbol: "circle-open", line: { color: colour.accent, width: 3 } },
+      marker: { size: 20, symbol: "circle-open", color: colour.accent, line: { width: 3 } },
     });
   }
   return draw("memory-speed-chart", traces, {
@@ -223,8 +231,10 @@ function drawSteps() {
   const row = chosenSteps();
   target.textContent =
     `${row.name}: median ${time(row.step_time)} of ${plural(row.step_times.length, "measured step")}` +
-    `, after ${plural(row.warmup_times.length, "warm-up step")}, which compile and are not counted.` +
-    " Choose another in the heat map or the table.";
+    (row.warmup_times.length
+      ? `, after ${plural(row.warmup_times.length, "warm-up step")}, which compile and do not count. `
+      : ". ") +
+    "Choose another in the heat map or the table.";
   const colour = colours();
   const bars = (values, colour_, more) => {
     const unit = timeUnit(values);
@@ -251,7 +261,11 @@ function drawSteps() {
   return draw("step-times-chart", traces, {
     showlegend: false,
     bargap: 0.25,
-    xaxis: whole("measured step", { domain: [split ? split + 0.12 : 0, 1], dtick: row.step_times.length > 16 ? null : 1 }),
+    xaxis: whole("measured step", {
+      domain: [split ? split + 0.12 : 0, 1],
+      dtick: row.step_times.length > 16 ? null : 1,
+      range: [0.4, Math.max(row.step_times.length, FEWEST_BARS) + 0.6],
+    }),
     yaxis: axis(`time, ${warm.name}`, { rangemode: "tozero", anchor: "x" }),
     xaxis2: whole("warm-up step", { domain: [0, split] }),
     yaxis2: axis(`time, ${cold.name}`, { rangemode: "tozero", anchor: "x2" }),

@@ -1,7 +1,6 @@
 // The page: its sections in their order, drawn anew where another profile is chosen.
 
 function render() {
-  delete document.documentElement.dataset.ready;
   const sections = [
     answer(),
     comparisons(),
@@ -24,10 +23,10 @@ function render() {
     );
   document.title = `${profile().model}: ${profile().heading}`;
   markChosen();
-  return drawCharts();
 }
 
 async function drawCharts() {
+  delete document.documentElement.dataset.ready;
   await Promise.all([drawMemorySpeed(), drawSteps(), drawPrediction(), drawHistory()]);
   document.documentElement.dataset.ready = "true";
 }
@@ -39,3 +38,5 @@ setUpTheme(drawCharts);
 setUpTrial();
 NARROW.addEventListener("change", drawCharts);
 render();
+// Plotly comes after this script, and takes a second: what needs no chart is there before.
+addEventListener("DOMContentLoaded", drawCharts);

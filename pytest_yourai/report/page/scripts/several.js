@@ -12,8 +12,10 @@ function chooser() {
   const choose = (value) => {
     state.profile = Number(value);
     state.row = null;
-    closeTrial();
+    trialPanel().hidden = true;
     render();
+    drawCharts();
+    document.querySelector(".chooser select").focus();
   };
   return el("div", { class: "chooser" }, choice("Profile", options, String(state.profile), choose));
 }

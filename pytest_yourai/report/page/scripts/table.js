@@ -42,7 +42,7 @@ function tableHead(column, order, heads, redraw) {
     el(
       "button",
       { type: "button", on: { click: sort } },
-      column.label,
+      el("span", { class: "name" }, column.label),
       column.unit ? el("span", { class: "unit" }, column.unit) : null,
     ),
   );
