@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.collected import Collected
 from pytest_yourai.errors import OutputError, RecordingError
-from pytest_yourai.report.page.page import REPORT_FLAG, check_plotly, write_page
+from pytest_yourai.report.page.page import REPORT_FLAG, Content, check_plotly, write_page
 from pytest_yourai.report.page.sources import Shown
 from pytest_yourai.store import profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
@@ -19,6 +19,7 @@ from pytest_yourai.store.stored_profile import just_measured
 if TYPE_CHECKING:
     # It imports pytest, which this does not need.
     from pytest_yourai.options import Options
+    from pytest_yourai.run_setup import RunSetup
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ def check_closing_files(options: Options) -> None:
 
 
 def write_closing_files(
-    options: Options, collected: Collected, shown: Callable[[Path], str]
+    setup: RunSetup,
+    collected: Collected,
+    document: Mapping[str, Any],
+    shown: Callable[[Path], str],
 ) -> Iterator[ClosingLine]:
-    """Write what `options` ask for; `shown` is how a path is printed."""
-    document = collected.document()
+    """Write what was asked for of `document`, the profile; `shown` is how a path is printed."""
+    options = setup.options
     try:
         profile.write_json(options.output, document)
         yield ClosingLine(f"Saved to: {shown(options.output)}")
@@ -54,7 +58,7 @@ def write_closing_files(
     if options.lora_config is not None:
         yield _lora_config(options.lora_config, collected, shown)
     if options.report is not None:
-        yield _report(options.report, document, options.output, shown)
+        yield _report(options.report, setup, document, shown)
 
 
 def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str]) -> ClosingLine:
@@ -69,11 +73,18 @@ def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str])
 
 
 def _report(
-    path: Path, document: dict[str, object], output: Path, shown: Callable[[Path], str]
+    path: Path, setup: RunSetup, document: Mapping[str, Any], shown: Callable[[Path], str]
 ) -> ClosingLine:
+    output, compare = setup.options.output, setup.options.compare
     try:
         measured = just_measured(document, output.name)
-        write_page(path, [Shown(each, shown(output)) for each in measured], REPORT_FLAG)
+        models = {each.model for each in measured}
+        earlier = [each for each in setup.baseline if each.model in models]
+        profiles = [
+            *(Shown(each, shown(compare)) for each in earlier if compare is not None),
+            *(Shown(each, shown(output)) for each in measured),
+        ]
+        write_page(path, Content(profiles, gate=setup.options.gate), REPORT_FLAG)
     except RecordingError:
         return ClosingLine("Page: not written, nothing was tried")
     except OutputError as problem:

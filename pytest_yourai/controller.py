@@ -5,7 +5,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from pytest_yourai.closing_files import check_closing_files, write_closing_files
 from pytest_yourai.collected import Collected
+from pytest_yourai.compared import Compared, compared
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.flags import has_timeout
@@ -30,6 +31,9 @@ from pytest_yourai.store.journal import Journal, NoJournal
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
+
+_WIDEST = 10_000
+"""Columns of what is no terminal."""
 
 _LETTERS = {
     Outcome.OVER_BUDGET: "B",
@@ -64,6 +68,7 @@ class ControllerHooks:
         self._collected = Collected(setup)
         self._console = Console(setup, self._collected)
         self._is_running = False
+        self._compared: Compared | None = None
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
 
@@ -206,11 +211,26 @@ class ControllerHooks:
             return
         if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        options = self._setup.options
-        for line in write_closing_files(options, self._collected, self._shown):
+        document = self._collected.document()
+        self._compare(session, document)
+        for line in write_closing_files(self._setup, self._collected, document, self._shown):
             self._closing_lines.append(line.text)
             if line.is_failure:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
+        options = self._setup.options
+        if not self._setup.baseline:
+            return
+        name = self._shown(options.output)
+        try:
+            self._compared = compared(document, name, self._setup.baseline, options.gate)
+        except InputError as problem:
+            self._closing_lines.append(f"Not compared: {problem}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
@@ -221,7 +241,10 @@ class ControllerHooks:
             self._closing_lines.append(f"The journal is incomplete: {problem}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
-        self._say(*self._console.summary(), "", *self._closing_lines)
+        self._say(*self._console.summary(), "")
+        if self._compared is not None:
+            self._say(*self._compared.lines(self._width), "")
+        self._say(*self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
@@ -235,6 +258,12 @@ class ControllerHooks:
     def _reporter(self) -> Any:
         """None under `-p no:terminal`."""
         return self._config.pluginmanager.getplugin("terminalreporter")
+
+    @property
+    def _width(self) -> int:
+        """Columns of the terminal; what is none is as wide as need be."""
+        is_terminal = self._reporter is not None and self._reporter.isatty
+        return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
 
     def _shown(self, path: Path) -> str:
         """As seen from where pytest was started."""

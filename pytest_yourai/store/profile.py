@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def row(result: TrialResult) -> dict[str, Any]:
         "warmup_step_times_s": list(result.warmup_step_times_s),
         "step_times_s": list(result.step_times_s),
         "step_tokens": list(result.step_tokens),
+        "reference_times_s": list(result.reference_times_s),
         "minimum_memory_bytes": result.minimum_memory_bytes,
         "peak_memory_bytes": result.peak_memory_bytes,
         "active_memory_bytes": result.active_memory_bytes,
@@ -151,7 +152,7 @@ def scaled(count_bytes: float | None, unit: float) -> float | None:
     return None if count_bytes is None else count_bytes / unit
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write atomically; a number that is not finite as null. OutputError where that fails."""
     text = json.dumps(clean(document), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n", OUTPUT_FLAG)

@@ -7,11 +7,13 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.comparison.gate import DEFAULT_GATE, Gate
 from pytest_yourai.errors import OptionError
 from pytest_yourai.report.page.data import outcome_data, profile_data
 from pytest_yourai.report.page.several import comparisons_data, history_data
@@ -48,6 +50,28 @@ _ESCAPED = {
 """What HTML, or a script, could take for its own."""
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a page shows: profiles, what of their folder is none, and what counts as worse."""
+
+    shown: Sequence[Shown]
+    left_out: Sequence[LeftOut] = ()
+    gate: Gate = DEFAULT_GATE
+
+    @property
+    def opened(self) -> int:
+        """The number of the profile that is shown first: the newest one.
+
+        Of several models it is the largest that fits: a walk goes from small to large.
+        """
+        profiles = [each.profile for each in self.shown]
+        last = len(profiles) - 1
+        if len({each.model for each in profiles}) == 1:
+            return last
+        fitting = [number for number, each in enumerate(profiles) if each.optimum is not None]
+        return fitting[-1] if fitting else last
+
+
 def check_plotly(named_by: str) -> None:
     """Raise OptionError now where `page` would miss Plotly later; `named_by` is the flag."""
     if importlib.util.find_spec("plotly") is None:
@@ -57,20 +81,18 @@ def check_plotly(named_by: str) -> None:
         )
 
 
-def write_page(
-    path: Path, shown: Iterable[Shown], named_by: str, left_out: Iterable[LeftOut] = ()
-) -> None:
-    """Write the page of these profiles; OutputError, beginning with `named_by`, where it cannot."""
-    write_atomically(path, page(list(shown), list(left_out)), named_by)
+def write_page(path: Path, content: Content, named_by: str) -> None:
+    """Write the page; OutputError, beginning with `named_by`, where that fails."""
+    write_atomically(path, page(content), named_by)
 
 
-def page(shown: list[Shown], left_out: list[LeftOut]) -> str:
+def page(content: Content) -> str:
     """The text of the file."""
     plotly, script = _plotly(), _script()
     parts = {
         "policy": _policy(plotly, script),
         "style": _packaged("page.css"),
-        "data": embedded(clean(_data(shown, left_out))),
+        "data": embedded(clean(_data(content))),
         "plotly": plotly,
         "script": script,
     }
@@ -83,15 +105,16 @@ def embedded(value: Any) -> str:
     return re.sub("[<>&\u2028\u2029]", lambda match: _ESCAPED[match[0]], text)
 
 
-def _data(shown: list[Shown], left_out: list[LeftOut]) -> Mapping[str, Any]:
+def _data(content: Content) -> Mapping[str, Any]:
     return {
         "made_by": f"pytest-yourai {versions().get('pytest-yourai', '')}".strip(),
         "made_at": created_at(),
         "outcomes": outcome_data(),
-        "profiles": [profile_data(each) for each in shown],
-        "comparisons": comparisons_data(shown),
-        "history": history_data(shown),
-        "left_out": [{"name": each.name, "why": each.why} for each in left_out],
+        "profiles": [profile_data(each) for each in content.shown],
+        "opened": content.opened,
+        "comparisons": comparisons_data(content.shown, content.gate),
+        "history": history_data(content.shown),
+        "left_out": [{"name": each.name, "why": each.why} for each in content.left_out],
     }
 
 

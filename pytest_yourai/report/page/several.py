@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pytest_yourai.comparison.changes import Change, Comparison, Metric, compare
-from pytest_yourai.comparison.gate import DEFAULT_GATE, not_compared, regressions
+from pytest_yourai.comparison.gate import Gate, not_compared, regressions
 from pytest_yourai.report.page.facts import machine_name, versions
 from pytest_yourai.report.page.sources import Shown
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -14,7 +14,7 @@ from pytest_yourai.store.stored_profile import StoredProfile
 _LEAST_TO_COMPARE = 2
 
 
-def comparisons_data(shown: Sequence[Shown]) -> list[dict[str, Any]]:
+def comparisons_data(shown: Sequence[Shown], gate: Gate) -> list[dict[str, Any]]:
     """Each profile against the first of the same model; `before` and `after` are their numbers."""
     first: dict[str, int] = {}
     found = []
@@ -22,18 +22,18 @@ def comparisons_data(shown: Sequence[Shown]) -> list[dict[str, Any]]:
         before = first.setdefault(each.profile.model, number)
         if before != number:
             comparison = compare(shown[before].profile, each.profile)
-            found.append({"before": before, "after": number, **_comparison(comparison)})
+            found.append({"before": before, "after": number, **_comparison(comparison, gate)})
     return found
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
-    worse = regressions(comparison, DEFAULT_GATE)
+def _comparison(comparison: Comparison, gate: Gate) -> dict[str, Any]:
+    worse = regressions(comparison, gate)
     configs = {each.config for each in worse}
     return {
         "differences": list(comparison.differences),
         "regressions": list(map(str, worse)),
-        "not_compared": list(not_compared(comparison, DEFAULT_GATE)),
-        "gate": [str(each) for each in DEFAULT_GATE],
+        "not_compared": list(not_compared(comparison, gate)),
+        "gate": str(gate),
         "changes": [
             _change(comparison, each, is_worse=each.config in configs)
             for each in comparison.changes

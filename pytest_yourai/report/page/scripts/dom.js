@@ -1,7 +1,7 @@
 // Elements are made here alone. Text is set as text: what a profile says is never markup.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const state = { profile: 0, measure: "minimum", row: null };
+const state = { profile: DATA.opened, measure: "minimum", row: null };
 
 const profile = () => DATA.profiles[state.profile];
 

@@ -28,7 +28,7 @@ function comparisons() {
     el(
       "p",
       { class: "muted" },
-      `Each profile against the first of its model. Regressions are what exceeds ${DATA.comparisons[0].gate.join(", ")}.`,
+      `Each profile against the first of its model. Regressions are what exceeds ${DATA.comparisons[0].gate}.`,
     ),
     DATA.comparisons.map(comparison),
   );
