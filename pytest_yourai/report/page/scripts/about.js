@@ -6,7 +6,7 @@ function about() {
     pairs.length ? el("div", {}, el("h3", {}, title), facts(pairs)) : null;
   const blocks = [block("Machine", machine), block("Versions", versions), block("Settings", settings)];
   if (!blocks.some(Boolean)) return null;
-  return section("about", "Machine and settings", el("div", { class: "blocks" }, blocks));
+  return section("about", "Machine", "Machine and settings", el("div", { class: "blocks" }, blocks));
 }
 
 function soaks() {
@@ -14,6 +14,7 @@ function soaks() {
   if (!found.length) return null;
   return section(
     "soak",
+    "Soak",
     "Soak",
     found.map((soak) =>
       el(
@@ -41,6 +42,7 @@ function trainingData() {
   const most = Math.max(1, ...data.bars.map((bar) => bar.rows));
   return section(
     "training-data",
+    "Data",
     "Training data",
     facts(data.facts),
     data.bars.length

@@ -21,10 +21,11 @@ function el(tag, attributes, ...children) {
   return element;
 }
 
-function section(id, title, ...children) {
+// `short` is its name among the links to sections.
+function section(id, short, title, ...children) {
   return el(
     "section",
-    { id, "aria-labelledby": `${id}-title`, class: "panel" },
+    { id, "aria-labelledby": `${id}-title`, class: "panel", "data-short": short },
     el("h2", { id: `${id}-title` }, title),
     ...children,
   );

@@ -3,6 +3,7 @@
 function render() {
   const sections = [
     answer(),
+    models(),
     comparisons(),
     history(),
     heatMap(),
@@ -19,7 +20,7 @@ function render() {
   document
     .getElementById("sections")
     .replaceChildren(
-      ...sections.map((each) => el("a", { href: `#${each.id}` }, each.querySelector("h2").textContent)),
+      ...sections.map((each) => el("a", { href: `#${each.id}` }, each.dataset.short)),
     );
   document.title = `${profile().model}: ${profile().heading}`;
   markChosen();
