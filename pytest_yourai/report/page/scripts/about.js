@@ -27,9 +27,7 @@ function soaks() {
           el("span", { class: `badge ${soak.success ? "ok" : "failure"}` }, soak.success ? "lasted" : soak.outcome),
           soak.reason ? ` ${soak.reason}` : null,
         ),
-        soak.warnings.length
-          ? el("ul", { class: "notes" }, soak.warnings.map((each) => el("li", {}, each)))
-          : null,
+        soak.warnings.length ? notes(soak.warnings) : null,
         facts(soak.facts),
       ),
     ),
@@ -83,6 +81,6 @@ function leftOut() {
       `${plural(DATA.left_out.length, "file")} left out, no ${DATA.left_out.length === 1 ? "profile" : "profiles"}: `,
       DATA.left_out.map((each) => each.name).join(", "),
     ),
-    el("ul", { class: "notes" }, DATA.left_out.map((each) => el("li", {}, each.why))),
+    notes(DATA.left_out.map((each) => each.why)),
   );
 }

@@ -92,7 +92,7 @@ function memoryBar(shown, best) {
     ),
     isNumber(limit) ? null : el("li", {}, "no budget was recorded"),
   );
-  return el("div", { class: "memory", id: "memory-bar" }, track, legend);
+  return el("div", { class: "memory-bar" }, track, legend);
 }
 
 function command(shown) {
@@ -119,9 +119,7 @@ function command(shown) {
       el("button", { type: "button", on: { click: copy } }, "Copy"),
       said,
     ),
-    shown.command.notes.length
-      ? el("ul", { class: "notes" }, shown.command.notes.map((each) => el("li", {}, each)))
-      : null,
+    shown.command.notes.length ? notes(shown.command.notes) : null,
   );
 }
 

@@ -16,7 +16,7 @@ function render() {
     trialTable(),
   ].filter(Boolean);
   const main = document.getElementById("main");
-  main.replaceChildren(...[chooser(), leftOut()].filter(Boolean), ...sections);
+  fill(main, chooser(), leftOut(), sections);
   document
     .getElementById("sections")
     .replaceChildren(

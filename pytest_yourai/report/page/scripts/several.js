@@ -111,10 +111,7 @@ function comparison(found) {
 }
 
 function comparedParts(found) {
-  const list = (title, lines) =>
-    lines.length
-      ? [el("h3", {}, title), el("ul", { class: "notes" }, lines.map((each) => el("li", {}, each)))]
-      : [];
+  const list = (title, lines) => (lines.length ? [el("h3", {}, title), notes(lines)] : []);
   const { table } = sortableTable({
     id: `compared-${found.after}`,
     label: `Changes from ${nameOf(found.before)} to ${nameOf(found.after)}`,
