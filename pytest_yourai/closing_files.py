@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_yourai.collected import Collected
 from pytest_yourai.errors import OutputError, RecordingError
 from pytest_yourai.report.page.page import REPORT_FLAG, Content, check_plotly, write_page
-from pytest_yourai.report.page.sources import Shown
 from pytest_yourai.store import profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
@@ -75,16 +74,12 @@ def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str])
 def _report(
     path: Path, setup: RunSetup, document: Mapping[str, Any], shown: Callable[[Path], str]
 ) -> ClosingLine:
-    output, compare = setup.options.output, setup.options.compare
     try:
-        measured = just_measured(document, output.name)
+        measured = just_measured(document, shown(setup.options.output))
         models = {each.model for each in measured}
         earlier = [each for each in setup.baseline if each.model in models]
-        profiles = [
-            *(Shown(each, shown(compare)) for each in earlier if compare is not None),
-            *(Shown(each, shown(output)) for each in measured),
-        ]
-        write_page(path, Content(profiles, gate=setup.options.gate), REPORT_FLAG)
+        content = Content([*earlier, *measured], gate=setup.options.gate)
+        write_page(path, content, REPORT_FLAG)
     except RecordingError:
         return ClosingLine("Page: not written, nothing was tried")
     except OutputError as problem:

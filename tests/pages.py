@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,7 @@ from typing import Any, Literal
 from playwright.sync_api import Browser, Page, Playwright
 
 from pytest_yourai.report.page.page import Content, write_page
-from pytest_yourai.report.page.sources import Shown
-from pytest_yourai.store.stored_profile import profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
 
 DATA = Path(__file__).parent / "data"
 HOSTILE = "</script><img src=x onerror=alert(1)>&quot;<b>"
@@ -92,10 +91,10 @@ def full(speed: float) -> dict[str, Any]:
     return document
 
 
-def shown(documents: Sequence[dict[str, Any]]) -> list[Shown]:
+def profiles_of(*documents: dict[str, Any]) -> list[StoredProfile]:
     """As if each document had been read from a file."""
     return [
-        Shown(each, f"runs/{number}.json")
+        each
         for number, document in enumerate(documents)
         for each in profiles_in(document, f"runs/{number}.json")
     ]
@@ -104,7 +103,7 @@ def shown(documents: Sequence[dict[str, Any]]) -> list[Shown]:
 def page_of(folder: Path, *documents: dict[str, Any]) -> Path:
     """The file of a page of `documents`."""
     path = folder / "page.html"
-    write_page(path, Content(shown(documents)), "--output")
+    write_page(path, Content(profiles_of(*documents)), "--output")
     return path
 
 

@@ -39,5 +39,5 @@ def _written(profiles: Iterable[Path], output: Path) -> Sources:
     sources = read_sources(profiles)
     if output.resolve() in {each.resolve() for each in sources.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
-    write_page(output, Content(sources.shown, sources.left_out), _OUTPUT)
+    write_page(output, Content(sources.profiles, sources.left_out), _OUTPUT)
     return sources

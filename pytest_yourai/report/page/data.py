@@ -11,7 +11,6 @@ from pytest_yourai.naming import Naming
 from pytest_yourai.optimum import pareto
 from pytest_yourai.prediction import PredictionErrors
 from pytest_yourai.report.page.facts import machine, settings, soak_data, training_data, versions
-from pytest_yourai.report.page.sources import Shown
 from pytest_yourai.report.page.training_command import training_command
 from pytest_yourai.report.terminal import none_fits
 from pytest_yourai.results import Outcome, TrialResult
@@ -56,16 +55,14 @@ def _kind(outcome: Outcome) -> str:
     return "failure" if outcome.is_failure else "unknown"
 
 
-def profile_data(shown: Shown) -> dict[str, Any]:
+def profile_data(profile: StoredProfile) -> dict[str, Any]:
     """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
-    profile = shown.profile
     results = list(profile.results.values())
     numbers = {result.config: number for number, result in enumerate(results)}
     optimum = None if profile.optimum is None else numbers[profile.optimum.config]
-    command = training_command(shown)
+    command = training_command(profile)
     return {
-        "path": shown.path,
-        "file": profile.name,
+        "name": profile.name,
         "model": profile.model,
         "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,

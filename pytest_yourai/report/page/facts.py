@@ -30,6 +30,8 @@ _MACHINE = {
 
 _IN_SECONDS = "_s"
 
+_MOST = 1e18
+
 
 def machine(environment: Mapping[str, Any]) -> Facts:
     """What it was measured on, without versions."""
@@ -60,18 +62,17 @@ def settings(found: Mapping[str, Any]) -> Facts:
 
 def _text(key: str, value: Any) -> str:
     """As people write it; empty where there is nothing to say."""
-    if value is None or value in ([], {}):
-        return ""
-    if isinstance(value, bool):
-        return on_or_off(value)
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, bool):
+        return "" if value is None else on_or_off(value)
+    if isinstance(value, dict):
         return ", ".join(f"{name} {_text(name, item)}" for name, item in value.items())
     if isinstance(value, list):
         return ", ".join(_text(key, item) for item in value)
-    if key.endswith("_bytes") and (size := _number(value)):
-        return machine_memory(size)
-    if key.endswith(_IN_SECONDS) and (time_s := _number(value)):
-        return duration(time_s)
+    count = _number(value)
+    if count is not None and key.endswith("_bytes"):
+        return machine_memory(count)
+    if count is not None and key.endswith(_IN_SECONDS):
+        return duration(count)
     return str(value)
 
 
@@ -147,5 +148,6 @@ def _bar_name(least: float, most: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
+    """A number that can be an amount; None for whatever else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None
+    return float(value) if is_number and abs(value) < _MOST else None

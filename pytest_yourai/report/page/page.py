@@ -15,13 +15,15 @@ from typing import Any
 
 from pytest_yourai.comparison.gate import DEFAULT_GATE, Gate
 from pytest_yourai.errors import OptionError
+from pytest_yourai.printable import all_printable
 from pytest_yourai.report.page.data import outcome_data, profile_data
 from pytest_yourai.report.page.several import comparisons_data, history_data
-from pytest_yourai.report.page.sources import LeftOut, Shown
+from pytest_yourai.report.page.sources import LeftOut
 from pytest_yourai.store.atomic import write_atomically
 from pytest_yourai.store.clean import clean
 from pytest_yourai.store.environment import versions
 from pytest_yourai.store.profile import created_at
+from pytest_yourai.store.stored_profile import StoredProfile
 
 REPORT_FLAG = "--yourai-report"
 
@@ -54,7 +56,7 @@ _ESCAPED = {
 class Content:
     """What a page shows: profiles, what of their folder is none, and what counts as worse."""
 
-    shown: Sequence[Shown]
+    profiles: Sequence[StoredProfile]
     left_out: Sequence[LeftOut] = ()
     gate: Gate = DEFAULT_GATE
 
@@ -64,11 +66,10 @@ class Content:
 
         Of several models it is the largest that fits: a walk goes from small to large.
         """
-        profiles = [each.profile for each in self.shown]
-        last = len(profiles) - 1
-        if len({each.model for each in profiles}) == 1:
+        last = len(self.profiles) - 1
+        if len({each.model for each in self.profiles}) == 1:
             return last
-        fitting = [number for number, each in enumerate(profiles) if each.optimum is not None]
+        fitting = [number for number, each in enumerate(self.profiles) if each.optimum is not None]
         return fitting[-1] if fitting else last
 
 
@@ -92,7 +93,7 @@ def page(content: Content) -> str:
     parts = {
         "policy": _policy(plotly, script),
         "style": _packaged("page.css"),
-        "data": embedded(clean(_data(content))),
+        "data": embedded(all_printable(clean(_data(content)))),
         "plotly": plotly,
         "script": script,
     }
@@ -110,10 +111,10 @@ def _data(content: Content) -> Mapping[str, Any]:
         "made_by": f"pytest-yourai {versions().get('pytest-yourai', '')}".strip(),
         "made_at": created_at(),
         "outcomes": outcome_data(),
-        "profiles": [profile_data(each) for each in content.shown],
+        "profiles": [profile_data(each) for each in content.profiles],
         "opened": content.opened,
-        "comparisons": comparisons_data(content.shown, content.gate),
-        "history": history_data(content.shown),
+        "comparisons": comparisons_data(content.profiles, content.gate),
+        "history": history_data(content.profiles),
         "left_out": [{"name": each.name, "why": each.why} for each in content.left_out],
     }
 

@@ -8,20 +8,19 @@ from typing import Any
 from pytest_yourai.comparison.changes import Change, Comparison, Metric, compare
 from pytest_yourai.comparison.gate import Gate, not_compared, regressions
 from pytest_yourai.report.page.facts import machine_name, versions
-from pytest_yourai.report.page.sources import Shown
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _LEAST_TO_COMPARE = 2
 
 
-def comparisons_data(shown: Sequence[Shown], gate: Gate) -> list[dict[str, Any]]:
+def comparisons_data(profiles: Sequence[StoredProfile], gate: Gate) -> list[dict[str, Any]]:
     """Each profile against the first of the same model; `before` and `after` are their numbers."""
     first: dict[str, int] = {}
     found = []
-    for number, each in enumerate(shown):
-        before = first.setdefault(each.profile.model, number)
+    for number, each in enumerate(profiles):
+        before = first.setdefault(each.model, number)
         if before != number:
-            comparison = compare(shown[before].profile, each.profile)
+            comparison = compare(profiles[before], each)
             found.append({"before": before, "after": number, **_comparison(comparison, gate)})
     return found
 
@@ -55,18 +54,17 @@ def _change(comparison: Comparison, change: Change, *, is_worse: bool) -> dict[s
     }
 
 
-def history_data(shown: Sequence[Shown]) -> list[dict[str, Any]]:
+def history_data(profiles: Sequence[StoredProfile]) -> list[dict[str, Any]]:
     """Optimum, memory and speed over time, of each model on each machine that has several."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for number, each in enumerate(shown):
-        profile = each.profile
+    for number, profile in enumerate(profiles):
         if profile.created_at is not None:
             groups.setdefault((profile.model, machine_name(profile.environment)), []).append(number)
     return [
         {
             "model": model,
             "machine": machine,
-            "points": list(_points([(number, shown[number].profile) for number in numbers])),
+            "points": list(_points([(number, profiles[number]) for number in numbers])),
         }
         for (model, machine), numbers in groups.items()
         if len(numbers) >= _LEAST_TO_COMPARE

@@ -3,6 +3,7 @@
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif";
 const FEWEST_BARS = 8;
 const FEWEST_POINTS = 2;
+const NO_LEGEND = { l: 60, r: 12, t: 16, b: 44 };
 const NARROW = matchMedia("(max-width: 40rem)");
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -20,7 +21,6 @@ function axis(title, more = {}) {
     zeroline: false,
     ticks: "outside",
     tickcolor: colour.line,
-    automargin: true,
     fixedrange: NARROW.matches,
     ...more,
   };
@@ -34,7 +34,8 @@ function draw(id, traces, layout) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: FONT, size: 12, color: colour.text },
-    margin: { l: 8, r: 12, t: 16, b: 8 },
+    // Margins that Plotly finds itself make it draw twice.
+    margin: { l: 60, r: 12, t: NARROW.matches ? 90 : 36, b: 44 },
     hovermode: "closest",
     hoverlabel: { bgcolor: colour.panel, bordercolor: colour.muted, font: { color: colour.text } },
     legend: {
@@ -264,6 +265,7 @@ function drawSteps() {
   const median = row.step_time / warm.size;
   return draw("step-times-chart", traces, {
     showlegend: false,
+    margin: NO_LEGEND,
     bargap: 0.25,
     xaxis: whole("measured step", {
       domain: [split ? split + 0.12 : 0, 1],
@@ -349,11 +351,13 @@ function drawPrediction() {
   return Promise.all([
     draw("prediction-chart", [line(...ends), trace(({ row }) => row.predicted / unit.size)], {
       showlegend: false,
+      margin: NO_LEGEND,
       xaxis: measured,
       yaxis: axis(`predicted minimum, ${unit.name}`),
     }),
     draw("error-chart", [line(0, 0), trace(({ row }) => row.error * 100)], {
       showlegend: false,
+      margin: NO_LEGEND,
       xaxis: measured,
       yaxis: axis("predicted − measured, %"),
     }),

@@ -1,9 +1,9 @@
 // Several profiles: how each compares with the first of its model, and how they went over time.
 
 const nameOf = (index) => {
-  const { model, path, created_at: at } = DATA.profiles[index];
+  const { model, name, created_at: at } = DATA.profiles[index];
   const models = new Set(DATA.profiles.map((each) => each.model));
-  return [models.size > 1 ? model : null, path, at ? date(at) : null].filter(Boolean).join(" · ");
+  return [models.size > 1 ? model : null, name, at ? date(at) : null].filter(Boolean).join(" · ");
 };
 
 function chooser() {
@@ -106,7 +106,7 @@ function comparison(found) {
     ),
     holder,
   );
-  details.open = DATA.comparisons.length === 1 || found.after === state.profile;
+  details.open = DATA.comparisons.length === 1;
   return details;
 }
 
@@ -261,6 +261,7 @@ function drawHistoryOf({ points }, place) {
         line: { color: colour.muted, width: 1, dash: "dot" },
       })),
   });
+  const single = { showlegend: false, margin: NO_LEGEND };
   const grey = { line: { color: colour.grey, width: 2, dash: "dash" }, marker: { size: 8, symbol: "square" } };
   return [
     draw(
@@ -270,11 +271,11 @@ function drawHistoryOf({ points }, place) {
     ),
     draw(`history-${place}-speed`, [line("speed", (point) => point.speed)], {
       ...base("tokens per second"),
-      showlegend: false,
+      ...single,
     }),
     draw(`history-${place}-score`, [line("score", (point) => point.score)], {
       ...base("score of the best"),
-      showlegend: false,
+      ...single,
     }),
   ];
 }
