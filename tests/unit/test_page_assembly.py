@@ -98,7 +98,7 @@ def test_nothing_is_fetched(elements: Elements) -> None:
 def test_packaged_scripts_set_no_markup() -> None:
     folder = files("pytest_yourai.report.page") / "scripts"
     texts = [each.read_text(encoding="utf-8") for each in folder.iterdir()]
-    assert len(texts) == 11
+    assert len(texts) == 14
     for text in texts:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacent|document\.write|</script|<!--", text

@@ -59,8 +59,8 @@ function drawHeatMap(holder) {
 function heatLegend(scale, count) {
   const letters = profile()
     .outcomes.filter(({ outcome }) => outcome !== "ok" || state.measure === "outcome")
-    .map(({ outcome, count: number_ }) =>
-      el("li", {}, badge(outcome), el("span", { class: "muted" }, ` ${number(number_)}`)),
+    .map(({ outcome, count: many }) =>
+      el("li", {}, badge(outcome), el("span", { class: "muted" }, ` ${number(many)}`)),
     );
   const list = letters.length ? el("ul", { class: "letters" }, letters) : null;
   if (state.measure === "outcome" || !count) return el("div", { class: "legend" }, list);

@@ -182,7 +182,7 @@ function historyOf(group, place) {
     ["speed", `Tokens per second of the best configuration over time: ${said}`],
     ["score", `Score of the best configuration over time: ${said}`],
   ];
-  const names = unique_names(group.points);
+  const names = namesOfVersions(group.points);
   const points = group.points.map((point) => ({ ...point, file: nameOf(point.profile) }));
   const version = (name) => ({
     label: name,
@@ -211,6 +211,7 @@ function historyOf(group, place) {
     "div",
     { class: "history" },
     el("h3", {}, `${group.model} on ${group.machine}`),
+    el("p", { class: "muted" }, "Of the best configuration of each. Dotted lines: other versions than before."),
     el(
       "div",
       { class: "three" },
@@ -220,7 +221,7 @@ function historyOf(group, place) {
   );
 }
 
-const unique_names = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
+const namesOfVersions = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
 
 function drawHistory() {
   return Promise.all(DATA.history.flatMap((group, place) => drawHistoryOf(group, place)));
