@@ -90,6 +90,26 @@ def test_a_cell_shows_its_trial_and_focus_comes_back(twelve: Page) -> None:
     twelve.get_by_role("button", name="Close").click()
 
 
+def test_a_point_shows_its_trial_and_focus_goes_to_its_cell(twelve: Page) -> None:
+    point = twelve.locator("#memory-speed-chart .point").first
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    twelve.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(twelve.get_by_role("dialog")).to_be_visible()
+    name = twelve.locator("#trial-title").inner_text()
+    assert name in twelve.locator("#step-times-of").inner_text()
+    twelve.keyboard.press("Escape")
+    expect(twelve.locator("#heat-map .cell:focus")).to_have_attribute(
+        "aria-label", re.compile(re.escape(name))
+    )
+
+
+def test_the_command_is_copied(twelve: Page) -> None:
+    twelve.get_by_role("button", name="Copy").click()
+    expect(twelve.locator("#answer [role=status]")).to_have_text("Copied")
+
+
 def test_the_heat_map_shows_memory_speed_and_outcome(twelve: Page) -> None:
     first = twelve.locator("#heat-map .cell").first
     row = with_failures()["all_results"][0]
@@ -192,6 +212,7 @@ def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None
         summaries = page.locator("#comparison summary").all_inner_texts()
         assert "no regression" in summaries[0]
         assert re.search(r"\d+ regressions", summaries[1])
+        page.locator("#comparison summary").last.click()
         assert "mlx 0.31.0, now 0.32.0" in page.locator("#comparison").inner_text()
         page.get_by_label("Profile", exact=True).select_option("0")
         page.wait_for_selector("html[data-ready]")

@@ -5,14 +5,16 @@ let openedFrom = null;
 const trialPanel = () => document.getElementById("trial");
 
 function setUpTrial() {
-  trialPanel().addEventListener("keydown", (event) => {
-    if (event.key === "Escape") closeTrial();
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !trialPanel().hidden) closeTrial();
   });
 }
 
 function closeTrial() {
   trialPanel().hidden = true;
-  if (openedFrom?.isConnected) openedFrom.focus();
+  // A point of a chart cannot have the focus, and a cell may have been drawn anew.
+  const cell = document.querySelector(`#heat-map [data-row="${state.row}"]`);
+  (openedFrom?.isConnected ? openedFrom : cell)?.focus();
 }
 
 function showTrial(index, opener) {
