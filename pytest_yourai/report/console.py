@@ -7,7 +7,6 @@ from collections.abc import Container, Iterator, Sequence
 from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.naming import Naming
 from pytest_yourai.prediction import Prediction
 from pytest_yourai.report import soak_lines, terminal, walk
 from pytest_yourai.report.data import data_lines, epoch_lines
@@ -51,8 +50,7 @@ class Console:
             )
         is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
-            usual = Naming(stage.usual_max_seq_length, grad_checkpoint=False)
-            lines += walk.preflight_lines(stage.name, opened.preflight, usual)
+            lines += walk.preflight_lines(stage.name, opened.preflight, stage.naming)
         elif is_new and not stage.is_check:
             lines.append(self._model_line(found, counts, walk.sweep_alone(opened.weights)))
         if is_new:
@@ -105,7 +103,7 @@ class Console:
         lines: list[str] = []
         if not reported.is_not_needed:
             indent = walk.INDENT if self._setup.is_walk else ""
-            naming = _naming(stage)
+            naming = stage.naming
             lines.append(
                 indent + terminal.trial_line(len(found.results), found.selected, result, naming)
             )
@@ -134,7 +132,7 @@ class Console:
         data = found.opened.surroundings.inspection.data
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
-            yield from walk.indented([walk.optimum_line(optimum, _naming(found.stage))])
+            yield from walk.indented([walk.optimum_line(optimum, found.stage.naming)])
             if optimum is not None:
                 yield from walk.indented(epoch_lines(data, optimum))
             return
@@ -146,7 +144,7 @@ class Console:
             objective,
             found.selected,
             found.stopped,
-            _naming(found.stage),
+            found.stage.naming,
             data,
             None if self._setup.has_one_profile else found.stage.name,
             found.soaks,
@@ -154,13 +152,13 @@ class Console:
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """A configuration is about to be soaked."""
-        name = _naming(stage).name(config)
+        name = stage.naming.name(config)
         return soak_lines.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak, however it ended."""
         return soak_lines.soak_line(
-            self._soak_title(stage), _naming(stage).name(result.config), result
+            self._soak_title(stage), stage.naming.name(result.config), result
         )
 
     def soaked(self, stage: Stage) -> Iterator[str]:
@@ -168,7 +166,7 @@ class Console:
         found = self._collected.of(stage)
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             optimum = self._collected.optimum(found)
-            name = _naming(stage).name(optimum.config) if optimum else "none, all failed their soak"
+            name = stage.naming.name(optimum.config) if optimum else "none, all failed their soak"
             yield f"Optimal for {stage.name}, after the soak: {name}"
 
     def _soak_title(self, stage: Stage) -> str:
@@ -213,10 +211,6 @@ def _why_unknown(stage: Stage) -> str:
     if stage.problem is None:
         return "unknown: it cannot be estimated"
     return f"{stage.problem.outcome}: {stage.problem.reason}"
-
-
-def _naming(stage: Stage) -> Naming:
-    return stage.setup.plan.naming if stage.setup else Naming.of(())
 
 
 def _device(opened: Opened) -> str:
