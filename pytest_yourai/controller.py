@@ -5,7 +5,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import pytest
 
 from pytest_yourai.collected import Collected
 from pytest_yourai.config import LoraConfig
+from pytest_yourai.display_hooks import room_of
 from pytest_yourai.errors import InputError, OutputError
 from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
+from pytest_yourai.next_steps import next_steps
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
 from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
@@ -28,6 +30,7 @@ from pytest_yourai.store import environment, profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.journal import Journal, NoJournal
 from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
+from pytest_yourai.tether import PLUGIN as TETHER
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -63,7 +66,7 @@ class ControllerHooks:
             item_hooks.on_opened = self._opened
         self._owns_session = owns_session
         self._collected = Collected(setup)
-        self._console = Console(setup, self._collected)
+        self._console = Console(setup, self._collected, lambda: room_of(config))
         self._is_running = False
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
@@ -244,9 +247,18 @@ class ControllerHooks:
         if self._collected.journal_problem is not None:
             problem = self._collected.journal_problem
             self._closing_lines.append(f"The journal is incomplete: {problem}")
+        elif self._collected.results:
+            self._closing_lines.append(f"Journal: {_shown(self._setup.options.log, self._config)}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
-        self._say(*self._console.summary(), "", *self._closing_lines)
+        self._say(*self._console.summary(), "", *self._closing_lines, *self._next_steps())
+
+    def _next_steps(self) -> Iterator[str]:
+        """Nothing for a sweep before training, which goes on by itself."""
+        if self._collected.results and not self._config.pluginmanager.hasplugin(TETHER):
+            arguments = self._config.invocation_params.args
+            shown = _shown(self._setup.options.output, self._config)
+            yield from next_steps(self._setup, self._collected, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:

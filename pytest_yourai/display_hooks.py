@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import IO
 
@@ -11,6 +12,7 @@ import pytest
 from pytest_yourai.items import ItemHooks
 from pytest_yourai.report.live import is_terminal
 from pytest_yourai.report.live_area import LiveArea
+from pytest_yourai.report.room import Room
 from pytest_yourai.report.sweep_display import SweepDisplay
 
 _LOG_READERS = ("CI", "BUILD_NUMBER")
@@ -43,6 +45,15 @@ class DisplayHooks:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def room_of(config: pytest.Config) -> Room:
+    """How much can be read at once where pytest writes."""
+    is_verbose = config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES) > 0
+    if config.pluginmanager.getplugin("terminalreporter") is None or not _is_looked_at():
+        return Room(is_verbose=is_verbose)
+    columns, rows = shutil.get_terminal_size()
+    return Room(columns, rows, is_verbose)
 
 
 def _is_looked_at() -> bool:

@@ -182,7 +182,8 @@ class TrialRunner:
             data=self._plan.data,
             seed=self._plan.seed,
         )
-        self._tell(record.progress)
+        if not self._host.has_worker:
+            self._tell(record.progress)
         try:
             measurement = self._host.run(request, record, TrialWatch(record, self._tell))
         except SafetyStopError as stop:
