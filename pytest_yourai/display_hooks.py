@@ -10,6 +10,7 @@ from typing import IO
 import pytest
 
 from pytest_yourai.items import ItemHooks
+from pytest_yourai.report.lasting_stream import lasting
 from pytest_yourai.report.live import is_terminal
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.room import Room
@@ -57,4 +58,4 @@ def room_of(config: pytest.Config) -> Room:
 
 
 def _is_looked_at() -> bool:
-    return is_terminal(sys.stdout) and not any(os.environ.get(name) for name in _LOG_READERS)
+    return is_terminal(lasting(sys.stdout)) and not any(os.environ.get(name) for name in _LOG_READERS)
