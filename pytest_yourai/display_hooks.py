@@ -58,4 +58,6 @@ def room_of(config: pytest.Config) -> Room:
 
 
 def _is_looked_at() -> bool:
-    return is_terminal(lasting(sys.stdout)) and not any(os.environ.get(name) for name in _LOG_READERS)
+    if any(os.environ.get(name) for name in _LOG_READERS):
+        return False
+    return is_terminal(lasting(sys.stdout))

