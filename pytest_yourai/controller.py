@@ -276,7 +276,8 @@ class ControllerHooks:
         self._say(*self._console.summary(), "")
         if self._compared is not None:
             self._say(*self._compared.lines(self._width), "")
-        self._say(*self._closing_lines, *self._next_steps())
+        self._say(*self._closing_lines)
+        self._say_whole(*self._next_steps())
 
     def _next_steps(self) -> Iterator[str]:
         """Nothing without a profile, and for a sweep before training, which goes on by itself."""
@@ -305,6 +306,11 @@ class ControllerHooks:
         return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
 
     def _say(self, *lines: str) -> None:
+        room = room_of(self._config)
+        self._say_whole(*(part for line in lines for part in room.wrapped(line)))
+
+    def _say_whole(self, *lines: str) -> None:
+        """Commands, which are to be copied, are left to the terminal to break."""
         if self._reporter is not None:
             for line in lines:
                 self._reporter.write_line(redactor()(line))

@@ -201,10 +201,6 @@ class Console:
     def summary(self) -> Iterator[str]:
         """The answer of the run, as much of it as there is room for."""
         room = self._room()
-        for line in self._summary(room):
-            yield from room.wrapped(line)
-
-    def _summary(self, room: Room) -> Iterator[str]:
         closing = [
             line for found in self._collected.stages.values() for line in self._closing(found, room)
         ]
