@@ -26,6 +26,7 @@ class ClosingLine:
     """What is said of a file; `is_failure` where it should have been written and was not."""
 
     text: str
+    written: Path | None = None
     is_failure: bool = False
 
 
@@ -49,7 +50,7 @@ def write_closing_files(
     options = setup.options
     try:
         profile.write_json(options.output, document)
-        yield ClosingLine(f"Saved to: {shown(options.output)}")
+        yield ClosingLine(f"Saved to: {shown(options.output)}", written=options.output)
     except OutputError as problem:
         yield ClosingLine(f"Not saved: {problem}", is_failure=True)
         if collected.journal_problem is None:
@@ -68,7 +69,7 @@ def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str])
         write_atomically(path, text, LORA_CONFIG_FLAG)
     except OutputError as problem:
         return ClosingLine(f"LoRA config: {problem}", is_failure=True)
-    return ClosingLine(f"LoRA config: {shown(path)}")
+    return ClosingLine(f"LoRA config: {shown(path)}", written=path)
 
 
 def _report(
@@ -84,4 +85,4 @@ def _report(
         return ClosingLine("Page: not written, nothing was tried")
     except OutputError as problem:
         return ClosingLine(f"Page: {problem}", is_failure=True)
-    return ClosingLine(f"Page: {shown(path)}")
+    return ClosingLine(f"Page: {shown(path)}", written=path)

@@ -5,7 +5,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from pytest_yourai.closing_files import check_closing_files, write_closing_files
 from pytest_yourai.collected import Collected
 from pytest_yourai.compared import Compared, compared
 from pytest_yourai.config import LoraConfig
+from pytest_yourai.display_hooks import room_of
 from pytest_yourai.errors import InputError
 from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
+from pytest_yourai.next_steps import next_steps
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
 from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
@@ -28,6 +30,7 @@ from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.store import environment
 from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.tether import PLUGIN as TETHER
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -66,9 +69,10 @@ class ControllerHooks:
             item_hooks.on_opened = self._opened
         self._owns_session = owns_session
         self._collected = Collected(setup)
-        self._console = Console(setup, self._collected)
+        self._console = Console(setup, self._collected, lambda: room_of(config))
         self._is_running = False
         self._compared: Compared | None = None
+        self._is_saved = False
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
 
@@ -215,6 +219,7 @@ class ControllerHooks:
         self._compare(session, document)
         for line in write_closing_files(self._setup, self._collected, document, self._shown):
             self._closing_lines.append(line.text)
+            self._is_saved = self._is_saved or line.written == self._setup.options.output
             if line.is_failure:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -239,12 +244,22 @@ class ControllerHooks:
         if self._collected.journal_problem is not None:
             problem = self._collected.journal_problem
             self._closing_lines.append(f"The journal is incomplete: {problem}")
+        elif self._collected.results:
+            self._closing_lines.append(f"Journal: {self._shown(self._setup.options.log)}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
         self._say(*self._console.summary(), "")
         if self._compared is not None:
             self._say(*self._compared.lines(self._width), "")
         self._say(*self._closing_lines)
+        self._say_whole(*self._next_steps())
+
+    def _next_steps(self) -> Iterator[str]:
+        """Nothing without a profile, and for a sweep before training, which goes on by itself."""
+        if self._is_saved and not self._config.pluginmanager.hasplugin(TETHER):
+            arguments = self._config.invocation_params.args
+            shown = self._shown(self._setup.options.output)
+            yield from next_steps(self._setup, self._collected, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
@@ -271,6 +286,11 @@ class ControllerHooks:
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def _say(self, *lines: str) -> None:
+        room = room_of(self._config)
+        self._say_whole(*(part for line in lines for part in room.wrapped(line)))
+
+    def _say_whole(self, *lines: str) -> None:
+        """Commands, which are to be copied, are left to the terminal to break."""
         if self._reporter is not None:
             for line in lines:
                 self._reporter.write_line(redactor()(line))

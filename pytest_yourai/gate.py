@@ -48,6 +48,15 @@ class Gate:
             return self._not_started(config, Outcome.SKIPPED, reason)
         return None
 
+    def expects_trial(
+        self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
+    ) -> bool:
+        """Whether nothing that is known by now speaks against a trial."""
+        if self._reason_to_skip(config, prediction, failures):
+            return False
+        is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
+        return self._plan.force or not is_over
+
     def refused(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
         """A result in the place of a trial that is too large, or too dangerous now; else None."""
         if self._plan.check is not None:

@@ -6,7 +6,6 @@ Lives in the process that runs items: pytest itself, or the one worker of `-n 1`
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -17,11 +16,13 @@ from pytest_yourai.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError
 from pytest_yourai.redaction import redactor
+from pytest_yourai.report.sweep_display import SweepDisplay
 from pytest_yourai.reported import PROPERTY, Counts, ReportedTrial
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.session import Sweep
+from pytest_yourai.shown_trials import ShownTrials
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.output import Output
@@ -35,9 +36,12 @@ class ItemHooks:
         self._setup = setup
         self._journal: Journal | None = None
         self._run: Run | None = None
-        self._selected: Counter[Stage] = Counter()
+        self._selected: dict[Stage, set[str]] = {}
         self._told: set[Stage] = set()
         self._reported: set[Stage] = set()
+        self.display = SweepDisplay(None)
+        """Where the trial that runs is shown."""
+        self.shown_trials = ShownTrials(self.display, setup, self._selected)
         self.on_opened: Callable[[Stage, Opened, Counts], None] | None = None
         """Told of each stage whose model a worker has looked at, before its first trial."""
 
@@ -90,12 +94,14 @@ class ItemHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        ids = {item_id for item in session.items if (item_id := self._id_of(item))}
-        self._selected = Counter(self._setup.stages_by_id[item_id] for item_id in ids)
-        if ids and not self._config.option.collectonly:
+        for item_id in dict.fromkeys(map(self._id_of, session.items)):
+            if item_id is not None:
+                self._selected.setdefault(self._setup.stages_by_id[item_id], set()).add(item_id)
+        self.shown_trials = ShownTrials(self.display, self._setup, self._selected)
+        if self._selected and not self._config.option.collectonly:
             try:
                 self._journal = Journal(self._setup.options.log)
-                self._run = Run(self._setup, self._journal, self._say)
+                self._run = Run(self._setup, self._journal, self._say, self.display.goes_on)
                 with self.shown():
                     self._run.look_at_all(self._selected)
                 self._prepare(session.items, 0)
@@ -137,8 +143,8 @@ class ItemHooks:
 
     def _counts(self, stage: Stage) -> Counts:
         return Counts(
-            of_stage=self._selected[stage],
-            of_all=self._selected.total(),
+            of_stage=len(self._selected[stage]),
+            of_all=sum(map(len, self._selected.values())),
             models=len({each.name for each in self._selected}),
         )
 
@@ -180,7 +186,7 @@ class ItemHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         if self._run is not None:
-            self._run.close(self._selected)
+            self._run.close({stage: len(ids) for stage, ids in self._selected.items()})
         if self._journal is not None:
             self._journal.close()
 
@@ -204,7 +210,8 @@ class ItemHooks:
 
     def _measure(self, run: Run, stage: Stage, trial: Trial) -> TrialResult:
         try:
-            return run.measure(stage, trial.item_id)
+            with self.shown_trials.trial(run, stage, trial.item_id):
+                return run.measure(stage, trial.item_id)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
             sweep = run.sweep_of(stage)

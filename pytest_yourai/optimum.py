@@ -30,10 +30,15 @@ def best(results: Iterable[TrialResult], objective: Objective) -> TrialResult | 
     apart by longer rows, then by speed; equal speeds by score, then by longer rows; what is left by
     less minimum memory.
     """
-    return max(
+    return next(iter(best_first(results, objective)), None)
+
+
+def best_first(results: Iterable[TrialResult], objective: Objective) -> list[TrialResult]:
+    """The results that are ok, in the order in which they are best."""
+    return sorted(
         (result for result in results if result.success),
         key=lambda result: _rank(result, objective),
-        default=None,
+        reverse=True,
     )
 
 

@@ -74,7 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
-    from pytest_yourai import controller, items, options, run_setup, soak_items  # noqa: PLC0415
+    from pytest_yourai import (  # noqa: PLC0415
+        controller,
+        display_hooks,
+        items,
+        options,
+        run_setup,
+        soak_items,
+    )
 
     setup = run_setup.make_run(options.Options.from_config(config))
     owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
@@ -92,6 +99,9 @@ def _activate(config: pytest.Config) -> None:
         config.pluginmanager.register(hooks, "yourai-controller")
         if soak_hooks is not None:
             soak_hooks.listener = hooks
+        if item_hooks is not None:
+            display = display_hooks.DisplayHooks(config, item_hooks)
+            config.pluginmanager.register(display, "yourai-display")
     if not flags.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
 

@@ -30,6 +30,7 @@ from pytest_yourai.session import Sweep
 from pytest_yourai.soak_run import SoakClock, Soaked
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.trial_progress import Tell, nobody_hears
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,20 @@ class Opened:
 class Run:
     """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`.
 
-    `say` gets a line for people before a model is downloaded.
+    `say` gets a line for people before a model is downloaded; `tell` hears how far the trial is.
     """
 
-    def __init__(self, setup: RunSetup, journal: EventLog, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        setup: RunSetup,
+        journal: EventLog,
+        say: Callable[[str], None],
+        tell: Tell = nobody_hears,
+    ) -> None:
         self._setup = setup
         self._journal = journal
         self._say = say
+        self._tell = tell
         self._setups: dict[Stage, SweepSetup] = {}
         self._fetched: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
@@ -117,7 +125,7 @@ class Run:
     def _open(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
         try:
             setup = self._setups[stage] = self._with_weights(stage, setup)
-            self._sweeps[stage] = Sweep(setup.plan, self._journal, setup.history())
+            self._sweeps[stage] = Sweep(setup.plan, self._journal, setup.history(), self._tell)
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise

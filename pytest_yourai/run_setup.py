@@ -26,6 +26,7 @@ from pytest_yourai.models import (
     unknown_model,
     usual_max_seq_length,
 )
+from pytest_yourai.naming import Naming
 from pytest_yourai.plan import SweepSetup, Usual, checked_rows, make_setup
 from pytest_yourai.presets import Preset, read_presets
 from pytest_yourai.recording import Recording, read_recording
@@ -79,6 +80,13 @@ class Stage:
             max_seq_length=self.rows.max_seq_length,
             grad_checkpoint=self.rows.grad_checkpoint,
         )
+
+    @property
+    def naming(self) -> Naming:
+        """How its configurations are named in words."""
+        if self.is_check:
+            return Naming(self.usual_max_seq_length, grad_checkpoint=False)
+        return self.setup.plan.naming if self.setup else Naming.of(())
 
     @property
     def max_seq_lengths(self) -> set[int]:

@@ -24,13 +24,14 @@ from pytest_yourai.errors import (
 )
 from pytest_yourai.estimate import largest_array_bytes
 from pytest_yourai.memory.budget import NO_BUDGET, Budget, detect_budget, given_budget
-from pytest_yourai.memory.guard import Guard, too_little_left
+from pytest_yourai.memory.guard import Guard, Guarded, too_little_left
 from pytest_yourai.memory.system import read_system_memory
 from pytest_yourai.reference_work import reference_times_s
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import SweepPlan
 from pytest_yourai.trial import TrialRecord
+from pytest_yourai.trial_progress import Tell, nobody_hears
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.output import Output
 
@@ -62,6 +63,20 @@ class Runner(Protocol):
     def end(self, *, because: str | None = None) -> None: ...
 
 
+class TrialWatch(Guarded):
+    """The guard of a trial; whenever it looks, `tell` hears how far the trial is."""
+
+    def __init__(self, record: TrialRecord, tell: Tell) -> None:
+        super().__init__(record.guard)
+        self._record = record
+        self._tell = tell
+
+    def look(self) -> None:
+        """SafetyStopError where the trial must end."""
+        self._guard.look()
+        self._tell(self._record.progress)
+
+
 class TrialRunner:
     """Runs trials in a worker; `last_output` and `last_traceback` are the last one's.
 
@@ -69,9 +84,10 @@ class TrialRunner:
     was measured so far.
     """
 
-    def __init__(self, plan: SweepPlan, journal: EventLog) -> None:
+    def __init__(self, plan: SweepPlan, journal: EventLog, tell: Tell = nobody_hears) -> None:
         self.forget()
         self._plan = plan
+        self._tell = tell
         self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
         self._budget = NO_BUDGET
         self._device: DeviceInfo | None = None
@@ -176,8 +192,10 @@ class TrialRunner:
             data=self._plan.data,
             seed=self._plan.seed,
         )
+        if not self._host.has_worker:
+            self._tell(record.progress)
         try:
-            measurement = self._host.run(request, record, record.guard)
+            measurement = self._host.run(request, record, TrialWatch(record, self._tell))
         except SafetyStopError as stop:
             return _stopped(record, stop), False
         except WorkerDiedError as death:

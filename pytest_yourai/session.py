@@ -35,6 +35,7 @@ from pytest_yourai.store.profile import configuration, row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
 from pytest_yourai.sweep_search import SweepSearch
 from pytest_yourai.trial import TrialRecord
+from pytest_yourai.trial_progress import Tell, nobody_hears
 from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import preview
 from pytest_yourai.worker.output import Output
@@ -45,7 +46,7 @@ class Sweep:
 
     Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
     ModelError or OptionError where the sweep cannot work. With `history`, what earlier runs of
-    the same identity measured is kept.
+    the same identity measured is kept. `tell` hears how far the trial or soak is that runs.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Sweep:
         plan: SweepPlan,
         journal: EventLog,
         history: History | None = None,
+        tell: Tell = nobody_hears,
     ) -> None:
         self.plan = plan
+        self._tell = tell
         self.results: dict[LoraConfig, TrialResult] = {}
         self._journal = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
         self._record: TrialRecord | None = None
-        self._runner = _runner_of(plan, self._journal)
+        self._runner = _runner_of(plan, self._journal, tell)
         self._boot = last_boot()
         self._journal.write(
             "benchmark_start",
@@ -120,7 +123,8 @@ class Sweep:
     def soak(self, trial: TrialResult, clock: SoakClock) -> Soaked:
         """Train on with what was measured, in a fresh worker; ends that of the trials."""
         self.release()
-        return Soaker(self.plan, self.surroundings, self._journal).soak(trial, clock)
+        soaker = Soaker(self.plan, self.surroundings, self._journal, self._tell)
+        return soaker.soak(trial, clock)
 
     def close(self, *, complete: bool) -> None:
         """End the worker, and the run in the journal."""
@@ -197,6 +201,13 @@ class Sweep:
         self._record = self._runner.begin(config)
         self._journal.write("trial_start", **configuration(config))
         return self._keep(self._runner.run(self._record), prediction)
+
+    def expects_trial(self, config: LoraConfig) -> bool:
+        """Whether a configuration is still to be run, as far as is known by now."""
+        if config in self.results or config in self._resumed.results:
+            return False
+        prediction = self._predictor.predict(config)
+        return self._gate.expects_trial(config, prediction, self._failures())
 
     @property
     def last_output(self) -> Output:
@@ -285,7 +296,7 @@ class Sweep:
         return self.surroundings.budget.limit_bytes
 
 
-def _runner_of(plan: SweepPlan, journal: EventLog) -> Runner:
+def _runner_of(plan: SweepPlan, journal: EventLog, tell: Tell) -> Runner:
     if plan.recording is not None:
         return ReplayRunner(plan, plan.recording)
-    return TrialRunner(plan, journal)
+    return TrialRunner(plan, journal, tell)

@@ -83,7 +83,8 @@ class SoakHooks:
         while trial := candidate(results, soak.results, options.objective):
             with self._told() as listener:
                 listener.soak_begins(stage, trial.config)
-            soaked = run.soak(stage, trial, clock)
+            with self._items.shown_trials.soak(stage, trial.config):
+                soaked = run.soak(stage, trial, clock)
             soak.results.append(soaked.result)
             with self._told() as listener:
                 listener.soak_ended(stage, soaked.result)

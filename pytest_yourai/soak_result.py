@@ -18,6 +18,7 @@ from pytest_yourai.leak import growth_per_step, leaks
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.optimum import best
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.trial_progress import Progress
 from pytest_yourai.units import gigabytes
 
 _FEWEST_STEPS = 20
@@ -153,6 +154,23 @@ class SoakRecord:
         if event.tokens:
             self._times_s.append(event.step_time_s)
             self._tokens.append(event.tokens)
+
+    def progress(self, memory_limit_bytes: int) -> Progress:
+        """How far it is by now, within so much memory."""
+        mlx, began_at = self.guard.mlx, self.began_at
+        phase, step, left_s = self.where.removeprefix("while "), None, None
+        if began_at is not None:
+            phase, step = "training", self._steps + 1
+            left_s = max(0.0, began_at + self._asked_s - time.monotonic())
+        return Progress(
+            phase=phase,
+            step=step,
+            steps=None,
+            active_bytes=mlx.active_bytes if mlx else None,
+            peak_bytes=max(mlx.peak_bytes, self._peak_bytes or 0) if mlx else None,
+            memory_limit_bytes=memory_limit_bytes,
+            left_s=left_s,
+        )
 
     def _heard(self, where: str) -> None:
         self.where, self.heard_at = where, time.monotonic()

@@ -32,6 +32,7 @@ from pytest_yourai.soak_result import SoakRecord, SoakResult
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, soak_row
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.trial_progress import Tell, nobody_hears
 from pytest_yourai.units import gigabytes
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.output import Output
@@ -64,16 +65,24 @@ class StepOverdueError(YouraiError):
 class SoakWatch(Guarded):
     """The guard of a trial, and the clock: asks for the end when the time is over."""
 
-    def __init__(self, record: SoakRecord, clock: SoakClock, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        record: SoakRecord,
+        clock: SoakClock,
+        stop: Callable[[], None],
+        tell: Callable[[], None],
+    ) -> None:
         super().__init__(record.guard)
         self._record = record
         self._clock = clock
         self._stop = stop
+        self._tell = tell
         self._is_asked = False
 
     def look(self) -> None:
         """SafetyStopError and StepOverdueError where the soak must end."""
         self._guard.look()
+        self._tell()
         if self._record.is_time_over and not self._is_asked:
             self._is_asked = True
             self._stop()
@@ -85,10 +94,17 @@ class SoakWatch(Guarded):
 class Soaker:
     """Soaks configurations of one sweep, one after the other; each has a worker of its own."""
 
-    def __init__(self, plan: SweepPlan, where: Surroundings, journal: EventLog) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        where: Surroundings,
+        journal: EventLog,
+        tell: Tell = nobody_hears,
+    ) -> None:
         self._plan = plan
         self._where = where
         self._journal = journal
+        self._tell = tell
 
     def soak(self, trial: TrialResult, clock: SoakClock) -> Soaked:
         """Train with the configuration of `trial`. What is raised from outside ends the worker."""
@@ -120,10 +136,14 @@ class Soaker:
     def _soaked(
         self, host: WorkerHost, record: SoakRecord, clock: SoakClock, adapter_path: str
     ) -> Soaked:
-        watch = SoakWatch(record, clock, host.stop_training)
+        def tell() -> None:
+            self._tell(record.progress(self._limit_bytes))
+
+        watch = SoakWatch(record, clock, host.stop_training, tell)
         output, traceback, conclusive = Output("", ""), "", True
         outcome: Outcome
         reason: str | None
+        tell()
         try:
             end = host.train(self._request(record, adapter_path), record, watch)
         except SafetyStopError as stop:

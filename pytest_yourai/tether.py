@@ -12,7 +12,8 @@ import threading
 import time
 
 FD_VARIABLE = "YOURAI_TETHER_FD"
-PLUGIN_ARGUMENTS = ("-p", "pytest_yourai.tether")
+PLUGIN = "pytest_yourai.tether"
+PLUGIN_ARGUMENTS = ("-p", PLUGIN)
 
 _PATIENCE_S = 10.0
 """For the sweep to write what is known."""

@@ -10,6 +10,7 @@ from pytest_yourai.engine.protocol import Phase, StepSample
 from pytest_yourai.leak import growth_per_step, leaks
 from pytest_yourai.memory.guard import Guard
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.trial_progress import Progress
 from pytest_yourai.units import gigabytes
 
 
@@ -70,6 +71,34 @@ class TrialRecord:
     def warmup_is_over(self) -> bool:
         """Whether its minimum memory is measured; one that does not fit ends there."""
         return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is by now; of a step that runs, which one it is as far as can be told."""
+        mlx = self.guard.mlx
+        peaks = [sample.peak_memory_bytes for sample in self.samples]
+        phase, step, steps = self._phase
+        return Progress(
+            phase=phase,
+            step=step,
+            steps=steps,
+            active_bytes=mlx.active_bytes if mlx else None,
+            peak_bytes=max(mlx.peak_bytes, *peaks, 0) if mlx else None,
+            memory_limit_bytes=self.memory_limit_bytes,
+        )
+
+    @property
+    def _phase(self) -> tuple[str, int | None, int | None]:
+        if self.step_began_at is None:
+            return self.where.removeprefix("while "), None, None
+        if len(self.samples) < COMPILING_STEPS:
+            return "compiling", len(self.samples) + 1, COMPILING_STEPS
+        if not self.warmup_is_over:
+            return "warm-up", len(self.samples) + 1, None
+        if not self._in("settle"):
+            return "settling", None, None
+        steps = self.plan.measured_steps
+        return "measuring", min(len(self._in("measure")) + 1, steps), steps
 
     def _in(self, phase: Phase) -> list[StepSample]:
         return [sample for sample in self.samples if sample.phase == phase]

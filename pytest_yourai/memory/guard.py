@@ -112,6 +112,8 @@ class Guard:
     def __init__(self, budget_bytes: int, before: SystemMemory, *, forced: bool) -> None:
         self.trace = MemoryTrace(before, largest_swap_used_bytes=before.swap_used_bytes)
         self.warnings: list[str] = []
+        self.mlx: MlxMemory | None = None
+        """What the worker said last."""
         self._warned_of: set[str] = set()
         self._budget_bytes = budget_bytes
         self._forced = forced
@@ -138,6 +140,7 @@ class Guard:
 
     def note(self, memory: MlxMemory) -> None:
         """Take in what the worker says that MLX holds."""
+        self.mlx = memory
         held = max(memory.peak_bytes, memory.active_bytes + memory.cache_bytes)
         self.trace.largest_mlx_bytes = max(self.trace.largest_mlx_bytes, held)
         if memory.device_used_bytes is not None:

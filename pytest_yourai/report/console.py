@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.naming import Naming
 from pytest_yourai.prediction import Prediction
 from pytest_yourai.report import soak_lines, terminal, walk
+from pytest_yourai.report.configurations import configuration_lines
 from pytest_yourai.report.data import data_lines, epoch_lines
+from pytest_yourai.report.not_ok import failure_lines, not_run_lines
+from pytest_yourai.report.room import Room
 from pytest_yourai.reported import Counts, ReportedTrial
 from pytest_yourai.run import Opened
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.soak_result import SoakResult
 from pytest_yourai.store.benchmark_results import recommended
 
+_LINES_AFTERWARDS = 9
+"""Where the files are, what is next, and what pytest says at its end."""
+
 
 class Console:
-    """Makes lines of text of what comes in; prints nothing itself."""
+    """Makes lines of text of what comes in; prints nothing itself.
 
-    def __init__(self, setup: RunSetup, collected: Collected) -> None:
+    `room` says what there is to print on, whenever that counts.
+    """
+
+    def __init__(
+        self, setup: RunSetup, collected: Collected, room: Callable[[], Room] = Room
+    ) -> None:
+        self._room = room
         self._setup = setup
         self._collected = collected
         self._summed_up: set[Stage] = set()
@@ -51,8 +62,7 @@ class Console:
             )
         is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
-            usual = Naming(stage.usual_max_seq_length, grad_checkpoint=False)
-            lines += walk.preflight_lines(stage.name, opened.preflight, usual)
+            lines += walk.preflight_lines(stage.name, opened.preflight, stage.naming)
         elif is_new and not stage.is_check:
             lines.append(self._model_line(found, counts, walk.sweep_alone(opened.weights)))
         if is_new:
@@ -81,11 +91,12 @@ class Console:
         """Once, before whatever else a walk says."""
         if not self._has_title:
             self._has_title = True
-            yield from walk.title(counts.models)
+            yield from walk.title(counts.models, self._room().rule)
 
     def _sweep_header(self, opened: Opened, counts: Counts, notes: Sequence[str]) -> Iterator[str]:
         short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
         return terminal.header(
+            rule=self._room().rule,
             title=opened.title,
             weights=opened.weights,
             configurations=counts.of_stage,
@@ -105,13 +116,13 @@ class Console:
         lines: list[str] = []
         if not reported.is_not_needed:
             indent = walk.INDENT if self._setup.is_walk else ""
-            naming = _naming(stage)
+            naming = stage.naming
             lines.append(
                 indent + terminal.trial_line(len(found.results), found.selected, result, naming)
             )
             lines += [indent + line for line in terminal.errors_so_far(found.results)]
         if found.is_complete and not self._setup.has_one_profile:
-            lines += self._closing(found)
+            lines += self._closing(found, self._room())
         return lines
 
     def _verdict(self, reported: ReportedTrial, found: StageResults) -> Iterator[str]:
@@ -126,7 +137,7 @@ class Console:
         if opened and result.success:
             yield from walk.indented(epoch_lines(opened.surroundings.inspection.data, result))
 
-    def _closing(self, found: StageResults) -> Iterator[str]:
+    def _closing(self, found: StageResults, room: Room) -> Iterator[str]:
         """The answer of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
@@ -134,33 +145,46 @@ class Console:
         data = found.opened.surroundings.inspection.data
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
-            yield from walk.indented([walk.optimum_line(optimum, _naming(found.stage))])
+            yield from walk.indented([walk.optimum_line(optimum, found.stage.naming)])
             if optimum is not None:
                 yield from walk.indented(epoch_lines(data, optimum))
             return
-        objective = self._setup.options.objective
-        if not self._setup.has_one_profile:
-            yield ""
-        yield from terminal.summary(
+        objective, naming = self._setup.options.objective, found.stage.naming
+        has_one = self._setup.has_one_profile
+        answer = terminal.summary(
             found.results,
             objective,
             found.selected,
             found.stopped,
-            _naming(found.stage),
+            naming,
             data,
-            None if self._setup.has_one_profile else found.stage.name,
+            None if has_one else found.stage.name,
             found.soaks,
         )
+        if not has_one:
+            yield from ("", *answer)
+            return
+        first = list(answer)
+        rest = [
+            list(failure_lines(found.results, naming, room)),
+            list(not_run_lines(found.results, found.stopped)),
+        ]
+        others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
+        table = list(configuration_lines(found.standing, objective, naming, room, others))
+        for lines in (first, table, *rest):
+            if lines is not first and lines:
+                yield ""
+            yield from lines
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """A configuration is about to be soaked."""
-        name = _naming(stage).name(config)
+        name = stage.naming.name(config)
         return soak_lines.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak, however it ended."""
         return soak_lines.soak_line(
-            self._soak_title(stage), _naming(stage).name(result.config), result
+            self._soak_title(stage), stage.naming.name(result.config), result
         )
 
     def soaked(self, stage: Stage) -> Iterator[str]:
@@ -168,16 +192,17 @@ class Console:
         found = self._collected.of(stage)
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             optimum = self._collected.optimum(found)
-            name = _naming(stage).name(optimum.config) if optimum else "none, all failed their soak"
+            name = stage.naming.name(optimum.config) if optimum else "none, all failed their soak"
             yield f"Optimal for {stage.name}, after the soak: {name}"
 
     def _soak_title(self, stage: Stage) -> str:
         return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"
 
     def summary(self) -> Iterator[str]:
-        """The answer of the run."""
+        """The answer of the run, as much of it as there is room for."""
+        room = self._room()
         closing = [
-            line for found in self._collected.stages.values() for line in self._closing(found)
+            line for found in self._collected.stages.values() for line in self._closing(found, room)
         ]
         yield from closing
         if self._setup.has_one_profile:
@@ -213,10 +238,6 @@ def _why_unknown(stage: Stage) -> str:
     if stage.problem is None:
         return "unknown: it cannot be estimated"
     return f"{stage.problem.outcome}: {stage.problem.reason}"
-
-
-def _naming(stage: Stage) -> Naming:
-    return stage.setup.plan.naming if stage.setup else Naming.of(())
 
 
 def _device(opened: Opened) -> str:

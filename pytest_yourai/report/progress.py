@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import deque
@@ -13,26 +12,22 @@ from typing import IO, Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from pytest_yourai.config import COMPILING_STEPS
 from pytest_yourai.engine.protocol import Saved, TrainedStep, Validated
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.lasting_stream import lasting
+from pytest_yourai.report.live import DRAWN_EVERY_S, is_terminal, memory_row, one_line, row
 from pytest_yourai.training.memory_trend import Growth, MemoryTrend
 from pytest_yourai.units import duration, gigabytes, seconds
 
-_DRAWN_EVERY_S = 0.25
 _PACE_STEPS = 100
 _LOSS_MEMORY = 0.9
 """Share of the steps before in the smoothed loss."""
 
 _LEAST_GROWTH_BYTES = 100_000
 """Less a step is not told."""
-
-_WIDE_COLUMNS = 60
-"""From here on there is room for the memory limit."""
 
 
 class TrainingDisplay:
@@ -56,7 +51,7 @@ class TrainingDisplay:
         self._memory_limit_bytes = memory_limit_bytes
         self._report_interval = report_interval
         self._stream = lasting(stream)
-        self._live = _live(self._stream) if _is_terminal(self._stream) else None
+        self._live = _live(self._stream) if is_terminal(self._stream) else None
         self._drawn_at = 0.0
         self._steps_done = first_step - 1
         self._pace = _Pace()
@@ -89,7 +84,7 @@ class TrainingDisplay:
         if step.step % self._report_interval == 0 or step.step == self._total_steps:
             self._line(self._report(trend.growth()))
             self._unreported.clear()
-        if self._live is not None and time.monotonic() - self._drawn_at >= _DRAWN_EVERY_S:
+        if self._live is not None and time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
             self._draw()
 
     def validated(self, validated: Validated) -> None:
@@ -149,14 +144,14 @@ class TrainingDisplay:
     def _picture(self) -> RenderableType:
         """Three lines that fit into 40 columns, and grow with the terminal."""
         steps = self._pace.steps
-        top = _row(
+        top = row(
             f"step {self._steps_done}/{self._total_steps}",
             ProgressBar(total=self._total_steps, completed=self._steps_done),
             self._time_left,
         )
         if not steps or self._smoothed_loss is None:
             return top
-        speed = _text(f"loss {self._smoothed_loss:.3f}, {_speed(steps)}")
+        speed = one_line(f"loss {self._smoothed_loss:.3f}, {_speed(steps)}")
         return Group(top, speed, self._memory(steps))
 
     def _memory(self, steps: Sequence[TrainedStep]) -> RenderableType:
@@ -164,14 +159,9 @@ class TrainingDisplay:
         limit_bytes = self._memory_limit_bytes
         held = f"active {gigabytes(steps[-1].active_memory_bytes)}, peak {gigabytes(peak_bytes)}"
         if not limit_bytes:
-            return _text(held)
-        share = f"{peak_bytes / limit_bytes:.0%}"
-        is_wide = self._live is not None and self._live.console.width >= _WIDE_COLUMNS
-        return _row(
-            held,
-            ProgressBar(total=limit_bytes, completed=peak_bytes),
-            f"{share} of {gigabytes(limit_bytes)}" if is_wide else share,
-        )
+            return one_line(held)
+        columns = self._live.console.width if self._live is not None else 0
+        return memory_row(held, peak_bytes, limit_bytes, columns)
 
 
 class _Pace:
@@ -201,10 +191,6 @@ class _Pace:
         return statistics.fmean(self._times_s) if self._times_s else 0.0
 
 
-def _is_terminal(stream: IO[str]) -> bool:
-    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-
-
 def _live(stream: IO[str]) -> Live:
     """Draws only when it is told to, and leaves the process's own streams as they are."""
     console = Console(
@@ -215,19 +201,6 @@ def _live(stream: IO[str]) -> Live:
         emoji=False,
     )
     return Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-
-
-def _row(left: str, middle: RenderableType, right: str) -> Table:
-    row = Table.grid(padding=(0, 1), expand=True)
-    row.add_column(no_wrap=True)
-    row.add_column(ratio=1)
-    row.add_column(no_wrap=True, justify="right")
-    row.add_row(_text(left), middle, _text(right))
-    return row
-
-
-def _text(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _speed(steps: Sequence[TrainedStep]) -> str:

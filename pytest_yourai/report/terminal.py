@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.config import Objective
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming, on_or_off
-from pytest_yourai.optimum import best, fastest_batches, pareto
+from pytest_yourai.optimum import best
 from pytest_yourai.prediction import Prediction, PredictionErrors
+from pytest_yourai.printable import printable
 from pytest_yourai.report.data import epoch_lines
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.soak_result import SoakResult, standing
 from pytest_yourai.training_data import TrainingData
 from pytest_yourai.units import gigabytes, machine_memory, seconds
 
-RULE = "━" * 60
-
-_LEAST_TO_CHOOSE_FROM = 2
-
 _TRIALS_BETWEEN_ERRORS = 10
 
 
 def header(
     *,
+    rule: str,
     title: str,
     weights: str,
     configurations: int,
@@ -36,10 +34,10 @@ def header(
     is_replay: bool,
 ) -> Iterator[str]:
     """What is about to be measured."""
-    yield RULE
+    yield rule
     yield "Empirical Optimization Results"
-    yield RULE
-    yield f"Testing {configurations} configurations for: {title} ({weights})"
+    yield rule
+    yield f"Testing {configurations} configurations for: {printable(title)} ({weights})"
     yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
     yield f"Memory limit: {budget}"
     if not is_replay:
@@ -79,9 +77,9 @@ def _verdict(result: TrialResult) -> str:
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:
-            return f"- skipped: {result.reason}"
+            return f"- skipped: {printable(result.reason or '')}"
         case _:
-            return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}"
+            return f"✗ {result.outcome.replace('_', ' ')}: {printable(result.reason or '')}"
 
 
 def summary(
@@ -97,25 +95,21 @@ def summary(
     """The answer, from `results` of `total` configurations.
 
     `stopped` is why a fast search left out the rest; `naming` says which axes there are;
-    `data` is real training data, if any; `model` is named where it is one of several. What did not
-    survive one of `soaks` is no answer.
+    `data` is real training data, if any; `model` is named where it is one of several, whose answers
+    are short. What did not survive one of `soaks` is no answer.
     """
     of_model = f": {model}" if model else ""
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
-    remaining = standing(results, soaks)
-    optimum = best(remaining, objective)
+    optimum = best(standing(results, soaks), objective)
     if optimum is None:
-        yield none_fits(results, has_soaks=bool(soaks)) + of_model
-        if results:
-            yield f"  Outcomes:      {_counts(results)}"
+        yield nothing_found(results, soaks) + of_model
     else:
         yield f"Optimal Configuration Found{of_model}"
-        yield from _optimum(optimum, naming)
+        yield from _short_optimum(optimum, naming) if model else _optimum(optimum, naming)
         yield from epoch_lines(data, optimum)
-        if len(results) > 1:
-            yield f"  Outcomes:      {_counts(results)}"
-        yield from _choices(remaining, naming)
+    if len(results) > 1 or (results and optimum is None):
+        yield f"  Outcomes:      {_counts(results)}"
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
@@ -124,13 +118,25 @@ def summary(
         yield str(errors)
 
 
-def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
-    """What is said where there is no optimum."""
-    if has_soaks:
+def nothing_found(results: Iterable[TrialResult], soaks: Collection[object]) -> str:
+    """Why there is no optimum."""
+    if soaks:
         return "No configuration survived its soak"
     if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
         return "No configuration fits"
     return "No configuration was measured to its end"
+
+
+def optimum_figures(optimum: TrialResult) -> str:
+    """What is best of it, in one part of a line."""
+    return (
+        f"{gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
+        f"{optimum.config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
+    )
+
+
+def _short_optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
+    yield f"  {naming.name(optimum.config)}: {optimum_figures(optimum)}"
 
 
 def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
@@ -146,40 +152,6 @@ def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
-
-
-def _choices(results: Sequence[TrialResult], naming: Naming) -> Iterator[str]:
-    """What a person needs to choose: speed and memory for every adapter, and what nothing beats."""
-    lengths, checkpointing = naming.has_lengths, naming.has_checkpointing
-    axes = "rank × layers" + " × sequence" * lengths + " × checkpointing" * checkpointing
-    qualities = "capacity, length, speed" if lengths else "capacity, speed"
-    fastest = fastest_batches(results)
-    if len(fastest) < _LEAST_TO_CHOOSE_FROM:
-        return
-    unbeaten = pareto(results)
-    yield ""
-    yield f"Fastest batch for every {axes} (* unbeaten in {qualities} and memory)"
-    columns = "    seq" * lengths + " ckpt" * checkpointing
-    yield f"    rank layers{columns} batch   tokens/s      needs"
-    for result in fastest:
-        yield _choice(result, naming, is_unbeaten=result in unbeaten)
-    if others := [result for result in unbeaten if result not in fastest]:
-        yield "At other batch sizes unbeaten, with less memory:"
-        for result in others:
-            yield _choice(result, naming, is_unbeaten=True)
-
-
-def _choice(result: TrialResult, naming: Naming, *, is_unbeaten: bool) -> str:
-    config = result.config
-    star = "*" if is_unbeaten else " "
-    need = gigabytes(result.minimum_memory_bytes or 0)
-    speed = f"{result.tokens_per_second or 0:,.0f}"
-    length = f" {config.max_seq_length:6}" * naming.has_lengths
-    checkpoint = f" {on_or_off(config.grad_checkpoint):>4}" * naming.has_checkpointing
-    return (
-        f"  {star} {config.rank:4} {config.num_layers:6}{length}{checkpoint} "
-        f"{config.batch_size:5} {speed:>10} {need:>10}"
-    )
 
 
 def _counts(results: Sequence[TrialResult]) -> str:

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.memory.budget import Budget
 from pytest_yourai.naming import Naming
 from pytest_yourai.preflight import Preflight
-from pytest_yourai.report.terminal import RULE, remarks
+from pytest_yourai.report.terminal import optimum_figures, remarks
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.units import gigabytes, machine_memory
 
 INDENT = " " * 6
 
 
-def title(models: int) -> Iterator[str]:
+def title(models: int, rule: str) -> Iterator[str]:
     """What is about to be tried."""
     yield ""
-    yield RULE
+    yield rule
     yield "Model Benchmark"
-    yield RULE
+    yield rule
     yield f"Trying {models} model{'s' * (models != 1)}, smallest first, until one does not fit"
 
 
@@ -95,11 +95,7 @@ def optimum_line(optimum: TrialResult | None, naming: Naming) -> str:
     """The answer of a model's sweep."""
     if optimum is None:
         return "Optimal: none, no configuration was measured to its end"
-    config = optimum.config
-    return (
-        f"Optimal: {naming.name(config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, "
-        f"throughput {config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
-    )
+    return f"Optimal: {naming.name(optimum.config)}: {optimum_figures(optimum)}"
 
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:

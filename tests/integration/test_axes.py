@@ -29,7 +29,9 @@ def test_a_sweep_measures_names_and_resumes_each_combination(sweep: SweepRun) ->
             "[[]4/4] batch=1, rank=4, layers=2, seq=32, checkpoint=off ... ✓ *",
             "  Sequence:      32",
             "  Checkpointing: *",
-            "Fastest batch for every rank × layers × sequence × checkpointing *",
+            "Configurations that fit, best first",
+            "*batch  rank  layers  seq  ckpt  tokens/s *",
+            "> the fastest batch size of its rank × layers × sequence × checkpointing",
         ]
     )
     needs = {

@@ -68,7 +68,7 @@ def test_a_page_needs_nothing_else_and_says_the_answer(browser: Browser, tmp_pat
         needs, takes = (best[f"{name}_memory_mb"] / 1e3 for name in ("minimum", "peak"))
         for part in (f"{needs:.1f} GB", f"{takes:.1f} GB", "16,384 = 4 × 128 × 32", "110.0 GB"):
             assert part in answer
-        assert "yourai train --model llama-8b --data DATA --profile runs/0.json" in answer
+        assert "yourai train --model llama-8b --profile runs/0.json --weights hub" in answer
         assert found.page.locator(".js-plotly-plot").count() == 4
         assert found.requests == [path.as_uri()]
         assert found.complaints == []

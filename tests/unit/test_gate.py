@@ -116,3 +116,11 @@ def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     assert "close programs, or add --yourai-force" in (found.reason or "")
     # A sweep keeps the guard's floor.
     assert gate().refused(ONE, SURE) is None
+
+
+def test_what_speaks_against_a_trial_is_known_before_its_turn() -> None:
+    assert gate().expects_trial(TWO, SURE, [])
+    assert not gate().expects_trial(TWO, SURE, [failed()])
+    assert not gate(limit_gb=11).expects_trial(TWO, SURE, [])
+    forced = dataclasses.replace(PLAN, force=True)
+    assert gate(forced, limit_gb=11).expects_trial(TWO, SURE, [])

@@ -15,6 +15,7 @@ PYTEST_LAYER = {
     "soak_items",
     "benchmark",
     "controller",
+    "display_hooks",
     "suite.test_lora",
     "suite.test_soak",
 }

@@ -7,7 +7,7 @@ from pytest_yourai.config import LoraConfig
 from pytest_yourai.report.page.data import LETTERS, frontier, outcome_data, profile_data
 from pytest_yourai.results import Outcome, TrialResult
 
-from pages import failed_only, full, profiles_of, quick, with_failures
+from pages import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
 
 
 def test_numbers_of_rows_name_the_same_rows_as_the_profile() -> None:
@@ -82,6 +82,16 @@ def test_along_the_frontier_more_memory_is_always_faster() -> None:
             if (found.minimum_memory_bytes or 0) <= (other.minimum_memory_bytes or 0)
         ]
         assert max(below) >= (other.tokens_per_second or 0)
+
+
+def test_what_did_not_survive_its_soak_is_marked_and_beaten() -> None:
+    soak = {key: quick()["all_results"][0][key] for key in OPTIMUM}
+    [each] = profiles_of({**quick(), "soak": [{**soak, "success": False, "outcome": "paging"}]})
+    [without] = profiles_of(quick())
+    found = profile_data(each)
+    assert [row["lasting"] for row in found["rows"]] == [False] + [True] * 11
+    assert 0 in profile_data(without)["unbeaten"]
+    assert 0 not in found["unbeaten"] + found["frontier"]
 
 
 def test_a_frontier_of_nothing_is_empty() -> None:

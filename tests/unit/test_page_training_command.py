@@ -19,10 +19,10 @@ def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
 def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
     words, notes = command()
     assert words == [
-        *("yourai", "train", "--model", "llama-8b", "--data", "DATA"),
-        *("--profile", "runs/0.json"),
+        *("yourai", "train", "--model", "llama-8b", "--profile", "runs/0.json"),
+        *("--weights", "hub", "--data", "FOLDER"),
     ]
-    assert any("DATA is a folder" in note for note in notes)
+    assert any("FOLDER has a train.jsonl" in note for note in notes)
     assert any("--weights hub" in note for note in notes)
     flags = {f"--{flag.name}" for flag in TRAIN_FLAGS}
     assert {word for word in words if word.startswith("--")} <= flags
@@ -36,13 +36,13 @@ def test_a_model_of_ones_own_is_a_placeholder() -> None:
 
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
-    assert words[4:6] == ["--data", "my data"]
+    assert words[6:] == ["--data", "my data"]
     assert notes == ()
 
 
 def test_tiny_has_made_up_weights_alone() -> None:
     words, notes = command(model="tiny")
-    assert words[4:6] == ["--weights", "synthetic"]
+    assert words[6:] == ["--weights", "synthetic"]
     assert notes == ("A dry run: this model has made-up weights alone.",)
 
 
@@ -54,4 +54,4 @@ def test_without_an_optimum_there_is_none() -> None:
 @pytest.mark.parametrize("data", ["a; rm -rf b", "$(x)", "it's"])
 def test_it_is_quoted_for_the_shell(data: str) -> None:
     words, _ = command(settings={"data": data})
-    assert words[5] == data
+    assert words[7] == data

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.cli.train_flags import TRAIN_FLAGS
+from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.flags import FLAGS
+from pytest_yourai.naming import Naming
 from pytest_yourai.paths import packaged_models
 from pytest_yourai.presets import read_presets
-from pytest_yourai.results import Outcome
+from pytest_yourai.report.configurations import configuration_lines
+from pytest_yourai.report.room import Room
+from pytest_yourai.results import Outcome, TrialResult
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -63,3 +67,17 @@ def test_the_outcomes_are_those_of_the_program() -> None:
     assert [row[0] for row in rows_under("How a number is measured")] == [
         f"`{outcome}`" for outcome in Outcome
     ]
+
+
+def test_the_sample_ends_as_the_program_does() -> None:
+    sample = README.partition("```text\n")[2].partition("```")[0]
+    configs = [LoraConfig(size, rank, 2, 64) for size in (1, 2) for rank in (4, 8)]
+    results = [
+        TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,), step_tokens=(63,))
+        for config in configs
+    ]
+    lines = configuration_lines(results, Objective.SCORE, Naming.of(configs), Room(), 0)
+    title, columns, *_, unbeaten, fastest = lines
+    assert f"\n{title}\n" in sample
+    assert columns.split() in [line.split() for line in sample.splitlines()]
+    assert f"\n{unbeaten}\n{fastest}\n" in sample

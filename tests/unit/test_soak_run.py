@@ -33,9 +33,21 @@ class Stops:
         self.count += 1
 
 
+def nothing() -> None:
+    pass
+
+
+def test_each_look_tells_how_far_it_is() -> None:
+    told = Stops()
+    watch = SoakWatch(a_record(), SoakClock(ASKED_S, step_timeout_s=0), Stops(), told)
+    watch.look()
+    watch.look()
+    assert told.count == 2
+
+
 def test_the_end_is_asked_for_once_when_the_time_is_over() -> None:
     record, stops = a_record(), Stops()
-    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=300), stops)
+    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=300), stops, nothing)
     record.started()
     watch.look()
     assert stops.count == 0
@@ -48,14 +60,14 @@ def test_the_end_is_asked_for_once_when_the_time_is_over() -> None:
 def test_loading_is_no_part_of_the_time() -> None:
     record, stops = a_record(), Stops()
     record.heard_at -= 100
-    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), stops).look()
+    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), stops, nothing).look()
     assert stops.count == 0
 
 
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_a_step_without_an_end_is_overdue_also_when_the_end_was_asked_for(is_asked: bool) -> None:
     record, stops = a_record(), Stops()
-    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=5), stops)
+    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=5), stops, nothing)
     record.started()
     record.heard_at -= 4
     if is_asked:
@@ -73,4 +85,4 @@ def test_without_a_limit_it_waits() -> None:
     record = a_record()
     record.started()
     record.heard_at = 0
-    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), Stops()).look()
+    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), Stops(), nothing).look()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.naming import Naming
 from pytest_yourai.report.terminal import predictions, summary, trial_line
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.soak_result import SoakResult
+
+from soaks import a_soak
 
 
 def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:
@@ -49,13 +56,6 @@ def test_without_further_axes_nothing_is_said_of_them() -> None:
         "  Throughput:    128 (2 × 16 × 4)",
         "  Speed:         1,024 tokens/s",
         "  Outcomes:      3 ok",
-        "",
-        "Fastest batch for every rank × layers (* unbeaten in capacity, speed and memory)",
-        "    rank layers batch   tokens/s      needs",
-        "  *    8      4     2      2,048     3.0 MB",
-        "  *   16      4     2      1,024     4.0 MB",
-        "At other batch sizes unbeaten, with less memory:",
-        "  *    8      4     1      1,024     2.0 MB",
     ]
 
 
@@ -72,34 +72,46 @@ def test_all_axes_show_in_every_line() -> None:
         "  Sequence:      513",
         "  Checkpointing: off",
     ]
-    assert lines[-7:] == [
-        (
-            "Fastest batch for every rank × layers × sequence × checkpointing "
-            "(* unbeaten in capacity, length, speed and memory)"
-        ),
-        "    rank layers    seq ckpt batch   tokens/s      needs",
-        "  *    8      4    513  off     2      2,048     3.0 MB",
-        "  *    8      4    513   on     1        512     1.0 MB",
-        "  *    8      4   1025  off     1      2,048     5.0 MB",
-        "At other batch sizes unbeaten, with less memory:",
-        "  *    8      4    513  off     1      1,024     2.0 MB",
-    ]
 
 
 def test_each_axis_shows_by_itself() -> None:
     lengths = said(ONE, LONG)
     assert "  Sequence:      1025" in lengths
-    assert "    rank layers    seq batch   tokens/s      needs" in lengths
-    assert "  *    8      4   1025     1      2,048     5.0 MB" in lengths
     assert not any("heckpoint" in each for each in lengths)
     checkpointing = said(ONE, LEAN)
     assert "  Checkpointing: off" in checkpointing
-    assert (
-        "Fastest batch for every rank × layers × checkpointing "
-        "(* unbeaten in capacity, speed and memory)"
-    ) in checkpointing
-    assert "    rank layers ckpt batch   tokens/s      needs" in checkpointing
     assert not any("equence" in each for each in checkpointing)
+
+
+def test_one_of_several_models_has_a_short_answer() -> None:
+    naming = Naming.of([ONE.config, TWO.config])
+    assert list(summary([ONE, TWO], Objective.SCORE, 2, None, naming, model="m")) == [
+        "Optimal Configuration Found: m",
+        "  batch=2, rank=8, layers=4: 6.0 MB, throughput 64, 2,048 tokens/s",
+        "  Outcomes:      2 ok",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "soaks", "said"),
+    [
+        (Outcome.OOM, [], "No configuration fits"),
+        (Outcome.ERROR, [], "No configuration was measured to its end"),
+        (Outcome.OK, [a_soak(ONE.config, Outcome.PAGING)], "No configuration survived its soak"),
+    ],
+)
+def test_where_there_is_no_optimum_it_says_why(
+    outcome: Outcome, soaks: list[SoakResult], said: str
+) -> None:
+    failed = dataclasses.replace(ONE, outcome=outcome, reason="x")
+    naming = Naming.of([ONE.config])
+    lines = summary([failed], Objective.SCORE, 1, None, naming, soaks=soaks)
+    assert list(lines) == [said, f"  Outcomes:      1 {outcome}"]
+
+
+def test_what_a_worker_said_cannot_move_the_cursor() -> None:
+    failed = dataclasses.replace(ONE, outcome=Outcome.ERROR, reason="a\x1b[2Jb\nc")
+    assert trial_line(1, 2, failed, Naming.of([ONE.config])).endswith("✗ error: a?[2Jb c")
 
 
 def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:

@@ -62,3 +62,36 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
     for step in range(10):
         add("measure", 13.4, 11.9 + step_growth_gb * step)
     assert bool(made.result(Outcome.OK, None).warnings) is leaks
+
+
+def test_progress_says_what_the_worker_does() -> None:
+    made = record()
+    assert made.progress.phase == "starting the worker"
+    made.loading()
+    assert (made.progress.phase, made.progress.step) == ("loading the model", None)
+    assert made.progress.peak_bytes is None
+    made.started()
+    made.guard.note(MlxMemory(3 * GB, 5 * GB, 0))
+
+    def said() -> tuple[str, int | None, int | None]:
+        progress = made.progress
+        return progress.phase, progress.step, progress.steps
+
+    assert said() == ("compiling", 1, 2)
+    expected: list[tuple[Phase, float, tuple[str, int | None, int | None]]] = [
+        ("warmup", 9.0, ("compiling", 2, 2)),
+        ("warmup", 8.0, ("warm-up", 3, None)),
+        ("warmup", 1.0, ("warm-up", 4, None)),
+        ("warmup", 1.0, ("settling", None, None)),
+        ("settle", 1.0, ("measuring", 1, 10)),
+        ("measure", 1.0, ("measuring", 2, 10)),
+    ]
+    for phase, time_s, then in expected:
+        made.add(StepSample(phase, 5.0, time_s, 7 * GB, 1, 1, 1, 10))
+        assert said() == then
+    for _ in range(9):
+        made.add(StepSample("measure", 5.0, 1.0, 6 * GB, 1, 1, 1, 10))
+    assert said() == ("measuring", 10, 10)
+    progress = made.progress
+    assert (progress.active_bytes, progress.peak_bytes) == (3 * GB, 7 * GB)
+    assert progress.memory_limit_bytes == 20 * GB

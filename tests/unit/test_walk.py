@@ -116,5 +116,5 @@ def test_the_conclusion(
 
 
 def test_one_model_is_no_plural() -> None:
-    assert "Trying 1 model, smallest first, until one does not fit" in walk.title(1)
-    assert "Trying 2 models, smallest first, until one does not fit" in walk.title(2)
+    assert "Trying 1 model, smallest first, until one does not fit" in walk.title(1, "━")
+    assert "Trying 2 models, smallest first, until one does not fit" in walk.title(2, "━")

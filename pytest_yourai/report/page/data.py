@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.config import SAFETY_MARGIN, Objective
-from pytest_yourai.naming import Naming
+from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
 from pytest_yourai.optimum import pareto
 from pytest_yourai.prediction import PredictionErrors
 from pytest_yourai.report.page.facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.page.training_command import training_command
-from pytest_yourai.report.terminal import none_fits
+from pytest_yourai.report.terminal import nothing_found
 from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.store.profile import configuration
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
@@ -58,6 +58,7 @@ def _kind(outcome: Outcome) -> str:
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
     """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
     results = list(profile.results.values())
+    lasting = [each for each in results if not did_not_last(each.config, profile.soaks)]
     numbers = {result.config: number for number, result in enumerate(results)}
     optimum = None if profile.optimum is None else numbers[profile.optimum.config]
     command = training_command(profile)
@@ -72,10 +73,10 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "has_lengths": profile.naming.has_lengths,
         "has_checkpointing": profile.naming.has_checkpointing,
         "margin": SAFETY_MARGIN,
-        "rows": [row_data(result, profile.naming) for result in results],
+        "rows": [row_data(result, profile) for result in results],
         "optimum": optimum,
-        "unbeaten": [numbers[each.config] for each in pareto(results)],
-        "frontier": [numbers[each.config] for each in frontier(results)],
+        "unbeaten": [numbers[each.config] for each in pareto(lasting)],
+        "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
         "outcomes": _outcome_counts(results),
         "command": command and {"text": command.text, "notes": list(command.notes)},
@@ -90,16 +91,25 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
 
 def _heading(profile: StoredProfile) -> str:
     if profile.optimum is None:
-        return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
+        return nothing_found(profile.results.values(), profile.soaks)
     by = " by speed" if profile.objective is Objective.TOKENS_PER_SECOND else ""
     return f"Best configuration{by}" + ("" if profile.complete else " so far")
 
 
-def row_data(result: TrialResult, naming: Naming) -> dict[str, Any]:
+def did_not_last(config: LoraConfig, soaks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a soak of `config` itself failed."""
+    keys = configuration(config).items()
+    return any(
+        soak.get("success") is False and all(soak.get(key) == value for key, value in keys)
+        for soak in soaks
+    )
+
+
+def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
     """One trial. Bytes and seconds; null where it was not measured."""
     config = result.config
     return {
-        "name": naming.name(config),
+        "name": profile.naming.name(config),
         "batch": config.batch_size,
         "rank": config.rank,
         "layers": config.num_layers,
@@ -112,6 +122,7 @@ def row_data(result: TrialResult, naming: Naming) -> dict[str, Any]:
         "started": result.started,
         "kept": result.kept,
         "conclusive": result.conclusive,
+        "lasting": not did_not_last(config, profile.soaks),
         "minimum": result.minimum_memory_bytes,
         "safe": result.safe_memory_bytes,
         "peak": result.peak_memory_bytes,

@@ -11,7 +11,7 @@ from pytest_yourai.presets import read_presets
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _NO_MODEL = "MODEL"
-_NO_DATA = "DATA"
+_NO_DATA = "FOLDER"
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,24 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
         return None
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
-    said = profile.settings.get("data")
-    data = said if isinstance(said, str) and said else _NO_DATA
-    made_up = preset is not None and preset.repo is None and data == _NO_DATA
-    what = ["--weights", "synthetic"] if made_up else ["--data", data]
-    command = ["yourai", "train", "--model", model, *what, "--profile", profile.name]
-    return TrainingCommand(shlex.join(command), tuple(_notes(profile, model, what)))
+    command = ["yourai", "train", "--model", model, "--profile", profile.name]
+    is_dry = preset is not None and preset.repo is None
+    if profile.settings.get("weights") == "synthetic":
+        command += ["--weights", "synthetic" if is_dry else "hub"]
+    data = profile.settings.get("data")
+    if isinstance(data, str) and data:
+        command += ["--data", data]
+    elif not is_dry:
+        command += ["--data", _NO_DATA]
+    return TrainingCommand(shlex.join(command), tuple(_notes(profile, command)))
 
 
-def _notes(profile: StoredProfile, model: str, what: list[str]) -> Iterator[str]:
-    if model == _NO_MODEL:
+def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
+    if _NO_MODEL in command:
         yield f"{_NO_MODEL} is the folder or the owner/name that {profile.model} was read from."
-    if _NO_DATA in what:
-        yield f"{_NO_DATA} is a folder with a train.jsonl, or a Hugging Face data set."
-    if "synthetic" in what:
+    if _NO_DATA in command:
+        yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set will do as well."
+    if "hub" in command:
+        yield "It was measured with made-up weights: --weights hub downloads the real ones."
+    if "synthetic" in command:
         yield "A dry run: this model has made-up weights alone."
-    elif profile.settings.get("weights") == "synthetic":
-        yield "Measured with made-up weights: --weights hub downloads the real ones."

@@ -129,6 +129,7 @@ function remarksOf(row, index) {
   return [
     index === optimum ? "best" : null,
     unbeaten.includes(index) ? "unbeaten" : null,
+    row.lasting ? null : "did not survive its soak",
     row.kept ? "kept" : null,
     row.reason,
     ...row.warnings,

@@ -51,6 +51,7 @@ function trialMarks(row) {
   const marks = [];
   if (state.row === profile().optimum) marks.push("best");
   if (profile().unbeaten.includes(state.row)) marks.push("unbeaten");
+  if (!row.lasting) marks.push("did not survive its soak");
   if (row.kept) marks.push("kept from an earlier run");
   if (!row.started) marks.push("not run");
   if (!row.conclusive) marks.push("says more of the moment than of the configuration");

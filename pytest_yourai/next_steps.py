@@ -1,0 +1,129 @@
+"""What to type next: training with what was found, what was left out, or what may fit."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from pytest_yourai.collected import Collected, StageResults
+from pytest_yourai.config import Quantization
+from pytest_yourai.paths import packaged_models
+from pytest_yourai.redaction import redactor
+from pytest_yourai.run_setup import RunSetup, Stage
+from pytest_yourai.store.benchmark_results import recommended
+
+_QUICK = ("--quick", "--yourai-quick")
+_SHORTEST_ROWS = 128
+_FEWEST_BITS = 4
+
+
+def next_steps(
+    setup: RunSetup, collected: Collected, arguments: Sequence[str], profile: str
+) -> Iterator[str]:
+    """Lines for the end of a run that was started as `pytest` with `arguments`.
+
+    `profile` is the file that it has written, as it is named from here.
+    """
+    for line in _steps(setup, collected, arguments, profile):
+        yield redactor()(line)
+
+
+def _steps(
+    setup: RunSetup, collected: Collected, arguments: Sequence[str], profile: str
+) -> Iterator[str]:
+    options = setup.options
+    found = collected.recommended_sweep()
+    if not collected.is_complete and options.replay is None:
+        resumed = arguments if options.resume else [*arguments, "--yourai-resume"]
+        yield f"To go on: {_pytest(resumed)}"
+    elif found is not None and collected.optimum(found) is not None:
+        yield _training(setup, found.stage, profile)
+        if any(each in _QUICK for each in arguments):
+            yield f"Or the full matrix: {_pytest(_without(arguments, *_QUICK))}"
+    elif setup.is_walk and not options.optimize:
+        yield from _sweep_of_recommended(setup, collected)
+    elif found is not None:
+        yield from _what_may_fit(found, arguments)
+
+
+def _training(setup: RunSetup, stage: Stage, profile: str) -> str:
+    """How to train with the optimum of `stage`."""
+    options, command = setup.options, ["yourai", "train"]
+    if options.replay is not None:
+        return f"Next, to measure it here: {_pytest([*_model(setup, stage), '--quick'])}"
+    model = stage.setup.model if stage.setup else None
+    command += ["--model", stage.asked_as, "--profile", profile]
+    if options.presets != packaged_models():
+        command += ["--models", str(options.presets)]
+    is_made_up = model is not None and model.weights == "synthetic"
+    is_dry = is_made_up and not (model and model.preset and model.preset.repo)
+    if is_made_up:
+        command += ["--weights", "synthetic" if is_dry else "hub"]
+    if options.trust_remote_code:
+        command.append("--trust-remote-code")
+    if options.data is not None:
+        command += ["--data", options.data]
+    elif not is_dry:
+        command += ["--data", "FOLDER"]
+    return f"Next{', as a dry run' if is_dry else ''}: {shlex.join(command)}"
+
+
+def _sweep_of_recommended(setup: RunSetup, collected: Collected) -> Iterator[str]:
+    best = recommended(collected.models())
+    stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
+    if stage is not None:
+        yield f"Next: {_pytest([*_model(setup, stage), '--quick'])}"
+
+
+def _model(setup: RunSetup, stage: Stage) -> Iterator[str]:
+    """The arguments of pytest that name it."""
+    if setup.options.presets != packaged_models():
+        yield f"--yourai-models={setup.options.presets}"
+    yield f"--yourai-model={stage.asked_as}"
+
+
+def _what_may_fit(found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
+    """Where nothing fits for lack of memory: what takes less."""
+    results, setup = found.results, found.stage.setup
+    lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
+    if not lacks_memory or setup is None:
+        return
+    yield "Next: what takes less memory, one or more of"
+    configs = [result.config for result in results]
+    if not all(config.grad_checkpoint for config in configs):
+        yield f"  {_pytest([*arguments, '--yourai-grad-checkpoint'])}"
+    if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
+        others = _without(arguments, "--yourai-seq-length")
+        yield f"  {_pytest([*others, f'--yourai-seq-length={shortest // 2}'])}"
+    quantization = setup.plan.source.quantization
+    if setup.model.foreign_quantization is None and _is_wide(quantization):
+        others = _without(arguments, "--yourai-quantize")
+        yield f"  {_pytest([*others, f'--yourai-quantize={_FEWEST_BITS}'])}"
+    if min(config.batch_size for config in configs) > 1:
+        yield "  a --yourai-matrix FILE with a batch_size of 1"
+    else:
+        yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
+    yield "Or a smaller model, of those that fit by estimate: pytest --yourai-recommend"
+
+
+def _is_wide(quantization: Quantization | None) -> bool:
+    return quantization is None or quantization.bits > _FEWEST_BITS
+
+
+def _without(arguments: Sequence[str], *flags: str) -> list[str]:
+    """`arguments` without `flags` and their values, which begin with no dash."""
+    kept: list[str] = []
+    is_value = False
+    for argument in arguments:
+        name, separator, _ = argument.partition("=")
+        if name in flags:
+            is_value = not separator and name not in _QUICK
+        elif is_value:
+            is_value = False
+        else:
+            kept.append(argument)
+    return kept
+
+
+def _pytest(arguments: Sequence[str]) -> str:
+    return shlex.join(["pytest", *arguments])

@@ -1,0 +1,96 @@
+"""A few lines below the cursor of a terminal that somebody else writes on.
+
+The cursor stays where it is between two drawings: whatever comes next, a word at the end of
+pytest's line or a traceback, begins where it would without these lines.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import IO
+
+from rich.console import Console, RenderableType
+
+from pytest_yourai.report.lasting_stream import lasting
+
+_LEAST_ROWS = 6
+"""On a lower terminal lines would take the place of what they tell of."""
+
+_SAVE_CURSOR, _RESTORE_CURSOR = "\x1b7", "\x1b8"
+_ROW_DOWN, _ROWS_UP = "\x1bD", "\x1b[{}A"
+"""The first scrolls where need be. Both keep the column."""
+
+_ERASE_REST_OF_ROW, _ERASE_BELOW = "\x1b[K", "\x1b[J"
+
+
+class LiveArea:
+    """Lines on the terminal `stream`, which nobody else writes on while they are drawn.
+
+    Without `has_color` nothing is colored or bold. `line_width` says how many columns of the
+    cursor's line are written on. A stream that cannot be written on any more is left alone.
+    """
+
+    def __init__(self, stream: IO[str], *, has_color: bool, line_width: Callable[[], int]) -> None:
+        self._stream = lasting(stream)
+        self._line_width = line_width
+        self._height = 0
+        self._console = Console(
+            file=self._stream,
+            force_terminal=True,
+            color_system="auto" if has_color else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    @property
+    def columns(self) -> int:
+        """How many a drawing may fill: the last one is left free, where terminals differ."""
+        return self._size()[0] - 1
+
+    def draw(self, picture: RenderableType) -> None:
+        """Show `picture` in the place of what was drawn before."""
+        columns, rows = self._size()
+        if rows < _LEAST_ROWS:
+            self.erase()
+            return
+        self._console.width = columns - 1
+        with self._console.capture() as captured:
+            self._console.print(picture)
+        lines = captured.get().splitlines()[: rows - 2]
+        drawn = "".join(f"\r\n{line}{_ERASE_REST_OF_ROW}" for line in lines)
+        self._write(self._room(len(lines), columns) + _below(drawn + _ERASE_BELOW))
+
+    def _room(self, height: int, columns: int) -> str:
+        """Make sure that there are as many rows below the cursor."""
+        if height <= self._height:
+            return ""
+        width = 0 if self._height else self._line_width()
+        # A row that is full has its cursor on it still, until something comes after it.
+        is_full = width > 0 and width % columns == 0
+        self._height = height
+        return "\r\n" * is_full + _ROW_DOWN * height + _ROWS_UP.format(height)
+
+    def erase(self) -> None:
+        """Leave nothing behind."""
+        if self._height:
+            self._height = 0
+            self._write(_below(f"\r\n{_ERASE_BELOW}"))
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+    def _size(self) -> os.terminal_size:
+        """Columns and rows: the terminal's own, whatever the environment says of them."""
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            size = os.terminal_size((0, 0))
+        return size if all(size) else shutil.get_terminal_size()
+
+
+def _below(text: str) -> str:
+    return f"{_SAVE_CURSOR}{text}{_RESTORE_CURSOR}"

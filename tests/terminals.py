@@ -1,0 +1,135 @@
+"""Terminals to look at: what a program has written stands on their screen."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyte
+
+ROWS = 30
+_MOST_LINES = 2000
+_LOOKS_EVERY_S = 0.1
+_END_WAIT_S = 30.0
+_COLORS = re.compile(rb"\x1b\[[0-9;]*m")
+_LEFT_OUT = ("CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "LINES")
+"""What would say something else of the terminal than it is."""
+
+
+class Terminal:
+    """A screen with what has scrolled off it."""
+
+    def __init__(self, columns: int, rows: int = ROWS) -> None:
+        self.columns = columns
+        self.screen = pyte.HistoryScreen(columns, rows, history=_MOST_LINES)
+        self._stream = pyte.ByteStream(self.screen)
+
+    def feed(self, written: bytes) -> None:
+        self._stream.feed(written)
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, without the empty lines at the end."""
+        scrolled = [
+            "".join(line[column].data for column in range(self.columns))
+            for line in self.screen.history.top
+        ]
+        text = "\n".join(line.rstrip() for line in [*scrolled, *self.screen.display])
+        return text.rstrip().split("\n")
+
+
+class Written(io.StringIO):
+    """The end that a program in this process writes on."""
+
+    def __init__(self, columns: int, rows: int = ROWS) -> None:
+        super().__init__()
+        self.terminal = Terminal(columns, rows)
+
+    def write(self, text: str) -> int:
+        # As the kernel does it: a line feed is a carriage return too.
+        self.terminal.feed(text.replace("\n", "\r\n").encode())
+        return super().write(text)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.terminal.lines
+
+
+@dataclass
+class Seen:
+    """What a program wrote: `looks` has the screen as it was now and then, as one text each."""
+
+    terminal: Terminal
+    written: bytes = b""
+    looks: list[str] = field(default_factory=list)
+    status: int = 0
+
+    @property
+    def has_colors(self) -> bool:
+        return _COLORS.search(self.written) is not None
+
+
+def run_in_terminal(
+    arguments: Sequence[str],
+    folder: Path,
+    columns: int,
+    environment: Mapping[str, str] | None = None,
+    on_look: Callable[[str, int], None] | None = None,
+) -> Seen:
+    """Run `python -m pytest` with `arguments`; `on_look` gets each look, and the process's id."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    variables = {**inherited, "TERM": "xterm-256color", **(environment or {})}
+    own_end, its_end = pty.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=folder,
+        env=variables,
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    )
+    os.close(its_end)
+    seen = Seen(Terminal(columns))
+    try:
+        _watch(seen, own_end, process.pid, on_look)
+        seen.status = process.wait(_END_WAIT_S)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(own_end)
+    return seen
+
+
+def _watch(
+    seen: Seen, terminal_fd: int, pid: int, on_look: Callable[[str, int], None] | None
+) -> None:
+    looked_at = 0.0
+    while True:
+        if select.select([terminal_fd], [], [], _LOOKS_EVERY_S)[0]:
+            try:
+                data = os.read(terminal_fd, 1 << 16)
+            except OSError:  # so Linux says that nobody has it open any more
+                return
+            if not data:
+                return
+            seen.written += data
+            seen.terminal.feed(data)
+        if time.monotonic() >= looked_at + _LOOKS_EVERY_S:
+            looked_at = time.monotonic()
+            seen.looks.append("\n".join(seen.terminal.lines))
+            if on_look is not None:
+                on_look(seen.looks[-1], pid)

@@ -1,0 +1,146 @@
+"""What to type next."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.collected import Collected
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.engine.protocol import DeviceInfo, Inspection
+from pytest_yourai.memory.budget import Budget
+from pytest_yourai.next_steps import next_steps
+from pytest_yourai.options import Options
+from pytest_yourai.reported import Counts, ReportedTrial
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.run import Opened
+from pytest_yourai.run_setup import make_run
+from pytest_yourai.sweep_plan import Surroundings
+
+GB = 1_000_000_000
+CONFIG = LoraConfig(4, 64, 16, 512)
+OPENED = Opened(
+    title="x",
+    weights="synthetic 4-bit",
+    settings={},
+    notes=(),
+    surroundings=Surroundings(
+        DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
+        Inspection(32, 8 * GB, ()),
+        Budget(28 * GB, "as given"),
+    ),
+    preflight=None,
+    quantized_on_load=None,
+)
+
+
+def said(
+    pytester: pytest.Pytester,
+    *arguments: str,
+    outcome: Outcome = Outcome.OK,
+    selected: int = 1,
+    config: LoraConfig = CONFIG,
+) -> list[str]:
+    """After one trial of each model, or of each check."""
+    setup = make_run(Options.from_config(pytester.parseconfig(*arguments)))
+    collected = Collected(setup)
+    for stage in setup.stages:
+        result = TrialResult(
+            stage.name,
+            config,
+            outcome,
+            None if outcome is Outcome.OK else "it was too much",
+            step_times_s=(1.0,),
+            step_tokens=(511,),
+            minimum_memory_bytes=8 * GB,
+            peak_memory_bytes=9 * GB,
+        )
+        counts = Counts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
+        collected.add(ReportedTrial(stage.name, stage.is_check, counts, OPENED, None, None, result))
+    return list(next_steps(setup, collected, arguments, "optimal_config.json"))
+
+
+def test_after_a_quick_sweep_it_is_training_or_the_full_matrix(pytester: pytest.Pytester) -> None:
+    assert said(
+        pytester, "--yourai-model", "llama-8b", "--quick", "-k", "a b", "--yourai-quick"
+    ) == [
+        (
+            "Next: yourai train --model llama-8b --profile optimal_config.json --weights hub "
+            "--data FOLDER"
+        ),
+        "Or the full matrix: pytest --yourai-model llama-8b -k 'a b'",
+    ]
+
+
+def test_what_was_given_for_the_model_and_its_data_is_given_again(
+    pytester: pytest.Pytester,
+) -> None:
+    (pytester.path / "own.yaml").write_text("mine: {path: llama, params: 1B}\n")
+    flags = ["--yourai-model=mine", "--yourai-models=own.yaml", "--yourai-trust-remote-code"]
+    pytester.mkdir("llama").joinpath("config.json").write_text(
+        '{"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, '
+        '"intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 64, '
+        '"rms_norm_eps": 1e-5}'
+    )
+    [line] = said(pytester, *flags)
+    assert line == (
+        "Next, as a dry run: yourai train --model mine --profile optimal_config.json "
+        f"--models {pytester.path / 'own.yaml'} --weights synthetic --trust-remote-code"
+    )
+
+
+def test_weights_that_are_made_up_are_a_dry_run(pytester: pytest.Pytester) -> None:
+    assert said(pytester, "--yourai-model=tiny") == [
+        (
+            "Next, as a dry run: yourai train --model tiny --profile optimal_config.json "
+            "--weights synthetic"
+        )
+    ]
+
+
+def test_what_is_not_complete_can_be_resumed(pytester: pytest.Pytester) -> None:
+    resumed = ["To go on: pytest --yourai-model=tiny --yourai-resume"]
+    assert said(pytester, "--yourai-model=tiny", selected=2) == resumed
+    assert said(pytester, "--yourai-model=tiny", "--yourai-resume", selected=2) == resumed
+
+
+def test_where_nothing_fits_it_is_what_takes_less_memory(pytester: pytest.Pytester) -> None:
+    lines = said(
+        pytester,
+        *("--yourai-model=llama-8b", "--yourai-seq-length", "512", "--yourai-quantize=8"),
+        outcome=Outcome.OVER_BUDGET,
+    )
+    assert lines == [
+        "Next: what takes less memory, one or more of",
+        (
+            "  pytest --yourai-model=llama-8b --yourai-seq-length 512 --yourai-quantize=8 "
+            "--yourai-grad-checkpoint"
+        ),
+        "  pytest --yourai-model=llama-8b --yourai-quantize=8 --yourai-seq-length=256",
+        "  pytest --yourai-model=llama-8b --yourai-seq-length 512 --yourai-quantize=4",
+        "  a --yourai-matrix FILE with a batch_size of 1",
+        "Or a smaller model, of those that fit by estimate: pytest --yourai-recommend",
+    ]
+
+
+def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None:
+    lean = dataclasses.replace(CONFIG, batch_size=1, max_seq_length=64, grad_checkpoint=True)
+    lines = said(pytester, "--yourai-model=llama-8b", outcome=Outcome.OVER_BUDGET, config=lean)
+    assert lines[1:-1] == ["  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"]
+
+
+def test_what_failed_otherwise_has_its_remedy_elsewhere(pytester: pytest.Pytester) -> None:
+    assert said(pytester, "--yourai-model=llama-8b", outcome=Outcome.ERROR) == []
+
+
+def test_after_a_walk_it_is_the_sweep_of_the_recommended_model(pytester: pytest.Pytester) -> None:
+    assert said(pytester, "--yourai-benchmark") == [
+        "Next: pytest --yourai-model=hermes-70b --quick"
+    ]
+    assert said(pytester, "--yourai-benchmark", outcome=Outcome.OOM) == []
+
+
+def test_of_several_models_the_recommended_one_is_trained(pytester: pytest.Pytester) -> None:
+    [line] = said(pytester, "--yourai-model=llama-8b", "--yourai-model=r1-distill-14b")
+    assert line.startswith("Next: yourai train --model r1-distill-14b --profile ")

@@ -1,0 +1,53 @@
+"""How long the rest of a sweep takes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.config import LoraConfig
+from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.time_left import TrialTimes
+
+SMALL, LARGE = LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64)
+
+
+def measured(config: LoraConfig, step_s: float) -> TrialResult:
+    """Two steps that compile, three more before the ten that are measured."""
+    warmup = (9.0, 9.0, step_s, step_s, step_s)
+    return TrialResult(
+        "m", config, Outcome.OK, warmup_step_times_s=warmup, step_times_s=(step_s,) * 10
+    )
+
+
+def test_without_a_trial_nobody_knows() -> None:
+    times = TrialTimes()
+    assert times.expected_s([SMALL]) is None
+    for outcome in (Outcome.OVER_BUDGET, Outcome.SKIPPED):
+        times.add(TrialResult("m", SMALL, outcome), 3.0)
+    times.add(dataclasses.replace(measured(SMALL, 0.1), kept=True), 0.0)
+    assert times.expected_s([SMALL]) is None
+
+
+def test_steps_take_longer_with_more_tokens_and_the_rest_does_not() -> None:
+    times = TrialTimes()
+    times.add(measured(SMALL, 0.1), 13 * 0.1 + 5.0)
+    assert times.expected_s([SMALL]) == pytest.approx(6.3)
+    assert times.expected_s([LARGE]) == pytest.approx(13 * 0.4 + 5.0)
+    assert times.expected_s([SMALL, LARGE]) == pytest.approx(6.3 + 10.2)
+    assert times.expected_s([]) == 0
+
+
+def test_loading_the_model_is_not_expected_again() -> None:
+    times = TrialTimes()
+    times.add(measured(SMALL, 0.1), 13 * 0.1 + 60.0)
+    times.add(measured(SMALL, 0.1), 13 * 0.1 + 5.0)
+    assert times.expected_s([SMALL]) == pytest.approx(6.3)
+
+
+def test_the_last_trials_count() -> None:
+    times = TrialTimes()
+    for step_s in (9.0,) * 10 + (0.1,) * 5:
+        times.add(measured(SMALL, step_s), 13 * step_s + 5.0)
+    assert times.expected_s([SMALL]) == pytest.approx(6.3)
