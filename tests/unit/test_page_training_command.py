@@ -41,7 +41,7 @@ def test_the_data_that_was_measured_is_named() -> None:
 
 
 def test_tiny_has_made_up_weights_alone() -> None:
-    words, notes = command(model="tiny")
+    words, notes = command(model="tiny", settings={})
     assert words[6:] == ["--weights", "synthetic"]
     assert notes == ("A dry run: this model has made-up weights alone.",)
 

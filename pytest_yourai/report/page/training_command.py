@@ -30,7 +30,7 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
     model = profile.model if preset else _NO_MODEL
     command = ["yourai", "train", "--model", model, "--profile", profile.name]
     is_dry = preset is not None and preset.repo is None
-    if profile.settings.get("weights") == "synthetic":
+    if is_dry or profile.settings.get("weights") == "synthetic":
         command += ["--weights", "synthetic" if is_dry else "hub"]
     data = profile.settings.get("data")
     if isinstance(data, str) and data:
