@@ -1,6 +1,7 @@
 // Tables that are sorted by each of their columns, and filtered by outcome and text.
 
-function sortableTable({ id, label, columns, rows, filter }) {
+// `drawn` is told how many rows are shown, each time that they are drawn.
+function sortableTable({ id, label, columns, rows, filter, drawn }) {
   const body = el("tbody");
   const order = { column: null, direction: 1 };
   const compare = (a, b) => {
@@ -15,7 +16,7 @@ function sortableTable({ id, label, columns, rows, filter }) {
     if (order.column) shown.sort(compare);
     body.replaceChildren(...shown.map((row) => tableRow(columns, row)));
     markChosen();
-    return shown.length;
+    drawn?.(shown.length);
   };
   const heads = columns.map((column) => tableHead(column, order, () => heads, redraw));
   const table = el(
@@ -145,25 +146,24 @@ function trialTable() {
     `${row.name} ${DATA.outcomes[row.outcome].words} ${row.remarks}`.toLowerCase();
   const filter = (row) =>
     (!wanted.outcome || row.outcome === wanted.outcome) && words(row).includes(wanted.text);
+  const count = el("p", { class: "muted", role: "status" });
   const { table, redraw } = sortableTable({
     id: "trials",
     label: "Table of all trials",
     columns: trialColumns(rows),
     rows,
     filter,
+    drawn: (shown) => {
+      count.textContent = `${number(shown)} of ${plural(rows.length, "row")}`;
+    },
   });
-  const count = el("p", { class: "muted", role: "status" });
-  const filtered = () => {
-    count.textContent = `${number(redraw())} of ${plural(rows.length, "row")}`;
-  };
-  filtered();
   const outcomes = profile().outcomes.map(({ outcome, count: many }) => [
     outcome,
     `${DATA.outcomes[outcome].words} (${many})`,
   ]);
   const byText = (event) => {
     wanted.text = event.target.value.trim().toLowerCase();
-    filtered();
+    redraw();
   };
   return section(
     "table",
@@ -174,7 +174,7 @@ function trialTable() {
       { class: "filters" },
       choice("by-outcome", "Outcome", [["", "all"], ...outcomes], "", (value) => {
         wanted.outcome = value;
-        filtered();
+        redraw();
       }),
       labelled(
         "by-text",
