@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.closing_files import check_closing_files, write_closing_files
 from pytest_yourai.collected import Collected
 from pytest_yourai.compared import Compared, compared
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.display_hooks import room_of
-from pytest_yourai.errors import InputError, OutputError
+from pytest_yourai.errors import InputError
 from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
@@ -27,10 +28,8 @@ from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.soak_result import SoakResult
-from pytest_yourai.store import environment, profile
-from pytest_yourai.store.atomic import check_writable, write_atomically
+from pytest_yourai.store import environment
 from pytest_yourai.store.journal import Journal, NoJournal
-from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
 from pytest_yourai.tether import PLUGIN as TETHER
 
 _LEAST_VERBOSITY = -1
@@ -81,19 +80,13 @@ class ControllerHooks:
         if self._config.option.collectonly:
             return
         try:
-            self._check_files()
+            check_closing_files(self._setup.options)
             if not self._has_items_here:
                 Journal(self._setup.options.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
             self._quieten_benchmark()
-
-    def _check_files(self) -> None:
-        options = self._setup.options
-        check_writable(options.output, profile.OUTPUT_FLAG)
-        if options.lora_config is not None:
-            check_writable(options.lora_config, LORA_CONFIG_FLAG)
 
     def _quieten_benchmark(self) -> None:
         """Leave pytest-benchmark's table out, unless it is asked for: it would drown ours."""
@@ -222,25 +215,19 @@ class ControllerHooks:
             return
         if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        options, document = self._setup.options, self._collected.document()
+        document = self._collected.document()
         self._compare(session, document)
-        try:
-            profile.write_json(options.output, document)
-            self._is_saved = True
-            self._closing_lines.append(f"Saved to: {_shown(options.output, self._config)}")
-        except OutputError as problem:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._closing_lines.append(f"Not saved: {problem}")
-            if self._collected.journal_problem is None:
-                self._closing_lines.append(f"The journal has it all: {options.log}")
-        if options.lora_config is not None:
-            self._write_lora_config(session, options.lora_config)
+        for line in write_closing_files(self._setup, self._collected, document, self._shown):
+            self._closing_lines.append(line.text)
+            self._is_saved |= line.saves_profile
+            if line.is_failure:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
         options = self._setup.options
         if not self._setup.baseline:
             return
-        name = _shown(options.output, self._config)
+        name = self._shown(options.output)
         try:
             self._compared = compared(document, name, self._setup.baseline, options.gate)
         except InputError as problem:
@@ -250,18 +237,6 @@ class ControllerHooks:
         if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _write_lora_config(self, session: pytest.Session, path: Path) -> None:
-        text = self._collected.lora_config(path.name)
-        if text is None:
-            self._closing_lines.append("LoRA config: not written, no optimum was found")
-            return
-        try:
-            write_atomically(path, text, LORA_CONFIG_FLAG)
-            self._closing_lines.append(f"LoRA config: {_shown(path, self._config)}")
-        except OutputError as problem:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._closing_lines.append(f"LoRA config: {problem}")
-
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
         if not self._collected.stages:
@@ -270,7 +245,7 @@ class ControllerHooks:
             problem = self._collected.journal_problem
             self._closing_lines.append(f"The journal is incomplete: {problem}")
         elif self._collected.results:
-            self._closing_lines.append(f"Journal: {_shown(self._setup.options.log, self._config)}")
+            self._closing_lines.append(f"Journal: {self._shown(self._setup.options.log)}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
         self._say(*self._console.summary(), "")
@@ -283,7 +258,7 @@ class ControllerHooks:
         """Nothing without a profile, and for a sweep before training, which goes on by itself."""
         if self._is_saved and not self._config.pluginmanager.hasplugin(TETHER):
             arguments = self._config.invocation_params.args
-            shown = _shown(self._setup.options.output, self._config)
+            shown = self._shown(self._setup.options.output)
             yield from next_steps(self._setup, self._collected, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)
@@ -304,6 +279,11 @@ class ControllerHooks:
         """Columns of the terminal; what is none is as wide as need be."""
         is_terminal = self._reporter is not None and self._reporter.isatty
         return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
+
+    def _shown(self, path: Path) -> str:
+        """As seen from where pytest was started."""
+        folder = self._config.invocation_params.dir
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def _say(self, *lines: str) -> None:
         room = room_of(self._config)
@@ -338,8 +318,3 @@ def _outcome_in(report: pytest.TestReport) -> Outcome | None:
         return trial.result.outcome
     soak = _soak_in(report)
     return soak.results[-1].outcome if soak is not None else None
-
-
-def _shown(path: Any, config: pytest.Config) -> str:
-    folder = config.invocation_params.dir
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)

@@ -80,6 +80,12 @@ FLAGS = (
         "where the best configuration goes, as a file for mlx_lm.lora --config",
         "not written",
     ),
+    Flag(
+        "report",
+        "FILE",
+        "where an HTML page of the results goes; needs the extra report",
+        "not written",
+    ),
     Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag(

@@ -1,0 +1,155 @@
+// Speed over memory: what is fastest for its memory, and what the budget leaves.
+
+const measuredRows = () =>
+  profile()
+    .rows.map((row, index) => ({ row, index }))
+    .filter(({ row }) => row.outcome === "ok" && isNumber(row.minimum) && isNumber(row.speed));
+
+function hoverText({ row }) {
+  const words = profile().has_minima ? "needs" : "peak";
+  return [
+    row.name,
+    `${words} ${memory(row.minimum)}, ${speed(row.speed)}, ${time(row.step_time)} a step`,
+    row.outcome === "ok" ? null : `${DATA.outcomes[row.outcome].words}: ${row.reason ?? ""}`.slice(0, 90),
+  ]
+    .filter(Boolean)
+    .map(plain)
+    .join("<br>");
+}
+
+function memorySpeed() {
+  if (measuredRows().length < FEWEST_POINTS) return null;
+  const words = profile().has_minima ? "minimum memory" : "peak memory";
+  return section(
+    "memory-speed",
+    "Speed",
+    "Memory and speed",
+    el(
+      "p",
+      { class: "muted" },
+      `Each point is a configuration. Along the line nothing is faster with less memory. ${budgetNote()}`,
+    ),
+    chart("memory-speed-chart", `Tokens per second over ${words}; the table has the numbers`),
+  );
+}
+
+function budgetEdge() {
+  const { memory_limit_bytes: limit, has_minima: hasMinima, margin } = profile();
+  if (!isNumber(limit)) return null;
+  return hasMinima ? limit / margin : limit;
+}
+
+const isFarAway = (edge, most) => edge > most * 1.8;
+
+function budgetNote() {
+  const edge = budgetEdge();
+  if (edge === null) return "";
+  const { has_minima: hasMinima, margin, memory_limit_bytes: limit } = profile();
+  const what = hasMinima
+    ? `What needs up to ${memory(edge)} fits: the budget of ${memory(limit)} ÷ ${margin}.`
+    : `The budget is ${memory(limit)}.`;
+  const most = Math.max(...profile().rows.map((row) => row.minimum ?? 0));
+  return isFarAway(edge, most) ? `${what} That is outside of the chart.` : what;
+}
+
+function drawMemorySpeed() {
+  const shown = profile();
+  const points = measuredRows();
+  if (!document.getElementById("memory-speed-chart")) return Promise.resolve();
+  const failed = shown.rows
+    .map((row, index) => ({ row, index }))
+    .filter(({ row }) => row.outcome !== "ok" && isNumber(row.minimum));
+  const unit = memoryUnit([...points, ...failed].map(({ row }) => row.minimum));
+  const colour = colours();
+  const x = ({ row }) => row.minimum / unit.size;
+  const common = (some) => ({
+    mode: "markers",
+    x: some.map(x),
+    customdata: some.map(({ index }) => index),
+    text: some.map(hoverText),
+    hoverinfo: "text",
+  });
+  const batches = unique(points.map(({ row }) => row.batch));
+  const frontier = shown.frontier.map((index) => ({ row: shown.rows[index], index }));
+  const traces = [
+    {
+      ...common(frontier),
+      y: frontier.map(({ row }) => row.speed),
+      mode: "lines",
+      name: NARROW.matches ? "fastest" : "fastest for its memory",
+      line: { color: colour.accent, width: 2, shape: "hv" },
+      hoverinfo: "skip",
+    },
+    ...batches.map((batch, place) => {
+      const some = points.filter(({ row }) => row.batch === batch);
+      return {
+        ...common(some),
+        y: some.map(({ row }) => row.speed),
+        name: `batch ${batch}`,
+        marker: {
+          size: 9,
+          symbol: SYMBOLS[place % SYMBOLS.length],
+          color: css(viridis(batches.length > 1 ? place / (batches.length - 1) : 0.4)),
+          line: { color: colour.text, width: 1 },
+        },
+      };
+    }),
+  ];
+  if (failed.length)
+    traces.push({
+      ...common(failed),
+      y: failed.map(() => 0),
+      name: "does not fit, no speed",
+      marker: { size: 9, symbol: "x-thin", line: { color: colour.warn, width: 2 } },
+      cliponaxis: false,
+    });
+  if (shown.optimum !== null) {
+    const best = { row: shown.rows[shown.optimum], index: shown.optimum };
+    traces.push({
+      ...common([best]),
+      y: [best.row.speed],
+      name: "best",
+      marker: { size: 20, symbol: "circle-open", color: colour.accent, line: { width: 3 } },
+    });
+  }
+  return draw("memory-speed-chart", traces, {
+    // On a telephone the legend has a line for two of them.
+    margin: { ...NO_LEGEND, t: NARROW.matches ? 90 : 36 },
+    xaxis: axis(`${shown.has_minima ? "minimum" : "peak"} memory, ${unit.name}`),
+    yaxis: axis("tokens per second", { rangemode: "tozero" }),
+    ...edgeLine(unit, [...points, ...failed].map(({ row }) => row.minimum)),
+  });
+}
+
+function edgeLine(unit, values) {
+  const edge = budgetEdge();
+  if (edge === null || isFarAway(edge, Math.max(...values))) return {};
+  const colour = colours();
+  const place = edge / unit.size;
+  return {
+    shapes: [
+      {
+        type: "line",
+        x0: place,
+        x1: place,
+        y0: 0,
+        y1: 1,
+        yref: "paper",
+        line: { color: colour.warn, width: 2, dash: "dash" },
+      },
+    ],
+    annotations: [
+      {
+        x: place,
+        y: 0.02,
+        yref: "paper",
+        xanchor: "right",
+        yanchor: "bottom",
+        text: `fits up to ${memory(edge)}`,
+        showarrow: false,
+        bgcolor: colour.panel,
+        font: { color: colour.warn },
+      },
+    ],
+  };
+}
