@@ -19,6 +19,8 @@ from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
+from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
+from pytest_yourai.report.step_summary import append_to_step_summary
 from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
 from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
@@ -85,6 +87,8 @@ class ControllerHooks:
         check_writable(options.output, profile.OUTPUT_FLAG)
         if options.lora_config is not None:
             check_writable(options.lora_config, LORA_CONFIG_FLAG)
+        if options.markdown is not None:
+            check_writable(options.markdown, MARKDOWN_FLAG)
 
     def _quieten_benchmark(self) -> None:
         """Leave pytest-benchmark's table out, unless it is asked for: it would drown ours."""
@@ -224,6 +228,7 @@ class ControllerHooks:
                 self._closing_lines.append(f"The journal has it all: {options.log}")
         if options.lora_config is not None:
             self._write_lora_config(session, options.lora_config)
+        self._write_markdown(session, options.markdown)
 
     def _write_lora_config(self, session: pytest.Session, path: Path) -> None:
         text = self._collected.lora_config(path.name)
@@ -236,6 +241,19 @@ class ControllerHooks:
         except OutputError as problem:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._closing_lines.append(f"LoRA config: {problem}")
+
+    def _write_markdown(self, session: pytest.Session, path: Path | None) -> None:
+        collected, name = self._collected, self._setup.options.output.name
+        text = session_markdown(collected.document(), name, collected.results)
+        if path is not None:
+            try:
+                write_atomically(path, text, MARKDOWN_FLAG)
+                self._closing_lines.append(f"Markdown: {_shown(path, self._config)}")
+            except OutputError as problem:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                self._closing_lines.append(f"Markdown: {problem}")
+        if (said := append_to_step_summary(text)) is not None:
+            self._closing_lines.append(said)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:

@@ -74,6 +74,12 @@ FLAGS = (
         "where the best configuration goes, as a file for mlx_lm.lora --config",
         "not written",
     ),
+    Flag(
+        "markdown",
+        "FILE",
+        "where the results go as Markdown for GitHub",
+        "not written; the summary of a job on GitHub always",
+    ),
     Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag(

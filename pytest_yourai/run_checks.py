@@ -51,7 +51,12 @@ def check_combinations(options: Options) -> None:
 
 def check_files(options: Options) -> None:
     """No file may be written that is another one, or read."""
-    given = {"output": options.output, "log": options.log, "lora-config": options.lora_config}
+    given = {
+        "output": options.output,
+        "log": options.log,
+        "lora-config": options.lora_config,
+        "markdown": options.markdown,
+    }
     written = [(name, path) for name, path in given.items() if path is not None]
     for (name, path), (other, other_path) in itertools.combinations(written, 2):
         if path.resolve() == other_path.resolve():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
 from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
+from pytest_yourai.cli.show import SHOW_HELP, add_show_flags, show
 from pytest_yourai.cli.train_flags import TRAIN_HELP, add_train_flags
 from pytest_yourai.pytest_command import pytest_command, shown
 
@@ -33,6 +34,10 @@ def _run(arguments: list[str]) -> int:
         from pytest_yourai.cli.train import train  # noqa: PLC0415
 
         return train(given)
+    if given.command == "show":
+        if unknown or rest:
+            command_parser.error(f"{(unknown or rest)[0]} is no flag of yourai show")
+        return show(given)
     if unknown:
         command_parser.error(f"{unknown[0]} is no flag of ours: put those of pytest behind --")
     command = next(each for each in PYTEST_COMMANDS if each.name == given.command)
@@ -81,4 +86,6 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         add_flags(commands[command.name], command)
     commands["train"] = subparsers.add_parser("train", help=TRAIN_HELP, description=TRAIN_HELP)
     add_train_flags(commands["train"])
+    commands["show"] = subparsers.add_parser("show", help=SHOW_HELP, description=SHOW_HELP)
+    add_show_flags(commands["show"])
     return parser, commands

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.config import Objective
 from pytest_yourai.memory.budget import Budget
@@ -106,13 +106,7 @@ def summary(
     remaining = standing(results, soaks)
     optimum = best(remaining, objective)
     if optimum is None:
-        memory = any(
-            result.outcome.is_memory_failure or result.is_predicted_over for result in results
-        )
-        none = "No configuration fits" if memory else "No configuration was measured to its end"
-        if soaks:
-            none = "No configuration survived its soak"
-        yield none + of_model
+        yield nothing_found(results, was_soaked=bool(soaks)) + of_model
         if results:
             yield f"  Outcomes:      {_counts(results)}"
     else:
@@ -128,6 +122,16 @@ def summary(
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield str(errors)
+
+
+def nothing_found(results: Iterable[TrialResult], *, was_soaked: bool) -> str:
+    """The answer where `results` have none."""
+    if was_soaked:
+        return "No configuration survived its soak"
+    for_memory = any(
+        result.outcome.is_memory_failure or result.is_predicted_over for result in results
+    )
+    return "No configuration fits" if for_memory else "No configuration was measured to its end"
 
 
 def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:

@@ -1,0 +1,137 @@
+"""Profiles in GitHub's Markdown: to be pasted, and for the summary of a CI job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_yourai.errors import RecordingError
+from pytest_yourai.report.about import about
+from pytest_yourai.report.markdown_text import escaped, table
+from pytest_yourai.report.row_table import best_first, columns, label, outcome
+from pytest_yourai.report.terminal import nothing_found
+from pytest_yourai.results import TrialResult
+from pytest_yourai.store.clean import clean
+from pytest_yourai.store.stored_profile import StoredProfile, just_measured
+from pytest_yourai.units import gigabytes, seconds
+
+MARKDOWN_FLAG = "--yourai-markdown"
+"""What names the file."""
+
+
+def markdown(profiles: Sequence[StoredProfile], recommended: str | None = None) -> str:
+    """The text of a file: the answer, where it was measured, and all rows, the best first.
+
+    `recommended` is the model to take of several, where that is known.
+    """
+    if len(profiles) == 1:
+        lines = [f"## {_title(profiles[0])}", "", *_section(profiles[0], list(about(profiles[0])))]
+    else:
+        lines = list(_of_several(profiles, recommended))
+    return "\n".join(lines) + "\n"
+
+
+def session_markdown(document: Mapping[str, Any], name: str, results: Iterable[TrialResult]) -> str:
+    """As `markdown`, of the `document` that a session writes to the file `name`.
+
+    Where no model could be looked at, of why its `results` say so.
+    """
+    try:
+        return markdown(just_measured(document, name), document.get("recommended"))
+    except RecordingError:
+        reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
+        lines = [
+            "## LoRA fine-tuning: nothing was measured",
+            "",
+            *(f"- {each}" for each in reasons),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _title(profile: StoredProfile) -> str:
+    return f"LoRA fine-tuning of {escaped(profile.model)}"
+
+
+def _of_several(profiles: Sequence[StoredProfile], recommended: str | None) -> Iterator[str]:
+    fitting = sum(profile.optimum is not None for profile in profiles)
+    yield f"## LoRA fine-tuning: {fitting} of {len(profiles)} models fit"
+    yield ""
+    if recommended is not None:
+        yield f"**Recommended: {escaped(recommended)}** (largest model that fits)"
+        yield ""
+    facts = [list(about(profile)) for profile in profiles]
+    shared = [fact for fact in facts[0] if all(fact in others for others in facts)]
+    yield from _bullets(shared)
+    yield from _models(profiles)
+    for profile, own in zip(profiles, facts, strict=True):
+        if len(profile.results) > 1:
+            yield ""
+            yield f"### {escaped(label(profile, profiles))}"
+            yield ""
+            yield from _section(profile, [fact for fact in own if fact not in shared])
+
+
+def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
+    """A row for each model: its optimum, or else how the first of its trials failed."""
+    shown = columns(profiles)
+    rows = (
+        [
+            escaped(label(profile, profiles)),
+            *(escaped(column.cell(best_first(profile)[0])) for column in shown),
+        ]
+        for profile in profiles
+    )
+    yield from table(
+        ["model", *(column.heading for column in shown)],
+        rows,
+        [False, *(column.is_number for column in shown)],
+    )
+
+
+def _section(profile: StoredProfile, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield from _answer(profile)
+    yield ""
+    yield from _bullets(facts)
+    shown = columns([profile])
+    yield from table(
+        [column.heading for column in shown],
+        (
+            [_marked(escaped(column.cell(each)), each, profile) for column in shown]
+            for each in best_first(profile)
+        ),
+        [column.is_number for column in shown],
+    )
+
+
+def _answer(profile: StoredProfile) -> Iterator[str]:
+    optimum = profile.optimum
+    if optimum is None:
+        found = nothing_found(profile.results.values(), was_soaked=bool(profile.soaks))
+        yield f"**{found}**"
+        return
+    yield (
+        f"**Best by {escaped(profile.objective)}: {profile.naming.name(optimum.config)}** "
+        f"({', '.join(_measures(profile, optimum))})"
+    )
+
+
+def _measures(profile: StoredProfile, result: TrialResult) -> Iterator[str]:
+    if profile.has_minima and result.minimum_memory_bytes is not None:
+        yield f"needs {gigabytes(result.minimum_memory_bytes)}"
+    if result.peak_memory_bytes is not None:
+        yield f"takes {gigabytes(result.peak_memory_bytes)}"
+    if result.step_time_s is not None:
+        yield f"{seconds(result.step_time_s)} a step"
+    if result.tokens_per_second is not None:
+        yield f"{result.tokens_per_second:,.0f} tokens/s"
+
+
+def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, text in facts:
+        yield f"- **{name}:** {escaped(text)}"
+    if facts:
+        yield ""
+
+
+def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
+    return f"**{cell}**" if result is profile.optimum else cell
