@@ -5,13 +5,14 @@ Works on `report.user_properties` alone, so that it is the same with and without
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_yourai.collected import Collected
+from pytest_yourai.compared import Compared, compared
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import InputError, OutputError
 from pytest_yourai.flags import has_timeout
@@ -33,6 +34,9 @@ from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
+
+_WIDEST = 10_000
+"""Columns of what is no terminal."""
 
 _LETTERS = {
     Outcome.OVER_BUDGET: "B",
@@ -67,6 +71,7 @@ class ControllerHooks:
         self._collected = Collected(setup)
         self._console = Console(setup, self._collected)
         self._is_running = False
+        self._compared: Compared | None = None
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
 
@@ -217,9 +222,10 @@ class ControllerHooks:
             return
         if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        options = self._setup.options
+        options, document = self._setup.options, self._collected.document()
+        self._compare(session, document)
         try:
-            profile.write_json(options.output, self._collected.document())
+            profile.write_json(options.output, document)
             self._closing_lines.append(f"Saved to: {_shown(options.output, self._config)}")
         except OutputError as problem:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -228,7 +234,21 @@ class ControllerHooks:
                 self._closing_lines.append(f"The journal has it all: {options.log}")
         if options.lora_config is not None:
             self._write_lora_config(session, options.lora_config)
-        self._write_markdown(session, options.markdown)
+        self._write_markdown(session, document, options.markdown)
+
+    def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
+        options = self._setup.options
+        if not self._setup.baseline:
+            return
+        name = _shown(options.output, self._config)
+        try:
+            self._compared = compared(document, name, self._setup.baseline, options.gate)
+        except InputError as problem:
+            self._closing_lines.append(f"Not compared: {problem}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write_lora_config(self, session: pytest.Session, path: Path) -> None:
         text = self._collected.lora_config(path.name)
@@ -242,9 +262,11 @@ class ControllerHooks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._closing_lines.append(f"LoRA config: {problem}")
 
-    def _write_markdown(self, session: pytest.Session, path: Path | None) -> None:
-        collected, name = self._collected, self._setup.options.output.name
-        text = session_markdown(collected.document(), name, collected.results)
+    def _write_markdown(
+        self, session: pytest.Session, document: Mapping[str, Any], path: Path | None
+    ) -> None:
+        name, results = self._setup.options.output.name, self._collected.results
+        text = session_markdown(document, name, results, self._compared)
         if path is not None:
             try:
                 write_atomically(path, text, MARKDOWN_FLAG)
@@ -264,7 +286,10 @@ class ControllerHooks:
             self._closing_lines.append(f"The journal is incomplete: {problem}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("Nothing was measured, and no profile written")
-        self._say(*self._console.summary(), "", *self._closing_lines)
+        self._say(*self._console.summary(), "")
+        if self._compared is not None:
+            self._say(*self._compared.lines(self._width), "")
+        self._say(*self._closing_lines)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
@@ -278,6 +303,12 @@ class ControllerHooks:
     def _reporter(self) -> Any:
         """None under `-p no:terminal`."""
         return self._config.pluginmanager.getplugin("terminalreporter")
+
+    @property
+    def _width(self) -> int:
+        """Columns of the terminal; what is none is as wide as need be."""
+        is_terminal = self._reporter is not None and self._reporter.isatty
+        return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
 
     def _say(self, *lines: str) -> None:
         if self._reporter is not None:

@@ -37,6 +37,12 @@ class Flag(NamedTuple):
         return f"yourai_{self.name.replace('-', '_')}"
 
 
+FAIL_ON_HELP = (
+    "what may not get worse: METRIC:5%, METRIC:20ms or METRIC:5%+20ms, METRIC one of "
+    "minimum_memory, peak_memory, step_time, tokens_per_second and mean_step_time; or none, to "
+    "name it only; may be repeated"
+)
+
 FLAGS = (
     Flag(
         "model",
@@ -137,6 +143,14 @@ FLAGS = (
         "no soak",
     ),
     Flag("replay", "PROFILE", "take measurements from a recorded profile instead of a worker"),
+    Flag("compare", "PROFILE", "compare with this earlier profile, and fail where it was better"),
+    Flag(
+        "fail-on",
+        "METRIC:AMOUNT",
+        FAIL_ON_HELP,
+        "minimum_memory:5%, mean_step_time:10%, step_time:25%",
+        is_repeatable=True,
+    ),
     Flag(
         "recommend",
         None,
@@ -156,14 +170,15 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("yourai", "LoRA configurations that fit this machine")
     for flag in FLAGS:
         text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
+        shown = text.replace("%", "%%")
         # Defaults stay None, or the ini key would never be read.
         if flag.metavar is None:
             group.addoption(
-                flag.option, dest=flag.key, action="store_const", const="true", help=text
+                flag.option, dest=flag.key, action="store_const", const="true", help=shown
             )
         else:
             group.addoption(
-                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=text
+                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=shown
             )
         if not flag.is_command:
             parser.addini(flag.key, text, default=None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.prediction import Prediction
 from pytest_yourai.preflight import LEAST_AVAILABLE_BYTES, refusal, too_heavy
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.results import RULED_OUT, ModelSize, Outcome, TrialResult
 from pytest_yourai.runner import Runner
 from pytest_yourai.search import dominating_failure
 from pytest_yourai.sweep_plan import Surroundings, SweepPlan
@@ -85,7 +85,7 @@ class Gate:
                 return None
             whose = "" if failed.model == name else f"{failed.model} with "
             smaller = f"{whose}{self._plan.naming.name(failed.config)}"
-            return f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
+            return f"{RULED_OUT} {smaller}, which failed for memory ({failed.outcome})"
         return self._search.reason_to_skip(config)
 
     def _lasting_danger(self) -> str | None:

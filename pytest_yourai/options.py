@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 import pytest
 
+from pytest_yourai.comparison.gate import Gate, make_gate, parse_fail_on
 from pytest_yourai.config import Objective, QuantizeChoice, StepPlan, parse_quantize
 from pytest_yourai.errors import OptionError
 from pytest_yourai.flags import FLAGS, Flag
@@ -68,6 +69,8 @@ class Options:
     search: Literal["fast", "exhaustive"]
     soak_s: float | None
     replay: Path | None
+    compare: Path | None
+    gate: Gate
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool
@@ -114,6 +117,8 @@ class Options:
             search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
             soak_s=None if soak_minutes is None else soak_minutes * 60,
             replay=read.from_folder("replay", given_path),
+            compare=read.from_folder("compare", given_path),
+            gate=make_gate(read.several("fail-on", lambda text, _: parse_fail_on(text))),
             isolation=read.value("isolation", one_of("model", "trial")) or "model",
             force=read.switch("force") or False,
             resume=read.switch("resume") or False,

@@ -61,6 +61,9 @@ class ModelSize:
 PREDICTED_OVER = "predicted over the budget"
 """How the reason of a trial begins that was skipped for its prediction."""
 
+RULED_OUT = "no smaller than"
+"""How the reason of a trial begins that was skipped for another's failure."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
@@ -72,6 +75,8 @@ class TrialResult:
     had taken the memory.
     `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
     shape. `step_tokens` counts the unmasked trained tokens of each measured step.
+    `reference_times_s` is what `reference_work` took right before and after the
+    trial, on MLX's CPU backend.
     `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
     on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
@@ -91,6 +96,7 @@ class TrialResult:
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
+    reference_times_s: tuple[float, ...] = ()
     loss: float | None = None
     minimum_memory_bytes: int | None = None
     peak_memory_bytes: int | None = None
@@ -114,8 +120,16 @@ class TrialResult:
     @property
     def is_predicted_over(self) -> bool:
         """Whether it was not run because its prediction was surely over the budget."""
+        return self._is_skipped_for(PREDICTED_OVER)
+
+    @property
+    def is_ruled_out(self) -> bool:
+        """Whether it was not run because one that needs no more had failed for memory."""
+        return self._is_skipped_for(RULED_OUT)
+
+    def _is_skipped_for(self, reason: str) -> bool:
         skipped = self.outcome is Outcome.SKIPPED and not self.started
-        return skipped and (self.reason or "").startswith(PREDICTED_OVER)
+        return skipped and (self.reason or "").startswith(reason)
 
     @property
     def prunes_larger(self) -> bool:

@@ -24,7 +24,7 @@ from pytest_yourai.errors import (
 from pytest_yourai.models import Model
 from pytest_yourai.plan import SweepSetup, make_setup
 from pytest_yourai.preflight import Preflight
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.results import RULED_OUT, Outcome, TrialResult
 from pytest_yourai.run_setup import Problem, RunSetup, Stage
 from pytest_yourai.session import Sweep
 from pytest_yourai.soak_run import SoakClock, Soaked
@@ -227,9 +227,7 @@ class Run:
                 continue
             for failed in sweep.results.values():
                 if failed.prunes_larger and _is_no_smaller(stage, other, failed):
-                    return (
-                        f"no smaller than {other.name}, which failed for memory ({failed.outcome})"
-                    )
+                    return f"{RULED_OUT} {other.name}, which failed for memory ({failed.outcome})"
         return None
 
     def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> Soaked:

@@ -43,6 +43,10 @@ def check_combinations(options: Options) -> None:
             "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
             "models out"
         )
+    if "fail-on" in given and options.compare is None:
+        raise OptionError(
+            "--yourai-fail-on needs a profile to compare with: add --yourai-compare PROFILE"
+        )
     names = Counter(str(named.folder.resolve()) for named in options.models)
     for named in options.models:
         if names[str(named.folder.resolve())] > 1:
@@ -73,7 +77,12 @@ def check_files(options: Options) -> None:
 
 def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
     """What the run itself reads, each with the name of its flag."""
-    single = (("models", options.presets), ("matrix", options.matrix), ("replay", options.replay))
+    single = (
+        ("models", options.presets),
+        ("matrix", options.matrix),
+        ("replay", options.replay),
+        ("compare", options.compare),
+    )
     yield from ((name, path) for name, path in single if path is not None)
     if options.data is not None:
         yield from (("data", path) for path in data_files(Path(options.data)))

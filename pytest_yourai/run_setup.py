@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_yourai.compared import read_baseline
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.memory.budget import BUDGET_SHARE
@@ -31,6 +32,7 @@ from pytest_yourai.recording import Recording, read_recording
 from pytest_yourai.results import Outcome
 from pytest_yourai.run_checks import check_combinations, check_files
 from pytest_yourai.safe import read_safe_table
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.units import parameter_count
 
 if TYPE_CHECKING:
@@ -100,6 +102,8 @@ class RunSetup:
 
     options: Options
     stages: tuple[Stage, ...]
+    baseline: tuple[StoredProfile, ...] = ()
+    """What the run is to be compared with."""
 
     @property
     def is_walk(self) -> bool:
@@ -133,7 +137,8 @@ def make_run(options: Options) -> RunSetup:
     check_files(options)
     presets = read_presets(options.presets)
     if options.replay is not None and not options.benchmark:
-        return RunSetup(options, (_replayed(options, options.replay, presets),))
+        stages = [_replayed(options, options.replay, presets)]
+        return _compared(RunSetup(options, tuple(stages)))
     stages = sorted(
         _stages(options, presets),
         key=lambda stage: math.inf if stage.parameters is None else stage.parameters,
@@ -143,7 +148,16 @@ def make_run(options: Options) -> RunSetup:
     if options.benchmark and options.optimize:
         stages = [each for stage in stages for each in _check_and_sweep(options, stage)]
     _check_ids(stages)
-    return RunSetup(options, tuple(stages))
+    return _compared(RunSetup(options, tuple(stages)))
+
+
+def _compared(setup: RunSetup) -> RunSetup:
+    """With what it is to be compared with, if anything."""
+    path = setup.options.compare
+    if path is None:
+        return setup
+    models = list(dict.fromkeys(stage.name for stage in setup.stages))
+    return dataclasses.replace(setup, baseline=read_baseline(path, models))
 
 
 def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:

@@ -26,6 +26,7 @@ from pytest_yourai.estimate import largest_array_bytes
 from pytest_yourai.memory.budget import NO_BUDGET, Budget, detect_budget, given_budget
 from pytest_yourai.memory.guard import Guard, too_little_left
 from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.reference_work import reference_times_s
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep_plan import SweepPlan
@@ -130,7 +131,11 @@ class TrialRunner:
     def run(self, record: TrialRecord) -> TrialResult:
         """The result; the worker is ended afterwards where it is not as it was before."""
         try:
+            before = self._reference_times_s()
             result, worker_is_clean = self._run(record)
+            if result.success:
+                times_s = before + self._reference_times_s()
+                result = dataclasses.replace(result, reference_times_s=times_s)
             if not result.outcome.leaves_the_worker_usable:
                 self._end_worker(f"the trial ended as {result.outcome}")
             elif not worker_is_clean:
@@ -143,6 +148,11 @@ class TrialRunner:
             self._end_worker(repr(interruption), with_stacks=not in_a_hurry)
             raise
         return result
+
+    def _reference_times_s(self) -> tuple[float, ...]:
+        """None where steps do not run on what runs the reference work."""
+        is_shared = self._device is not None and self._device.backend == "cpu"
+        return reference_times_s() if is_shared else ()
 
     def _end_worker(self, reason: str, *, with_stacks: bool = False) -> None:
         if self._host.has_worker:

@@ -29,7 +29,7 @@ class Rendered(html.parser.HTMLParser):
         )
         self.close()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, _attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         if tag == "tr":
             self.cells.append([])
@@ -41,7 +41,7 @@ class Rendered(html.parser.HTMLParser):
         if tag in ("td", "th"):
             self._is_in_cell = False
 
-    def handle_comment(self, data: str) -> None:
+    def handle_comment(self, _data: str) -> None:
         self.tags.append("comment")
 
     def handle_data(self, data: str) -> None:

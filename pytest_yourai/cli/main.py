@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
 from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
-from pytest_yourai.cli.show import SHOW_HELP, add_show_flags, show
+from pytest_yourai.cli.reading_flags import (
+    COMPARE_HELP,
+    SHOW_HELP,
+    add_compare_flags,
+    add_show_flags,
+)
 from pytest_yourai.cli.train_flags import TRAIN_HELP, add_train_flags
 from pytest_yourai.pytest_command import pytest_command, shown
+
+_OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "train": (TRAIN_HELP, add_train_flags),
+    "compare": (COMPARE_HELP, add_compare_flags),
+    "show": (SHOW_HELP, add_show_flags),
+}
+"""Each has a module of its name, with a function of its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,17 +41,10 @@ def _run(arguments: list[str]) -> int:
     own, rest = _split(arguments)
     given, unknown = parser.parse_known_args(own)
     command_parser = commands[given.command]
-    if given.command == "train":
+    if given.command in _OWN_COMMANDS:
         if unknown or rest:
-            command_parser.error(f"{(unknown or rest)[0]} is no flag of training")
-        # Imported here: --help must not wait for pydantic, psutil and yaml.
-        from pytest_yourai.cli.train import train  # noqa: PLC0415
-
-        return train(given)
-    if given.command == "show":
-        if unknown or rest:
-            command_parser.error(f"{(unknown or rest)[0]} is no flag of yourai show")
-        return show(given)
+            command_parser.error(f"{(unknown or rest)[0]} is no flag of yourai {given.command}")
+        return _run_own(given)
     if unknown:
         command_parser.error(f"{unknown[0]} is no flag of ours: put those of pytest behind --")
     command = next(each for each in PYTEST_COMMANDS if each.name == given.command)
@@ -45,6 +52,13 @@ def _run(arguments: list[str]) -> int:
         command_parser.error(lack)
     _become_pytest(pytest_arguments(command, given, rest))
     return 0
+
+
+def _run_own(given: argparse.Namespace) -> int:
+    """Imported here: --help must not wait for pydantic, psutil and yaml."""
+    module = importlib.import_module(f"pytest_yourai.cli.{given.command}")
+    command: Callable[[argparse.Namespace], int] = getattr(module, given.command)
+    return command(given)
 
 
 def _become_pytest(arguments: Sequence[str]) -> None:
@@ -84,8 +98,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
             usage=f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
         )
         add_flags(commands[command.name], command)
-    commands["train"] = subparsers.add_parser("train", help=TRAIN_HELP, description=TRAIN_HELP)
-    add_train_flags(commands["train"])
-    commands["show"] = subparsers.add_parser("show", help=SHOW_HELP, description=SHOW_HELP)
-    add_show_flags(commands["show"])
+    for name, (text, add_own_flags) in _OWN_COMMANDS.items():
+        commands[name] = subparsers.add_parser(name, help=text, description=f"{text}.")
+        add_own_flags(commands[name])
     return parser, commands

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_yourai.compared import Compared
 from pytest_yourai.errors import RecordingError
 from pytest_yourai.report.about import about
+from pytest_yourai.report.markdown_comparison import comparison_section
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.row_table import best_first, columns, label, outcome
 from pytest_yourai.report.terminal import nothing_found
@@ -19,40 +21,56 @@ MARKDOWN_FLAG = "--yourai-markdown"
 """What names the file."""
 
 
-def markdown(profiles: Sequence[StoredProfile], recommended: str | None = None) -> str:
-    """The text of a file: the answer, where it was measured, and all rows, the best first.
+def markdown(
+    profiles: Sequence[StoredProfile],
+    recommended: str | None = None,
+    compared: Compared | None = None,
+) -> str:
+    """The text of a file: the answer, where it was measured, what changed, and all rows.
 
-    `recommended` is the model to take of several, where that is known.
+    `recommended` is the model to take of several, where that is known. Rows come best first.
     """
+    changed = [] if compared is None else list(comparison_section(compared))
     if len(profiles) == 1:
-        lines = [f"## {_title(profiles[0])}", "", *_section(profiles[0], list(about(profiles[0])))]
+        lines = [*_of_one(profiles[0], changed)]
     else:
-        lines = list(_of_several(profiles, recommended))
+        lines = [*_of_several(profiles, recommended, changed)]
     return "\n".join(lines) + "\n"
 
 
-def session_markdown(document: Mapping[str, Any], name: str, results: Iterable[TrialResult]) -> str:
+def session_markdown(
+    document: Mapping[str, Any],
+    name: str,
+    results: Iterable[TrialResult],
+    compared: Compared | None,
+) -> str:
     """As `markdown`, of the `document` that a session writes to the file `name`.
 
     Where no model could be looked at, of why its `results` say so.
     """
     try:
-        return markdown(just_measured(document, name), document.get("recommended"))
+        return markdown(just_measured(document, name), document.get("recommended"), compared)
     except RecordingError:
         reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
-        lines = [
-            "## LoRA fine-tuning: nothing was measured",
-            "",
-            *(f"- {each}" for each in reasons),
-        ]
-        return "\n".join(lines) + "\n"
+        title = "## LoRA fine-tuning: nothing was measured"
+        return "\n".join([title, "", *(f"- {each}" for each in reasons)]) + "\n"
 
 
-def _title(profile: StoredProfile) -> str:
-    return f"LoRA fine-tuning of {escaped(profile.model)}"
+def _of_one(profile: StoredProfile, changed: Sequence[str]) -> Iterator[str]:
+    yield f"## LoRA fine-tuning of {escaped(profile.model)}"
+    yield ""
+    yield from _answer(profile)
+    yield from _bullets(list(about(profile)))
+    yield from changed
+    if changed:
+        yield "### All configurations"
+        yield ""
+    yield from _rows(profile)
 
 
-def _of_several(profiles: Sequence[StoredProfile], recommended: str | None) -> Iterator[str]:
+def _of_several(
+    profiles: Sequence[StoredProfile], recommended: str | None, changed: Sequence[str]
+) -> Iterator[str]:
     fitting = sum(profile.optimum is not None for profile in profiles)
     yield f"## LoRA fine-tuning: {fitting} of {len(profiles)} models fit"
     yield ""
@@ -63,12 +81,16 @@ def _of_several(profiles: Sequence[StoredProfile], recommended: str | None) -> I
     shared = [fact for fact in facts[0] if all(fact in others for others in facts)]
     yield from _bullets(shared)
     yield from _models(profiles)
+    yield ""
+    yield from changed
     for profile, own in zip(profiles, facts, strict=True):
         if len(profile.results) > 1:
-            yield ""
             yield f"### {escaped(label(profile, profiles))}"
             yield ""
-            yield from _section(profile, [fact for fact in own if fact not in shared])
+            yield from _answer(profile)
+            yield from _bullets([fact for fact in own if fact not in shared])
+            yield from _rows(profile)
+            yield ""
 
 
 def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
@@ -88,10 +110,7 @@ def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     )
 
 
-def _section(profile: StoredProfile, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
-    yield from _answer(profile)
-    yield ""
-    yield from _bullets(facts)
+def _rows(profile: StoredProfile) -> Iterator[str]:
     shown = columns([profile])
     yield from table(
         [column.heading for column in shown],
@@ -108,11 +127,11 @@ def _answer(profile: StoredProfile) -> Iterator[str]:
     if optimum is None:
         found = nothing_found(profile.results.values(), was_soaked=bool(profile.soaks))
         yield f"**{found}**"
-        return
-    yield (
-        f"**Best by {escaped(profile.objective)}: {profile.naming.name(optimum.config)}** "
-        f"({', '.join(_measures(profile, optimum))})"
-    )
+    else:
+        name = profile.naming.name(optimum.config)
+        measures = ", ".join(_measures(profile, optimum))
+        yield f"**Best by {escaped(profile.objective)}: {name}** ({measures})"
+    yield ""
 
 
 def _measures(profile: StoredProfile, result: TrialResult) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 
 from pytest_yourai.errors import RecordingError
+from pytest_yourai.models import id_name
 from pytest_yourai.results import Outcome
 
 _MB_PER_GB = 1e3
@@ -49,7 +50,7 @@ class Entry(pydantic.BaseModel):
         }
         optimum = self.safe_config if self.success else dict.fromkeys(self.safe_config)
         return {
-            "model": self.preset,
+            "model": id_name(self.preset),
             "memory_limit_gb": self.memory_limit_gb,
             "created_at": shared.get("created_at"),
             "complete": shared.get("complete"),
@@ -75,4 +76,4 @@ def entry_profiles(document: Mapping[str, Any], name: str) -> Iterator[Mapping[s
     for entry in read_entries(document, name):
         found = entry.optimal_config or entry.checked(document)
         if found is not None:
-            yield {**found, "model": entry.preset}
+            yield found

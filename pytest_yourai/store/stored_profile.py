@@ -34,10 +34,10 @@ _BYTES_PER_GB = 1e9
 class StoredProfile:
     """One model's sweep. All text in it is fit to be shown, but not free of markup.
 
-    `name` is that of its file. `results` are in the file's order, with what was not run.
-    `optimum` is the one that the file names, None where it says that nothing fits. `has_minima` is
-    False where peaks stand in for minimum memory. `created_at` and `memory_limit_bytes` are None
-    where the file does not tell; `soaks` are rows as in the file.
+    `name` is that of its file, as it was given. `results` are in the file's order, with what was
+    not run. `optimum` is the one that the file names, None where it says that nothing fits.
+    `has_minima` is False where peaks stand in for minimum memory. `created_at` and
+    `memory_limit_bytes` are None where the file does not tell; `soaks` are rows as in the file.
     """
 
     name: str
@@ -110,7 +110,7 @@ def stored_profile(
     limit_gb = amount(document.get("memory_limit_gb"))
     soaks = document.get("soak")
     return StoredProfile(
-        name=Path(name).name,
+        name=name,
         model=model,
         results=results,
         optimum=_optimum(document, results, objective, name),

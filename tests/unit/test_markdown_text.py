@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pytest_yourai.printable import printable
 from pytest_yourai.report.markdown_text import cut, escaped, table
+
 from rendered import INVISIBLE, Rendered
 
 OF_TABLES = {"table", "thead", "tbody", "tr", "th", "td"}

@@ -4,8 +4,9 @@ from pytest_yourai.report.row_table import aligned
 from pytest_yourai.store.stored_profile import read_profiles
 
 DATA = Path(__file__).parents[1] / "data"
-QUICK = read_profiles(DATA / "h200_llama8b_quick.json")
-WALK = read_profiles(DATA / "h200_benchmark_24gb.json")
+QUICK_PATH = DATA / "h200_llama8b_quick.json"
+WALK_PATH = DATA / "h200_benchmark_24gb.json"
+QUICK, WALK = read_profiles(QUICK_PATH), read_profiles(WALK_PATH)
 
 
 def test_columns_stand_under_their_headings() -> None:
@@ -22,6 +23,6 @@ def test_columns_stand_under_their_headings() -> None:
 def test_several_models_are_named_and_several_files_too() -> None:
     assert "  hermes-mistral-7b  " in list(aligned(WALK))[1]
     lines = list(aligned([*QUICK, *WALK]))
-    assert lines[1].startswith("*  llama-8b (h200_llama8b_quick.json)  ")
-    assert lines[-1].startswith("   hermes-70b (h200_benchmark_24gb.json)  ")
+    assert lines[1].startswith(f"*  llama-8b ({QUICK_PATH})  ")
+    assert lines[-1].startswith(f"   hermes-70b ({WALK_PATH})  ")
     assert "–      –" in lines[-1]

@@ -29,7 +29,7 @@ def test_rows_of_several_files_name_theirs_and_have_the_same_keys() -> None:
     profiles = [*read_profiles(QUICK), *read_profiles(WALK)]
     rows = flat_rows(profiles, with_profile=True)
     assert len({tuple(each) for each in rows}) == 1
-    assert [each["profile"] for each in rows] == [QUICK.name] * 12 + [WALK.name] * 5
+    assert [each["profile"] for each in rows] == [str(QUICK)] * 12 + [str(WALK)] * 5
     assert rows[-1]["model"] == "hermes-70b"
 
 

@@ -1,0 +1,46 @@
+"""`yourai compare`: profiles that were written before, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from pytest_yourai.cli.parser import USAGE_STATUS, print_error
+from pytest_yourai.compared import Compared
+from pytest_yourai.comparison.changes import compare_all
+from pytest_yourai.comparison.gate import make_gate, parse_fail_on
+from pytest_yourai.errors import InputError, OptionError
+from pytest_yourai.report.lasting_stream import lasting, settle
+from pytest_yourai.store.stored_profile import read_profiles
+
+_REGRESSION_STATUS = 1
+_WIDEST = 10_000
+"""Columns of what is no terminal."""
+
+
+def compare(given: argparse.Namespace) -> int:
+    """Compare each profile with the first one; the exit status, 1 for a regression."""
+    try:
+        found = _compared(given)
+    except InputError as problem:
+        print_error("yourai compare", str(problem))
+        return USAGE_STATUS
+    stream = lasting(sys.stdout)
+    width = shutil.get_terminal_size().columns if stream.isatty() else _WIDEST
+    for each in found:
+        print(*each.lines(width), "", sep="\n", file=stream)
+    settle(sys.stdout)
+    return _REGRESSION_STATUS if any(each.fails for each in found) else 0
+
+
+def _compared(given: argparse.Namespace) -> list[Compared]:
+    """Each profile but the first, beside the first."""
+    if len(given.profiles) == 1:
+        raise OptionError("name at least two profiles, the older one first")
+    try:
+        gate = make_gate([parse_fail_on(text) for text in given.fail_on])
+    except ValueError as problem:
+        raise OptionError(f"--fail-on: {problem}") from None
+    base, *others = [read_profiles(path) for path in given.profiles]
+    return [Compared(tuple(compare_all(base, other)), gate) for other in others]

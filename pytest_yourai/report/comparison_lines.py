@@ -1,0 +1,134 @@
+"""Two sweeps side by side, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_yourai.comparison.changes import Change, Comparison, Metric
+from pytest_yourai.comparison.differences import are_of_one_machine
+from pytest_yourai.comparison.gate import Regression, shown, signed
+from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
+from pytest_yourai.naming import Naming
+from pytest_yourai.results import TrialResult
+from pytest_yourai.store.stored_profile import StoredProfile
+
+TITLES = {
+    Metric.MINIMUM_MEMORY: "needs",
+    Metric.PEAK_MEMORY: "takes",
+    Metric.STEP_TIME: "step time",
+    Metric.TOKENS_PER_SECOND: "tokens/s",
+}
+_NOTHING = "–"
+
+
+def comparison_lines(comparison: Comparison, notes: Sequence[str], width: int) -> Iterator[str]:
+    """A table of all configurations, old, new and change; a block for each where it is too wide.
+
+    `notes` is what is to be said before it; `width` is in columns.
+    """
+    title, *facts = comparison_facts(comparison, notes)
+    yield title
+    yield from (f"  {fact}" for fact in facts)
+    table = list(_table(comparison))
+    is_narrow = max(map(len, table)) > width
+    yield from _blocks(comparison) if is_narrow else table
+
+
+def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
+    """What is compared, and then what is to be known of all configurations together."""
+    before, after = comparison.before, comparison.after
+    machines = "" if are_of_one_machine(before, after) else " (two machines)"
+    yield f"{after.model}: {after.name} compared with {_dated(before)}{machines}"
+    yield from (f"Note: {note}" for note in (*comparison.differences, *notes))
+    yield from _optima(comparison)
+    yield from _overall(comparison)
+
+
+def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
+    """What got worse, a line each; `gate` names the thresholds."""
+    if not found:
+        yield f"No regression ({gate})"
+        return
+    yield f"{len(found)} regression{'s' * (len(found) != 1)} ({gate}):"
+    yield from (f"  REGRESSION {each}" for each in found)
+
+
+def _dated(profile: StoredProfile) -> str:
+    if profile.created_at is None:
+        return profile.name
+    return f"{profile.name} of {profile.created_at:%Y-%m-%d %H:%M %Z}"
+
+
+def _optima(comparison: Comparison) -> Iterator[str]:
+    before, after = comparison.before.optimum, comparison.after.optimum
+    names = [_named(each, comparison.naming) for each in (before, after)]
+    yield f"Optimum: {names[0]}" + (", as before" if names[0] == names[1] else f" → {names[1]}")
+
+
+def _overall(comparison: Comparison) -> Iterator[str]:
+    slowdown = overall_slowdown(comparison)
+    if slowdown is not None:
+        pace = machine_pace(comparison)
+        without = f", the machine's own {signed(pace - 1)} taken out" if pace != 1 else ""
+        yield (
+            f"Step times: {signed(slowdown.share)} in the geometric mean of "
+            f"{slowdown.configurations} (standard error {slowdown.log_error * 100:.1f} %{without})"
+        )
+
+
+def _named(result: TrialResult | None, naming: Naming) -> str:
+    return naming.name(result.config) if result else "none"
+
+
+def _table(comparison: Comparison) -> Iterator[str]:
+    rows = [["configuration", *_titles(), "outcome"]]
+    for change in comparison.changes:
+        cells = [cell for metric in Metric for cell in values_and_change(change, metric)]
+        rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first, *middle, last = row
+        cells = [f"{cell:>{width}}" for cell, width in zip(middle, widths[1:-1], strict=True)]
+        yield "  ".join(["", f"{first:{widths[0]}}", *cells, last]).rstrip()
+
+
+def _titles() -> Iterator[str]:
+    for title in TITLES.values():
+        yield from (title, "now", "change")
+
+
+def _blocks(comparison: Comparison) -> Iterator[str]:
+    for change in comparison.changes:
+        yield f"  {comparison.naming.name(change.config)}: {outcome_change(change)}"
+        for metric, title in TITLES.items():
+            before, after, share = values_and_change(change, metric)
+            if (before, after) != (_NOTHING, _NOTHING):
+                yield f"    {title:9} {before:>9} → {after:>9} {share:>9}".rstrip()
+
+
+def values_and_change(change: Change, metric: Metric) -> tuple[str, str, str]:
+    """Old, new and change of a metric; the change of two successes alone."""
+    share = change.share(metric)
+    before, after = (_value(each, metric) for each in (change.before, change.after))
+    return before, after, _NOTHING if share is None else signed(share)
+
+
+def _value(result: TrialResult | None, metric: Metric) -> str:
+    value = metric.of(result) if result else None
+    if value is None:
+        return _NOTHING
+    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else shown(metric, value)
+
+
+def outcome_change(change: Change) -> str:
+    """`ok`, or `ok → oom`; a configuration of one sweep alone is told as such."""
+    if change.before is None:
+        return f"new: {_outcome(change.after)}"
+    if change.after is None:
+        return f"{_outcome(change.before)} → not tried"
+    before, after = _outcome(change.before), _outcome(change.after)
+    return before if before == after else f"{before} → {after}"
+
+
+def _outcome(result: TrialResult | None) -> str:
+    return result.outcome.replace("_", " ") if result else _NOTHING
