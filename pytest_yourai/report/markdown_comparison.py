@@ -26,25 +26,18 @@ def _of_one(comparison: Comparison, gate: Gate) -> Iterator[str]:
     title, *facts = comparison_facts(comparison, list(not_compared(comparison, gate)))
     yield f"### {escaped(title)}"
     yield ""
-    yield from _verdict(comparison, gate)
+    found = regressions(comparison, gate)
+    verdict = f"{len(found) or 'No'} regression{'s' * (len(found) > 1)}"
+    yield f"**{verdict}** ({escaped(str(gate))})"
+    yield ""
+    yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
     yield from (f"- {escaped(fact)}" for fact in facts)
     yield ""
     yield from table(
-        ["configuration", *TITLES.values(), "outcome"],
+        ["configuration: old / new / change", *TITLES.values(), "outcome"],
         (_cells(comparison, change) for change in comparison.changes),
         [False, *(True for _ in TITLES), False],
     )
-    yield ""
-
-
-def _verdict(comparison: Comparison, gate: Gate) -> Iterator[str]:
-    found = regressions(comparison, gate)
-    if not found:
-        yield f"**No regression** ({escaped(str(gate))})"
-    else:
-        yield f"**{len(found)} regression{'s' * (len(found) != 1)}** ({escaped(str(gate))}):"
-        yield ""
-        yield from (f"- **worse:** {escaped(str(each))}" for each in found)
     yield ""
 
 
