@@ -11,26 +11,23 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.closing_files import check_closing_files, write_closing_files
 from pytest_yourai.collected import Collected
 from pytest_yourai.compared import Compared, compared
 from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import InputError, OutputError
+from pytest_yourai.errors import InputError
 from pytest_yourai.flags import has_timeout
 from pytest_yourai.interrupts import Interrupts
 from pytest_yourai.items import ItemHooks
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
-from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
-from pytest_yourai.report.step_summary import append_to_step_summary
 from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
 from pytest_yourai.results import Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.soak_result import SoakResult
-from pytest_yourai.store import environment, profile
-from pytest_yourai.store.atomic import check_writable, write_atomically
+from pytest_yourai.store import environment
 from pytest_yourai.store.journal import Journal, NoJournal
-from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -79,21 +76,13 @@ class ControllerHooks:
         if self._config.option.collectonly:
             return
         try:
-            self._check_files()
+            check_closing_files(self._setup.options)
             if not self._has_items_here:
                 Journal(self._setup.options.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
             self._quieten_benchmark()
-
-    def _check_files(self) -> None:
-        options = self._setup.options
-        check_writable(options.output, profile.OUTPUT_FLAG)
-        if options.lora_config is not None:
-            check_writable(options.lora_config, LORA_CONFIG_FLAG)
-        if options.markdown is not None:
-            check_writable(options.markdown, MARKDOWN_FLAG)
 
     def _quieten_benchmark(self) -> None:
         """Leave pytest-benchmark's table out, unless it is asked for: it would drown ours."""
@@ -222,25 +211,20 @@ class ControllerHooks:
             return
         if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        options, document = self._setup.options, self._collected.document()
+        document = self._collected.document()
         self._compare(session, document)
-        try:
-            profile.write_json(options.output, document)
-            self._closing_lines.append(f"Saved to: {_shown(options.output, self._config)}")
-        except OutputError as problem:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._closing_lines.append(f"Not saved: {problem}")
-            if self._collected.journal_problem is None:
-                self._closing_lines.append(f"The journal has it all: {options.log}")
-        if options.lora_config is not None:
-            self._write_lora_config(session, options.lora_config)
-        self._write_markdown(session, document, options.markdown)
+        for line in write_closing_files(
+            self._setup, self._collected, document, self._compared, self._shown
+        ):
+            self._closing_lines.append(line.text)
+            if line.is_failure:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
         options = self._setup.options
         if not self._setup.baseline:
             return
-        name = _shown(options.output, self._config)
+        name = self._shown(options.output)
         try:
             self._compared = compared(document, name, self._setup.baseline, options.gate)
         except InputError as problem:
@@ -249,33 +233,6 @@ class ControllerHooks:
             return
         if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _write_lora_config(self, session: pytest.Session, path: Path) -> None:
-        text = self._collected.lora_config(path.name)
-        if text is None:
-            self._closing_lines.append("LoRA config: not written, no optimum was found")
-            return
-        try:
-            write_atomically(path, text, LORA_CONFIG_FLAG)
-            self._closing_lines.append(f"LoRA config: {_shown(path, self._config)}")
-        except OutputError as problem:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._closing_lines.append(f"LoRA config: {problem}")
-
-    def _write_markdown(
-        self, session: pytest.Session, document: Mapping[str, Any], path: Path | None
-    ) -> None:
-        name, results = self._setup.options.output.name, self._collected.results
-        text = session_markdown(document, name, results, self._compared)
-        if path is not None:
-            try:
-                write_atomically(path, text, MARKDOWN_FLAG)
-                self._closing_lines.append(f"Markdown: {_shown(path, self._config)}")
-            except OutputError as problem:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
-                self._closing_lines.append(f"Markdown: {problem}")
-        if (said := append_to_step_summary(text)) is not None:
-            self._closing_lines.append(said)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
@@ -310,6 +267,11 @@ class ControllerHooks:
         is_terminal = self._reporter is not None and self._reporter.isatty
         return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
 
+    def _shown(self, path: Path) -> str:
+        """As seen from where pytest was started."""
+        folder = self._config.invocation_params.dir
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
     def _say(self, *lines: str) -> None:
         if self._reporter is not None:
             for line in lines:
@@ -338,8 +300,3 @@ def _outcome_in(report: pytest.TestReport) -> Outcome | None:
         return trial.result.outcome
     soak = _soak_in(report)
     return soak.results[-1].outcome if soak is not None else None
-
-
-def _shown(path: Any, config: pytest.Config) -> str:
-    folder = config.invocation_params.dir
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)

@@ -81,6 +81,9 @@ FLAGS = (
         "not written",
     ),
     Flag(
+        "report", "FILE", "where an HTML page of the results goes; needs the extra report", "none"
+    ),
+    Flag(
         "markdown",
         "FILE",
         "where the results go as Markdown for GitHub",

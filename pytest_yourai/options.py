@@ -53,6 +53,7 @@ class Options:
     output: Path
     log: Path
     lora_config: Path | None
+    report: Path | None
     markdown: Path | None
     steps: StepPlan
     check_steps: StepPlan
@@ -102,6 +103,7 @@ class Options:
             output=read.from_folder("output", given_path) or started_in / f"{name}.json",
             log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
             lora_config=read.from_folder("lora-config", given_path),
+            report=read.from_folder("report", given_path),
             markdown=read.from_folder("markdown", given_path),
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),

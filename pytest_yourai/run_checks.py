@@ -59,6 +59,7 @@ def check_files(options: Options) -> None:
         "output": options.output,
         "log": options.log,
         "lora-config": options.lora_config,
+        "report": options.report,
         "markdown": options.markdown,
     }
     written = [(name, path) for name, path in given.items() if path is not None]

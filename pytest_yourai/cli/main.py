@@ -13,8 +13,10 @@ from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
 from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
 from pytest_yourai.cli.reading_flags import (
     COMPARE_HELP,
+    REPORT_HELP,
     SHOW_HELP,
     add_compare_flags,
+    add_report_flags,
     add_show_flags,
 )
 from pytest_yourai.cli.train_flags import TRAIN_HELP, add_train_flags
@@ -23,6 +25,7 @@ from pytest_yourai.pytest_command import pytest_command, shown
 _OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": (TRAIN_HELP, add_train_flags),
     "compare": (COMPARE_HELP, add_compare_flags),
+    "report": (REPORT_HELP, add_report_flags),
     "show": (SHOW_HELP, add_show_flags),
 }
 """Each has a module of its name, with a function of its name."""

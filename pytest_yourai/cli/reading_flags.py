@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_yourai.flags import FAIL_ON_HELP
 
 COMPARE_HELP = "put profiles side by side, and fail where one got worse than the first"
-
+REPORT_HELP = "write profiles, or a folder of them, as an HTML page"
 SHOW_HELP = "print the rows of profiles, and nothing else"
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
@@ -24,6 +24,19 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help=FAIL_ON_HELP.replace("%", "%%"),
+    )
+
+
+def add_report_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "profiles",
+        metavar="PROFILE",
+        type=Path,
+        nargs="+",
+        help="a file, or a folder of them, which is shown as a history",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="where the page goes"
     )
 
 

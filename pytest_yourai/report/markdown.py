@@ -11,7 +11,7 @@ from pytest_yourai.report.about import about
 from pytest_yourai.report.markdown_comparison import comparison_section
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.row_table import best_first, columns, label, outcome
-from pytest_yourai.report.terminal import nothing_found
+from pytest_yourai.report.terminal import none_fits
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.clean import clean
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
@@ -125,7 +125,7 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
 def _answer(profile: StoredProfile) -> Iterator[str]:
     optimum = profile.optimum
     if optimum is None:
-        found = nothing_found(profile.results.values(), was_soaked=bool(profile.soaks))
+        found = none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
         yield f"**{found}**"
     else:
         name = profile.naming.name(optimum.config)

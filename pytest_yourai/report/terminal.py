@@ -106,7 +106,7 @@ def summary(
     remaining = standing(results, soaks)
     optimum = best(remaining, objective)
     if optimum is None:
-        yield nothing_found(results, was_soaked=bool(soaks)) + of_model
+        yield none_fits(results, has_soaks=bool(soaks)) + of_model
         if results:
             yield f"  Outcomes:      {_counts(results)}"
     else:
@@ -124,14 +124,13 @@ def summary(
         yield str(errors)
 
 
-def nothing_found(results: Iterable[TrialResult], *, was_soaked: bool) -> str:
-    """The answer where `results` have none."""
-    if was_soaked:
+def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
+    """What is said where there is no optimum."""
+    if has_soaks:
         return "No configuration survived its soak"
-    for_memory = any(
-        result.outcome.is_memory_failure or result.is_predicted_over for result in results
-    )
-    return "No configuration fits" if for_memory else "No configuration was measured to its end"
+    if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
+        return "No configuration fits"
+    return "No configuration was measured to its end"
 
 
 def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:

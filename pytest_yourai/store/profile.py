@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def scaled(count_bytes: float | None, unit: float) -> float | None:
     return None if count_bytes is None else count_bytes / unit
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write atomically; a number that is not finite as null. OutputError where that fails."""
     text = json.dumps(clean(document), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n", OUTPUT_FLAG)

@@ -1,0 +1,114 @@
+"""The files that a run writes at its end, each with the line that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_yourai.collected import Collected
+from pytest_yourai.compared import Compared
+from pytest_yourai.errors import OutputError, RecordingError
+from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
+from pytest_yourai.report.page.page import REPORT_FLAG, Content, check_plotly, write_page
+from pytest_yourai.report.page.sources import Shown
+from pytest_yourai.report.step_summary import append_to_step_summary
+from pytest_yourai.store import profile
+from pytest_yourai.store.atomic import check_writable, write_atomically
+from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
+from pytest_yourai.store.stored_profile import just_measured
+
+if TYPE_CHECKING:
+    # It imports pytest, which this does not need.
+    from pytest_yourai.options import Options
+    from pytest_yourai.run_setup import RunSetup
+
+
+@dataclass(frozen=True)
+class ClosingLine:
+    """What is said of a file; `is_failure` where it should have been written and was not."""
+
+    text: str
+    is_failure: bool = False
+
+
+def check_closing_files(options: Options) -> None:
+    """Raise an InputError now where a file could not be written after the last trial."""
+    check_writable(options.output, profile.OUTPUT_FLAG)
+    if options.lora_config is not None:
+        check_writable(options.lora_config, LORA_CONFIG_FLAG)
+    if options.report is not None:
+        check_plotly(REPORT_FLAG)
+        check_writable(options.report, REPORT_FLAG)
+    if options.markdown is not None:
+        check_writable(options.markdown, MARKDOWN_FLAG)
+
+
+def write_closing_files(
+    setup: RunSetup,
+    collected: Collected,
+    document: Mapping[str, Any],
+    compared: Compared | None,
+    shown: Callable[[Path], str],
+) -> Iterator[ClosingLine]:
+    """Write what was asked for of `document`, the profile; `shown` is how a path is printed.
+
+    `compared` is what came of it beside its baseline, where there is one.
+    """
+    options = setup.options
+    try:
+        profile.write_json(options.output, document)
+        yield ClosingLine(f"Saved to: {shown(options.output)}")
+    except OutputError as problem:
+        yield ClosingLine(f"Not saved: {problem}", is_failure=True)
+        if collected.journal_problem is None:
+            yield ClosingLine(f"The journal has it all: {options.log}")
+    if options.lora_config is not None:
+        yield _lora_config(options.lora_config, collected, shown)
+    if options.report is not None:
+        yield _report(options.report, setup, document, shown)
+    text = session_markdown(document, options.output.name, collected.results, compared)
+    if options.markdown is not None:
+        yield _markdown(options.markdown, text, shown)
+    if (said := append_to_step_summary(text)) is not None:
+        yield ClosingLine(said)
+
+
+def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str]) -> ClosingLine:
+    text = collected.lora_config(path.name)
+    if text is None:
+        return ClosingLine("LoRA config: not written, no optimum was found")
+    try:
+        write_atomically(path, text, LORA_CONFIG_FLAG)
+    except OutputError as problem:
+        return ClosingLine(f"LoRA config: {problem}", is_failure=True)
+    return ClosingLine(f"LoRA config: {shown(path)}")
+
+
+def _report(
+    path: Path, setup: RunSetup, document: Mapping[str, Any], shown: Callable[[Path], str]
+) -> ClosingLine:
+    output, compare = setup.options.output, setup.options.compare
+    try:
+        measured = just_measured(document, output.name)
+        models = {each.model for each in measured}
+        earlier = [each for each in setup.baseline if each.model in models]
+        profiles = [
+            *(Shown(each, shown(compare)) for each in earlier if compare is not None),
+            *(Shown(each, shown(output)) for each in measured),
+        ]
+        write_page(path, Content(profiles, gate=setup.options.gate), REPORT_FLAG)
+    except RecordingError:
+        return ClosingLine("Page: not written, nothing was tried")
+    except OutputError as problem:
+        return ClosingLine(f"Page: {problem}", is_failure=True)
+    return ClosingLine(f"Page: {shown(path)}")
+
+
+def _markdown(path: Path, text: str, shown: Callable[[Path], str]) -> ClosingLine:
+    try:
+        write_atomically(path, text, MARKDOWN_FLAG)
+    except OutputError as problem:
+        return ClosingLine(f"Markdown: {problem}", is_failure=True)
+    return ClosingLine(f"Markdown: {shown(path)}")

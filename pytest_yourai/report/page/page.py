@@ -1,0 +1,151 @@
+"""The page: one HTML file that needs nothing else, and reaches nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.comparison.gate import DEFAULT_GATE, Gate
+from pytest_yourai.errors import OptionError
+from pytest_yourai.report.page.data import outcome_data, profile_data
+from pytest_yourai.report.page.several import comparisons_data, history_data
+from pytest_yourai.report.page.sources import LeftOut, Shown
+from pytest_yourai.store.atomic import write_atomically
+from pytest_yourai.store.clean import clean
+from pytest_yourai.store.environment import versions
+from pytest_yourai.store.profile import created_at
+
+REPORT_FLAG = "--yourai-report"
+
+_SCRIPTS = (
+    "dom",
+    "units",
+    "theme",
+    "trial",
+    "answer",
+    "heat_map",
+    "charts",
+    "table",
+    "several",
+    "about",
+    "main",
+)
+"""In this order, as one script."""
+
+_ESCAPED = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
+"""What HTML, or a script, could take for its own."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page shows: profiles, what of their folder is none, and what counts as worse."""
+
+    shown: Sequence[Shown]
+    left_out: Sequence[LeftOut] = ()
+    gate: Gate = DEFAULT_GATE
+
+    @property
+    def opened(self) -> int:
+        """The number of the profile that is shown first: the newest one.
+
+        Of several models it is the largest that fits: a walk goes from small to large.
+        """
+        profiles = [each.profile for each in self.shown]
+        last = len(profiles) - 1
+        if len({each.model for each in profiles}) == 1:
+            return last
+        fitting = [number for number, each in enumerate(profiles) if each.optimum is not None]
+        return fitting[-1] if fitting else last
+
+
+def check_plotly(named_by: str) -> None:
+    """Raise OptionError now where `page` would miss Plotly later; `named_by` is the flag."""
+    if importlib.util.find_spec("plotly") is None:
+        raise OptionError(
+            f"{named_by}: the page needs Plotly: pip install 'pytest-yourai[report]', or leave it "
+            "out"
+        )
+
+
+def write_page(path: Path, content: Content, named_by: str) -> None:
+    """Write the page; OutputError, beginning with `named_by`, where that fails."""
+    write_atomically(path, page(content), named_by)
+
+
+def page(content: Content) -> str:
+    """The text of the file."""
+    plotly, script = _plotly(), _script()
+    parts = {
+        "policy": _policy(plotly, script),
+        "style": _packaged("page.css"),
+        "data": embedded(clean(_data(content))),
+        "plotly": plotly,
+        "script": script,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _packaged("page.html"))
+
+
+def embedded(value: Any) -> str:
+    """`value` as JSON that no HTML parser sees markup in, whatever texts it has."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return re.sub("[<>&\u2028\u2029]", lambda match: _ESCAPED[match[0]], text)
+
+
+def _data(content: Content) -> Mapping[str, Any]:
+    return {
+        "made_by": f"pytest-yourai {versions().get('pytest-yourai', '')}".strip(),
+        "made_at": created_at(),
+        "outcomes": outcome_data(),
+        "profiles": [profile_data(each) for each in content.shown],
+        "opened": content.opened,
+        "comparisons": comparisons_data(content.shown, content.gate),
+        "history": history_data(content.shown),
+        "left_out": [{"name": each.name, "why": each.why} for each in content.left_out],
+    }
+
+
+def _policy(*scripts: str) -> str:
+    """Runs these scripts and no others, and connects to nothing.
+
+    Plotly sets styles on the elements that it makes, which have no hash to allow them by.
+    """
+    hashes = " ".join(f"'sha256-{_hash(each)}'" for each in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    # Imported here: it is an extra, and reading a profile must not need it.
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    text: str = get_plotlyjs()
+    return text
+
+
+def _script() -> str:
+    parts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
+
+
+def _packaged(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")

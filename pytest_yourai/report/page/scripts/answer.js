@@ -1,0 +1,146 @@
+// The answer first: the best configuration, its memory within the budget, and how to train with it.
+
+function answer() {
+  const shown = profile();
+  const best = shown.optimum === null ? null : shown.rows[shown.optimum];
+  const body = best ? bestAnswer(shown, best) : noAnswer(shown);
+  return section("answer", shown.heading, el("p", { class: "where" }, whereMeasured(shown)), ...body);
+}
+
+function whereMeasured(shown) {
+  const fitting = shown.rows.filter((row) => row.outcome === "ok").length;
+  const machine = Object.fromEntries(shown.machine);
+  const on = machine.Device ?? machine.Chip;
+  const parts = [
+    shown.model,
+    on ? `on ${on}` : null,
+    `${number(fitting)} of ${plural(shown.rows.length, "configuration")} fit${fitting === 1 ? "s" : ""}`,
+    shown.created_at ? `measured ${date(shown.created_at)}` : null,
+    shown.complete ? null : "incomplete: not all configurations were tried",
+  ];
+  return parts.filter(Boolean).join(" · ");
+}
+
+function bestAnswer(shown, best) {
+  const large = [
+    ["Batch size", number(best.batch)],
+    ["LoRA rank", number(best.rank)],
+    ["LoRA layers", number(best.layers)],
+    shown.has_lengths ? ["Sequence", `${number(best.length)} tokens`] : null,
+    shown.has_checkpointing ? ["Checkpointing", best.checkpoint ? "on" : "off"] : null,
+    ["Speed", speed(best.speed)],
+  ].filter(Boolean);
+  const small = [
+    [shown.has_minima ? "Needs" : "Peak (no minimum was recorded)", memory(best.minimum)],
+    shown.has_minima ? ["Takes", memory(best.peak)] : null,
+    ["Step", time(best.step_time)],
+    ["Score", `${number(best.score)} = ${best.batch} × ${best.rank} × ${best.layers}`],
+    isNumber(best.epoch_time) ? ["Epoch", time(best.epoch_time)] : null,
+  ].filter(Boolean);
+  return [
+    facts(large, { class: "facts large" }),
+    facts(small, { class: "facts small" }),
+    memoryBar(shown, best),
+    command(shown),
+    showBest(shown),
+  ];
+}
+
+function showBest(shown) {
+  const button = el(
+    "button",
+    { type: "button", on: { click: () => showTrial(shown.optimum, button) } },
+    "Show its trial",
+  );
+  return el("p", {}, button);
+}
+
+function memoryBar(shown, best) {
+  const limit = shown.memory_limit_bytes;
+  const safe = shown.has_minima ? best.safe : null;
+  const most = Math.max(best.minimum ?? 0, best.peak ?? 0, safe ?? 0, limit ?? 0) * 1.02 || 1;
+  const part = (bytes) => `${((100 * bytes) / most).toFixed(2)}%`;
+  const items = [
+    ["needs", shown.has_minima ? "needs" : "peak", best.minimum, "bar"],
+    ["takes", "takes, peak of the measured steps", shown.has_minima ? best.peak : null, "bar"],
+    ["safe", `safe, needs × ${shown.margin}`, safe, "tick"],
+    ["limit", "budget", limit, "tick"],
+  ].filter(([, , bytes]) => isNumber(bytes));
+  const track = el(
+    "div",
+    { class: "memory-track", "aria-hidden": "true" },
+    // The wider one first, so that the other lies on it.
+    [...items]
+      .sort((a, b) => b[2] - a[2])
+      .map(([name, , bytes, kind]) =>
+        el("div", {
+          class: `${kind} ${name}`,
+          style: { [kind === "bar" ? "width" : "left"]: part(bytes) },
+        }),
+      ),
+  );
+  const legend = el(
+    "ul",
+    { class: "memory-legend" },
+    items.map(([name, words, bytes, kind]) =>
+      el(
+        "li",
+        {},
+        el("span", { class: `swatch ${kind} ${name}`, "aria-hidden": "true" }),
+        el("strong", {}, memory(bytes)),
+        ` ${words}`,
+      ),
+    ),
+    isNumber(limit) ? null : el("li", {}, "no budget was recorded"),
+  );
+  return el("div", { class: "memory", id: "memory-bar" }, track, legend);
+}
+
+function command(shown) {
+  if (!shown.command) return null;
+  const code = el("code", { id: "command" }, shown.command.text);
+  const said = el("span", { class: "said", role: "status" });
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(shown.command.text);
+      said.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      said.textContent = "Selected: copy it with the keyboard";
+    }
+  };
+  return el(
+    "div",
+    { class: "command" },
+    el("h3", {}, "Train with it"),
+    el(
+      "div",
+      { class: "command-line" },
+      code,
+      el("button", { type: "button", on: { click: copy } }, "Copy"),
+      said,
+    ),
+    shown.command.notes.length
+      ? el("ul", { class: "notes" }, shown.command.notes.map((each) => el("li", {}, each)))
+      : null,
+  );
+}
+
+function noAnswer(shown) {
+  return [
+    el("p", {}, `Budget: ${memory(shown.memory_limit_bytes)}. How the trials ended:`),
+    el(
+      "ul",
+      { class: "outcomes" },
+      shown.outcomes.map(({ outcome, count, reasons }) =>
+        el(
+          "li",
+          {},
+          badge(outcome),
+          ` ${plural(count, "configuration")}`,
+          reasons.length ? el("ul", {}, reasons.map((each) => el("li", {}, each))) : null,
+        ),
+      ),
+    ),
+  ];
+}

@@ -1,0 +1,60 @@
+// Elements are made here alone. Text is set as text: what a profile says is never markup.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const state = { profile: DATA.opened, measure: "minimum", row: null };
+
+const profile = () => DATA.profiles[state.profile];
+
+function el(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "on") {
+      for (const [event, act] of Object.entries(value)) element.addEventListener(event, act);
+    } else if (name === "style") {
+      for (const [property, to] of Object.entries(value)) element.style.setProperty(property, to);
+    } else {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...children.flat().filter((each) => each !== null && each !== undefined));
+  return element;
+}
+
+function section(id, title, ...children) {
+  return el(
+    "section",
+    { id, "aria-labelledby": `${id}-title`, class: "panel" },
+    el("h2", { id: `${id}-title` }, title),
+    ...children,
+  );
+}
+
+function facts(pairs, attributes) {
+  return el(
+    "dl",
+    { class: "facts", ...attributes },
+    pairs
+      .filter(([, text]) => text !== null && text !== undefined && text !== "")
+      .map(([label, text]) => el("div", {}, el("dt", {}, label), el("dd", {}, text))),
+  );
+}
+
+function badge(outcome) {
+  const known = DATA.outcomes[outcome];
+  return el(
+    "span",
+    { class: `badge ${known.kind}` },
+    el("span", { class: "letter", "aria-hidden": "true" }, known.letter),
+    known.words,
+  );
+}
+
+function choice(label, options, chosen, act) {
+  const select = el(
+    "select",
+    { on: { change: (event) => act(event.target.value) } },
+    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
+  );
+  return el("label", { class: "choice" }, el("span", {}, label), select);
+}

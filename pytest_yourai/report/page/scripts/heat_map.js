@@ -1,0 +1,180 @@
+// Batch size by rank, for each number of layers, length and checkpointing.
+
+const MEASURES = {
+  minimum: { label: "Memory", of: (row) => row.minimum },
+  speed: { label: "Tokens/s", of: (row) => row.speed },
+  outcome: { label: "Outcome", of: () => null },
+};
+
+function heatMap() {
+  const holder = el("div", { id: "heat-holder" });
+  const buttons = Object.entries(MEASURES).map(([name, { label }]) =>
+    el(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(state.measure === name),
+        "data-measure": name,
+        on: {
+          click: () => {
+            state.measure = name;
+            for (const each of buttons)
+              each.setAttribute("aria-pressed", String(each.dataset.measure === name));
+            drawHeatMap(holder);
+          },
+        },
+      },
+      label,
+    ),
+  );
+  drawHeatMap(holder);
+  return section(
+    "heat-map",
+    "Heat map",
+    el("div", { class: "switch", role: "group", "aria-label": "What the heat map shows" }, buttons),
+    holder,
+  );
+}
+
+const unique = (values) => [...new Set(values)].sort((a, b) => a - b);
+
+function drawHeatMap(holder) {
+  const { rows } = profile();
+  const measured = rows.map(MEASURES[state.measure].of).filter(isNumber);
+  const scale = {
+    least: Math.min(...measured),
+    most: Math.max(...measured),
+    unit: memoryUnit(measured),
+    batches: unique(rows.map((row) => row.batch)),
+    ranks: unique(rows.map((row) => row.rank)),
+  };
+  holder.replaceChildren(
+    heatLegend(scale, measured.length),
+    el("div", { class: "heat-maps" }, heatGroups(rows).map((group) => heatTable(group, scale))),
+  );
+  markChosen();
+}
+
+function heatLegend(scale, count) {
+  const letters = profile()
+    .outcomes.filter(({ outcome }) => outcome !== "ok" || state.measure === "outcome")
+    .map(({ outcome, count: number_ }) =>
+      el("li", {}, badge(outcome), el("span", { class: "muted" }, ` ${number(number_)}`)),
+    );
+  const list = letters.length ? el("ul", { class: "letters" }, letters) : null;
+  if (state.measure === "outcome" || !count) return el("div", { class: "legend" }, list);
+  const isMemory = state.measure === "minimum";
+  const stops = VIRIDIS.map(css).join(", ");
+  const end = (value) => (isMemory ? memory(value) : speed(value));
+  const words = profile().has_minima ? "minimum memory" : "peak memory (no minimum was recorded)";
+  return el(
+    "div",
+    { class: "legend" },
+    el(
+      "p",
+      {},
+      isMemory ? `${words}, ${scale.unit.name}: ` : "tokens per second: ",
+      el("span", {}, end(scale.least)),
+      el("span", {
+        class: "ramp",
+        "aria-hidden": "true",
+        style: { background: `linear-gradient(to right, ${stops})` },
+      }),
+      el("span", {}, end(scale.most)),
+    ),
+    list,
+  );
+}
+
+function heatGroups(rows) {
+  const groups = new Map();
+  rows.forEach((row, index) => {
+    const key = [row.length, row.checkpoint, row.layers].join();
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push({ row, index });
+  });
+  const order = ({ row }) => [row.length, Number(row.checkpoint), row.layers];
+  return [...groups.values()].sort((a, b) => {
+    const [left, right] = [order(a[0]), order(b[0])];
+    const place = left.findIndex((value, at) => value !== right[at]);
+    return place < 0 ? 0 : left[place] - right[place];
+  });
+}
+
+function heatTitle(row) {
+  const parts = [plural(row.layers, "LoRA layer")];
+  if (profile().has_lengths) parts.push(`${number(row.length)} tokens`);
+  if (profile().has_checkpointing) parts.push(`checkpointing ${row.checkpoint ? "on" : "off"}`);
+  return parts.join(", ");
+}
+
+function heatTable(group, scale) {
+  const cells = new Map(group.map((cell) => [`${cell.row.batch},${cell.row.rank}`, cell]));
+  return el(
+    "div",
+    { class: "heat-scroll" },
+    el(
+      "table",
+      { class: "heat" },
+      el("caption", {}, heatTitle(group[0].row)),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          el("th", { scope: "col", class: "corner" }, "rank \\ batch"),
+          scale.batches.map((batch) => el("th", { scope: "col" }, number(batch))),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        scale.ranks.map((rank) =>
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, number(rank)),
+            scale.batches.map((batch) =>
+              el("td", {}, heatCell(cells.get(`${batch},${rank}`), scale)),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function heatCell(cell, scale) {
+  if (!cell) return null;
+  const { row, index } = cell;
+  const isOk = row.outcome === "ok";
+  const value = MEASURES[state.measure].of(row);
+  const { letter, words, kind } = DATA.outcomes[row.outcome];
+  const text = isNumber(value)
+    ? number(value / (state.measure === "minimum" ? scale.unit.size : 1), state.measure === "minimum" ? 1 : 0)
+    : "";
+  const isBest = index === profile().optimum;
+  const said = [row.name, words, memory(row.minimum), speed(row.speed)].concat(isBest ? ["best"] : []);
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: `cell ${kind}`,
+      "data-row": index,
+      "aria-label": said.filter((each) => each !== MISSING).join(", "),
+      on: { click: () => showTrial(index, button) },
+    },
+    text && isOk ? text : null,
+    isOk && text ? null : el("span", { class: "letter" }, letter),
+    !isOk && text ? el("span", { class: "under" }, text) : null,
+    isBest ? el("span", { class: "best" }, "★") : null,
+  );
+  if (isOk && isNumber(value)) {
+    const span = scale.most - scale.least;
+    const rgb = viridis(span ? (value - scale.least) / span : 0.5);
+    button.style.setProperty("background", css(rgb));
+    button.style.setProperty("color", inkOn(rgb));
+  }
+  return button;
+}

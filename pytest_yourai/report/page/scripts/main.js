@@ -1,0 +1,42 @@
+// The page: its sections in their order, drawn anew where another profile is chosen.
+
+function render() {
+  const sections = [
+    answer(),
+    comparisons(),
+    history(),
+    heatMap(),
+    memorySpeed(),
+    stepTimes(),
+    prediction(),
+    soaks(),
+    trainingData(),
+    about(),
+    trialTable(),
+  ].filter(Boolean);
+  const main = document.getElementById("main");
+  main.replaceChildren(...[chooser(), leftOut()].filter(Boolean), ...sections);
+  document
+    .getElementById("sections")
+    .replaceChildren(
+      ...sections.map((each) => el("a", { href: `#${each.id}` }, each.querySelector("h2").textContent)),
+    );
+  document.title = `${profile().model}: ${profile().heading}`;
+  markChosen();
+}
+
+async function drawCharts() {
+  delete document.documentElement.dataset.ready;
+  await Promise.all([drawMemorySpeed(), drawSteps(), drawPrediction(), drawHistory()]);
+  document.documentElement.dataset.ready = "true";
+}
+
+document.getElementById("footer").append(
+  el("p", {}, `Made ${date(DATA.made_at)} by ${DATA.made_by}. GB means 1e9 bytes.`),
+);
+setUpTheme(drawCharts);
+setUpTrial();
+NARROW.addEventListener("change", drawCharts);
+render();
+// Plotly comes after this script, and takes a second: what needs no chart is there before.
+addEventListener("DOMContentLoaded", drawCharts);

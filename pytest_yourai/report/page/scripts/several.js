@@ -1,0 +1,235 @@
+// Several profiles: how each compares with the first of its model, and how they went over time.
+
+const nameOf = (index) => {
+  const { model, path, created_at: at } = DATA.profiles[index];
+  const models = new Set(DATA.profiles.map((each) => each.model));
+  return [models.size > 1 ? model : null, path, at ? date(at) : null].filter(Boolean).join(" · ");
+};
+
+function chooser() {
+  if (DATA.profiles.length < 2) return null;
+  const options = DATA.profiles.map((_, index) => [String(index), nameOf(index)]);
+  const choose = (value) => {
+    state.profile = Number(value);
+    state.row = null;
+    trialPanel().hidden = true;
+    render();
+    drawCharts();
+    document.querySelector(".chooser select").focus();
+  };
+  return el("div", { class: "chooser" }, choice("Profile", options, String(state.profile), choose));
+}
+
+function comparisons() {
+  if (!DATA.comparisons.length) return null;
+  return section(
+    "comparison",
+    "Comparison",
+    el(
+      "p",
+      { class: "muted" },
+      `Each profile against the first of its model. Regressions are what exceeds ${DATA.comparisons[0].gate}.`,
+    ),
+    DATA.comparisons.map(comparison),
+  );
+}
+
+function comparison(found) {
+  const holder = el("div", { class: "compared" });
+  const details = el(
+    "details",
+    {
+      on: {
+        toggle: () => {
+          if (details.open && !holder.hasChildNodes()) holder.append(...comparedParts(found));
+        },
+      },
+    },
+    el(
+      "summary",
+      {},
+      el("strong", {}, nameOf(found.after)),
+      ` against ${nameOf(found.before)}: `,
+      el(
+        "span",
+        { class: found.regressions.length ? "badge failure" : "badge ok" },
+        found.regressions.length ? plural(found.regressions.length, "regression") : "no regression",
+      ),
+    ),
+    holder,
+  );
+  details.open = DATA.comparisons.length === 1 || found.after === state.profile;
+  return details;
+}
+
+function comparedParts(found) {
+  const list = (title, lines) =>
+    lines.length
+      ? [el("h3", {}, title), el("ul", { class: "notes" }, lines.map((each) => el("li", {}, each)))]
+      : [];
+  const { table } = sortableTable({
+    id: `compared-${found.after}`,
+    label: `Changes from ${nameOf(found.before)} to ${nameOf(found.after)}`,
+    columns: comparisonColumns(found),
+    rows: found.changes,
+  });
+  return [
+    ...list("Regressions", found.regressions),
+    ...list("Different circumstances", found.differences),
+    ...list("Not compared", found.not_compared),
+    el("h3", {}, "Changes of each configuration"),
+    table,
+  ];
+}
+
+function comparisonColumns(found) {
+  const metric = (label, key, show) => {
+    if (!found.changes.some((row) => row[key])) return [];
+    return [
+      {
+        label,
+        value: (row) => (row[key] ? row[key][1] / row[key][0] - 1 : null),
+        show: (row) => (row[key] ? changed(row[key], show) : MISSING),
+      },
+    ];
+  };
+  const outcome = (label, key) => ({
+    label,
+    isText: true,
+    value: (row) => row[key],
+    show: (row) => (row[key] ? badge(row[key]) : "not tried"),
+  });
+  return [
+    { label: "Configuration", isText: true, value: (row) => row.name, show: (row) => row.name },
+    outcome("Before", "before"),
+    outcome("After", "after"),
+    ...metric("Needs", "minimum_memory", memory),
+    ...metric("Takes", "peak_memory", memory),
+    ...metric("Step", "step_time", time),
+    ...metric("Speed", "tokens_per_second", (value) => number(value)),
+    {
+      label: "Regression",
+      isText: true,
+      value: (row) => Number(!row.worse),
+      show: (row) => (row.worse ? "yes" : "no"),
+    },
+  ];
+}
+
+function changed([before, after], show) {
+  return el(
+    "span",
+    {},
+    el("strong", {}, share(after / before - 1, true)),
+    el("span", { class: "unit" }, `${show(before)} → ${show(after)}`),
+  );
+}
+
+function history() {
+  if (!DATA.history.length) return null;
+  return section("history", "History", DATA.history.map(historyOf));
+}
+
+function historyOf(group, place) {
+  const said = `${group.model} on ${group.machine}, oldest first`;
+  const charts = [
+    ["memory", `Memory of the best configuration over time: ${said}`],
+    ["speed", `Tokens per second of the best configuration over time: ${said}`],
+    ["score", `Score of the best configuration over time: ${said}`],
+  ];
+  const names = unique_names(group.points);
+  const points = group.points.map((point) => ({ ...point, file: nameOf(point.profile) }));
+  const version = (name) => ({
+    label: name,
+    isText: true,
+    value: (row) => row.versions[name],
+    show: (row) =>
+      row.changed.includes(name)
+        ? el("strong", {}, `${row.versions[name]} (new)`)
+        : (row.versions[name] ?? MISSING),
+  });
+  const { table } = sortableTable({
+    id: `history-${place}`,
+    label: said,
+    rows: points,
+    columns: [
+      { label: "Profile", isText: true, value: (row) => row.at, show: (row) => row.file },
+      { label: "Best", isText: true, value: (row) => row.optimum, show: (row) => row.optimum ?? "nothing fits" },
+      { label: "Fitting", value: (row) => row.fitting, show: (row) => `${row.fitting} of ${row.tried}` },
+      { label: "Needs", value: (row) => row.minimum, show: (row) => memory(row.minimum) },
+      { label: "Takes", value: (row) => row.peak, show: (row) => memory(row.peak) },
+      { label: "Speed", unit: "tokens/s", value: (row) => row.speed, show: (row) => number(row.speed) },
+      ...names.map(version),
+    ],
+  });
+  return el(
+    "div",
+    { class: "history" },
+    el("h3", {}, `${group.model} on ${group.machine}`),
+    el(
+      "div",
+      { class: "three" },
+      charts.map(([name, words]) => chart(`history-${place}-${name}`, words, "low")),
+    ),
+    table,
+  );
+}
+
+const unique_names = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
+
+function drawHistory() {
+  return Promise.all(DATA.history.flatMap((group, place) => drawHistoryOf(group, place)));
+}
+
+function drawHistoryOf({ points }, place) {
+  const colour = colours();
+  const unit = memoryUnit(points.flatMap((point) => [point.minimum, point.peak]));
+  const at = points.map((point) => point.at.slice(0, 19));
+  const line = (name, value, more) => ({
+    mode: "lines+markers",
+    x: at,
+    y: points.map(value),
+    name,
+    text: points.map((point) =>
+      [nameOf(point.profile), point.optimum ?? "nothing fits", `mlx ${point.versions.mlx ?? "unknown"}`]
+        .map(plain)
+        .join("<br>"),
+    ),
+    hovertemplate: "%{y}<br>%{text}<extra></extra>",
+    line: { color: colour.accent, width: 2 },
+    marker: { size: 8 },
+    ...more,
+  });
+  const scaled = (key) => (point) => (isNumber(point[key]) ? point[key] / unit.size : null);
+  const base = (title) => ({
+    xaxis: axis("", { type: "date", nticks: 4 }),
+    yaxis: axis(title, { rangemode: "tozero" }),
+    shapes: points
+      .filter((point) => point.changed.length)
+      .map((point) => ({
+        type: "line",
+        x0: point.at.slice(0, 19),
+        x1: point.at.slice(0, 19),
+        yref: "paper",
+        y0: 0,
+        y1: 1,
+        line: { color: colour.muted, width: 1, dash: "dot" },
+      })),
+  });
+  const grey = { line: { color: colour.grey, width: 2, dash: "dash" }, marker: { size: 8, symbol: "square" } };
+  return [
+    draw(
+      `history-${place}-memory`,
+      [line("needs", scaled("minimum")), line("takes", scaled("peak"), grey)],
+      base(`memory, ${unit.name}`),
+    ),
+    draw(`history-${place}-speed`, [line("speed", (point) => point.speed)], {
+      ...base("tokens per second"),
+      showlegend: false,
+    }),
+    draw(`history-${place}-score`, [line("score", (point) => point.score)], {
+      ...base("score of the best"),
+      showlegend: false,
+    }),
+  ];
+}

@@ -1,0 +1,187 @@
+// Tables that are sorted by each of their columns, and filtered by outcome and text.
+
+function sortableTable({ id, label, columns, rows, filter }) {
+  const body = el("tbody");
+  const order = { column: null, direction: 1 };
+  const compare = (a, b) => {
+    const [left, right] = [order.column.value(a), order.column.value(b)];
+    const isMissing = (value) => value === null || value === undefined || value === "";
+    if (isMissing(left) || isMissing(right)) return isMissing(left) - isMissing(right);
+    const sign = typeof left === "number" ? left - right : String(left).localeCompare(String(right));
+    return sign * order.direction;
+  };
+  const redraw = () => {
+    const shown = rows.filter((row) => (filter ? filter(row) : true));
+    if (order.column) shown.sort(compare);
+    body.replaceChildren(...shown.map((row) => tableRow(columns, row)));
+    markChosen();
+    return shown.length;
+  };
+  const heads = columns.map((column) => tableHead(column, order, () => heads, redraw));
+  const table = el(
+    "div",
+    { class: "table-scroll", role: "region", "aria-label": label, tabindex: "0" },
+    el("table", { id, class: "rows" }, el("thead", {}, el("tr", {}, heads)), body),
+  );
+  redraw();
+  return { table, redraw };
+}
+
+function tableHead(column, order, heads, redraw) {
+  if (!column.value) return el("td", {}, el("span", { class: "hidden" }, column.label));
+  const sort = () => {
+    order.direction = order.column === column ? -order.direction : (column.first ?? 1);
+    order.column = column;
+    for (const each of heads()) if (each.matches("th")) each.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", order.direction > 0 ? "ascending" : "descending");
+    redraw();
+  };
+  const head = el(
+    "th",
+    { scope: "col", "aria-sort": "none", class: column.isText ? "text" : null },
+    el(
+      "button",
+      { type: "button", on: { click: sort } },
+      el("span", { class: "name" }, column.label),
+      column.unit ? el("span", { class: "unit" }, column.unit) : null,
+    ),
+  );
+  return head;
+}
+
+function tableRow(columns, row) {
+  return el(
+    "tr",
+    { class: row.worse ? "worse" : null },
+    columns.map((column) =>
+      el("td", { class: column.isText ? `text ${column.shape ?? ""}` : null }, column.show(row)),
+    ),
+  );
+}
+
+function trialColumns(rows) {
+  const { has_lengths: hasLengths, has_checkpointing: hasCheckpointing, has_minima: hasMinima } = profile();
+  const unit = memoryUnit(rows.flatMap((row) => [row.minimum, row.peak]));
+  const pace = timeUnit(rows.map((row) => row.step_time));
+  const bytes = (label, key) => ({
+    label,
+    unit: unit.name,
+    value: (row) => row[key],
+    show: (row) => number(isNumber(row[key]) ? row[key] / unit.size : null, 1),
+  });
+  const count = (label, key, more) => ({
+    label,
+    value: (row) => row[key],
+    show: (row) => number(row[key]),
+    ...more,
+  });
+  const has = (key) => rows.some((row) => row[key] !== null && row[key] !== "");
+  return [
+    { label: "Trial", isText: true, show: trialButton },
+    count("Batch", "batch"),
+    count("Rank", "rank"),
+    count("Layers", "layers"),
+    hasLengths ? count("Length", "length", { unit: "tokens" }) : null,
+    hasCheckpointing
+      ? { label: "Checkpointing", value: (row) => Number(row.checkpoint), show: (row) => (row.checkpoint ? "on" : "off") }
+      : null,
+    { label: "Outcome", isText: true, value: (row) => row.outcome, show: (row) => badge(row.outcome) },
+    bytes(hasMinima ? "Needs" : "Peak", "minimum"),
+    hasMinima ? bytes("Safe", "safe") : null,
+    hasMinima ? bytes("Takes", "peak") : null,
+    count("Speed", "speed", { unit: "tokens/s", first: -1 }),
+    {
+      label: "Step",
+      unit: pace.name,
+      value: (row) => row.step_time,
+      show: (row) => number(isNumber(row.step_time) ? row.step_time / pace.size : null, pace.name === "s" ? 2 : 0),
+    },
+    count("Score", "score", { first: -1 }),
+    has("error")
+      ? { label: "Prediction", unit: "error", value: (row) => row.error, show: (row) => share(row.error, true) }
+      : null,
+    {
+      label: "Remarks",
+      isText: true,
+      shape: "remarks",
+      value: (row) => row.remarks,
+      show: (row) => el("span", { title: row.remarks }, row.remarks),
+    },
+  ].filter(Boolean);
+}
+
+function trialButton(row) {
+  const button = el(
+    "button",
+    {
+      type: "button",
+      "data-row": row.index,
+      "aria-label": `Show ${row.name}`,
+      on: { click: () => showTrial(row.index, button) },
+    },
+    "Show",
+  );
+  return button;
+}
+
+function remarksOf(row, index) {
+  const { optimum, unbeaten } = profile();
+  return [
+    index === optimum ? "best" : null,
+    unbeaten.includes(index) ? "unbeaten" : null,
+    row.kept ? "kept" : null,
+    row.reason,
+    ...row.warnings,
+  ]
+    .filter(Boolean)
+    .join("; ");
+}
+
+function trialTable() {
+  const rows = profile().rows.map((row, index) => ({ ...row, index, remarks: remarksOf(row, index) }));
+  const wanted = { outcome: "", text: "" };
+  const words = (row) =>
+    `${row.name} ${DATA.outcomes[row.outcome].words} ${row.remarks}`.toLowerCase();
+  const filter = (row) =>
+    (!wanted.outcome || row.outcome === wanted.outcome) && words(row).includes(wanted.text);
+  const { table, redraw } = sortableTable({
+    id: "trials",
+    label: "Table of all trials",
+    columns: trialColumns(rows),
+    rows,
+    filter,
+  });
+  const count = el("p", { class: "muted", role: "status" });
+  const filtered = () => {
+    count.textContent = `${number(redraw())} of ${plural(rows.length, "row")}`;
+  };
+  filtered();
+  const outcomes = profile().outcomes.map(({ outcome, count: many }) => [
+    outcome,
+    `${DATA.outcomes[outcome].words} (${many})`,
+  ]);
+  const byText = (event) => {
+    wanted.text = event.target.value.trim().toLowerCase();
+    filtered();
+  };
+  return section(
+    "table",
+    "All trials",
+    el(
+      "div",
+      { class: "filters" },
+      choice("Outcome", [["", "all"], ...outcomes], "", (value) => {
+        wanted.outcome = value;
+        filtered();
+      }),
+      el(
+        "label",
+        { class: "choice" },
+        el("span", {}, "Text"),
+        el("input", { type: "search", placeholder: "rank=64, timeout, ...", on: { input: byText } }),
+      ),
+      count,
+    ),
+    table,
+  );
+}

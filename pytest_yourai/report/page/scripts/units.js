@@ -1,0 +1,57 @@
+// Numbers with their units, as the command line writes them. GB means 1e9 bytes.
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+const MISSING = "–";
+
+function number(value, digits = 0) {
+  if (!isNumber(value)) return MISSING;
+  return value.toLocaleString("en-US", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
+}
+
+function memory(bytes) {
+  if (!isNumber(bytes)) return MISSING;
+  const size = Math.abs(bytes);
+  if (size >= 1e8) return `${number(bytes / 1e9, 1)} GB`;
+  return size >= 1e5 ? `${number(bytes / 1e6, 1)} MB` : `${number(bytes / 1e3, 1)} kB`;
+}
+
+// One unit for all values of a chart or a column.
+function memoryUnit(values) {
+  return Math.max(0, ...values.filter(isNumber)) >= 1e8
+    ? { name: "GB", size: 1e9 }
+    : { name: "MB", size: 1e6 };
+}
+
+function timeUnit(values) {
+  return Math.max(0, ...values.filter(isNumber)) >= 1
+    ? { name: "s", size: 1 }
+    : { name: "ms", size: 1e-3 };
+}
+
+function time(seconds) {
+  if (!isNumber(seconds)) return MISSING;
+  if (seconds >= 100) return `${number(seconds)} s`;
+  if (seconds >= 1) return `${number(seconds, 1)} s`;
+  if (seconds >= 0.1) return `${number(seconds, 2)} s`;
+  return `${number(seconds * 1e3, seconds < 0.01 ? 1 : 0)} ms`;
+}
+
+const speed = (value) => (isNumber(value) ? `${number(value)} tokens/s` : MISSING);
+
+function share(value, signed = false) {
+  if (!isNumber(value)) return MISSING;
+  const sign = signed && value > 0 ? "+" : "";
+  return `${sign}${number(value * 100, 1)} %`;
+}
+
+function date(text) {
+  if (!text) return "date unknown";
+  const options = { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" };
+  return `${new Date(text).toLocaleString("en-GB", options)} UTC`;
+}
+
+const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
