@@ -6,7 +6,7 @@ function about() {
     pairs.length ? el("div", {}, el("h3", {}, title), facts(pairs)) : null;
   const blocks = [block("Machine", machine), block("Versions", versions), block("Settings", settings)];
   if (!blocks.some(Boolean)) return null;
-  return section("about", "Machine and settings", el("div", { class: "blocks" }, blocks));
+  return section("about", "Machine", "Machine and settings", el("div", { class: "blocks" }, blocks));
 }
 
 function soaks() {
@@ -14,6 +14,7 @@ function soaks() {
   if (!found.length) return null;
   return section(
     "soak",
+    "Soak",
     "Soak",
     found.map((soak) =>
       el(
@@ -26,9 +27,7 @@ function soaks() {
           el("span", { class: `badge ${soak.success ? "ok" : "failure"}` }, soak.success ? "lasted" : soak.outcome),
           soak.reason ? ` ${soak.reason}` : null,
         ),
-        soak.warnings.length
-          ? el("ul", { class: "notes" }, soak.warnings.map((each) => el("li", {}, each)))
-          : null,
+        soak.warnings.length ? notes(soak.warnings) : null,
         facts(soak.facts),
       ),
     ),
@@ -41,6 +40,7 @@ function trainingData() {
   const most = Math.max(1, ...data.bars.map((bar) => bar.rows));
   return section(
     "training-data",
+    "Data",
     "Training data",
     facts(data.facts),
     data.bars.length
@@ -81,6 +81,6 @@ function leftOut() {
       `${plural(DATA.left_out.length, "file")} left out, no ${DATA.left_out.length === 1 ? "profile" : "profiles"}: `,
       DATA.left_out.map((each) => each.name).join(", "),
     ),
-    el("ul", { class: "notes" }, DATA.left_out.map((each) => el("li", {}, each.why))),
+    notes(DATA.left_out.map((each) => each.why)),
   );
 }

@@ -4,7 +4,7 @@ function answer() {
   const shown = profile();
   const best = shown.optimum === null ? null : shown.rows[shown.optimum];
   const body = best ? bestAnswer(shown, best) : noAnswer(shown);
-  return section("answer", shown.heading, el("p", { class: "where" }, whereMeasured(shown)), ...body);
+  return section("answer", "Answer", shown.heading, el("p", { class: "where" }, whereMeasured(shown)), ...body);
 }
 
 function whereMeasured(shown) {
@@ -39,10 +39,9 @@ function bestAnswer(shown, best) {
   ].filter(Boolean);
   return [
     facts(large, { class: "facts large" }),
-    facts(small, { class: "facts small" }),
+    el("div", { class: "measured" }, facts(small, { class: "facts small" }), showBest(shown)),
     memoryBar(shown, best),
     command(shown),
-    showBest(shown),
   ];
 }
 
@@ -52,7 +51,7 @@ function showBest(shown) {
     { type: "button", on: { click: () => showTrial(shown.optimum, button) } },
     "Show its trial",
   );
-  return el("p", {}, button);
+  return button;
 }
 
 function memoryBar(shown, best) {
@@ -93,7 +92,7 @@ function memoryBar(shown, best) {
     ),
     isNumber(limit) ? null : el("li", {}, "no budget was recorded"),
   );
-  return el("div", { class: "memory", id: "memory-bar" }, track, legend);
+  return el("div", { class: "memory-bar" }, track, legend);
 }
 
 function command(shown) {
@@ -120,9 +119,7 @@ function command(shown) {
       el("button", { type: "button", on: { click: copy } }, "Copy"),
       said,
     ),
-    shown.command.notes.length
-      ? el("ul", { class: "notes" }, shown.command.notes.map((each) => el("li", {}, each)))
-      : null,
+    shown.command.notes.length ? notes(shown.command.notes) : null,
   );
 }
 

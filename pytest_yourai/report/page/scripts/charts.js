@@ -2,6 +2,7 @@
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif";
 const FEWEST_BARS = 8;
+const FEWEST_POINTS = 2;
 const NARROW = matchMedia("(max-width: 40rem)");
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -33,7 +34,7 @@ function draw(id, traces, layout) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: FONT, size: 12, color: colour.text },
-    margin: { l: 8, r: 12, t: 24, b: 8 },
+    margin: { l: 8, r: 12, t: 16, b: 8 },
     hovermode: "closest",
     hoverlabel: { bgcolor: colour.panel, bordercolor: colour.muted, font: { color: colour.text } },
     legend: {
@@ -75,10 +76,11 @@ function hoverText({ row }) {
 }
 
 function memorySpeed() {
-  if (!measuredRows().length) return null;
+  if (measuredRows().length < FEWEST_POINTS) return null;
   const words = profile().has_minima ? "minimum memory" : "peak memory";
   return section(
     "memory-speed",
+    "Speed",
     "Memory and speed",
     el(
       "p",
@@ -111,6 +113,7 @@ function budgetNote() {
 function drawMemorySpeed() {
   const shown = profile();
   const points = measuredRows();
+  if (!document.getElementById("memory-speed-chart")) return Promise.resolve();
   const failed = shown.rows
     .map((row, index) => ({ row, index }))
     .filter(({ row }) => row.outcome !== "ok" && isNumber(row.minimum));
@@ -131,7 +134,7 @@ function drawMemorySpeed() {
       ...common(frontier),
       y: frontier.map(({ row }) => row.speed),
       mode: "lines",
-      name: "fastest for its memory",
+      name: NARROW.matches ? "fastest" : "fastest for its memory",
       line: { color: colour.accent, width: 2, shape: "hv" },
       hoverinfo: "skip",
     },
@@ -208,9 +211,10 @@ function edgeLine(unit, values) {
 }
 
 function stepTimes() {
-  if (!profile().rows.some((row) => row.step_times.length)) return null;
+  if (!profile().rows.some((row) => row.step_times.length >= FEWEST_POINTS)) return null;
   return section(
     "step-times",
+    "Steps",
     "Step times",
     el("p", { class: "muted", id: "step-times-of" }),
     chart("step-times-chart", "Warm-up and measured step times; the trial has the numbers", "low"),
@@ -292,13 +296,14 @@ const predictedRows = () =>
 
 function prediction() {
   const { prediction: found } = profile();
-  if (!predictedRows().length) return null;
+  if (predictedRows().length < FEWEST_POINTS) return null;
   const said = found
     ? `Off by ${share(found.mean)} on average and ${share(found.largest)} at most, over ` +
       `${plural(found.trials, "trial")}. Each prediction was fixed before its trial.`
     : "Each prediction was fixed before its trial.";
   return section(
     "prediction",
+    "Prediction",
     "Prediction and measurement",
     el("p", { class: "muted" }, said),
     el(

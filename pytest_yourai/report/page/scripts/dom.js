@@ -17,14 +17,20 @@ function el(tag, attributes, ...children) {
       element.setAttribute(name, value === true ? "" : String(value));
     }
   }
-  element.append(...children.flat().filter((each) => each !== null && each !== undefined));
+  return fill(element, ...children);
+}
+
+// Puts `children` in the place of what is there; what is null is left out.
+function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter((each) => each !== null && each !== undefined));
   return element;
 }
 
-function section(id, title, ...children) {
+// `short` is its name among the links to sections.
+function section(id, short, title, ...children) {
   return el(
     "section",
-    { id, "aria-labelledby": `${id}-title`, class: "panel" },
+    { id, "aria-labelledby": `${id}-title`, class: "panel", "data-short": short },
     el("h2", { id: `${id}-title` }, title),
     ...children,
   );
@@ -39,6 +45,8 @@ function facts(pairs, attributes) {
       .map(([label, text]) => el("div", {}, el("dt", {}, label), el("dd", {}, text))),
   );
 }
+
+const notes = (texts) => el("ul", { class: "notes" }, texts.map((each) => el("li", {}, each)));
 
 function badge(outcome) {
   const known = DATA.outcomes[outcome];

@@ -31,6 +31,7 @@ function heatMap() {
   return section(
     "heat-map",
     "Heat map",
+    "Heat map",
     el("div", { class: "switch", role: "group", "aria-label": "What the heat map shows" }, buttons),
     holder,
   );

@@ -3,6 +3,7 @@
 function render() {
   const sections = [
     answer(),
+    models(),
     comparisons(),
     history(),
     heatMap(),
@@ -15,11 +16,11 @@ function render() {
     trialTable(),
   ].filter(Boolean);
   const main = document.getElementById("main");
-  main.replaceChildren(...[chooser(), leftOut()].filter(Boolean), ...sections);
+  fill(main, chooser(), leftOut(), sections);
   document
     .getElementById("sections")
     .replaceChildren(
-      ...sections.map((each) => el("a", { href: `#${each.id}` }, each.querySelector("h2").textContent)),
+      ...sections.map((each) => el("a", { href: `#${each.id}` }, each.dataset.short)),
     );
   document.title = `${profile().model}: ${profile().heading}`;
   markChosen();

@@ -9,21 +9,69 @@ const nameOf = (index) => {
 function chooser() {
   if (DATA.profiles.length < 2) return null;
   const options = DATA.profiles.map((_, index) => [String(index), nameOf(index)]);
-  const choose = (value) => {
-    state.profile = Number(value);
-    state.row = null;
-    trialPanel().hidden = true;
-    render();
-    drawCharts();
-    document.querySelector(".chooser select").focus();
-  };
+  const choose = (value) => openProfile(Number(value));
   return el("div", { class: "chooser" }, choice("Profile", options, String(state.profile), choose));
+}
+
+function openProfile(index) {
+  state.profile = index;
+  state.row = null;
+  trialPanel().hidden = true;
+  render();
+  drawCharts();
+  document.querySelector(".chooser select").focus();
+}
+
+// Of several models: what each of them can be trained with.
+function models() {
+  if (new Set(DATA.profiles.map((each) => each.model)).size < 2) return null;
+  const rows = DATA.profiles.map((each, index) => ({
+    ...each,
+    index,
+    best: each.optimum === null ? null : each.rows[each.optimum],
+  }));
+  const of = (key, show) => ({
+    value: (row) => row.best?.[key],
+    show: (row) => show(row.best?.[key]),
+  });
+  const open = (row) =>
+    el(
+      "button",
+      {
+        type: "button",
+        "aria-label": `Open ${nameOf(row.index)}`,
+        "aria-current": row.index === state.profile ? "true" : null,
+        on: { click: () => openProfile(row.index) },
+      },
+      "Open",
+    );
+  const { table } = sortableTable({
+    id: "of-models",
+    label: "The best configuration of each model",
+    rows,
+    columns: [
+      { label: "Profile", isText: true, show: open },
+      { label: "Model", isText: true, value: (row) => row.model, show: (row) => row.model },
+      {
+        label: "Best",
+        isText: true,
+        value: (row) => row.best?.name,
+        show: (row) => row.best?.name ?? row.heading,
+      },
+      { label: "Needs", ...of("minimum", memory) },
+      { label: "Takes", ...of("peak", memory) },
+      { label: "Budget", value: (row) => row.memory_limit_bytes, show: (row) => memory(row.memory_limit_bytes) },
+      { label: "Speed", unit: "tokens/s", ...of("speed", (value) => number(value)) },
+    ],
+  });
+  return section("models", "Models", "Models", table);
 }
 
 function comparisons() {
   if (!DATA.comparisons.length) return null;
   return section(
     "comparison",
+    "Comparison",
     "Comparison",
     el(
       "p",
@@ -63,10 +111,7 @@ function comparison(found) {
 }
 
 function comparedParts(found) {
-  const list = (title, lines) =>
-    lines.length
-      ? [el("h3", {}, title), el("ul", { class: "notes" }, lines.map((each) => el("li", {}, each)))]
-      : [];
+  const list = (title, lines) => (lines.length ? [el("h3", {}, title), notes(lines)] : []);
   const { table } = sortableTable({
     id: `compared-${found.after}`,
     label: `Changes from ${nameOf(found.before)} to ${nameOf(found.after)}`,
@@ -127,7 +172,7 @@ function changed([before, after], show) {
 
 function history() {
   if (!DATA.history.length) return null;
-  return section("history", "History", DATA.history.map(historyOf));
+  return section("history", "History", "History", DATA.history.map(historyOf));
 }
 
 function historyOf(group, place) {

@@ -166,6 +166,7 @@ function trialTable() {
   };
   return section(
     "table",
+    "Trials",
     "All trials",
     el(
       "div",

@@ -25,11 +25,12 @@ function showTrial(index, opener) {
     { type: "button", class: "quiet", on: { click: closeTrial } },
     "Close",
   );
-  trialPanel().replaceChildren(
+  fill(
+    trialPanel(),
     el("div", { class: "trial-top" }, heading, close),
     el("p", {}, badge(row.outcome), ...trialMarks(row)),
     row.reason ? el("p", { class: "reason" }, row.reason) : null,
-    row.warnings.length ? el("ul", { class: "notes" }, row.warnings.map((each) => el("li", {}, each))) : "",
+    row.warnings.length ? notes(row.warnings) : null,
     el("h3", {}, "Memory"),
     facts(memoryFacts(row)),
     el("h3", {}, "Speed"),

@@ -44,8 +44,9 @@ const speed = (value) => (isNumber(value) ? `${number(value)} tokens/s` : MISSIN
 
 function share(value, signed = false) {
   if (!isNumber(value)) return MISSING;
-  const sign = signed && value > 0 ? "+" : "";
-  return `${sign}${number(value * 100, 1)} %`;
+  // What rounds to nothing has no sign.
+  const percent = Math.round(value * 1000) / 10 + 0;
+  return `${signed && percent > 0 ? "+" : ""}${number(percent, 1)} %`;
 }
 
 function date(text) {
