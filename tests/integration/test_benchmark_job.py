@@ -53,7 +53,7 @@ class Job:
                 "YOURAI_QUICK": "false",
                 "YOURAI_KEEP": "true",
                 # Memory alone: how fast steps are depends on what else this machine does.
-                "YOURAI_FAIL_ON": "minimum_memory:20%",
+                "YOURAI_FAIL_ON": "minimum_memory:20% peak_memory:30%",
                 **environment,
             },
         )
@@ -83,7 +83,7 @@ def test_a_run_is_stored_compared_and_kept_where_the_next_is_worse(job: Job) -> 
 
     second = job.run()
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "**No regression** (minimum_memory:20%)" in job.summary
+    assert "**No regression** (minimum_memory:20%, peak_memory:30%)" in job.summary
     assert job.stored.read_text() != stored
 
     # What comes is about the gate alone, and takes what was measured for measured again.
@@ -93,7 +93,7 @@ def test_a_run_is_stored_compared_and_kept_where_the_next_is_worse(job: Job) -> 
     third = job.run(again)
     assert third.returncode == 1, third.stdout + third.stderr
     assert "REGRESSION batch=1, rank=4, layers=2: minimum_memory 1.0 MB before" in third.stdout
-    assert "**2 regressions** (minimum_memory:20%)" in job.summary
+    assert "**2 regressions** (minimum_memory:20%, peak_memory:30%)" in job.summary
     assert job.stored.read_text() == planted
 
     accepted = job.run(again, YOURAI_ACCEPT="true")
