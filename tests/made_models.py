@@ -119,7 +119,7 @@ def make_tokenizer(folder: Path) -> None:
 def make_data(folder: Path, rows: int = 32, words: int = 100) -> Path:
     """A data folder: train.jsonl with rows of `words` words."""
     folder.mkdir(parents=True, exist_ok=True)
-    chooser = random.Random(0)  # noqa: S311 - nothing secret
+    chooser = random.Random(0)
     lines = [json.dumps({"text": " ".join(chooser.choices(_WORDS, k=words))}) for _ in range(rows)]
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
     return folder

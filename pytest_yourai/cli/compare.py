@@ -9,7 +9,7 @@ import sys
 from pytest_yourai.cli.parser import USAGE_STATUS, print_error
 from pytest_yourai.compared import Compared
 from pytest_yourai.comparison.changes import compare_all
-from pytest_yourai.comparison.gate import make_gate, parse_fail_on
+from pytest_yourai.comparison.gate import Threshold, make_gate, parse_fail_on
 from pytest_yourai.errors import InputError, OptionError
 from pytest_yourai.report.lasting_stream import lasting, settle
 from pytest_yourai.store.stored_profile import read_profiles
@@ -38,9 +38,13 @@ def _compared(given: argparse.Namespace) -> list[Compared]:
     """Each profile but the first, beside the first."""
     if len(given.profiles) == 1:
         raise OptionError("name at least two profiles, the older one first")
-    try:
-        gate = make_gate([parse_fail_on(text) for text in given.fail_on])
-    except ValueError as problem:
-        raise OptionError(f"--fail-on: {problem}") from None
+    gate = make_gate([_thresholds(text) for text in given.fail_on])
     base, *others = [read_profiles(path) for path in given.profiles]
     return [Compared(tuple(compare_all(base, other)), gate) for other in others]
+
+
+def _thresholds(text: str) -> tuple[Threshold, ...] | None:
+    try:
+        return parse_fail_on(text.strip())
+    except ValueError as problem:
+        raise OptionError(f"--fail-on: {text!r} will not do: {problem}") from None

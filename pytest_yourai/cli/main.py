@@ -46,7 +46,7 @@ def _run(arguments: list[str]) -> int:
     command_parser = commands[given.command]
     if given.command in _OWN_COMMANDS:
         if unknown or rest:
-            command_parser.error(f"{(unknown or rest)[0]} is no flag of yourai {given.command}")
+            command_parser.error(f"{(unknown or rest)[0]} is no flag of ours")
         return _run_own(given)
     if unknown:
         command_parser.error(f"{unknown[0]} is no flag of ours: put those of pytest behind --")

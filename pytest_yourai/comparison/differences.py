@@ -46,12 +46,15 @@ def are_of_one_machine(before: StoredProfile, after: StoredProfile) -> bool:
 def _changes(
     before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...] | list[str]
 ) -> Iterator[str]:
-    """Of `keys`; what only one of them tells counts too, unless the other tells nothing at all."""
+    """Of `keys`; what only one of them tells counts too, unless the other tells nothing at all.
+
+    A setting that is not there is one that is off, of before it could be set.
+    """
     if not (before and after):
         return
     for key in keys:
         old, new = before.get(key), after.get(key)
-        if old != new:
+        if (old or None) != (new or None):
             yield f"{key} {_said(old)}, now {_said(new)}"
 
 

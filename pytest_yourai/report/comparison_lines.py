@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_yourai.comparison.changes import Change, Comparison, Metric
 from pytest_yourai.comparison.differences import are_of_one_machine
-from pytest_yourai.comparison.gate import Regression, shown, signed
+from pytest_yourai.comparison.gate import Regression, mean_change, shown, signed
 from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
 from pytest_yourai.naming import Naming
 from pytest_yourai.results import TrialResult
@@ -70,10 +70,7 @@ def _overall(comparison: Comparison) -> Iterator[str]:
     if slowdown is not None:
         pace = machine_pace(comparison)
         without = f", the machine's own {signed(pace - 1)} taken out" if pace != 1 else ""
-        yield (
-            f"Step times: {signed(slowdown.share)} in the geometric mean of "
-            f"{slowdown.configurations} (standard error {slowdown.log_error * 100:.1f} %{without})"
-        )
+        yield f"All together: {mean_change(slowdown)}{without})"
 
 
 def _named(result: TrialResult | None, naming: Naming) -> str:

@@ -71,7 +71,7 @@ def last_step(folder: Path, adapters: str) -> int:
 def kills(folder: Path, most: int) -> None:
     steps = most * STEPS_BETWEEN_KILLS
     timed(command("long", steps), folder)
-    chance = random.Random(7)  # noqa: S311 - repeatable moments
+    chance = random.Random(7)
     lost: list[int] = []
     for _ in range(most):
         has_checkpoint = (folder / "killed" / "checkpoint.safetensors").exists()

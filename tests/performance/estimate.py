@@ -178,7 +178,7 @@ def print_learning() -> None:
     rows, worst = [], 0.0
     for path in sorted(DATA.glob("matrix_*.json")):
         count = len(read_recording(path, usual_seq_length=512).results)
-        chance = random.Random(path.stem)  # noqa: S311 - the same trials each time
+        chance = random.Random(path.stem)
         draws = [chance.sample(range(count), LEARNED) for _ in range(DRAWS)]
         drawn = [learned_error(path, draw) for draw in draws]
         lightest = learned_error(path, range(LEARNED))

@@ -129,7 +129,7 @@ def star(middle: Job, depth: int, extras: int) -> Iterator[Job]:
     for layers, rank in ((middle.layers, middle.rank), (depth, 128), (4, 8)):
         yield dataclasses.replace(middle, checkpoint=True, layers=layers, rank=rank)
     yield dataclasses.replace(middle, checkpoint=True, keys="all", layers=depth)
-    chance = random.Random(middle.model)  # noqa: S311 - the same combinations each time
+    chance = random.Random(middle.model)
     for _ in range(extras):
         length = chance.choice((128, 256, 512, 1024))
         yield dataclasses.replace(

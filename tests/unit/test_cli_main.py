@@ -123,7 +123,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
         (["benchmark", "--replay", "x"], "yourai benchmark: --replay is no flag of ours"),
         (["train"], "yourai train: the following arguments are required: --model"),
         (["train", "--model", "tiny", "--batch", "2"], "yourai train: --batch is no flag of"),
-        (["train", "--model", "tiny", "--", "-q"], "yourai train: -q is no flag of training"),
+        (["train", "--model", "tiny", "--", "-q"], "yourai train: -q is no flag of ours"),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' will not do: it must"),
         (["train", "--model", "t", "--batch-size", "9" * 30], "it must be at most 1,000,000,000"),
         (["train", "--model", "t", "--learning-rate", "nan"], "--learning-rate: 'nan' will not"),

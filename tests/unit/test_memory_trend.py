@@ -50,7 +50,7 @@ def test_less_than_50_mb_a_step_is_not_told() -> None:
 
 
 def test_what_goes_up_and_down_does_not_leak() -> None:
-    chooser = random.Random(0)  # noqa: S311 - nothing secret
+    chooser = random.Random(0)
     noise = [5 * GB + chooser.randrange(2 * GB) for _ in range(2000)]
     assert not warnings(noise, noise, footprint_counts=True)
 

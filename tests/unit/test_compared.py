@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.compared import compared, read_baseline
+from pytest_yourai.comparison.gate import DEFAULT_GATE, make_gate
+from pytest_yourai.errors import OptionError
+
+from stored import QUICK, document, failing, larger, stored
+
+WALK = Path(__file__).parents[1] / "data" / "h200_benchmark_24gb.json"
+
+
+def test_a_baseline_of_another_model_is_refused_before_the_run() -> None:
+    with pytest.raises(OptionError, match="h200_llama8b_quick.json is of llama-8b, not of tiny"):
+        read_baseline(QUICK, ["tiny"])
+    [found] = read_baseline(QUICK, ["tiny", "llama-8b"])
+    assert found.model == "llama-8b"
+
+
+def test_a_baseline_without_success_is_refused_before_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "failed.json"
+    found = document()
+    for row in range(12):
+        failing(row, "oom")(found)
+    path.write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(OptionError, match="none of its configurations succeeded"):
+        read_baseline(path, ["llama-8b"])
+
+
+def test_a_run_that_got_worse_fails_unless_that_is_to_be_named_only() -> None:
+    worse = document(larger(1.1))
+    found = compared(worse, "new.json", [stored()], DEFAULT_GATE)
+    assert found.fails
+    assert sum("REGRESSION" in line for line in found.lines(200)) == 12
+    named = compared(worse, "new.json", [stored()], make_gate([None]))
+    assert not named.fails
+    assert sum("REGRESSION" in line for line in named.lines(200)) == 12
+    assert not compared(document(), "new.json", [stored()], DEFAULT_GATE).fails
+
+
+def test_a_walk_is_compared_model_by_model() -> None:
+    baseline = read_baseline(WALK, ["hermes-70b", "dolphin-8b"])
+    walk = json.loads(WALK.read_text(encoding="utf-8"))
+    walk["results"][1].update(success=False, outcome="oom", error="oom: no memory")
+    found = compared(walk, "new.json", baseline, DEFAULT_GATE)
+    assert [each.after.model for each in found.comparisons] == [each.model for each in baseline]
+    [line] = [line for line in found.lines(200) if "REGRESSION" in line]
+    assert "no longer fits: oom" in line
