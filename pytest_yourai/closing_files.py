@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pytest_yourai.errors import OutputError, RecordingError
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.page.page import REPORT_FLAG, Content, check_plotly, write_page
 from pytest_yourai.report.page.sources import Shown
-from pytest_yourai.report.step_summary import append_to_step_summary
+from pytest_yourai.report.step_summary import append_to_step_summary, step_summary
 from pytest_yourai.store import profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
@@ -68,10 +69,13 @@ def write_closing_files(
         yield _lora_config(options.lora_config, collected, shown)
     if options.report is not None:
         yield _report(options.report, setup, document, shown)
+    summary = step_summary(os.environ)
+    if options.markdown is None and summary is None:
+        return
     text = session_markdown(document, options.output.name, collected.results, compared)
     if options.markdown is not None:
         yield _markdown(options.markdown, text, shown)
-    if (said := append_to_step_summary(text)) is not None:
+    if summary is not None and (said := append_to_step_summary(summary, text)):
         yield ClosingLine(said)
 
 

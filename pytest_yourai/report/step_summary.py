@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,14 +15,17 @@ _LIMIT = "GitHub shows 1 MiB of a step"
 _VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
-def append_to_step_summary(text: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Append `text` where this is a job on GitHub; what to say of it, None where it is all there.
+def step_summary(environment: Mapping[str, str]) -> Path | None:
+    """Where the summary of the job goes; None outside of one."""
+    name = environment.get(_VARIABLE)
+    return Path(name) if name else None
+
+
+def append_to_step_summary(path: Path, text: str) -> str | None:
+    """Append `text`, cut where it is too long; what to say of it, None where it is all there.
 
     What goes wrong here is said, and nothing more comes of it: the job is about something else.
     """
-    if not (name := environment.get(_VARIABLE)):
-        return None
-    path = Path(name)
     try:
         used_bytes = path.stat().st_size if path.exists() else 0
         fitting = cut(text, MOST_BYTES - used_bytes, f"{_LIMIT}.")

@@ -13,39 +13,32 @@ def changed(**others: Any) -> dict[str, str]:
     return dict(about(dataclasses.replace(profile, **others)))
 
 
-def test_settings_are_told_in_the_words_of_the_profile() -> None:
-    settings = {
-        "quantization": None,
-        "max_seq_length": [512, 1024],
-        "grad_checkpoint": [False, True],
-        "data": "rows",
-        "matrix": None,
-    }
-    assert changed(settings=settings, memory_limit_bytes=None)["Settings"] == (
-        "objective score; max_seq_length 512, 1024; grad_checkpoint off, on; data rows"
-    )
+def test_machine_versions_limit_and_settings_are_a_line_each() -> None:
+    found = changed(settings={"max_seq_length": [512, 1024], "grad_checkpoint": [False, True]})
+    assert found["Machine"].startswith("Device NVIDIA H200; MLX backend cuda; Device memory 150.8 ")
+    assert found["Versions"] == "python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2"
+    assert found["Memory limit"] == "110.0 GB"
+    assert found["Settings"] == "max seq length 512, 1024; grad checkpoint off, on"
 
 
-def test_a_battery_and_low_power_are_told() -> None:
-    environment = {"chip": "Apple M4", "device": "Apple M4", "backend": "metal"}
-    power = {"power_source": "battery", "low_power_mode": True}
-    assert changed(environment=environment)["Machine"] == "Apple M4 (metal)"
-    assert changed(environment=environment | power)["Machine"] == (
-        "Apple M4 (metal), on battery, in low-power mode"
-    )
+def test_an_interrupted_run_is_told_as_such() -> None:
+    assert changed()["Measured"] == "2026-11-21 09:08 UTC"
+    found = changed(complete=False, created_at=None)
+    assert found["Measured"] == "incomplete: the run was interrupted"
 
 
 def test_soaks_are_told_with_why_they_ended() -> None:
-    row = {"batch_size": 4, "lora_rank": 8, "lora_layers": 2, "minutes": 1.26, "outcome": "ok"}
-    failed = {**row, "outcome": "paging", "error": "swap grew", "minutes": None}
+    row = {"batch_size": 4, "lora_rank": 8, "lora_layers": 2, "steps": 1200, "outcome": "ok"}
+    failed = {**row, "outcome": "safety_stop", "error": "swap grew", "steps": None}
     assert changed(soaks=(failed, row))["Soak"] == (
-        "batch=4, rank=8, layers=2: paging: swap grew; batch=4, rank=8, layers=2 for 1.3 min: ok"
+        "batch=4, rank=8, layers=2: safety stop: swap grew; "
+        "batch=4, rank=8, layers=2: ok (Steps 1,200)"
     )
 
 
 def test_what_is_not_known_is_left_out() -> None:
     [profile] = read_profiles(QUICK)
     bare = StoredProfile("p.json", "m", profile.results, None)
-    assert [name for name, _ in about(bare)] == ["Settings", "Trials"]
-    odd = dataclasses.replace(bare, environment={"device": 3, "versions": [1], "chip": None})
-    assert [name for name, _ in about(odd)] == ["Settings", "Trials"]
+    assert [name for name, _ in about(bare)] == ["Trials"]
+    first = dict([next(iter(profile.results.items()))])
+    assert list(about(dataclasses.replace(bare, results=first))) == []

@@ -36,9 +36,9 @@ def test_the_answer_comes_first_then_where_it_was_measured() -> None:
         f"{BEST} (needs 18.9 GB, takes 24.5 GB, 0.59s a step, 3,440 tokens/s)",
     ]
     text = "\n".join(lines)
-    assert "- **Machine:** NVIDIA H200 (cuda), Intel(R) Xeon(R) Processor, " in text
-    assert "- **Versions:** python 3.12.3, mlx 0.32.4, mlx-lm 0.32.2\n" in text
-    assert "- **Settings:** memory limit 110.0 GB; objective score; quantization bits 4" in text
+    assert "\n- **Machine:** Device NVIDIA H200; MLX backend cuda; " in text
+    assert "\n- **Versions:** python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2\n" in text
+    assert "\n- **Memory limit:** 110.0 GB\n- **Settings:** weights synthetic; " in text
     assert "- **Measured:** 2026-11-21 09:08 UTC\n- **Trials:** 12 of 12 configurations\n" in text
 
 
@@ -87,7 +87,7 @@ def test_the_models_of_a_walk_are_rows_and_share_what_they_have_in_common() -> N
         "## LoRA fine-tuning: 4 of 5 models fit\n\n"
         "**Recommended: r1-distill-14b** (largest model that fits)\n"
     )
-    assert text.count("**Machine:**") == text.count("memory limit 24.0 GB") == 1
+    assert text.count("**Machine:**") == text.count("**Memory limit:** 24.0 GB") == 1
     [header, *rows] = Rendered(text).cells
     assert header[0] == "model"
     assert [row[0] for row in rows] == [
@@ -105,8 +105,8 @@ def test_a_sweep_among_several_has_a_section_with_what_is_its_own() -> None:
     text = markdown([*read_profiles(QUICK), *read_profiles(WALK)])
     head, _, section = text.partition(f"\n### {escaped(f'llama-8b ({QUICK})')}\n")
     assert f"| {escaped(f'llama-8b ({WALK})')} | 2 | 64 |" in head
-    assert "memory limit" not in head
-    assert "memory limit 110.0 GB" in section
+    assert "**Memory limit" not in head
+    assert "**Memory limit:** 110.0 GB" in section
     assert section.count("\n| ") == 13
 
 
