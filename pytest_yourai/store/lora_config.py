@@ -166,7 +166,7 @@ class LoraConfigFile:
         try:
             with (Path(self.data) / "valid.jsonl").open("rb") as file:
                 rows = len(list(itertools.islice(file, self.optimum.config.batch_size)))
-        except OSError:
+        except (OSError, ValueError):  # the latter for a name that no file can have
             return {}
         return {"val_batches": 0} if 0 < rows < self.optimum.config.batch_size else {}
 

@@ -25,7 +25,7 @@ def test_a_narrow_terminal_gets_a_block_for_each() -> None:
     found = compare(stored(), stored(larger(1.1, 0)))
     lines = list(comparison_lines(found, [], 60))
     block = lines.index("  batch=1, rank=64, layers=16: ok")
-    assert lines[block + 1].split() == ["needs", "7.1", "GB", "→", "7.8", "GB", "+10.0", "%"]
+    assert lines[block + 1].split() == ["needs", "6.9", "GB", "→", "7.6", "GB", "+10.0", "%"]
     assert max(map(len, lines[block:])) <= 60
 
 

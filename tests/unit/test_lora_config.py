@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
@@ -161,6 +161,7 @@ def test_too_few_rows_to_validate_with_are_left_out(
     assert ("no validation" in comments(found)) is (expected is not None)
 
 
+@example("\x00")
 @given(st.text() | st.from_regex(r"[-+.0-9eE:_]{1,8}", fullmatch=True))
 def test_any_name_comes_back_as_it_was(name: str) -> None:
     model = dataclasses.replace(MODEL, repo=name, title=name)

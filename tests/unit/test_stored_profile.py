@@ -22,7 +22,7 @@ def quick() -> dict[str, Any]:
 
 def test_a_profile_comes_back_with_what_it_says_of_itself() -> None:
     [found] = read_profiles(QUICK)
-    assert (found.name, found.model, len(found.results)) == (QUICK.name, "llama-8b", 12)
+    assert (found.name, found.model, len(found.results)) == (str(QUICK), "llama-8b", 12)
     assert found.optimum is not None
     assert found.optimum.config == LoraConfig(4, 128, 32, 512)
     assert found.objective is Objective.SCORE
