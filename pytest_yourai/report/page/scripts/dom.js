@@ -58,11 +58,16 @@ function badge(outcome) {
   );
 }
 
-function choice(label, options, chosen, act) {
+function labelled(id, label, control) {
+  control.id = id;
+  return el("span", { class: "choice" }, el("label", { for: id }, label), control);
+}
+
+function choice(id, label, options, chosen, act) {
   const select = el(
     "select",
     { on: { change: (event) => act(event.target.value) } },
     options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
   );
-  return el("label", { class: "choice" }, el("span", {}, label), select);
+  return labelled(id, label, select);
 }

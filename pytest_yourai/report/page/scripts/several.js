@@ -10,7 +10,7 @@ function chooser() {
   if (DATA.profiles.length < 2) return null;
   const options = DATA.profiles.map((_, index) => [String(index), nameOf(index)]);
   const choose = (value) => openProfile(Number(value));
-  return el("div", { class: "chooser" }, choice("Profile", options, String(state.profile), choose));
+  return el("div", { class: "chooser" }, choice("profile", "Profile", options, String(state.profile), choose));
 }
 
 function openProfile(index) {
@@ -19,7 +19,7 @@ function openProfile(index) {
   trialPanel().hidden = true;
   render();
   drawCharts();
-  document.querySelector(".chooser select").focus();
+  document.getElementById("profile").focus();
 }
 
 // Of several models: what each of them can be trained with.

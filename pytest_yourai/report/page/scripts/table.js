@@ -171,14 +171,13 @@ function trialTable() {
     el(
       "div",
       { class: "filters" },
-      choice("Outcome", [["", "all"], ...outcomes], "", (value) => {
+      choice("by-outcome", "Outcome", [["", "all"], ...outcomes], "", (value) => {
         wanted.outcome = value;
         filtered();
       }),
-      el(
-        "label",
-        { class: "choice" },
-        el("span", {}, "Text"),
+      labelled(
+        "by-text",
+        "Text",
         el("input", { type: "search", placeholder: "rank=64, timeout, ...", on: { input: byText } }),
       ),
       count,
