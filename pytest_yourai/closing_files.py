@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.collected import Collected
+from pytest_yourai.compared import Compared
 from pytest_yourai.errors import OutputError, RecordingError
+from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.page.page import REPORT_FLAG, Content, check_plotly, write_page
+from pytest_yourai.report.step_summary import append_to_step_summary, step_summary
 from pytest_yourai.store import profile
 from pytest_yourai.store.atomic import check_writable, write_atomically
 from pytest_yourai.store.lora_config import LORA_CONFIG_FLAG
@@ -26,8 +30,8 @@ class ClosingLine:
     """What is said of a file; `is_failure` where it should have been written and was not."""
 
     text: str
-    written: Path | None = None
     is_failure: bool = False
+    saves_profile: bool = False
 
 
 def check_closing_files(options: Options) -> None:
@@ -38,19 +42,25 @@ def check_closing_files(options: Options) -> None:
     if options.report is not None:
         check_plotly(REPORT_FLAG)
         check_writable(options.report, REPORT_FLAG)
+    if options.markdown is not None:
+        check_writable(options.markdown, MARKDOWN_FLAG)
 
 
 def write_closing_files(
     setup: RunSetup,
     collected: Collected,
     document: Mapping[str, Any],
+    compared: Compared | None,
     shown: Callable[[Path], str],
 ) -> Iterator[ClosingLine]:
-    """Write what was asked for of `document`, the profile; `shown` is how a path is printed."""
+    """Write what was asked for of `document`, the profile; `shown` is how a path is printed.
+
+    `compared` is what came of it beside its baseline, where there is one.
+    """
     options = setup.options
     try:
         profile.write_json(options.output, document)
-        yield ClosingLine(f"Saved to: {shown(options.output)}", written=options.output)
+        yield ClosingLine(f"Saved to: {shown(options.output)}", saves_profile=True)
     except OutputError as problem:
         yield ClosingLine(f"Not saved: {problem}", is_failure=True)
         if collected.journal_problem is None:
@@ -59,6 +69,14 @@ def write_closing_files(
         yield _lora_config(options.lora_config, collected, shown)
     if options.report is not None:
         yield _report(options.report, setup, document, shown)
+    summary = step_summary(os.environ)
+    if options.markdown is None and summary is None:
+        return
+    text = session_markdown(document, options.output.name, collected.results, compared)
+    if options.markdown is not None:
+        yield _markdown(options.markdown, text, shown)
+    if summary is not None and (said := append_to_step_summary(summary, text)):
+        yield ClosingLine(said)
 
 
 def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str]) -> ClosingLine:
@@ -69,7 +87,7 @@ def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str])
         write_atomically(path, text, LORA_CONFIG_FLAG)
     except OutputError as problem:
         return ClosingLine(f"LoRA config: {problem}", is_failure=True)
-    return ClosingLine(f"LoRA config: {shown(path)}", written=path)
+    return ClosingLine(f"LoRA config: {shown(path)}")
 
 
 def _report(
@@ -85,4 +103,12 @@ def _report(
         return ClosingLine("Page: not written, nothing was tried")
     except OutputError as problem:
         return ClosingLine(f"Page: {problem}", is_failure=True)
-    return ClosingLine(f"Page: {shown(path)}", written=path)
+    return ClosingLine(f"Page: {shown(path)}")
+
+
+def _markdown(path: Path, text: str, shown: Callable[[Path], str]) -> ClosingLine:
+    try:
+        write_atomically(path, text, MARKDOWN_FLAG)
+    except OutputError as problem:
+        return ClosingLine(f"Markdown: {problem}", is_failure=True)
+    return ClosingLine(f"Markdown: {shown(path)}")

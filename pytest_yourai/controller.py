@@ -217,9 +217,11 @@ class ControllerHooks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         document = self._collected.document()
         self._compare(session, document)
-        for line in write_closing_files(self._setup, self._collected, document, self._shown):
+        for line in write_closing_files(
+            self._setup, self._collected, document, self._compared, self._shown
+        ):
             self._closing_lines.append(line.text)
-            self._is_saved = self._is_saved or line.written == self._setup.options.output
+            self._is_saved |= line.saves_profile
             if line.is_failure:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -250,7 +252,7 @@ class ControllerHooks:
             self._closing_lines.append("Nothing was measured, and no profile written")
         self._say(*self._console.summary(), "")
         if self._compared is not None:
-            self._say(*self._compared.lines(self._width), "")
+            self._say(*self._compared.lines(room_of(self._config).columns or _WIDEST), "")
         self._say(*self._closing_lines)
         self._say_whole(*self._next_steps())
 
@@ -273,12 +275,6 @@ class ControllerHooks:
     def _reporter(self) -> Any:
         """None under `-p no:terminal`."""
         return self._config.pluginmanager.getplugin("terminalreporter")
-
-    @property
-    def _width(self) -> int:
-        """Columns of the terminal; what is none is as wide as need be."""
-        is_terminal = self._reporter is not None and self._reporter.isatty
-        return self._config.get_terminal_writer().fullwidth if is_terminal else _WIDEST
 
     def _shown(self, path: Path) -> str:
         """As seen from where pytest was started."""

@@ -86,6 +86,12 @@ FLAGS = (
         "where an HTML page of the results goes; needs the extra report",
         "not written",
     ),
+    Flag(
+        "markdown",
+        "FILE",
+        "where the results go as Markdown for GitHub",
+        "not written; the summary of a job on GitHub always",
+    ),
     Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "least warm-up steps of each trial", "2"),
     Flag(

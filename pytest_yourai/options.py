@@ -54,6 +54,7 @@ class Options:
     log: Path
     lora_config: Path | None
     report: Path | None
+    markdown: Path | None
     steps: StepPlan
     check_steps: StepPlan
     max_seq_lengths: tuple[int, ...] | None
@@ -103,6 +104,7 @@ class Options:
             log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
             lora_config=read.from_folder("lora-config", given_path),
             report=read.from_folder("report", given_path),
+            markdown=read.from_folder("markdown", given_path),
             steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
             check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
             max_seq_lengths=read.value("seq-length", _lengths),

@@ -60,6 +60,7 @@ def check_files(options: Options) -> None:
         "log": options.log,
         "lora-config": options.lora_config,
         "report": options.report,
+        "markdown": options.markdown,
     }
     written = [(name, path) for name, path in given.items() if path is not None]
     for (name, path), (other, other_path) in itertools.combinations(written, 2):

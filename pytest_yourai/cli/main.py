@@ -14,8 +14,10 @@ from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS, add_flags, missing, 
 from pytest_yourai.cli.reading_flags import (
     COMPARE_HELP,
     REPORT_HELP,
+    SHOW_HELP,
     add_compare_flags,
     add_report_flags,
+    add_show_flags,
 )
 from pytest_yourai.cli.train_flags import TRAIN_HELP, add_train_flags
 from pytest_yourai.pytest_command import pytest_command, shown
@@ -24,6 +26,7 @@ _OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] 
     "train": (TRAIN_HELP, add_train_flags),
     "compare": (COMPARE_HELP, add_compare_flags),
     "report": (REPORT_HELP, add_report_flags),
+    "show": (SHOW_HELP, add_show_flags),
 }
 """Each has a module of its name, with a function of its name."""
 

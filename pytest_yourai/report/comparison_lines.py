@@ -12,7 +12,7 @@ from pytest_yourai.naming import Naming
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.stored_profile import StoredProfile
 
-_TITLES = {
+TITLES = {
     Metric.MINIMUM_MEMORY: "needs",
     Metric.PEAK_MEMORY: "takes",
     Metric.STEP_TIME: "step time",
@@ -26,16 +26,22 @@ def comparison_lines(comparison: Comparison, notes: Sequence[str], width: int) -
 
     `notes` is what is to be said before it; `width` is in columns.
     """
-    before, after = comparison.before, comparison.after
-    machines = "" if are_of_one_machine(before, after) else " (two machines)"
-    yield f"{after.model}: {after.name} compared with {_dated(before)}{machines}"
-    for note in (*comparison.differences, *notes):
-        yield f"  Note: {note}"
-    yield from _optima(comparison)
-    yield from _overall(comparison)
+    title, *facts = comparison_facts(comparison, notes)
+    yield title
+    yield from (f"  {fact}" for fact in facts)
     table = list(_table(comparison))
     is_narrow = max(map(len, table)) > width
     yield from _blocks(comparison) if is_narrow else table
+
+
+def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
+    """What is compared, and then what is to be known of all configurations together."""
+    before, after = comparison.before, comparison.after
+    machines = "" if are_of_one_machine(before, after) else " (two machines)"
+    yield f"{after.model}: {after.name} compared with {_dated(before)}{machines}"
+    yield from (f"Note: {note}" for note in (*comparison.differences, *notes))
+    yield from _optima(comparison)
+    yield from _overall(comparison)
 
 
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
@@ -56,7 +62,7 @@ def _dated(profile: StoredProfile) -> str:
 def _optima(comparison: Comparison) -> Iterator[str]:
     before, after = comparison.before.optimum, comparison.after.optimum
     names = [_named(each, comparison.naming) for each in (before, after)]
-    yield f"  Optimum: {names[0]}" + (", as before" if names[0] == names[1] else f" → {names[1]}")
+    yield f"Optimum: {names[0]}" + (", as before" if names[0] == names[1] else f" → {names[1]}")
 
 
 def _overall(comparison: Comparison) -> Iterator[str]:
@@ -64,7 +70,7 @@ def _overall(comparison: Comparison) -> Iterator[str]:
     if slowdown is not None:
         pace = machine_pace(comparison)
         without = f", the machine's own {signed(pace - 1)} taken out" if pace != 1 else ""
-        yield f"  All together: {mean_change(slowdown)}{without})"
+        yield f"All together: {mean_change(slowdown)}{without})"
 
 
 def _named(result: TrialResult | None, naming: Naming) -> str:
@@ -74,7 +80,7 @@ def _named(result: TrialResult | None, naming: Naming) -> str:
 def _table(comparison: Comparison) -> Iterator[str]:
     rows = [["configuration", *_titles(), "outcome"]]
     for change in comparison.changes:
-        cells = [cell for metric in Metric for cell in _cells(change, metric)]
+        cells = [cell for metric in Metric for cell in values_and_change(change, metric)]
         rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -84,20 +90,20 @@ def _table(comparison: Comparison) -> Iterator[str]:
 
 
 def _titles() -> Iterator[str]:
-    for title in _TITLES.values():
+    for title in TITLES.values():
         yield from (title, "now", "change")
 
 
 def _blocks(comparison: Comparison) -> Iterator[str]:
     for change in comparison.changes:
         yield f"  {comparison.naming.name(change.config)}: {outcome_change(change)}"
-        for metric, title in _TITLES.items():
-            before, after, share = _cells(change, metric)
+        for metric, title in TITLES.items():
+            before, after, share = values_and_change(change, metric)
             if (before, after) != (_NOTHING, _NOTHING):
                 yield f"    {title:9} {before:>9} → {after:>9} {share:>9}".rstrip()
 
 
-def _cells(change: Change, metric: Metric) -> tuple[str, str, str]:
+def values_and_change(change: Change, metric: Metric) -> tuple[str, str, str]:
     """Old, new and change of a metric; the change of two successes alone."""
     share = change.share(metric)
     before, after = (_value(each, metric) for each in (change.before, change.after))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.config import Objective
 from pytest_yourai.memory.budget import Budget
@@ -103,7 +103,7 @@ def summary(
         yield f"Incomplete: {len(results)} of {total} configurations are known"
     optimum = best(standing(results, soaks), objective)
     if optimum is None:
-        yield nothing_found(results, soaks) + of_model
+        yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
         yield f"Optimal Configuration Found{of_model}"
         yield from _short_optimum(optimum, naming) if model else _optimum(optimum, naming)
@@ -118,9 +118,9 @@ def summary(
         yield str(errors)
 
 
-def nothing_found(results: Iterable[TrialResult], soaks: Collection[object]) -> str:
-    """Why there is no optimum."""
-    if soaks:
+def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
+    """What is said where there is no optimum."""
+    if has_soaks:
         return "No configuration survived its soak"
     if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
         return "No configuration fits"

@@ -14,10 +14,11 @@ from pytest_yourai.store.calibrations import write_calibration
 import faults
 from faults import FAULTY_PATH, Judge
 from hub_cache import hub_cache
+from no_job import no_job
 from small_cgroup import small_cgroup
 from sweep_runs import SweepResult, SweepRun
 
-__all__ = ["hub_cache", "small_cgroup"]
+__all__ = ["hub_cache", "no_job", "small_cgroup"]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pytest_yourai.optimum import pareto
 from pytest_yourai.prediction import PredictionErrors
 from pytest_yourai.report.page.facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.page.training_command import training_command
-from pytest_yourai.report.terminal import nothing_found
+from pytest_yourai.report.terminal import none_fits
 from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.profile import configuration
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -91,7 +91,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
 
 def _heading(profile: StoredProfile) -> str:
     if profile.optimum is None:
-        return nothing_found(profile.results.values(), profile.soaks)
+        return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
     by = " by speed" if profile.objective is Objective.TOKENS_PER_SECOND else ""
     return f"Best configuration{by}" + ("" if profile.complete else " so far")
 

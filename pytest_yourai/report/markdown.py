@@ -1,0 +1,156 @@
+"""Profiles in GitHub's Markdown: to be pasted, and for the summary of a CI job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_yourai.compared import Compared
+from pytest_yourai.errors import RecordingError
+from pytest_yourai.report.about import about
+from pytest_yourai.report.markdown_comparison import comparison_section
+from pytest_yourai.report.markdown_text import escaped, table
+from pytest_yourai.report.row_table import best_first, columns, label, outcome
+from pytest_yourai.report.terminal import none_fits
+from pytest_yourai.results import TrialResult
+from pytest_yourai.store.clean import clean
+from pytest_yourai.store.stored_profile import StoredProfile, just_measured
+from pytest_yourai.units import gigabytes, seconds
+
+MARKDOWN_FLAG = "--yourai-markdown"
+"""What names the file."""
+
+
+def markdown(
+    profiles: Sequence[StoredProfile],
+    recommended: str | None = None,
+    compared: Compared | None = None,
+) -> str:
+    """The text of a file: the answer, where it was measured, what changed, and all rows.
+
+    `recommended` is the model to take of several, where that is known. Rows come best first.
+    """
+    changed = [] if compared is None else list(comparison_section(compared))
+    if len(profiles) == 1:
+        lines = [*_of_one(profiles[0], changed)]
+    else:
+        lines = [*_of_several(profiles, recommended, changed)]
+    return "\n".join(lines) + "\n"
+
+
+def session_markdown(
+    document: Mapping[str, Any],
+    name: str,
+    results: Iterable[TrialResult],
+    compared: Compared | None,
+) -> str:
+    """As `markdown`, of the `document` that a session writes to the file `name`.
+
+    Where no model could be looked at, of why its `results` say so.
+    """
+    try:
+        return markdown(just_measured(document, name), document.get("recommended"), compared)
+    except RecordingError:
+        reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
+        title = "## LoRA fine-tuning: nothing was measured"
+        return "\n".join([title, "", *(f"- {each}" for each in reasons)]) + "\n"
+
+
+def _of_one(profile: StoredProfile, changed: Sequence[str]) -> Iterator[str]:
+    yield f"## LoRA fine-tuning of {escaped(profile.model)}"
+    yield ""
+    yield from _answer(profile)
+    yield from _bullets(list(about(profile)))
+    yield from changed
+    if changed:
+        yield "### All configurations"
+        yield ""
+    yield from _rows(profile)
+
+
+def _of_several(
+    profiles: Sequence[StoredProfile], recommended: str | None, changed: Sequence[str]
+) -> Iterator[str]:
+    fitting = sum(profile.optimum is not None for profile in profiles)
+    yield f"## LoRA fine-tuning: {fitting} of {len(profiles)} models fit"
+    yield ""
+    if recommended is not None:
+        yield f"**Recommended: {escaped(recommended)}** (largest model that fits)"
+        yield ""
+    facts = [list(about(profile)) for profile in profiles]
+    shared = [fact for fact in facts[0] if all(fact in others for others in facts)]
+    yield from _bullets(shared)
+    yield from _models(profiles)
+    yield ""
+    yield from changed
+    for profile, own in zip(profiles, facts, strict=True):
+        if len(profile.results) > 1:
+            yield f"### {escaped(label(profile, profiles))}"
+            yield ""
+            yield from _answer(profile)
+            yield from _bullets([fact for fact in own if fact not in shared])
+            yield from _rows(profile)
+            yield ""
+
+
+def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
+    """A row for each model: its optimum, or else how the first of its trials failed."""
+    shown = columns(profiles)
+    rows = (
+        [
+            escaped(label(profile, profiles)),
+            *(escaped(column.cell(best_first(profile)[0])) for column in shown),
+        ]
+        for profile in profiles
+    )
+    yield from table(
+        ["model", *(column.heading for column in shown)],
+        rows,
+        [False, *(column.is_number for column in shown)],
+    )
+
+
+def _rows(profile: StoredProfile) -> Iterator[str]:
+    shown = columns([profile])
+    yield from table(
+        [column.heading for column in shown],
+        (
+            [_marked(escaped(column.cell(each)), each, profile) for column in shown]
+            for each in best_first(profile)
+        ),
+        [column.is_number for column in shown],
+    )
+
+
+def _answer(profile: StoredProfile) -> Iterator[str]:
+    optimum = profile.optimum
+    if optimum is None:
+        found = none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
+        yield f"**{found}**"
+    else:
+        name = profile.naming.name(optimum.config)
+        measures = ", ".join(_measures(profile, optimum))
+        yield f"**Best by {escaped(profile.objective)}: {name}** ({measures})"
+    yield ""
+
+
+def _measures(profile: StoredProfile, result: TrialResult) -> Iterator[str]:
+    if profile.has_minima and result.minimum_memory_bytes is not None:
+        yield f"needs {gigabytes(result.minimum_memory_bytes)}"
+    if result.peak_memory_bytes is not None:
+        yield f"takes {gigabytes(result.peak_memory_bytes)}"
+    if result.step_time_s is not None:
+        yield f"{seconds(result.step_time_s)} a step"
+    if result.tokens_per_second is not None:
+        yield f"{result.tokens_per_second:,.0f} tokens/s"
+
+
+def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, text in facts:
+        yield f"- **{name}:** {escaped(text)}"
+    if facts:
+        yield ""
+
+
+def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
+    return f"**{cell}**" if result is profile.optimum else cell
