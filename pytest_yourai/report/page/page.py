@@ -65,7 +65,7 @@ class Content:
 
     @property
     def opened(self) -> int:
-        """The number of the profile that is shown first: the newest one.
+        """The number of the profile that is shown first: the last one, of a folder the newest.
 
         Of several models it is the largest that fits: a walk goes from small to large.
         """
