@@ -211,10 +211,10 @@ def _overall(slowdown: Slowdown, threshold: Threshold) -> str:
 
 
 def mean_change(slowdown: Slowdown) -> str:
-    """`step times +20.0 % (geometric mean of the fastest steps of 12, standard error 0.4 %`."""
+    """`step times +20.0 % (geometric mean of the fastest steps, middle half of 12, …`."""
     return (
-        f"step times {signed(slowdown.share)} (geometric mean of the fastest steps of "
-        f"{slowdown.configurations}, standard error {slowdown.log_error * 100:.1f} %"
+        f"step times {signed(slowdown.share)} (geometric mean of the fastest steps, "
+        f"middle half of {slowdown.configurations}, standard error {slowdown.log_error * 100:.1f} %"
     )
 
 

@@ -95,7 +95,7 @@ def test_a_floor_must_be_exceeded_too() -> None:
 def test_all_together_got_slower_before_each_alone_did() -> None:
     [line] = told(DEFAULT_GATE, slower(1.2))
     assert line.startswith(
-        "all configurations: step times +20.0 % (geometric mean of the fastest steps of 12"
+        "all configurations: step times +20.0 % (geometric mean of the fastest steps"
     )
 
 

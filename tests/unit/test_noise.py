@@ -41,18 +41,34 @@ def comparison(before: Plan, after: Plan) -> Comparison:
     return compare(stored(before), stored(after))
 
 
-def test_the_mean_is_geometric() -> None:
-    found = overall_slowdown(comparison(slower(1), both(slower(4, 0), slower(0.25, 1))))
+def test_the_mean_is_geometric_and_leaves_the_extremes_out() -> None:
+    halves = both(slower(1.44, 0, 1, 2, 3, 4, 5), slower(1 / 1.44, 6, 7, 8), slower(50, 9))
+    found = overall_slowdown(comparison(slower(1), halves))
     assert found is not None
-    assert found.share == pytest.approx(0.0)
+    # Of twelve, ordered, three at each end are left out: 1, 1, and four times 1.44 remain.
+    assert found.share == pytest.approx(1.44 ** (4 / 6) - 1)
     assert found.configurations == 12
-    assert found.log_error > 0.1
+
+
+def test_of_few_all_count() -> None:
+    def three(it: dict[str, Any]) -> None:
+        del it["all_results"][3:]
+        it["optimal_batch_size"] = None
+
+    found = overall_slowdown(comparison(three, both(three, slower(8, 0))))
+    assert found is not None
+    assert found.share == pytest.approx(1.0)
+    assert found.log_error == 0.0
 
 
 def test_a_change_within_its_error_is_no_slow_down() -> None:
-    found = overall_slowdown(comparison(slower(1), slower(20, 0)))
+    def mixed(it: dict[str, Any]) -> None:
+        for row, factor in enumerate([0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.6, 1.8, 2, 2.2]):
+            slower(factor, row)(it)
+
+    found = overall_slowdown(comparison(slower(1), mixed))
     assert found is not None
-    assert found.share == pytest.approx(20 ** (1 / 12) - 1)
+    assert found.share > 0.1
     assert not found.is_surely_over(0.1)
 
 
@@ -68,8 +84,25 @@ def test_what_the_machine_lost_is_not_the_programs() -> None:
     assert machine_pace(found) == pytest.approx(1.2)
     slowdown = overall_slowdown(found)
     assert slowdown is not None
-    assert slowdown.share == pytest.approx(0.0)
+    assert slowdown.share == pytest.approx(1.2**0.5 - 1)
     assert not is_slower(found, found.changes[0], 0.1)
+
+
+def test_what_ran_beside_a_trial_is_not_its_own() -> None:
+    def busy(it: dict[str, Any]) -> None:
+        it["all_results"][5]["reference_times_s"] = [0.006, 0.006]
+
+    quiet = comparison(of_pace(0.003), both(of_pace(0.003), slower(1.5, 5)))
+    assert is_slower(quiet, quiet.changes[5], 0.25)
+    found = comparison(of_pace(0.003), both(of_pace(0.003), busy, slower(1.5, 5)))
+    assert not is_slower(found, found.changes[5], 0.25)
+
+
+def test_what_gets_faster_by_as_much_may_get_slower_by_chance() -> None:
+    found = comparison(slower(1), both(slower(1.5, 5), slower(1 / 1.6, 6)))
+    assert not is_slower(found, found.changes[5], 0.25)
+    less = comparison(slower(1), both(slower(1.5, 5), slower(1 / 1.4, 6)))
+    assert is_slower(less, less.changes[5], 0.25)
 
 
 @pytest.mark.parametrize(
