@@ -11,7 +11,9 @@ since the machine is. So, to keep that apart from a change of the program:
   the threshold, and above twice its standard error over the configurations (a t-test).
 - One configuration got slower where its middle step and its fastest are above the threshold, a
   one-sided test of Mann and Whitney at 5 % says so of all its steps, and it stands out by three
-  robust standard deviations (1.48 times the median absolute deviation) of all configurations.
+  robust standard deviations (1.48 times the median absolute deviation) of all configurations; so
+  that a half of them which is slower does not pass for noise, that about the lower of the two
+  middle ones where the changes of the faster ones are no larger.
 
 Between runs of `tiny --quick` one after the other on two cores the mean over all configurations
 differed by 14 % (standard deviation) under load with medians, by 12 % with fastest steps, and by
@@ -141,10 +143,19 @@ def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:
 
 
 def _deviation(values: Sequence[float]) -> float:
+    """Of the noise in changes of which up to a half may be real."""
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0
     middle = statistics.median(values)
-    return _DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
+    deviation = statistics.median(abs(each - middle) for each in values)
+    # A half that is slower moves the middle to between the halves, and all deviates from there.
+    lower = statistics.median_low(values)
+    of_one_half = statistics.median_low([abs(each - lower) for each in values])
+    # Noise makes faster as often as slower.
+    faster = math.sqrt(2 * sum(each * each for each in values if each < 0) / len(values))
+    return min(
+        _DEVIATION_OF_A_NORMAL * deviation, max(_DEVIATION_OF_A_NORMAL * of_one_half, faster)
+    )
 
 
 def _are_longer(times_s: Sequence[float], others_s: Sequence[float]) -> bool:
