@@ -7,8 +7,8 @@
 #   YOURAI_RESULTS  the folder that everything is written into (benchmark-results)
 #   YOURAI_STORE    the folder of this machine's stored runs, which outlives jobs
 #   YOURAI_QUICK    false: the full matrix
-#   YOURAI_FAIL_ON  what counts as worse, as --yourai-fail-on takes it, with spaces between (its
-#                   default)
+#   YOURAI_FAIL_ON  what counts as worse, as --yourai-fail-on takes it, with spaces or line breaks
+#                   between (its default)
 #   YOURAI_KEEP     true: a run that passes becomes the stored one
 #   YOURAI_ACCEPT   true: do not look at the stored run, so that this one may take its place
 set -euo pipefail
@@ -37,7 +37,9 @@ elif [ "${YOURAI_ACCEPT:-false}" = true ]; then
   echo "Accepting this run: it is not compared with $stored"
 else
   arguments+=("--yourai-compare=$stored")
-  read -r -a limits <<< "${YOURAI_FAIL_ON:-}"
+  limits=${YOURAI_FAIL_ON:-}
+  # read takes one line.
+  read -r -a limits <<< "${limits//$'\n'/ }"
   for limit in ${limits[@]+"${limits[@]}"}; do
     arguments+=("--yourai-fail-on=$limit")
   done

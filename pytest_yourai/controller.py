@@ -234,7 +234,8 @@ class ControllerHooks:
             self._compared = compared(document, name, self._setup.baseline, options.gate)
         except InputError as problem:
             self._closing_lines.append(f"Not compared: {problem}")
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
             return
         if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

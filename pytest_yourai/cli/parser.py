@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from pytest_yourai.printable import printable
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.lasting_stream import lasting
 
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def print_error(program: str, message: str) -> None:
     """On stderr, in one line, without secrets."""
-    print(f"{program}: {redactor()(in_own_words(message))}", file=lasting(sys.stderr))
+    print(f"{program}: {redactor()(printable(in_own_words(message)))}", file=lasting(sys.stderr))
 
 
 def in_own_words(text: str) -> str:

@@ -95,6 +95,18 @@ class Comparison:
         """How its configurations are named in words."""
         return Naming.of(change.config for change in self.changes)
 
+    @property
+    def fits_no_more(self) -> TrialResult | None:
+        """Where something fitted before, and nothing does now: the first that fails for memory.
+
+        A walk tries a smaller configuration under a smaller budget, so that the one which
+        fitted before need not be among those of now.
+        """
+        if self.before.optimum is None or self.after.optimum is not None:
+            return None
+        after = self.after.results.values()
+        return next((each for each in after if each.outcome.is_memory_failure), None)
+
     def lacks(self, metric: Metric) -> str | None:
         """Why a metric cannot be compared, in words; None where it can."""
         if metric is Metric.MINIMUM_MEMORY:
@@ -137,5 +149,14 @@ def compare_all(
         raise RecordingError(
             f"{names[0]}: all_results: none of its configurations succeeded, so that nothing can "
             "be compared with it: name another profile"
+        )
+    if not any(
+        change.before and change.before.success and change.after
+        for each in found
+        for change in each.changes
+    ) and not any(each.fits_no_more for each in found):
+        raise RecordingError(
+            f"{names[0]} and {names[1]}: none of the configurations that succeeded in the first is "
+            "in the second: compare profiles of one matrix"
         )
     return found

@@ -13,6 +13,9 @@ _MACHINE = ("chip", "backend", "device")
 _MEMORY_TOLERANCE = 0.05
 """By how much one machine's own memory may seem to differ, from one start to the next."""
 
+_MOST = 1 << 62
+"""Of bytes: more is a mistake."""
+
 _NOT_SETTINGS = ("replay", "matrix", "search", "timeout_s")
 """They say which configurations were run, not how."""
 
@@ -60,7 +63,7 @@ def _changes(
 
 def _memory(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     old, new = before.get("system_memory_bytes"), after.get("system_memory_bytes")
-    if not (isinstance(old, int) and isinstance(new, int) and old > 0):
+    if not (isinstance(old, int) and isinstance(new, int) and 0 < old < _MOST and 0 < new < _MOST):
         return
     if abs(new - old) > _MEMORY_TOLERANCE * old:
         yield f"memory {machine_memory(old)}, now {machine_memory(new)}"

@@ -117,6 +117,8 @@ def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
     if floors and metric is None:
         raise ValueError(f"{MEAN_STEP_TIME} is a mean of ratios: it takes a percentage alone")
     share = sum(_amount(each, {"%": 0.01}, "a percentage is written as 5%") for each in shares)
+    if metric is Metric.TOKENS_PER_SECOND and share >= 1:
+        raise ValueError("nothing gets slower by 100 % or more: name a smaller percentage")
     floor = sum(_floor(each, metric) for each in floors)
     return (Threshold(metric, share, floor),)
 
@@ -161,6 +163,16 @@ def not_compared(comparison: Comparison, gate: Gate) -> Iterator[str]:
 
 
 def _lost(comparison: Comparison) -> Iterator[Regression]:
+    found = list(_lost_configurations(comparison))
+    yield from found
+    failed = comparison.fits_no_more
+    if failed is not None and not found:
+        outcome = failed.outcome.replace("_", " ")
+        name = comparison.naming.name(failed.config)
+        yield Regression(None, f"nothing fits any more: {name}: {outcome}: {failed.reason}")
+
+
+def _lost_configurations(comparison: Comparison) -> Iterator[Regression]:
     for change in comparison.changes:
         after = change.after
         if after is None or not (change.no_longer_fits or change.no_longer_runs):

@@ -14,7 +14,8 @@ single trials are by half, since the machine is. To keep that apart from a chang
   latter without as much as the reference work right beside it took longer), its steps are longer by
   a one-sided test of Mann and Whitney at 5 %, and the change stands out: by five robust standard
   deviations (1.48 times the median absolute deviation) of all configurations' changes, since many
-  are judged at once, and beyond the largest change in the other direction.
+  are judged at once, and beyond the largest change in the other direction. A half of them that is
+  slower does not pass for noise.
 
 Between 40 runs of `tiny --quick` one after the other on two busy cores (154 pairs of neighbours)
 this was wrong 3 times, and found 96 % of slow-downs by 20 %; by medians alone, and without all the
@@ -107,7 +108,7 @@ def is_slower(
     beside = _reference_changes(comparison).get(change.config, 0.0)
     own = logs[change.config] - max(pace, beside)
     others = [each - pace for each in logs.values()]
-    noise = max(_STANDARD_DEVIATIONS * _deviation(others), -min(others))
+    noise = max(_STANDARD_DEVIATIONS * _deviation_of_noise(others), -min(others))
     if own <= math.log1p(share) or own <= noise:
         return False
     [(before, after)] = _successes([change])
@@ -159,10 +160,26 @@ def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:
 
 
 def _deviation(values: Sequence[float]) -> float:
+    """Robust, about the median; 0 where there are too few to tell."""
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0
     middle = statistics.median(values)
     return _DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
+
+
+def _deviation_of_noise(values: Sequence[float]) -> float:
+    """As `_deviation`, of changes of which up to a half may be real.
+
+    A half that is slower moves the median to between the halves, from where all deviates. So it is
+    taken about the lower of the two middle ones, if what got faster is no proof of more noise.
+    """
+    if len(values) < _LEAST_CONFIGURATIONS:
+        return 0.0
+    lower = statistics.median_low(values)
+    about_lower = statistics.median_low([abs(each - lower) for each in values])
+    # Noise makes faster as often as slower.
+    faster = math.sqrt(2 * sum(each * each for each in values if each < 0) / len(values))
+    return min(_deviation(values), max(_DEVIATION_OF_A_NORMAL * about_lower, faster))
 
 
 def _are_longer(times_s: Sequence[float], others_s: Sequence[float]) -> bool:

@@ -80,7 +80,9 @@ def _named(result: TrialResult | None, naming: Naming) -> str:
 def _table(comparison: Comparison) -> Iterator[str]:
     rows = [["configuration", *_titles(), "outcome"]]
     for change in comparison.changes:
-        cells = [cell for metric in Metric for cell in values_and_change(change, metric)]
+        cells = [
+            cell for metric in Metric for cell in values_and_change(comparison, change, metric)
+        ]
         rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -98,13 +100,20 @@ def _blocks(comparison: Comparison) -> Iterator[str]:
     for change in comparison.changes:
         yield f"  {comparison.naming.name(change.config)}: {outcome_change(change)}"
         for metric, title in TITLES.items():
-            before, after, share = values_and_change(change, metric)
+            before, after, share = values_and_change(comparison, change, metric)
             if (before, after) != (_NOTHING, _NOTHING):
                 yield f"    {title:9} {before:>9} → {after:>9} {share:>9}".rstrip()
 
 
-def values_and_change(change: Change, metric: Metric) -> tuple[str, str, str]:
-    """Old, new and change of a metric; the change of two successes alone."""
+def values_and_change(
+    comparison: Comparison, change: Change, metric: Metric
+) -> tuple[str, str, str]:
+    """Old, new and change of a metric; the change of two successes alone, and none of peaks."""
+    if metric is Metric.MINIMUM_MEMORY and comparison.lacks(metric):
+        minima = comparison.before.has_minima, comparison.after.has_minima
+        sides = zip((change.before, change.after), minima, strict=True)
+        before, after = (_value(each, metric) if has else _NOTHING for each, has in sides)
+        return before, after, _NOTHING
     share = change.share(metric)
     before, after = (_value(each, metric) for each in (change.before, change.after))
     return before, after, _NOTHING if share is None else signed(share)

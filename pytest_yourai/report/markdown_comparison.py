@@ -43,5 +43,5 @@ def _of_one(comparison: Comparison, gate: Gate) -> Iterator[str]:
 
 def _cells(comparison: Comparison, change: Change) -> list[str]:
     name = comparison.naming.name(change.config)
-    values = (" / ".join(values_and_change(change, metric)) for metric in Metric)
+    values = (" / ".join(values_and_change(comparison, change, metric)) for metric in Metric)
     return [escaped(each) for each in (name, *values, outcome_change(change))]

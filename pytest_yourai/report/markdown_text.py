@@ -16,7 +16,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 _REFERENCE = re.compile(
     r"[@#](?=\w)"  # people, e-mail addresses, issues
     r"|:(?=//|[\w+-]+:)"  # addresses, emoji
-    r"|(?<=www)(?=\.)",
+    r"|(?<=www)(?=\.)"
+    r"|(?<=\bGH)-(?=\d)",  # issues
     re.IGNORECASE,
 )
 

@@ -71,4 +71,4 @@ def _cell(value: Any) -> str:
 
 def _harmless(text: str) -> str:
     """Text that no spreadsheet runs."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

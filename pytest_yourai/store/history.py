@@ -23,6 +23,8 @@ _AMOUNTS = (
 )
 _BYTES_PER_MB = 1e6
 _MOST = 1 << 62
+_LEAST_S, _MOST_S = 1e-9, 1e9
+"""Of what a step takes: beyond them it is a mistake, whose ratios no float holds."""
 
 _T = TypeVar("_T")
 
@@ -131,6 +133,8 @@ def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int)
         result.step_times_s and result.minimum_memory_bytes and result.peak_memory_bytes
     ):
         raise ValueError("an ok trial has step times, a minimum and a peak")
+    if result.success and len(result.step_tokens) != len(result.step_times_s):
+        raise ValueError("an ok trial has as many step_tokens as step_times_s")
     return result
 
 
@@ -168,7 +172,7 @@ def _number(value: Any) -> float:
 
 def _time(value: Any) -> float:
     number = _number(value)
-    if number <= 0:
+    if not _LEAST_S <= number <= _MOST_S:
         raise ValueError(f"{number} is no time that a step takes")
     return number
 

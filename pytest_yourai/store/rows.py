@@ -19,6 +19,9 @@ _BYTES_PER_MB = 1e6
 _MOST = 1_000_000_000
 """Of what a configuration counts, of megabytes and of milliseconds: more is a mistake."""
 
+_LEAST = 1e-6
+"""Of megabytes, seconds and milliseconds: less is a mistake."""
+
 _MEMORY_WORDS = re.compile(r"\boom\b|out of memory|insufficient memory|memory limit", re.IGNORECASE)
 
 
@@ -139,7 +142,7 @@ def amount(value: Any, most: float = _MOST) -> float | None:
     """A number above 0 that can be an amount; None for whatever else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return float(value) if 0 < value <= most else None
+    return float(value) if _LEAST <= value <= most else None
 
 
 def why(problem: Exception) -> str:

@@ -16,7 +16,7 @@ from pytest_yourai.errors import RecordingError
 from pytest_yourai.models import DEFAULT_MAX_SEQ_LENGTH
 from pytest_yourai.naming import Naming
 from pytest_yourai.optimum import best
-from pytest_yourai.printable import all_printable
+from pytest_yourai.printable import all_printable, printable
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store import benchmark_results, profile
 from pytest_yourai.store.benchmark_entries import entry_profiles
@@ -70,7 +70,7 @@ def read_profiles(path: Path) -> list[StoredProfile]:
     RecordingError, naming file and key, where it is neither, is newer than this version, or tells
     of nothing that was tried.
     """
-    return profiles_in(read_document(path), str(path))
+    return profiles_in(read_document(path), printable(str(path)))
 
 
 def just_measured(document: Mapping[str, Any], name: str) -> list[StoredProfile]:

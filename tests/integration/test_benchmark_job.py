@@ -109,3 +109,23 @@ def test_a_stored_run_that_cannot_be_read_fails_the_job_before_anything_runs(job
     assert f"{job.stored}: model: it must name the model" in done.stderr
     assert job.stored.read_text() == "{}"
     assert not (job.folder / "benchmark-results" / "profile.json").exists()
+
+
+def test_limits_may_stand_on_lines_of_their_own(job: Job) -> None:
+    python = job.folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    job.stored.parent.mkdir()
+    job.stored.write_text("{}")
+    done = job.run(
+        PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        YOURAI_KEEP="false",
+        YOURAI_FAIL_ON="\nminimum_memory:5%\n  step_time:10%+20ms *\n",
+    )
+    limits = [each for each in done.stdout.split("\n") if each.startswith("--yourai-fail-on=")]
+    assert [each.partition("=")[2] for each in limits] == [
+        "minimum_memory:5%",
+        "step_time:10%+20ms",
+        "*",
+    ]

@@ -133,3 +133,21 @@ def test_a_gate_needs_something_to_compare_with(pytester: pytest.Pytester) -> No
     done = pytester.runpytest_inprocess(f"--yourai-replay={QUICK}", "--yourai-fail-on=step_time:5%")
     assert done.ret == 4
     assert "add --yourai-compare PROFILE" in done.stderr.str()
+
+
+def test_a_run_of_other_configurations_does_not_pass(
+    compared: Compared, pytester: pytest.Pytester
+) -> None:
+    def other(it: dict[str, Any]) -> None:
+        for row in it["all_results"]:
+            row["batch_size"] *= 16
+
+    done = compared(other)
+    assert done.ret == 1
+    assert "none of the configurations that succeeded in the first is in the second" in done.text
+    assert done.has_profile
+    pytester.syspathinsert()
+    pytester.makepyfile(interrupting="def pytest_runtest_teardown(): raise KeyboardInterrupt")
+    # pytester raises it again where the session ended with the status of an interruption.
+    with pytest.raises(KeyboardInterrupt):
+        compared(other, "-p", "interrupting")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from pytest_yourai.comparison.changes import Metric, compare, compare_all
@@ -85,3 +87,12 @@ def test_nothing_can_be_compared_with_what_never_succeeded() -> None:
         compare_all([stored(fail)], [stored()])
     [found] = compare_all([stored()], [stored(fail)])
     assert all(change.no_longer_fits for change in found.changes)
+
+
+def test_profiles_without_a_common_configuration_cannot_pass() -> None:
+    def other(it: dict[str, Any]) -> None:
+        for row in it["all_results"]:
+            row["batch_size"] *= 16
+
+    with pytest.raises(RecordingError, match=r"a.json and b.json: none of the configurations"):
+        compare_all([stored(name="a.json")], [stored(other, "b.json")])

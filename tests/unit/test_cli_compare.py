@@ -64,7 +64,7 @@ def test_old_and_foreign_profiles_are_read(tmp_path: Path) -> None:
                 row.pop(key, None)
 
     assert main(["compare", write(tmp_path, "a.json", old), write(tmp_path, "b.json")]) == 0
-    assert main(["compare", str(RECORDING), write(tmp_path, "b.json")]) == 0
+    assert main(["compare", str(RECORDING), str(RECORDING)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,13 @@ def test_a_bad_file_is_told_in_one_sentence(
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", write(tmp_path, "a.json"), f"{tmp_path}/no\x1b[31m\n.json"]) == 2
+    err = capsys.readouterr().err
+    assert "no?[31m .json cannot be read" in err
     assert err.count("\n") == 1
 
 

@@ -133,3 +133,22 @@ def test_what_no_longer_fits_or_runs_is_told_whatever_the_gate() -> None:
     assert fits == "batch=2, rank=64, layers=16: no longer fits: oom: it was oom"
     [runs] = told(gate, failing(3, "crashed"))
     assert "no longer runs: crashed" in runs
+
+
+def test_a_model_that_no_longer_fits_at_all_is_told_whatever_was_tried_of_it() -> None:
+    def smaller(it: dict[str, Any]) -> None:
+        it["all_results"] = it["all_results"][:1]
+        failing(0, "over_budget")(it)
+        it["all_results"][0]["lora_rank"] = 16
+        for key in [key for key in it if key.startswith("optimal_") and key != "optimal_for"]:
+            it[key] = None
+
+    [line] = told(DEFAULT_GATE, smaller)
+    assert line == (
+        "nothing fits any more: batch=1, rank=16, layers=16: over budget: it was over_budget"
+    )
+
+
+def test_a_speed_cannot_be_lower_by_all_of_it() -> None:
+    with pytest.raises(ValueError, match="nothing gets slower by 100 % or more"):
+        parse_fail_on("tokens_per_second:100%")

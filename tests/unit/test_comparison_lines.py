@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from pytest_yourai.comparison.changes import compare
@@ -61,3 +63,10 @@ def test_a_regression_has_a_line() -> None:
     assert lines[0] == ("2 regressions (minimum_memory:5%, mean_step_time:10%, step_time:25%):")
     assert [line.startswith("  REGRESSION batch=") for line in lines[1:]] == [True, True]
     assert list(regression_lines([], "step_time:1%")) == ["No regression (step_time:1%)"]
+
+
+def test_peaks_are_not_shown_as_minima() -> None:
+    peaks = stored(lambda it: it["settings"].update(peaks_stand_in_for_minima=True))
+    lines = list(comparison_lines(compare(peaks, stored()), [], WIDE))
+    [first] = [line for line in lines if "batch=1, rank=64, layers=16" in line]
+    assert re.search(r"layers=16 +– +6\.9 GB +– +10\.6 GB +10\.6 GB ", first), first

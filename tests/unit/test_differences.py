@@ -22,6 +22,7 @@ from stored import stored
             lambda it: it["environment"]["versions"].update(mlx="9.9"),
             r"other versions: mlx 0\.\d+\.\d+, now 9\.9",
         ),
+        (lambda it: it["environment"].update(system_memory_bytes=10**400), None),
         (lambda it: it["settings"].update(seed=7), "other settings: seed 0, now 7"),
         (
             lambda it: it["settings"].update(lora_keys=["a", "b"]),

@@ -48,7 +48,13 @@ def test_whatever_text_is_shown_as_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("@everyone", "everyone"), ("#12", "12"), ("a@b.c", "b.c"), (":tada:", "tada:")],
+    [
+        ("@everyone", "everyone"),
+        ("#12", "12"),
+        ("GH-12", "12"),
+        ("a@b.c", "b.c"),
+        (":tada:", "tada:"),
+    ],
 )
 def test_what_github_looks_for_in_text_is_parted(text: str, part: str) -> None:
     # GitHub looks for people, issues and emoji in what was rendered, so no backslash helps.

@@ -129,6 +129,18 @@ def test_one_among_many_that_vary_as_much_is_not() -> None:
     assert not is_slower(found, found.changes[5], 0.25)
 
 
+@pytest.mark.parametrize("rows", [range(4), range(12)])
+def test_a_half_that_is_slower_is_no_noise(rows: range) -> None:
+    def first(it: dict[str, Any]) -> None:
+        it["all_results"] = it["all_results"][: len(rows)]
+
+    half = rows[: len(rows) // 2]
+    found = comparison(both(noisy(0.02), first), both(noisy(0.02, seed=1), slower(2, *half), first))
+    assert [is_slower(found, found.changes[each], 0.25) for each in rows] == [
+        each in half for each in rows
+    ]
+
+
 def test_some_slow_steps_are_no_slower_configuration() -> None:
     def hiccups(it: dict[str, Any]) -> None:
         times = it["all_results"][5]["step_times_s"]

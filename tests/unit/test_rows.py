@@ -72,7 +72,7 @@ def test_no_cell_of_csv_is_a_formula() -> None:
     changed = document()
     changed["model"] = "=1+1"
     changed["all_results"][0].update(
-        outcome="error", success=False, error="@SUM(A1)", warnings=["+cmd|' /C calc'!A0"]
+        outcome="error", success=False, error="@SUM(A1)", warnings=["\t+cmd|' /C calc'!A0"]
     )
     changed["all_results"][0]["active_growth_mb_per_step"] = -0.5
     first = next(
@@ -82,5 +82,5 @@ def test_no_cell_of_csv_is_a_formula() -> None:
     )
     assert first["model"] == "'=1+1"
     assert first["error"] == "'@SUM(A1)"
-    assert first["warnings"] == "'+cmd|' /C calc'!A0"
+    assert first["warnings"] == "'\t+cmd|' /C calc'!A0"
     assert first["active_growth_mb_per_step"] == "-0.5"

@@ -143,6 +143,30 @@ def test_what_is_no_profile_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step_times_s": [5e-324] * 10}, "row 1: 5e-324 is no time"),
+        ({"step_times_s": [1e300] * 10}, r"row 1: 1e\+300 is no time"),
+        ({"reference_times_s": [5e-324]}, "row 1: 5e-324 is no time"),
+        ({"step_tokens": []}, "row 1: .* as many step_tokens as step_times_s"),
+        ({"step_tokens": [511]}, "row 1: .* as many step_tokens as step_times_s"),
+    ],
+)
+def test_what_no_ratio_can_be_made_of_is_refused(change: dict[str, Any], message: str) -> None:
+    document = quick()
+    document["all_results"][0].update(change)
+    with pytest.raises(RecordingError, match=message):
+        profiles_in(document, "p.json")
+
+
+def test_a_file_is_named_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a\n\x1b[31m.json"
+    path.write_text(json.dumps(quick()), encoding="utf-8")
+    [found] = read_profiles(path)
+    assert found.name.endswith("/a ?[31m.json")
+
+
 def test_a_walk_in_which_no_model_was_looked_at_is_refused() -> None:
     document: dict[str, Any] = json.loads(WALK.read_text(encoding="utf-8"))
     document = copy.deepcopy(document)
