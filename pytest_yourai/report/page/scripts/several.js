@@ -187,11 +187,11 @@ function historyOf(group, place) {
   const version = (name) => ({
     label: name,
     isText: true,
-    value: (row) => row.versions[name],
+    value: (row) => versionOf(row, name),
     show: (row) =>
       row.changed.includes(name)
-        ? el("strong", {}, `${row.versions[name]} (new)`)
-        : (row.versions[name] ?? MISSING),
+        ? el("strong", {}, `${versionOf(row, name)} (new)`)
+        : (versionOf(row, name) ?? MISSING),
   });
   const { table } = sortableTable({
     id: `history-${place}`,
@@ -220,6 +220,9 @@ function historyOf(group, place) {
     table,
   );
 }
+
+// A name may be one that every object has.
+const versionOf = ({ versions }, name) => (Object.hasOwn(versions, name) ? versions[name] : null);
 
 const namesOfVersions = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
 
