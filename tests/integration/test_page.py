@@ -281,3 +281,11 @@ def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
     printed = "getComputedStyle(document.querySelector('.cell')).printColorAdjust"
     assert twelve.evaluate(printed) == "exact"
     twelve.emulate_media(media="screen")
+
+
+def test_models_of_several_files_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    other = {**quick(), "model": "other"}
+    with opened(browser, page_of(tmp_path, quick(), later(7, "0.1", 1.0), other)) as found:
+        rows = found.page.locator("#of-models tbody tr").all_inner_texts()
+        assert ["runs/0.json" in rows[0], "runs/1.json" in rows[1]] == [True, True]
+        assert violations(found.page) == []

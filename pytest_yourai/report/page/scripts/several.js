@@ -52,6 +52,7 @@ function models() {
     columns: [
       { label: "Profile", isText: true, show: open },
       { label: "Model", isText: true, value: (row) => row.model, show: (row) => row.model },
+      ...ofFiles(),
       {
         label: "Best",
         isText: true,
@@ -65,6 +66,13 @@ function models() {
     ],
   });
   return section("models", "Models", "Models", table);
+}
+
+// Where a model comes from several files, its rows are told apart by them.
+function ofFiles() {
+  const files = new Set(DATA.profiles.map((each) => each.name));
+  if (files.size < 2) return [];
+  return [{ label: "File", isText: true, value: (row) => row.name, show: (row) => row.name }];
 }
 
 function comparisons() {
