@@ -64,6 +64,8 @@ class Collected:
         self.stages: dict[Stage, StageResults] = {}
         self.journal_problem: str | None = None
         self._all_selected = 0
+        self.is_soaking = False
+        """Whether a soak has begun that has not ended."""
 
     def of(self, stage: Stage) -> StageResults:
         return self.stages.setdefault(stage, StageResults(stage))
@@ -81,6 +83,7 @@ class Collected:
 
     def add_soak(self, stage: Stage, soak: SoakResult) -> None:
         self.of(stage).soaks.append(soak)
+        self.is_soaking = False
 
     @property
     def results(self) -> list[TrialResult]:

@@ -196,6 +196,7 @@ class ControllerHooks:
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
         """Told while items run in this process: a soak takes minutes."""
+        self._collected.is_soaking = True
         if self._verbosity >= 0:
             self._say(self._console.soak_begins(stage, config))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pytest_yourai.collected import Collected, StageResults
 from pytest_yourai.config import Quantization
@@ -11,6 +12,9 @@ from pytest_yourai.paths import packaged_models
 from pytest_yourai.redaction import redactor
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.store.benchmark_results import recommended
+
+if TYPE_CHECKING:
+    from pytest_yourai.options import Options
 
 _QUICK = ("--quick", "--yourai-quick")
 _SHORTEST_ROWS = 128
@@ -33,7 +37,8 @@ def _steps(
 ) -> Iterator[str]:
     options = setup.options
     found = collected.recommended_sweep()
-    if not collected.is_complete and options.replay is None:
+    is_over = collected.is_complete and not collected.is_soaking
+    if not is_over and options.replay is None:
         resumed = arguments if options.resume else [*arguments, "--yourai-resume"]
         yield f"To go on: {_pytest(resumed)}"
     elif found is not None and collected.optimum(found) is not None:
@@ -43,7 +48,7 @@ def _steps(
     elif setup.is_walk and not options.optimize:
         yield from _sweep_of_recommended(setup, collected)
     elif found is not None:
-        yield from _what_may_fit(found, arguments)
+        yield from _what_may_fit(options, found, arguments)
 
 
 def _training(setup: RunSetup, stage: Stage, profile: str) -> str:
@@ -77,12 +82,23 @@ def _sweep_of_recommended(setup: RunSetup, collected: Collected) -> Iterator[str
 
 def _model(setup: RunSetup, stage: Stage) -> Iterator[str]:
     """The arguments of pytest that name it."""
-    if setup.options.presets != packaged_models():
-        yield f"--yourai-models={setup.options.presets}"
+    yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _what_may_fit(found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
+def _presets(options: Options) -> Iterator[str]:
+    """The argument that names the user's own ones."""
+    if options.presets != packaged_models():
+        yield f"--yourai-models={options.presets}"
+
+
+def _budget(options: Options) -> Iterator[str]:
+    """The argument that names the user's own one."""
+    if options.memory_limit_bytes is not None:
+        yield f"--yourai-max-memory={options.memory_limit_bytes / 1e9:g}"
+
+
+def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
     """Where nothing fits for lack of memory: what takes less."""
     results, setup = found.results, found.stage.setup
     lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
@@ -103,7 +119,8 @@ def _what_may_fit(found: StageResults, arguments: Sequence[str]) -> Iterator[str
         yield "  a --yourai-matrix FILE with a batch_size of 1"
     else:
         yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
-    yield "Or a smaller model, of those that fit by estimate: pytest --yourai-recommend"
+    estimates = _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
+    yield f"Or a smaller model, of those that fit by estimate: {estimates}"
 
 
 def _is_wide(quantization: Quantization | None) -> bool:

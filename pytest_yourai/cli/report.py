@@ -34,7 +34,7 @@ def report(given: argparse.Namespace) -> int:
 
 
 def _written(profiles: Iterable[Path], output: Path) -> Sources:
-    check_plotly(_PROGRAM)
+    check_plotly()
     check_writable(output, _OUTPUT)
     sources = read_sources(profiles)
     if output.resolve() in {each.resolve() for each in sources.files}:

@@ -201,6 +201,8 @@ class Console:
     def summary(self) -> Iterator[str]:
         """The answer of the run, as much of it as there is room for."""
         room = self._room()
+        if self._collected.is_soaking:
+            yield "Incomplete: a soak was broken off"
         closing = [
             line for found in self._collected.stages.values() for line in self._closing(found, room)
         ]

@@ -64,20 +64,21 @@ class LiveArea:
         self._write(self._room(len(lines), columns) + _below(drawn + _ERASE_BELOW))
 
     def _room(self, height: int, columns: int) -> str:
-        """Make sure that there are as many rows below the cursor."""
-        if height <= self._height:
-            return ""
+        """Make sure that there are as many rows below the cursor.
+
+        Each time: a terminal that has become lower may have left none of them.
+        """
         width = 0 if self._height else self._line_width()
         # A row that is full has its cursor on it still, until something comes after it.
         is_full = width > 0 and width % columns == 0
         self._height = height
-        return "\r\n" * is_full + _ROW_DOWN * height + _ROWS_UP.format(height)
+        return "\r\n" * is_full + _rows_below(height)
 
     def erase(self) -> None:
         """Leave nothing behind."""
         if self._height:
             self._height = 0
-            self._write(_below(f"\r\n{_ERASE_BELOW}"))
+            self._write(_rows_below(1) + _below(f"\r\n{_ERASE_BELOW}"))
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
@@ -90,6 +91,10 @@ class LiveArea:
         except (OSError, ValueError):
             size = os.terminal_size((0, 0))
         return size if all(size) else shutil.get_terminal_size()
+
+
+def _rows_below(height: int) -> str:
+    return _ROW_DOWN * height + _ROWS_UP.format(height)
 
 
 def _below(text: str) -> str:

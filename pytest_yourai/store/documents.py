@@ -10,6 +10,9 @@ from typing import Any
 from pytest_yourai.errors import RecordingError
 from pytest_yourai.printable import all_printable
 
+_DEEPEST = 50
+"""Levels of lists and objects in each other: far more than any profile has."""
+
 
 def read_document(path: Path) -> Mapping[str, Any]:
     """The JSON object in `path`; RecordingError where it is none."""
@@ -21,7 +24,16 @@ def read_document(path: Path) -> Mapping[str, Any]:
         raise RecordingError(f"{path} is no JSON: {problem}; name a profile") from None
     if not isinstance(document, dict):
         raise RecordingError(f"{path} is no profile: it must have the keys model and all_results")
+    if _is_deeper(document, _DEEPEST):
+        raise RecordingError(
+            f"{path} is no profile: it is nested more than {_DEEPEST} levels deep; name another"
+        )
     return document
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(items) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in items))
 
 
 def check_version(document: Mapping[str, Any], known: int, name: str) -> int:

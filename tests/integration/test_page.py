@@ -231,3 +231,61 @@ def test_three_whole_matrices_open_soon(browser: Browser, tmp_path: Path) -> Non
         assert size_mb < LARGEST_MB
         assert found.load_s < SLOWEST_S
         assert found.complaints == []
+
+
+def test_a_trial_without_measured_steps_has_no_median(browser: Browser, tmp_path: Path) -> None:
+    document = with_failures()
+    for row in document["all_results"]:
+        if row["outcome"] == "timeout":
+            row.update(step_times_s=[], step_tokens=[], step_time_ms=None)
+    with opened(browser, page_of(tmp_path, document)) as found:
+        chart = found.page.locator("#step-times-chart")
+        expect(chart.locator(".shapelayer path")).to_have_count(1)
+        found.page.locator("#heat-map .cell.failure").click()
+        expect(chart.locator(".shapelayer path")).to_have_count(0)
+        said = found.page.locator("#step-times-of").inner_text()
+        assert re.search(r"ended after \d+ warm-up steps, before any was measured", said)
+        assert found.complaints == []
+
+
+def test_it_can_be_used_before_its_charts_are_there(browser: Browser, tmp_path: Path) -> None:
+    path = page_of(tmp_path, quick(), quick())
+    text = path.read_text(encoding="utf-8")
+    # What comes after the page's own script has not arrived yet.
+    path.write_text(text[: text.rindex("<script>")], encoding="utf-8")
+    with opened(browser, path) as found:
+        found.page.locator("#heat-map .cell").first.click()
+        found.page.keyboard.press("Escape")
+        found.page.get_by_role("button", name="Dark theme").click()
+        found.page.get_by_label("Profile", exact=True).select_option("0")
+        assert found.complaints == []
+
+
+def test_versions_with_odd_names_are_text(browser: Browser, tmp_path: Path) -> None:
+    odd = later(2, "0.1", 1.0)
+    odd["environment"]["versions"] = {"constructor": "1", "__proto__": "2"}
+    with opened(browser, page_of(tmp_path, later(1, "0.1", 1.0), odd)) as found:
+        assert "native code" not in found.page.locator("#history").inner_text()
+        assert found.complaints == []
+
+
+def test_the_narrowest_telephone_has_room_for_whatever_a_profile_says(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with opened(browser, page_of(tmp_path, hostile()), (320, 640)) as found:
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
+    twelve.emulate_media(media="print")
+    printed = "getComputedStyle(document.querySelector('.cell')).printColorAdjust"
+    assert twelve.evaluate(printed) == "exact"
+    twelve.emulate_media(media="screen")
+
+
+def test_models_of_several_files_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    other = {**quick(), "model": "other"}
+    with opened(browser, page_of(tmp_path, quick(), later(7, "0.1", 1.0), other)) as found:
+        rows = found.page.locator("#of-models tbody tr").all_inner_texts()
+        assert ["runs/0.json" in rows[0], "runs/1.json" in rows[1]] == [True, True]
+        assert violations(found.page) == []

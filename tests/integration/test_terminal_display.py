@@ -111,3 +111,20 @@ def test_a_timeout_leaves_nothing_on_the_screen(folder: Path) -> None:
     assert "active" in "".join(seen.looks)
     assert "active" not in "\n".join(seen.terminal.lines)
     assert "  timeout: give it more with --yourai-timeout" in "\n".join(seen.terminal.lines)
+
+
+def test_a_soak_that_is_interrupted_is_not_told_as_done(folder: Path) -> None:
+    sent: list[int] = []
+
+    def interrupt(look: str, pid: int) -> None:
+        if "training, step" in look and not sent:
+            sent.append(pid)
+            os.kill(pid, signal.SIGINT)
+
+    flags = [*FLAGS, "-kbatch1 or soak", "--yourai-soak=5"]
+    seen = run_in_terminal(flags, folder, 100, on_look=interrupt)
+    assert seen.status == pytest.ExitCode.INTERRUPTED
+    said = "\n".join(seen.terminal.lines)
+    assert "Incomplete: a soak was broken off\nOptimal Configuration Found" in said
+    assert "To go on: pytest --yourai-model=tiny" in said
+    assert "Next" not in said

@@ -101,3 +101,20 @@ def test_where_nobody_reads_any_more_nothing_happens() -> None:
         area = LiveArea(closed, has_color=True, line_width=lambda: 0)
         area.draw(PICTURE)
         area.erase()
+
+
+def test_a_terminal_that_became_lower_is_not_scrolled_by_each_drawing(stream: Written) -> None:
+    stream.write("an item ")
+    area = area_on(stream, width=8)
+    area.draw(PICTURE)
+    # What a terminal does then: its last row is the cursor's, and what was below it is gone.
+    stream.write("\r\x1b[J" + "\n" * (ROWS - 1) + "an item ")
+    for _ in range(3):
+        area.draw(PICTURE)
+        assert stream.lines[-3:] == ["an item", "first", "second"]
+    assert stream.lines.count("first") == 1
+    stream.write(f"\x1b[J\x1b[{ROWS}B")
+    area.erase()
+    stream.write("PASSED\n")
+    assert "first" not in stream.lines
+    assert stream.lines[-1] == "        PASSED"

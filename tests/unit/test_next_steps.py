@@ -41,6 +41,7 @@ def said(
     outcome: Outcome = Outcome.OK,
     selected: int = 1,
     config: LoraConfig = CONFIG,
+    is_soaking: bool = False,
 ) -> list[str]:
     """After one trial of each model, or of each check."""
     setup = make_run(Options.from_config(pytester.parseconfig(*arguments)))
@@ -58,6 +59,7 @@ def said(
         )
         counts = Counts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
         collected.add(ReportedTrial(stage.name, stage.is_check, counts, OPENED, None, None, result))
+    collected.is_soaking = is_soaking
     return list(next_steps(setup, collected, arguments, "optimal_config.json"))
 
 
@@ -103,6 +105,19 @@ def test_what_is_not_complete_can_be_resumed(pytester: pytest.Pytester) -> None:
     resumed = ["To go on: pytest --yourai-model=tiny --yourai-resume"]
     assert said(pytester, "--yourai-model=tiny", selected=2) == resumed
     assert said(pytester, "--yourai-model=tiny", "--yourai-resume", selected=2) == resumed
+
+
+def test_a_soak_that_was_broken_off_is_gone_on_with(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-model=tiny", "--yourai-soak=1")
+    assert said(pytester, *flags, is_soaking=True) == [
+        "To go on: pytest --yourai-model=tiny --yourai-soak=1 --yourai-resume"
+    ]
+
+
+def test_a_smaller_model_is_estimated_within_the_same_budget(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-model=llama-8b", "--yourai-max-memory=5.5")
+    lines = said(pytester, *flags, outcome=Outcome.OVER_BUDGET)
+    assert lines[-1].endswith(": pytest --yourai-recommend --yourai-max-memory=5.5")
 
 
 def test_where_nothing_fits_it_is_what_takes_less_memory(pytester: pytest.Pytester) -> None:

@@ -118,6 +118,8 @@ def test_without_plotly_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(OptionError, match=r"--yourai-report: .*'pytest-yourai\[report\]'"):
         check_plotly("--yourai-report")
+    with pytest.raises(OptionError, match=r"^the page needs Plotly: .*\[report\]'$"):
+        check_plotly()
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import copy
 
+import pytest
+
 from pytest_yourai.comparison.gate import DEFAULT_GATE, make_gate, parse_fail_on
 from pytest_yourai.report.page.several import comparisons_data, history_data
 
@@ -48,3 +50,15 @@ def test_a_history_is_of_one_model_on_one_machine_oldest_first() -> None:
 def test_one_profile_is_no_history() -> None:
     undated = {key: value for key, value in quick().items() if key != "created_at"}
     assert history_data(profiles_of(quick(), undated)) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        ("2026-05-01T12:00:00+02:00", "2026-05-01T10:00:00+00:00"),
+        ("0001-01-01T00:00:00+02:00", "0001-01-01T00:00:00+02:00"),
+    ],
+)
+def test_times_are_those_of_utc(made: str, shown: str) -> None:
+    [found] = history_data(profiles_of({**quick(), "created_at": made}, later(7, "0.1", 1)))
+    assert found["points"][0]["at"] == shown

@@ -41,7 +41,9 @@ def test_a_folder_is_a_history_and_names_what_is_no_profile(tmp_path: Path) -> N
 
 def test_a_folder_without_a_profile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(RecordingError, match=f"{tmp_path} has no profile: name"):
+    with pytest.raises(
+        RecordingError, match=f"{tmp_path} has no profile: name a folder with profiles"
+    ):
         read_sources([tmp_path])
 
 

@@ -181,3 +181,13 @@ def test_deep_nesting_is_no_profile(tmp_path: Path) -> None:
     path.write_text('{"model":' + "[" * 50_000 + "]" * 50_000 + "}", encoding="utf-8")
     with pytest.raises(RecordingError, match="is no JSON"):
         read_profiles(path)
+
+
+def test_what_is_nested_beyond_sense_is_refused(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {}
+    for _ in range(300):
+        settings = {"deeper": settings}
+    path = tmp_path / "deep.json"
+    path.write_text(json.dumps({"model": "m", "all_results": [], "settings": settings}))
+    with pytest.raises(RecordingError, match=r"nested more than 50 levels deep"):
+        read_profiles(path)

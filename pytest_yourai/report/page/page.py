@@ -76,13 +76,11 @@ class Content:
         return fitting[-1] if fitting else last
 
 
-def check_plotly(named_by: str) -> None:
-    """Raise OptionError now where `page` would miss Plotly later; `named_by` is the flag."""
+def check_plotly(flag: str | None = None) -> None:
+    """Raise OptionError now where `page` would miss Plotly later; `flag` could be left out."""
     if importlib.util.find_spec("plotly") is None:
-        raise OptionError(
-            f"{named_by}: the page needs Plotly: pip install 'pytest-yourai[report]', or leave it "
-            "out"
-        )
+        said = "the page needs Plotly: pip install 'pytest-yourai[report]'"
+        raise OptionError(f"{flag}: {said}, or leave it out" if flag else said)
 
 
 def write_page(path: Path, content: Content, named_by: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str,
         best = profile.optimum
         yield {
             "profile": number,
-            "at": at.isoformat(),
+            "at": _in_utc(at).isoformat(),
             "optimum": best and profile.naming.name(best.config),
             "score": best and best.config.throughput_score,
             "minimum": best and best.minimum_memory_bytes,
@@ -93,3 +94,11 @@ def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str,
             "versions": now,
             "changed": changed,
         }
+
+
+def _in_utc(at: datetime.datetime) -> datetime.datetime:
+    """`at` as it is shown; as it is where that is before the first or after the last year."""
+    try:
+        return at.astimezone(datetime.UTC)
+    except OverflowError:
+        return at

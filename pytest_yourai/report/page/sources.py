@@ -60,7 +60,7 @@ def _in_folder(folder: Path) -> tuple[list[StoredProfile], list[LeftOut]]:
             others.append(LeftOut(path.name, str(problem)))
     if not found:
         raise RecordingError(
-            f"{folder} has no profile: name a folder with files as --yourai-output writes them"
+            f"{folder} has no profile: name a folder with profiles as a sweep writes them"
         )
     return sorted(found, key=lambda each: each.created_at or _LONG_AGO), others
 

@@ -28,7 +28,8 @@ function axis(title, more = {}) {
 
 function draw(id, traces, layout) {
   const target = document.getElementById(id);
-  if (!target) return Promise.resolve();
+  // Before Plotly is there a click draws nothing: all is drawn once the page has been read.
+  if (!target || typeof Plotly === "undefined") return Promise.resolve();
   const colour = colours();
   const whole = {
     paper_bgcolor: "rgba(0,0,0,0)",

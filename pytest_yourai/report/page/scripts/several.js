@@ -52,6 +52,7 @@ function models() {
     columns: [
       { label: "Profile", isText: true, show: open },
       { label: "Model", isText: true, value: (row) => row.model, show: (row) => row.model },
+      ...ofFiles(),
       {
         label: "Best",
         isText: true,
@@ -65,6 +66,13 @@ function models() {
     ],
   });
   return section("models", "Models", "Models", table);
+}
+
+// Where a model comes from several files, its rows are told apart by them.
+function ofFiles() {
+  const files = new Set(DATA.profiles.map((each) => each.name));
+  if (files.size < 2) return [];
+  return [{ label: "File", isText: true, value: (row) => row.name, show: (row) => row.name }];
 }
 
 function comparisons() {
@@ -187,11 +195,11 @@ function historyOf(group, place) {
   const version = (name) => ({
     label: name,
     isText: true,
-    value: (row) => row.versions[name],
+    value: (row) => versionOf(row, name),
     show: (row) =>
       row.changed.includes(name)
-        ? el("strong", {}, `${row.versions[name]} (new)`)
-        : (row.versions[name] ?? MISSING),
+        ? el("strong", {}, `${versionOf(row, name)} (new)`)
+        : (versionOf(row, name) ?? MISSING),
   });
   const { table } = sortableTable({
     id: `history-${place}`,
@@ -220,6 +228,9 @@ function historyOf(group, place) {
     table,
   );
 }
+
+// A name may be one that every object has.
+const versionOf = ({ versions }, name) => (Object.hasOwn(versions, name) ? versions[name] : null);
 
 const namesOfVersions = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
 

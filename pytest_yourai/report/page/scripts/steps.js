@@ -33,7 +33,7 @@ function drawSteps() {
   if (warmup.length)
     traces.push(stepBars(warmup, colour.grey, { xaxis: "x2", yaxis: "y2" }));
   const [share_, gap] = NARROW.matches ? [0.24, 0.26] : [0.34, 0.12];
-  const median = row.step_time / timeUnit(measured).size;
+  const median = isNumber(row.step_time) ? row.step_time / timeUnit(measured).size : null;
   return draw("step-times-chart", traces, {
     showlegend: false,
     margin: NO_LEGEND,
@@ -51,6 +51,8 @@ function stepText(row) {
   const after = warmup.length
     ? `, after ${plural(warmup.length, "warm-up step")}, which compile and do not count`
     : "";
+  if (!measured.length)
+    return `${row.name}: ended after ${plural(warmup.length, "warm-up step")}, before any was measured.`;
   return (
     `${row.name}: median ${time(row.step_time)} of ${plural(measured.length, "measured step")}${after}. ` +
     "Choose another in the heat map or the table."
