@@ -40,6 +40,17 @@ class Compared:
 
     comparisons: tuple[Comparison, ...]
     gate: Gate
+    missing: tuple[str, ...] = ()
+    """Models that were measured before, and were not looked at now."""
+
+    @classmethod
+    def of(
+        cls, before: Sequence[StoredProfile], after: Sequence[StoredProfile], gate: Gate
+    ) -> Compared:
+        """Each model of `before` beside the same of `after`; RecordingError where there is none."""
+        models = {each.model for each in after}
+        missing = tuple(each.model for each in before if each.model not in models)
+        return cls(tuple(compare_all(before, after)), gate, missing)
 
     @property
     def fails(self) -> bool:
@@ -53,10 +64,12 @@ class Compared:
                 comparison, list(not_compared(comparison, self.gate)), width
             )
             yield from regression_lines(regressions(comparison, self.gate), str(self.gate))
+        if self.missing:
+            yield f"Not tried now: {', '.join(self.missing)}"
 
 
 def compared(
     document: Mapping[str, Any], name: str, baseline: Sequence[StoredProfile], gate: Gate
 ) -> Compared:
     """The run that `document`, to be written to the file `name`, tells of."""
-    return Compared(tuple(compare_all(baseline, just_measured(document, name))), gate)
+    return Compared.of(baseline, just_measured(document, name), gate)

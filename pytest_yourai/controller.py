@@ -251,7 +251,7 @@ class ControllerHooks:
         elif self._collected.results:
             self._closing_lines.append(f"Journal: {self._shown(self._setup.options.log)}")
         if not self._collected.results and not self._closing_lines:
-            self._closing_lines.append("Nothing was measured, and no profile written")
+            self._closing_lines.append("No trial has ended, and no profile was written")
         self._say(*self._console.summary(), "")
         if self._compared is not None:
             self._say(*self._compared.lines(room_of(self._config).columns or _WIDEST), "")

@@ -39,8 +39,7 @@ def _steps(
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and options.replay is None:
-        resumed = arguments if options.resume else [*arguments, "--yourai-resume"]
-        yield f"To go on: {_pytest(resumed)}"
+        yield f"To go on: {_resumed(options, arguments)}"
     elif found is not None and collected.optimum(found) is not None:
         yield _training(setup, found.stage, profile)
         if any(each in _QUICK for each in arguments):
@@ -78,6 +77,13 @@ def _sweep_of_recommended(setup: RunSetup, collected: Collected) -> Iterator[str
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
         yield f"Next: {_pytest([*_model(setup, stage), '--quick'])}"
+    else:
+        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
+
+
+def _estimates(options: Options) -> str:
+    """The command that says which models fit, without running any."""
+    return _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
 
 
 def _model(setup: RunSetup, stage: Stage) -> Iterator[str]:
@@ -103,6 +109,8 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
     results, setup = found.results, found.stage.setup
     lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
     if not lacks_memory or setup is None:
+        if options.replay is None:
+            yield f"Next, once what failed is mended: {_resumed(options, arguments)}"
         return
     yield "Next: what takes less memory, one or more of"
     configs = [result.config for result in results]
@@ -119,12 +127,15 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
         yield "  a --yourai-matrix FILE with a batch_size of 1"
     else:
         yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
-    estimates = _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
-    yield f"Or a smaller model, of those that fit by estimate: {estimates}"
+    yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
 
 
 def _is_wide(quantization: Quantization | None) -> bool:
     return quantization is None or quantization.bits > _FEWEST_BITS
+
+
+def _resumed(options: Options, arguments: Sequence[str]) -> str:
+    return _pytest(arguments if options.resume else [*arguments, "--yourai-resume"])
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

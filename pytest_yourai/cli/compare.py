@@ -8,7 +8,6 @@ import sys
 
 from pytest_yourai.cli.parser import USAGE_STATUS, print_error
 from pytest_yourai.compared import Compared
-from pytest_yourai.comparison.changes import compare_all
 from pytest_yourai.comparison.gate import Threshold, make_gate, parse_fail_on
 from pytest_yourai.errors import InputError, OptionError
 from pytest_yourai.report.lasting_stream import lasting, settle
@@ -40,7 +39,7 @@ def _compared(given: argparse.Namespace) -> list[Compared]:
         raise OptionError("name at least two profiles, the older one first")
     gate = make_gate([_thresholds(text) for text in given.fail_on])
     base, *others = [read_profiles(path) for path in given.profiles]
-    return [Compared(tuple(compare_all(base, other)), gate) for other in others]
+    return [Compared.of(base, other, gate) for other in others]
 
 
 def _thresholds(text: str) -> tuple[Threshold, ...] | None:

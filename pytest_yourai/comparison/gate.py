@@ -223,10 +223,11 @@ def _overall(slowdown: Slowdown, threshold: Threshold) -> str:
 
 
 def mean_change(slowdown: Slowdown) -> str:
-    """`step times +20.0 % (geometric mean of the fastest steps, middle half of 12, …`."""
+    """`step times +20.0 % (geometric mean of the fastest steps, middle third of 12, …`."""
+    error = f"standard error {slowdown.log_error * 100:.1f} %"
     return (
-        f"step times {signed(slowdown.share)} (geometric mean of the fastest steps, "
-        f"middle half of {slowdown.configurations}, standard error {slowdown.log_error * 100:.1f} %"
+        f"step times {signed(slowdown.share)} (geometric mean of the fastest steps, middle third "
+        f"of {slowdown.configurations}, {error}"
     )
 
 

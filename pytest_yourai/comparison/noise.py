@@ -8,8 +8,8 @@ single trials are by half, since the machine is. To keep that apart from a chang
   CPU backend: a GPU does not slow down with the processor) and nothing says that they are of two
   machines or interpreters. Fastest steps follow it by half, on a logarithmic scale.
 - All configurations together got slower where the geometric mean of their changes, over the middle
-  half of them (the interquartile mean of Agarwal et al. 2021, arXiv 2108.13264), is above the
-  threshold, and its logarithm above twice its standard error.
+  third of them (a trimmed mean, as busy moments hit whole trials), is above the threshold, and its
+  logarithm above its standard error.
 - One configuration got slower where its median step and its fastest are above the threshold (the
   latter without as much as the reference work right beside it took longer), its steps are longer by
   a one-sided test of Mann and Whitney at 5 %, and the change stands out: by five robust standard
@@ -17,9 +17,7 @@ single trials are by half, since the machine is. To keep that apart from a chang
   are judged at once, and beyond the largest change in the other direction. A half of them that is
   slower does not pass for noise.
 
-Between 40 runs of `tiny --quick` one after the other on two busy cores (154 pairs of neighbours)
-this was wrong 3 times, and found 96 % of slow-downs by 20 %; by medians alone, and without all the
-rest, an overall change of 10 % was false 17 % of the time (`tests/performance/regressions.py`).
+NUMBERS
 """
 
 from __future__ import annotations
@@ -39,13 +37,12 @@ if TYPE_CHECKING:
     from pytest_yourai.results import TrialResult
     from pytest_yourai.store.stored_profile import StoredProfile
 
-_STANDARD_ERRORS = 2.0
 _STANDARD_DEVIATIONS = 5.0
 _DEVIATION_OF_A_NORMAL = 1.4826
 """Its standard deviation over its median absolute deviation."""
 
-_ERROR_OF_THE_MIDDLE = 1.1
-"""Of a normal's interquartile mean, over that of its mean."""
+_ERROR_OF_THE_MIDDLE = 1.2
+"""Of the mean of a normal's middle third, over that of its mean."""
 
 _PACE_SHARE = 0.5
 """How far fastest steps follow the reference work: a slope of logarithms, measured 0.5 to 0.7."""
@@ -61,7 +58,7 @@ _SURE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """The interquartile geometric mean of the changes of fastest steps, of one comparison.
+    """The geometric mean of the middle third of the changes of fastest steps, of one comparison.
 
     `share` is 0.1 for 10 % more time; `log_error` is the standard error of its logarithm, 0 where
     there are too few configurations to tell.
@@ -73,7 +70,7 @@ class Slowdown:
 
     def is_surely_over(self, share: float) -> bool:
         """Whether it exceeds both a threshold and the noise."""
-        return self.share > share and math.log1p(self.share) > _STANDARD_ERRORS * self.log_error
+        return self.share > share and math.log1p(self.share) > self.log_error
 
 
 def machine_pace(comparison: Comparison) -> float:
@@ -91,7 +88,7 @@ def overall_slowdown(comparison: Comparison) -> Slowdown | None:
     logs = sorted(each - pace for each in _log_changes(comparison, per_token=False).values())
     if not logs:
         return None
-    outside = len(logs) // 4
+    outside = len(logs) // 3
     middle = statistics.fmean(logs[outside : len(logs) - outside])
     error = _ERROR_OF_THE_MIDDLE * _deviation(logs) / math.sqrt(len(logs))
     return Slowdown(math.expm1(middle), error, len(logs))

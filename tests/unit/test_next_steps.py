@@ -145,15 +145,19 @@ def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None
     assert lines[1:-1] == ["  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"]
 
 
-def test_what_failed_otherwise_has_its_remedy_elsewhere(pytester: pytest.Pytester) -> None:
-    assert said(pytester, "--yourai-model=llama-8b", outcome=Outcome.ERROR) == []
+def test_what_failed_otherwise_is_run_again_once_that_is_mended(pytester: pytest.Pytester) -> None:
+    assert said(pytester, "--yourai-model=llama-8b", outcome=Outcome.ERROR) == [
+        "Next, once what failed is mended: pytest --yourai-model=llama-8b --yourai-resume"
+    ]
 
 
 def test_after_a_walk_it_is_the_sweep_of_the_recommended_model(pytester: pytest.Pytester) -> None:
     assert said(pytester, "--yourai-benchmark") == [
         "Next: pytest --yourai-model=hermes-70b --quick"
     ]
-    assert said(pytester, "--yourai-benchmark", outcome=Outcome.OOM) == []
+    assert said(pytester, "--yourai-benchmark", outcome=Outcome.OOM) == [
+        "Next, what fits by estimate: pytest --yourai-recommend"
+    ]
 
 
 def test_of_several_models_the_recommended_one_is_trained(pytester: pytest.Pytester) -> None:
