@@ -17,7 +17,12 @@ single trials are by half, since the machine is. To keep that apart from a chang
   are judged at once, and beyond the largest change in the other direction. A half of them that is
   slower does not pass for noise.
 
-NUMBERS
+Measured (`tests/performance/regressions.py`) on a virtual machine whose two cores others share, so
+that for seconds at a time every step takes 1.55 times as long as a moment before: of two times 20
+pairs of equal runs of `tiny --quick` 2 and 4 had a false regression, and of slow-downs by 20 % that
+were planted into them 20 and 18 were found. By medians over all steps and configurations alone the
+mean of 17 to 25 % of such pairs is more than 10 % off. Where a whole run falls into a busy time, no
+statistics of two runs can tell.
 """
 
 from __future__ import annotations
