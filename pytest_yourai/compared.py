@@ -57,8 +57,8 @@ class Compared:
         """Whether the session must fail for it."""
         return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
 
-    def lines(self, width: int) -> Iterator[str]:
-        """For a terminal of `width` columns."""
+    def lines(self, width: int | None) -> Iterator[str]:
+        """For a terminal of `width` columns; None where lines go into a log."""
         for comparison in self.comparisons:
             yield from comparison_lines(
                 comparison, list(not_compared(comparison, self.gate)), width

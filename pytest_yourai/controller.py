@@ -24,7 +24,7 @@ from pytest_yourai.next_steps import next_steps
 from pytest_yourai.redaction import redactor
 from pytest_yourai.report.console import Console
 from pytest_yourai.reported import PROPERTY, SOAK_PROPERTY, Counts, ReportedSoak, ReportedTrial
-from pytest_yourai.results import Outcome
+from pytest_yourai.results import LETTERS, Outcome
 from pytest_yourai.run import Opened, Run
 from pytest_yourai.run_setup import RunSetup, Stage
 from pytest_yourai.soak_result import SoakResult
@@ -34,17 +34,6 @@ from pytest_yourai.tether import PLUGIN as TETHER
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
-
-_WIDEST = 10_000
-"""Columns of what is no terminal."""
-
-_LETTERS = {
-    Outcome.OVER_BUDGET: "B",
-    Outcome.OOM: "O",
-    Outcome.PAGING: "P",
-    Outcome.SAFETY_STOP: "S",
-    Outcome.MACHINE_CRASH: "M",
-}
 
 
 class ControllerHooks:
@@ -168,7 +157,7 @@ class ControllerHooks:
             return ("xfailed" if did_not_fit else str(report.outcome)), "", ""
         if did_not_fit:
             word = outcome.replace("_", " ").upper()
-            return "xfailed", _LETTERS[outcome], (word, {"yellow": True})
+            return "xfailed", LETTERS[outcome], (word, {"yellow": True})
         return None
 
     @pytest.hookimpl(trylast=True)
@@ -254,7 +243,7 @@ class ControllerHooks:
             self._closing_lines.append("No trial has ended, and no profile was written")
         self._say(*self._console.summary(), "")
         if self._compared is not None:
-            self._say(*self._compared.lines(room_of(self._config).columns or _WIDEST), "")
+            self._say(*self._compared.lines(room_of(self._config).columns), "")
         self._say(*self._closing_lines)
         self._say_whole(*self._next_steps())
 

@@ -42,12 +42,6 @@ def best_first(results: Iterable[TrialResult], objective: Objective) -> list[Tri
     )
 
 
-def ranked(results: Iterable[TrialResult], objective: Objective) -> list[TrialResult]:
-    """The results that are ok, the best first; `best` is its first."""
-    successes = (result for result in results if result.success)
-    return sorted(successes, key=lambda result: _rank(result, objective), reverse=True)
-
-
 def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
     """The results that no other beats in one of their qualities without losing another.
 

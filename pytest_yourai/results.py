@@ -46,6 +46,23 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
+LETTERS = {
+    Outcome.OK: "✓",
+    Outcome.OVER_BUDGET: "B",
+    Outcome.OOM: "O",
+    Outcome.PAGING: "P",
+    Outcome.SAFETY_STOP: "S",
+    Outcome.MACHINE_CRASH: "M",
+    Outcome.TIMEOUT: "T",
+    Outcome.CRASHED: "C",
+    Outcome.INVALID_LOSS: "L",
+    Outcome.ERROR: "E",
+    Outcome.UNAVAILABLE: "U",
+    Outcome.SKIPPED: "–",
+}
+"""What stands for an outcome where there is room for one character."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSize:
     """Of a base model, quantized as it is measured."""

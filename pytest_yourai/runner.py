@@ -166,7 +166,7 @@ class TrialRunner:
         return result
 
     def _reference_times_s(self) -> tuple[float, ...]:
-        """None where steps do not run on what runs the reference work."""
+        """Nothing where steps do not run on what runs the reference work."""
         is_shared = self._device is not None and self._device.backend == "cpu"
         return reference_times_s() if is_shared else ()
 

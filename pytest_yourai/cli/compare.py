@@ -14,8 +14,6 @@ from pytest_yourai.report.lasting_stream import lasting, settle
 from pytest_yourai.store.stored_profile import read_profiles
 
 _REGRESSION_STATUS = 1
-_WIDEST = 10_000
-"""Columns of what is no terminal."""
 
 
 def compare(given: argparse.Namespace) -> int:
@@ -26,7 +24,7 @@ def compare(given: argparse.Namespace) -> int:
         print_error("yourai compare", str(problem))
         return USAGE_STATUS
     stream = lasting(sys.stdout)
-    width = shutil.get_terminal_size().columns if stream.isatty() else _WIDEST
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
     for each in found:
         print(*each.lines(width), "", sep="\n", file=stream)
     settle(sys.stdout)

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_yourai.comparison.differences import differences
 from pytest_yourai.config import LoraConfig
@@ -51,11 +52,18 @@ class Change:
     before: TrialResult | None
     after: TrialResult | None
 
-    def values(self, metric: Metric) -> tuple[float, float] | None:
-        """Before and after, of two successes; else None."""
+    @property
+    def successes(self) -> tuple[TrialResult, TrialResult] | None:
+        """Before and after, where it succeeded both times; else None."""
         if not (self.before and self.after and self.before.success and self.after.success):
             return None
-        before, after = metric.of(self.before), metric.of(self.after)
+        return self.before, self.after
+
+    def values(self, metric: Metric) -> tuple[float, float] | None:
+        """Before and after, of two successes; else None."""
+        if self.successes is None:
+            return None
+        before, after = map(metric.of, self.successes)
         return (before, after) if before and after else None
 
     def share(self, metric: Metric) -> float | None:
@@ -90,7 +98,7 @@ class Comparison:
     changes: tuple[Change, ...]
     differences: tuple[str, ...]
 
-    @property
+    @cached_property
     def naming(self) -> Naming:
         """How its configurations are named in words."""
         return Naming.of(change.config for change in self.changes)

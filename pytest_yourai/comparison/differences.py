@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_yourai.store.documents import mapping
+from pytest_yourai.store.environment import is_other_memory
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.units import gigabytes, machine_memory
 
 _MACHINE = ("chip", "backend", "device")
-_MEMORY_TOLERANCE = 0.05
-"""By how much one machine's own memory may seem to differ, from one start to the next."""
-
 _MOST = 1 << 62
 """Of bytes: more is a mistake."""
 
@@ -65,7 +63,7 @@ def _memory(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
     old, new = before.get("system_memory_bytes"), after.get("system_memory_bytes")
     if not (isinstance(old, int) and isinstance(new, int) and 0 < old < _MOST and 0 < new < _MOST):
         return
-    if abs(new - old) > _MEMORY_TOLERANCE * old:
+    if is_other_memory(new, old):
         yield f"memory {machine_memory(old)}, now {machine_memory(new)}"
 
 

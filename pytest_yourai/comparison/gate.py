@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.comparison.changes import Change, Comparison, Metric
-from pytest_yourai.comparison.noise import Slowdown, is_slower, overall_slowdown
+from pytest_yourai.comparison.noise import Slowdown, overall_slowdown, slower_configs
 from pytest_yourai.config import LoraConfig
 from pytest_yourai.units import gigabytes, seconds
 
@@ -189,16 +189,26 @@ def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regress
         if slowdown is not None and slowdown.is_surely_over(threshold.share):
             yield Regression(None, _overall(slowdown, threshold))
         return
-    if comparison.lacks(threshold.metric):
+    metric = threshold.metric
+    if comparison.lacks(metric):
         return
+    slower = (
+        slower_configs(
+            comparison, threshold.time_share, per_token=metric is Metric.TOKENS_PER_SECOND
+        )
+        if metric.is_time
+        else None
+    )
     for change in comparison.changes:
-        if found := _worse(comparison, change, threshold, threshold.metric):
+        is_noise = slower is not None and change.config not in slower
+        if not is_noise and (found := _worse(comparison, change, threshold, metric)):
             yield Regression(change.config, found)
 
 
 def _worse(
     comparison: Comparison, change: Change, threshold: Threshold, metric: Metric
 ) -> str | None:
+    """By more than its threshold, in words."""
     values = change.values(metric)
     if values is None:
         return None
@@ -206,10 +216,6 @@ def _worse(
     growth = before - after if metric is Metric.TOKENS_PER_SECOND else after - before
     share = growth / before
     if share <= threshold.share or growth <= threshold.floor:
-        return None
-    if metric.is_time and not is_slower(
-        comparison, change, threshold.time_share, per_token=metric is Metric.TOKENS_PER_SECOND
-    ):
         return None
     name = comparison.naming.name(change.config)
     return (
@@ -219,16 +225,17 @@ def _worse(
 
 
 def _overall(slowdown: Slowdown, threshold: Threshold) -> str:
-    return f"all configurations: {mean_change(slowdown)}, allowed {_allowed(threshold)})"
+    return f"all configurations: {mean_change(slowdown, f'allowed {_allowed(threshold)}')}"
 
 
-def mean_change(slowdown: Slowdown) -> str:
-    """`step times +20.0 % (geometric mean of the fastest steps, middle third of 12, …`."""
-    error = f"standard error {slowdown.log_error * 100:.1f} %"
-    return (
-        f"step times {signed(slowdown.share)} (geometric mean of the fastest steps, middle third "
-        f"of {slowdown.configurations}, {error}"
+def mean_change(slowdown: Slowdown, *more: str) -> str:
+    """`step times +20.0 % (geometric mean of the fastest steps, …)`, with `more` to be known."""
+    known = (
+        "geometric mean of the fastest steps",
+        f"middle third of {slowdown.configurations}",
+        f"standard error {slowdown.log_error * 100:.1f} %",
     )
+    return f"step times {signed(slowdown.share)} ({', '.join((*known, *more))})"
 
 
 def _allowed(threshold: Threshold) -> str:

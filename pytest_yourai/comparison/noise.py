@@ -99,22 +99,24 @@ def overall_slowdown(comparison: Comparison) -> Slowdown | None:
     return Slowdown(math.expm1(middle), error, len(logs))
 
 
-def is_slower(
-    comparison: Comparison, change: Change, share: float, *, per_token: bool = False
-) -> bool:
-    """Whether the steps of one configuration got longer by more than `share` and than the noise."""
-    pace = _PACE_SHARE * math.log(machine_pace(comparison))
+def slower_configs(
+    comparison: Comparison, share: float, *, per_token: bool = False
+) -> set[LoraConfig]:
+    """Those of which the steps got longer by more than `share` and than the noise."""
     logs = _log_changes(comparison, per_token=per_token)
-    if change.config not in logs:
-        return False
-    beside = _reference_changes(comparison).get(change.config, 0.0)
-    own = logs[change.config] - max(pace, beside)
-    others = [each - pace for each in logs.values()]
-    noise = max(_STANDARD_DEVIATIONS * _deviation_of_noise(others), -min(others))
-    if own <= math.log1p(share) or own <= noise:
-        return False
-    [(before, after)] = _successes([change])
-    return _are_longer(_times(after, per_token=per_token), _times(before, per_token=per_token))
+    if not logs:
+        return set()
+    pace = _PACE_SHARE * math.log(machine_pace(comparison))
+    beside = _reference_changes(comparison)
+    changes = [each - pace for each in logs.values()]
+    noise = max(_STANDARD_DEVIATIONS * _deviation_of_noise(changes), -min(changes))
+    least = max(math.log1p(share), noise)
+    return {
+        before.config
+        for before, after in _successes(comparison.changes)
+        if logs[before.config] - max(pace, beside.get(before.config, 0.0)) > least
+        and _are_longer(_times(after, per_token=per_token), _times(before, per_token=per_token))
+    }
 
 
 def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig, float]:
@@ -149,11 +151,7 @@ def _times(result: TrialResult, *, per_token: bool) -> list[float]:
 
 
 def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult]]:
-    return [
-        (change.before, change.after)
-        for change in changes
-        if change.before and change.after and change.before.success and change.after.success
-    ]
+    return [change.successes for change in changes if change.successes]
 
 
 def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:

@@ -21,16 +21,19 @@ TITLES = {
 _NOTHING = "–"
 
 
-def comparison_lines(comparison: Comparison, notes: Sequence[str], width: int) -> Iterator[str]:
+def comparison_lines(
+    comparison: Comparison, notes: Sequence[str], width: int | None
+) -> Iterator[str]:
     """A table of all configurations, old, new and change; a block for each where it is too wide.
 
-    `notes` is what is to be said before it; `width` is in columns.
+    `notes` is what is to be said before it; `width` is in columns, None where
+    lines go into a log.
     """
     title, *facts = comparison_facts(comparison, notes)
     yield title
     yield from (f"  {fact}" for fact in facts)
     table = list(_table(comparison))
-    is_narrow = max(map(len, table)) > width
+    is_narrow = width is not None and max(map(len, table)) > width
     yield from _blocks(comparison) if is_narrow else table
 
 
@@ -46,11 +49,13 @@ def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[s
 
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
     """What got worse, a line each; `gate` names the thresholds."""
-    if not found:
-        yield f"No regression ({gate})"
-        return
-    yield f"{len(found)} regression{'s' * (len(found) != 1)} ({gate}):"
+    yield f"{regression_count(found)} ({gate}){':' * bool(found)}"
     yield from (f"  REGRESSION {each}" for each in found)
+
+
+def regression_count(found: Sequence[Regression]) -> str:
+    """`No regression`, `1 regression`, `2 regressions`."""
+    return f"{len(found) or 'No'} regression{'s' * (len(found) > 1)}"
 
 
 def _dated(profile: StoredProfile) -> str:
@@ -69,8 +74,8 @@ def _overall(comparison: Comparison) -> Iterator[str]:
     slowdown = overall_slowdown(comparison)
     if slowdown is not None:
         pace = machine_pace(comparison)
-        without = f", the machine's own {signed(pace - 1)} taken out" if pace != 1 else ""
-        yield f"All together: {mean_change(slowdown)}{without})"
+        without = [f"the machine's own {signed(pace - 1)} taken out"] if pace != 1 else []
+        yield f"All together: {mean_change(slowdown, *without)}"
 
 
 def _named(result: TrialResult | None, naming: Naming) -> str:

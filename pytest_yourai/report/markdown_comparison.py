@@ -11,6 +11,7 @@ from pytest_yourai.report.comparison_lines import (
     TITLES,
     comparison_facts,
     outcome_change,
+    regression_count,
     values_and_change,
 )
 from pytest_yourai.report.markdown_text import escaped, table
@@ -27,8 +28,7 @@ def _of_one(comparison: Comparison, gate: Gate) -> Iterator[str]:
     yield f"### {escaped(title)}"
     yield ""
     found = regressions(comparison, gate)
-    verdict = f"{len(found) or 'No'} regression{'s' * (len(found) > 1)}"
-    yield f"**{verdict}** ({escaped(str(gate))})"
+    yield f"**{regression_count(found)}** ({escaped(str(gate))})"
     yield ""
     yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
     yield from (f"- {escaped(fact)}" for fact in facts)

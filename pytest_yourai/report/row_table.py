@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from pytest_yourai import optimum
 from pytest_yourai.naming import Naming, on_or_off
-from pytest_yourai.optimum import ranked
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.units import gigabytes, seconds
@@ -30,7 +30,7 @@ def best_first(profile: StoredProfile) -> list[TrialResult]:
     first = [profile.optimum] if profile.optimum is not None else []
     return [
         *first,
-        *(each for each in ranked(results, profile.objective) if each not in first),
+        *(each for each in optimum.best_first(results, profile.objective) if each not in first),
         *(each for each in failed if each.started),
         *(each for each in failed if not each.started),
     ]

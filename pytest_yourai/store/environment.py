@@ -20,6 +20,9 @@ from pytest_yourai.step_memory import Backend
 
 _COMMAND_TIMEOUT_S = 5
 
+_MEMORY_TOLERANCE = 0.05
+"""By how much one machine's own memory may seem to differ, from one start to the next."""
+
 
 def versions() -> dict[str, str]:
     """Versions of what decides about measurements."""
@@ -99,6 +102,11 @@ def describe(device: DeviceInfo) -> dict[str, Any]:
         "power_source": power,
         "low_power_mode": low_power_mode(),
     }
+
+
+def is_other_memory(count_bytes: int, than_bytes: int) -> bool:
+    """Whether so much memory says that it is of another machine."""
+    return abs(count_bytes - than_bytes) > _MEMORY_TOLERANCE * than_bytes
 
 
 def power_source(platform_name: str = sys.platform) -> str | None:

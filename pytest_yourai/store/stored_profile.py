@@ -6,6 +6,7 @@ import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ class StoredProfile:
     data: Mapping[str, Any] = field(default_factory=dict)
     soaks: tuple[Mapping[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def naming(self) -> Naming:
         """How its configurations are named in words."""
         return Naming.of(self.results)

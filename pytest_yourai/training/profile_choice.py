@@ -22,9 +22,6 @@ from pytest_yourai.store.stored_profile import optimal_config
 from pytest_yourai.training.settings import Promise
 from pytest_yourai.units import machine_memory
 
-_MEMORY_TOLERANCE = 0.05
-"""By how much one machine's own memory may seem to differ, from one start to the next."""
-
 
 @dataclass(frozen=True)
 class ChosenProfile:
@@ -154,7 +151,7 @@ def _machine(measured: Mapping[str, Any]) -> str | None:
     there_bytes: Any = measured.get("system_memory_bytes")
     here_bytes = psutil.virtual_memory().total
     is_told = isinstance(there_bytes, int) and there_bytes > 0
-    if is_told and abs(there_bytes - here_bytes) > _MEMORY_TOLERANCE * here_bytes:
+    if is_told and environment.is_other_memory(there_bytes, here_bytes):
         memories = machine_memory(there_bytes), machine_memory(here_bytes)
         differing.append(f"memory {memories[0]}, here {memories[1]}")
     if not differing:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.changes import Comparison, compare
-from pytest_yourai.comparison.noise import is_slower, machine_pace, overall_slowdown
+from pytest_yourai.comparison.changes import Change, Comparison, compare
+from pytest_yourai.comparison.noise import machine_pace, overall_slowdown, slower_configs
 
 from stored import slower, stored
 
@@ -39,6 +39,10 @@ def both(*plans: Plan) -> Plan:
 
 def comparison(before: Plan, after: Plan) -> Comparison:
     return compare(stored(before), stored(after))
+
+
+def is_slower(found: Comparison, change: Change, share: float, *, per_token: bool = False) -> bool:
+    return change.config in slower_configs(found, share, per_token=per_token)
 
 
 def test_the_mean_is_geometric_and_leaves_the_extremes_out() -> None:

@@ -12,27 +12,12 @@ from pytest_yourai.prediction import PredictionErrors
 from pytest_yourai.report.page.facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.page.training_command import training_command
 from pytest_yourai.report.terminal import none_fits
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.store.profile import configuration
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
 """Of each outcome, where nothing fits: the rest says the same in other numbers."""
-
-LETTERS = {
-    Outcome.OK: "✓",
-    Outcome.OVER_BUDGET: "B",
-    Outcome.OOM: "O",
-    Outcome.PAGING: "P",
-    Outcome.SAFETY_STOP: "S",
-    Outcome.MACHINE_CRASH: "M",
-    Outcome.TIMEOUT: "T",
-    Outcome.CRASHED: "C",
-    Outcome.INVALID_LOSS: "L",
-    Outcome.ERROR: "E",
-    Outcome.UNAVAILABLE: "U",
-    Outcome.SKIPPED: "–",
-}
 
 
 def outcome_data() -> dict[str, Any]:
