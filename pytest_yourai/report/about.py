@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_yourai.report.page import facts
+from pytest_yourai.report import facts
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.units import gigabytes
 

@@ -9,6 +9,7 @@ from pytest_yourai.comparison.differences import are_of_one_machine
 from pytest_yourai.comparison.gate import Regression, mean_change, shown, signed
 from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
 from pytest_yourai.naming import Naming
+from pytest_yourai.report.text_table import text_table
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -89,11 +90,8 @@ def _table(comparison: Comparison) -> Iterator[str]:
             cell for metric in Metric for cell in values_and_change(comparison, change, metric)
         ]
         rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        first, *middle, last = row
-        cells = [f"{cell:>{width}}" for cell, width in zip(middle, widths[1:-1], strict=True)]
-        yield "  ".join(["", f"{first:{widths[0]}}", *cells, last]).rstrip()
+    is_number = [False, *(True for _ in _titles()), False]
+    yield from (f"  {line}" for line in text_table(rows, is_number))
 
 
 def _titles() -> Iterator[str]:

@@ -9,6 +9,7 @@ from pytest_yourai.config import LoraConfig, Objective
 from pytest_yourai.naming import Naming, on_or_off
 from pytest_yourai.optimum import best_first, fastest_batches, pareto
 from pytest_yourai.report.room import Room
+from pytest_yourai.report.text_table import text_table
 from pytest_yourai.results import TrialResult
 from pytest_yourai.units import gigabytes, seconds
 
@@ -102,8 +103,4 @@ def _table(columns: Sequence[_Column], results: Sequence[TrialResult], gap: str)
         [column.name for column in columns],
         *([column.cell(result) for column in columns] for result in results),
     ]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return [
-        gap + gap.join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    return [f"{gap}{line}" for line in text_table(rows, [True] * len(columns), gap)]

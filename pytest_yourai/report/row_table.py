@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pytest_yourai import optimum
 from pytest_yourai.naming import Naming, on_or_off
+from pytest_yourai.report.text_table import text_table
 from pytest_yourai.results import TrialResult
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.units import gigabytes, seconds
@@ -70,14 +71,8 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
         for result in best_first(profile):
             star = "*" if result is profile.optimum else ""
             lines.append([star, *own, *(column.cell(result) for column in shown)])
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     is_number = [False, *(False for _ in names), *(column.is_number for column in shown)]
-    for cells in lines:
-        parts = (
-            f"{cell:>{width}}" if right else f"{cell:<{width}}"
-            for cell, width, right in zip(cells, widths, is_number, strict=True)
-        )
-        yield "  ".join(parts).rstrip()
+    yield from text_table(lines, is_number)
 
 
 def _configuration(naming: Naming) -> Iterator[Column]:

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
 from pytest_yourai.optimum import pareto
 from pytest_yourai.prediction import PredictionErrors
-from pytest_yourai.report.page.facts import machine, settings, soak_data, training_data, versions
+from pytest_yourai.report.facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.page.training_command import training_command
 from pytest_yourai.report.terminal import none_fits
 from pytest_yourai.results import LETTERS, Outcome, TrialResult

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_yourai.comparison.changes import Change, Comparison, Metric, compare
 from pytest_yourai.comparison.gate import Gate, not_compared, regressions
-from pytest_yourai.report.page.facts import machine_name, versions
+from pytest_yourai.report.facts import machine_name, versions
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _LEAST_TO_COMPARE = 2
