@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_yourai.architecture import Inspected
-from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
-from pytest_yourai.step_memory import Backend
+from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
+from pytest_yourai.models.architecture import Inspected
 
 DATA = Path(__file__).parent / "data"
 FILES = ("floors_h200.json", "floors_cpu.json")

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pytest_yourai.printable import printable
-from pytest_yourai.redaction import redactor
-from pytest_yourai.report.lasting_stream import lasting
+from pytest_yourai.core.sanitize import printable, redactor
+from pytest_yourai.report.safe_stream import lasting
 
 USAGE_STATUS = 2
 """What the process ends with where it was asked for something that cannot be."""

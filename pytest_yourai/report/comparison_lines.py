@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_yourai.comparison.changes import Change, Comparison, Metric
-from pytest_yourai.comparison.differences import are_of_one_machine
-from pytest_yourai.comparison.gate import Regression, mean_change, shown, signed
-from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.text_table import text_table
-from pytest_yourai.results import TrialResult
+from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.report.tables import text_table
+from pytest_yourai.store.compare.baseline import Compared
+from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.differences import are_of_one_machine
+from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.thresholds import (
+    Regression,
+    mean_change,
+    not_compared,
+    regressions,
+    shown,
+    signed,
+)
 from pytest_yourai.store.stored_profile import StoredProfile
 
 TITLES = {
@@ -19,6 +27,7 @@ TITLES = {
     Metric.STEP_TIME: "step time",
     Metric.TOKENS_PER_SECOND: "tokens/s",
 }
+
 _NOTHING = "–"
 
 
@@ -141,3 +150,14 @@ def outcome_change(change: Change) -> str:
 
 def _outcome(result: TrialResult | None) -> str:
     return result.outcome.replace("_", " ") if result else _NOTHING
+
+
+def baseline_lines(compared: Compared, width: int | None) -> Iterator[str]:
+    """For a terminal of `width` columns; None where lines go into a log."""
+    for comparison in compared.comparisons:
+        yield from comparison_lines(
+            comparison, list(not_compared(comparison, compared.gate)), width
+        )
+        yield from regression_lines(regressions(comparison, compared.gate), str(compared.gate))
+    if compared.missing:
+        yield f"Not tried now: {', '.join(compared.missing)}"

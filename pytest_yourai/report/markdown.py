@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.compared import Compared
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.report.about import about
-from pytest_yourai.report.markdown_comparison import comparison_section
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.report.comparison_lines import (
+    TITLES,
+    comparison_facts,
+    outcome_change,
+    regression_count,
+    values_and_change,
+)
 from pytest_yourai.report.markdown_text import escaped, table
-from pytest_yourai.report.row_table import best_first, columns, label, outcome
-from pytest_yourai.report.terminal import none_fits
-from pytest_yourai.results import TrialResult
-from pytest_yourai.store.clean import clean
+from pytest_yourai.report.profile_facts import about
+from pytest_yourai.report.tables import best_first, columns, label, outcome
+from pytest_yourai.report.trial_lines import none_fits
+from pytest_yourai.store.compare.baseline import Compared
+from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.thresholds import Gate, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
-from pytest_yourai.units import gigabytes, seconds
 
 MARKDOWN_FLAG = "--yourai-markdown"
 """What names the file."""
@@ -154,3 +162,33 @@ def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
     return f"**{cell}**" if result is profile.optimum else cell
+
+
+def comparison_section(compared: Compared) -> Iterator[str]:
+    """All models of it, each under a heading of its own."""
+    for comparison in compared.comparisons:
+        yield from _one_comparison(comparison, compared.gate)
+
+
+def _one_comparison(comparison: Comparison, gate: Gate) -> Iterator[str]:
+    title, *facts = comparison_facts(comparison, list(not_compared(comparison, gate)))
+    yield f"### {escaped(title)}"
+    yield ""
+    found = regressions(comparison, gate)
+    yield f"**{regression_count(found)}** ({escaped(str(gate))})"
+    yield ""
+    yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
+    yield from (f"- {escaped(fact)}" for fact in facts)
+    yield ""
+    yield from table(
+        ["configuration: old / new / change", *TITLES.values(), "outcome"],
+        (_cells(comparison, change) for change in comparison.changes),
+        [False, *(True for _ in TITLES), False],
+    )
+    yield ""
+
+
+def _cells(comparison: Comparison, change: Change) -> list[str]:
+    name = comparison.naming.name(change.config)
+    values = (" / ".join(values_and_change(comparison, change, metric)) for metric in Metric)
+    return [escaped(each) for each in (name, *values, outcome_change(change))]

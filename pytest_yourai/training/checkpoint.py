@@ -13,14 +13,13 @@ from typing import Any, Literal
 import pydantic
 from safetensors import SafetensorError, safe_open
 
-from pytest_yourai.config import parse_quantize
-from pytest_yourai.errors import CheckpointError
-from pytest_yourai.identity import model_identity
-from pytest_yourai.model_folder import is_folder
-from pytest_yourai.models import Model
-from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
-from pytest_yourai.training.options import FLAGS, TrainOptions
-from pytest_yourai.training.settings import Promise
+from pytest_yourai.core.config import parse_quantize
+from pytest_yourai.core.errors import CheckpointError
+from pytest_yourai.core.paths import is_folder
+from pytest_yourai.models.identity import model_identity
+from pytest_yourai.models.resolve import Model
+from pytest_yourai.training.settings import FLAGS, Promise, TrainOptions
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 
 class Checkpoint(pydantic.BaseModel):
@@ -86,6 +85,7 @@ _MUST_AGREE = (
     "mask_prompt",
     "quantize",
 )
+
 _MAY_DIFFER = ("max_steps", "grad_checkpoint", *KEPT)
 """None changes which steps are taken: checkpointing computes the same anew."""
 
@@ -254,3 +254,8 @@ def _said(value: Any) -> str:
 
 def _lower(text: str) -> str:
     return f"{text[:1].lower()}{text[1:]}"
+
+
+LOG = "training_log.jsonl"
+
+REPORT_ID = "report_id.txt"

@@ -8,9 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from pytest_yourai.errors import DataError, OptionError, OutputError
-from pytest_yourai.store.atomic import TEMPORARY_PREFIX
-from pytest_yourai.training_rows import RowFormat, check_folder
+from pytest_yourai.core.errors import DataError, OptionError, OutputError
+from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 
 _SERVICES = ("wandb", "swanlab")
 """What mlx-lm reports to, by the names of their packages."""

@@ -6,15 +6,8 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from pytest_yourai.classify import classify, gather
-from pytest_yourai.engine.protocol import (
-    DeviceInfo,
-    EndReason,
-    Inspection,
-    TrainingEnd,
-    TrainingRequest,
-)
-from pytest_yourai.errors import (
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import (
     CheckpointError,
     DataError,
     InputError,
@@ -24,17 +17,27 @@ from pytest_yourai.errors import (
     WorkerError,
     WorkerFailedError,
 )
-from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.machine.budget import Budget, detect_budget, given_budget
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
-from pytest_yourai.training.turn import Progress, Turn, over_the_limit, since
+from pytest_yourai.training.watch import (
+    Progress,
+    StopOverdueError,
+    TrainingWatch,
+    Turn,
+    over_the_limit,
+    since,
+)
+from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.diagnosis import classify, gather
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.output import Output
+from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 
 START_TIMEOUT_S = 600.0
 """For a worker to say hello, and to look at model and data: tokenizing may take minutes."""

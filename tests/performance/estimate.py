@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import Quantization
-from pytest_yourai.engine.mlx_weights import build_lazily
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.prediction import Predictor
-from pytest_yourai.recording import read_recording
-from pytest_yourai.search import lightest_first
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.ranking import lightest_first
+from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.models.architecture import Inspected, Linear
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.store.recording import read_recording
+from pytest_yourai.worker.engine.weights import build_lazily
 
 from _common import ROOT, table, verdict
 

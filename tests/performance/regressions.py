@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.comparison.changes import compare
-from pytest_yourai.comparison.gate import DEFAULT_GATE, regressions
-from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.comparison import compare
+from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.thresholds import DEFAULT_GATE, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
 
 from _common import pytest_command, read_profile, timed, verdict

@@ -10,9 +10,9 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import get_total_parameters, quantize_model
 
-from pytest_yourai.architecture import Linear, read_architecture_shapes
-from pytest_yourai.engine.mlx_weights import build_lazily
-from pytest_yourai.errors import ModelError
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.architecture import Linear, read_architecture_shapes
+from pytest_yourai.worker.engine.weights import build_lazily
 
 from made_models import TINY
 

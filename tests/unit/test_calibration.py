@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.calibration import COMPONENTS, Calibration, Observation, fit
-from pytest_yourai.estimate import MemoryEstimate
+from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, Observation, fit
+from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 MB = 1_000_000
 

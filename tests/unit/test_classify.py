@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from pytest_yourai.classify import Evidence, classify, paging
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.worker.diagnosis import Evidence, classify, paging
 
 GB = 1_000_000_000
 

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
+from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.cli.main import main
-from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.flags import FLAGS
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
+from pytest_yourai.plan.flags import FLAGS
 
 
 class _ReplacedError(Exception):

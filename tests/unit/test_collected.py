@@ -6,17 +6,17 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunSetup, make_run
+from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.plugin.read_options import read_options
+from pytest_yourai.sweep.run_results import Collected, Counts, ReportedTrial
+from pytest_yourai.sweep.stage_runner import Opened
 
 from hub_cache import bare_model
 from made_models import TINY
@@ -49,7 +49,7 @@ OPENED = Opened(
 
 
 def walk(pytester: pytest.Pytester, *flags: str) -> RunSetup:
-    return make_run(Options.from_config(pytester.parseconfig("--yourai-benchmark", *flags)))
+    return make_run(read_options(pytester.parseconfig("--yourai-benchmark", *flags)))
 
 
 def reported(
@@ -167,9 +167,7 @@ def test_a_model_of_which_nothing_survived_its_soak_is_not_recommended(
 
 
 def test_where_no_soak_was_survived_nothing_succeeded(pytester: pytest.Pytester) -> None:
-    setup = make_run(
-        Options.from_config(pytester.parseconfig("--yourai-model=tiny", "--yourai-soak=10"))
-    )
+    setup = make_run(read_options(pytester.parseconfig("--yourai-model=tiny", "--yourai-soak=10")))
     collected = Collected(setup)
     collected.add(reported("tiny", OK, is_check=False, of_all=1))
     assert collected.has_success

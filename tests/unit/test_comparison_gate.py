@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.changes import Metric, compare
-from pytest_yourai.comparison.gate import (
+from pytest_yourai.store.compare.comparison import Metric, compare
+from pytest_yourai.store.compare.thresholds import (
     DEFAULT_GATE,
     Gate,
     Threshold,

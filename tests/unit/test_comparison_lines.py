@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from pytest_yourai.comparison.changes import compare
-from pytest_yourai.comparison.gate import DEFAULT_GATE, regressions
 from pytest_yourai.report.comparison_lines import comparison_lines, regression_lines
+from pytest_yourai.store.compare.comparison import compare
+from pytest_yourai.store.compare.thresholds import DEFAULT_GATE, regressions
 
 from stored import failing, larger, slower, stored
 

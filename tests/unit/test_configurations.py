@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.configurations import configuration_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.report.screen import Room
+from pytest_yourai.report.summary import configuration_lines
 
 SCORE = Objective.SCORE
 

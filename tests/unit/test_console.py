@@ -6,19 +6,19 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
-from pytest_yourai.preflight import Preflight
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunSetup, make_run
+from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.run_results import Collected, Counts, ReportedTrial
+from pytest_yourai.sweep.stage_runner import Opened
 
 GB = 1_000_000_000
 LEAN = LoraConfig(2, 64, 16, 64, grad_checkpoint=True)
@@ -53,7 +53,7 @@ class Walk:
 
     def __init__(self, pytester: pytest.Pytester, *flags: str) -> None:
         config = pytester.parseconfig("--yourai-benchmark", *flags)
-        self.setup: RunSetup = make_run(Options.from_config(config))
+        self.setup: RunSetup = make_run(read_options(config))
         self.collected = Collected(self.setup)
         self.console = Console(self.setup, self.collected)
 

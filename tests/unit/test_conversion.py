@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from mlx_lm.convert import configure_parser
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.conversion import conversion, quantized_on_load
-from pytest_yourai.training.run import _closing
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.models.conversion import conversion, quantized_on_load
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import Ended
+from pytest_yourai.training.train import _closing
 
 from made_models import TINY, make_model
 from training_runs import settings

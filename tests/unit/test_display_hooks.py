@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from pytest_yourai.display_hooks import room_of
-from pytest_yourai.report.room import Room
+from pytest_yourai.plugin.display import room_of
+from pytest_yourai.report.screen import Room
 
 from terminals import Written
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import ModelError
-from pytest_yourai.estimate import (
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import Backend
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.training_memory import (
     MemoryEstimate,
     estimate_training_memory,
     largest_array_bytes,
     usual_backend,
 )
-from pytest_yourai.step_memory import Backend
+from pytest_yourai.models.architecture import Inspected, Linear
 
 
 @pytest.mark.parametrize(

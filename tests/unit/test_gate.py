@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.architecture import Inspected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.gate import Gate
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.prediction import Prediction
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
-from pytest_yourai.runner import TrialRunner
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.architecture import Inspected
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import Check, Surroundings, SweepPlan
 from pytest_yourai.store.journal import NoJournal
-from pytest_yourai.sweep_plan import Check, Surroundings, SweepPlan
-from pytest_yourai.sweep_search import SweepSearch
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.sweep.preflight import Gate
+from pytest_yourai.sweep.search.sweep_search import SweepSearch
+from pytest_yourai.sweep.trial_runner import TrialRunner
 
 from plans import a_plan
 
@@ -107,7 +108,7 @@ def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
 def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pytest_yourai.gate.LEAST_AVAILABLE_BYTES", 1 << 60)
+    monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
     check = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
     found = gate(check).refused(ONE, SURE)
     assert found is not None

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.history import read_history, result_from_row
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.profile import row
+from pytest_yourai.store.rows import result_from_row
 
 CONFIGS = [LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4)]
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from pytest_yourai.memory.holders import largest_holders
+from pytest_yourai.machine.system_memory import largest_holders
 
 
 def test_the_largest_come_first_and_this_process_is_among_all() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.report.lasting_stream import lasting, settle
+from pytest_yourai.report.safe_stream import lasting, settle
 
 PRINTING = """
 import sys
-from pytest_yourai.report.lasting_stream import lasting, open_missing_streams, settle
+from pytest_yourai.report.safe_stream import lasting, open_missing_streams, settle
 open_missing_streams()
 with open(sys.argv[1], "w") as later:
     stream = lasting(sys.stdout)

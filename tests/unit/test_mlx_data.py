@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mlx_lm.tuner.datasets import CacheDataset, TextDataset
 from mlx_lm.tuner.trainer import default_loss, iterate_batches
 
-from pytest_yourai.engine.mlx_data import TrainingRows, read_data
-from pytest_yourai.errors import DataError, ModelError
-from pytest_yourai.training_data import Epoch
+from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.models.dataset_lengths import Epoch
+from pytest_yourai.worker.engine.dataset import TrainingRows, read_data
 
 from made_models import make_tokenizer, text_of, write_rows
 

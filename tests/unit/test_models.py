@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.errors import ModelError, UnavailableError
-from pytest_yourai.models import WeightsChoice, architecture_depth, id_name, resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import Preset, read_presets
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import ModelError, UnavailableError
+from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import Preset, read_presets
+from pytest_yourai.models.resolve import WeightsChoice, architecture_depth, resolve
 
 from hub_cache import bare_model, cached
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.naming import Naming
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import Naming
 
 PLAIN = LoraConfig(1, 8, 4, 512)
 LONG = LoraConfig(1, 8, 4, 1024)

@@ -6,17 +6,17 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.next_steps import next_steps
-from pytest_yourai.options import Options
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import make_run
-from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import make_run
+from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.plugin.read_options import read_options
+from pytest_yourai.report.commands import next_steps
+from pytest_yourai.sweep.run_results import Collected, Counts, ReportedTrial
+from pytest_yourai.sweep.stage_runner import Opened
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(4, 64, 16, 512)
@@ -44,7 +44,7 @@ def said(
     is_soaking: bool = False,
 ) -> list[str]:
     """After one trial of each model, or of each check."""
-    setup = make_run(Options.from_config(pytester.parseconfig(*arguments)))
+    setup = make_run(read_options(pytester.parseconfig(*arguments)))
     collected = Collected(setup)
     for stage in setup.stages:
         result = TrialResult(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.not_ok import failure_lines, not_run_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.sweep_search import not_needed
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.report.screen import Room
+from pytest_yourai.report.summary import failure_lines, not_run_lines
+from pytest_yourai.sweep.search.sweep_search import not_needed
 
 NAMING = Naming(64, grad_checkpoint=False)
 

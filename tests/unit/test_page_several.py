@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from pytest_yourai.comparison.gate import DEFAULT_GATE, make_gate, parse_fail_on
-from pytest_yourai.report.page.several import comparisons_data, history_data
+from pytest_yourai.report.page.history_data import comparisons_data, history_data
+from pytest_yourai.store.compare.thresholds import DEFAULT_GATE, make_gate, parse_fail_on
 
 from pages import failed_only, later, profiles_of, quick
 

@@ -5,15 +5,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakResult
-from pytest_yourai.store.profile import (
-    SCHEMA_VERSION,
-    build_profile,
-    row,
-    write_json,
-)
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.files import write_json
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.store.profile import SCHEMA_VERSION, build_profile, row
 
 from soaks import a_soak
 
@@ -152,16 +147,16 @@ def test_where_nothing_fits_the_optimum_is_null() -> None:
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
-    write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]})
+    write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]}, "--flag")
     text = (tmp_path / "p.json").read_text()
     assert json.loads(text) == {"loss": None, "list": [None, 1.0]}
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    write_json(path, {"a": 1})
+    write_json(path, {"a": 1}, "--flag")
     with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
+        write_json(path, {"a": object()}, "--flag")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

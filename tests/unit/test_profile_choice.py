@@ -11,14 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.models import Model, resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.recording import Recording
-from pytest_yourai.store import environment
-from pytest_yourai.training.profile_choice import Differences, differences, read_profile
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine import environment
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import Model, resolve
+from pytest_yourai.store.recording import Recording
+from pytest_yourai.training.measured_profile import Differences, differences, read_profile
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 PROFILE = DATA / "h200_llama8b_quick.json"

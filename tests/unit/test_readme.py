@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.flags import FLAGS
-from pytest_yourai.naming import Naming
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.report.configurations import configuration_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.report.screen import Room
+from pytest_yourai.report.summary import configuration_lines
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

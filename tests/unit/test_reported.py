@@ -8,18 +8,19 @@ import math
 
 import pytest
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.memory.holders import Holder
-from pytest_yourai.preflight import Preflight
-from pytest_yourai.reported import Counts, ReportedSoak, ReportedTrial
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.sweep_search import not_needed
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.system_memory import Holder
+from pytest_yourai.models.architecture import Inspected, Linear
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.run_results import Counts, ReportedSoak, ReportedTrial
+from pytest_yourai.sweep.search.sweep_search import not_needed
+from pytest_yourai.sweep.stage_runner import Opened
 
 from soaks import a_soak
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.resume import Resumed, resume
-from pytest_yourai.store.environment import Boot
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.environment import Boot
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import Check, Surroundings
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import Check, Surroundings
+from pytest_yourai.sweep.resume import Resumed, resume
 
 from plans import a_plan
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pytest_yourai.report.room import Room
+from pytest_yourai.report.screen import Room
 
 
 def test_a_long_line_goes_on_deeper() -> None:

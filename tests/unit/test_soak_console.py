@@ -6,17 +6,17 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunSetup, make_run
+from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.sweep.run_results import Collected, Counts, ReportedTrial
+from pytest_yourai.sweep.stage_runner import Opened
 
 from soaks import GB, a_soak
 
@@ -37,7 +37,7 @@ def swept(pytester: pytest.Pytester, *models: str) -> tuple[RunSetup, Collected,
     """Two configurations of the first model are ok, and told."""
     flags = [f"--yourai-model={model}" for model in models]
     setup = make_run(
-        Options.from_config(pytester.parseconfig(*flags, "--yourai-quick", "--yourai-soak=10"))
+        read_options(pytester.parseconfig(*flags, "--yourai-quick", "--yourai-soak=10"))
     )
     collected = Collected(setup)
     console = Console(setup, collected)

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from pytest_yourai.classify import paging
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.engine.protocol import Saved
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakRecord, SoakResult, candidate, standing
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.ranking import candidate, standing
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.sweep.soak_record import SoakRecord
+from pytest_yourai.worker.diagnosis import paging
+from pytest_yourai.worker.protocol import Saved
 
 from soaks import GB, a_soak
 from training_steps import a_step

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from pytest_yourai.report.live_area import LiveArea
-from pytest_yourai.report.sweep_display import Shown, SweepDisplay
-from pytest_yourai.trial_progress import Progress
+from pytest_yourai.report.live_sweep import Shown, SweepDisplay
+from pytest_yourai.sweep.trial_record import Progress
 
 from terminals import Written
 

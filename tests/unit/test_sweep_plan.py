@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import Inspection
-from pytest_yourai.sweep_plan import Check
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import Check
 
 from plans import a_plan
 

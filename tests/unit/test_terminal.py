@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.terminal import predictions, summary, trial_line
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakResult
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.report.trial_lines import predictions, summary, trial_line
 
 from soaks import a_soak
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.training_data import Bar, Epoch, TrainingData, padded_length
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.models.dataset_lengths import Bar, Epoch, TrainingData, padded_length
 
 LENGTHS = st.lists(st.integers(2, 3000), min_size=1, max_size=60)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.errors import DataError
-from pytest_yourai.training_rows import RowFormat, check_folder
+from pytest_yourai.core.errors import DataError
+from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 
 from made_models import write_rows
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective, Quantization
-from pytest_yourai.errors import SweepFailedError
-from pytest_yourai.flags import FLAGS
-from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
-from pytest_yourai.store.profile import build_profile, write_json
+from pytest_yourai.core.config import LoraConfig, Objective, Quantization
+from pytest_yourai.core.errors import SweepFailedError
+from pytest_yourai.core.files import write_json
+from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.store.profile import build_profile
+from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_arguments
 from pytest_yourai.training.choices import Decision
-from pytest_yourai.training.resolution import begin, settle
-from pytest_yourai.training.sweep import PROFILE, decide, sweep_arguments
+from pytest_yourai.training.resolve_settings import begin, settle
 
 from train_options import asked, saved_by
 
@@ -36,7 +37,7 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> Decision:
         settings={},
         environment={},
     )
-    write_json(path, document)
+    write_json(path, document, "--yourai-output")
     return decide(path, begin(asked(folder)).model, "just now")
 
 
