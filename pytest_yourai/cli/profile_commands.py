@@ -22,9 +22,9 @@ from pytest_yourai.report.page.render import (
     read_sources,
     write_page,
 )
-from pytest_yourai.report.safe_stream import lasting, settle
-from pytest_yourai.store.compare.baseline import Compared
-from pytest_yourai.store.compare.thresholds import Threshold, make_gate, parse_fail_on
+from pytest_yourai.report.safe_stream import close_stream, safe_stream
+from pytest_yourai.store.compare.baseline import BaselineComparison
+from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
 from pytest_yourai.store.stored_profile import read_profiles
 
 _REGRESSION_STATUS = 1
@@ -37,28 +37,28 @@ def compare(given: argparse.Namespace) -> int:
     except InputError as problem:
         print_error("yourai compare", str(problem))
         return USAGE_STATUS
-    stream = lasting(sys.stdout)
+    stream = safe_stream(sys.stdout)
     width = shutil.get_terminal_size().columns if stream.isatty() else None
     for each in found:
         print(*baseline_lines(each, width), "", sep="\n", file=stream)
-    settle(sys.stdout)
+    close_stream(sys.stdout)
     return _REGRESSION_STATUS if any(each.fails for each in found) else 0
 
 
-def _compared(given: argparse.Namespace) -> list[Compared]:
+def _compared(given: argparse.Namespace) -> list[BaselineComparison]:
     """Each profile but the first, beside the first."""
     if len(given.profiles) == 1:
         raise OptionError("name at least two profiles, the older one first")
-    gate = make_gate([_thresholds(text) for text in given.fail_on])
+    gate = make_thresholds([_thresholds(text) for text in given.fail_on])
     base, *others = [read_profiles(path) for path in given.profiles]
-    return [Compared.of(base, other, gate) for other in others]
+    return [BaselineComparison.of(base, other, gate) for other in others]
 
 
 def _thresholds(text: str) -> tuple[Threshold, ...] | None:
     try:
         return parse_fail_on(text.strip())
     except ValueError as problem:
-        raise OptionError(f"--fail-on: {text!r} will not do: {problem}") from None
+        raise OptionError(f"--fail-on: {text!r} is not valid: {problem}") from None
 
 
 _PROGRAM = "yourai report"
@@ -76,8 +76,8 @@ def report(given: argparse.Namespace) -> int:
     if sources.left_out:
         names = ", ".join(each.name for each in sources.left_out)
         print_error(_PROGRAM, f"left out, no profiles: {names}")
-    print(f"Page: {given.output}", file=lasting(sys.stdout))
-    settle(sys.stdout)
+    print(f"Page: {given.output}", file=safe_stream(sys.stdout))
+    close_stream(sys.stdout)
     return 0
 
 
@@ -117,5 +117,5 @@ def _write(text: str) -> int:
         print_error("yourai show", f"stdout cannot be written: {problem.strerror}; make room")
         return USAGE_STATUS
     finally:
-        settle(stream)
+        close_stream(stream)
     return 0

@@ -1,7 +1,7 @@
 """The exceptions of this package.
 
     YouraiError
-    ├── InputError            the user can mend it: one sentence, what is wrong and what to do
+    ├── InputError            the user can fix it: one sentence, what is wrong and what to do
     │   ├── OptionError       a flag or an ini key
     │   │   └── TooLittleMemoryError  no budget is left on this machine now
     │   ├── MatrixError       a matrix file

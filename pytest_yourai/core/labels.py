@@ -11,7 +11,7 @@ from pytest_yourai.core.sanitize import redactor
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class ConfigLabels:
     """What all configurations have in common, and so need not say; None where they differ.
 
     Tokens for `max_seq_length`.
@@ -21,7 +21,7 @@ class Naming:
     grad_checkpoint: bool | None
 
     @classmethod
-    def of(cls, configs: Iterable[LoraConfig]) -> Naming:
+    def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
         """That of a sweep through `configs`."""
         lengths, checkpoints = set(), set()
         for config in configs:

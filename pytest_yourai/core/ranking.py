@@ -106,17 +106,19 @@ def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
     )
 
 
-def standing(results: Iterable[TrialResult], soaks: Sequence[SoakResult]) -> list[TrialResult]:
+def soak_survivors(
+    results: Iterable[TrialResult], soaks: Sequence[SoakResult]
+) -> list[TrialResult]:
     """The results that no soak speaks against: neither its own, nor that of a smaller one."""
     return [
         result for result in results if not any(soak.rules_out(result.config) for soak in soaks)
     ]
 
 
-def candidate(
+def next_to_soak(
     results: Iterable[TrialResult], soaks: Sequence[SoakResult], objective: Objective
 ) -> TrialResult | None:
     """What is to be soaked next; None where one has survived, or none is left."""
     if any(soak.success for soak in soaks):
         return None
-    return best(standing(results, soaks), objective)
+    return best(soak_survivors(results, soaks), objective)

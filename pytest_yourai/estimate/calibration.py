@@ -79,7 +79,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Fit:
+class CalibrationFit:
     """A prior and what `observations` make of it."""
 
     calibration: Calibration
@@ -95,12 +95,12 @@ class Fit:
         return minimum, math.hypot(noise, math.sqrt(max(variance, 0.0)))
 
 
-def fit(prior: Calibration, observations: Sequence[Observation]) -> Fit:
+def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> CalibrationFit:
     """The factors that explain `observations` best without leaving `prior` for nothing."""
     start = np.array(prior.factors)
     pull = np.diag(1 / np.array(prior.widths))
     if not observations:
-        return Fit(prior, np.linalg.inv(pull.T @ pull))
+        return CalibrationFit(prior, np.linalg.inv(pull.T @ pull))
     parts = np.array([_components(each.estimate) for each in observations])
     minima = np.array([each.minimum_bytes for each in observations], dtype=np.float64)
     noise = _noise(parts[:, 0], minima)
@@ -119,7 +119,7 @@ def fit(prior: Calibration, observations: Sequence[Observation]) -> Fit:
         widths=tuple(float(width) for width in np.sqrt(np.diag(covariance))),
         trials=prior.trials + len(observations),
     )
-    return Fit(calibration, covariance)
+    return CalibrationFit(calibration, covariance)
 
 
 def _noise(weights: Any, minima: Any) -> Any:

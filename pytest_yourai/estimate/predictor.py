@@ -12,9 +12,14 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.estimate.calibration import Calibration, Fit, Observation, fit
+from pytest_yourai.estimate.calibration import (
+    Calibration,
+    CalibrationFit,
+    Observation,
+    fit_calibration,
+)
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
-from pytest_yourai.models.architecture import Inspected
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import ModelSource
 
@@ -74,14 +79,14 @@ class Predictor:
     source: ModelSource
     backend: Backend
     device: str = ""
-    inspected: Inspected | None = None
+    inspected: InspectedShapes | None = None
     prior: Calibration = field(default_factory=Calibration)
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
     _observations: dict[bool, list[Observation]] = field(
         default_factory=lambda: {False: [], True: []}
     )
-    _fits: dict[bool, Fit] = field(default_factory=dict)
+    _fits: dict[bool, CalibrationFit] = field(default_factory=dict)
 
     def predict(self, config: LoraConfig) -> Prediction | None:
         """None where nothing is known of the architecture."""
@@ -114,10 +119,10 @@ class Predictor:
             return None
         return self._fitted(self._observations[checkpoint][0].estimate, checkpoint).calibration
 
-    def _fitted(self, estimate: MemoryEstimate, checkpoint: bool) -> Fit:
+    def _fitted(self, estimate: MemoryEstimate, checkpoint: bool) -> CalibrationFit:
         if checkpoint not in self._fits:
             prior = self.prior.for_estimates_off_by(estimate.relative_error)
-            self._fits[checkpoint] = fit(prior, self._observations[checkpoint])
+            self._fits[checkpoint] = fit_calibration(prior, self._observations[checkpoint])
         return self._fits[checkpoint]
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:

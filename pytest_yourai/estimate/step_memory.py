@@ -34,7 +34,7 @@ from pytest_yourai.estimate.coefficients import (
     Batches,
     Coefficients,
 )
-from pytest_yourai.models.architecture import Architecture, Linear
+from pytest_yourai.models.architecture import Architecture, LinearShape
 
 _FLOAT32_BYTES = 4
 
@@ -79,7 +79,7 @@ class StepMemory:
     """A step of `config` on a model of `shapes`, with adapters on `adapted` of its last layers."""
 
     shapes: Architecture
-    adapted: tuple[Linear, ...]
+    adapted: tuple[LinearShape, ...]
     config: LoraConfig
     layers: int
     backend: Backend
@@ -253,7 +253,7 @@ class StepMemory:
         return kept
 
 
-def _input_of(linear: Linear) -> str:
+def _input_of(linear: LinearShape) -> str:
     """What a linear layer reads: layers that read the same share one copy of it."""
     for inputs, names in _READERS.items():
         if linear.name in names:

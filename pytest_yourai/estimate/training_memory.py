@@ -25,7 +25,7 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
-    Inspected,
+    InspectedShapes,
     attention_heads,
     element_bytes,
     flat_config,
@@ -107,13 +107,13 @@ def estimate_training_memory(
     optimizer: str = "adam",
     backend: Backend | None = None,
     device: str = "",
-    inspected: Inspected | None = None,
+    inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
     """The minimum memory of mlx-lm LoRA training, for rows of `seq_length` tokens.
 
     `architecture` is a config.json mapping; `lora_keys` None means every linear layer, as in
     mlx-lm; `quantization_bits` None full precision. `backend` None means Metal on a Mac and CUDA
-    elsewhere; `device` is the GPU's name. ModelError for a mapping or a key that will not do,
+    elsewhere; `device` is the GPU's name. ModelError for a mapping or a key that is not valid,
     ValueError for an optimizer that mlx-lm does not have.
     """
     shapes = read_architecture_shapes(architecture)
@@ -163,7 +163,7 @@ def estimate_trial(
     *,
     backend: Backend,
     device: str = "",
-    inspected: Inspected | None = None,
+    inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
     """What a trial of `config` needs; without `lora_keys` q, k, v and o get adapters."""
     return estimate_training_memory(

@@ -89,7 +89,7 @@ class MemoryTrace:
         return max(0, self.largest_swap_used_bytes - self.before.swap_used_bytes)
 
 
-class Guarded:
+class GuardedWatch:
     """For watches that ask a guard, and decide for themselves when to."""
 
     def __init__(self, guard: Guard) -> None:

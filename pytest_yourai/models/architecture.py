@@ -22,7 +22,7 @@ PAGE_BYTES = 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearShape:
     """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
 
     key: str
@@ -42,7 +42,7 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class InspectedShapes:
     """What the built model says of itself. Bytes.
 
     `weight_bytes` is what MLX holds once it is loaded; `linears` get adapters in its last layer;
@@ -50,7 +50,7 @@ class Inspected:
     """
 
     weight_bytes: int
-    linears: tuple[Linear, ...]
+    linears: tuple[LinearShape, ...]
     adapter_parameters_per_rank: tuple[int, ...]
 
 
@@ -68,7 +68,7 @@ class Architecture:
     head_dim: int
     element_bytes: int
     has_own_head: bool
-    linears: tuple[Linear, ...]
+    linears: tuple[LinearShape, ...]
     """Of one transformer layer."""
     vector_parameters: int
     """Biases and norms of the whole model: never quantized."""
@@ -111,7 +111,7 @@ class Architecture:
         vectors = self.vector_parameters * self.element_bytes
         return vectors + self.num_hidden_layers * layer + (1 + self.has_own_head) * words
 
-    def adapted(self, keys: Iterable[str] | None) -> tuple[Linear, ...]:
+    def adapted(self, keys: Iterable[str] | None) -> tuple[LinearShape, ...]:
         """The linear layers that `keys` name, by path or by last component; None names all.
 
         ModelError for a key that is none of them.
@@ -152,13 +152,13 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     head_dim = own_head_dim or hidden // heads
     queries, keys = heads * head_dim, shared * head_dim
     linears = (
-        Linear("self_attn.q_proj", hidden, queries),
-        Linear("self_attn.k_proj", hidden, keys),
-        Linear("self_attn.v_proj", hidden, keys),
-        Linear("self_attn.o_proj", queries, hidden),
-        Linear("mlp.gate_proj", hidden, inner),
-        Linear("mlp.up_proj", hidden, inner),
-        Linear("mlp.down_proj", inner, hidden),
+        LinearShape("self_attn.q_proj", hidden, queries),
+        LinearShape("self_attn.k_proj", hidden, keys),
+        LinearShape("self_attn.v_proj", hidden, keys),
+        LinearShape("self_attn.o_proj", queries, hidden),
+        LinearShape("mlp.gate_proj", hidden, inner),
+        LinearShape("mlp.up_proj", hidden, inner),
+        LinearShape("mlp.down_proj", inner, hidden),
     )
     vectors = depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden
     return Architecture(
@@ -214,7 +214,7 @@ def _needed(flat: Mapping[str, Any], *names: str) -> int:
     return number
 
 
-def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[Linear, ...]) -> int:
+def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[LinearShape, ...]) -> int:
     """Of one layer, as mlx-lm builds these models."""
     with_bias: set[str] = set()
     if model_type == "qwen2":

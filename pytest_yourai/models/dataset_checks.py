@@ -75,7 +75,7 @@ def check_file(path: Path) -> None:
 
 def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> str:
     """What is to be said of the row at `place`."""
-    return f"--yourai-data: {place}: {reason}: mend or remove the {what}"
+    return f"--yourai-data: {place}: {reason}: fix or remove the {what}"
 
 
 def shortened(text: str) -> str:

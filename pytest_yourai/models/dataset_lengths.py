@@ -43,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class HistogramBar:
     """How many rows have from `least` to `most` tokens; None for any number."""
 
     least: int
@@ -89,12 +89,12 @@ class TrainingData:
         """How many rows mlx-lm cuts."""
         return sum(length > max_seq_length for length in self.lengths)
 
-    def histogram(self, max_seq_length: int) -> tuple[Bar, ...]:
+    def histogram(self, max_seq_length: int) -> tuple[HistogramBar, ...]:
         """At most eight bars of equal width, and one for the rows that are cut, if any."""
         uncut = [length for length in self.lengths if length <= max_seq_length]
         bars = _bars(uncut, max_seq_length) if uncut else []
         if cut := self.rows - len(uncut):
-            bars.append(Bar(max_seq_length + 1, None, cut))
+            bars.append(HistogramBar(max_seq_length + 1, None, cut))
         return tuple(bars)
 
     def epoch(self, batch_size: int, max_seq_length: int) -> Epoch:
@@ -130,7 +130,7 @@ class TrainingData:
         return [size * (padded_length(each, config.max_seq_length) - 1) for each in longest]
 
 
-def _bars(lengths: Sequence[int], most: int) -> list[Bar]:
+def _bars(lengths: Sequence[int], most: int) -> list[HistogramBar]:
     shortest, longest = min(lengths), max(lengths)
     width = next(
         width
@@ -141,7 +141,7 @@ def _bars(lengths: Sequence[int], most: int) -> list[Bar]:
     for length in lengths:
         counts[(length - 1) // width] += 1
     return [
-        Bar(place * width + 1, min((place + 1) * width, most), counts[place])
+        HistogramBar(place * width + 1, min((place + 1) * width, most), counts[place])
         for place in range((shortest - 1) // width, len(counts))
     ]
 

@@ -245,7 +245,7 @@ def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
 
 def _nowhere(preset: Preset) -> ModelError:
     if preset.folder is not None:
-        return UnavailableError(f"{preset.name}: there is no folder {preset.folder}: mend its path")
+        return UnavailableError(f"{preset.name}: there is no folder {preset.folder}: fix its path")
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(

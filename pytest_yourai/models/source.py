@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.models.architecture import Inspected
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 
 
@@ -31,7 +31,7 @@ class Inspection:
     parameters: int
     lora_keys: tuple[str, ...]
     """Paths within a layer of the modules that get adapters."""
-    sizes: Inspected | None = None
+    sizes: InspectedShapes | None = None
     """Exact, for the estimate; None where nothing was built, as in a replay."""
     data: TrainingData | None = None
     """None where rows are made up."""

@@ -13,7 +13,7 @@ from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.models.dataset_checks import data_files
 from pytest_yourai.models.resolve import NamedModel
-from pytest_yourai.store.compare.thresholds import Gate
+from pytest_yourai.store.compare.thresholds import RegressionThresholds
 
 DEFAULT_TIMEOUT_S = 300.0
 
@@ -59,7 +59,7 @@ class Options:
     soak_s: float | None
     replay: Path | None
     compare: Path | None
-    gate: Gate
+    gate: RegressionThresholds
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool

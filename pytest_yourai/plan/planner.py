@@ -21,7 +21,7 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.identity import machine_id, run_identity
 from pytest_yourai.plan.matrix import Matrix, MatrixChoice, choose_matrix
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.sweep_plan import Check, SweepPlan, predictor_of
+from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan, predictor_of
 from pytest_yourai.store.history import History, read_history
 from pytest_yourai.store.recording import Recording, backend_of
 from pytest_yourai.store.stored_profile import PEAKS_STAND_IN
@@ -36,7 +36,7 @@ _START_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Usual:
+class ModelDefaults:
     """A model's defaults: what an id need not say."""
 
     max_seq_length: int
@@ -62,7 +62,7 @@ class SweepSetup:
     model: Model
     plan: SweepPlan
     chosen: MatrixChoice
-    usual: Usual
+    usual: ModelDefaults
     notes: tuple[str, ...]
 
     @cached_property
@@ -165,7 +165,7 @@ def make_setup(
         options, model, source, steps, _settings(options, source, steps, matrix, configs, recording)
     )
     if is_check:
-        check = Check(model.parameters, configs[0])
+        check = SafeCheck(model.parameters, configs[0])
         plan = dataclasses.replace(plan, check=check, search="exhaustive")
     else:
         plan = dataclasses.replace(plan, configs=configs, recording=recording)
@@ -174,7 +174,7 @@ def make_setup(
         model=model,
         plan=plan,
         chosen=chosen,
-        usual=Usual(model.usual_max_seq_length, model.quantization(None)),
+        usual=ModelDefaults(model.usual_max_seq_length, model.quantization(None)),
         notes=tuple(_notes(matrix, model, recording, chosen.note(source, model))),
     )
 

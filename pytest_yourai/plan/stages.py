@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
-from pytest_yourai.core.labels import Naming, id_name
+from pytest_yourai.core.labels import ConfigLabels, id_name
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.machine.budget import BUDGET_SHARE
@@ -27,7 +27,7 @@ from pytest_yourai.models.resolve import (
     usual_max_seq_length,
 )
 from pytest_yourai.plan.options import Options, check_combinations, check_files
-from pytest_yourai.plan.planner import SweepSetup, Usual, checked_rows, make_setup
+from pytest_yourai.plan.planner import ModelDefaults, SweepSetup, checked_rows, make_setup
 from pytest_yourai.plan.safe_table import read_safe_table
 from pytest_yourai.store.compare.baseline import read_baseline
 from pytest_yourai.store.recording import Recording, read_recording
@@ -35,7 +35,7 @@ from pytest_yourai.store.stored_profile import StoredProfile
 
 
 @dataclass(frozen=True)
-class Problem:
+class StageProblem:
     """Why a model cannot be tried, known beforehand."""
 
     outcome: Outcome
@@ -58,7 +58,7 @@ class Stage:
     is_check: bool
     setup: SweepSetup | None
     rows: LoraConfig
-    problem: Problem | None = None
+    problem: StageProblem | None = None
     memory_limit_bytes: int | None = None
     """The budget that the user names."""
     usual_max_seq_length: int = DEFAULT_MAX_SEQ_LENGTH
@@ -76,11 +76,11 @@ class Stage:
         )
 
     @property
-    def naming(self) -> Naming:
+    def naming(self) -> ConfigLabels:
         """How its configurations are named in words."""
         if self.is_check:
-            return Naming(self.usual_max_seq_length, grad_checkpoint=False)
-        return self.setup.plan.naming if self.setup else Naming.of(())
+            return ConfigLabels(self.usual_max_seq_length, grad_checkpoint=False)
+        return self.setup.plan.naming if self.setup else ConfigLabels.of(())
 
     @property
     def max_seq_lengths(self) -> set[int]:
@@ -93,13 +93,12 @@ class Stage:
         """Item id → configuration; None for one that is not known yet."""
         if self.setup is not None:
             return self.setup.configs_by_id
-        return {
-            f"{self.name}{Usual(self.usual_max_seq_length, None).suffix(self.rows, None)}": None
-        }
+        suffix = ModelDefaults(self.usual_max_seq_length, None).suffix(self.rows, None)
+        return {f"{self.name}{suffix}": None}
 
 
 @dataclass(frozen=True)
-class RunSetup:
+class RunPlan:
     """All that is known before anything runs: the stages, in the order of the run."""
 
     options: Options
@@ -133,14 +132,14 @@ class RunSetup:
         return {f"{stage.name}-soak": stage for stage in self.stages if not stage.is_check}
 
 
-def make_run(options: Options) -> RunSetup:
+def make_run_plan(options: Options) -> RunPlan:
     """An InputError where the options do not lead to a run."""
     check_combinations(options)
     check_files(options)
     presets = read_presets(options.presets)
     if options.replay is not None and not options.benchmark:
         stages = [_replayed(options, options.replay, presets)]
-        return _compared(RunSetup(options, tuple(stages)))
+        return _compared(RunPlan(options, tuple(stages)))
     stages = sorted(
         _stages(options, presets),
         key=lambda stage: math.inf if stage.parameters is None else stage.parameters,
@@ -150,10 +149,10 @@ def make_run(options: Options) -> RunSetup:
     if options.benchmark and options.optimize:
         stages = [each for stage in stages for each in _check_and_sweep(options, stage)]
     _check_ids(stages)
-    return _compared(RunSetup(options, tuple(stages)))
+    return _compared(RunPlan(options, tuple(stages)))
 
 
-def _compared(setup: RunSetup) -> RunSetup:
+def _compared(setup: RunPlan) -> RunPlan:
     """With what it is to be compared with, if anything."""
     path = setup.options.compare
     if path is None:
@@ -197,7 +196,7 @@ def _unavailable(
         is_check=True,
         setup=None,
         rows=_rows(options, usual),
-        problem=Problem(Outcome.ERROR if is_there else Outcome.UNAVAILABLE, str(problem)),
+        problem=StageProblem(Outcome.ERROR if is_there else Outcome.UNAVAILABLE, str(problem)),
         memory_limit_bytes=options.memory_limit_bytes,
         usual_max_seq_length=usual,
     )

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pytest_yourai.core.config import LoraConfig, Objective, StepPlan
 from pytest_yourai.core.device import Backend, DeviceInfo
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
-from pytest_yourai.models.architecture import Inspected
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.plan.safe_table import read_safe_table
@@ -25,7 +25,7 @@ SearchKind = Literal["fast", "exhaustive"]
 
 
 @dataclass(frozen=True)
-class Check:
+class SafeCheck:
     """That a model is tried in the one configuration that is safe for it.
 
     `parameters` is None where the worker has to tell; of `rows` their length and checkpointing
@@ -78,7 +78,7 @@ class SweepPlan:
     """Number of hidden layers, where the architecture tells."""
     recording: Recording | None = None
     """Where measurements come from instead of a worker."""
-    check: Check | None = None
+    check: SafeCheck | None = None
     """In place of `configs`."""
 
     def tried(self, inspection: Inspection, limit_bytes: int) -> tuple[LoraConfig, ...]:
@@ -88,13 +88,13 @@ class SweepPlan:
         return (self.check.configuration(inspection, limit_bytes),)
 
     @cached_property
-    def naming(self) -> Naming:
+    def naming(self) -> ConfigLabels:
         """How its configurations are told apart in words."""
-        return Naming.of(self.configs)
+        return ConfigLabels.of(self.configs)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SweepContext:
     """What the worker said before the first trial, and the budget that follows from it.
 
     `notes` are lines for the console's header.
@@ -111,7 +111,7 @@ def predictor_of(
     prior: Calibration,
     backend: Backend,
     device: str = "",
-    sizes: Inspected | None = None,
+    sizes: InspectedShapes | None = None,
     data: TrainingData | None = None,
 ) -> Predictor:
     """Predicts for the plan's model.

@@ -79,7 +79,7 @@ def _activate(config: pytest.Config) -> None:
     from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
 
-    setup = stages.make_run(read_options(config))
+    setup = stages.make_run_plan(read_options(config))
     owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
     runs_elsewhere = _is_distributed(config)
     item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)

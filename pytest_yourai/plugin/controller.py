@@ -17,26 +17,26 @@ from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.machine import environment
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin.command_line import has_timeout
-from pytest_yourai.plugin.display import room_of
+from pytest_yourai.plugin.display import terminal_size
 from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.console import Console
 from pytest_yourai.report.output_files import check_closing_files, write_closing_files
-from pytest_yourai.store.compare.baseline import Compared, compared
+from pytest_yourai.store.compare.baseline import BaselineComparison, compare_with_baseline
 from pytest_yourai.store.journal import Journal, NoJournal
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
 from pytest_yourai.sweep.run_results import (
     PROPERTY,
     SOAK_PROPERTY,
-    Collected,
-    Counts,
-    ReportedSoak,
-    ReportedTrial,
+    ItemCounts,
+    RunResults,
+    SoakReport,
+    TrialReport,
 )
-from pytest_yourai.sweep.stage_runner import Opened, Run
+from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""
@@ -52,7 +52,7 @@ class ControllerHooks:
     def __init__(
         self,
         config: pytest.Config,
-        setup: RunSetup,
+        setup: RunPlan,
         item_hooks: ItemHooks | None,
         *,
         owns_session: bool,
@@ -63,10 +63,10 @@ class ControllerHooks:
         if item_hooks is not None:
             item_hooks.on_opened = self._opened
         self._owns_session = owns_session
-        self._collected = Collected(setup)
-        self._console = Console(setup, self._collected, lambda: room_of(config))
+        self._collected = RunResults(setup)
+        self._console = Console(setup, self._collected, lambda: terminal_size(config))
         self._is_running = False
-        self._compared: Compared | None = None
+        self._compared: BaselineComparison | None = None
         self._is_saved = False
         self._closing_lines: list[str] = []
         self._interrupts = Interrupts()
@@ -123,7 +123,7 @@ class ControllerHooks:
 
     def _look_beforehand(self) -> None:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
-        run = Run(self._setup, NoJournal(), self._say)
+        run = StageRunner(self._setup, NoJournal(), self._say)
         try:
             run.look_at_all(self._setup.stages)
         except InputError as problem:
@@ -131,7 +131,7 @@ class ControllerHooks:
         finally:
             run.close({})
 
-    def _opened(self, stage: Stage, opened: Opened, counts: Counts) -> None:
+    def _opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
         """A worker has looked at the model of a stage."""
         lines = self._console.opened(stage, opened, counts, self._notes())
         if self._verbosity >= 0:
@@ -180,7 +180,7 @@ class ControllerHooks:
         if self._verbosity >= 0:
             self._say(*lines)
 
-    def _soaked(self, reported: ReportedSoak) -> None:
+    def _soaked(self, reported: SoakReport) -> None:
         stage = self._setup.stage_called(reported.model, is_check=False)
         if not self._has_items_here:
             for result in reported.results:
@@ -227,7 +227,9 @@ class ControllerHooks:
             return
         name = self._shown(options.output)
         try:
-            self._compared = compared(document, name, self._setup.baseline, options.gate)
+            self._compared = compare_with_baseline(
+                document, name, self._setup.baseline, options.gate
+            )
         except InputError as problem:
             self._closing_lines.append(f"Not compared: {problem}")
             if session.exitstatus == pytest.ExitCode.OK:
@@ -249,7 +251,7 @@ class ControllerHooks:
             self._closing_lines.append("No trial has ended, and no profile was written")
         self._say(*self._console.summary(), "")
         if self._compared is not None:
-            self._say(*baseline_lines(self._compared, room_of(self._config).columns), "")
+            self._say(*baseline_lines(self._compared, terminal_size(self._config).columns), "")
         self._say(*self._closing_lines)
         self._say_whole(*self._next_steps())
 
@@ -279,7 +281,7 @@ class ControllerHooks:
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def _say(self, *lines: str) -> None:
-        room = room_of(self._config)
+        room = terminal_size(self._config)
         self._say_whole(*(part for line in lines for part in room.wrapped(line)))
 
     def _say_whole(self, *lines: str) -> None:
@@ -289,14 +291,14 @@ class ControllerHooks:
                 self._reporter.write_line(redactor()(line))
 
 
-def _trial_in(report: pytest.TestReport) -> ReportedTrial | None:
+def _trial_in(report: pytest.TestReport) -> TrialReport | None:
     text = _property_in(report, PROPERTY)
-    return ReportedTrial.from_json(text) if text is not None else None
+    return TrialReport.from_json(text) if text is not None else None
 
 
-def _soak_in(report: pytest.TestReport) -> ReportedSoak | None:
+def _soak_in(report: pytest.TestReport) -> SoakReport | None:
     text = _property_in(report, SOAK_PROPERTY)
-    return ReportedSoak.from_json(text) if text is not None else None
+    return SoakReport.from_json(text) if text is not None else None
 
 
 def _property_in(report: pytest.TestReport, wanted: str) -> str | None:

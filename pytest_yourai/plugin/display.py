@@ -12,8 +12,8 @@ import pytest
 from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import SweepDisplay
-from pytest_yourai.report.safe_stream import lasting
-from pytest_yourai.report.screen import Room, is_terminal
+from pytest_yourai.report.safe_stream import safe_stream
+from pytest_yourai.report.screen import TerminalSize, is_terminal
 
 _LOG_READERS = ("CI", "BUILD_NUMBER")
 """As pytest itself tells that its output is kept, whatever it is written on."""
@@ -47,16 +47,16 @@ class DisplayHooks:
             self._stream = None
 
 
-def room_of(config: pytest.Config) -> Room:
+def terminal_size(config: pytest.Config) -> TerminalSize:
     """How much can be read at once where pytest writes."""
     is_verbose = config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES) > 0
     if config.pluginmanager.getplugin("terminalreporter") is None or not _is_looked_at():
-        return Room(is_verbose=is_verbose)
+        return TerminalSize(is_verbose=is_verbose)
     columns, rows = shutil.get_terminal_size()
-    return Room(columns, rows, is_verbose)
+    return TerminalSize(columns, rows, is_verbose)
 
 
 def _is_looked_at() -> bool:
     if any(os.environ.get(name) for name in _LOG_READERS):
         return False
-    return is_terminal(lasting(sys.stdout))
+    return is_terminal(safe_stream(sys.stdout))

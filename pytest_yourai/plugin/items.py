@@ -15,14 +15,14 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.sanitize import redactor
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
-from pytest_yourai.report.live_sweep import ShownTrials, SweepDisplay
+from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.run_results import PROPERTY, Counts, ReportedTrial
-from pytest_yourai.sweep.stage_runner import Opened, Run
+from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.client import Output
 
@@ -30,22 +30,22 @@ from pytest_yourai.worker.client import Output
 class ItemHooks:
     """Registered where items run, while a run is asked for."""
 
-    def __init__(self, config: pytest.Config, setup: RunSetup) -> None:
+    def __init__(self, config: pytest.Config, setup: RunPlan) -> None:
         self._config = config
         self._setup = setup
         self._journal: Journal | None = None
-        self._run: Run | None = None
+        self._run: StageRunner | None = None
         self._selected: dict[Stage, set[str]] = {}
         self._told: set[Stage] = set()
         self._reported: set[Stage] = set()
         self.display = SweepDisplay(None)
         """Where the trial that runs is shown."""
-        self.shown_trials = ShownTrials(self.display, setup, self._selected)
-        self.on_opened: Callable[[Stage, Opened, Counts], None] | None = None
+        self.shown_trials = TrialDisplay(self.display, setup, self._selected)
+        self.on_opened: Callable[[Stage, StageInfo, ItemCounts], None] | None = None
         """Told of each stage whose model a worker has looked at, before its first trial."""
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> StageRunner | None:
         """None before the first item, and where no configuration is selected."""
         return self._run
 
@@ -96,11 +96,11 @@ class ItemHooks:
         for item_id in dict.fromkeys(map(self._id_of, session.items)):
             if item_id is not None:
                 self._selected.setdefault(self._setup.stages_by_id[item_id], set()).add(item_id)
-        self.shown_trials = ShownTrials(self.display, self._setup, self._selected)
+        self.shown_trials = TrialDisplay(self.display, self._setup, self._selected)
         if self._selected and not self._config.option.collectonly:
             try:
                 self._journal = Journal(self._setup.options.log)
-                self._run = Run(self._setup, self._journal, self._say, self.display.goes_on)
+                self._run = StageRunner(self._setup, self._journal, self._say, self.display.goes_on)
                 with self.shown():
                     self._run.look_at_all(self._selected)
                 self._prepare(session.items, 0)
@@ -140,8 +140,8 @@ class ItemHooks:
             self.on_opened(stage, opened, self._counts(stage))
         return stage
 
-    def _counts(self, stage: Stage) -> Counts:
-        return Counts(
+    def _counts(self, stage: Stage) -> ItemCounts:
+        return ItemCounts(
             of_stage=len(self._selected[stage]),
             of_all=sum(map(len, self._selected.values())),
             models=len({each.name for each in self._selected}),
@@ -207,7 +207,7 @@ class ItemHooks:
             _raise_outcome(result)
         return (yield)
 
-    def _measure(self, run: Run, stage: Stage, trial: Trial) -> TrialResult:
+    def _measure(self, run: StageRunner, stage: Stage, trial: Trial) -> TrialResult:
         try:
             with self.shown_trials.trial(run, stage, trial.item_id):
                 return run.measure(stage, trial.item_id)
@@ -225,9 +225,11 @@ class ItemHooks:
         item_id = callspec.params.get("trial") if callspec else None
         return item_id if item_id in self._setup.stages_by_id else None
 
-    def _publish(self, item: pytest.Item, run: Run, stage: Stage, result: TrialResult) -> None:
+    def _publish(
+        self, item: pytest.Item, run: StageRunner, stage: Stage, result: TrialResult
+    ) -> None:
         sweep = run.sweep_of(stage)
-        reported = ReportedTrial(
+        reported = TrialReport(
             model=stage.name,
             is_check=stage.is_check,
             counts=self._counts(stage),

@@ -14,7 +14,7 @@ from pytest_yourai.models.dataset_checks import data_source
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.plan.flags import FLAGS, Flag
 from pytest_yourai.plan.options import CHECK_STEPS, DEFAULT_TIMEOUT_S, Options
-from pytest_yourai.store.compare.thresholds import make_gate, parse_fail_on
+from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
 
 _T = TypeVar("_T")
 
@@ -63,7 +63,7 @@ def read_options(config: pytest.Config) -> Options:
         soak_s=None if soak_minutes is None else soak_minutes * 60,
         replay=read.from_folder("replay", given_path),
         compare=read.from_folder("compare", given_path),
-        gate=make_gate(read.several("fail-on", lambda text, _: parse_fail_on(text))),
+        gate=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
         force=read.switch("force") or False,
         resume=read.switch("resume") or False,
@@ -106,7 +106,7 @@ class _Reader:
             try:
                 parsed.append(parse(text.strip(), folder))
             except ValueError as problem:
-                raise OptionError(f"{where}: {text!r} will not do: {problem}") from None
+                raise OptionError(f"{where}: {text!r} is not valid: {problem}") from None
         return tuple(parsed)
 
     def _given(self, flag: Flag) -> list[str]:

@@ -13,14 +13,14 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.paths import SOAK_SUITE
-from pytest_yourai.core.ranking import candidate
+from pytest_yourai.core.ranking import next_to_soak
 from pytest_yourai.core.results import Soak, SoakResult
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.items import ItemHooks, add_worker_sections
-from pytest_yourai.sweep.run_results import SOAK_PROPERTY, ReportedSoak
+from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
 from pytest_yourai.sweep.soak_runner import SoakClock
-from pytest_yourai.sweep.stage_runner import Run
+from pytest_yourai.sweep.stage_runner import StageRunner
 
 
 class SoakListener(Protocol):
@@ -44,7 +44,7 @@ class NobodyListens:
 class SoakHooks:
     """Registered where items run, while a soak is asked for. `items` has the run."""
 
-    def __init__(self, config: pytest.Config, setup: RunSetup, items: ItemHooks) -> None:
+    def __init__(self, config: pytest.Config, setup: RunPlan, items: ItemHooks) -> None:
         self._config = config
         self._setup = setup
         self._items = items
@@ -81,7 +81,7 @@ class SoakHooks:
         clock = SoakClock(options.soak_s, options.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := candidate(results, soak.results, options.objective):
+        while trial := next_to_soak(results, soak.results, options.objective):
             with self._told() as listener:
                 listener.soak_begins(stage, trial.config)
             with self._items.shown_trials.soak(stage, trial.config):
@@ -99,10 +99,10 @@ class SoakHooks:
         with self._items.shown():
             yield self.listener
 
-    def _publish(self, item: pytest.Item, soak: Soak, stage: Stage, run: Run) -> None:
+    def _publish(self, item: pytest.Item, soak: Soak, stage: Stage, run: StageRunner) -> None:
         if not soak.results:
             return
-        reported = ReportedSoak(stage.name, tuple(soak.results), run.journal_problem)
+        reported = SoakReport(stage.name, tuple(soak.results), run.journal_problem)
         item.user_properties.append((SOAK_PROPERTY, reported.to_json()))
         outcome = soak.results[-1].outcome.value
         item.user_properties.append((f"{SOAK_PROPERTY}_outcome", outcome))

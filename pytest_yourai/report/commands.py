@@ -11,10 +11,10 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
-from pytest_yourai.sweep.run_results import Collected, StageResults
+from pytest_yourai.sweep.run_results import RunResults, StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
 
@@ -24,7 +24,7 @@ _FEWEST_BITS = 4
 
 
 def next_steps(
-    setup: RunSetup, collected: Collected, arguments: Sequence[str], profile: str
+    setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
 ) -> Iterator[str]:
     """Lines for the end of a run that was started as `pytest` with `arguments`.
 
@@ -35,7 +35,7 @@ def next_steps(
 
 
 def _steps(
-    setup: RunSetup, collected: Collected, arguments: Sequence[str], profile: str
+    setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
 ) -> Iterator[str]:
     options = setup.options
     found = collected.recommended_sweep()
@@ -52,7 +52,7 @@ def _steps(
         yield from _what_may_fit(options, found, arguments)
 
 
-def _training(setup: RunSetup, stage: Stage, profile: str) -> str:
+def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """How to train with the optimum of `stage`."""
     options, command = setup.options, ["yourai", "train"]
     if options.replay is not None:
@@ -74,7 +74,7 @@ def _training(setup: RunSetup, stage: Stage, profile: str) -> str:
     return f"Next{', as a dry run' if is_dry else ''}: {shlex.join(command)}"
 
 
-def _sweep_of_recommended(setup: RunSetup, collected: Collected) -> Iterator[str]:
+def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str]:
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
@@ -88,7 +88,7 @@ def _estimates(options: Options) -> str:
     return _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
 
 
-def _model(setup: RunSetup, stage: Stage) -> Iterator[str]:
+def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest that name it."""
     yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
@@ -112,7 +112,7 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
     lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
     if not lacks_memory or setup is None:
         if options.replay is None:
-            yield f"Next, once what failed is mended: {_resumed(options, arguments)}"
+            yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
         return
     yield "Next: what takes less memory, one or more of"
     configs = [result.config for result in results]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.tables import text_table
-from pytest_yourai.store.compare.baseline import Compared
+from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.differences import are_of_one_machine
 from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
 from pytest_yourai.store.compare.thresholds import (
     Regression,
+    format_amount,
+    format_change,
     mean_change,
     not_compared,
     regressions,
-    shown,
-    signed,
 )
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -84,11 +84,11 @@ def _overall(comparison: Comparison) -> Iterator[str]:
     slowdown = overall_slowdown(comparison)
     if slowdown is not None:
         pace = machine_pace(comparison)
-        without = [f"the machine's own {signed(pace - 1)} taken out"] if pace != 1 else []
+        without = [f"the machine's own {format_change(pace - 1)} taken out"] if pace != 1 else []
         yield f"All together: {mean_change(slowdown, *without)}"
 
 
-def _named(result: TrialResult | None, naming: Naming) -> str:
+def _named(result: TrialResult | None, naming: ConfigLabels) -> str:
     return naming.name(result.config) if result else "none"
 
 
@@ -128,14 +128,14 @@ def values_and_change(
         return before, after, _NOTHING
     share = change.share(metric)
     before, after = (_value(each, metric) for each in (change.before, change.after))
-    return before, after, _NOTHING if share is None else signed(share)
+    return before, after, _NOTHING if share is None else format_change(share)
 
 
 def _value(result: TrialResult | None, metric: Metric) -> str:
     value = metric.of(result) if result else None
     if value is None:
         return _NOTHING
-    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else shown(metric, value)
+    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else format_amount(metric, value)
 
 
 def outcome_change(change: Change) -> str:
@@ -152,7 +152,7 @@ def _outcome(result: TrialResult | None) -> str:
     return result.outcome.replace("_", " ") if result else _NOTHING
 
 
-def baseline_lines(compared: Compared, width: int | None) -> Iterator[str]:
+def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[str]:
     """For a terminal of `width` columns; None where lines go into a log."""
     for comparison in compared.comparisons:
         yield from comparison_lines(

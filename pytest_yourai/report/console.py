@@ -8,14 +8,14 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report import trial_lines, walk_lines
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
-from pytest_yourai.report.screen import Room
+from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines, failure_lines, not_run_lines
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.sweep.run_results import Collected, Counts, ReportedTrial, StageResults
-from pytest_yourai.sweep.stage_runner import Opened
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
 """Where the files are, what is next, and what pytest says at its end."""
@@ -28,7 +28,7 @@ class Console:
     """
 
     def __init__(
-        self, setup: RunSetup, collected: Collected, room: Callable[[], Room] = Room
+        self, setup: RunPlan, collected: RunResults, room: Callable[[], TerminalSize] = TerminalSize
     ) -> None:
         self._room = room
         self._setup = setup
@@ -38,7 +38,7 @@ class Console:
         self._width = max((len(stage.name) for stage in setup.stages), default=0)
 
     def opened(
-        self, stage: Stage, opened: Opened, counts: Counts, notes: Sequence[str]
+        self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
         """What is about to be measured, the first time that it is told of `stage`."""
         found = self._collected.of(stage)
@@ -79,19 +79,21 @@ class Console:
         stages = (stage for stage in self._setup.stages if stage.name == name)
         return {length for stage in stages for length in stage.max_seq_lengths}
 
-    def _model_line(self, found: StageResults, counts: Counts, said: str) -> str:
+    def _model_line(self, found: StageResults, counts: ItemCounts, said: str) -> str:
         name = found.stage.name
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
         return walk_lines.model_line(place, counts.models, name, found.params, said, self._width)
 
-    def _walk_title(self, counts: Counts) -> Iterator[str]:
+    def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """Once, before whatever else a walk says."""
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
 
-    def _sweep_header(self, opened: Opened, counts: Counts, notes: Sequence[str]) -> Iterator[str]:
+    def _sweep_header(
+        self, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
+    ) -> Iterator[str]:
         short = walk_lines.shortage_lines(opened.preflight) if opened.preflight else ()
         return trial_lines.header(
             rule=self._room().rule,
@@ -106,7 +108,7 @@ class Console:
             is_replay=self._setup.options.replay is not None,
         )
 
-    def trial(self, reported: ReportedTrial, found: StageResults) -> list[str]:
+    def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
         stage, result = found.stage, reported.result
         if self._setup.is_walk and (stage.is_check or not found.opened):
@@ -123,7 +125,7 @@ class Console:
             lines += self._closing(found, self._room())
         return lines
 
-    def _verdict(self, reported: ReportedTrial, found: StageResults) -> Iterator[str]:
+    def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
         """Of a check; or of a sweep that could not begin, once, where no check has said so."""
         result, opened = reported.result, found.opened
         is_told = self._has_line(found.stage) or len(found.results) > 1
@@ -135,7 +137,7 @@ class Console:
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
 
-    def _closing(self, found: StageResults, room: Room) -> Iterator[str]:
+    def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
         """The answer of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
@@ -242,6 +244,6 @@ def _why_unknown(stage: Stage) -> str:
     return f"{stage.problem.outcome}: {stage.problem.reason}"
 
 
-def _device(opened: Opened) -> str:
+def _device(opened: StageInfo) -> str:
     device = opened.surroundings.device
     return f"{device.name} ({device.backend}), MLX {device.mlx_version}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration
-from pytest_yourai.models.dataset_lengths import Bar, TrainingData
+from pytest_yourai.models.dataset_lengths import HistogramBar, TrainingData
 
 _WIDEST_BAR = 30
 
@@ -36,7 +36,7 @@ def _rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
 
 
-def _drawn(bar: Bar, most: int) -> str:
+def _drawn(bar: HistogramBar, most: int) -> str:
     """A bar that can be seen where there is one row at least."""
     return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
 

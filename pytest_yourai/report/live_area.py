@@ -13,7 +13,7 @@ from typing import IO
 
 from rich.console import Console, RenderableType
 
-from pytest_yourai.report.safe_stream import lasting
+from pytest_yourai.report.safe_stream import safe_stream
 
 _LEAST_ROWS = 6
 """On a lower terminal lines would take the place of what they tell of."""
@@ -34,7 +34,7 @@ class LiveArea:
     """
 
     def __init__(self, stream: IO[str], *, has_color: bool, line_width: Callable[[], int]) -> None:
-        self._stream = lasting(stream)
+        self._stream = safe_stream(stream)
         self._line_width = line_width
         self._height = 0
         self._console = Console(

@@ -18,16 +18,22 @@ from rich.progress_bar import ProgressBar
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration, gigabytes
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.live_area import LiveArea
-from pytest_yourai.report.screen import DRAWN_EVERY_S, WIDE_COLUMNS, memory_row, one_line, row
+from pytest_yourai.report.screen import (
+    DRAWN_EVERY_S,
+    WIDE_COLUMNS,
+    memory_row,
+    one_line,
+    status_row,
+)
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.stage_runner import Run
-from pytest_yourai.sweep.trial_record import Progress
+from pytest_yourai.sweep.stage_runner import StageRunner
+from pytest_yourai.sweep.trial_record import TrialProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DisplayedTrial:
     """What runs: `title` names it, `done` of `total` are over.
 
     It takes `expected_s`, and what follows `later_s`; None where nobody knows.
@@ -45,7 +51,7 @@ class SweepDisplay:
 
     def __init__(self, area: LiveArea | None) -> None:
         self._area = area
-        self._shown = Shown("", 0, 1)
+        self._shown = DisplayedTrial("", 0, 1)
         self._began_at = 0.0
         self._drawn_at = -DRAWN_EVERY_S
 
@@ -54,7 +60,7 @@ class SweepDisplay:
         return self._area is not None
 
     @contextlib.contextmanager
-    def of(self, shown: Shown) -> Iterator[None]:
+    def of(self, shown: DisplayedTrial) -> Iterator[None]:
         """While `shown` runs; nothing is left of it, however it ends."""
         self._shown, self._began_at = shown, time.monotonic()
         try:
@@ -63,7 +69,7 @@ class SweepDisplay:
             if self._area is not None:
                 self._area.erase()
 
-    def goes_on(self, progress: Progress) -> None:
+    def goes_on(self, progress: TrialProgress) -> None:
         """Show how far it is."""
         now = time.monotonic()
         if self._area is None or now < self._drawn_at + DRAWN_EVERY_S:
@@ -71,7 +77,7 @@ class SweepDisplay:
         self._drawn_at = now
         self._area.draw(self._picture(progress, self._area.columns))
 
-    def _picture(self, progress: Progress, columns: int) -> RenderableType:
+    def _picture(self, progress: TrialProgress, columns: int) -> RenderableType:
         """Two lines that fit into 40 columns, and a third where it is known what MLX holds."""
         shown, left = self._shown, self._time_left(progress)
         phase, lines = _phase(progress), list[RenderableType]()
@@ -80,9 +86,9 @@ class SweepDisplay:
             if progress.left_s is not None:
                 done = max(0.0, shown.total - progress.left_s)
             bar = ProgressBar(total=shown.total, completed=done)
-            lines += [row(shown.title, bar, left), one_line(phase)]
+            lines += [status_row(shown.title, bar, left), one_line(phase)]
         else:
-            lines += [one_line(shown.title), row(phase, "", left)]
+            lines += [one_line(shown.title), status_row(phase, "", left)]
         if progress.active_bytes is not None and progress.peak_bytes is not None:
             active, peak = gigabytes(progress.active_bytes), gigabytes(progress.peak_bytes)
             held = f"active {active}, peak {peak}"
@@ -91,7 +97,7 @@ class SweepDisplay:
             )
         return Group(*lines)
 
-    def _time_left(self, progress: Progress) -> str:
+    def _time_left(self, progress: TrialProgress) -> str:
         """Nothing where it is not known, or took longer than it was thought to."""
         left_s = progress.left_s
         if self._shown.expected_s is not None:
@@ -101,18 +107,18 @@ class SweepDisplay:
         return f"{duration(left_s)} left" if left_s else ""
 
 
-def _phase(progress: Progress) -> str:
+def _phase(progress: TrialProgress) -> str:
     if progress.step is None:
         return progress.phase
     of = f" of {progress.steps}" if progress.steps is not None else ""
     return f"{progress.phase}, step {progress.step:,}{of}"
 
 
-class ShownTrials:
+class TrialDisplay:
     """Of one run; `selected` has the ids of the items that are to be run, by stage."""
 
     def __init__(
-        self, display: SweepDisplay, setup: RunSetup, selected: Mapping[Stage, Collection[str]]
+        self, display: SweepDisplay, setup: RunPlan, selected: Mapping[Stage, Collection[str]]
     ) -> None:
         self._display = display
         self._setup = setup
@@ -120,7 +126,7 @@ class ShownTrials:
         self._times: defaultdict[Stage, TrialTimes] = defaultdict(TrialTimes)
 
     @contextlib.contextmanager
-    def trial(self, run: Run, stage: Stage, item_id: str) -> Iterator[None]:
+    def trial(self, run: StageRunner, stage: Stage, item_id: str) -> Iterator[None]:
         """While this trial is measured, or whatever happens in its place."""
         if not self._display.is_on:
             yield
@@ -137,24 +143,30 @@ class ShownTrials:
         """While this configuration is soaked."""
         of_model = "" if self._setup.has_one_profile else f" of {stage.name}"
         asked_s = self._setup.options.soak_s or 1.0
-        with self._display.of(Shown(f"Soak{of_model}: {stage.naming.name(config)}", 0, asked_s)):
+        with self._display.of(
+            DisplayedTrial(f"Soak{of_model}: {stage.naming.name(config)}", 0, asked_s)
+        ):
             yield
 
-    def _shown(self, stage: Stage, sweep: Sweep | None, config: LoraConfig) -> Shown:
+    def _shown(self, stage: Stage, sweep: Sweep | None, config: LoraConfig) -> DisplayedTrial:
         name = stage.naming.name(config)
         if stage.is_check:
             names = list(dict.fromkeys(each.name for each in self._selected))
             place = names.index(stage.name)
-            return Shown(f"[{place + 1}/{len(names)}] {stage.name}: {name}", place, len(names))
+            return DisplayedTrial(
+                f"[{place + 1}/{len(names)}] {stage.name}: {name}", place, len(names)
+            )
         done, total = len(sweep.results) if sweep else 0, len(self._selected[stage])
         of_model = "" if self._setup.has_one_profile else f"{stage.name} "
         title = f"{of_model}[{done + 1}/{total}] {name}"
         if sweep is None or sweep.is_searching:
             # Nobody knows what a search will want to know.
-            return Shown(title, done, total)
+            return DisplayedTrial(title, done, total)
         times = self._times[stage]
         later = self._later(stage, sweep, config)
-        return Shown(title, done, total, times.expected_s([config]), times.expected_s(later))
+        return DisplayedTrial(
+            title, done, total, times.expected_s([config]), times.expected_s(later)
+        )
 
     def _later(self, stage: Stage, sweep: Sweep, present: LoraConfig) -> list[LoraConfig]:
         """What is still to be run after `present`."""

@@ -18,11 +18,11 @@ from pytest_yourai.report.comparison_lines import (
 )
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.profile_facts import about
-from pytest_yourai.report.tables import best_first, columns, label, outcome
+from pytest_yourai.report.tables import columns, label, outcome, ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
-from pytest_yourai.store.compare.baseline import Compared
+from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
-from pytest_yourai.store.compare.thresholds import Gate, not_compared, regressions
+from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
 
 MARKDOWN_FLAG = "--yourai-markdown"
@@ -32,7 +32,7 @@ MARKDOWN_FLAG = "--yourai-markdown"
 def markdown(
     profiles: Sequence[StoredProfile],
     recommended: str | None = None,
-    compared: Compared | None = None,
+    compared: BaselineComparison | None = None,
 ) -> str:
     """The text of a file: the answer, where it was measured, what changed, and all rows.
 
@@ -50,7 +50,7 @@ def session_markdown(
     document: Mapping[str, Any],
     name: str,
     results: Iterable[TrialResult],
-    compared: Compared | None,
+    compared: BaselineComparison | None,
 ) -> str:
     """As `markdown`, of the `document` that a session writes to the file `name`.
 
@@ -107,7 +107,7 @@ def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     rows = (
         [
             escaped(label(profile, profiles)),
-            *(escaped(column.cell(best_first(profile)[0])) for column in shown),
+            *(escaped(column.cell(ranked_rows(profile)[0])) for column in shown),
         ]
         for profile in profiles
     )
@@ -124,7 +124,7 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
         [column.heading for column in shown],
         (
             [_marked(escaped(column.cell(each)), each, profile) for column in shown]
-            for each in best_first(profile)
+            for each in ranked_rows(profile)
         ),
         [column.is_number for column in shown],
     )
@@ -164,13 +164,13 @@ def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
     return f"**{cell}**" if result is profile.optimum else cell
 
 
-def comparison_section(compared: Compared) -> Iterator[str]:
+def comparison_section(compared: BaselineComparison) -> Iterator[str]:
     """All models of it, each under a heading of its own."""
     for comparison in compared.comparisons:
         yield from _one_comparison(comparison, compared.gate)
 
 
-def _one_comparison(comparison: Comparison, gate: Gate) -> Iterator[str]:
+def _one_comparison(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
     title, *facts = comparison_facts(comparison, list(not_compared(comparison, gate)))
     yield f"### {escaped(title)}"
     yield ""

@@ -11,15 +11,15 @@ from typing import Any
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.stages import RunSetup
+from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
 from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly, write_page
 from pytest_yourai.store import profile
-from pytest_yourai.store.compare.baseline import Compared
+from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
 from pytest_yourai.store.stored_profile import just_measured
-from pytest_yourai.sweep.run_results import Collected
+from pytest_yourai.sweep.run_results import RunResults
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def check_closing_files(options: Options) -> None:
 
 
 def write_closing_files(
-    setup: RunSetup,
-    collected: Collected,
+    setup: RunPlan,
+    collected: RunResults,
     document: Mapping[str, Any],
-    compared: Compared | None,
+    compared: BaselineComparison | None,
     shown: Callable[[Path], str],
 ) -> Iterator[ClosingLine]:
     """Write what was asked for of `document`, the profile; `shown` is how a path is printed.
@@ -76,7 +76,7 @@ def write_closing_files(
         yield ClosingLine(said)
 
 
-def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str]) -> ClosingLine:
+def _lora_config(path: Path, collected: RunResults, shown: Callable[[Path], str]) -> ClosingLine:
     text = collected.lora_config(path.name)
     if text is None:
         return ClosingLine("LoRA config: not written, no optimum was found")
@@ -88,7 +88,7 @@ def _lora_config(path: Path, collected: Collected, shown: Callable[[Path], str])
 
 
 def _report(
-    path: Path, setup: RunSetup, document: Mapping[str, Any], shown: Callable[[Path], str]
+    path: Path, setup: RunPlan, document: Mapping[str, Any], shown: Callable[[Path], str]
 ) -> ClosingLine:
     try:
         measured = just_measured(document, shown(setup.options.output))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import IO, cast
 
 
-def lasting(stream: IO[str] | None) -> IO[str]:
+def safe_stream(stream: IO[str] | None) -> IO[str]:
     """`stream`, with writes that never fail; None is one that is gone already.
 
     What its encoding does not have becomes a question mark.
@@ -16,7 +16,7 @@ def lasting(stream: IO[str] | None) -> IO[str]:
     return stream if isinstance(stream, _LastingStream) else cast("IO[str]", _LastingStream(stream))
 
 
-def settle(stream: IO[str] | None) -> None:
+def close_stream(stream: IO[str] | None) -> None:
     """At the end of a process: Python would fail over what cannot be flushed even then."""
     if stream is None:
         return

@@ -23,7 +23,7 @@ _FEWEST_ROWS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class TerminalSize:
     """Of a terminal; columns and rows are None where lines go into a log.
 
     With `is_verbose` nothing is left out.
@@ -72,7 +72,7 @@ def is_terminal(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def row(left: str, middle: RenderableType, right: str) -> Table:
+def status_row(left: str, middle: RenderableType, right: str) -> Table:
     """One line as wide as the terminal; `middle` takes what room there is."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True)
@@ -91,4 +91,4 @@ def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Ta
     """What is held in words, and as a bar against the limit."""
     share = f"{peak_bytes / limit_bytes:.0%}"
     told = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
-    return row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), told)
+    return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), told)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.labels import Naming, on_or_off
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
 from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes, seconds
-from pytest_yourai.report.screen import Room
+from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.tables import text_table
 from pytest_yourai.sweep.search.sweep_search import not_needed
 
@@ -26,7 +26,11 @@ class _Column:
 
 
 def configuration_lines(
-    results: Sequence[TrialResult], objective: Objective, naming: Naming, room: Room, others: int
+    results: Sequence[TrialResult],
+    objective: Objective,
+    naming: ConfigLabels,
+    room: TerminalSize,
+    others: int,
 ) -> Iterator[str]:
     """Nothing where there is no choice. `others` lines are to be seen beside the table.
 
@@ -56,7 +60,7 @@ def configuration_lines(
     yield from legend
 
 
-def _further_axes(naming: Naming) -> Iterator[_Column]:
+def _further_axes(naming: ConfigLabels) -> Iterator[_Column]:
     if naming.has_lengths:
         yield _Column("seq", lambda result: str(result.config.max_seq_length))
     if naming.has_checkpointing:
@@ -72,7 +76,7 @@ def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
     }
 
 
-def _legend(naming: Naming) -> list[str]:
+def _legend(naming: ConfigLabels) -> list[str]:
     qualities = "capacity, length, speed" if naming.has_lengths else "capacity, speed"
     axes = "rank × layers" + " × sequence" * naming.has_lengths
     axes += " × checkpointing" * naming.has_checkpointing
@@ -112,7 +116,9 @@ def _table(columns: Sequence[_Column], results: Sequence[TrialResult], gap: str)
 _SHOWN_OF_A_CLASS = 3
 
 
-def failure_lines(results: Sequence[TrialResult], naming: Naming, room: Room) -> Iterator[str]:
+def failure_lines(
+    results: Sequence[TrialResult], naming: ConfigLabels, room: TerminalSize
+) -> Iterator[str]:
     """Each class once, with its configurations; some of them where there are many."""
     classes: defaultdict[tuple[Outcome, str], list[TrialResult]] = defaultdict(list)
     for result in results:

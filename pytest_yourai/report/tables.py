@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_yourai.core import ranking
-from pytest_yourai.core.labels import Naming, on_or_off
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -23,7 +23,7 @@ class Column(NamedTuple):
     is_number: bool = True
 
 
-def best_first(profile: StoredProfile) -> list[TrialResult]:
+def ranked_rows(profile: StoredProfile) -> list[TrialResult]:
     """All results: the optimum, the others that fit, what failed, and what was not run."""
     results = list(profile.results.values())
     failed = [each for each in results if not each.success]
@@ -41,7 +41,7 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
 
     An axis of length or checkpointing with one value does not, nor do minima that are peaks.
     """
-    naming = Naming.of(config for profile in profiles for config in profile.results)
+    naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
     return [
         *_configuration(naming),
         *([_NEEDS] if any(each.has_minima for each in profiles) else []),
@@ -67,14 +67,14 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     lines = [["", *names, *(column.heading for column in shown)]]
     for profile in profiles:
         own = [label(profile, profiles)] if names else []
-        for result in best_first(profile):
+        for result in ranked_rows(profile):
             star = "*" if result is profile.optimum else ""
             lines.append([star, *own, *(column.cell(result) for column in shown)])
     is_number = [False, *(False for _ in names), *(column.is_number for column in shown)]
     yield from text_table(lines, is_number)
 
 
-def _configuration(naming: Naming) -> Iterator[Column]:
+def _configuration(naming: ConfigLabels) -> Iterator[Column]:
     yield Column("batch", lambda each: str(each.config.batch_size))
     yield Column("rank", lambda each: str(each.config.rank))
     yield Column("layers", lambda each: str(each.config.num_layers))

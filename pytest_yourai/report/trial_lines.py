@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.core.config import Objective
-from pytest_yourai.core.labels import Naming, on_or_off
-from pytest_yourai.core.ranking import best, standing
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import duration, gigabytes, machine_memory, seconds
@@ -47,7 +47,7 @@ def header(
     yield ""
 
 
-def trial_line(index: int, total: int, result: TrialResult, naming: Naming) -> str:
+def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
     """One line for a trial that ended."""
     name = naming.name(result.config)
     return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
@@ -86,7 +86,7 @@ def summary(
     objective: Objective,
     total: int,
     stopped: str | None,
-    naming: Naming,
+    naming: ConfigLabels,
     data: TrainingData | None = None,
     model: str | None = None,
     soaks: Sequence[SoakResult] = (),
@@ -100,7 +100,7 @@ def summary(
     of_model = f": {model}" if model else ""
     if len(results) < total:
         yield f"Incomplete: {len(results)} of {total} configurations are known"
-    optimum = best(standing(results, soaks), objective)
+    optimum = best(soak_survivors(results, soaks), objective)
     if optimum is None:
         yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
@@ -134,11 +134,11 @@ def optimum_figures(optimum: TrialResult) -> str:
     )
 
 
-def _short_optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
+def _short_optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     yield f"  {naming.name(optimum.config)}: {optimum_figures(optimum)}"
 
 
-def _optimum(optimum: TrialResult, naming: Naming) -> Iterator[str]:
+def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
     yield f"  Batch size:    {config.batch_size}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.budget import Budget
@@ -34,7 +34,7 @@ def where(
     yield ""
 
 
-def preflight_lines(name: str, found: Preflight, naming: Naming) -> Iterator[str]:
+def preflight_lines(name: str, found: Preflight, naming: ConfigLabels) -> Iterator[str]:
     """What a model asks of the machine, and what to do where that is more than there is.
 
     `naming` is that of the model's usual rows.
@@ -91,7 +91,7 @@ def _ending(result: TrialResult, weights: str) -> str:
             return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}{used}"
 
 
-def optimum_line(optimum: TrialResult | None, naming: Naming) -> str:
+def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:
     """The answer of a model's sweep."""
     if optimum is None:
         return "Optimal: none, no configuration was measured to its end"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.ranking import best, pareto, standing
+from pytest_yourai.core.ranking import best, pareto, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import BYTES_PER_GB, scaled
 from pytest_yourai.models.dataset_lengths import TrainingData
@@ -33,7 +33,7 @@ def build_profile(
     soaks: Sequence[SoakResult] = (),
 ) -> dict[str, Any]:
     """The profile as it is written, `optimal_*` null where nothing fits, or survives its soak."""
-    remaining = standing(results, soaks)
+    remaining = soak_survivors(results, soaks)
     optimum = best(remaining, objective)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -59,11 +59,11 @@ def build_profile(
         "environment": environment,
         "data": data,
         "soak": [soak_row(each) for each in soaks] or None,
-        "all_results": [row(result) for result in results],
+        "all_results": [trial_row(result) for result in results],
     }
 
 
-def row(result: TrialResult) -> dict[str, Any]:
+def trial_row(result: TrialResult) -> dict[str, Any]:
     """One of `all_results`. MB means 1e6 bytes."""
     peak = result.peak_memory_bytes
     if result.outcome is Outcome.OVER_BUDGET:

@@ -15,7 +15,7 @@ import pydantic
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.files import check_version, mapping, read_document
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import all_printable, clean, printable
@@ -54,9 +54,9 @@ class StoredProfile:
     soaks: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
-    def naming(self) -> Naming:
+    def naming(self) -> ConfigLabels:
         """How its configurations are named in words."""
-        return Naming.of(self.results)
+        return ConfigLabels.of(self.results)
 
     @property
     def successes(self) -> list[TrialResult]:

@@ -18,16 +18,16 @@ from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Prediction, Predictor
 from pytest_yourai.machine.environment import last_boot
-from pytest_yourai.plan.sweep_plan import Surroundings, SweepPlan, predictor_of
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
-from pytest_yourai.store.profile import configuration, row
-from pytest_yourai.sweep.preflight import Gate, Preflight, preflight, preflight_fields
+from pytest_yourai.store.profile import configuration, trial_row
+from pytest_yourai.sweep.preflight import Preflight, TrialChecks, preflight, preflight_fields
 from pytest_yourai.sweep.replay_runner import ReplayRunner
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, Resumed, resume
+from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
 from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.soak_runner import SoakClock, Soaked, Soaker
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
 from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
 from pytest_yourai.sweep.trial_runner import Runner, TrialRunner
 from pytest_yourai.worker.client import Output
@@ -87,16 +87,18 @@ class Sweep:
             if self.plan.search == "fast" and (found := self._predictor.predict(config))
         }
         self._search = SweepSearch(self.plan, self._limit_bytes, first)
-        self._gate = Gate(self.plan, self.surroundings, self._size, self._runner, self._search)
+        self._gate = TrialChecks(
+            self.plan, self.surroundings, self._size, self._runner, self._search
+        )
         for result in self._resumed.results.values():
             self._predictor.learn(result)
 
-    def _look(self, history: History | None) -> tuple[Surroundings, Resumed]:
+    def _look(self, history: History | None) -> tuple[SweepContext, ResumeState]:
         device, inspection = self._runner.look()
         budget = self._runner.detect_budget(device)
         resumed = NOTHING_RESUMED
         if history is not None:
-            here = Surroundings(device, inspection, budget)
+            here = SweepContext(device, inspection, budget)
             resumed = resume(history, self.plan, here, self._boot)
             budget = resumed.budget or budget
         self._journal.write(
@@ -107,16 +109,16 @@ class Sweep:
             memory_limit_is_detected=budget.is_detected,
             device=dataclasses.asdict(device),
         )
-        return Surroundings(device, inspection, budget, resumed.notes), resumed
+        return SweepContext(device, inspection, budget, resumed.notes), resumed
 
     def release(self) -> None:
         """End the worker, so that another model has the memory; the next trial starts a new one."""
         self._runner.end()
 
-    def soak(self, trial: TrialResult, clock: SoakClock) -> Soaked:
+    def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train on with what was measured, in a fresh worker; ends that of the trials."""
         self.release()
-        soaker = Soaker(self.plan, self.surroundings, self._journal, self._tell)
+        soaker = SoakRunner(self.plan, self.surroundings, self._journal, self._tell)
         return soaker.soak(trial, clock)
 
     def close(self, *, complete: bool) -> None:
@@ -238,7 +240,7 @@ class Sweep:
         for warning in result.warnings:
             self._journal.write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
-        self._journal.write("trial_complete", **row(result), **printed)
+        self._journal.write("trial_complete", **trial_row(result), **printed)
         if was_run:
             self._predictor.learn(result)
         return result

@@ -11,8 +11,8 @@ from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.results import PREDICTED_OVER, RULED_OUT, ModelSize, Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
-from pytest_yourai.machine.system_memory import Holder, largest_holders, read_system_memory
-from pytest_yourai.plan.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.trial_runner import Runner
 
@@ -34,7 +34,7 @@ class Preflight:
     weights_bytes: int
     minimum_bytes: int
     conservative_bytes: int
-    holders: tuple[Holder, ...] = ()
+    holders: tuple[ProcessUse, ...] = ()
 
     @property
     def missing_bytes(self) -> int:
@@ -58,7 +58,7 @@ def preflight(
     )
     if not found.missing_bytes or not shares_memory:
         return found
-    return dataclasses.replace(found, holders=largest_holders())
+    return dataclasses.replace(found, holders=largest_processes())
 
 
 def preflight_fields(prediction: Prediction) -> dict[str, float]:
@@ -96,13 +96,13 @@ def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
 _WAIT_STEP_S = 0.25
 
 
-class Gate:
+class TrialChecks:
     """Of one sweep. `size` is None where the model's is not known."""
 
     def __init__(
         self,
         plan: SweepPlan,
-        surroundings: Surroundings,
+        surroundings: SweepContext,
         size: ModelSize | None,
         runner: Runner,
         search: SweepSearch,

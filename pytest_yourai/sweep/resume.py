@@ -14,7 +14,7 @@ from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import Boot
-from pytest_yourai.plan.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History, PastRun
 
 _MOST_ATTEMPTS = 2
@@ -23,7 +23,7 @@ _BUDGET_TOLERANCE = 1.05
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumeState:
     """`results` need not be measured again; `budget` is that of the run that is resumed."""
 
     results: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
@@ -31,10 +31,10 @@ class Resumed:
     notes: tuple[str, ...] = ()
 
 
-NOTHING_RESUMED = Resumed()
+NOTHING_RESUMED = ResumeState()
 
 
-def resume(history: History, plan: SweepPlan, here: Surroundings, boot: Boot) -> Resumed:
+def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) -> ResumeState:
     """What of `history` holds for `plan` on this machine.
 
     A detected budget differs with what else is running: that of the run with the most results is
@@ -65,7 +65,7 @@ def resume(history: History, plan: SweepPlan, here: Surroundings, boot: Boot) ->
             known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
     wanted = plan.tried(here.inspection, budget.limit_bytes)
     kept = sum(result.kept for config, result in known.items() if config in wanted)
-    return Resumed(known, earlier, tuple(_notes(history, kept)))
+    return ResumeState(known, earlier, tuple(_notes(history, kept)))
 
 
 def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
@@ -76,7 +76,7 @@ def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
     )
 
 
-def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: Surroundings) -> Budget | None:
+def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: SweepContext) -> Budget | None:
     if not here.budget.is_detected:
         return None
     results: Counter[int] = Counter()
@@ -97,7 +97,7 @@ def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: Surroundings) ->
 def _is_settled(result: TrialResult, *, force: bool) -> bool:
     """Whether it need not be run again; with force the guard stops nothing.
 
-    What failed otherwise than for memory is run again: whatever was wrong may have been mended.
+    What failed otherwise than for memory is run again: whatever was wrong may have been fixed.
     """
     if result.outcome is Outcome.SAFETY_STOP and force:
         return False

@@ -9,17 +9,17 @@ from typing import Any
 
 import pydantic
 
-from pytest_yourai.core.ranking import best, standing
+from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import parameters
 from pytest_yourai.machine import environment
-from pytest_yourai.plan.stages import RunSetup, Stage
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
 from pytest_yourai.sweep.search.sweep_search import not_needed
-from pytest_yourai.sweep.stage_runner import Opened
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 
 @dataclass
@@ -28,7 +28,7 @@ class StageResults:
 
     stage: Stage
     selected: int = 0
-    opened: Opened | None = None
+    opened: StageInfo | None = None
     results: list[TrialResult] = field(default_factory=list)
     soaks: list[SoakResult] = field(default_factory=list)
     stopped: str | None = None
@@ -40,7 +40,7 @@ class StageResults:
     @property
     def standing(self) -> list[TrialResult]:
         """The results that no soak speaks against."""
-        return standing(self.results, self.soaks)
+        return soak_survivors(self.results, self.soaks)
 
     @property
     def parameters(self) -> float | None:
@@ -55,10 +55,10 @@ class StageResults:
         return parameters(self.parameters)
 
 
-class Collected:
+class RunResults:
     """Filled from reports, in the process that the user started."""
 
-    def __init__(self, setup: RunSetup) -> None:
+    def __init__(self, setup: RunPlan) -> None:
         self._setup = setup
         self.stages: dict[Stage, StageResults] = {}
         self.journal_problem: str | None = None
@@ -69,7 +69,7 @@ class Collected:
     def of(self, stage: Stage) -> StageResults:
         return self.stages.setdefault(stage, StageResults(stage))
 
-    def add(self, reported: ReportedTrial) -> StageResults:
+    def add(self, reported: TrialReport) -> StageResults:
         """Take a trial in; what is known of its stage by now."""
         found = self.of(self._setup.stage_called(reported.model, is_check=reported.is_check))
         found.selected = reported.counts.of_stage
@@ -213,7 +213,7 @@ SOAK_PROPERTY = "yourai_soak"
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ItemCounts:
     """How many items are to be run, of a stage and of all; and of how many models."""
 
     of_stage: int
@@ -222,13 +222,13 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class ReportedTrial:
+class TrialReport:
     """`stopped` is why a fast search needs no more trials."""
 
     model: str
     is_check: bool
-    counts: Counts
-    opened: Opened | None
+    counts: ItemCounts
+    opened: StageInfo | None
     journal_problem: str | None
     stopped: str | None
     result: TrialResult
@@ -243,15 +243,15 @@ class ReportedTrial:
         return redactor()(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def from_json(cls, text: str) -> ReportedTrial:
+    def from_json(cls, text: str) -> TrialReport:
         return _ADAPTER.validate_json(text)
 
 
-_ADAPTER = pydantic.TypeAdapter(ReportedTrial)
+_ADAPTER = pydantic.TypeAdapter(TrialReport)
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedSoak:
+class SoakReport:
     """All soaks of one model, in the order that they were run."""
 
     model: str
@@ -263,8 +263,8 @@ class ReportedSoak:
         return redactor()(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def from_json(cls, text: str) -> ReportedSoak:
+    def from_json(cls, text: str) -> SoakReport:
         return _SOAK_ADAPTER.validate_json(text)
 
 
-_SOAK_ADAPTER = pydantic.TypeAdapter(ReportedSoak)
+_SOAK_ADAPTER = pydantic.TypeAdapter(SoakReport)

@@ -16,7 +16,7 @@ from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import growth_per_step, leaks
-from pytest_yourai.sweep.trial_record import Progress
+from pytest_yourai.sweep.trial_record import TrialProgress
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
 
 _FEWEST_STEPS = 20
@@ -85,14 +85,14 @@ class SoakRecord:
             self._times_s.append(event.step_time_s)
             self._tokens.append(event.tokens)
 
-    def progress(self, memory_limit_bytes: int) -> Progress:
+    def progress(self, memory_limit_bytes: int) -> TrialProgress:
         """How far it is by now, within so much memory."""
         mlx, began_at = self.guard.mlx, self.began_at
         phase, step, left_s = self.where.removeprefix("while "), None, None
         if began_at is not None:
             phase, step = "training", self._steps + 1
             left_s = max(0.0, began_at + self._asked_s - time.monotonic())
-        return Progress(
+        return TrialProgress(
             phase=phase,
             step=step,
             steps=None,

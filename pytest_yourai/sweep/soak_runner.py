@@ -19,9 +19,9 @@ from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.training_memory import largest_array_bytes
-from pytest_yourai.machine.guard import Guard, Guarded
+from pytest_yourai.machine.guard import Guard, GuardedWatch
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.plan.sweep_plan import Surroundings, SweepPlan
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.profile import configuration, soak_row
 from pytest_yourai.sweep.soak_record import SoakRecord
@@ -50,7 +50,7 @@ class SoakClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Soaked:
+class SoakOutcome:
     """A soak, and what its worker said where it failed."""
 
     result: SoakResult
@@ -62,7 +62,7 @@ class StepOverdueError(YouraiError):
     """No step of training ended for too long."""
 
 
-class SoakWatch(Guarded):
+class SoakWatch(GuardedWatch):
     """The guard of a trial, and the clock: asks for the end when the time is over."""
 
     def __init__(
@@ -91,13 +91,13 @@ class SoakWatch(Guarded):
             raise StepOverdueError(f"no step ended for {limit_s:g} s")
 
 
-class Soaker:
+class SoakRunner:
     """Soaks configurations of one sweep, one after the other; each has a worker of its own."""
 
     def __init__(
         self,
         plan: SweepPlan,
-        where: Surroundings,
+        where: SweepContext,
         journal: EventLog,
         tell: Tell = nobody_hears,
     ) -> None:
@@ -106,7 +106,7 @@ class Soaker:
         self._journal = journal
         self._tell = tell
 
-    def soak(self, trial: TrialResult, clock: SoakClock) -> Soaked:
+    def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train with the configuration of `trial`. What is raised from outside ends the worker."""
         record = SoakRecord(
             trial,
@@ -135,7 +135,7 @@ class Soaker:
 
     def _soaked(
         self, host: WorkerHost, record: SoakRecord, clock: SoakClock, adapter_path: str
-    ) -> Soaked:
+    ) -> SoakOutcome:
         def tell() -> None:
             self._tell(record.progress(self._limit_bytes))
 
@@ -162,7 +162,7 @@ class Soaker:
         else:
             record.guard.read_system()
             outcome, reason = self._outcome(record, end)
-        return Soaked(record.result(outcome, reason, conclusive=conclusive), output, traceback)
+        return SoakOutcome(record.result(outcome, reason, conclusive=conclusive), output, traceback)
 
     def _outcome(self, record: SoakRecord, end: TrainingEnd) -> tuple[Outcome, str | None]:
         """Of a soak that nothing broke off."""

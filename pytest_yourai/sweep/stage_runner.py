@@ -24,17 +24,17 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.results import RULED_OUT, Outcome, TrialResult
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, make_setup
-from pytest_yourai.plan.stages import Problem, RunSetup, Stage
-from pytest_yourai.plan.sweep_plan import Surroundings
+from pytest_yourai.plan.stages import RunPlan, Stage, StageProblem
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight
-from pytest_yourai.sweep.soak_runner import SoakClock, Soaked
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
 
 
 @dataclass(frozen=True)
-class Opened:
+class StageInfo:
     """What is known of a stage once its worker has looked at the model.
 
     `weights` says of what kind they are: `synthetic 4-bit`; `quantized_on_load` is how, where they
@@ -45,12 +45,12 @@ class Opened:
     weights: str
     settings: dict[str, Any]
     notes: tuple[str, ...]
-    surroundings: Surroundings
+    surroundings: SweepContext
     preflight: Preflight | None
     quantized_on_load: Quantization | None
 
 
-class Run:
+class StageRunner:
     """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`.
 
     `say` gets a line for people before a model is downloaded; `tell` hears how far the trial is.
@@ -58,7 +58,7 @@ class Run:
 
     def __init__(
         self,
-        setup: RunSetup,
+        setup: RunPlan,
         journal: EventLog,
         say: Callable[[str], None],
         tell: Tell = nobody_hears,
@@ -70,7 +70,7 @@ class Run:
         self._setups: dict[Stage, SweepSetup] = {}
         self._fetched: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
-        self._opened: dict[Stage, Opened] = {}
+        self._opened: dict[Stage, StageInfo] = {}
         self._problems = {each: each.problem for each in setup.stages if each.problem}
         self._not_run: dict[tuple[Stage, LoraConfig], TrialResult] = {}
         self.stage: Stage | None = None
@@ -89,7 +89,7 @@ class Run:
         """None where the stage was not begun, or is not run."""
         return self._sweeps.get(stage)
 
-    def opened(self, stage: Stage) -> Opened | None:
+    def opened(self, stage: Stage) -> StageInfo | None:
         """None where the stage was not begun, or is not run."""
         return self._opened.get(stage)
 
@@ -130,7 +130,7 @@ class Run:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise
             outcome = _outcome_of(problem, setup)
-            self._problems[stage] = Problem(outcome, str(problem))
+            self._problems[stage] = StageProblem(outcome, str(problem))
 
     def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
         """`setup` of a model whose weights are here; downloaded if that was asked for."""
@@ -154,7 +154,7 @@ class Run:
         if sweep.results:
             return
         sweep.start_from(setup.prior())
-        self._opened[stage] = Opened(
+        self._opened[stage] = StageInfo(
             title=stage.title,
             weights=setup.weights,
             settings={
@@ -238,7 +238,7 @@ class Run:
                     return f"{RULED_OUT} {other.name}, which failed for memory ({failed.outcome})"
         return None
 
-    def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> Soaked:
+    def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train on with a configuration that the sweep of `stage` has measured."""
         self.begin(stage)
         return self._sweeps[stage].soak(trial, clock)

@@ -73,12 +73,12 @@ class TrialRecord:
         return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrialProgress:
         """How far it is by now; of a step that runs, which one it is as far as can be told."""
         mlx = self.guard.mlx
         peaks = [sample.peak_memory_bytes for sample in self.samples]
         phase, step, steps = self._phase
-        return Progress(
+        return TrialProgress(
             phase=phase,
             step=step,
             steps=steps,
@@ -177,7 +177,7 @@ def _footprints(samples: list[StepSample]) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrialProgress:
     """One moment of it. Bytes and seconds.
 
     `phase` is what the worker does, in words; `step` counts from 1 within the phase, `steps` is how
@@ -194,9 +194,9 @@ class Progress:
     left_s: float | None = None
 
 
-Tell = Callable[[Progress], None]
+Tell = Callable[[TrialProgress], None]
 """Hears of it, at the beginning and then a few times a second, between messages of the worker."""
 
 
-def nobody_hears(progress: Progress) -> None:
+def nobody_hears(progress: TrialProgress) -> None:
     """For runs that nobody looks at."""

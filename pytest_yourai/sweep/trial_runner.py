@@ -17,7 +17,7 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.budget import NO_BUDGET, Budget, detect_budget, given_budget
-from pytest_yourai.machine.guard import Guard, Guarded, too_little_left
+from pytest_yourai.machine.guard import Guard, GuardedWatch, too_little_left
 from pytest_yourai.machine.reference_work import reference_times_s
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
@@ -64,7 +64,7 @@ class Runner(Protocol):
     def end(self, *, because: str | None = None) -> None: ...
 
 
-class TrialWatch(Guarded):
+class TrialWatch(GuardedWatch):
     """The guard of a trial; whenever it looks, `tell` hears how far the trial is."""
 
     def __init__(self, record: TrialRecord, tell: Tell) -> None:

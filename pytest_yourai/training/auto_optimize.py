@@ -19,7 +19,7 @@ from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.matrix import low_memory_matrix
 from pytest_yourai.store.rows import result_from_row
 from pytest_yourai.sweep.child_process import FD_VARIABLE, PLUGIN_ARGUMENTS, pytest_command, shown
-from pytest_yourai.training.choices import Decision, Voice, voice_of
+from pytest_yourai.training.choices import ChosenConfig, ValueSource, source_of
 from pytest_yourai.training.measured_profile import read_profile
 from pytest_yourai.training.settings import TrainOptions
 
@@ -43,7 +43,7 @@ _MEASURED = (0, 1)
 
 def sweep(
     options: TrainOptions, model: Model, data: str | None, say: Callable[[str], None]
-) -> Decision:
+) -> ChosenConfig:
     """Sweep `model`, and decide; the profile and the journal go into the adapter path.
 
     OptionError where pytest refuses, SweepFailedError where it has no answer for other reasons
@@ -142,7 +142,7 @@ def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         os.close(held)
 
 
-def decide(path: Path, model: Model, origin: str) -> Decision:
+def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
     """What the profile in `path` decides, which a sweep before this training has written.
 
     Where nothing fits, for lack of memory alone, that is the most frugal configuration.
@@ -154,8 +154,8 @@ def decide(path: Path, model: Model, origin: str) -> Decision:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     if any(result.success for result in results):
         profile = read_profile(path, model)
-        voice = voice_of(profile, origin, is_of_this_model=True)
-        return Decision(voice, profile)
+        voice = source_of(profile, origin, is_of_this_model=True)
+        return ChosenConfig(voice, profile)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, model)
@@ -177,14 +177,14 @@ def _lacks_memory(result: TrialResult) -> bool:
     return result.outcome.is_memory_failure or result.is_predicted_over
 
 
-def _frugal(results: Sequence[TrialResult], model: Model) -> Decision:
+def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
     matrix = low_memory_matrix(model)
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     first = next(each for each in results if _lacks_memory(each))
     why = f"nothing that was swept fits ({counted}; {first.config}: {first.reason})"
-    return Decision(
-        Voice(
+    return ChosenConfig(
+        ValueSource(
             "fallback: nothing fits",
             {
                 "batch_size": min(matrix.batch_size),

@@ -42,7 +42,7 @@ def check_adapter_path(path: Path) -> None:
         ) from None
 
 
-def checked_rows(data: str, *, mask_prompt: bool) -> int | None:
+def inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
     """How many rows the training set in the folder `data` has; None for a data set of the hub.
 
     DataError where mlx-lm would fail at one of them.

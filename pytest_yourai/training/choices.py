@@ -12,8 +12,8 @@ from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.training.checkpoint import Checkpoint, decided
-from pytest_yourai.training.measured_profile import ChosenProfile, Differences
-from pytest_yourai.training.settings import FLAGS, Promise, TrainOptions
+from pytest_yourai.training.measured_profile import ChosenProfile, ProfileDifferences
+from pytest_yourai.training.settings import FLAGS, MeasuredBaseline, TrainOptions
 
 DEFAULTS: Mapping[str, Any] = {
     "batch_size": 4,
@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Voice:
+class ValueSource:
     """What one source says of options, by their names; None, or nothing, where it says nothing."""
 
     origin: str
@@ -41,10 +41,10 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Decision:
+class ChosenConfig:
     """What a profile decides, or a sweep without an optimum; `warnings` for people."""
 
-    voice: Voice
+    voice: ValueSource
     profile: ChosenProfile | None = None
     warnings: tuple[str, ...] = ()
 
@@ -56,15 +56,15 @@ class Choices:
         self,
         options: TrainOptions,
         checkpoint: Checkpoint | None,
-        decision: Decision | None,
+        decision: ChosenConfig | None,
         max_seq_length: int,
     ) -> None:
         """`max_seq_length` is the model's usual one, in tokens."""
         self._options = options
         self._voices = [
-            *([Voice("checkpoint", decided(checkpoint))] if checkpoint else []),
+            *([ValueSource("checkpoint", decided(checkpoint))] if checkpoint else []),
             *([decision.voice] if decision else []),
-            Voice("default", {**DEFAULTS, "max_seq_length": max_seq_length}),
+            ValueSource("default", {**DEFAULTS, "max_seq_length": max_seq_length}),
         ]
 
     def value(self, name: str) -> Any:
@@ -90,10 +90,10 @@ class Choices:
         return None, "default"
 
 
-def voice_of(profile: ChosenProfile, origin: str, *, is_of_this_model: bool) -> Voice:
+def source_of(profile: ChosenProfile, origin: str, *, is_of_this_model: bool) -> ValueSource:
     """What `profile` says; the keys of another model may name nothing in this one."""
     config = profile.config
-    return Voice(
+    return ValueSource(
         origin,
         {
             "batch_size": config.batch_size,
@@ -117,7 +117,7 @@ class Limit:
 
 
 def memory_limit(
-    choices: Choices, decision: Decision | None, differing: Differences | None
+    choices: Choices, decision: ChosenConfig | None, differing: ProfileDifferences | None
 ) -> Limit:
     """A profile's where it was measured on this machine; what nobody asks for now must be there."""
     found = Limit(choices.value("memory_limit_bytes"), choices.origin("memory_limit_bytes"))
@@ -139,12 +139,12 @@ def memory_limit(
     return Limit(warnings=(warning,))
 
 
-def promised(
+def measured_baseline(
     checkpoint: Checkpoint | None,
     config: LoraConfig,
-    decision: Decision | None,
-    differing: Differences | None,
-) -> tuple[Promise | None, str]:
+    decision: ChosenConfig | None,
+    differing: ProfileDifferences | None,
+) -> tuple[MeasuredBaseline | None, str]:
     """What was measured of `config`, and who says so."""
     if checkpoint and checkpoint.promise and checkpoint.grad_checkpoint == config.grad_checkpoint:
         return checkpoint.promise, "checkpoint"

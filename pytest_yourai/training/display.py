@@ -17,8 +17,8 @@ from rich.text import Text
 from pytest_yourai.core.config import COMPILING_STEPS
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import duration, gigabytes, seconds
-from pytest_yourai.report.safe_stream import lasting
-from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, row
+from pytest_yourai.report.safe_stream import safe_stream
+from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
 from pytest_yourai.training.memory_trend import Growth, MemoryTrend
 from pytest_yourai.worker.protocol import Saved, TrainedStep, Validated
 
@@ -51,7 +51,7 @@ class TrainingDisplay:
         self._total_steps = total_steps
         self._memory_limit_bytes = memory_limit_bytes
         self._report_interval = report_interval
-        self._stream = lasting(stream)
+        self._stream = safe_stream(stream)
         self._live = _live(self._stream) if is_terminal(self._stream) else None
         self._drawn_at = 0.0
         self._steps_done = first_step - 1
@@ -145,7 +145,7 @@ class TrainingDisplay:
     def _picture(self) -> RenderableType:
         """Three lines that fit into 40 columns, and grow with the terminal."""
         steps = self._pace.steps
-        top = row(
+        top = status_row(
             f"step {self._steps_done}/{self._total_steps}",
             ProgressBar(total=self._total_steps, completed=self._steps_done),
             self._time_left,

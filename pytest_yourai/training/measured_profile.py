@@ -22,7 +22,7 @@ from pytest_yourai.store import benchmark_results, profile
 from pytest_yourai.store.benchmark_results import read_entries
 from pytest_yourai.store.recording import Recording, parse_recording
 from pytest_yourai.store.stored_profile import optimal_config
-from pytest_yourai.training.settings import Promise
+from pytest_yourai.training.settings import MeasuredBaseline
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class ChosenProfile:
         choice = self.recording.quantize
         return choice if isinstance(choice, Quantization) else None
 
-    def promise(self, config: LoraConfig) -> Promise | None:
+    def promise(self, config: LoraConfig) -> MeasuredBaseline | None:
         """What was measured of `config`; None where nothing was."""
         result = self.recording.results.get(config)
         if result is None or not result.success or result.peak_memory_bytes is None:
             return None
-        return Promise(
+        return MeasuredBaseline(
             peak_memory_bytes=result.peak_memory_bytes,
             minimum_memory_bytes=result.minimum_memory_bytes,
             active_memory_bytes=result.active_memory_bytes,
@@ -102,7 +102,7 @@ def _names(model: Model) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Differences:
+class ProfileDifferences:
     """In words, how what was measured differs from what will run; None where it does not."""
 
     machine: str | None
@@ -122,15 +122,15 @@ class Differences:
         yield from (f"{name} was measured {part}" for part in parts if part)
 
 
-def differences(
+def profile_differences(
     recording: Recording,
     model: Model,
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
     lora_keys: tuple[str, ...] | None,
-) -> Differences:
+) -> ProfileDifferences:
     """How `recording` differs from training `model`, quantized and with keys as given."""
-    return Differences(
+    return ProfileDifferences(
         machine=_machine(recording.environment),
         model=_model(recording.model, model, presets),
         quantization=_quantization(recording, quantization),

@@ -31,16 +31,26 @@ from pytest_yourai.training.checks import (
     check_adapter_path,
     check_report_to,
     check_rows,
-    checked_rows,
+    inspect_rows,
 )
-from pytest_yourai.training.choices import Choices, Decision, memory_limit, promised, voice_of
-from pytest_yourai.training.measured_profile import Differences, differences, read_profile
+from pytest_yourai.training.choices import (
+    Choices,
+    ChosenConfig,
+    measured_baseline,
+    memory_limit,
+    source_of,
+)
+from pytest_yourai.training.measured_profile import (
+    ProfileDifferences,
+    profile_differences,
+    read_profile,
+)
 from pytest_yourai.training.settings import (
-    Promise,
+    MeasuredBaseline,
     Setting,
     TrainOptions,
     TrainSettings,
-    check_combinations,
+    check_train_combinations,
 )
 
 _AS_CHOSEN = (
@@ -85,16 +95,16 @@ def train_settings(options: TrainOptions, say: Callable[[str], None]) -> TrainSe
     decision = sweep(options, start.model, start.data, say) if options.auto_optimize else None
     if decision is None:
         decision = read_decision(start)
-    settle(start, decision)
+    resolve_options(start, decision)
     fetched = dataclasses.replace(start, model=start.model.fetched(say))
     if fetched.checkpoint is not None:
         check_model(fetched.checkpoint, options, fetched.model)
-    return settle(fetched, decision)
+    return resolve_options(fetched, decision)
 
 
 def begin(options: TrainOptions) -> Start:
     """InputError for what is wrong without knowing the configuration; loads and writes nothing."""
-    check_combinations(options)
+    check_train_combinations(options)
     if options.matrix is not None:
         read_matrix(options.matrix)
     check_adapter_path(options.adapter_path)
@@ -103,7 +113,7 @@ def begin(options: TrainOptions) -> Start:
     if report_to is not None:
         check_report_to(report_to)
     data = _data(options, checkpoint)
-    rows = None if data is None else checked_rows(data, mask_prompt=options.mask_prompt or False)
+    rows = None if data is None else inspect_rows(data, mask_prompt=options.mask_prompt or False)
     if options.batch_size is not None:
         check_rows(rows, options.batch_size, "--batch-size")
     presets = read_presets(options.presets)
@@ -135,18 +145,18 @@ def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
     return None
 
 
-def read_decision(start: Start) -> Decision | None:
+def read_decision(start: Start) -> ChosenConfig | None:
     """That of the profile that was named."""
     path = start.options.profile
     if path is None:
         return None
     profile = read_profile(path, start.model)
-    found = differences(profile.recording, start.model, start.presets, None, None)
-    voice = voice_of(profile, profile.name, is_of_this_model=found.model is None)
-    return Decision(voice, profile)
+    found = profile_differences(profile.recording, start.model, start.presets, None, None)
+    voice = source_of(profile, profile.name, is_of_this_model=found.model is None)
+    return ChosenConfig(voice, profile)
 
 
-def settle(start: Start, decision: Decision | None) -> TrainSettings:
+def resolve_options(start: Start, decision: ChosenConfig | None) -> TrainSettings:
     """The settings of a run of `start.model`, as far as it is here."""
     options, model = start.options, start.model
     choices = Choices(options, start.checkpoint, decision, model.usual_max_seq_length)
@@ -157,8 +167,8 @@ def settle(start: Start, decision: Decision | None) -> TrainSettings:
     profile = decision.profile if decision else None
     differing = None
     if profile is not None:
-        differing = differences(profile.recording, model, start.presets, quantization, keys)
-    promise, promised_by = promised(start.checkpoint, config, decision, differing)
+        differing = profile_differences(profile.recording, model, start.presets, quantization, keys)
+    promise, promised_by = measured_baseline(start.checkpoint, config, decision, differing)
     limit = memory_limit(choices, decision, differing)
     chosen = {name: choices.value(name) for name in _AS_CHOSEN}
     kept = {name: choices.value(name) for name in KEPT}
@@ -271,12 +281,12 @@ def _short(lora_keys: Sequence[str]) -> str:
     return ", ".join(names if len(set(names)) == len(names) else lora_keys)
 
 
-def _peak(promise: Promise | None) -> str:
+def _peak(promise: MeasuredBaseline | None) -> str:
     return "none" if promise is None else gigabytes(promise.peak_memory_bytes)
 
 
 def _warnings(
-    start: Start, decision: Decision | None, differing: Differences | None
+    start: Start, decision: ChosenConfig | None, differing: ProfileDifferences | None
 ) -> Iterator[str]:
     if start.model.weights == "synthetic":
         what = "weights and rows" if start.data is None else "weights"

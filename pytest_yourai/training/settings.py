@@ -14,7 +14,7 @@ from pytest_yourai.models.source import ModelSource
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class MeasuredBaseline:
     """What the trial of a configuration measured. Bytes, before any margin; None: not known."""
 
     peak_memory_bytes: int
@@ -61,7 +61,7 @@ class TrainSettings:
     force: bool
     report_to: str | None
     project_name: str | None
-    promise: Promise | None
+    promise: MeasuredBaseline | None
     about: Mapping[str, Any]
     """What a checkpoint says of the run besides what training itself needs; as JSON has it."""
     used: tuple[Setting, ...]
@@ -135,7 +135,7 @@ FLAGS = {
 """The flags of options that others may decide, by the name of the option."""
 
 
-def check_combinations(options: TrainOptions) -> None:
+def check_train_combinations(options: TrainOptions) -> None:
     """OptionError where flags contradict each other."""
     for problem in _contradictions(options):
         raise OptionError(problem)

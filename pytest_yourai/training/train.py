@@ -22,7 +22,7 @@ from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.supervisor import Ended, Surroundings, TrainingRun
+from pytest_yourai.training.supervisor import TrainingContext, TrainingOutcome, TrainingRun
 from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, Validated
 
 _FAILED_STATUS = 1
@@ -135,7 +135,9 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
     return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
 
 
-def _train(settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]) -> Ended:
+def _train(
+    settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
+) -> TrainingOutcome:
     found = run.look()
     for line in _header(found):
         print(line, file=stream, flush=True)
@@ -152,7 +154,7 @@ def _train(settings: TrainSettings, run: TrainingRun, journal: Journal, stream: 
         return run.train(found, settings.first_step, outputs)
 
 
-def _header(found: Surroundings) -> Iterator[str]:
+def _header(found: TrainingContext) -> Iterator[str]:
     device = found.device
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
@@ -163,7 +165,7 @@ def _header(found: Surroundings) -> Iterator[str]:
     yield ""
 
 
-def _closing(settings: TrainSettings, ended: Ended) -> Iterator[str]:
+def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
     folder = settings.adapter_path
     if ended.problem is not None:
         yield f"Stopped: {ended.problem}"

@@ -9,7 +9,7 @@ from typing import Protocol
 from pytest_yourai.core.errors import SafetyStopError, YouraiError
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.machine.guard import Guard, Guarded
+from pytest_yourai.machine.guard import Guard, GuardedWatch
 from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
 
 LONGEST_WAIT_S = 60.0
@@ -23,7 +23,7 @@ class StopOverdueError(YouraiError):
     """The worker was asked to end training, and went on."""
 
 
-class TrainingWatch(Guarded):
+class TrainingWatch(GuardedWatch):
     """The guard of a trial, for training: it asks for the end instead of breaking off.
 
     `reason` is why the end was asked for, in words.
@@ -72,7 +72,7 @@ class TrainingWatch(Guarded):
             self._stop()
 
 
-class Progress(Protocol):
+class ProgressListener(Protocol):
     """Shows and keeps what training says."""
 
     def begin(self, first_step: int) -> None:
@@ -84,10 +84,10 @@ class Progress(Protocol):
     def say(self, text: str) -> None: ...
 
 
-class Turn:
+class WorkerRecord:
     """What one worker process did: hears it, and passes it on."""
 
-    def __init__(self, first_step: int, signals: StopSignals, progress: Progress) -> None:
+    def __init__(self, first_step: int, signals: StopSignals, progress: ProgressListener) -> None:
         self.first_step = self.step = self.saved_step = first_step
         self.peak_memory_bytes: int | None = None
         self.last: TrainedStep | None = None
@@ -116,7 +116,7 @@ class Turn:
         self.progress.add(event)
 
 
-def over_the_limit(turn: Turn, limit_bytes: int) -> str:
+def over_the_limit(turn: WorkerRecord, limit_bytes: int) -> str:
     """Why a turn ended in which MLX held more than it may, in words."""
     held = turn.last.peak_memory_bytes if turn.last else 0
     return (
@@ -125,7 +125,7 @@ def over_the_limit(turn: Turn, limit_bytes: int) -> str:
     )
 
 
-def since(turn: Turn) -> str:
+def since(turn: WorkerRecord) -> str:
     """What is left of a turn that was cut off, in words."""
     if not turn.saved_step:
         return "nothing is saved yet"

@@ -109,7 +109,7 @@ def classify(evidence: Evidence) -> tuple[Outcome, str]:
         text = _first_line(evidence.exception)
         if known := recognise(evidence.exception):
             return known.outcome, f"{known.what} {where} ({text}); {known.remedy}"
-        return Outcome.ERROR, f"{text} ({where}); mend what the traceback in the report shows"
+        return Outcome.ERROR, f"{text} ({where}); fix what the traceback in the report shows"
     return _classify_death(evidence)
 
 

@@ -15,7 +15,7 @@ from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan import matrix
 from pytest_yourai.plan.matrix import TYPES_WITH_Q_PROJ
 from pytest_yourai.plan.planner import SweepSetup, make_setup
-from pytest_yourai.plan.stages import make_run
+from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
 from made_models import TINY
@@ -42,7 +42,7 @@ def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> Sw
 
 
 def only_setup(config: pytest.Config) -> SweepSetup:
-    [stage] = make_run(read_options(config)).stages
+    [stage] = make_run_plan(read_options(config)).stages
     assert stage.setup is not None
     return stage.setup
 

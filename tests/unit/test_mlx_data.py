@@ -117,7 +117,7 @@ def test_a_row_that_gives_nothing_to_train_on_is_named(
 ) -> None:
     message = said(tmp_path, [{"text": "a fox"}, row], tokenizer)
     assert message.startswith(f"--yourai-data: {tmp_path}/train.jsonl:2: {reason}")
-    assert message.endswith(": mend or remove the line")
+    assert message.endswith(": fix or remove the line")
 
 
 def test_a_conversation_that_the_template_refuses_is_named(tmp_path: Path) -> None:

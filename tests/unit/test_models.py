@@ -259,7 +259,7 @@ def test_the_missing_folder_of_a_preset_is_named(tmp_path: Path) -> None:
         "gone: {path: gone}\nkept: {path: gone, architecture: {model_type: llama}}\nempty: {}\n"
     )
     presets = read_presets(path)
-    with pytest.raises(UnavailableError, match=f"gone: there is no folder {tmp_path}/gone: mend"):
+    with pytest.raises(UnavailableError, match=f"gone: there is no folder {tmp_path}/gone: fix"):
         resolve("gone", NOWHERE, "auto", presets)
     assert resolve("kept", NOWHERE, "auto", presets).weights == "synthetic"
     with pytest.raises(UnavailableError, match="kept: there is no folder"):

@@ -7,12 +7,12 @@ import pytest
 
 from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flags import FLAGS
-from pytest_yourai.report.screen import Room
+from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -76,7 +76,9 @@ def test_the_sample_ends_as_the_program_does() -> None:
         TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,), step_tokens=(63,))
         for config in configs
     ]
-    lines = configuration_lines(results, Objective.SCORE, Naming.of(configs), Room(), 0)
+    lines = configuration_lines(
+        results, Objective.SCORE, ConfigLabels.of(configs), TerminalSize(), 0
+    )
     title, columns, *_, unbeaten, fastest = lines
     assert f"\n{title}\n" in sample
     assert columns.split() in [line.split() for line in sample.splitlines()]

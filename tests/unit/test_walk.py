@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.machine.system_memory import Holder
+from pytest_yourai.machine.system_memory import ProcessUse
 from pytest_yourai.report import walk_lines
 from pytest_yourai.sweep.preflight import Preflight
 
@@ -32,7 +32,7 @@ OK = TrialResult(
 )
 
 
-USUAL = Naming(512, grad_checkpoint=False)
+USUAL = ConfigLabels(512, grad_checkpoint=False)
 
 
 def line(result: TrialResult, weights: str = "synthetic 4-bit") -> str:
@@ -65,7 +65,7 @@ def test_what_belongs_to_a_model_is_under_its_line() -> None:
 
 
 def test_where_that_may_be_too_little_how_much_to_free_and_who_holds_it() -> None:
-    holders = (Holder("browser", 12, 3 * GB), Holder("editor", 7, GB))
+    holders = (ProcessUse("browser", 12, 3 * GB), ProcessUse("editor", 7, GB))
     short = dataclasses.replace(ENOUGH, available_bytes=round(7.5 * GB), holders=holders)
     _, warning = walk_lines.preflight_lines("llama-8b", short, USUAL)
     assert warning == (
@@ -99,10 +99,10 @@ def test_what_was_not_looked_at_has_no_weights_and_what_was_kept_says_so() -> No
 
 
 def test_the_optimum_is_one_line() -> None:
-    assert walk_lines.optimum_line(OK, Naming.of([CONFIG])) == (
+    assert walk_lines.optimum_line(OK, ConfigLabels.of([CONFIG])) == (
         "Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
     )
-    assert "none" in walk_lines.optimum_line(None, Naming.of([CONFIG]))
+    assert "none" in walk_lines.optimum_line(None, ConfigLabels.of([CONFIG]))
 
 
 @pytest.mark.parametrize(

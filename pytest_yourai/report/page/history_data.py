@@ -8,13 +8,15 @@ from typing import Any
 
 from pytest_yourai.report.profile_facts import machine_name, versions
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
-from pytest_yourai.store.compare.thresholds import Gate, not_compared, regressions
+from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _LEAST_TO_COMPARE = 2
 
 
-def comparisons_data(profiles: Sequence[StoredProfile], gate: Gate) -> list[dict[str, Any]]:
+def comparisons_data(
+    profiles: Sequence[StoredProfile], gate: RegressionThresholds
+) -> list[dict[str, Any]]:
     """Each profile against the first of the same model; `before` and `after` are their numbers."""
     first: dict[str, int] = {}
     found = []
@@ -26,7 +28,7 @@ def comparisons_data(profiles: Sequence[StoredProfile], gate: Gate) -> list[dict
     return found
 
 
-def _comparison(comparison: Comparison, gate: Gate) -> dict[str, Any]:
+def _comparison(comparison: Comparison, gate: RegressionThresholds) -> dict[str, Any]:
     worse = regressions(comparison, gate)
     configs = {each.config for each in worse}
     return {

@@ -20,7 +20,7 @@ from pytest_yourai.core.sanitize import all_printable, clean
 from pytest_yourai.machine.environment import versions
 from pytest_yourai.report.page.history_data import comparisons_data, history_data
 from pytest_yourai.report.page.profile_data import outcome_data, profile_data
-from pytest_yourai.store.compare.thresholds import DEFAULT_GATE, Gate
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, RegressionThresholds
 from pytest_yourai.store.profile import created_at
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
@@ -60,7 +60,7 @@ class Content:
 
     profiles: Sequence[StoredProfile]
     left_out: Sequence[LeftOut] = ()
-    gate: Gate = DEFAULT_GATE
+    gate: RegressionThresholds = DEFAULT_THRESHOLDS
 
     @property
     def opened(self) -> int:

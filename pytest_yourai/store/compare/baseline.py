@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
-from pytest_yourai.store.compare.thresholds import Gate, regressions
+from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured, read_profiles
 
 
@@ -34,18 +34,21 @@ def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, .
 
 
 @dataclass(frozen=True)
-class Compared:
+class BaselineComparison:
     """What a run is beside its baseline, and what the gate says of it."""
 
     comparisons: tuple[Comparison, ...]
-    gate: Gate
+    gate: RegressionThresholds
     missing: tuple[str, ...] = ()
     """Models that were measured before, and were not looked at now."""
 
     @classmethod
     def of(
-        cls, before: Sequence[StoredProfile], after: Sequence[StoredProfile], gate: Gate
-    ) -> Compared:
+        cls,
+        before: Sequence[StoredProfile],
+        after: Sequence[StoredProfile],
+        gate: RegressionThresholds,
+    ) -> BaselineComparison:
         """Each model of `before` beside the same of `after`; RecordingError where there is none."""
         models = {each.model for each in after}
         missing = tuple(each.model for each in before if each.model not in models)
@@ -57,8 +60,11 @@ class Compared:
         return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
 
 
-def compared(
-    document: Mapping[str, Any], name: str, baseline: Sequence[StoredProfile], gate: Gate
-) -> Compared:
+def compare_with_baseline(
+    document: Mapping[str, Any],
+    name: str,
+    baseline: Sequence[StoredProfile],
+    gate: RegressionThresholds,
+) -> BaselineComparison:
     """The run that `document`, to be written to the file `name`, tells of."""
-    return Compared.of(baseline, just_measured(document, name), gate)
+    return BaselineComparison.of(baseline, just_measured(document, name), gate)

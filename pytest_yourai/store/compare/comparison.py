@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import RecordingError
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.compare.differences import differences
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -99,9 +99,9 @@ class Comparison:
     differences: tuple[str, ...]
 
     @cached_property
-    def naming(self) -> Naming:
+    def naming(self) -> ConfigLabels:
         """How its configurations are named in words."""
-        return Naming.of(change.config for change in self.changes)
+        return ConfigLabels.of(change.config for change in self.changes)
 
     @property
     def fits_no_more(self) -> TrialResult | None:

@@ -59,7 +59,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class RegressionThresholds:
     """What may not get worse. Where it does not `fail`, a regression is named, and no more."""
 
     thresholds: tuple[Threshold, ...]
@@ -70,7 +70,7 @@ class Gate:
         return told if self.fails else f"{told}; named only"
 
 
-DEFAULT_GATE = Gate((
+DEFAULT_THRESHOLDS = RegressionThresholds((
     Threshold(Metric.MINIMUM_MEMORY, 0.05),
     Threshold(None, 0.10),
     Threshold(Metric.STEP_TIME, 0.25),
@@ -89,10 +89,12 @@ class Regression:
         return self.text
 
 
-def make_gate(parsed: Sequence[tuple[Threshold, ...] | None]) -> Gate:
+def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> RegressionThresholds:
     """Of what `parse_fail_on` gave for each flag; the default gate where there is none."""
     thresholds = tuple(dict.fromkeys(each for found in parsed for each in found or ()))
-    return Gate(thresholds or DEFAULT_GATE.thresholds, fails=None not in parsed)
+    return RegressionThresholds(
+        thresholds or DEFAULT_THRESHOLDS.thresholds, fails=None not in parsed
+    )
 
 
 def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
@@ -103,7 +105,7 @@ def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
     if text == "none":
         return None
     if text == "default":
-        return DEFAULT_GATE.thresholds
+        return DEFAULT_THRESHOLDS.thresholds
     name, colon, amounts = (part.strip() for part in text.partition(":"))
     names = [*(each.value for each in Metric), MEAN_STEP_TIME]
     if name not in names or not colon:
@@ -149,7 +151,7 @@ def _largest_unit(kind: str, amount: float) -> tuple[str, float]:
     return max(fitting or list(_UNITS[kind].items())[:1], key=lambda each: each[1])
 
 
-def regressions(comparison: Comparison, gate: Gate) -> list[Regression]:
+def regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regression]:
     """What got worse by more than `gate` allows, a line each; what no longer fits comes first."""
     return [
         *_lost(comparison),
@@ -157,7 +159,7 @@ def regressions(comparison: Comparison, gate: Gate) -> list[Regression]:
     ]
 
 
-def not_compared(comparison: Comparison, gate: Gate) -> Iterator[str]:
+def not_compared(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
     """Which metrics of `gate` cannot be compared, and why."""
     for metric in dict.fromkeys(each.metric for each in gate.thresholds if each.metric):
         if lack := comparison.lacks(metric):
@@ -221,8 +223,9 @@ def _worse(
         return None
     name = comparison.naming.name(change.config)
     return (
-        f"{name}: {metric} {shown(metric, before)} before, {shown(metric, after)} now "
-        f"({signed(after / before - 1)}, allowed {_allowed(threshold)})"
+        f"{name}: {metric} {format_amount(metric, before)} before, "
+        f"{format_amount(metric, after)} now "
+        f"({format_change(after / before - 1)}, allowed {_allowed(threshold)})"
     )
 
 
@@ -237,14 +240,14 @@ def mean_change(slowdown: Slowdown, *more: str) -> str:
         f"middle third of {slowdown.configurations}",
         f"standard error {slowdown.log_error * 100:.1f} %",
     )
-    return f"step times {signed(slowdown.share)} ({', '.join((*known, *more))})"
+    return f"step times {format_change(slowdown.share)} ({', '.join((*known, *more))})"
 
 
 def _allowed(threshold: Threshold) -> str:
     return str(threshold).partition(":")[2]
 
 
-def shown(metric: Metric, value: float) -> str:
+def format_amount(metric: Metric, value: float) -> str:
     """A value of `metric` with its unit."""
     match metric:
         case Metric.STEP_TIME:
@@ -255,6 +258,6 @@ def shown(metric: Metric, value: float) -> str:
             return gigabytes(value)
 
 
-def signed(share: float) -> str:
+def format_change(share: float) -> str:
     """`+5.0 %`, `-0.3 %`."""
     return f"{share * 100:+.1f} %"

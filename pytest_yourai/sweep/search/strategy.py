@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.labels import Naming
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.sweep.search.memory_model import Fit, Predicted, judge_fit
@@ -148,7 +148,7 @@ def _is_higher(config: LoraConfig, leader: TrialResult | None) -> bool:
 
 def _ties(configs: Iterable[LoraConfig]) -> str:
     """What else counts as a higher score, in words, where `configs` differ in it."""
-    naming = Naming.of(configs)
+    naming = ConfigLabels.of(configs)
     parts = [
         *(["with longer rows"] if naming.has_lengths else []),
         *(["without checkpointing"] if naming.has_checkpointing else []),

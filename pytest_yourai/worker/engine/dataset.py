@@ -69,8 +69,8 @@ class TrainingRows:
 def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
     """The training rows as mlx-lm reads them.
 
-    DataError where it cannot, or one will not do, whatever the model; ModelError where this model's
-    tokenizer is missing, or cannot take them.
+    DataError where it cannot, or one is not valid, whatever the model; ModelError where this
+    model's tokenizer is missing, or cannot take them.
     """
     rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
     if len(rows) > _MOST_ROWS:
@@ -134,7 +134,7 @@ def _read_tokenizer(folder: str) -> Any:
     except Exception as problem:
         raise ModelError(
             f"--yourai-data: the tokenizer in {folder} cannot be loaded "
-            f"({shortened(f'{type(problem).__name__}: {problem}')}): mend it"
+            f"({shortened(f'{type(problem).__name__}: {problem}')}): fix it"
         ) from problem
 
 
@@ -146,7 +146,7 @@ def _load(data: str, tokenizer: Any, *, mask_prompt: bool) -> tuple[Any, Any]:
     except Exception as problem:
         raise DataError(
             f"--yourai-data: {data} cannot be read as mlx-lm does "
-            f"({shortened(f'{type(problem).__name__}: {problem}')}): name another, or mend it"
+            f"({shortened(f'{type(problem).__name__}: {problem}')}): name another, or fix it"
         ) from problem
     return rows, validation_rows
 

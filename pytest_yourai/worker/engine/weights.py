@@ -17,7 +17,7 @@ from mlx_lm.utils import _get_classes, get_total_parameters, load_model, quantiz
 
 from pytest_yourai.core.config import USUAL_LORA_KEYS, Quantization
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import PAGE_BYTES, Inspected, Linear, paged
+from pytest_yourai.models.architecture import PAGE_BYTES, InspectedShapes, LinearShape, paged
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine.synthetic_weights import make_up
@@ -66,14 +66,14 @@ def inspect(source: ModelSource) -> Inspection:
     )
 
 
-def _sizes(model: nn.Module, keys: tuple[str, ...]) -> Inspected:
+def _sizes(model: nn.Module, keys: tuple[str, ...]) -> InspectedShapes:
     """Bytes and adapters of a model of which nothing is evaluated."""
     layers = [
         [_linear(path, module) for path, module in layer.named_modules() if path in keys]
         for layer in model.layers
     ]
     page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
-    return Inspected(
+    return InspectedShapes(
         weight_bytes=sum(
             paged(array.nbytes, page_bytes) for _, array in tree_flatten(model.parameters())
         ),
@@ -84,11 +84,11 @@ def _sizes(model: nn.Module, keys: tuple[str, ...]) -> Inspected:
     )
 
 
-def _linear(path: str, module: nn.Module) -> Linear:
+def _linear(path: str, module: nn.Module) -> LinearShape:
     *copies, outputs, inputs = module.weight.shape
     if "scales" in module:
         inputs = inputs * 32 // module.bits
-    return Linear(path, inputs, outputs, math.prod(copies))
+    return LinearShape(path, inputs, outputs, math.prod(copies))
 
 
 def matching_lora_keys(
