@@ -31,7 +31,7 @@ from pytest_yourai.worker.engine.weights import build_lazily
 from _common import ROOT, table, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from recorded_floors import DATA, FILES, Floor, read_floors
+from support.recorded_floors import DATA, FILES, Floor, read_floors
 
 MOST_MEAN = 0.02
 MOST_ERROR = 0.05

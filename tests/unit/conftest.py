@@ -1,5 +1,3 @@
-from hub_cache import hub_cache
-from no_job import no_job
-from small_cgroup import small_cgroup
+from support.fixtures import hub_cache, no_job, small_cgroup
 
 __all__ = ["hub_cache", "no_job", "small_cgroup"]

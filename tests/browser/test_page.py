@@ -1,0 +1,291 @@
+"""The page in a real browser, with the network off."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from support.pages import (
+    CHROMIUM,
+    DESKTOP,
+    HOSTILE,
+    PHONE,
+    failed_only,
+    full,
+    hostile,
+    later,
+    launched,
+    opened,
+    page_of,
+    quick,
+    with_failures,
+)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+LARGEST_MB = 6.0
+SLOWEST_S = 10.0
+"""The machine is shared; tests/performance/page.py measures it alone."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launched(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def twelve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page of twelve configurations, two of which failed; each test leaves it as it was."""
+    with opened(browser, page_of(tmp_path_factory.mktemp("twelve"), with_failures())) as found:
+        yield found.page
+        assert found.complaints == []
+
+
+def violations(page: Page, context: str | None = None) -> list[str]:
+    found: list[dict[str, Any]] = Axe().run(page, context).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+
+
+def trial_of(page: Page) -> str:
+    return page.locator("#trial").inner_text()
+
+
+def test_a_page_needs_nothing_else_and_says_the_answer(browser: Browser, tmp_path: Path) -> None:
+    path = page_of(tmp_path, quick())
+    with opened(browser, path) as found:
+        answer = found.page.locator("#answer").inner_text()
+        best = quick()["all_results"][-1]
+        needs, takes = (best[f"{name}_memory_mb"] / 1e3 for name in ("minimum", "peak"))
+        for part in (f"{needs:.1f} GB", f"{takes:.1f} GB", "16,384 = 4 × 128 × 32", "110.0 GB"):
+            assert part in answer
+        assert "yourai train --model llama-8b --profile runs/0.json --weights hub" in answer
+        assert found.page.locator(".js-plotly-plot").count() == 4
+        assert found.requests == [path.as_uri()]
+        assert found.complaints == []
+
+
+def test_a_cell_shows_its_trial_and_focus_comes_back(twelve: Page) -> None:
+    cell = twelve.locator("#heat-map").get_by_label(re.compile("batch=2, rank=64, layers=32"))
+    cell.click()
+    expect(twelve.get_by_role("dialog")).to_be_visible()
+    assert "batch=2, rank=64, layers=32" in trial_of(twelve)
+    assert "Warm-up steps" in trial_of(twelve)
+    twelve.keyboard.press("Escape")
+    expect(twelve.locator("#trial")).to_be_hidden()
+    expect(cell).to_be_focused()
+    failed = twelve.locator("#heat-map .cell.memory")
+    failed.focus()
+    twelve.keyboard.press("Enter")
+    assert "the worker ended: oom <i>" in trial_of(twelve)
+    twelve.get_by_role("button", name="Close").click()
+
+
+def test_a_point_shows_its_trial_and_focus_goes_to_its_cell(twelve: Page) -> None:
+    point = twelve.locator("#memory-speed-chart .point").first
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    twelve.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(twelve.get_by_role("dialog")).to_be_visible()
+    name = twelve.locator("#trial-title").inner_text()
+    assert name in twelve.locator("#step-times-of").inner_text()
+    twelve.keyboard.press("Escape")
+    expect(twelve.locator("#heat-map .cell:focus")).to_have_attribute(
+        "aria-label", re.compile(re.escape(name))
+    )
+
+
+def test_the_command_is_copied(twelve: Page) -> None:
+    twelve.get_by_role("button", name="Copy").click()
+    expect(twelve.locator("#answer [role=status]")).to_have_text("Copied")
+
+
+def test_the_heat_map_shows_memory_speed_and_outcome(twelve: Page) -> None:
+    first = twelve.locator("#heat-map .cell").first
+    row = with_failures()["all_results"][0]
+    expect(first).to_have_text(f"{row['minimum_memory_bytes'] / 1e9:.1f}")
+    twelve.get_by_role("button", name="Tokens/s", exact=True).click()
+    expect(first).to_have_text(re.compile(r"^4,\d{3}$"))
+    twelve.get_by_role("button", name="Outcome", exact=True).click()
+    expect(first).to_have_text("✓")
+    expect(twelve.locator("#heat-map .cell.memory")).to_contain_text("O")
+    expect(twelve.locator("#heat-map .cell.failure")).to_contain_text("T")
+
+
+def test_the_table_is_sorted_and_filtered_by_keyboard(twelve: Page) -> None:
+    head = twelve.locator("#trials th", has_text="Needs")
+    head.get_by_role("button").focus()
+    twelve.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    place = twelve.locator("#trials thead tr > *").all_inner_texts()
+    column = next(number for number, each in enumerate(place) if each.startswith("Needs"))
+
+    def needs() -> list[float]:
+        cells = twelve.locator(f"#trials tbody td:nth-child({column + 1})").all_inner_texts()
+        return [float(text) for text in cells]
+
+    assert needs() == sorted(needs())
+    twelve.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert needs() == sorted(needs(), reverse=True)
+    rows = twelve.locator("#trials tbody tr")
+    twelve.get_by_label("Outcome").select_option("oom")
+    expect(rows).to_have_count(1)
+    twelve.get_by_label("Outcome").select_option("")
+    twelve.get_by_label("Text").focus()
+    twelve.keyboard.type("RANK=64, LAYERS=16")
+    expect(rows).to_have_count(3)
+    rows.first.get_by_role("button").focus()
+    twelve.keyboard.press("Enter")
+    assert "rank=64, layers=16" in trial_of(twelve)
+    twelve.keyboard.press("Escape")
+
+
+def test_the_theme_is_switched(twelve: Page) -> None:
+    def background() -> str:
+        return str(twelve.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    light = background()
+    twelve.get_by_role("button", name="Dark theme").click()
+    assert background() != light
+    twelve.get_by_role("button", name="Light theme").click()
+    assert background() == light
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_everybody_can_read_it(
+    browser: Browser, tmp_path: Path, size: tuple[int, int], theme: Literal["light", "dark"]
+) -> None:
+    path = page_of(tmp_path, later(1, "0.31.0", 1.4), with_failures())
+    with opened(browser, path, size, theme) as found:
+        page = found.page
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        problems = violations(page)
+        page.locator("#heat-map .cell.memory").click()
+        problems += violations(page, "#trial")
+        print(f"{size[0]} px, {theme}: {len(problems)} violations")
+        assert problems == []
+
+
+def test_what_a_profile_says_is_text(browser: Browser, tmp_path: Path) -> None:
+    path = page_of(tmp_path, hostile(), hostile())
+    with opened(browser, path) as found:
+        page = found.page
+        page.locator("#heat-map .cell").first.click()
+        assert HOSTILE in trial_of(page)
+        assert HOSTILE in page.locator("#about").inner_text()
+        assert HOSTILE in page.locator("#answer").inner_text()
+        page.locator(".js-plotly-plot .point").first.hover(force=True)
+        assert page.locator("img, iframe, main b, main i").count() == 0
+        assert page.locator("script").count() == 3
+        assert found.requests == [path.as_uri()]
+        assert found.complaints == []
+
+
+def test_where_nothing_fits_it_says_why(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(tmp_path, failed_only())) as found:
+        answer = found.page.locator("#answer").inner_text()
+        assert "No configuration fits" in answer
+        assert "its minimum is over the budget" in answer
+        assert found.page.locator("#trials tbody tr").count() == 12
+        assert violations(found.page) == []
+        assert found.complaints == []
+
+
+def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None:
+    runs = [later(7, "0.31.0", 1.0), later(8, "0.32.0", 1.01), later(9, "0.32.0", 1.6)]
+    with opened(browser, page_of(tmp_path, *runs)) as found:
+        page = found.page
+        rows = page.locator("#history tbody tr").all_inner_texts()
+        assert ["(new)" in each for each in rows] == [False, True, False]
+        summaries = page.locator("#comparison summary").all_inner_texts()
+        assert "no regression" in summaries[0]
+        assert re.search(r"\d+ regressions", summaries[1])
+        page.locator("#comparison summary").last.click()
+        assert "mlx 0.31.0, now 0.32.0" in page.locator("#comparison").inner_text()
+        page.get_by_label("Profile", exact=True).select_option("0")
+        page.wait_for_selector("html[data-ready]")
+        assert "1 Jul 2026" in page.locator("#answer").inner_text()
+        assert violations(page) == []
+        assert found.complaints == []
+
+
+def test_three_whole_matrices_open_soon(browser: Browser, tmp_path: Path) -> None:
+    path = page_of(tmp_path, full(1), full(2), full(3))
+    size_mb = path.stat().st_size / 1e6
+    with opened(browser, path) as found:
+        assert found.page.locator("#trials tbody tr").count() == 80
+        assert found.page.locator("#heat-map .cell").count() == 80
+        print(json.dumps({"size_mb": round(size_mb, 2), "load_s": round(found.load_s, 2)}))
+        assert size_mb < LARGEST_MB
+        assert found.load_s < SLOWEST_S
+        assert found.complaints == []
+
+
+def test_a_trial_without_measured_steps_has_no_median(browser: Browser, tmp_path: Path) -> None:
+    document = with_failures()
+    for row in document["all_results"]:
+        if row["outcome"] == "timeout":
+            row.update(step_times_s=[], step_tokens=[], step_time_ms=None)
+    with opened(browser, page_of(tmp_path, document)) as found:
+        chart = found.page.locator("#step-times-chart")
+        expect(chart.locator(".shapelayer path")).to_have_count(1)
+        found.page.locator("#heat-map .cell.failure").click()
+        expect(chart.locator(".shapelayer path")).to_have_count(0)
+        said = found.page.locator("#step-times-of").inner_text()
+        assert re.search(r"ended after \d+ warm-up steps, before any was measured", said)
+        assert found.complaints == []
+
+
+def test_it_can_be_used_before_its_charts_are_there(browser: Browser, tmp_path: Path) -> None:
+    path = page_of(tmp_path, quick(), quick())
+    text = path.read_text(encoding="utf-8")
+    # What comes after the page's own script has not arrived yet.
+    path.write_text(text[: text.rindex("<script>")], encoding="utf-8")
+    with opened(browser, path) as found:
+        found.page.locator("#heat-map .cell").first.click()
+        found.page.keyboard.press("Escape")
+        found.page.get_by_role("button", name="Dark theme").click()
+        found.page.get_by_label("Profile", exact=True).select_option("0")
+        assert found.complaints == []
+
+
+def test_versions_with_odd_names_are_text(browser: Browser, tmp_path: Path) -> None:
+    odd = later(2, "0.1", 1.0)
+    odd["environment"]["versions"] = {"constructor": "1", "__proto__": "2"}
+    with opened(browser, page_of(tmp_path, later(1, "0.1", 1.0), odd)) as found:
+        assert "native code" not in found.page.locator("#history").inner_text()
+        assert found.complaints == []
+
+
+def test_the_narrowest_telephone_has_room_for_whatever_a_profile_says(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with opened(browser, page_of(tmp_path, hostile()), (320, 640)) as found:
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
+    twelve.emulate_media(media="print")
+    printed = "getComputedStyle(document.querySelector('.cell')).printColorAdjust"
+    assert twelve.evaluate(printed) == "exact"
+    twelve.emulate_media(media="screen")
+
+
+def test_models_of_several_files_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    other = {**quick(), "model": "other"}
+    with opened(browser, page_of(tmp_path, quick(), later(7, "0.1", 1.0), other)) as found:
+        rows = found.page.locator("#of-models tbody tr").all_inner_texts()
+        assert ["runs/0.json" in rows[0], "runs/1.json" in rows[1]] == [True, True]
+        assert violations(found.page) == []

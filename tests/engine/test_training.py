@@ -1,0 +1,302 @@
+"""Training, with the real engine in this process; reloads are engines of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm import lora
+from mlx_lm.tuner.callbacks import TrainingCallback
+from mlx_lm.tuner.trainer import iterate_batches
+from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import load_tokenizer
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import DataError
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import dataset, training, weights
+from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.protocol import (
+    InvalidLossError,
+    Saved,
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
+    Validated,
+)
+
+from support.made_models import TINY, make_data, make_model, write_rows
+from support.training_steps import a_step
+
+KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("training")
+    make_model(made / "model", {**TINY, "num_hidden_layers": 2})
+    make_data(made / "data", rows=11, words=20)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def usual_memory_limit() -> Iterator[None]:
+    usual = mx.set_memory_limit(10**10)
+    yield
+    mx.set_memory_limit(usual)
+
+
+def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
+    usual = TrainingRequest(
+        config=LoraConfig(2, 4, 2, 32),
+        memory_limit_bytes=10**10,
+        data=str(folder / "data"),
+        max_steps=12,
+        learning_rate=1e-3,
+        seed=3,
+        adapter_path=str(adapters),
+        resume=False,
+        save_every=5,
+        reload_interval=None,
+        reload_active_bytes=None,
+        usual_active_bytes=None,
+        reload_footprint_bytes=None,
+        steps_per_eval=100,
+        val_batches=2,
+    )
+    return dataclasses.replace(usual, **changes)
+
+
+def train(
+    folder: Path, asked: TrainingRequest, should_stop: Callable[[], bool] = lambda: False
+) -> tuple[list[TrainingEvent], TrainingEnd]:
+    engine = MlxEngine()
+    engine.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    events: list[TrainingEvent] = []
+    return events, engine.train(asked, events.append, should_stop)
+
+
+def losses(events: list[TrainingEvent]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, TrainedStep)]
+
+
+def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
+    rows = [([row] * (5 + row % 3), 0) for row in range(11)]
+    np.random.seed(3)  # noqa: NPY002 - the generator that mlx-lm draws from
+    own = iterate_batches(rows, 2, 64, loop=True)
+    expected = [next(own)[0].tolist() for _ in range(13)]
+
+    def ours(first_step: int) -> list[Any]:
+        found = dataset.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
+        return [next(found)[0].tolist() for _ in range(13 - first_step)]
+
+    for first_step in (0, 1, 5, 7, 12):
+        assert ours(first_step) == expected[first_step:]
+
+
+@pytest.mark.parametrize("grad_checkpoint", [False, True])
+def test_in_several_turns_losses_are_those_of_one(
+    folder: Path, tmp_path: Path, grad_checkpoint: bool
+) -> None:
+    config = LoraConfig(2, 4, 2, 32, grad_checkpoint=grad_checkpoint)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "several").mkdir()
+    one, _ = train(folder, request(folder, tmp_path / "one", config=config))
+    turns = request(folder, tmp_path / "several", config=config, reload_interval=5)
+    events, end = train(folder, turns)
+    assert end == TrainingEnd(5, "interval")
+    while end.reason != "finished":
+        more, end = train(folder, dataclasses.replace(turns, resume=True))
+        events += more
+    assert losses(events) == losses(one)
+    assert [event.step for event in events if isinstance(event, TrainedStep)] == [*range(1, 13)]
+    assert Saved(10) in events
+
+
+class Losses(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
+        self.seen.append(train_info["train_loss"])
+
+
+def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None:
+    asked = request(folder, tmp_path)
+    own = Losses()
+    settings = {
+        **lora.CONFIG_DEFAULTS,
+        "model": str(folder / "model"),
+        "data": asked.data,
+        "train": True,
+        "seed": asked.seed,
+        "batch_size": 2,
+        "num_layers": 2,
+        "max_seq_length": 32,
+        "iters": asked.max_steps,
+        "learning_rate": asked.learning_rate,
+        "adapter_path": str(tmp_path / "stock"),
+        "steps_per_report": 1,
+        "val_batches": 0,
+        "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
+    }
+    arguments = types.SimpleNamespace(**settings)
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    tokenizer = load_tokenizer(folder / "model")
+    rows, _, _ = lora.load_dataset(arguments, tokenizer)
+    np.random.seed(asked.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    lora.train_model(arguments, model, rows, [], own)
+    events, _ = train(folder, asked)
+    assert losses(events) == own.seen
+
+
+def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
+    train(folder, request(folder, tmp_path))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    load_adapters(model, str(tmp_path))
+    adapted = model.layers[-1].self_attn.q_proj
+    assert adapted.lora_a.shape == (64, 4)
+    assert bool(mx.any(adapted.lora_b))
+
+
+def test_it_stops_after_the_step_that_runs_and_saves(folder: Path, tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    events, end = train(folder, request(folder, tmp_path), lambda: next(asked))
+    assert end == TrainingEnd(3, "stopped")
+    assert events[-1] == Saved(3)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "reason", "step"),
+    [
+        ({"reload_active_bytes": 0, "usual_active_bytes": 1}, "active_memory", 1),
+        ({"reload_active_bytes": 0}, "finished", 12),
+        ({"reload_active_bytes": 10**10, "usual_active_bytes": 1}, "finished", 12),
+        ({"reload_footprint_bytes": 1}, "footprint", 1),
+    ],
+)
+def test_a_fresh_process_is_asked_for_where_memory_grew(
+    folder: Path, tmp_path: Path, thresholds: dict[str, int], reason: str, step: int
+) -> None:
+    _, end = train(folder, request(folder, tmp_path, **thresholds))
+    assert (end.reason, end.step) == (reason, step)
+
+
+def test_validation_sees_the_same_rows_each_time(folder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    write_rows(data, [{"text": f"{word} fox jumps over {word}"} for word in "abc"], "valid")
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), steps_per_eval=4, learning_rate=1e-30)
+    events, _ = train(folder, asked)
+    found = [event for event in events if isinstance(event, Validated)]
+    assert [event.step for event in found] == [0, 4, 8, 12]
+    assert len({event.loss for event in found}) == 1
+    assert losses(events) == losses(train(folder, dataclasses.replace(asked, val_batches=0))[0])
+
+
+def test_each_checkpoint_is_written_once(folder: Path, tmp_path: Path) -> None:
+    events, _ = train(folder, request(folder, tmp_path, max_steps=10, steps_per_eval=5))
+    assert [event.step for event in events if isinstance(event, Saved)] == [5, 10]
+
+
+def test_a_loss_that_is_not_finite_ends_it_unsaved(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidLossError, match="the loss was nan"):
+        train(folder, request(folder, tmp_path, learning_rate=1e30, save_every=100))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_not() -> None:
+    step = a_step(3, loss=0.0)
+    training.check_loss(step, last_loss=0.01)
+    with pytest.raises(InvalidLossError):
+        training.check_loss(step, last_loss=2.0)
+
+
+def test_a_batch_without_a_token_to_train_is_told_as_that(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    long = " ".join(["fox"] * 40)
+    write_rows(data, [{"prompt": long, "completion": "jumps"}] * 4)
+    asked = request(folder, tmp_path, data=str(data), mask_prompt=True)
+    with pytest.raises(DataError, match="no token to train: its prompts"):
+        train(folder, asked)
+
+
+def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """As where it was killed after the last checkpoint, before all else."""
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    write_rows(data, [{"text": "the quick fox"}], "valid")
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), max_steps=5)
+    train(folder, dataclasses.replace(asked, val_batches=0))
+    adapters = (tmp_path / "a" / "adapters.safetensors").read_bytes()
+    for name in ("adapters.safetensors", "0000005_adapters.safetensors", "adapter_config.json"):
+        (tmp_path / "a" / name).unlink()
+    events, end = train(folder, dataclasses.replace(asked, resume=True))
+    assert end == TrainingEnd(5, "finished")
+    assert [type(event) for event in events] == [Validated]
+    assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
+    assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
+    load_adapters(
+        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
+        str(tmp_path / "a"),
+    )
+
+
+def test_a_stop_is_heard_while_it_validates(folder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    write_rows(data, [{"text": f"fox {number}"} for number in range(400)], "valid")
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), steps_per_eval=3, val_batches=-1)
+    calls = iter(range(1000))
+    # Asked after each of 200 batches before the first step, then after each step.
+    events, end = train(folder, asked, lambda: next(calls) > 210)
+    assert end == TrainingEnd(3, "stopped")
+    assert [event.step for event in events if isinstance(event, Validated)] == [0]
+    assert events[-1] == Saved(3)
+
+
+def test_a_peak_over_the_limit_ends_it(folder: Path, tmp_path: Path) -> None:
+    asked = request(folder, tmp_path, memory_limit_bytes=1_500_000)
+    _, end = train(folder, asked)
+    assert end == TrainingEnd(3, "memory_limit")
+    (tmp_path / "forced").mkdir()
+    forced = dataclasses.replace(asked, adapter_path=str(tmp_path / "forced"))
+    _, end = train(folder, dataclasses.replace(forced, may_pass_the_limit=True))
+    assert end == TrainingEnd(12, "finished")
+
+
+def test_other_rows_than_it_began_with_are_refused(folder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", rows=6, words=20)
+    (tmp_path / "a").mkdir()
+    asked = request(folder, tmp_path / "a", data=str(data), reload_interval=2)
+    train(folder, asked)
+    make_data(data, rows=8, words=20)
+    with pytest.raises(DataError, match="has 8 rows, and had 6"):
+        train(folder, dataclasses.replace(asked, resume=True))
+
+
+def test_fewer_rows_than_a_batch_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="11 rows, fewer than a batch of 16"):
+        train(folder, request(folder, tmp_path, config=LoraConfig(16, 4, 2, 32)))
+
+
+def test_made_up_rows_train_too(folder: Path, tmp_path: Path) -> None:
+    events, end = train(folder, request(folder, tmp_path, data=None, max_steps=3))
+    assert end == TrainingEnd(3, "finished")
+    assert all(event.tokens == 2 * 31 for event in events if isinstance(event, TrainedStep))
+
+
+def test_sets_are_read_without_looking_at_every_row(folder: Path) -> None:
+    rows, validation = dataset.read_sets(
+        str(folder / "data"), str(folder / "model"), mask_prompt=False
+    )
+    assert (len(rows), len(validation)) == (11, 0)

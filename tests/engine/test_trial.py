@@ -1,0 +1,162 @@
+"""Trials, with the real engine in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
+
+from support.made_models import TINY, make_tokenizer, text_of, write_rows
+
+WIDE_BYTES = 10_000_000_000
+
+
+@pytest.fixture
+def engine() -> Iterator[MlxEngine]:
+    usual = mx.set_memory_limit(WIDE_BYTES)
+    made = MlxEngine()
+    made.load(ModelSource("tiny", TINY, None, True, None, None))
+    yield made
+    mx.set_memory_limit(usual)
+
+
+def run(
+    engine: MlxEngine,
+    config: LoraConfig | None = None,
+    limit: int = WIDE_BYTES,
+    plan: StepPlan | None = None,
+    data: Path | None = None,
+) -> tuple[Measurement, list[StepSample]]:
+    samples: list[StepSample] = []
+    request = TrialRequest(
+        config=config or LoraConfig(2, 8, 4, 64),
+        plan=plan or StepPlan(measured_steps=3),
+        memory_limit_bytes=limit,
+        data=str(data) if data else None,
+        seed=0,
+    )
+    return engine.run_trial(request, samples.append), samples
+
+
+def test_phases_follow_each_other_with_one_settling_step(engine: MlxEngine) -> None:
+    _, samples = run(engine)
+    phases = [sample.phase for sample in samples]
+    warmup = phases.count("warmup")
+    assert 3 <= warmup <= 8
+    assert phases == ["warmup"] * warmup + ["settle"] + ["measure"] * 3
+    assert all(sample.tokens == 2 * 63 for sample in samples)
+    assert all(sample.step_time_s > 0 for sample in samples)
+
+
+def peak_in(phase: str, samples: list[StepSample]) -> int:
+    return max(each.peak_memory_bytes for each in samples if each.phase == phase)
+
+
+def test_warmup_needs_less_than_measured_steps_take(engine: MlxEngine) -> None:
+    _, samples = run(engine)
+    assert peak_in("measure", samples) > peak_in("warmup", samples) * 1.1
+
+
+def test_the_limit_of_measured_steps_is_the_budget_over_the_margin(engine: MlxEngine) -> None:
+    run(engine, limit=WIDE_BYTES)
+    limit = mx.set_memory_limit(WIDE_BYTES)
+    assert limit == int(WIDE_BYTES / SAFETY_MARGIN)
+
+
+def test_over_budget_ends_after_warmup(engine: MlxEngine) -> None:
+    minimum = peak_in("warmup", run(engine)[1])
+    found, samples = run(engine, limit=round(minimum * 1.05))
+    assert found.fits is False
+    assert {sample.phase for sample in samples} == {"warmup"}
+    assert found.memory_is_back_at_base
+    assert run(engine, limit=round(minimum * 1.25))[0].fits is True
+
+
+def test_the_model_is_left_as_it_was(engine: MlxEngine) -> None:
+    model = engine._model
+    assert model is not None
+    x = mx.array([[1, 2, 3]])
+    before = model(x)
+    types = {name: type(module) for name, module in model.named_modules()}
+    base = mx.get_active_memory()
+    for keys in (LoraConfig(1, 4, 2, 32), LoraConfig(4, 16, 4, 64)):
+        assert run(engine, keys)[0].memory_is_back_at_base
+    assert {name: type(module) for name, module in model.named_modules()} == types
+    assert mx.array_equal(model(x), before)
+    assert abs(mx.get_active_memory() - base) < base * 0.01
+    assert tree_flatten(model.trainable_parameters()) == []
+
+
+def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> None:
+    model = engine._model
+    assert model is not None
+    call = type(model.layers[0]).__call__
+    plain = peak_in("warmup", run(engine, LoraConfig(4, 8, 4, 64))[1])
+    for _ in range(3):
+        _, samples = run(engine, LoraConfig(4, 8, 4, 64, grad_checkpoint=True))
+        assert type(model.layers[0]).__call__ is call
+    assert peak_in("warmup", samples) < plain
+    assert samples[-1].step_time_s < 5
+
+
+def test_the_same_seed_gives_the_same_losses(engine: MlxEngine) -> None:
+    plan = StepPlan(measured_steps=3, warmup_steps=8)
+    losses = [[sample.loss for sample in run(engine, plan=plan)[1]] for _ in range(2)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_no_adapters_are_written(
+    engine: MlxEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(engine)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def reading(engine: MlxEngine, tmp_path: Path) -> MlxEngine:
+    """The engine with a tokenizer, so that it can read data."""
+    make_tokenizer(tmp_path)
+    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, None), None)
+    return engine
+
+
+def test_real_rows_are_measured_longest_first_after_each_shape_was_settled(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    lengths = [10, 90, 40, 300, 39, 91]
+    data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in lengths])
+    _, samples = run(reading, LoraConfig(1, 8, 4, 128), plan=StepPlan(8), data=data)
+    tokens = {
+        phase: [each.tokens for each in samples if each.phase == phase]
+        for phase in ("warmup", "settle", "measure")
+    }
+    # The longest row is cut; 91 and 90 are padded to 97, 40 and 39 to 65, 10 to 33.
+    assert set(tokens["warmup"]) == {127}
+    assert tokens["settle"] == [127, 91, 40, 10]
+    assert tokens["measure"] == [127, 91, 90, 40, 39, 10, 127, 91]
+
+
+def test_what_is_measured_once_only_is_not_settled_for_more(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in (60, 50, 20, 9)])
+    _, samples = run(reading, LoraConfig(2, 8, 4, 128), plan=StepPlan(1), data=data)
+    assert [each.phase for each in samples][-2:] == ["settle", "measure"]
+    assert {each.tokens for each in samples} == {110}
+
+
+def test_warmup_with_real_rows_has_the_memory_of_the_longest_batch(
+    reading: MlxEngine, tmp_path: Path
+) -> None:
+    rows = [{"text": text_of(tokens)} for tokens in (20, 20, 64, 20)]
+    data = write_rows(tmp_path / "data", rows)
+    real = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64), data=data)[1])
+    full = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64))[1])
+    assert real == pytest.approx(full, rel=0.05)

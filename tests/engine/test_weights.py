@@ -1,0 +1,251 @@
+"""Weights, with the real engine."""
+
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.resolve import stored_quantization
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import weights
+
+from support.made_models import GROWING, TINY, convert_model, make_model
+
+LARGER: Mapping[str, Any] = {
+    **TINY,
+    "hidden_size": 512,
+    "num_hidden_layers": 6,
+    "intermediate_size": 1536,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 8192,
+}
+
+
+def synthetic(
+    architecture: Mapping[str, Any],
+    quantization: Quantization | None = None,
+    keys: tuple[str, ...] | None = None,
+) -> ModelSource:
+    return ModelSource("made", architecture, None, True, quantization, keys)
+
+
+def peak_beyond_the_model(source: ModelSource) -> tuple[int, int]:
+    """Bytes of MLX's peak beyond the finished model, and of the finished model."""
+    gc.collect()
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    model = weights.load(source)
+    finished = mx.get_active_memory()
+    all_bytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+    assert finished - before == pytest.approx(all_bytes, rel=1e-3)
+    return mx.get_peak_memory() - finished, finished - before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bits", [None, 3, 4, 8])
+def test_synthetic_weights_need_no_more_than_a_layer_beyond_themselves(
+    dtype: str, bits: int | None
+) -> None:
+    architecture = {**LARGER, "torch_dtype": dtype}
+    item_bytes = {"float32": 4, "bfloat16": 2}[dtype]
+    hidden, inner = 512, 1536
+    layer = (2 * hidden * hidden + 2 * hidden * hidden // 2 + 3 * hidden * inner) * item_bytes
+    embedding = 8192 * hidden * item_bytes
+    beyond, _ = peak_beyond_the_model(synthetic(architecture, Quantization(bits) if bits else None))
+    assert beyond <= max(layer, embedding)
+
+
+@pytest.mark.parametrize("bits", [None, 2, 3, 4, 5, 6, 8])
+def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
+    tmp_path: Path, bits: int | None
+) -> None:
+    folder = make_model(tmp_path / "m", LARGER, shard_bytes=20_000_000)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    full_bytes = sum(shard.stat().st_size for shard in shards)
+    beyond, finished = peak_beyond_the_model(
+        ModelSource("m", LARGER, str(folder), False, Quantization(bits) if bits else None, None)
+    )
+    assert beyond <= 8192 * 512 * 4
+    # A group of 64 float32 has two of its own beside its packed bits.
+    expected_bytes = full_bytes * (bits * 64 + 2 * 32) / (32 * 64) if bits else full_bytes
+    assert finished == pytest.approx(expected_bytes, rel=0.01)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
+    tmp_path: Path, bits: int
+) -> None:
+    made = weights.load(synthetic(LARGER, Quantization(bits)))
+    folder = convert_model(make_model(tmp_path / "full", LARGER), tmp_path / "m", bits)
+    config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
+    loaded = weights.load(ModelSource("m", config, str(folder), False, None, None))
+    shapes = [
+        {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}
+        for model in (made, loaded)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("architecture", GROWING, ids=lambda each: str(each["model_type"]))
+def test_growing_models_are_loaded_from_shards(
+    tmp_path: Path, architecture: Mapping[str, Any]
+) -> None:
+    folder = make_model(tmp_path / "m", architecture, shard_bytes=400_000)
+    assert missing_file(folder) is None
+    model = weights.load(ModelSource("m", architecture, str(folder), False, None, None))
+    assert ("lm_head" in model) is not architecture["tie_word_embeddings"]
+    assert mx.isfinite(model(mx.array([[1, 2, 3]]))).all().item()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"bits": 4, "group_size": 32, "mode": "mxfp4"},
+        {"bits": 8, "group_size": 32, "mode": "mxfp8"},
+        {"bits": 4, "group_size": 16, "mode": "nvfp4"},
+        {
+            "bits": 4,
+            "group_size": 64,
+            "model.embed_tokens": {"bits": 8, "group_size": 32},
+            "lm_head": False,
+        },
+    ],
+    ids=["mxfp4", "mxfp8", "nvfp4", "mixed"],
+)
+def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str, Any]) -> None:
+    architecture = {**LARGER, "quantization": stored}
+    source = synthetic(architecture, stored_quantization(architecture))
+    beyond, _ = peak_beyond_the_model(source)
+    assert beyond <= 8192 * 512 * 4
+    model = weights.load(source)
+    gate = model.layers[0].mlp.gate_proj
+    assert (gate.bits, gate.group_size) == (stored["bits"], stored["group_size"])
+    if "lm_head" in stored:
+        assert model.model.embed_tokens.bits == 8
+        assert model.lm_head.weight.dtype == mx.float32
+    values = mx.dequantize(
+        gate.weight,
+        gate.scales,
+        gate.get("biases"),
+        group_size=gate.group_size,
+        bits=gate.bits,
+        mode=gate.mode,
+    )
+    assert values.std().item() == pytest.approx((1 / 512**0.5) / 3**0.5, rel=0.15)
+
+
+def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
+    made = weights.load(synthetic(LARGER, Quantization(4)))
+    layer = made.layers[0].mlp.gate_proj
+    values = mx.dequantize(
+        layer.weight, layer.scales, layer.biases, group_size=layer.group_size, bits=layer.bits
+    )
+    bound = 1 / 512**0.5
+    assert abs(values.mean().item()) < bound / 20
+    assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert len(set(layer.weight.reshape(-1)[:1000].tolist())) > 990
+    assert not mx.array_equal(layer.weight, made.layers[1].mlp.gate_proj.weight)
+    plain = weights.load(synthetic(LARGER)).layers[0].mlp.gate_proj.weight
+    assert plain.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {**TINY, "model_type": "qwen2"},
+        {**TINY, "model_type": "mistral"},
+        {**TINY, "model_type": "gemma", "head_dim": 16},
+        {
+            "model_type": "gpt2",
+            "n_ctx": 64,
+            "n_embd": 64,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "vocab_size": 256,
+        },
+        {
+            **TINY,
+            "model_type": "mixtral",
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+        },
+        {
+            **TINY,
+            "model_type": "phi3",
+            "num_key_value_heads": 4,
+            "rope_scaling": None,
+        },
+    ],
+    ids=lambda architecture: str(architecture["model_type"]),
+)
+def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str, Any]) -> None:
+    before = mx.get_active_memory()
+    found = weights.inspect(synthetic(architecture))
+    assert mx.get_active_memory() - before < 10_000, "inspection allocates nothing"
+    assert found.num_hidden_layers in (2, 4)
+    assert found.lora_keys
+    model = weights.load(synthetic(architecture))
+    arrays = [array for _, array in tree_flatten(model.parameters())]
+    assert sum(array.size for array in arrays) == found.parameters
+    assert all(mx.isfinite(array).all().item() for array in arrays)
+
+
+def test_experts_are_quantized_and_made_as_well() -> None:
+    architecture = {
+        **LARGER,
+        "model_type": "mixtral",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+    model = weights.load(synthetic(architecture, Quantization(4)))
+    logits = model(mx.array([[1, 2, 3]]))
+    assert mx.isfinite(logits).all().item()
+    assert model.layers[0].block_sparse_moe.switch_mlp.gate_proj.weight.dtype == mx.uint32
+
+
+def test_the_attention_projections_get_adapters_unless_others_are_named() -> None:
+    assert weights.inspect(synthetic(TINY)).lora_keys == (
+        "self_attn.k_proj",
+        "self_attn.o_proj",
+        "self_attn.q_proj",
+        "self_attn.v_proj",
+    )
+    named = weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
+    assert named.lora_keys == ("mlp.up_proj",)
+
+
+def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ModelError, match="cannot be loaded as mlx-lm does"):
+        weights.load(ModelSource("m", TINY, str(folder), False, None, None))
+
+
+def test_weights_that_lack_tensors_are_told_with_their_names(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    stored: Any = mx.load(str(folder / "model.safetensors"))
+    for name in ("lm_head.weight", "model.norm.weight"):
+        del stored[name]
+    mx.save_safetensors(str(folder / "model.safetensors"), stored)
+    with pytest.raises(ModelError) as caught:
+        weights.inspect(ModelSource("m", TINY, str(folder), False, None, None))
+    said = str(caught.value)
+    assert "ValueError: Missing 2 parameters: lm_head.weight, model.norm.weight" in said
+    assert "\n" not in said
+
+
+def test_an_unknown_type_of_number_is_named() -> None:
+    with pytest.raises(ModelError, match="torch_dtype: int8 is none of"):
+        weights.load(synthetic({**TINY, "torch_dtype": "int8"}))

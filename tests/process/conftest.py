@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, write_calibration
+from pytest_yourai.plan.identity import machine_id
+
+from support import faults
+from support.faults import FAULTY_PATH, Judge
+from support.fixtures import hub_cache, no_job, small_cgroup
+from support.sweep_runs import SweepResult, SweepRun
+
+__all__ = ["hub_cache", "no_job", "small_cgroup"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test predicts from what it measures itself, and keeps it to itself."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def too_hopeful(_nothing_learned: None) -> None:
+    """Every prediction is a hundredth of what it should be, as if this machine had taught that."""
+    write_calibration(machine_id(), Calibration((0.01,) * len(COMPONENTS), widths=(1e-4,) * 4))
+
+
+@pytest.fixture
+def small_matrix(pytester: pytest.Pytester) -> Path:
+    """Three configurations of tiny, lightest first: batch 1, 2 and 4."""
+    path = pytester.path / "small.yaml"
+    path.write_text("batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n")
+    return path
+
+
+@pytest.fixture
+def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
+    """Run pytest on tiny with few steps, in this process unless `subprocess` is set."""
+
+    def run(
+        *arguments: str,
+        model: str = "tiny",
+        matrix: str | None = "small.yaml",
+        steps: int = 2,
+        subprocess: bool = False,
+        plugins: tuple[object, ...] = (),
+    ) -> SweepResult:
+        command = ["--yourai-model", model, *arguments]
+        if "--yourai-steps" not in arguments:
+            command += ["--yourai-steps", str(steps)]
+        if matrix is not None:
+            command += ["--yourai-matrix", matrix]
+        if subprocess:
+            return SweepResult(pytester.runpytest_subprocess(*command), pytester.path)
+        done = pytester.runpytest_inprocess(*command, plugins=plugins)
+        return SweepResult(done, pytester.path)
+
+    return run
+
+
+@pytest.fixture
+def faulty_worker(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Makes the next worker suffer what tests/worker_faults/sitecustomize.py knows."""
+
+    def set_fault(fault: str) -> None:
+        path = os.environ.get("PYTHONPATH")
+        monkeypatch.setenv(
+            "PYTHONPATH", f"{FAULTY_PATH}{os.pathsep}{path}" if path else str(FAULTY_PATH)
+        )
+        monkeypatch.setenv("YOURAI_TEST_FAULT", fault)
+        monkeypatch.setenv("YOURAI_TEST_FAULT_DONE", str(pytester.path / "fault-done"))
+
+    return set_fault
+
+
+@pytest.fixture
+def judge(record_property: Callable[[str, object], None]) -> Judge:
+    """Fails where a fault was not classified right, or lost a result, or left a process."""
+
+    def decide(fault: str, done: SweepResult, expected: Sequence[str]) -> None:
+        faults.report(record_property, faults.judge(fault, done, expected))
+
+    return decide
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [
+        report
+        for name in ("passed", "failed")
+        for report in terminalreporter.stats.get(name, ())
+        if report.when == "call"
+    ]
+    if lines := faults.table(reports):
+        terminalreporter.write_sep("=", "faults that were injected")
+        for line in lines:
+            terminalreporter.write_line(line)

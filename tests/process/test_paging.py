@@ -1,0 +1,93 @@
+"""A trial whose steps become slow while the machine swaps: it fits on paper only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.faults import Judge
+from support.made_models import make_heavy_config
+from support.sweep_runs import SweepRun
+from support.workers import AfterSteps, ConfineInTrial, confine
+
+SWAP_BYTES = 1_500_000_000
+
+
+@pytest.fixture
+def swap(tmp_path: Path) -> Iterator[Path]:
+    """A swap file, where this machine lets us add one."""
+    path = tmp_path / "swap"
+    tools = [shutil.which(name, path="/sbin:/usr/sbin") for name in ("mkswap", "swapon", "swapoff")]
+    if not all(tools):
+        pytest.skip("no swap can be added here")
+    make, on, off = map(str, tools)
+    with path.open("wb") as file:
+        for _ in range(SWAP_BYTES // 10_000_000):
+            file.write(bytes(10_000_000))
+    path.chmod(0o600)
+    for command in (make, on):
+        if subprocess.run([command, str(path)], capture_output=True, check=False).returncode:
+            pytest.skip("no swap can be added here")
+    yield path
+    subprocess.run([off, str(path)], check=True)
+    path.unlink()
+
+
+@pytest.fixture
+def slow_disk(swap: Path) -> Iterator[Callable[[], None]]:
+    """Makes the workers read the swap file's disk at 300 MB a second, where this machine can."""
+    folder = Path("/sys/fs/cgroup/blkio") / f"yourai-test-{os.getpid()}"
+    device = swap.stat().st_dev
+    try:
+        folder.mkdir()
+        rate = f"{os.major(device)}:{os.minor(device)} 300000000"
+        (folder / "blkio.throttle.read_bps_device").write_text(rate)
+    except OSError:
+        pytest.skip("no disk can be slowed down here")
+    yield lambda: confine(folder)
+    folder.rmdir()
+
+
+def set_limit(cgroup: Path, limit_bytes: int) -> None:
+    """The kernel refuses while it cannot take back enough at once."""
+    names = ("memory.limit_in_bytes", "memory.max")
+    path = next(cgroup / name for name in names if (cgroup / name).exists())
+    for _ in range(1000):
+        try:
+            path.write_text(str(limit_bytes))
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise AssertionError(f"{path} cannot be set")
+
+
+def test_a_step_time_cliff_with_swap_growth_is_paging(
+    pytester: pytest.Pytester,
+    sweep: SweepRun,
+    small_cgroup: Path,
+    slow_disk: Callable[[], None],
+    judge: Judge,
+) -> None:
+    # 410 MB of weights, all of which each short step reads; then memory becomes scarce.
+    make_heavy_config(pytester.path / "heavy")
+    set_limit(small_cgroup, 2_000_000_000)
+
+    def make_memory_scarce() -> None:
+        slow_disk()
+        set_limit(small_cgroup, 80_000_000)
+
+    plugins = (ConfineInTrial(1, small_cgroup), AfterSteps(2, 4, make_memory_scarce))
+    arguments = ("--yourai-force", "--yourai-seq-length", "4")
+    done = sweep(*arguments, model="heavy", steps=4, plugins=plugins)
+    judge("steps slow down while the machine swaps", done, ["ok", "paging", "skipped"])
+    row = done.rows[1]
+    assert row["error"].startswith("swap grew by ")
+    assert row["swap_growth_bytes"] > 50_000_000
+    done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)

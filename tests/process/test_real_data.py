@@ -1,0 +1,88 @@
+"""Training data of the user's own: what is measured, said and written of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.made_models import make_model, text_of, write_rows
+from support.sweep_runs import SweepResult, SweepRun
+
+
+def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    """Under xdist, where the process that prints is not the one that measures."""
+    model = make_model(pytester.path / "model")
+    rows = [{"text": text_of(tokens)} for tokens in (10, 40, 20, 50, 70, 12)]
+    write_rows(pytester.path / "data", rows)
+    (pytester.path / "two.yaml").write_text(
+        "batch_size: [2, 7]\nlora_rank: [4]\nlora_layers: [2]\n"
+    )
+    flags = ("--yourai-data=data", "--yourai-seq-length=66", "-n", "1")
+    done = sweep(*flags, model=str(model), matrix="two.yaml", subprocess=True)
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        [
+            "Training data: 6 rows, 202 tokens; a row has 10 to 70, median 30",
+            "  over 66 * 1",
+            "  1 row of over 66 tokens is cut",
+            "  Padding: * 49.0 % of an epoch; 2 padded shapes, each compiles once",
+            "  Epoch: * about 1 s, 3 steps",
+        ]
+    )
+    row, larger = done.rows
+    assert larger["outcome"] == "skipped"
+    assert larger["error"] == "not valid for this data, which has fewer rows than 7"
+    # The four longest rows, the longest cut; in the file they are not side by side.
+    assert row["step_tokens"] == [65 + 50, 40 + 20]
+    data = done.profile["data"]
+    assert (data["rows"], data["longest"], data["epochs"][0]["rows_cut"]) == (6, 70, 1)
+    assert data["optimal_epoch_time_s"] == row["epoch_time_s"] > 0
+    assert done.events("trial_complete")[0]["epoch_time_s"] == row["epoch_time_s"]
+    assert row["predicted_minimum_memory_bytes"] == pytest.approx(
+        row["minimum_memory_bytes"], rel=0.2
+    )
+
+
+def test_in_a_walk_the_data_is_told_of_each_model_and_its_mistakes_end_it(
+    pytester: pytest.Pytester,
+) -> None:
+    for name in ("untokenized", "mine"):
+        make_model(pytester.path / name)
+    (pytester.path / "untokenized" / "tokenizer.json").write_text("{")
+    (pytester.path / "models.yaml").write_text(
+        "untokenized: {path: untokenized, params: 0.1M}\nmine: {path: mine}\n"
+    )
+    data = write_rows(pytester.path / "data", [{"text": text_of(40)}])
+    flags = ("--yourai-models=models.yaml", "--yourai-data=data", "--yourai-steps=2")
+
+    def walk() -> SweepResult:
+        done = pytester.runpytest_inprocess("--yourai-benchmark", *flags)
+        return SweepResult(done, pytester.path)
+
+    done = walk()
+    done.stdout.fnmatch_lines(
+        [
+            "[[]1/2] untokenized * ✗ error: --yourai-data: the tokenizer in * cannot be loaded *",
+            # One row, and so a batch of one.
+            "Pre-flight mine: * for batch=1, rank=64, layers=4",
+            "      Training data: 1 row, 40 tokens; *",
+            "[[]2/2] mine * ✓ Pass *",
+            "        Padding: * 37.5 % of an epoch; 1 padded shape, *",
+            "        Epoch: * 1 step",
+            "Recommended: mine *",
+        ]
+    )
+    first, second = done.benchmark["results"]
+    assert first["data"] is None
+    assert second["data"]["longest"] == 40
+    [epoch] = second["data"]["epochs"]
+    assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (1, 512, 0)
+    (data / "valid.jsonl").write_text(json.dumps({"text": 3}))
+    loaded = len(done.events("model_loaded"))
+    mistaken = walk()
+    assert mistaken.ret == pytest.ExitCode.USAGE_ERROR
+    assert "data/valid.jsonl:1: text must be a string, not 3: fix or remove" in mistaken.errors
+    assert len(mistaken.events("model_loaded")) == loaded

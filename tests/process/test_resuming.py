@@ -1,0 +1,156 @@
+"""`--yourai-resume`: what was measured is kept, what crashed the machine is not tried again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import faults
+from support.faults import Judgement, processes_left
+from support.sweep_processes import (
+    events,
+    finish,
+    outcomes,
+    profile,
+    start_sweep,
+    wait_for,
+    worker_pids,
+)
+from support.sweep_runs import SweepRun
+
+LONG = "batch_size: [1, 2, 64]\nlora_rank: [4]\nlora_layers: [2]\n"
+
+
+def kept(folder: Path) -> list[bool]:
+    return [row["kept"] for row in profile(folder)["all_results"]]
+
+
+def kill_in_third_trial(folder: Path) -> None:
+    running = start_sweep(folder, "--yourai-steps=2", matrix=LONG)
+    wait_for(lambda: len(events(folder, "trial_start")) == 3)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+
+
+def resume(folder: Path) -> str:
+    return finish(start_sweep(folder, "--yourai-steps=2", "--yourai-resume", matrix=LONG))
+
+
+def test_a_killed_sweep_goes_on_where_it_was(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    kill_in_third_trial(tmp_path)
+    before = events(tmp_path, "trial_complete")
+    output = resume(tmp_path)
+    assert "Note: 2 results are kept from benchmark_log.jsonl" in output
+    assert "✓" in output
+    assert output.count("(kept)") == 2
+    assert kept(tmp_path) == [True, True, False]
+    for row, event in zip(profile(tmp_path)["all_results"], before, strict=False):
+        assert row["step_times_s"] == event["step_times_s"]
+        assert row["minimum_memory_bytes"] == event["minimum_memory_bytes"]
+    assert len(events(tmp_path, "trial_start")) == 4, "the third alone was run again"
+    assert len(events(tmp_path, "trial_kept")) == 2
+    lost = len(before) - sum(kept(tmp_path))
+    faults.report(
+        record_property,
+        Judgement(
+            "pytest SIGKILL in a trial, then resume",
+            outcomes(tmp_path) == ["ok", "ok", "ok"],
+            lost,
+            processes_left(worker_pids(tmp_path)),
+        ),
+    )
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "benchmark_log.jsonl"
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for event in found:
+        change(event)
+    path.write_text("".join(json.dumps(event) + "\n" for event in found))
+
+
+def test_what_ran_when_the_machine_went_down_is_marked_and_prunes(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    kill_in_third_trial(tmp_path)
+
+    def before_the_last_boot(event: dict[str, Any]) -> None:
+        if event["event"] == "benchmark_start":
+            event["boot_id"] = "the boot before this one"
+
+    rewrite(tmp_path, before_the_last_boot)
+    output = resume(tmp_path)
+    assert "✗ machine crash: the machine went down, or was restarted" in output
+    assert kept(tmp_path) == [True, True, False]
+    assert len(events(tmp_path, "trial_start")) == 3, "nothing was run"
+    faults.report(
+        record_property,
+        Judgement(
+            "machine restarted in a trial, then resume",
+            outcomes(tmp_path) == ["ok", "ok", "machine_crash"],
+            2 - sum(kept(tmp_path)),
+            0,
+        ),
+    )
+    # It stays marked, and a larger one is skipped.
+    larger = LONG.replace("64]", "64, 128]")
+    finish(start_sweep(tmp_path, "--yourai-steps=2", "--yourai-resume", matrix=larger))
+    assert outcomes(tmp_path) == ["ok", "ok", "machine_crash", "skipped"]
+    assert kept(tmp_path) == [True, True, True, False]
+
+
+def test_killed_twice_in_one_trial_it_is_not_run_a_third_time(tmp_path: Path) -> None:
+    kill_in_third_trial(tmp_path)
+    running = start_sweep(tmp_path, "--yourai-steps=2", "--yourai-resume", matrix=LONG)
+    wait_for(lambda: len(events(tmp_path, "trial_start")) == 4)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    output = resume(tmp_path)
+    assert outcomes(tmp_path) == ["ok", "ok", "crashed"]
+    assert "pytest was killed in it twice" in output
+
+
+def test_a_finished_sweep_is_not_run_again(sweep: SweepRun) -> None:
+    first = sweep()
+    again = sweep("--yourai-resume")
+    assert [row["step_times_s"] for row in again.rows] == [
+        row["step_times_s"] for row in first.rows
+    ]
+    assert all(row["kept"] for row in again.rows)
+    assert again.profile["optimal_batch_size"] == first.profile["optimal_batch_size"]
+    assert again.ret == 0
+    again.run.assert_outcomes(passed=3)
+
+
+def test_other_settings_are_measured_anew(sweep: SweepRun) -> None:
+    sweep()
+    again = sweep("--yourai-resume", steps=3)
+    assert [row["kept"] for row in again.rows] == [False] * 3
+    again.stdout.fnmatch_lines(["Note: benchmark_log.jsonl has nothing of this model*"])
+
+
+def test_unreadable_lines_are_skipped_and_counted(
+    sweep: SweepRun, pytester: pytest.Pytester
+) -> None:
+    sweep()
+    path = pytester.path / "benchmark_log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    torn = next(i for i, line in enumerate(lines) if b'"trial_complete"' in line)
+    lines[torn] = lines[torn][:100] + b"\n\xff\x00\n"
+    path.write_bytes(b"".join(lines))
+    again = sweep("--yourai-resume")
+    assert [row["kept"] for row in again.rows] == [False, True, True]
+    again.stdout.fnmatch_lines(
+        [
+            "Note: 2 results are kept from benchmark_log.jsonl",
+            "Note: 2 unreadable lines of benchmark_log.jsonl were skipped",
+        ]
+    )

@@ -1,0 +1,124 @@
+"""Training goes on over reloads, kills and interrupts, with the losses of a run without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.training.checkpoint import LOG
+
+from support.training_runs import Heard, make_input, run, settings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_input(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[int, float]:
+    heard = Heard()
+    ended = run(settings(folder, "undisturbed"), heard)
+    assert (ended.step, ended.problem) == (12, None)
+    assert ended.peak_memory_bytes is not None
+    assert heard.saved == [5, 10, 12]
+    return heard.losses
+
+
+def test_reloads_and_a_killed_worker_change_no_loss(
+    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@train7")
+    heard = Heard()
+    asked = settings(folder, "disturbed", reload_interval=4)
+    ended = run(asked, heard)
+    assert (ended.step, ended.problem) == (12, None)
+    assert heard.losses == undisturbed
+    assert heard.begun == [0, 4, 5, 8]
+    assert heard.said[0] == "Reload after step 4: as asked for"
+    assert heard.said[1] == (
+        "Reload after a crash: the worker was ended by SIGKILL in step 8; what is saved is that of "
+        "step 5"
+    )
+    events = [json.loads(line) for line in (asked.adapter_path / LOG).read_text().splitlines()]
+    assert [each["step"] for each in events if each["event"] == "training_reload"] == [4, 8]
+    assert [each["step"] for each in events if each["event"] == "training_crash"] == [7]
+
+
+def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
+    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@save5")
+    heard = Heard()
+    asked = settings(folder, "torn")
+    assert run(asked, heard).problem is None
+    assert heard.begun == [0, 5]
+    assert heard.losses == undisturbed
+    names = {path.name for path in asked.adapter_path.iterdir()}
+    assert "0000005_adapters.safetensors" in names
+    assert not [name for name in names if name.startswith(".yourai-")]
+
+
+def test_a_second_crash_in_the_same_step_is_the_end(
+    folder: Path, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@train7")
+    struck = Path(os.environ["YOURAI_TEST_FAULT_DONE"])
+    heard = Heard(on_begin=lambda _: struck.unlink(missing_ok=True))
+    ended = run(settings(folder, "crashing"), heard)
+    assert ended.step == 5
+    assert ended.problem == (
+        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5"
+    )
+    assert heard.begun == [0, 5]
+
+
+def test_memory_that_is_lost_is_won_back_by_a_fresh_process_or_ends_it(
+    folder: Path, faulty_worker: Callable[[str], None]
+) -> None:
+    """A leak of 60 MB a step, under a limit of 150 MB of which tiny needs 5."""
+    faulty_worker("leak@train")
+    heard = Heard()
+    asked = settings(folder, "leaking", max_steps=400, memory_limit_bytes=150_000_000)
+    ended = run(asked, heard)
+    assert ended.problem is not None
+    assert "over the memory limit of 0.1 GB" in ended.problem
+    assert heard.saved[-1] == ended.step
+    assert any(text.startswith("Reload after step ") for text in heard.said)
+    assert heard.said[-1].startswith("A fresh process came to the same point at once")
+
+
+def test_an_interrupt_saves_and_a_resumed_run_goes_on(
+    folder: Path, undisturbed: dict[int, float]
+) -> None:
+    def interrupt(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    heard = Heard(interrupt)
+    ended = run(settings(folder, "interrupted", max_steps=300), heard)
+    assert ended.was_interrupted
+    assert 3 <= ended.step < 300
+    assert heard.saved[-1] == ended.step
+    first = min(ended.step, 12)
+    assert {step: heard.losses[step] for step in range(1, first + 1)} == {
+        step: undisturbed[step] for step in range(1, first + 1)
+    }
+    more = Heard()
+    asked = settings(folder, "interrupted", first_step=ended.step, max_steps=ended.step + 2)
+    assert run(asked, more).problem is None
+    assert sorted(more.losses) == [ended.step + 1, ended.step + 2]
+
+
+def test_an_invalid_loss_ends_it_at_once(folder: Path) -> None:
+    heard = Heard()
+    ended = run(settings(folder, "invalid", learning_rate=1e30), heard)
+    assert ended.problem is not None
+    assert "the loss was nan in step" in ended.problem
+    assert "try a smaller --learning-rate" in ended.problem
+    assert not heard.said

@@ -1,0 +1,90 @@
+"""Users' own tests on the `trial` fixture."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.sweep_runs import SweepRun
+
+
+def test_a_test_on_the_trial_is_parametrized_and_measured(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makepyfile(
+        test_mine="""
+        def test_budget(trial):
+            assert trial.success and trial.outcome == "ok"
+            assert 0 < trial.minimum_memory_gb < trial.peak_memory_gb * 1.01
+            assert trial.safe_memory_gb <= trial.memory_limit_gb
+            assert trial.step_time_s > 0 and trial.tokens_per_second > 0
+            assert trial.throughput_score == trial.config.batch_size * 4 * 2
+
+        def test_small(trial):
+            assert trial.config.batch_size < 4, "too large"
+        """
+    )
+    done = sweep("test_mine.py")
+    done.run.assert_outcomes(passed=5, failed=1)
+    assert done.ret == 1
+    assert done.outcomes == ["ok"] * 3, "each configuration is measured once"
+    assert len(done.events("trial_start")) == 3
+    assert "too large" in done.text
+
+
+def test_a_trial_that_does_not_fit_is_xfailed_before_the_body(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(test_mine="def test_body(trial): assert False, 'reached'")
+    done = sweep("test_mine.py", "--yourai-max-memory", "0.001", "--yourai-force")
+    assert "reached" not in done.text
+    done.run.assert_outcomes(xfailed=1, skipped=2)
+
+
+def test_a_users_own_xfail_is_one(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+    pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.xfail
+        def test_large(trial):
+            assert trial.peak_memory_gb > 20
+        """
+    )
+    done = sweep("test_mine.py", "-rs", "-k", "batch1")
+    done.run.assert_outcomes(xfailed=1)
+    assert done.ret == 0
+
+
+def test_a_trial_taken_in_another_way_says_how_to_take_it(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(test_mine="def test_mine(request): request.getfixturevalue('trial')")
+    done = sweep("test_mine.py")
+    assert "take `trial` as an argument of a test function" in done.text
+
+
+def test_without_a_model_the_fixture_skips(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(trial): assert False")
+    done = pytester.runpytest_inprocess("-rs")
+    done.assert_outcomes(skipped=1)
+    done.stdout.fnmatch_lines(["*name a model with --yourai-model*"])
+
+
+def test_reading_a_trial_in_a_fixture_says_where_to_read_it(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.fixture
+        def early(trial):
+            return trial.peak_memory_gb
+
+        def test_mine(early): pass
+        """
+    )
+    done = sweep("test_mine.py", "-k", "batch1")
+    done.run.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["*the trial is measured when the test is called*"])

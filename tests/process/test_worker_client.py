@@ -1,0 +1,123 @@
+"""The client, against real worker processes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_yourai.core.errors import WorkerDiedError, WorkerError
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker import messages
+from pytest_yourai.worker.client import WorkerClient
+
+from support.made_models import TINY, write_rows
+
+
+@pytest.fixture
+def worker() -> Iterator[WorkerClient]:
+    client = WorkerClient()
+    yield client
+    client.kill()
+
+
+def said_hello(worker: WorkerClient) -> WorkerClient:
+    assert isinstance(worker.receive(60), messages.Hello)
+    return worker
+
+
+def test_hello_names_the_device(worker: WorkerClient) -> None:
+    message = worker.receive(60)
+    assert isinstance(message, messages.Hello)
+    assert message.device.mlx_version
+    assert message.device.name
+
+
+def test_a_mistake_in_the_data_is_told_apart_from_one_of_the_model(
+    worker: WorkerClient, tmp_path: Path
+) -> None:
+    said_hello(worker)
+    source = ModelSource("tiny", TINY, str(tmp_path), True, None, None)
+    for row, expected in (({"text": 3}, "data"), ({"text": "a fox"}, "model")):
+        data = write_rows(tmp_path / "data", [row])
+        worker.send(messages.Inspect(source, str(data)))
+        message = worker.receive(60)
+        assert isinstance(message, messages.Failed)
+        assert message.failure == expected
+
+
+def test_an_exception_comes_back_and_the_worker_goes_on(worker: WorkerClient) -> None:
+    said_hello(worker)
+    source = ModelSource("x", {"model_type": "no_such"}, None, True, None, None)
+    for _ in range(2):
+        worker.send(messages.Inspect(source, None))
+        message = worker.receive(60)
+        assert isinstance(message, messages.Failed)
+        assert message.failure == "model"
+        assert "Traceback" in message.traceback
+
+
+def test_silence_is_an_error_after_the_time_given(worker: WorkerClient) -> None:
+    said_hello(worker)
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match=r"sent nothing for 0\.2 s"):
+        worker.receive(0.2)
+    assert time.monotonic() - start < 5
+
+
+def test_waiting_costs_no_processor_time(worker: WorkerClient) -> None:
+    said_hello(worker)
+    before = time.process_time()
+    with pytest.raises(WorkerError):
+        worker.receive(1.0)
+    assert time.process_time() - before < 0.1
+
+
+def test_a_death_is_told_with_its_signal(worker: WorkerClient) -> None:
+    said_hello(worker)
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError) as caught:
+        worker.receive(60)
+    assert caught.value.returncode == -signal.SIGKILL
+    with pytest.raises(WorkerDiedError):
+        worker.receive(60)
+    with pytest.raises(WorkerDiedError):
+        worker.send(messages.Load(ModelSource("x", {}, None, True, None, None)))
+
+
+def test_close_lets_the_worker_end_itself() -> None:
+    client = said_hello(WorkerClient())
+    pid = client.pid
+    assert client.close() == 0
+    assert not psutil.pid_exists(pid)
+
+
+def test_kill_ends_even_a_stopped_worker() -> None:
+    client = said_hello(WorkerClient())
+    os.kill(client.pid, signal.SIGSTOP)
+    assert client.kill() == -signal.SIGKILL
+
+
+def test_nothing_that_the_libraries_print_reaches_the_messages(worker: WorkerClient) -> None:
+    said_hello(worker)
+    tiny = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "intermediate_size": 64,
+        "num_attention_heads": 1,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": 64,
+    }
+    from pytest_yourai.core.config import Quantization  # noqa: PLC0415
+
+    # mlx-lm prints a line when it quantizes.
+    source = ModelSource("x", tiny, None, True, Quantization(4), None)
+    worker.send(messages.Load(source))
+    assert isinstance(worker.receive(60), messages.Loaded)
+    output = worker.take_output()
+    assert "Quantized model with" in output.stdout
+    assert worker.take_output().stdout == ""

@@ -1,0 +1,51 @@
+"""One accelerator cannot be shared: one worker of xdist at most."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from support.sweep_runs import SweepRun
+
+
+@pytest.mark.parametrize("arguments", [("-n", "0"), ("-p", "no:xdist")])
+def test_without_distribution_nothing_changes(sweep: SweepRun, arguments: tuple[str, str]) -> None:
+    done = sweep(*arguments, subprocess=True)
+    assert done.ret == 0
+    assert done.outcomes == ["ok"] * 3
+
+
+def test_one_worker_gives_the_same_lines_profile_and_status(sweep: SweepRun) -> None:
+    done = sweep("-n", "1", "--yourai-max-memory", "0.004", "--yourai-force", subprocess=True)
+    assert done.ret == 0
+    assert done.outcomes == ["ok", "ok", "over_budget"]
+    assert done.profile["complete"] is True
+    assert done.profile["memory_limit_gb"] == 0.004
+    done.stdout.fnmatch_lines(
+        [
+            "Testing 3 configurations for: tiny *",
+            "Note: under xdist pytest-benchmark switches itself off*",
+            "[[]1/3] batch=1, rank=4, layers=2 ... ✓ *",
+            "[[]3/3] batch=4, rank=4, layers=2 ... ✗ over budget: needs *",
+            "Optimal Configuration Found",
+        ]
+    )
+    assert len(done.events("trial_complete")) == 3
+    workers = [event["pid"] for event in done.events("subprocess_spawned")]
+    assert workers
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("arguments", [("-n", "2"), ("-n", "4"), ("--dist=load", "--tx=2*popen")])
+def test_several_workers_are_refused(sweep: SweepRun, arguments: tuple[str, ...]) -> None:
+    done = sweep(*arguments, subprocess=True)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "would share one accelerator" in done.errors
+    assert "Traceback" not in done.errors
+
+
+def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(sweep: SweepRun) -> None:
+    done = sweep("-n", "1", "--yourai-lora-keys", "q_proj", subprocess=True)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "did you mean self_attn.q_proj?" in done.errors
+    assert "Traceback" not in done.errors + done.text

@@ -1,0 +1,115 @@
+"""The `yourai` command in processes of its own: what it runs, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.sweep_processes import events, finish, is_gone, wait_for, worker_of
+
+ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest_yourai.cli", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_optimize_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> None:
+    (tmp_path / "pytest.py").write_text("raise SystemExit('the wrong pytest')\n")
+    (tmp_path / "one.yaml").write_text(ONE)
+    process = start(
+        tmp_path, "optimize", "--model", "tiny", "--matrix", "one.yaml", "--steps", "2", "--", "-v"
+    )
+    lines = finish(process).splitlines()
+    assert process.returncode == 0, lines
+    assert lines[0] == "+ pytest --yourai-model=tiny --yourai-matrix=one.yaml --yourai-steps=2 -v"
+    assert "Optimal Configuration Found" in lines
+    profile = json.loads((tmp_path / "optimal_config.json").read_text())
+    assert profile["optimal_batch_size"] == 1
+
+
+def test_the_exit_status_is_that_of_pytest(tmp_path: Path) -> None:
+    process = start(tmp_path, "optimize", "--model", "tinny")
+    assert "did you mean tiny" in finish(process)
+    assert process.returncode == 4
+
+
+def test_training_that_cannot_be_ends_before_anything_is_there(tmp_path: Path) -> None:
+    (tmp_path / "optimal_config.json").write_text("{}")
+    process = start(
+        tmp_path,
+        *("train", "--model", "tiny", "--weights", "synthetic"),
+        *("--profile", "optimal_config.json"),
+    )
+    [line] = finish(process).splitlines()
+    assert line.startswith("yourai train: ")
+    assert "optimal_batch_size: it is missing" in line
+    assert process.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["optimal_config.json"]
+
+
+def test_an_interrupted_sweep_before_training_ends_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = tmp_path / "adapters"
+    # Both are for tests of one's own, and would end the sweep.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-flag-either")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\naddopts = --no-such-flag\nyourai_timeout = nonsense\n"
+    )
+    process = start(
+        tmp_path, "train", "--model", "tiny", "--weights", "synthetic", "--auto-optimize"
+    )
+    wait_for(lambda: events(adapters, "trial_complete"))
+    worker = worker_of(adapters)
+    process.send_signal(signal.SIGINT)
+    output = finish(process)
+    assert output.startswith("+ pytest --yourai-model=tiny --yourai-weights=synthetic ")
+    assert process.returncode == 130, output
+    wait_for(lambda: is_gone(worker), timeout_s=5)
+    assert not json.loads((adapters / "optimal_config.json").read_text())["complete"], output
+
+
+def test_a_sweep_before_training_ends_when_training_is_killed(tmp_path: Path) -> None:
+    adapters = tmp_path / "adapters"
+    process = start(
+        tmp_path, "train", "--model", "tiny", "--weights", "synthetic", "--auto-optimize"
+    )
+    wait_for(lambda: events(adapters, "trial_complete"))
+    swept_by = psutil.Process(process.pid).children()
+    worker = worker_of(adapters)
+    process.kill()
+    wait_for(lambda: all(is_gone(each) for each in (*swept_by, worker)), timeout_s=15)
+    assert len(swept_by) == 1
+    finish(process)
+    assert not json.loads((adapters / "optimal_config.json").read_text())["complete"]
+
+
+def test_training_goes_on_where_nobody_reads(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    flags = ["--weights", "synthetic", "--max-steps", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_yourai.cli", "train", "--model", "tiny", *flags],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "adapters" / "adapters.safetensors").is_file()

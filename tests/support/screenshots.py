@@ -1,0 +1,51 @@
+"""Make the pictures of the page that the README shows, again.
+
+python tests/screenshots.py
+
+A matrix that was measured on an H200 is replayed within 16 GB, and its page photographed in
+headless Chromium, light and dark, into tests/data/screenshots.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from support.pages import DATA, launched, opened
+
+FOLDER = DATA / "screenshots"
+SIZE = (1200, 1000)
+
+
+def replayed(folder: Path) -> Path:
+    """The page of the replay."""
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        f"--yourai-replay={DATA / 'matrix_h200_llama8b_256.json'}",
+        "--yourai-max-memory=16",
+        "--yourai-report=page.html",
+    ]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder / "page.html"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        path = replayed(Path(name))
+        browser = launched(playwright)
+        with opened(browser, path, SIZE, "light") as found:
+            found.page.screenshot(path=FOLDER / "page-light.png")
+        with opened(browser, path, SIZE, "dark") as found:
+            found.page.locator("#memory-speed").scroll_into_view_if_needed()
+            found.page.evaluate("document.getElementById('heat-map').scrollIntoView()")
+            found.page.screenshot(path=FOLDER / "page-dark.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

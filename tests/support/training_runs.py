@@ -1,0 +1,103 @@
+"""Training runs of a small model that the tests make, and what they said."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
+from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
+
+from support.made_models import TINY, make_data, make_model
+
+
+def make_input(folder: Path) -> Path:
+    """A folder with `model` and `data`."""
+    make_model(folder / "model", {**TINY, "num_hidden_layers": 2})
+    make_data(folder / "data", rows=11, words=20)
+    return folder
+
+
+def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
+    """Of a run of 12 steps of 20 ms."""
+    path = folder / adapters
+    path.mkdir(exist_ok=True)
+    model = resolve("model", folder / "model", "local", {})
+    usual = TrainSettings(
+        model=model,
+        source=ModelSource("model", model.architecture, str(model.folder), False, None, None),
+        config=LoraConfig(2, 4, 2, 32),
+        memory_limit_bytes=10**9,
+        data=str(folder / "data"),
+        max_steps=12,
+        learning_rate=1e-3,
+        seed=3,
+        adapter_path=path,
+        save_every=5,
+        reload_interval=None,
+        memory_report_interval=10,
+        steps_per_eval=100,
+        val_batches=2,
+        mask_prompt=False,
+        first_step=0,
+        force=False,
+        report_to=None,
+        project_name=None,
+        promise=None,
+        about={},
+        used=(),
+        warnings=(),
+    )
+    return dataclasses.replace(usual, **changes)
+
+
+class Heard:
+    """What a run says; `on_begin` and `on_step` may do something when that is told."""
+
+    def __init__(
+        self,
+        on_step: Callable[[int], None] = lambda _: None,
+        on_begin: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.losses: dict[int, float] = {}
+        self.begun: list[int] = []
+        self.saved: list[int] = []
+        self.said: list[str] = []
+        self._on_step = on_step
+        self._on_begin = on_begin
+
+    def begin(self, first_step: int) -> None:
+        self.begun.append(first_step)
+        self._on_begin(first_step)
+        self.losses = {step: loss for step, loss in self.losses.items() if step <= first_step}
+
+    def add(self, event: TrainingEvent) -> None:
+        match event:
+            case TrainedStep():
+                self.losses[event.step] = event.loss
+                self._on_step(event.step)
+            case Saved():
+                self.saved.append(event.step)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run(asked: TrainSettings, heard: Heard) -> TrainingOutcome:
+    journal = Journal(asked.adapter_path / LOG)
+    with StopSignals() as signals:
+        training = TrainingRun(asked, journal, signals)
+        try:
+            return training.train(training.look(), asked.first_step, heard)
+        finally:
+            training.close()
+            journal.close()

@@ -1,0 +1,177 @@
+"""The `yourai` command: help, what pytest is called with, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.cli.main import main
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
+from pytest_yourai.plan.flags import FLAGS
+
+
+class _ReplacedError(Exception):
+    """This process would be another one now."""
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the process would have become."""
+    found = []
+
+    def become(_: str, command: list[str]) -> NoReturn:
+        found.append(command)
+        raise _ReplacedError
+
+    monkeypatch.setattr(os, "execv", become)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["optimize", "--model", "tiny", "--quick"], ["--yourai-model=tiny", "--yourai-quick"]),
+        (
+            ["optimize", "--model=a b", "--model", "c/d", "--", "-k", "batch1", "--", "x"],
+            ["--yourai-model=a b", "--yourai-model=c/d", "-k", "batch1", "--", "x"],
+        ),
+        (["optimize", "--replay", "p.json"], ["--yourai-replay=p.json"]),
+        (
+            ["benchmark", "--optimize", "--max-memory", "24"],
+            ["--yourai-benchmark", "--yourai-optimize", "--yourai-max-memory=24"],
+        ),
+        (["recommend", "--", "-q"], ["--yourai-recommend", "-q"]),
+    ],
+)
+def test_a_command_is_pytest_with_our_flags(
+    commands: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected: list[str],
+) -> None:
+    with pytest.raises(_ReplacedError):
+        main(arguments)
+    assert commands == [[sys.executable, "-P", "-m", "pytest", *expected]]
+    assert capsys.readouterr().out.startswith("+ pytest ")
+
+
+def test_the_line_can_be_pasted(
+    commands: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(_ReplacedError):
+        main(["optimize", "--model", "my model", "--", "-k", "a or b"])
+    assert capsys.readouterr().out == "+ pytest '--yourai-model=my model' -k 'a or b'\n"
+
+
+def test_each_flag_is_taken_by_a_command_that_it_makes_sense_for() -> None:
+    takes = {command.name: command.takes for command in PYTEST_COMMANDS}
+    named = {flag.name for flag in FLAGS}
+    assert takes["optimize"] == named - {"benchmark", "recommend", "optimize"}
+    assert takes["benchmark"] == named - {"benchmark", "recommend", "replay"}
+    assert takes["recommend"] < named
+
+
+@pytest.mark.parametrize("command", [command.name for command in PYTEST_COMMANDS])
+def test_help_has_its_flags_and_names_none_of_pytest(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    [takes] = [each.takes for each in PYTEST_COMMANDS if each.name == command]
+    assert all(f"--{name} " in text or f"--{name}\n" in text for name in takes)
+    assert "--yourai" not in text
+
+
+def test_help_of_train_has_its_flags_with_their_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in TRAIN_FLAGS:
+        assert flag.shown in text
+        assert (f"{flag.help} (default: {flag.default})" if flag.default else flag.help) in text
+
+
+def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"  {name}" in text for name in ("optimize", "benchmark", "recommend", "train"))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"yourai {importlib.metadata.version('pytest-yourai')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "yourai: the following arguments are required: COMMAND"),
+        (["optimise"], "yourai: COMMAND: invalid choice: 'optimise'"),
+        (["optimize"], "yourai optimize: add --model NAME or --replay PROFILE"),
+        (["optimize", "--model", "tiny", "-k", "x"], "optimize: -k is no flag of ours: put"),
+        (["optimize", "--mod", "tiny"], "--mod is no flag of ours"),
+        (["benchmark", "--replay", "x"], "yourai benchmark: --replay is no flag of ours"),
+        (["train"], "yourai train: the following arguments are required: --model"),
+        (["train", "--model", "tiny", "--batch", "2"], "yourai train: --batch is no flag of"),
+        (["train", "--model", "tiny", "--", "-q"], "yourai train: -q is no flag of ours"),
+        (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
+        (["train", "--model", "t", "--batch-size", "9" * 30], "it must be at most 1,000,000,000"),
+        (
+            ["train", "--model", "t", "--learning-rate", "nan"],
+            "'nan' is not valid",
+        ),
+        (["train", "--model", "t", "--seq-length", "1"], "a whole number of at least 2"),
+        (["train", "--model", "t", "--max-memory", "-3"], "--max-memory: '-3' is not valid"),
+        (["train", "--model", "t", "--quantize", "7"], "--quantize: '7' is not valid"),
+        (["train", "--model", "t", "--weights", "auto"], "it must be one of local, hub, synth"),
+        (["train", "--model", "t", "--data", "/gone"], "'/gone' is not valid: there is no such"),
+        (["train", "--model", "t", "--data", __file__], "it is a file: name its folder"),
+        (["train", "--model", "t", "--seed", "-1"], "--seed: '-1' is not valid"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_mistake_that_the_core_finds_names_the_flags_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
+    assert main(["train", "--model", "llama-8b", "--data", "."]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("yourai train: the weights of llama-8b are not on this machine: ")
+    assert "add --weights hub" in errors
+    assert "--yourai" not in errors
+
+
+def test_the_script_of_the_package_is_this_one() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"yourai": f"{main.__module__}:{main.__name__}"}
+
+
+def test_an_interrupt_ends_it_with_status_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "execv", interrupt)
+    assert main(["recommend"]) == 130

@@ -1,0 +1,111 @@
+"""`yourai show`: rows on stdout and nothing else, whatever stdout is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.cli.main import main
+
+DATA = Path(__file__).parents[2] / "data"
+QUICK = str(DATA / "h200_llama8b_quick.json")
+WALK = str(DATA / "h200_benchmark_24gb.json")
+
+
+@pytest.mark.parametrize("name", ["table", "md", "json", "jsonl", "csv"])
+def test_each_format_is_all_that_is_printed(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["show", QUICK, WALK, "--format", name]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "hermes-70b" in printed.out
+    if name == "json":
+        assert len(json.loads(printed.out)) == 17
+    elif name != "md":
+        header = name in ("table", "csv")
+        assert len(printed.out.splitlines()) == 17 + header
+
+
+def test_a_profile_alone_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", QUICK, "--format=jsonl"]) == 0
+    assert "profile" not in json.loads(capsys.readouterr().out.splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("{", "is no JSON"),
+        ("{}", "model: it must name the model"),
+        ('{"schema_version": 99, "model": "m"}', "99 is newer than 1"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_on_stderr(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, message: str
+) -> None:
+    path = tmp_path / "p.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["show", QUICK, str(path), "--format=csv"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("yourai show: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: PROFILE"),
+        ([QUICK, "--format", "xml"], "--format: invalid choice: 'xml'"),
+        ([QUICK, "--formt", "md"], "yourai show: --formt is no flag of ours"),
+    ],
+)
+def test_a_mistake_is_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["show", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def show_into(stdout: int) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "pytest_yourai.cli", "show", QUICK, "--format=json"]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+
+
+def test_whoever_stops_reading_is_told_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = show_into(writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_a_failure() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = show_into(full.fileno())
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"stdout cannot be written: No space left on device" in done.stderr
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    document = json.loads(Path(QUICK).read_text())
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({**document, "model": "modèle"}))
+    command = [sys.executable, "-m", "pytest_yourai.cli", "show", str(path), "--format=csv"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.decode("utf-8").splitlines()[1].startswith("modèle,")

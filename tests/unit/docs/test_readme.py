@@ -1,0 +1,85 @@
+"""The README says what the program does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.summary import configuration_lines
+
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+def rows_under(heading: str) -> list[list[str]]:
+    """The cells of the table rows under a heading, its header left out."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    split = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+        for row in rows
+    ]
+    return split[2:]
+
+
+def test_the_flags_are_those_of_the_program() -> None:
+    assert rows_under("Flags") == [
+        [
+            f"`{flag.option} {flag.metavar}`" if flag.metavar else f"`{flag.option}`",
+            flag.help,
+            flag.default or "–",
+        ]
+        for flag in FLAGS
+    ]
+
+
+def test_the_flags_of_training_are_those_of_the_program() -> None:
+    rows = rows_under("From the winner to training")
+    assert [row for row in rows if row[0].startswith("`--")] == [
+        [", ".join(f"`{part}`" for part in flag.shown.split(", ")), flag.help, flag.default or "–"]
+        for flag in TRAIN_FLAGS
+    ]
+
+
+def test_help_has_every_flag_with_its_default(pytester: pytest.Pytester) -> None:
+    text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
+    for flag in FLAGS:
+        assert flag.option in text
+        assert flag.help in text
+        assert (f"{flag.key} (string)" in text) is not flag.is_command
+        if flag.default:
+            assert f"{flag.help} (default: {flag.default})" in text
+
+
+def test_the_presets_are_those_of_the_program() -> None:
+    presets = read_presets(packaged_models())
+    assert [row[0] for row in rows_under("Models and weights")] == [f"`{name}`" for name in presets]
+
+
+def test_the_outcomes_are_those_of_the_program() -> None:
+    assert [row[0] for row in rows_under("How a number is measured")] == [
+        f"`{outcome}`" for outcome in Outcome
+    ]
+
+
+def test_the_sample_ends_as_the_program_does() -> None:
+    sample = README.partition("```text\n")[2].partition("```")[0]
+    configs = [LoraConfig(size, rank, 2, 64) for size in (1, 2) for rank in (4, 8)]
+    results = [
+        TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,), step_tokens=(63,))
+        for config in configs
+    ]
+    lines = configuration_lines(
+        results, Objective.SCORE, ConfigLabels.of(configs), TerminalSize(), 0
+    )
+    title, columns, *_, unbeaten, fastest = lines
+    assert f"\n{title}\n" in sample
+    assert columns.split() in [line.split() for line in sample.splitlines()]
+    assert f"\n{unbeaten}\n{fastest}\n" in sample

@@ -1,0 +1,167 @@
+"""What a step holds, by hand for a model small enough for that, and as it was measured."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.step_memory import StepMemory
+from pytest_yourai.models.architecture import read_architecture_shapes
+
+from support.recorded_floors import FILES, Floor, read_floors
+
+SMALL: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 8,
+    "num_hidden_layers": 4,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 10,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+}
+
+
+def step(
+    keys: tuple[str, ...] | None = ("q_proj",),
+    *,
+    layers: int = 2,
+    checkpoint: bool = False,
+    length: int = 4,
+    backend: Backend = "cpu",
+    device: str = "",
+    **more: object,
+) -> StepMemory:
+    """Two rows of 3 positions each, that is 6 tokens, with adapters of rank 2."""
+    shapes = read_architecture_shapes({**SMALL, **more})
+    config = LoraConfig(2, 2, layers, length, checkpoint)
+    return StepMemory(shapes, shapes.adapted(keys), config, layers, backend, device)
+
+
+# 6 tokens, 4 bytes each: residuals and MLP 2 × 8 + 4 × 16, queries, keys and values 8 + 4 + 4,
+# scores of 2 heads over 3 positions, the adapter's input 8 and its inner product 2.
+LAYER = 6 * 4 * ((2 * 8 + 4 * 16) + (8 + 4 + 4) + 2 * 3 + 8 + 2)
+ATTENTION = 6 * 4 * ((8 + 4 + 4) + 2 * 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "first_layer"),
+    [
+        # One residual input and the MLP come after each of these.
+        (("q_proj",), 6 * 4 * (8 + 4 * 16 + 8 + 2) + ATTENTION),
+        (("q_proj", "k_proj", "v_proj"), 6 * 4 * (8 + 4 * 16 + 8 + 3 * 2) + ATTENTION),
+        (("o_proj",), 6 * 4 * (8 + 4 * 16 + 8 + 2)),
+        (("gate_proj", "up_proj"), 6 * 4 * (4 * 16 + 8 + 2 * 2)),
+        (("down_proj",), 6 * 4 * (16 + 2)),
+        (("down_proj", "q_proj"), 6 * 4 * (8 + 4 * 16 + 8 + 16 + 2 * 2) + ATTENTION),
+    ],
+)
+def test_of_the_first_layer_only_what_comes_after_its_first_adapter_is_kept(
+    keys: tuple[str, ...], first_layer: int
+) -> None:
+    assert step(keys, layers=1).kept_bytes == first_layer
+
+
+def test_each_further_layer_is_kept_as_a_whole() -> None:
+    kept = [step(layers=layers).kept_bytes for layers in (1, 2, 3, 4)]
+    assert [more - less for less, more in itertools.pairwise(kept)] == [LAYER] * 3
+
+
+def test_checkpointing_keeps_one_residual_of_each_layer() -> None:
+    assert step(layers=3, checkpoint=True).kept_bytes == 3 * 6 * 4 * 8
+
+
+def test_layers_that_read_the_same_share_one_copy_of_it() -> None:
+    one = step(("q_proj",), layers=1).kept_bytes
+    two = step(("q_proj", "v_proj"), layers=1).kept_bytes
+    assert two - one == 6 * 4 * 2, "only the inner product of another adapter"
+
+
+def test_the_higher_of_loss_and_backward_pass_counts() -> None:
+    backward = step().highest_moment(None, 64)
+    assert backward.logits_bytes == 0
+    assert backward.activations_bytes == pytest.approx(0.81 * 144 + 0.36 * (LAYER - 144))
+    loss = step(vocab_size=100).highest_moment(None, 64)
+    assert loss.logits_bytes == pytest.approx(3.03 * 6 * 100 * 4)
+    assert loss.activations_bytes == 0
+    for moment in (backward, loss):
+        assert moment.in_flight_bytes == 0, "the CPU has no batches"
+        assert moment.margin_bytes == pytest.approx(
+            0.9 * moment.sum_bytes + 0.02 * step().kept_bytes
+        )
+
+
+def kept_with_head_of(head_dim: int, length: int, backend: Backend, dtype: str) -> float:
+    shapes: dict[str, Any] = {"head_dim": head_dim, "torch_dtype": dtype}
+    return step(layers=1, length=length, backend=backend, **shapes).kept_bytes
+
+
+def test_scores_are_kept_where_attention_is_not_fused() -> None:
+    # In 16 bits, of 2 × 128 tokens: 2 heads of 64 for queries, 1 each for keys and values.
+    tokens = 2 * 128
+    rest = tokens * 4 * (8 + 2) + tokens * 2 * (8 + 4 * 16)
+    fused = kept_with_head_of(64, 129, "cuda", "bfloat16")
+    assert fused == rest + tokens * 2 * (2 * 128 + 2 * 64)
+    metal = kept_with_head_of(64, 129, "metal", "bfloat16")
+    assert metal == rest + tokens * 2 * (128 + 2 * 64 + 2 * 128)
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "dtype"), [(256, "bfloat16"), (60, "bfloat16"), (64, "float32")]
+)
+def test_cuda_fuses_no_wide_odd_or_float32_heads(head_dim: int, dtype: str) -> None:
+    on_cuda = kept_with_head_of(head_dim, 129, "cuda", dtype)
+    assert on_cuda == kept_with_head_of(head_dim, 129, "metal", dtype)
+
+
+def in_flight(backend: Backend, device: str = "", bits: int | None = 4) -> float:
+    sizes = {"hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 32000}
+    more: dict[str, Any] = {**sizes, "torch_dtype": "bfloat16", "num_attention_heads": 32}
+    made = step(layers=4, length=512, backend=backend, device=device, **more)
+    return made.highest_moment(bits, 64).in_flight_bytes
+
+
+def test_what_is_in_flight_depends_on_the_device() -> None:
+    hopper = in_flight("cuda", "NVIDIA H200")
+    assert hopper > in_flight("cuda", "NVIDIA A100-SXM4-80GB") > in_flight("cuda", "Tesla T4") > 0
+    assert hopper == in_flight("cuda"), "without a name the one that was measured"
+    assert in_flight("cpu") == 0
+    assert 0 < in_flight("metal") < hopper
+
+
+def test_a_head_that_fills_a_batch_leaves_no_room() -> None:
+    assert in_flight("metal", bits=None) == 0
+
+
+EXACT = [
+    pytest.param(floor, id=f"{floor.backend} {floor}")
+    for file in FILES
+    for floor in read_floors(file)
+    if floor.group != "others"
+]
+
+
+@pytest.mark.parametrize("floor", EXACT)
+def test_no_recorded_minimum_is_above_the_conservative_estimate(floor: Floor) -> None:
+    assert floor.minimum_bytes <= floor.estimate().conservative_bytes
+
+
+@pytest.mark.parametrize(
+    ("file", "most"),
+    # The CPU's models are of a few MB, where what MLX holds anyway counts.
+    [("floors_h200.json", 0.02), ("floors_cpu.json", 0.03)],
+)
+def test_recorded_minima_that_it_was_not_fitted_to_are_met_on_average(
+    file: str, most: float
+) -> None:
+    judged = [floor for floor in read_floors(file) if floor.group == "judged"]
+    assert len(judged) > 15
+    assert statistics.mean(abs(floor.error()) for floor in judged) <= most
+    assert abs(statistics.mean(floor.error() for floor in judged)) <= most

@@ -1,0 +1,70 @@
+"""What lengths say of an epoch; tests/engine/test_dataset.py holds it against mlx-lm itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.models.dataset_lengths import Epoch, HistogramBar, TrainingData, padded_length
+
+LENGTHS = st.lists(st.integers(2, 3000), min_size=1, max_size=60)
+
+
+def test_statistics() -> None:
+    data = TrainingData((40, 10, 30, 600))
+    assert (data.rows, data.tokens) == (4, 680)
+    assert (data.shortest, data.median, data.longest) == (10, 35, 600)
+    assert (data.rows_over(599), data.rows_over(600)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "limit", "expected"),
+    [(2, 512, 33), (32, 512, 33), (33, 512, 65), (511, 512, 512), (900, 512, 512), (5, 20, 20)],
+)
+def test_padding_goes_to_32n_plus_1_or_the_limit(tokens: int, limit: int, expected: int) -> None:
+    assert padded_length(tokens, limit) == expected
+
+
+def test_an_epoch_keeps_the_order_and_drops_the_remainder() -> None:
+    # Widths 65 and 101 (cut); the last row is in no batch.
+    epoch = TrainingData((10, 40, 500, 20, 90)).epoch(2, 101)
+    assert epoch == Epoch(
+        batches=2, trained_tokens=10 + 40 + 100 + 20, positions=2 * 64 + 2 * 100, padded_shapes=2
+    )
+    assert epoch.padding_share == pytest.approx(1 - 170 / 328)
+
+
+def test_fewer_rows_than_a_batch_make_no_epoch() -> None:
+    epoch = TrainingData((10, 20)).epoch(4, 64)
+    assert (epoch.batches, epoch.positions, epoch.padding_share) == (0, 0, 0)
+
+
+def test_an_epoch_takes_the_pace_of_the_longest_batches() -> None:
+    # Measured: 96 and 64 positions, cycled. Of an epoch: 32 + 64 + 96.
+    data = TrainingData((20, 60, 80))
+    config = LoraConfig(1, 8, 4, 512)
+    assert data.epoch_time_s(config, [0.96, 0.64, 0.32]) == pytest.approx(192 * 0.01)
+    assert data.epoch_time_s(config, [0.96, 0.64, 0.32, 9.0, 0.64]) == pytest.approx(192 * 0.01)
+    assert data.epoch_time_s(config, []) is None
+    assert data.epoch_time_s(LoraConfig(4, 8, 4, 512), []) is None
+
+
+def test_bars_are_of_equal_width_and_what_is_cut_has_its_own() -> None:
+    bars = TrainingData((5, 64, 65, 300, 512, 513, 9000)).histogram(512)
+    assert bars[0] == HistogramBar(1, 64, 2)
+    assert bars[1] == HistogramBar(65, 128, 1)
+    assert bars[4] == HistogramBar(257, 320, 1)
+    assert bars[-2:] == (HistogramBar(449, 512, 1), HistogramBar(513, None, 2))
+    assert TrainingData((700,)).histogram(512) == (HistogramBar(513, None, 1),)
+
+
+@given(LENGTHS, st.integers(2, 2048))
+def test_every_row_is_in_one_bar(lengths: list[int], limit: int) -> None:
+    bars = TrainingData(tuple(lengths)).histogram(limit)
+    assert 1 <= len(bars) <= 9
+    for bar in bars:
+        inside = [each for each in lengths if bar.least <= each <= (bar.most or max(lengths))]
+        assert bar.rows == len(inside)
+    assert sum(bar.rows for bar in bars) == len(lengths)

@@ -1,0 +1,62 @@
+"""Which changes make earlier measurements hold no longer."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pytest_yourai.models.identity import model_identity
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.identity import run_identity
+
+from support.made_models import TINY, make_model, make_tokenizer, write_rows
+
+
+def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    data = write_rows(tmp_path / "data", [{"text": "a fox"}])
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    known = [run_identity(source, str(data), {})]
+
+    def is_known() -> bool:
+        identity = run_identity(source, str(data), {})
+        known.append(identity)
+        return identity in known[:-1]
+
+    assert is_known()
+    write_rows(data, [{"text": "a fox"}], "valid")
+    assert is_known(), "validation rows are not measured"
+    write_rows(data, [{"text": "a fox jumps"}])
+    assert not is_known()
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    assert not is_known()
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert not is_known()
+
+
+def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    one, other = (run_identity(source, name, {"data": name}) for name in ("a/b", "a/c"))
+    assert one != other
+    assert one == run_identity(source, "a/b", {"data": "a/b"})
+
+
+def test_a_link_to_nothing_is_no_part_of_it(tmp_path: Path) -> None:
+    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    before = run_identity(source, None, {})
+    (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")
+    assert run_identity(source, None, {}) == before
+
+
+def test_a_model_is_its_architecture_and_its_weights_wherever_they_lie(tmp_path: Path) -> None:
+    def identity(folder: Path) -> str:
+        return model_identity(resolve("m", folder, "local", {}))
+
+    one = identity(make_model(tmp_path / "one", TINY))
+    shutil.copytree(tmp_path / "one", tmp_path / "copied")
+    assert identity(tmp_path / "copied") == one
+    assert identity(make_model(tmp_path / "tuned", TINY, seed=2)) != one
+    config = tmp_path / "copied" / "config.json"
+    config.write_text(config.read_text().replace("10000.0", "20000.0"))
+    assert identity(tmp_path / "copied") != one

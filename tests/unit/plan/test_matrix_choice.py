@@ -1,0 +1,189 @@
+"""The matrix for machines with little memory is chosen where it suits, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.plan import matrix
+from pytest_yourai.plan.matrix import TYPES_WITH_Q_PROJ
+from pytest_yourai.plan.planner import SweepSetup, make_setup
+from pytest_yourai.plan.stages import make_run_plan
+from pytest_yourai.plugin.read_options import read_options
+
+from support.made_models import TINY
+
+GB = 1_000_000_000
+NOTE = "under 10 GB: the low-memory matrix ({}); --yourai-matrix or --quick choose another"
+LARGE = {**TINY, "hidden_size": 2048, "num_hidden_layers": 20, "intermediate_size": 8192}
+
+
+@pytest.fixture(autouse=True)
+def _large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, 64 * GB)
+
+
+def have(monkeypatch: pytest.MonkeyPatch, size: int, backend: str = "metal") -> None:
+    monkeypatch.setattr(
+        matrix, "read_system_memory", lambda: SystemMemory(size, size, swap_used_bytes=0)
+    )
+    monkeypatch.setattr(matrix, "installed_backend", lambda: backend)
+
+
+def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> SweepSetup:
+    return only_setup(pytester.parseconfig(f"--yourai-model={model}", *flags))
+
+
+def only_setup(config: pytest.Config) -> SweepSetup:
+    [stage] = make_run_plan(read_options(config)).stages
+    assert stage.setup is not None
+    return stage.setup
+
+
+def folder(pytester: pytest.Pytester, **config: Any) -> str:
+    path = pytester.mkdir("mine")
+    (path / "config.json").write_text(json.dumps({**LARGE, **config}))
+    (path / "model.safetensors").write_bytes(b"")
+    return str(path)
+
+
+def is_for_little_memory(found: SweepSetup) -> bool:
+    is_it = found.plan.settings["matrix"] == "low-memory.yaml"
+    assert any(note.startswith("under 10 GB") for note in found.notes) is is_it
+    return is_it
+
+
+def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytester) -> None:
+    found = setup(pytester, "--yourai-max-memory", "9.9")
+    assert found.notes == (NOTE.format("4-bit, self_attn.q_proj"),)
+    assert list(found.configs_by_id.values()) == [
+        LoraConfig(1, rank, layers, 512) for rank, layers in ((16, 4), (16, 8), (32, 4), (32, 8))
+    ]
+    assert found.plan.source.lora_keys == ("self_attn.q_proj",)
+    assert not is_for_little_memory(setup(pytester, "--yourai-max-memory", "10"))
+
+
+@pytest.mark.parametrize(
+    ("size_gb", "backend", "expected"),
+    [
+        (12, "metal", True),
+        (12, "cpu", True),
+        (20, "cpu", False),
+        (2, "cpu", True),  # nothing is left: the sweep refuses by itself
+        (12, "cuda", False),  # the device's own memory is not known yet
+    ],
+)
+def test_without_a_budget_this_machine_decides(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    size_gb: int,
+    backend: str,
+    expected: bool,
+) -> None:
+    have(monkeypatch, size_gb * GB, backend)
+    assert is_for_little_memory(setup(pytester)) is expected
+
+
+def test_a_named_budget_counts_on_a_gpu_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have(monkeypatch, 64 * GB, "cuda")
+    assert is_for_little_memory(setup(pytester, "--yourai-max-memory", "8"))
+
+
+@pytest.mark.parametrize("flags", [("--yourai-quick",), ("--yourai-matrix", "m.yaml")])
+def test_what_is_named_is_taken(pytester: pytest.Pytester, flags: tuple[str, ...]) -> None:
+    Path("m.yaml").write_text("batch_size: [8]\nlora_rank: [8]\nlora_layers: [4]\n")
+    assert not is_for_little_memory(setup(pytester, *flags, "--yourai-max-memory", "8"))
+
+
+def test_small_models_and_unknown_ones_keep_the_full_matrix(pytester: pytest.Pytester) -> None:
+    budget = ("--yourai-max-memory", "8")
+    assert not is_for_little_memory(setup(pytester, *budget, model="tiny"))
+    unknown = folder(pytester, num_local_experts=8)
+    assert not is_for_little_memory(setup(pytester, *budget, model=unknown))
+
+
+def test_a_folder_counts_by_its_parameters(pytester: pytest.Pytester) -> None:
+    budget = ("--yourai-max-memory", "8")
+    large = folder(pytester)
+    found = setup(pytester, *budget, model=large)
+    assert is_for_little_memory(found)
+    assert all(item_id.endswith("-q4") for item_id in found.configs_by_id)
+    (Path(large) / "config.json").write_text(json.dumps({**LARGE, "num_hidden_layers": 10}))
+    assert not is_for_little_memory(setup(pytester, *budget, model=large))
+
+
+@pytest.mark.parametrize(
+    ("config", "how"),
+    [
+        ({"quantization": {"bits": 8, "group_size": 64}}, "8-bit"),
+        ({"quantization": {"bits": 4, "group_size": 32}}, "4-bit"),
+        ({"quantization": {"bits": 4, "group_size": 32, "mode": "mxfp4"}}, "mxfp4"),
+        ({"quantization_config": {"quant_method": "awq"}}, "awq"),
+    ],
+)
+def test_weights_that_come_quantized_stay_as_they_are(
+    pytester: pytest.Pytester, config: dict[str, Any], how: str
+) -> None:
+    found = setup(pytester, "--yourai-max-memory", "8", model=folder(pytester, **config))
+    assert NOTE.format(f"{how}, self_attn.q_proj") in found.notes
+    assert found.plan.source.quantization == found.usual.quantization
+
+
+def test_flags_go_before_the_small_matrix(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-quantize", "none", "--yourai-lora-keys", "self_attn.v_proj,mlp.up_proj")
+    found = setup(pytester, "--yourai-max-memory", "8", *flags)
+    assert found.notes == (NOTE.format("not quantized, self_attn.v_proj, mlp.up_proj"),)
+
+
+def test_a_model_that_names_its_layers_differently_gets_the_usual_keys(
+    pytester: pytest.Pytester,
+) -> None:
+    other = folder(pytester, model_type="phi3")
+    found = setup(pytester, "--yourai-max-memory", "8", model=other)
+    assert NOTE.format("4-bit, the usual LoRA keys") in found.notes
+    assert found.plan.source.lora_keys is None
+
+
+@pytest.mark.parametrize("model_type", TYPES_WITH_Q_PROJ)
+def test_the_types_have_the_projection_in_mlx_lm(model_type: str) -> None:
+    # mlx-lm builds mistral models as llama ones.
+    module = {"mistral": "llama"}.get(model_type, model_type)
+    spec = importlib.util.find_spec(f"mlx_lm.models.{module}")
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    assert "self.q_proj = nn.Linear(" in text
+    assert "self.self_attn = " in text
+
+
+def test_a_recording_is_replayed_as_a_whole(pytester: pytest.Pytester) -> None:
+    recorded = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
+    config = pytester.parseconfig(f"--yourai-replay={recorded}", "--yourai-max-memory=8")
+    found = only_setup(config)
+    assert len(found.configs_by_id) == 12
+    assert not is_for_little_memory(found)
+
+
+def test_once_the_weights_are_here_the_choice_stays_but_suits_them(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = setup(pytester, "--yourai-max-memory", "9.9")
+    quantized = {**found.model.architecture, "quantization": {"bits": 8, "group_size": 64}}
+    here = dataclasses.replace(found.model, architecture=quantized, weights="local")
+    have(monkeypatch, 64 * GB)
+    again = make_setup(
+        dataclasses.replace(found.options, memory_limit_bytes=None), here, chosen=found.chosen
+    )
+    assert list(again.configs_by_id.values()) == list(found.configs_by_id.values())
+    assert again.plan.source.quantization == Quantization(8)
+    named = setup(pytester, "--quick")
+    assert named.chosen.again(here) == named.chosen

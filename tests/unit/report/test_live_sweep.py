@@ -1,0 +1,118 @@
+"""What is shown of a trial that runs."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from pytest_yourai.report.live_area import LiveArea
+from pytest_yourai.report.live_sweep import DisplayedTrial, SweepDisplay
+from pytest_yourai.sweep.trial_record import TrialProgress
+
+from support.terminals import Written
+
+GB = 1_000_000_000
+MEASURING = TrialProgress("measuring", 4, 10, 5 * GB, 15 * GB, 20 * GB)
+THIRD = DisplayedTrial("[3/12] batch=1, rank=8, layers=4", 2, 12, expected_s=20.0, later_s=600.0)
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+class Looked:
+    """A display, and the lines of its terminal."""
+
+    def __init__(self, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        self.stream = Written(columns)
+        area = LiveArea(self.stream, has_color=False, line_width=lambda: 0)
+        self.display = SweepDisplay(area)
+
+    def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
+        with self.display.of(shown):
+            self.display.goes_on(progress)
+            lines = self.stream.lines
+        assert self.stream.lines == [""]
+        return lines[1:]
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> Looked:
+    return Looked(80, monkeypatch)
+
+
+def test_a_wide_terminal_shows_place_phase_memory_and_time(wide: Looked) -> None:
+    first, phase, memory = wide.at(MEASURING)
+    assert re.fullmatch(r"\[3/12\] batch=1, rank=8, layers=4 ━+╸? +10 min left", first)
+    assert phase == "measuring, step 4 of 10"
+    assert re.fullmatch(r"active 5.0 GB, peak 15.0 GB ━+╸? +75% of 20.0 GB", memory)
+
+
+def test_a_narrow_one_shows_the_same_in_as_many_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, phase, memory = Looked(40, monkeypatch).at(MEASURING)
+    assert first == "[3/12] batch=1, rank=8, layers=4"
+    assert phase == "measuring, step 4 of 10     10 min left"
+    assert re.fullmatch(r"active 5.0 GB, peak 15.0 GB ━+╸? +75%", memory)
+
+
+def test_before_it_is_known_nothing_is_said_of_time_and_memory(wide: Looked) -> None:
+    first, phase = wide.at(
+        TrialProgress("loading the model", None, None, None, None, 20 * GB),
+        DisplayedTrial("x", 0, 12),
+    )
+    assert (first, phase) == ("x", "loading the model")
+
+
+def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = DisplayedTrial("x", 11, 12, expected_s=30.0, later_s=0.0)
+    now = time.monotonic()
+    with wide.display.of(last):
+        monkeypatch.setattr(time, "monotonic", lambda: now + 12)
+        wide.display.goes_on(MEASURING)
+        assert wide.stream.lines[1].endswith(" 18 s left")
+        monkeypatch.setattr(time, "monotonic", lambda: now + 40)
+        wide.display.goes_on(MEASURING)
+        assert "left" not in wide.stream.lines[1]
+
+
+def test_a_soak_knows_how_long_it_takes(wide: Looked) -> None:
+    training = TrialProgress("training", 1234, None, GB, GB, 20 * GB, left_s=300.0)
+    first, phase, _ = wide.at(training, DisplayedTrial("Soak: x", 0, 600.0))
+    assert first.endswith(" 5 min left")
+    assert phase == "training, step 1,234"
+
+
+def test_it_is_drawn_four_times_a_second_at_most(
+    wide: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    drawings = 0
+    for tick in range(200):
+        monkeypatch.setattr(time, "monotonic", lambda: began + tick / 100)  # noqa: B023
+        before = len(wide.stream.getvalue())
+        wide.display.goes_on(MEASURING)
+        drawings += len(wide.stream.getvalue()) > before
+    assert drawings == 8
+
+
+def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
+    def interrupted() -> None:
+        with wide.display.of(THIRD):
+            wide.display.goes_on(MEASURING)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert wide.stream.lines == [""]
+
+
+def test_where_nobody_looks_nothing_is_drawn() -> None:
+    display = SweepDisplay(None)
+    with display.of(THIRD):
+        display.goes_on(MEASURING)
+    assert not display.is_on

@@ -1,0 +1,109 @@
+import dataclasses
+import json
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data
+
+from support.pages import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
+
+
+def test_numbers_of_rows_name_the_same_rows_as_the_profile() -> None:
+    [each] = profiles_of(quick())
+    found = profile_data(each)
+    best = found["rows"][found["optimum"]]
+    assert (best["batch"], best["rank"], best["layers"]) == (4, 128, 32)
+    assert best["minimum"] == quick()["all_results"][-1]["minimum_memory_bytes"]
+    assert best["safe"] == round(best["minimum"] * 1.15)
+    unbeaten = {tuple(row.values()) for row in quick()["pareto"]}
+    rows = [found["rows"][number] for number in found["unbeaten"]]
+    assert unbeaten == {
+        (row["batch"], row["rank"], row["layers"], row["length"], row["checkpoint"]) for row in rows
+    }
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_row_says_all_that_its_trial_measured() -> None:
+    [each] = profiles_of(quick())
+    row = profile_data(each)["rows"][0]
+    recorded = quick()["all_results"][0]
+    assert row["name"] == "batch=1, rank=64, layers=16"
+    assert row["warmup_times"] == pytest.approx(recorded["warmup_step_times_s"], abs=1e-6)
+    assert len(row["step_times"]) == 10
+    assert row["tokens"] == [511]
+    assert row["error"] == pytest.approx(
+        recorded["predicted_minimum_memory_bytes"] / recorded["minimum_memory_bytes"] - 1
+    )
+    for key in ("active", "cache", "footprint", "loss", "speed", "step_time"):
+        assert row[key] is not None
+
+
+def test_errors_of_predictions_are_summed_up() -> None:
+    [each] = profiles_of(quick())
+    assert profile_data(each)["prediction"] == {
+        "mean": pytest.approx(0.0117, abs=1e-3),
+        "largest": pytest.approx(0.02, abs=1e-3),
+        "trials": 12,
+    }
+
+
+def test_where_nothing_fits_the_reasons_are_told_by_outcome() -> None:
+    [each] = profiles_of(failed_only())
+    found = profile_data(each)
+    assert found["heading"] == "No configuration fits"
+    assert (found["optimum"], found["command"], found["frontier"]) == (None, None, [])
+    assert found["outcomes"] == [
+        {"outcome": "over_budget", "count": 12, "reasons": ["its minimum is over the budget"]}
+    ]
+
+
+def test_what_failed_is_a_row_but_no_point_of_the_frontier() -> None:
+    [each] = profiles_of(with_failures())
+    found = profile_data(each)
+    failed = [row for row in found["rows"] if row["outcome"] != "ok"]
+    assert [row["outcome"] for row in failed] == ["oom", "timeout"]
+    assert all(found["rows"][number]["outcome"] == "ok" for number in found["frontier"])
+
+
+def test_along_the_frontier_more_memory_is_always_faster() -> None:
+    [each] = profiles_of(full(1))
+    results = list(each.results.values())
+    line = frontier(results)
+    memory = [found.minimum_memory_bytes or 0 for found in line]
+    speed = [found.tokens_per_second or 0 for found in line]
+    assert memory == sorted(set(memory))
+    assert speed == sorted(set(speed))
+    for other in results:
+        below = [
+            (found.tokens_per_second or 0)
+            for found in line
+            if (found.minimum_memory_bytes or 0) <= (other.minimum_memory_bytes or 0)
+        ]
+        assert max(below) >= (other.tokens_per_second or 0)
+
+
+def test_what_did_not_survive_its_soak_is_marked_and_beaten() -> None:
+    soak = {key: quick()["all_results"][0][key] for key in OPTIMUM}
+    [each] = profiles_of({**quick(), "soak": [{**soak, "success": False, "outcome": "paging"}]})
+    [without] = profiles_of(quick())
+    found = profile_data(each)
+    assert [row["lasting"] for row in found["rows"]] == [False] + [True] * 11
+    assert 0 in profile_data(without)["unbeaten"]
+    assert 0 not in found["unbeaten"] + found["frontier"]
+
+
+def test_a_frontier_of_nothing_is_empty() -> None:
+    failed = TrialResult("m", LoraConfig(1, 1, 1, 2), Outcome.OOM)
+    assert frontier([failed, dataclasses.replace(failed, outcome=Outcome.OK)]) == []
+
+
+def test_every_outcome_has_a_letter_of_its_own() -> None:
+    assert len(set(LETTERS.values())) == len(Outcome)
+    assert {each["kind"] for each in outcome_data().values()} == {
+        "ok",
+        "memory",
+        "failure",
+        "unknown",
+    }

@@ -1,0 +1,57 @@
+import shlex
+from typing import Any
+
+import pytest
+
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.report.commands import training_command
+
+from support.pages import failed_only, profiles_of, quick
+
+
+def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
+    [each] = profiles_of({**quick(), **changes})
+    found = training_command(each)
+    assert found is not None
+    return shlex.split(found.text), found.notes
+
+
+def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
+    words, notes = command()
+    assert words == [
+        *("yourai", "train", "--model", "llama-8b", "--profile", "runs/0.json"),
+        *("--weights", "hub", "--data", "FOLDER"),
+    ]
+    assert any("FOLDER has a train.jsonl" in note for note in notes)
+    assert any("--weights hub" in note for note in notes)
+    flags = {f"--{flag.name}" for flag in TRAIN_FLAGS}
+    assert {word for word in words if word.startswith("--")} <= flags
+
+
+def test_a_model_of_ones_own_is_a_placeholder() -> None:
+    words, notes = command(model="mine")
+    assert words[3] == "MODEL"
+    assert any("mine was read from" in note for note in notes)
+
+
+def test_the_data_that_was_measured_is_named() -> None:
+    words, notes = command(settings={"data": "my data", "weights": "local"})
+    assert words[6:] == ["--data", "my data"]
+    assert notes == ()
+
+
+def test_tiny_has_made_up_weights_alone() -> None:
+    words, notes = command(model="tiny", settings={})
+    assert words[6:] == ["--weights", "synthetic"]
+    assert notes == ("A dry run: this model has made-up weights alone.",)
+
+
+def test_without_an_optimum_there_is_none() -> None:
+    [each] = profiles_of(failed_only())
+    assert training_command(each) is None
+
+
+@pytest.mark.parametrize("data", ["a; rm -rf b", "$(x)", "it's"])
+def test_it_is_quoted_for_the_shell(data: str) -> None:
+    words, _ = command(settings={"data": data})
+    assert words[7] == data

@@ -1,0 +1,121 @@
+"""Lines of a sweep: what is an axis shows in all of them, what is not in none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.report.trial_lines import predictions, summary, trial_line
+
+from support.soaks import a_soak
+
+
+def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:
+    return TrialResult(
+        "m",
+        config,
+        Outcome.OK,
+        step_times_s=(step_s,),
+        step_tokens=(config.batch_size * (config.max_seq_length - 1),),
+        minimum_memory_bytes=need,
+        peak_memory_bytes=2 * need,
+    )
+
+
+ONE = result(LoraConfig(1, 8, 4, 513), 0.5, 2_000_000)
+TWO = result(LoraConfig(2, 8, 4, 513), 0.5, 3_000_000)
+WIDE = result(LoraConfig(2, 16, 4, 513), 1.0, 4_000_000)
+LONG = result(LoraConfig(1, 8, 4, 1025), 0.5, 5_000_000)
+LEAN = result(LoraConfig(1, 8, 4, 513, grad_checkpoint=True), 1.0, 1_000_000)
+
+
+def said(*results: TrialResult) -> list[str]:
+    naming = ConfigLabels.of(each.config for each in results)
+    return list(summary(results, Objective.SCORE, len(results), None, naming))
+
+
+def line(of: TrialResult, *others: TrialResult) -> str:
+    return trial_line(1, 2, of, ConfigLabels.of(each.config for each in (of, *others)))
+
+
+def test_without_further_axes_nothing_is_said_of_them() -> None:
+    assert (
+        line(ONE, TWO) == "[1/2] batch=1, rank=8, layers=4 ... ✓ 4.0 MB (needs 2.0 MB), 0.50s/step"
+    )
+    assert said(ONE, TWO, WIDE) == [
+        "Optimal Configuration Found",
+        "  Batch size:    2",
+        "  LoRA rank:     16",
+        "  LoRA layers:   4",
+        "  Peak memory:   8.0 MB",
+        "  Throughput:    128 (2 × 16 × 4)",
+        "  Speed:         1,024 tokens/s",
+        "  Outcomes:      3 ok",
+    ]
+
+
+def test_all_axes_show_in_every_line() -> None:
+    assert line(LEAN, LONG).startswith(
+        "[1/2] batch=1, rank=8, layers=4, seq=513, checkpoint=on ... ✓ "
+    )
+    lines = said(ONE, TWO, LONG, LEAN)
+    assert lines[:6] == [
+        "Optimal Configuration Found",
+        "  Batch size:    2",
+        "  LoRA rank:     8",
+        "  LoRA layers:   4",
+        "  Sequence:      513",
+        "  Checkpointing: off",
+    ]
+
+
+def test_each_axis_shows_by_itself() -> None:
+    lengths = said(ONE, LONG)
+    assert "  Sequence:      1025" in lengths
+    assert not any("heckpoint" in each for each in lengths)
+    checkpointing = said(ONE, LEAN)
+    assert "  Checkpointing: off" in checkpointing
+    assert not any("equence" in each for each in checkpointing)
+
+
+def test_one_of_several_models_has_a_short_answer() -> None:
+    naming = ConfigLabels.of([ONE.config, TWO.config])
+    assert list(summary([ONE, TWO], Objective.SCORE, 2, None, naming, model="m")) == [
+        "Optimal Configuration Found: m",
+        "  batch=2, rank=8, layers=4: 6.0 MB, throughput 64, 2,048 tokens/s",
+        "  Outcomes:      2 ok",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "soaks", "said"),
+    [
+        (Outcome.OOM, [], "No configuration fits"),
+        (Outcome.ERROR, [], "No configuration was measured to its end"),
+        (Outcome.OK, [a_soak(ONE.config, Outcome.PAGING)], "No configuration survived its soak"),
+    ],
+)
+def test_where_there_is_no_optimum_it_says_why(
+    outcome: Outcome, soaks: list[SoakResult], said: str
+) -> None:
+    failed = dataclasses.replace(ONE, outcome=outcome, reason="x")
+    naming = ConfigLabels.of([ONE.config])
+    lines = summary([failed], Objective.SCORE, 1, None, naming, soaks=soaks)
+    assert list(lines) == [said, f"  Outcomes:      1 {outcome}"]
+
+
+def test_what_a_worker_said_cannot_move_the_cursor() -> None:
+    failed = dataclasses.replace(ONE, outcome=Outcome.ERROR, reason="a\x1b[2Jb\nc")
+    assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: a?[2Jb c")
+
+
+def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
+    assert list(predictions({"m": "unavailable: not here"}, "", None)) == [
+        "  m  unavailable: not here"
+    ]
+    first, _ = predictions({"m": "unknown: it cannot be estimated"}, "cpu", None)
+    assert first == "Predicted for cpu, no limit named, before anything was measured:"

@@ -1,0 +1,187 @@
+"""What mlx-lm reads in the file is what was measured.
+
+mlx_lm is imported here, at the top, on purpose: see made_models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
+
+from pytest_yourai.core import config as defaults
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.resolve import Model
+from pytest_yourai.store.mlx_lm_config import LoraConfigFile
+
+from support.made_models import make_data, write_rows
+
+MODEL = Model("mine", "mine", {}, "local", Path("/models/mine"), None)
+FILE = LoraConfigFile(
+    name="lora.yaml",
+    model=MODEL,
+    weights="local 4-bit",
+    optimum=TrialResult(
+        "mine",
+        LoraConfig(4, 64, 16, 512, grad_checkpoint=True),
+        Outcome.OK,
+        step_times_s=(0.5,),
+        step_tokens=(2044,),
+        minimum_memory_bytes=12_100_000_000,
+        peak_memory_bytes=15_200_000_000,
+    ),
+    device=DeviceInfo("metal", "Apple M3 Max", None, None, "0.32.4", "0.32.2"),
+    version="0.1.0",
+    memory_limit_bytes=23_000_000_000,
+    lora_keys=("self_attn.q_proj", "self_attn.v_proj"),
+    data="/data/mine",
+    convert_to=None,
+    replay=None,
+    trust_remote_code=False,
+)
+
+
+def read(file: LoraConfigFile) -> dict[str, Any]:
+    """As mlx_lm.lora does."""
+    found: dict[str, Any] = yaml.load(file.text(), yaml_loader)  # noqa: S506 - a SafeLoader
+    return found
+
+
+def comments(file: LoraConfigFile) -> str:
+    return " ".join(line[2:] for line in file.text().splitlines() if line.startswith("# "))
+
+
+def test_mlx_lm_reads_what_was_measured() -> None:
+    assert read(FILE) == {
+        "model": "/models/mine",
+        "train": True,
+        "fine_tune_type": "lora",
+        "data": "/data/mine",
+        "num_layers": 16,
+        "batch_size": 4,
+        "max_seq_length": 512,
+        "grad_checkpoint": True,
+        "lora_parameters": {
+            "rank": 64,
+            "scale": defaults.LORA_SCALE,
+            "dropout": defaults.LORA_DROPOUT,
+            "keys": ["self_attn.q_proj", "self_attn.v_proj"],
+        },
+        "learning_rate": defaults.LEARNING_RATE,
+        "optimizer": defaults.OPTIMIZER,
+        "iters": defaults.ITERATIONS,
+        "seed": defaults.SEED,
+    }
+    assert set(read(FILE)) <= set(CONFIG_DEFAULTS)
+
+
+def test_what_nobody_chose_is_mlx_lms_default() -> None:
+    assert tuple(
+        CONFIG_DEFAULTS[name] for name in ("learning_rate", "optimizer", "seed", "iters")
+    ) == (defaults.LEARNING_RATE, defaults.OPTIMIZER, defaults.SEED, defaults.ITERATIONS)
+    assert CONFIG_DEFAULTS["lora_parameters"]["scale"] == defaults.LORA_SCALE
+    assert CONFIG_DEFAULTS["lora_parameters"]["dropout"] == defaults.LORA_DROPOUT
+
+
+def test_it_says_what_was_measured_under_which_limit() -> None:
+    said = comments(FILE)
+    for part in (
+        "mlx_lm.lora --config lora.yaml Model",
+        "Model: mine (local 4-bit), batch=4, rank=64, layers=16, 512 tokens",
+        "Apple M3 Max (metal), MLX 0.32.4, mlx-lm 0.32.2, pytest-yourai 0.1.0",
+        "needs 12.1 GB, and took 15.2 GB, at 0.50s/step, 4,088 tokens/s",
+        "memory limit was set to 20.0 GB, the budget of 23.0 GB / 1.15",
+        "mlx_lm.lora sets no such limit, so it may take more than 15.2 GB",
+    ):
+        assert part in said
+    assert "mlx_lm.convert" not in said
+    assert "made up" not in said
+
+
+def test_weights_that_were_quantized_on_load_are_to_be_converted() -> None:
+    model = dataclasses.replace(MODEL, folder=Path("/my models/mine"))
+    said = comments(dataclasses.replace(FILE, model=model, convert_to=Quantization(8, 32)))
+    assert "trained in full precision by mlx_lm.lora" in said
+    assert (
+        "mlx_lm.convert --hf-path '/my models/mine' --mlx-path mine-8bit --quantize "
+        "--q-bits 8 --q-group-size 32"
+    ) in said
+    assert "name the result here: model: mine-8bit" in said
+
+
+def test_a_repository_is_named_and_made_up_weights_are_told() -> None:
+    model = dataclasses.replace(MODEL, repo="owner/name")
+    cached = dataclasses.replace(FILE, model=model)
+    assert read(cached)["model"] == "owner/name"
+    assert "made up" not in comments(cached)
+    model = dataclasses.replace(model, weights="synthetic", folder=None)
+    made_up = dataclasses.replace(FILE, model=model)
+    assert read(made_up)["model"] == "owner/name"
+    assert "weights were made up for measuring: mlx_lm.lora takes the real" in comments(made_up)
+
+
+def test_what_there_is_none_of_is_to_be_filled_in() -> None:
+    model = dataclasses.replace(MODEL, weights="synthetic", folder=None)
+    found = dataclasses.replace(FILE, model=model, data=None, lora_keys=(), replay="old.json")
+    assert (read(found)["model"], read(found)["data"]) == ("model", "data")
+    assert "keys" not in read(found)["lora_parameters"]
+    said = comments(found)
+    for part in (
+        "weights of mine were made up: name a folder",
+        "Rows were made up: name a folder",
+        "Which modules got adapters is not recorded",
+        "Replayed from old.json",
+    ):
+        assert part in said
+
+
+def test_code_of_a_model_is_trusted_on_the_command_line() -> None:
+    """mlx-lm does not take it from the file."""
+    found = dataclasses.replace(FILE, trust_remote_code=True, convert_to=Quantization(4))
+    assert "--config lora.yaml --trust-remote-code" in comments(found)
+    assert "--q-group-size 64 --trust-remote-code" in comments(found)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(0, None), (3, 0), (4, None)])
+def test_too_few_rows_to_validate_with_are_left_out(
+    tmp_path: Path, rows: int, expected: int | None
+) -> None:
+    folder = make_data(tmp_path)
+    write_rows(folder, [{"text": "fox"}] * rows, "valid")
+    found = dataclasses.replace(FILE, data=str(folder))
+    assert read(found).get("val_batches") == expected
+    assert ("no validation" in comments(found)) is (expected is not None)
+
+
+@example("\x00")
+@given(st.text() | st.from_regex(r"[-+.0-9eE:_]{1,8}", fullmatch=True))
+def test_any_name_comes_back_as_it_was(name: str) -> None:
+    model = dataclasses.replace(MODEL, repo=name, title=name)
+    found = dataclasses.replace(
+        FILE, name=name, model=model, data=name, lora_keys=(name,), convert_to=Quantization(4)
+    )
+    if not name:
+        return
+    assert found.text().isascii()
+    assert read(found) == {
+        **read(FILE),
+        "model": name,
+        "data": name,
+        "lora_parameters": {**read(FILE)["lora_parameters"], "keys": [name]},
+    }
+
+
+def test_secrets_are_taken_out() -> None:
+    secret = "hf_" + "x" * 30
+    model = dataclasses.replace(MODEL, folder=Path(f"/models/{secret}"), title=secret)
+    found = dataclasses.replace(FILE, model=model, data=secret, convert_to=Quantization(4))
+    assert secret not in found.text()
+    assert read(found)["model"] == "/models/***"

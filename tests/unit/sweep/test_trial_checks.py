@@ -1,0 +1,129 @@
+"""What is not tried, and for which reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
+from pytest_yourai.store.journal import NoJournal
+from pytest_yourai.sweep.preflight import TrialChecks
+from pytest_yourai.sweep.search.sweep_search import SweepSearch
+from pytest_yourai.sweep.trial_runner import TrialRunner
+
+from support.plans import a_plan
+
+GB = 1_000_000_000
+ONE = LoraConfig(1, 8, 4, 64)
+TWO = LoraConfig(2, 8, 4, 64)
+SURE = Prediction(
+    minimum_bytes=10 * GB, conservative_bytes=11 * GB, weights_bytes=4 * GB, relative_error=0.01
+)
+PLAN = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
+
+
+def gate(
+    plan: SweepPlan = PLAN, limit_gb: float = 20, weight_gb: float = 4, rows: int | None = None
+) -> TrialChecks:
+    inspection = Inspection(
+        num_hidden_layers=8,
+        parameters=8_000_000_000,
+        lora_keys=(),
+        sizes=InspectedShapes(round(weight_gb * GB), (), ()),
+        data=TrainingData((5,) * rows) if rows else None,
+    )
+    device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
+    surroundings = SweepContext(device, inspection, Budget(round(limit_gb * GB), "as given"))
+    size = ModelSize(8_000_000_000, round(weight_gb * GB))
+    runner = TrialRunner(plan, NoJournal())
+    return TrialChecks(
+        plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), {})
+    )
+
+
+def failed(config: LoraConfig = ONE, **changes: Any) -> TrialResult:
+    return dataclasses.replace(TrialResult("llama-8b", config, Outcome.OOM, "no"), **changes)
+
+
+def test_what_can_tell_something_new_is_needed() -> None:
+    assert gate().not_needed(TWO, SURE, []) is None
+    assert gate(rows=2).not_needed(TWO, None, []) is None
+    assert gate().refused(TWO, SURE) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "rows", "failures", "reason"),
+    [
+        (LoraConfig(1, 8, 9, 64), None, [], "not valid for this model, which has 8 layers"),
+        (TWO, 1, [], "not valid for this data, which has fewer rows than 2"),
+        (
+            TWO,
+            None,
+            [failed()],
+            "no smaller than batch=1, rank=8, layers=4, which failed for memory (oom)",
+        ),
+        (
+            TWO,
+            None,
+            [failed(model="small", size=ModelSize(1, 1))],
+            "no smaller than small with batch=1, rank=8, layers=4, which failed for memory (oom)",
+        ),
+    ],
+)
+def test_what_cannot_is_skipped_for_its_reason(
+    config: LoraConfig, rows: int | None, failures: list[TrialResult], reason: str
+) -> None:
+    found = gate(rows=rows).not_needed(config, None, failures)
+    assert found is not None
+    assert (found.outcome, found.reason) == (Outcome.SKIPPED, reason)
+    assert not found.started
+
+
+def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
+    assert gate(limit_gb=11.5).refused(ONE, SURE) is None
+    found = gate(limit_gb=11).refused(ONE, SURE)
+    assert found is not None
+    assert found.is_predicted_over
+
+
+def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    assert gate(check, limit_gb=5).refused(ONE, SURE) is None
+    found = gate(check, limit_gb=4.5).refused(ONE, SURE)
+    assert found is not None
+    assert found.outcome is Outcome.OVER_BUDGET
+    assert found.prunes_larger
+    assert "its weights alone take 4.0 GB" in (found.reason or "")
+
+
+def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    found = gate(check).refused(ONE, SURE)
+    assert found is not None
+    assert found.outcome is Outcome.SAFETY_STOP
+    assert not found.prunes_larger
+    assert "close programs, or add --yourai-force" in (found.reason or "")
+    # A sweep keeps the guard's floor.
+    assert gate().refused(ONE, SURE) is None
+
+
+def test_what_speaks_against_a_trial_is_known_before_its_turn() -> None:
+    assert gate().expects_trial(TWO, SURE, [])
+    assert not gate().expects_trial(TWO, SURE, [failed()])
+    assert not gate(limit_gb=11).expects_trial(TWO, SURE, [])
+    forced = dataclasses.replace(PLAN, force=True)
+    assert gate(forced, limit_gb=11).expects_trial(TWO, SURE, [])

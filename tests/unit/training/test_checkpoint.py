@@ -1,0 +1,180 @@
+"""What a checkpoint says of its run, and what it lets another one change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import CheckpointError
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.training.checkpoint import (
+    about,
+    check_agreement,
+    checkpoint_to_resume,
+    decided,
+    read_checkpoint,
+)
+from pytest_yourai.training.resolve_settings import begin
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
+
+from support.made_models import TINY, make_model
+from support.train_options import asked, rows_folder, saved, write_checkpoint
+
+
+def agree(folder: Path, checkpoint: dict[str, Any] | None = None, **options: Any) -> None:
+    path = saved(folder, **(checkpoint or {}))
+    begin(asked(folder, adapter_path=path, resume=True, **options))
+
+
+def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    found = read_checkpoint(saved(tmp_path))
+    assert found is not None
+    assert (found.step, found.max_steps, found.model, found.rank) == (40, 200, "tiny", 4)
+    assert decided(found)["lora_keys"] == ("self_attn.q_proj", "self_attn.v_proj")
+    assert decided(found)["grad_checkpoint"] is None
+
+
+def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("", "training: invalid JSON"),
+        ("{}", r"training\.step: field required"),
+        ('{"step": "40"}', r"training\.step: .*integer"),
+    ],
+)
+def test_a_file_without_our_metadata_is_no_checkpoint(
+    tmp_path: Path, metadata: str, message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(write_checkpoint(tmp_path, metadata))
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors at all"])
+def test_a_torn_file_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        read_checkpoint(tmp_path)
+
+
+def test_there_must_be_one_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="--resume: .* has no checkpoint"):
+        checkpoint_to_resume(asked(tmp_path, resume=True))
+
+
+def test_a_new_run_overwrites_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="at step 40 of 200.*: add --resume, or name"):
+        checkpoint_to_resume(asked(tmp_path, adapter_path=saved(tmp_path)))
+
+
+def test_adapters_of_somebody_else_stay_too(tmp_path: Path) -> None:
+    (tmp_path / ADAPTERS).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="has adapters without a checkpoint"):
+        checkpoint_to_resume(asked(tmp_path, adapter_path=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 4}, "--batch-size: .* with 2, not with 4"),
+        ({"rank": 8}, "--lora-rank: .* with 4, not with 8"),
+        ({"num_layers": 4}, "--lora-layers: .* with 3, not with 4"),
+        ({"max_seq_length": 64}, "--seq-length: .* with 32, not with 64"),
+        ({"seed": 0}, "--seed: .* with 7, not with 0"),
+        ({"learning_rate": 1e-5}, "--learning-rate: .* with 2e-05, not with 1e-05"),
+        ({"lora_keys": ("self_attn.q_proj",)}, "--lora-keys: .*, not with self_attn.q_proj: leave"),
+        ({"max_steps": 39}, "--max-steps: the checkpoint is at step 40 already"),
+        ({"model": "llama-8b"}, "--model: .* are of tiny, not of llama-8b"),
+    ],
+)
+def test_what_would_change_the_run_is_refused_by_its_flag(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        agree(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_steps": 500, "save_every": 7, "reload_interval": 3, "memory_limit_bytes": 10**9},
+        {"grad_checkpoint": True},
+        {"batch_size": 2, "rank": 4, "seed": 7},
+        {"lora_keys": ("self_attn.v_proj", "self_attn.q_proj")},
+        {"mask_prompt": True},
+    ],
+)
+def test_what_does_not_change_it_is_taken(tmp_path: Path, options: dict[str, Any]) -> None:
+    agree(tmp_path, **options)
+
+
+def test_adapters_on_more_layers_than_there_are_are_of_another_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="are on 5 layers, and tiny has 4"):
+        agree(tmp_path, {"num_layers": 5})
+
+
+def test_data_is_the_same_by_whatever_path_and_has_as_many_rows(tmp_path: Path) -> None:
+    data = rows_folder(tmp_path / "data")
+    found = read_checkpoint(saved(tmp_path, data=str(data), rows=8))
+    assert found is not None
+    model = begin(asked(tmp_path / "new")).model
+    around = asked(tmp_path, data=str(tmp_path / "data" / ".." / "data"))
+    check_agreement(found, around, model, 8)
+    with pytest.raises(CheckpointError, match="trained on 8 rows, and there are 9 now"):
+        check_agreement(found, around, model, 9)
+    other = asked(tmp_path, data=str(rows_folder(tmp_path / "other")))
+    with pytest.raises(CheckpointError, match="--data: .*/data, not with .*/other"):
+        check_agreement(found, other, model, 8)
+
+
+def test_data_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="was trained on /gone, and there is no such folder"):
+        agree(tmp_path, {"data": "/gone"})
+
+
+def test_what_weights_were_quantized_to_must_stay(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="--quantize: the checkpoint was trained with 4-bit"):
+        agree(tmp_path, {"quantize": "4"}, quantize=Quantization(8))
+    agree(tmp_path, {"quantize": "4"}, quantize=Quantization(4))
+
+
+def test_a_run_whose_steps_are_all_done_may_be_finished_or_go_on(tmp_path: Path) -> None:
+    done = {"step": 30, "max_steps": 30}
+    agree(tmp_path, done)
+    agree(tmp_path, done, max_steps=30)
+    agree(tmp_path, done, max_steps=31)
+    with pytest.raises(CheckpointError, match="--max-steps: the checkpoint is at step 30 already"):
+        agree(tmp_path, done, max_steps=29)
+
+
+def of_weights(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says that was trained on the weights in that folder."""
+    return about(resolve(folder.name, folder, "local", {}), {}, None)
+
+
+def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -> None:
+    data = str(rows_folder(tmp_path / "data"))
+    trained_on = make_model(tmp_path / "one" / "mine", TINY)
+    local = {"weights": "local", "data": data}
+    said = {**of_weights(trained_on), "model": "mine", "data": data, "rows": 8}
+    trained_on.rename(tmp_path / "renamed")
+    agree(tmp_path, said, model=str(tmp_path / "renamed"), **local)
+    same_name = make_model(tmp_path / "other" / "mine", TINY, seed=2)
+    with pytest.raises(CheckpointError, match=r"--model: .* of another mine \(its config.json or"):
+        agree(tmp_path, said, model=str(same_name), **local)
+
+
+def test_made_up_weights_and_real_ones_are_no_substitute(tmp_path: Path) -> None:
+    mine = str(make_model(tmp_path / "mine", TINY))
+    with pytest.raises(CheckpointError, match="--weights: .* weights that were there: leave"):
+        agree(tmp_path, of_weights(Path(mine)), model=mine)
+    data = str(rows_folder(tmp_path / "data"))
+    with pytest.raises(CheckpointError, match="--weights: .* made-up weights: add --weights synth"):
+        agree(tmp_path, model=mine, weights="local", data=data)

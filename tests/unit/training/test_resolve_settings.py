@@ -1,0 +1,321 @@
+"""What a training run uses, where it comes from, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlx_lm.lora import CONFIG_DEFAULTS
+
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import InputError
+from pytest_yourai.machine import environment
+from pytest_yourai.training.choices import DEFAULTS
+from pytest_yourai.training.resolve_settings import train_settings
+from pytest_yourai.training.settings import TrainSettings
+
+from support.hub_cache import bare_model
+from support.made_models import TINY
+from support.train_options import asked, rows_folder, saved, saved_by
+
+
+def settled(folder: Path, **values: Any) -> TrainSettings:
+    said: list[str] = []
+    settings = train_settings(asked(folder, **values), said.append)
+    assert not said
+    return settings
+
+
+def origins(settings: TrainSettings) -> dict[str, tuple[str, str]]:
+    return {each.name: (each.value, each.origin) for each in settings.used}
+
+
+def profile(folder: Path, name: str = "optimal_config.json", **values: Any) -> Path:
+    """One of tiny, measured here: batch 2, rank 16, 4 layers, 48 tokens."""
+    row = {
+        "batch_size": 2,
+        "lora_rank": 16,
+        "lora_layers": 4,
+        "max_seq_length": 48,
+        "grad_checkpoint": True,
+        "peak_memory_mb": 12.5,
+        "minimum_memory_mb": 9.5,
+        "step_time_ms": 40.0,
+        "success": True,
+        "error": None,
+    }
+    document = {
+        "schema_version": 1,
+        "model": "tiny",
+        **{f"optimal_{key}": row[key] for key in list(row)[:5]},
+        "memory_limit_gb": 3.0,
+        "settings": {"quantization": {"bits": 4}, "lora_keys": ["self_attn.q_proj"]},
+        "environment": {
+            "chip": environment.chip(),
+            "backend": environment.installed_backend(),
+            "system_memory_bytes": psutil.virtual_memory().total,
+            "versions": environment.versions(),
+        },
+        "all_results": [row],
+        **values,
+    }
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_the_defaults_are_those_of_mlx_lm() -> None:
+    theirs = {
+        "max_steps": "iters",
+        "memory_report_interval": "steps_per_report",
+        **{name: name for name in DEFAULTS if name in CONFIG_DEFAULTS},
+    }
+    expected = {ours: CONFIG_DEFAULTS[name] for ours, name in theirs.items()}
+    assert {**expected, "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"]} == dict(DEFAULTS)
+
+
+def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:
+    settings = settled(tmp_path)
+    assert settings.config == LoraConfig(4, 8, 4, 64)
+    assert settings.source.quantization is None
+    assert settings.source.synthetic
+    assert settings.data is None
+    assert (settings.max_steps, settings.save_every, settings.val_batches) == (1000, 100, 25)
+    assert settings.reload_interval is None
+    assert settings.memory_limit_bytes is None
+    assert settings.promise is None
+    used = origins(settings)
+    assert used["batch_size"] == ("4", "default")
+    assert used["lora_layers"] == ("4", "default, cut to the 4 layers of the model")
+    assert used["promised peak"] == ("none", "nothing was measured for this configuration")
+    assert settings.warnings == (
+        "a dry run: weights and rows are made up, and the adapters are of no use",
+    )
+
+
+def test_a_profile_wins_over_defaults_and_keeps_its_promise(tmp_path: Path) -> None:
+    settings = settled(tmp_path, profile=profile(tmp_path))
+    assert settings.config == LoraConfig(2, 16, 4, 48, grad_checkpoint=True)
+    assert settings.source.quantization == Quantization(4)
+    assert settings.source.lora_keys == ("self_attn.q_proj",)
+    assert settings.memory_limit_bytes == 3_000_000_000
+    assert settings.promise is not None
+    assert settings.promise.peak_memory_bytes == 12_500_000
+    assert settings.promise.step_time_s == 0.04
+    used = origins(settings)
+    assert used["lora_rank"] == ("16", "optimal_config.json")
+    assert used["grad_checkpoint"] == ("on", "optimal_config.json")
+    assert used["quantization"] == ("4-bit", "optimal_config.json")
+    assert used["memory limit"] == ("3.0 GB", "optimal_config.json")
+    assert used["promised peak"] == ("12.5 MB", "optimal_config.json")
+    assert used["learning_rate"] == ("1e-05", "default")
+    assert len(settings.warnings) == 1
+
+
+def test_flags_win_over_the_profile(tmp_path: Path) -> None:
+    settings = settled(
+        tmp_path,
+        profile=profile(tmp_path),
+        batch_size=1,
+        grad_checkpoint=False,
+        quantize="none",
+        memory_limit_bytes=2_000_000_000,
+    )
+    assert settings.config == LoraConfig(1, 16, 4, 48)
+    assert settings.source.quantization is None
+    assert settings.memory_limit_bytes == 2_000_000_000
+    assert settings.promise is None
+    used = origins(settings)
+    assert used["batch_size"] == ("1", "--batch-size")
+    assert used["grad_checkpoint"] == ("off", "--no-grad-checkpoint")
+    assert used["quantization"] == ("not quantized", "--quantize")
+    assert used["memory limit"] == ("2.0 GB", "--max-memory")
+    assert "with other weights (4-bit in groups of 64, here not quantized)" in settings.warnings[1]
+
+
+def test_nothing_is_promised_for_other_weights_or_keys(tmp_path: Path) -> None:
+    path = profile(tmp_path)
+    assert settled(tmp_path, profile=path, quantize="none").promise is None
+    assert settled(tmp_path, profile=path, lora_keys=("self_attn.v_proj",)).promise is None
+    assert settled(tmp_path, profile=path, lora_keys=("self_attn.q_proj",)).promise is not None
+
+
+def test_another_machines_budget_is_not_taken_over(tmp_path: Path) -> None:
+    path = profile(tmp_path, environment={"chip": "Apple M9"})
+    settings = settled(tmp_path, profile=path)
+    assert settings.memory_limit_bytes is None
+    assert settings.promise is not None
+    assert "on another machine" in settings.warnings[1]
+
+
+def test_another_models_keys_are_not_taken_over(tmp_path: Path) -> None:
+    settings = settled(tmp_path, profile=profile(tmp_path, model="somebody-7b"))
+    assert settings.config.rank == 16
+    assert settings.source.lora_keys is None
+    assert settings.promise is None
+    assert "with another model (somebody-7b, not tiny)" in settings.warnings[1]
+
+
+def test_weights_that_come_quantized_stay_so(tmp_path: Path) -> None:
+    stored = {**TINY, "quantization": {"bits": 8, "group_size": 32}}
+    folder = bare_model(tmp_path / "tiny", stored)
+    data = str(rows_folder(tmp_path / "data"))
+    values = {"model": str(folder), "weights": "local", "data": data}
+    settings = settled(tmp_path, profile=profile(tmp_path), **values)
+    assert settings.source.quantization == Quantization(8, 32)
+    assert settings.source.folder == str(folder)
+    assert not settings.source.synthetic
+    assert origins(settings)["quantization"] == ("8-bit", "its weights")
+    assert len(settings.warnings) == 1
+    with pytest.raises(InputError, match="quantized already"):
+        settled(tmp_path, quantize=Quantization(4), **values)
+
+
+def test_a_resumed_run_is_that_of_its_checkpoint(tmp_path: Path) -> None:
+    settings = settled(tmp_path, adapter_path=saved(tmp_path), resume=True, max_steps=500)
+    assert settings.config == LoraConfig(2, 4, 3, 32)
+    assert settings.source.lora_keys == ("self_attn.q_proj", "self_attn.v_proj")
+    assert (settings.learning_rate, settings.seed, settings.max_steps) == (2e-5, 7, 500)
+    assert settings.first_step == 40
+    used = origins(settings)
+    assert used["batch_size"] == ("2", "checkpoint")
+    assert used["max_steps"] == ("500", "--max-steps")
+    assert used["grad_checkpoint"] == ("off", "default")
+
+
+def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
+    given = {
+        "save_every": 7,
+        "reload_interval": 20,
+        "memory_report_interval": 3,
+        "steps_per_eval": 9,
+        "val_batches": -1,
+    }
+    first = settled(tmp_path, profile=profile(tmp_path), **given)
+    path = saved_by(first)
+    (path / "optimal_config.json").write_text("torn")
+    resumed = settled(tmp_path, resume=True)
+    assert {name: getattr(resumed, name) for name in given} == given
+    assert resumed.config == first.config
+    assert resumed.promise == first.promise is not None
+    assert resumed.memory_limit_bytes == 3_000_000_000
+    assert resumed.source.quantization == Quantization(4)
+    assert resumed.about == first.about
+    used = origins(resumed)
+    assert used["save_every"] == ("7", "checkpoint")
+    assert used["reload_interval"] == ("20", "checkpoint")
+    assert used["memory limit"] == ("3.0 GB", "checkpoint")
+    assert used["promised peak"] == ("12.5 MB", "checkpoint")
+    changed = settled(tmp_path, resume=True, save_every=8, memory_limit_bytes=10**9)
+    assert (changed.save_every, changed.memory_limit_bytes) == (8, 10**9)
+    assert settled(tmp_path, resume=True, grad_checkpoint=False).promise is None
+
+
+def test_resume_reports_to_the_same_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "wandb.py").touch()
+    saved(tmp_path, report_to="wandb", project_name="mine")
+    resumed = settled(tmp_path, resume=True)
+    assert (resumed.report_to, resumed.project_name) == ("wandb", "mine")
+    assert settled(tmp_path, resume=True, project_name="other").project_name == "other"
+
+
+def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path) -> None:
+    huge_gb = 10_000_000
+    settings = settled(tmp_path, profile=profile(tmp_path, memory_limit_gb=huge_gb))
+    assert settings.memory_limit_bytes is None
+    assert settings.warnings[-1].startswith("the memory limit of 10000000.0 GB (optimal_config.js")
+    saved(tmp_path, memory_limit_bytes=huge_gb * 10**9)
+    resumed = settled(tmp_path, resume=True)
+    assert resumed.memory_limit_bytes is None
+    assert "GB (checkpoint) is more than the" in resumed.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weights": "local"}, "--data is missing: name a folder"),
+        ({"quick": True}, "--quick is of the sweep before training: add --auto-optimize"),
+        ({"matrix": Path("m.yaml")}, "--matrix is of the sweep before training"),
+        ({"auto_optimize": True, "profile": Path("p")}, "--profile and --auto-optimize both"),
+        ({"auto_optimize": True, "resume": True}, "leave --auto-optimize out"),
+        (
+            {"auto_optimize": True, "quick": True, "matrix": Path("m")},
+            "--quick and --matrix both name a matrix",
+        ),
+        ({"auto_optimize": True, "matrix": Path("/gone.yaml")}, "/gone.yaml does not exist"),
+        ({"profile": Path("/gone.json")}, "/gone.json cannot be read: No such file"),
+        ({"project_name": "p"}, "--project-name is for a service"),
+        ({"report_to": "wandb,other"}, "--report-to: (wandb is not installed|'other' is no)"),
+        ({"report_to": "tensorboard"}, "'tensorboard' is no service that mlx-lm reports to"),
+        ({"report_to": "swanlab"}, "--report-to: swanlab is not installed: pip install swanlab"),
+        ({"model": "tinny"}, "did you mean tiny"),
+        ({"adapter_path": Path("/proc/adapters")}, "--adapter-path: /proc/adapters cannot be"),
+        ({"adapter_path": Path(__file__)}, "test_resolve_settings.py is no folder: name another"),
+        ({"adapter_path": Path(__file__) / "in"}, "test_resolve_settings.py is no folder"),
+        ({"presets": Path("/gone.yaml")}, "/gone.yaml does not exist"),
+    ],
+)
+def test_what_cannot_be_as_asked_is_one_sentence(
+    tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        settled(tmp_path, **values)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "adapters").exists()
+
+
+def test_a_matrix_of_nulls_is_refused_before_the_sweep(tmp_path: Path) -> None:
+    matrix = tmp_path / "nulls.yaml"
+    matrix.write_text("batch_size: null\nlora_rank: null\nlora_layers: null\n")
+    with pytest.raises(InputError, match=r"nulls.yaml:1: batch_size: .*list \(found None\)"):
+        settled(tmp_path, auto_optimize=True, matrix=matrix)
+
+
+@pytest.mark.parametrize("values", [{}, {"batch_size": 9}])
+def test_there_must_be_as_many_rows_as_a_step_takes(tmp_path: Path, values: Any) -> None:
+    folder = bare_model(tmp_path / "model", TINY)
+    local = {"model": str(folder), "weights": "local", **values}
+    few = rows_folder(tmp_path / "few", rows=3 if not values else 8)
+    with pytest.raises(InputError, match="rows are fewer than the batch size"):
+        settled(tmp_path, data=str(few), **local)
+    enough = rows_folder(tmp_path / "enough", rows=4 if not values else 9)
+    assert settled(tmp_path, data=str(enough), **local).data == str(enough)
+
+
+def test_nothing_is_downloaded_for_a_run_that_cannot_be(tmp_path: Path) -> None:
+    few = str(rows_folder(tmp_path / "few", rows=3))
+    said: list[str] = []
+    with pytest.raises(InputError, match="3 rows are fewer than the batch size of 4"):
+        train_settings(asked(tmp_path, model="llama-8b", weights="hub", data=few), said.append)
+    assert not said
+
+
+def test_bad_rows_are_told_with_their_line(tmp_path: Path) -> None:
+    data = rows_folder(tmp_path)
+    with (data / "train.jsonl").open("a") as file:
+        file.write("{\n")
+    with pytest.raises(InputError, match=r"train.jsonl:9: it is not valid JSON"):
+        settled(tmp_path, data=str(data))
+
+
+def test_text_has_no_prompt_to_mask(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--mask-prompt: .* has rows of text"):
+        settled(tmp_path, data=str(rows_folder(tmp_path)), mask_prompt=True)
+
+
+def test_data_needs_a_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tiny has no tokenizer"):
+        settled(tmp_path, data=str(rows_folder(tmp_path)))
+
+
+def test_weights_are_not_made_up_by_accident(tmp_path: Path) -> None:
+    data = str(rows_folder(tmp_path))
+    with pytest.raises(InputError, match="add --yourai-weights hub to download"):
+        settled(tmp_path, model="llama-8b", weights="local", data=data)
