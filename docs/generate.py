@@ -8,7 +8,7 @@ Each is between two comments in a page. `--check` writes nothing, and fails wher
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
@@ -24,10 +24,7 @@ _END = "<!-- end generated -->"
 def flags() -> str:
     return _table(
         ("flag", "meaning", "default"),
-        (
-            (_code(flag.option, flag.metavar), flag.help, flag.default or "–")  # a dash for none
-            for flag in FLAGS
-        ),
+        ((_code(flag.option, flag.metavar), flag.help, flag.default or "–") for flag in FLAGS),
     )
 
 
@@ -45,7 +42,11 @@ def presets() -> str:
     return _table(
         ("preset", "parameters", "repository"),
         (
-            (_code(name), preset.params or "–", preset.repo or "synthetic, for tests and first tries")
+            (
+                _code(name),
+                preset.params or "–",
+                preset.repo or "synthetic, for tests and first tries",
+            )
             for name, preset in read_presets(packaged_models()).items()
         ),
     )
@@ -61,12 +62,12 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 
 def generated(page: str, name: str, text: str) -> str:
     """`page` with its part of that name replaced by `text`."""
-    start = f"<!-- generated: {name} -->"
+    start = f"<!-- generated: {name}; edit the code, then run docs/generate.py -->"
     before, found, rest = page.partition(start)
     _, ended, after = rest.partition(_END)
     if not found or not ended:
         raise SystemExit(f"a page has no part between {start} and {_END}")
-    return f"{before}{start}\n{text}{_END}{after}"
+    return f"{before}{start}\n\n{text}\n{_END}{after}"
 
 
 def main(arguments: list[str]) -> int:
@@ -90,11 +91,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    header = list(header)
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header))) + "".join(
-        f"| {' | '.join(cell.replace('|', r'\|') for cell in row)} |\n" for row in rows
-    )
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "".join(map(_row, [header, ["---"] * len(header), *rows]))
+
+
+def _row(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
 
 
 def _code(text: str, metavar: str | None = None) -> str:
