@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.flags import FLAGS
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.flags import FLAGS
 
 DOCS = Path(__file__).resolve().parent
 _END = "<!-- end generated -->"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
 
 _BYTES_PER_GB = 1e9
 

@@ -20,7 +20,7 @@ from mlx_lm.utils import make_shards, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pytest_yourai.engine.mlx_weights import build_lazily
+from pytest_yourai.worker.engine.weights import build_lazily
 
 TINY: Mapping[str, Any] = {
     "model_type": "llama",

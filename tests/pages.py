@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page, Playwright
 
-from pytest_yourai.report.page.page import Content, write_page
+from pytest_yourai.report.page.render import Content, write_page
 from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
 
 DATA = Path(__file__).parent / "data"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.sweep_plan import SweepPlan
 
 
 def a_plan(model: str, configs: tuple[LoraConfig, ...], **others: Any) -> SweepPlan:

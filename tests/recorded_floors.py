@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_yourai.architecture import Inspected
-from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
-from pytest_yourai.step_memory import Backend
+from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
+from pytest_yourai.models.architecture import InspectedShapes
 
 DATA = Path(__file__).parent / "data"
 FILES = ("floors_h200.json", "floors_cpu.json")
@@ -51,7 +51,7 @@ class Floor:
             return "qkvo"
         return "all" if len(names) == 7 else "others"
 
-    def estimate(self, inspected: Inspected | None = None) -> MemoryEstimate:
+    def estimate(self, inspected: InspectedShapes | None = None) -> MemoryEstimate:
         row = self.row
         return estimate_training_memory(
             self.architecture,
@@ -67,7 +67,7 @@ class Floor:
             inspected=inspected,
         )
 
-    def error(self, inspected: Inspected | None = None) -> float:
+    def error(self, inspected: InspectedShapes | None = None) -> float:
         """Of the estimate, relative: negative where it is too low."""
         return self.estimate(inspected).minimum_bytes / self.minimum_bytes - 1
 

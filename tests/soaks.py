@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome
-from pytest_yourai.soak_result import SoakResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, SoakResult
 
 GB = 1_000_000_000
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from pytest_yourai.identity import model_identity
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.training.files import CHECKPOINT, METADATA_KEY
-from pytest_yourai.training.options import TrainOptions
-from pytest_yourai.training.resolution import begin
-from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.identity import model_identity
+from pytest_yourai.training.resolve_settings import begin
+from pytest_yourai.training.settings import TrainOptions, TrainSettings
+from pytest_yourai.worker.protocol import CHECKPOINT, METADATA_KEY
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:

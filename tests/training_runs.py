@@ -7,14 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import ModelSource, Saved, TrainedStep, TrainingEvent
-from pytest_yourai.models import resolve
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.training.files import LOG
+from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.stopping import StopSignals
-from pytest_yourai.training.supervisor import Ended, TrainingRun
+from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
+from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
 
 from made_models import TINY, make_data, make_model
 
@@ -91,7 +92,7 @@ class Heard:
         self.said.append(text)
 
 
-def run(asked: TrainSettings, heard: Heard) -> Ended:
+def run(asked: TrainSettings, heard: Heard) -> TrainingOutcome:
     journal = Journal(asked.adapter_path / LOG)
     with StopSignals() as signals:
         training = TrainingRun(asked, journal, signals)

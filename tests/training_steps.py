@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_yourai.engine.protocol import TrainedStep
+from pytest_yourai.worker.protocol import TrainedStep
 
 GB = 1_000_000_000
 

@@ -1,5 +1,7 @@
 """`python -m pytest_yourai.cli` is the `yourai` command."""
 
+from __future__ import annotations
+
 import sys
 
 from pytest_yourai.cli.main import main

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
-from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
-from pytest_yourai.cli.reading_flags import (
+from pytest_yourai.cli.flags import (
     COMPARE_HELP,
     REPORT_HELP,
     SHOW_HELP,
+    TRAIN_HELP,
     add_compare_flags,
     add_report_flags,
     add_show_flags,
+    add_train_flags,
 )
-from pytest_yourai.cli.train_flags import TRAIN_HELP, add_train_flags
-from pytest_yourai.pytest_command import pytest_command, shown
+from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
+from pytest_yourai.sweep.child_process import pytest_command, shown
 
 _OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": (TRAIN_HELP, add_train_flags),
@@ -28,7 +28,6 @@ _OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] 
     "report": (REPORT_HELP, add_report_flags),
     "show": (SHOW_HELP, add_show_flags),
 }
-"""Each has a module of its name, with a function of its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,9 +58,18 @@ def _run(arguments: list[str]) -> int:
 
 def _run_own(given: argparse.Namespace) -> int:
     """Imported here: --help must not wait for pydantic, psutil and yaml."""
-    module = importlib.import_module(f"pytest_yourai.cli.{given.command}")
-    command: Callable[[argparse.Namespace], int] = getattr(module, given.command)
-    return command(given)
+    if given.command == "train":
+        from pytest_yourai.cli.train import train  # noqa: PLC0415
+
+        return train(given)
+    from pytest_yourai.cli import profile_commands  # noqa: PLC0415
+
+    commands = {
+        "compare": profile_commands.compare,
+        "report": profile_commands.report,
+        "show": profile_commands.show,
+    }
+    return commands[given.command](given)
 
 
 def _become_pytest(arguments: Sequence[str]) -> None:

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pytest_yourai.printable import printable
-from pytest_yourai.redaction import redactor
-from pytest_yourai.report.lasting_stream import lasting
+from pytest_yourai.core.sanitize import printable, redactor
+from pytest_yourai.report.safe_stream import safe_stream
 
 USAGE_STATUS = 2
 """What the process ends with where it was asked for something that cannot be."""
@@ -31,7 +30,9 @@ class Parser(argparse.ArgumentParser):
 
 def print_error(program: str, message: str) -> None:
     """On stderr, in one line, without secrets."""
-    print(f"{program}: {redactor()(printable(in_own_words(message)))}", file=lasting(sys.stderr))
+    print(
+        f"{program}: {redactor()(printable(in_own_words(message)))}", file=safe_stream(sys.stderr)
+    )
 
 
 def in_own_words(text: str) -> str:
@@ -46,6 +47,6 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
         try:
             return parse(text.strip())
         except ValueError as problem:
-            raise argparse.ArgumentTypeError(f"{text!r} will not do: {problem}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not valid: {problem}") from None
 
     return parse_argument

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import IO
 
 from pytest_yourai.cli.parser import USAGE_STATUS, in_own_words, print_error
-from pytest_yourai.errors import InputError, SweepFailedError
-from pytest_yourai.report.lasting_stream import lasting, open_missing_streams, settle
-from pytest_yourai.training.options import TrainOptions
-from pytest_yourai.training.resolution import train_settings
-from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.core.errors import InputError, SweepFailedError
+from pytest_yourai.report.safe_stream import close_stream, open_missing_streams, safe_stream
+from pytest_yourai.training.resolve_settings import train_settings
+from pytest_yourai.training.settings import TrainOptions, TrainSettings
 
 _PROGRAM = "yourai train"
+
 _FAILED_STATUS = 1
 
 
@@ -24,11 +24,11 @@ def train(given: argparse.Namespace) -> int:
     Nothing that happens to stdout ends it.
     """
     open_missing_streams()
-    stream = lasting(sys.stdout)
+    stream = safe_stream(sys.stdout)
     try:
         return _train(given, stream)
     finally:
-        settle(sys.stdout)
+        close_stream(sys.stdout)
 
 
 def _train(given: argparse.Namespace, stream: IO[str]) -> int:
@@ -40,7 +40,7 @@ def _train(given: argparse.Namespace, stream: IO[str]) -> int:
         settings = train_settings(TrainOptions(**values), say)
         for line in lines(settings):
             say(line)
-        from pytest_yourai.training.run import run_training  # noqa: PLC0415 - after all checks
+        from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
 
         return run_training(settings, stream)
     except InputError as problem:

@@ -1,1 +1,1 @@
-"""Text for people, made from plain data; tested without pytest."""
+"""Text, Markdown and HTML for people, made from plain data."""

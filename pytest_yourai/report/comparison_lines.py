@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_yourai.comparison.changes import Change, Comparison, Metric
-from pytest_yourai.comparison.differences import are_of_one_machine
-from pytest_yourai.comparison.gate import Regression, mean_change, shown, signed
-from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.text_table import text_table
-from pytest_yourai.results import TrialResult
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.report.tables import text_table
+from pytest_yourai.store.compare.baseline import BaselineComparison
+from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.differences import are_of_one_machine
+from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.thresholds import (
+    Regression,
+    format_amount,
+    format_change,
+    mean_change,
+    not_compared,
+    regressions,
+)
 from pytest_yourai.store.stored_profile import StoredProfile
 
 TITLES = {
@@ -19,6 +27,7 @@ TITLES = {
     Metric.STEP_TIME: "step time",
     Metric.TOKENS_PER_SECOND: "tokens/s",
 }
+
 _NOTHING = "–"
 
 
@@ -75,11 +84,11 @@ def _overall(comparison: Comparison) -> Iterator[str]:
     slowdown = overall_slowdown(comparison)
     if slowdown is not None:
         pace = machine_pace(comparison)
-        without = [f"the machine's own {signed(pace - 1)} taken out"] if pace != 1 else []
+        without = [f"the machine's own {format_change(pace - 1)} taken out"] if pace != 1 else []
         yield f"All together: {mean_change(slowdown, *without)}"
 
 
-def _named(result: TrialResult | None, naming: Naming) -> str:
+def _named(result: TrialResult | None, naming: ConfigLabels) -> str:
     return naming.name(result.config) if result else "none"
 
 
@@ -119,14 +128,14 @@ def values_and_change(
         return before, after, _NOTHING
     share = change.share(metric)
     before, after = (_value(each, metric) for each in (change.before, change.after))
-    return before, after, _NOTHING if share is None else signed(share)
+    return before, after, _NOTHING if share is None else format_change(share)
 
 
 def _value(result: TrialResult | None, metric: Metric) -> str:
     value = metric.of(result) if result else None
     if value is None:
         return _NOTHING
-    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else shown(metric, value)
+    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else format_amount(metric, value)
 
 
 def outcome_change(change: Change) -> str:
@@ -141,3 +150,14 @@ def outcome_change(change: Change) -> str:
 
 def _outcome(result: TrialResult | None) -> str:
     return result.outcome.replace("_", " ") if result else _NOTHING
+
+
+def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[str]:
+    """For a terminal of `width` columns; None where lines go into a log."""
+    for comparison in compared.comparisons:
+        yield from comparison_lines(
+            comparison, list(not_compared(comparison, compared.gate)), width
+        )
+        yield from regression_lines(regressions(comparison, compared.gate), str(compared.gate))
+    if compared.missing:
+        yield f"Not tried now: {', '.join(compared.missing)}"

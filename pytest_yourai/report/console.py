@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from pytest_yourai.collected import Collected, StageResults
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.prediction import Prediction
-from pytest_yourai.report import soak_lines, terminal, walk
-from pytest_yourai.report.configurations import configuration_lines
-from pytest_yourai.report.data import data_lines, epoch_lines
-from pytest_yourai.report.not_ok import failure_lines, not_run_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, Stage
-from pytest_yourai.soak_result import SoakResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import SoakResult
+from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.report import trial_lines, walk_lines
+from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.summary import configuration_lines, failure_lines, not_run_lines
 from pytest_yourai.store.benchmark_results import recommended
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
 """Where the files are, what is next, and what pytest says at its end."""
@@ -30,7 +28,7 @@ class Console:
     """
 
     def __init__(
-        self, setup: RunSetup, collected: Collected, room: Callable[[], Room] = Room
+        self, setup: RunPlan, collected: RunResults, room: Callable[[], TerminalSize] = TerminalSize
     ) -> None:
         self._room = room
         self._setup = setup
@@ -40,7 +38,7 @@ class Console:
         self._width = max((len(stage.name) for stage in setup.stages), default=0)
 
     def opened(
-        self, stage: Stage, opened: Opened, counts: Counts, notes: Sequence[str]
+        self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
         """What is about to be measured, the first time that it is told of `stage`."""
         found = self._collected.of(stage)
@@ -54,7 +52,7 @@ class Console:
             return ["", *self._sweep_header(opened, counts, notes), *about_data]
         lines = list(self._walk_title(counts))
         if is_first:
-            lines += walk.where(
+            lines += walk_lines.where(
                 budget=opened.surroundings.budget,
                 system_memory_bytes=read_system_memory().total_bytes,
                 device=_device(opened),
@@ -62,11 +60,11 @@ class Console:
             )
         is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
-            lines += walk.preflight_lines(stage.name, opened.preflight, stage.naming)
+            lines += walk_lines.preflight_lines(stage.name, opened.preflight, stage.naming)
         elif is_new and not stage.is_check:
-            lines.append(self._model_line(found, counts, walk.sweep_alone(opened.weights)))
+            lines.append(self._model_line(found, counts, walk_lines.sweep_alone(opened.weights)))
         if is_new:
-            lines += walk.indented(data_lines(data, self._lengths(stage.name)))
+            lines += walk_lines.indented(data_lines(data, self._lengths(stage.name)))
         return lines + [f"Note: {note}" for note in opened.notes]
 
     def _has_line(self, stage: Stage) -> bool:
@@ -81,21 +79,23 @@ class Console:
         stages = (stage for stage in self._setup.stages if stage.name == name)
         return {length for stage in stages for length in stage.max_seq_lengths}
 
-    def _model_line(self, found: StageResults, counts: Counts, said: str) -> str:
+    def _model_line(self, found: StageResults, counts: ItemCounts, said: str) -> str:
         name = found.stage.name
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
-        return walk.model_line(place, counts.models, name, found.params, said, self._width)
+        return walk_lines.model_line(place, counts.models, name, found.params, said, self._width)
 
-    def _walk_title(self, counts: Counts) -> Iterator[str]:
+    def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """Once, before whatever else a walk says."""
         if not self._has_title:
             self._has_title = True
-            yield from walk.title(counts.models, self._room().rule)
+            yield from walk_lines.title(counts.models, self._room().rule)
 
-    def _sweep_header(self, opened: Opened, counts: Counts, notes: Sequence[str]) -> Iterator[str]:
-        short = walk.shortage_lines(opened.preflight) if opened.preflight else ()
-        return terminal.header(
+    def _sweep_header(
+        self, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
+    ) -> Iterator[str]:
+        short = walk_lines.shortage_lines(opened.preflight) if opened.preflight else ()
+        return trial_lines.header(
             rule=self._room().rule,
             title=opened.title,
             weights=opened.weights,
@@ -108,36 +108,36 @@ class Console:
             is_replay=self._setup.options.replay is not None,
         )
 
-    def trial(self, reported: ReportedTrial, found: StageResults) -> list[str]:
+    def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
         stage, result = found.stage, reported.result
         if self._setup.is_walk and (stage.is_check or not found.opened):
             return list(self._verdict(reported, found))
         lines: list[str] = []
         if not reported.is_not_needed:
-            indent = walk.INDENT if self._setup.is_walk else ""
+            indent = walk_lines.INDENT if self._setup.is_walk else ""
             naming = stage.naming
             lines.append(
-                indent + terminal.trial_line(len(found.results), found.selected, result, naming)
+                indent + trial_lines.trial_line(len(found.results), found.selected, result, naming)
             )
-            lines += [indent + line for line in terminal.errors_so_far(found.results)]
+            lines += [indent + line for line in trial_lines.errors_so_far(found.results)]
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found, self._room())
         return lines
 
-    def _verdict(self, reported: ReportedTrial, found: StageResults) -> Iterator[str]:
+    def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
         """Of a check; or of a sweep that could not begin, once, where no check has said so."""
         result, opened = reported.result, found.opened
         is_told = self._has_line(found.stage) or len(found.results) > 1
         if is_told and not found.stage.is_check:
             return
         yield from self._walk_title(reported.counts)
-        said = walk.verdict(result, opened.weights if opened else "")
+        said = walk_lines.verdict(result, opened.weights if opened else "")
         yield self._model_line(found, reported.counts, said)
         if opened and result.success:
-            yield from walk.indented(epoch_lines(opened.surroundings.inspection.data, result))
+            yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
 
-    def _closing(self, found: StageResults, room: Room) -> Iterator[str]:
+    def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
         """The answer of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
@@ -145,13 +145,13 @@ class Console:
         data = found.opened.surroundings.inspection.data
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
-            yield from walk.indented([walk.optimum_line(optimum, found.stage.naming)])
+            yield from walk_lines.indented([walk_lines.optimum_line(optimum, found.stage.naming)])
             if optimum is not None:
-                yield from walk.indented(epoch_lines(data, optimum))
+                yield from walk_lines.indented(epoch_lines(data, optimum))
             return
         objective, naming = self._setup.options.objective, found.stage.naming
         has_one = self._setup.has_one_profile
-        answer = terminal.summary(
+        answer = trial_lines.summary(
             found.results,
             objective,
             found.selected,
@@ -179,11 +179,13 @@ class Console:
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """A configuration is about to be soaked."""
         name = stage.naming.name(config)
-        return soak_lines.begin_line(self._soak_title(stage), name, self._setup.options.soak_s or 0)
+        return trial_lines.begin_line(
+            self._soak_title(stage), name, self._setup.options.soak_s or 0
+        )
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak, however it ended."""
-        return soak_lines.soak_line(
+        return trial_lines.soak_line(
             self._soak_title(stage), stage.naming.name(result.config), result
         )
 
@@ -218,7 +220,7 @@ class Console:
             if best is None:
                 return
         others = [each.name for each in reversed(models) if each.success and each is not best]
-        yield from walk.conclusion(best.name if best else None, others)
+        yield from walk_lines.conclusion(best.name if best else None, others)
 
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """With --collect-only: what each configuration is predicted to need."""
@@ -233,7 +235,7 @@ class Console:
                 found[item_id] = prediction or _why_unknown(stage)
             if stage.setup is not None and predictor is not None:
                 backend, limit_bytes = predictor.backend, stage.setup.known_limit_bytes
-        yield from terminal.predictions(found, backend, limit_bytes)
+        yield from trial_lines.predictions(found, backend, limit_bytes)
 
 
 def _why_unknown(stage: Stage) -> str:
@@ -242,6 +244,6 @@ def _why_unknown(stage: Stage) -> str:
     return f"{stage.problem.outcome}: {stage.problem.reason}"
 
 
-def _device(opened: Opened) -> str:
+def _device(opened: StageInfo) -> str:
     device = opened.surroundings.device
     return f"{device.name} ({device.backend}), MLX {device.mlx_version}"

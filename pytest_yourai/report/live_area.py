@@ -13,12 +13,13 @@ from typing import IO
 
 from rich.console import Console, RenderableType
 
-from pytest_yourai.report.lasting_stream import lasting
+from pytest_yourai.report.safe_stream import safe_stream
 
 _LEAST_ROWS = 6
 """On a lower terminal lines would take the place of what they tell of."""
 
 _SAVE_CURSOR, _RESTORE_CURSOR = "\x1b7", "\x1b8"
+
 _ROW_DOWN, _ROWS_UP = "\x1bD", "\x1b[{}A"
 """The first scrolls where need be. Both keep the column."""
 
@@ -33,7 +34,7 @@ class LiveArea:
     """
 
     def __init__(self, stream: IO[str], *, has_color: bool, line_width: Callable[[], int]) -> None:
-        self._stream = lasting(stream)
+        self._stream = safe_stream(stream)
         self._line_width = line_width
         self._height = 0
         self._console = Console(

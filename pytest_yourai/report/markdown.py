@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.compared import Compared
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.report.about import about
-from pytest_yourai.report.markdown_comparison import comparison_section
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.report.comparison_lines import (
+    TITLES,
+    comparison_facts,
+    outcome_change,
+    regression_count,
+    values_and_change,
+)
 from pytest_yourai.report.markdown_text import escaped, table
-from pytest_yourai.report.row_table import best_first, columns, label, outcome
-from pytest_yourai.report.terminal import none_fits
-from pytest_yourai.results import TrialResult
-from pytest_yourai.store.clean import clean
+from pytest_yourai.report.profile_facts import about
+from pytest_yourai.report.tables import columns, label, outcome, ranked_rows
+from pytest_yourai.report.trial_lines import none_fits
+from pytest_yourai.store.compare.baseline import BaselineComparison
+from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
-from pytest_yourai.units import gigabytes, seconds
 
 MARKDOWN_FLAG = "--yourai-markdown"
 """What names the file."""
@@ -24,7 +32,7 @@ MARKDOWN_FLAG = "--yourai-markdown"
 def markdown(
     profiles: Sequence[StoredProfile],
     recommended: str | None = None,
-    compared: Compared | None = None,
+    compared: BaselineComparison | None = None,
 ) -> str:
     """The text of a file: the answer, where it was measured, what changed, and all rows.
 
@@ -42,7 +50,7 @@ def session_markdown(
     document: Mapping[str, Any],
     name: str,
     results: Iterable[TrialResult],
-    compared: Compared | None,
+    compared: BaselineComparison | None,
 ) -> str:
     """As `markdown`, of the `document` that a session writes to the file `name`.
 
@@ -99,7 +107,7 @@ def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     rows = (
         [
             escaped(label(profile, profiles)),
-            *(escaped(column.cell(best_first(profile)[0])) for column in shown),
+            *(escaped(column.cell(ranked_rows(profile)[0])) for column in shown),
         ]
         for profile in profiles
     )
@@ -116,7 +124,7 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
         [column.heading for column in shown],
         (
             [_marked(escaped(column.cell(each)), each, profile) for column in shown]
-            for each in best_first(profile)
+            for each in ranked_rows(profile)
         ),
         [column.is_number for column in shown],
     )
@@ -154,3 +162,33 @@ def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
     return f"**{cell}**" if result is profile.optimum else cell
+
+
+def comparison_section(compared: BaselineComparison) -> Iterator[str]:
+    """All models of it, each under a heading of its own."""
+    for comparison in compared.comparisons:
+        yield from _one_comparison(comparison, compared.gate)
+
+
+def _one_comparison(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
+    title, *facts = comparison_facts(comparison, list(not_compared(comparison, gate)))
+    yield f"### {escaped(title)}"
+    yield ""
+    found = regressions(comparison, gate)
+    yield f"**{regression_count(found)}** ({escaped(str(gate))})"
+    yield ""
+    yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
+    yield from (f"- {escaped(fact)}" for fact in facts)
+    yield ""
+    yield from table(
+        ["configuration: old / new / change", *TITLES.values(), "outcome"],
+        (_cells(comparison, change) for change in comparison.changes),
+        [False, *(True for _ in TITLES), False],
+    )
+    yield ""
+
+
+def _cells(comparison: Comparison, change: Change) -> list[str]:
+    name = comparison.naming.name(change.config)
+    values = (" / ".join(values_and_change(comparison, change, metric)) for metric in Metric)
+    return [escaped(each) for each in (name, *values, outcome_change(change))]

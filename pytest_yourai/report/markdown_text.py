@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_yourai.printable import printable
+from pytest_yourai.core.sanitize import printable
 
 _INVISIBLE = "&#8203;"
 """A space without width: what it parts is no name, no number and no address to GitHub."""

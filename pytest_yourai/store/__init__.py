@@ -1,1 +1,1 @@
-"""Files: the journal, the profile, and what is known of the machine."""
+"""What was measured, on disk: journal, profile, recordings."""

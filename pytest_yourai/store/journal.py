@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 import psutil
 
-from pytest_yourai.errors import OutputError
-from pytest_yourai.store.clean import clean
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
 
 _HOLDER_WAIT_S = 2.0
+
 _HOLDER_POLL_S = 0.05
 
 _MOST_PIDS = 1 << 31

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.optimum import best, pareto
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakResult, standing
-from pytest_yourai.store.atomic import write_atomically
-from pytest_yourai.store.clean import clean
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.ranking import best, pareto, soak_survivors
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.units import BYTES_PER_GB, scaled
+from pytest_yourai.models.dataset_lengths import TrainingData
 
 SCHEMA_VERSION = 1
 
@@ -21,7 +18,6 @@ OUTPUT_FLAG = "--yourai-output"
 """What names the file."""
 
 _BYTES_PER_MB = 1e6
-BYTES_PER_GB = 1e9
 
 
 def build_profile(
@@ -37,7 +33,7 @@ def build_profile(
     soaks: Sequence[SoakResult] = (),
 ) -> dict[str, Any]:
     """The profile as it is written, `optimal_*` null where nothing fits, or survives its soak."""
-    remaining = standing(results, soaks)
+    remaining = soak_survivors(results, soaks)
     optimum = best(remaining, objective)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -63,11 +59,11 @@ def build_profile(
         "environment": environment,
         "data": data,
         "soak": [soak_row(each) for each in soaks] or None,
-        "all_results": [row(result) for result in results],
+        "all_results": [trial_row(result) for result in results],
     }
 
 
-def row(result: TrialResult) -> dict[str, Any]:
+def trial_row(result: TrialResult) -> dict[str, Any]:
     """One of `all_results`. MB means 1e6 bytes."""
     peak = result.peak_memory_bytes
     if result.outcome is Outcome.OVER_BUDGET:
@@ -148,11 +144,43 @@ def created_at() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def scaled(count_bytes: float | None, unit: float) -> float | None:
-    return None if count_bytes is None else count_bytes / unit
+def data_object(
+    data: TrainingData | None, results: Sequence[TrialResult], objective: Objective
+) -> dict[str, Any] | None:
+    """The profile's `data`; null where rows are made up. Lengths in tokens.
+
+    The histogram is that of the largest max_seq_length.
+    """
+    if data is None:
+        return None
+    optimum = best(results, objective)
+    configs = [result.config for result in results]
+    most = max(config.max_seq_length for config in configs)
+    return {
+        "rows": data.rows,
+        "tokens": data.tokens,
+        "shortest": data.shortest,
+        "median": data.median,
+        "longest": data.longest,
+        "histogram": [
+            {"from": bar.least, "to": bar.most, "rows": bar.rows} for bar in data.histogram(most)
+        ],
+        "epochs": [
+            _epoch_object(data, *batch)
+            for batch in sorted({(config.batch_size, config.max_seq_length) for config in configs})
+        ],
+        "optimal_epoch_time_s": optimum and optimum.epoch_time_s,
+    }
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write atomically; a number that is not finite as null. OutputError where that fails."""
-    text = json.dumps(clean(document), indent=2, allow_nan=False)
-    write_atomically(path, f"{text}\n", OUTPUT_FLAG)
+def _epoch_object(data: TrainingData, batch_size: int, max_seq_length: int) -> dict[str, Any]:
+    epoch = data.epoch(batch_size, max_seq_length)
+    return {
+        "batch_size": batch_size,
+        "max_seq_length": max_seq_length,
+        "rows_cut": data.rows_over(max_seq_length),
+        "batches": epoch.batches,
+        "trained_tokens": epoch.trained_tokens,
+        "padding_share": epoch.padding_share,
+        "padded_shapes": epoch.padded_shapes,
+    }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 import statistics
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from pytest_yourai.classify import Evidence, classify
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.history import result_from_row
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.known_failures import recognise
+from pytest_yourai.core.results import Outcome, TrialResult
 
 _BYTES_PER_MB = 1e6
 
@@ -85,8 +85,8 @@ def _outcome(row: Mapping[str, Any]) -> tuple[Outcome, str | None]:
         return named, text
     if _MEMORY_WORDS.search(text):
         return Outcome.OOM, text
-    outcome, _ = classify(Evidence(where="in its recording", exception=text))
-    return outcome, text
+    known = recognise(text)
+    return (known.outcome if known else Outcome.ERROR), text
 
 
 def _step_times(row: Mapping[str, Any]) -> tuple[float, ...]:
@@ -148,3 +148,106 @@ def amount(value: Any, most: float = _MOST) -> float | None:
 def why(problem: Exception) -> str:
     """What `trial_result` refused, in words."""
     return f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
+
+
+_AMOUNTS = (
+    "minimum_memory_bytes",
+    "peak_memory_bytes",
+    "active_memory_bytes",
+    "cache_memory_bytes",
+    "footprint_bytes",
+    "swap_growth_bytes",
+    "predicted_minimum_memory_bytes",
+)
+
+_MB = 1e6
+
+_MOST_COUNTED = 1 << 62
+
+_LEAST_S, _MOST_S = 1e-9, 1e9
+"""Of what a step takes: beyond them it is a mistake, whose ratios no float holds."""
+
+_T = TypeVar("_T")
+
+
+def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int) -> TrialResult:
+    """What `store.profile.row` was made from.
+
+    KeyError, TypeError or ValueError where it is not such a row, or not of a trial that can be.
+    """
+    amounts: Any = {name: _optional(row[name], _counted) for name in _AMOUNTS}
+    result = TrialResult(
+        model=model,
+        config=_config(row),
+        outcome=Outcome(row["outcome"]),
+        reason=_optional(row["error"], _text),
+        warnings=tuple(map(_text, _is(row["warnings"], list))),
+        started=_is(row["started"], bool),
+        conclusive=_is(row["conclusive"], bool),
+        warmup_step_times_s=tuple(map(_time, _is(row["warmup_step_times_s"], list))),
+        step_times_s=tuple(map(_time, _is(row["step_times_s"], list))),
+        step_tokens=tuple(map(_counted, _is(row["step_tokens"], list))),
+        reference_times_s=tuple(map(_time, _is(row.get("reference_times_s", []), list))),
+        loss=_optional(row["loss"], _number),
+        epoch_time_s=_optional(row.get("epoch_time_s"), _number),
+        active_growth_bytes_per_step=_optional(row["active_growth_mb_per_step"], _megabytes),
+        footprint_growth_bytes_per_step=_optional(row["footprint_growth_mb_per_step"], _megabytes),
+        memory_limit_bytes=memory_limit_bytes,
+        **amounts,
+    )
+    if result.success and not (
+        result.step_times_s and result.minimum_memory_bytes and result.peak_memory_bytes
+    ):
+        raise ValueError("an ok trial has step times, a minimum and a peak")
+    if result.success and len(result.step_tokens) != len(result.step_times_s):
+        raise ValueError("an ok trial has as many step_tokens as step_times_s")
+    return result
+
+
+def _config(row: Mapping[str, Any]) -> LoraConfig:
+    return LoraConfig(
+        batch_size=_is(row["batch_size"], int),
+        rank=_is(row["lora_rank"], int),
+        num_layers=_is(row["lora_layers"], int),
+        max_seq_length=_is(row["max_seq_length"], int),
+        grad_checkpoint=_is(row["grad_checkpoint"], bool),
+    )
+
+
+def _optional(value: Any, read: Callable[[Any], _T]) -> _T | None:
+    return None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    return str(_is(value, str))
+
+
+def _counted(value: Any) -> int:
+    number = int(_is(value, int))
+    if not 0 <= number < _MOST_COUNTED:
+        raise ValueError(f"{number} is no amount")
+    return number
+
+
+def _number(value: Any) -> float:
+    number = float(_is(value, int | float))
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
+
+
+def _time(value: Any) -> float:
+    number = _number(value)
+    if not _LEAST_S <= number <= _MOST_S:
+        raise ValueError(f"{number} is no time that a step takes")
+    return number
+
+
+def _megabytes(value: Any) -> float:
+    return _number(value) * _MB
+
+
+def _is(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r} is not of type {kind}")
+    return value

@@ -12,17 +12,15 @@ from typing import Annotated, Any
 
 import pydantic
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.models import DEFAULT_MAX_SEQ_LENGTH
-from pytest_yourai.naming import Naming
-from pytest_yourai.optimum import best
-from pytest_yourai.printable import all_printable, printable
-from pytest_yourai.results import TrialResult
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.files import check_version, mapping, read_document
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.ranking import best
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.store import benchmark_results, profile
-from pytest_yourai.store.benchmark_entries import entry_profiles
-from pytest_yourai.store.clean import clean
-from pytest_yourai.store.documents import check_version, mapping, read_document
+from pytest_yourai.store.benchmark_results import entry_profiles
 from pytest_yourai.store.rows import amount, lacks_minimum, trial_result, why
 
 PEAKS_STAND_IN = "peaks_stand_in_for_minima"
@@ -56,9 +54,9 @@ class StoredProfile:
     soaks: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
-    def naming(self) -> Naming:
+    def naming(self) -> ConfigLabels:
         """How its configurations are named in words."""
-        return Naming.of(self.results)
+        return ConfigLabels.of(self.results)
 
     @property
     def successes(self) -> list[TrialResult]:

@@ -1,1 +1,1 @@
-"""Training with a configuration that was measured: settings, supervision, what is kept."""
+"""`yourai train`: settings, supervision and checkpoints of a training run."""

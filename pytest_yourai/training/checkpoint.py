@@ -13,14 +13,13 @@ from typing import Any, Literal
 import pydantic
 from safetensors import SafetensorError, safe_open
 
-from pytest_yourai.config import parse_quantize
-from pytest_yourai.errors import CheckpointError
-from pytest_yourai.identity import model_identity
-from pytest_yourai.model_folder import is_folder
-from pytest_yourai.models import Model
-from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
-from pytest_yourai.training.options import FLAGS, TrainOptions
-from pytest_yourai.training.settings import Promise
+from pytest_yourai.core.config import parse_quantize
+from pytest_yourai.core.errors import CheckpointError
+from pytest_yourai.core.paths import is_folder
+from pytest_yourai.models.identity import model_identity
+from pytest_yourai.models.resolve import Model
+from pytest_yourai.training.settings import FLAGS, MeasuredBaseline, TrainOptions
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 
 class Checkpoint(pydantic.BaseModel):
@@ -50,7 +49,7 @@ class Checkpoint(pydantic.BaseModel):
     """Bits, or `none`, of weights that did not come quantized."""
     weights: Literal["local", "synthetic"] | None = None
     model_identity: str | None = None
-    promise: Promise | None = None
+    promise: MeasuredBaseline | None = None
     """Of the configuration with the `grad_checkpoint` that is told here."""
     memory_limit_bytes: int | None = pydantic.Field(default=None, ge=1)
     save_every: int | None = pydantic.Field(default=None, ge=1)
@@ -86,11 +85,14 @@ _MUST_AGREE = (
     "mask_prompt",
     "quantize",
 )
+
 _MAY_DIFFER = ("max_steps", "grad_checkpoint", *KEPT)
 """None changes which steps are taken: checkpointing computes the same anew."""
 
 
-def about(model: Model, kept: Mapping[str, Any], promise: Promise | None) -> dict[str, Any]:
+def about(
+    model: Model, kept: Mapping[str, Any], promise: MeasuredBaseline | None
+) -> dict[str, Any]:
     """What a checkpoint is to say of a run of `model`, as JSON has it; `kept` has those of KEPT."""
     return {
         "weights": _kind(model),
@@ -187,10 +189,10 @@ def _refusal(problem: str) -> CheckpointError:
 def _other_model(checkpoint: Checkpoint, options: TrainOptions, model: Model) -> Iterator[str]:
     kind = _kind(model)
     if checkpoint.weights is not None and checkpoint.weights != kind:
-        trained, mend = ("made-up weights", "add --weights synthetic")
+        trained, remedy = ("made-up weights", "add --weights synthetic")
         if checkpoint.weights == "local":
-            trained, mend = ("weights that were there", "leave --weights synthetic out")
-        yield f"--weights: the checkpoint was trained on {trained}: {mend}"
+            trained, remedy = ("weights that were there", "leave --weights synthetic out")
+        yield f"--weights: the checkpoint was trained on {trained}: {remedy}"
     is_here = model.weights != "hub"
     trained_on = checkpoint.model_identity
     if is_here and trained_on is not None and trained_on != model_identity(model):
@@ -254,3 +256,8 @@ def _said(value: Any) -> str:
 
 def _lower(text: str) -> str:
     return f"{text[:1].lower()}{text[1:]}"
+
+
+LOG = "training_log.jsonl"
+
+REPORT_ID = "report_id.txt"

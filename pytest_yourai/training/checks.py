@@ -8,9 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from pytest_yourai.errors import DataError, OptionError, OutputError
-from pytest_yourai.store.atomic import TEMPORARY_PREFIX
-from pytest_yourai.training_rows import RowFormat, check_folder
+from pytest_yourai.core.errors import DataError, OptionError, OutputError
+from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 
 _SERVICES = ("wandb", "swanlab")
 """What mlx-lm reports to, by the names of their packages."""
@@ -42,7 +42,7 @@ def check_adapter_path(path: Path) -> None:
         ) from None
 
 
-def checked_rows(data: str, *, mask_prompt: bool) -> int | None:
+def inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
     """How many rows the training set in the folder `data` has; None for a data set of the hub.
 
     DataError where mlx-lm would fail at one of them.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pytest_yourai.config import COMPILING_STEPS
-from pytest_yourai.engine.protocol import TrainedStep
-from pytest_yourai.leak import growth_per_step, leaks
-from pytest_yourai.units import gigabytes
+from pytest_yourai.core.config import COMPILING_STEPS
+from pytest_yourai.core.units import gigabytes
+from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.worker.protocol import TrainedStep
 
 _KEPT_STEPS = 80
+
 _FEWEST_STEPS = 20
+
 _STEPS_BETWEEN_LOOKS = 10
 """A look at all that is kept takes milliseconds, as long as a short step."""
 

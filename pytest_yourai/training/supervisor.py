@@ -6,15 +6,8 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from pytest_yourai.classify import classify, gather
-from pytest_yourai.engine.protocol import (
-    DeviceInfo,
-    EndReason,
-    Inspection,
-    TrainingEnd,
-    TrainingRequest,
-)
-from pytest_yourai.errors import (
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import (
     CheckpointError,
     DataError,
     InputError,
@@ -24,17 +17,27 @@ from pytest_yourai.errors import (
     WorkerError,
     WorkerFailedError,
 )
-from pytest_yourai.memory.budget import Budget, detect_budget, given_budget
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.machine.budget import Budget, detect_budget, given_budget
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
-from pytest_yourai.training.turn import Progress, Turn, over_the_limit, since
+from pytest_yourai.training.watch import (
+    ProgressListener,
+    StopOverdueError,
+    TrainingWatch,
+    WorkerRecord,
+    over_the_limit,
+    since,
+)
+from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.diagnosis import classify, gather
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.output import Output
+from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 
 START_TIMEOUT_S = 600.0
 """For a worker to say hello, and to look at model and data: tokenizing may take minutes."""
@@ -53,7 +56,7 @@ _WHY_RELOADED: dict[EndReason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class TrainingOutcome:
     """How a run ended, after `step` steps that are saved. `problem` is None where all are done."""
 
     step: int
@@ -63,7 +66,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class TrainingContext:
     """Where training runs, what it found there, and how much memory it may take."""
 
     device: DeviceInfo
@@ -84,7 +87,7 @@ class TrainingRun:
         self._has_trained = False
         self._crashed_in: set[int] = set()
 
-    def look(self) -> Surroundings:
+    def look(self) -> TrainingContext:
         """Where it would run. An InputError where it cannot: nothing is loaded yet."""
         settings = self._settings
         device, inspection = self._host.look(settings.data)
@@ -105,9 +108,11 @@ class TrainingRun:
             budget = detect_budget(system, device)
         else:
             budget = given_budget(settings.memory_limit_bytes, system, device)
-        return Surroundings(device, inspection, budget)
+        return TrainingContext(device, inspection, budget)
 
-    def train(self, where: Surroundings, first_step: int, progress: Progress) -> Ended:
+    def train(
+        self, where: TrainingContext, first_step: int, progress: ProgressListener
+    ) -> TrainingOutcome:
         """From after `first_step`, which a checkpoint has unless it is 0, until it ends."""
         self._journal.write(
             "training_start",
@@ -118,7 +123,7 @@ class TrainingRun:
         )
         step = first_step
         while True:
-            turn = Turn(step, self._signals, progress)
+            turn = WorkerRecord(step, self._signals, progress)
             try:
                 progress.begin(step)
                 ended = self._turn(where, turn)
@@ -132,7 +137,7 @@ class TrainingRun:
                 return ended
             step = turn.saved_step
 
-    def _end_worker(self, turn: Turn, because: str | None = None) -> Output:
+    def _end_worker(self, turn: WorkerRecord, because: str | None = None) -> Output:
         """End it, and see what it has saved: it may have been cut off before it could say so."""
         output = self._host.end(killed_because=because)
         with contextlib.suppress(CheckpointError):
@@ -150,7 +155,7 @@ class TrainingRun:
         """That of the process that trains; None between two."""
         return self._host.pid
 
-    def _turn(self, where: Surroundings, turn: Turn) -> Ended | None:
+    def _turn(self, where: TrainingContext, turn: WorkerRecord) -> TrainingOutcome | None:
         """One process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
         guard = Guard(limit_bytes, read_system_memory(), forced=self._settings.force)
@@ -177,7 +182,7 @@ class TrainingRun:
         self._reload(end, turn)
         return None
 
-    def _broken_off(self, turn: Turn, ending: BaseException) -> Ended:
+    def _broken_off(self, turn: WorkerRecord, ending: BaseException) -> TrainingOutcome:
         match ending:
             case SafetyStopError():
                 problem = f"the guard stopped it {turn.where}: {ending}"
@@ -188,7 +193,7 @@ class TrainingRun:
         interrupted = self._signals.is_asked or isinstance(ending, KeyboardInterrupt)
         return self._ended(turn, f"{problem}; {since(turn)}", was_interrupted=interrupted)
 
-    def _request(self, where: Surroundings, first_step: int) -> TrainingRequest:
+    def _request(self, where: TrainingContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
         promise = settings.promise
         watches = self._watches_memory
@@ -216,7 +221,7 @@ class TrainingRun:
             report_config={each.name: each.value for each in settings.used},
         )
 
-    def _reload(self, end: TrainingEnd, turn: Turn) -> None:
+    def _reload(self, end: TrainingEnd, turn: WorkerRecord) -> None:
         why = _WHY_RELOADED[end.reason]
         self._journal.write("training_reload", step=end.step, reason=end.reason)
         turn.progress.say(f"Reload after step {end.step}: {why}")
@@ -228,8 +233,8 @@ class TrainingRun:
             )
 
     def _after_crash(
-        self, where: Surroundings, turn: Turn, guard: Guard, problem: WorkerError
-    ) -> Ended | None:
+        self, where: TrainingContext, turn: WorkerRecord, guard: Guard, problem: WorkerError
+    ) -> TrainingOutcome | None:
         """Go on once from what is saved; a second crash in the same step is the end."""
         died = problem if isinstance(problem, WorkerDiedError) else None
         output = self._end_worker(turn, str(problem))
@@ -247,8 +252,8 @@ class TrainingRun:
 
     def _diagnose(
         self,
-        where: Surroundings,
-        turn: Turn,
+        where: TrainingContext,
+        turn: WorkerRecord,
         guard: Guard,
         problem: WorkerError,
         output: Output,
@@ -270,7 +275,9 @@ class TrainingRun:
         )
         return outcome, reason.rpartition("; ")[0] or reason
 
-    def _ended(self, turn: Turn, problem: str | None, *, was_interrupted: bool = False) -> Ended:
+    def _ended(
+        self, turn: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
+    ) -> TrainingOutcome:
         peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
         peak = max((each for each in peaks if each), default=None)
-        return Ended(turn.saved_step, peak, problem, was_interrupted)
+        return TrainingOutcome(turn.saved_step, peak, problem, was_interrupted)

@@ -1,1 +1,1 @@
-"""The worker process that holds the engine, and the parent's side of it."""
+"""The process that holds the model: wire protocol, both ends of it, how it ended."""

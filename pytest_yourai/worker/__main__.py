@@ -20,9 +20,9 @@ import threading
 import traceback
 from collections.abc import Iterator
 
-from pytest_yourai.engine.protocol import Engine, InvalidLossError, Saving, TrainingEvent
-from pytest_yourai.errors import DataError, InputError
+from pytest_yourai.core.errors import DataError, InputError
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.protocol import Engine, InvalidLossError, Saving, TrainingEvent
 
 
 class _Wire:
@@ -115,7 +115,7 @@ def _failed(problem: Exception) -> messages.Failed:
 
 def _start_engine() -> Engine | messages.Failed:
     try:
-        from pytest_yourai.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
+        from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
     except ImportError as problem:
         return messages.Failed("backend", str(problem), traceback.format_exc())
     return MlxEngine()

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -18,18 +19,22 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_yourai.errors import WorkerDiedError, WorkerError
-from pytest_yourai.paths import PACKAGE
-from pytest_yourai.redaction import redactor
+from pytest_yourai.core.errors import WorkerDiedError, WorkerError
+from pytest_yourai.core.paths import PACKAGE
+from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.output import Output, Tail
 
 _READ_SIZE = 1 << 16
+
 _LONGEST_LINE_BYTES = 1 << 24
+
 _EXIT_WAIT_S = 5.0
+
 _STACK_WAIT_S = 1.0
+
 _STACK_QUIET_S = 0.2
 
 MEMORY_INTERVAL_S = 0.25
@@ -236,3 +241,43 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
         earlier = own.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
     return environment
+
+
+_KEPT_BYTES = 1 << 16
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours and cursor movements: mlx-lm prints them into pipes too."""
+
+_CUT_WORD = re.compile(r"\A\S*")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The end of what the worker printed since it was last asked."""
+
+    stdout: str
+    stderr: str
+
+
+class Tail:
+    """The last 64 KiB of a stream."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._is_cut = False
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > _KEPT_BYTES:
+            self._is_cut = True
+            del self._data[:-_KEPT_BYTES]
+
+    def take(self) -> str:
+        """What was added since the last time."""
+        text = self._data.decode(errors="replace")
+        if self._is_cut:
+            # It could be the rest of a token, which nobody would recognise.
+            text = _CUT_WORD.sub("", text)
+        self._data.clear()
+        self._is_cut = False
+        return redactor()(_TERMINAL_CODES.sub("", text))

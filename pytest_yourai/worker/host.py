@@ -6,20 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from pytest_yourai.engine.protocol import (
-    DeviceInfo,
-    Inspection,
-    Measurement,
-    MlxMemory,
-    ModelSource,
-    Saving,
-    StepSample,
-    TrainingEnd,
-    TrainingEvent,
-    TrainingRequest,
-    TrialRequest,
-)
-from pytest_yourai.errors import (
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import (
     BackendError,
     DataError,
     ModelError,
@@ -28,11 +16,20 @@ from pytest_yourai.errors import (
     WorkerFailedError,
     WorkerLostError,
 )
-from pytest_yourai.memory.footprint import read_process_memory
+from pytest_yourai.machine.process_memory import read_process_memory
+from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Watch, WorkerClient
-from pytest_yourai.worker.output import Output
+from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Output, Watch, WorkerClient
+from pytest_yourai.worker.protocol import (
+    Measurement,
+    Saving,
+    StepSample,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
+    TrialRequest,
+)
 
 _Answer = TypeVar(
     "_Answer",
@@ -45,6 +42,7 @@ _Answer = TypeVar(
 )
 
 _PREVIEW_CHARACTERS = 2000
+
 _PONG_TIMEOUT_S = 5.0
 
 

@@ -15,12 +15,12 @@ from typing import Annotated, Literal, TypeVar
 
 import pydantic
 
-from pytest_yourai.engine.protocol import (
-    DeviceInfo,
-    Inspection,
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import WorkerError
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.worker.protocol import (
     Measurement,
-    MlxMemory,
-    ModelSource,
     Saved,
     Saving,
     StepSample,
@@ -31,8 +31,6 @@ from pytest_yourai.engine.protocol import (
     TrialRequest,
     Validated,
 )
-from pytest_yourai.errors import WorkerError
-from pytest_yourai.redaction import redactor
 
 _T = TypeVar("_T")
 
@@ -181,6 +179,7 @@ class Failed(_Numbered):
 
 
 Command = Inspect | Load | RunTrial | Train | Ping
+
 Message = (
     Hello
     | Pong
@@ -200,6 +199,7 @@ Message = (
 _COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
     Annotated[Command, pydantic.Field(discriminator="kind")]
 )
+
 _MESSAGES: pydantic.TypeAdapter[Message] = pydantic.TypeAdapter(
     Annotated[Message, pydantic.Field(discriminator="kind")]
 )

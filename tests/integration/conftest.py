@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.calibration import COMPONENTS, Calibration
-from pytest_yourai.identity import machine_id
-from pytest_yourai.store.calibrations import write_calibration
+from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, write_calibration
+from pytest_yourai.plan.identity import machine_id
 
 import faults
 from faults import FAULTY_PATH, Judge

@@ -120,7 +120,7 @@ def test_a_baseline_that_will_not_do_is_told_before_anything_runs(
     ("flags", "said"),
     [
         (["--yourai-output=old.json"], "is read for --yourai-compare"),
-        (["--yourai-fail-on=step_time:5"], "--yourai-fail-on: 'step_time:5' will not do"),
+        (["--yourai-fail-on=step_time:5"], "--yourai-fail-on: 'step_time:5' is not valid"),
     ],
 )
 def test_mistaken_flags_are_told(compared: Compared, flags: list[str], said: str) -> None:

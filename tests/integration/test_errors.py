@@ -27,7 +27,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
     ("flags", "parts"),
     [
         (("--yourai-matrix", "absent.yaml"), ["absent.yaml does not exist"]),
-        (("--yourai-steps", "0"), ["--yourai-steps: '0' will not do", "at least 1"]),
+        (("--yourai-steps", "0"), ["--yourai-steps: '0' is not valid", "at least 1"]),
         (("--yourai-steps", "many"), ["--yourai-steps", "whole number"]),
         (("--yourai-warmup", "1"), ["--yourai-warmup", "at least 2"]),
         (("--yourai-max-memory", "-3"), ["--yourai-max-memory", "above 0"]),
@@ -62,7 +62,7 @@ def test_flags(sweep: SweepRun, flags: tuple[str, ...], parts: list[str]) -> Non
 
 def test_ini_keys_are_named_with_their_file(pytester: pytest.Pytester, sweep: SweepRun) -> None:
     pytester.makeini("[pytest]\nyourai_timeout = never\n")
-    assert_usage_error(sweep(), "tox.ini: yourai_timeout: 'never' will not do")
+    assert_usage_error(sweep(), "tox.ini: yourai_timeout: 'never' is not valid")
 
 
 def test_an_unknown_preset_gets_the_nearest_names(sweep: SweepRun) -> None:
@@ -93,7 +93,7 @@ def test_a_config_that_mlx_lm_cannot_build(
     [
         ("", "its train.jsonl is empty"),
         ('{"text": "a fox"}\n{', "train.jsonl:2: it is not valid JSON"),
-        ('{"text": "a fox"}\n{"text": ""}', "train.jsonl:2: its text gives no tokens: mend"),
+        ('{"text": "a fox"}\n{"text": ""}', "train.jsonl:2: its text gives no tokens: fix"),
     ],
 )
 def test_data_that_mlx_lm_cannot_read(

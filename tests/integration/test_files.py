@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.store.atomic import check_writable
-from pytest_yourai.store.profile import OUTPUT_FLAG, write_json
+from pytest_yourai.core.files import check_writable, write_json
+from pytest_yourai.store.profile import OUTPUT_FLAG
 
 import faults
 from faults import Judge, Judgement, processes_left
@@ -155,5 +155,5 @@ def test_whatever_lies_where_the_profile_goes_is_replaced(tmp_path: Path, earlie
     path.write_bytes(earlier)
     check_writable(path, OUTPUT_FLAG)
     assert path.read_bytes() == earlier
-    write_json(path, {"schema_version": 1})
+    write_json(path, {"schema_version": 1}, OUTPUT_FLAG)
     assert json.loads(path.read_text()) == {"schema_version": 1}

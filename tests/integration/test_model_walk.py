@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai import gate
+from pytest_yourai.sweep import preflight
 
 from hub_cache import cached
 from made_models import GROWING, SMALL_MISTRAL, SMALL_QWEN2, TINY, convert_model, make_model
@@ -180,7 +180,7 @@ def test_weights_that_are_alone_too_large_are_not_loaded(walk: WalkRun, models: 
 def test_under_2_gb_available_no_model_is_loaded(
     walk: WalkRun, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "LEAST_AVAILABLE_BYTES", 1 << 60)
+    monkeypatch.setattr(preflight, "LEAST_AVAILABLE_BYTES", 1 << 60)
     done = walk("-k", "sharded or tied")
     assert done.ret == 1
     # What others hold says nothing of larger models: each is looked at.

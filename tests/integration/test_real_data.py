@@ -84,5 +84,5 @@ def test_in_a_walk_the_data_is_told_of_each_model_and_its_mistakes_end_it(
     loaded = len(done.events("model_loaded"))
     mistaken = walk()
     assert mistaken.ret == pytest.ExitCode.USAGE_ERROR
-    assert "data/valid.jsonl:1: text must be a string, not 3: mend or remove" in mistaken.errors
+    assert "data/valid.jsonl:1: text must be a string, not 3: fix or remove" in mistaken.errors
     assert len(mistaken.events("model_loaded")) == loaded

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import read_presets
 
 from hub_cache import bare_model, cached
 from made_models import TINY

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.memory.cgroup import MemoryCgroup
+from pytest_yourai.machine.cgroup import MemoryCgroup
 
 from faults import Judge
 from made_models import make_heavy_config
@@ -80,7 +80,7 @@ def test_with_force_it_goes_on_and_the_line_says_so(sweep: SweepRun, heavy: str)
 FILL = """
 import sys, time
 from pathlib import Path
-from pytest_yourai.memory.cgroup import MemoryCgroup
+from pytest_yourai.machine.cgroup import MemoryCgroup
 
 folder = Path(sys.argv[1])
 Path("/proc/self/oom_score_adj").write_text("1000")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.training.files import LOG
+from pytest_yourai.training.checkpoint import LOG
 
 from training_runs import Heard, make_input, run, settings
 

@@ -22,12 +22,12 @@ from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import TrainingArgs, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from pytest_yourai.config import LORA_SCALE, SAFETY_MARGIN, LoraConfig
-from pytest_yourai.engine import mlx_device, mlx_trial, mlx_weights
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.models import resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.core.config import LORA_SCALE, SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import device, trial, weights
 
 from _common import table
 
@@ -45,7 +45,7 @@ class Clock(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.ends.append(time.perf_counter())
         self.peak = max(self.peak, mx.get_peak_memory())
         self.cache = max(self.cache, mx.get_cache_memory())
-        self.footprint = max(self.footprint, mlx_device.footprint_bytes() or 0)
+        self.footprint = max(self.footprint, device.footprint_bytes() or 0)
         mx.reset_peak_memory()
 
 
@@ -82,15 +82,15 @@ def main() -> None:
     found = resolve(asked.model, Path(asked.model), "synthetic", read_presets(packaged_models()))
     config = LoraConfig(asked.batch_size, 16, 16, found.usual_max_seq_length)
     source = ModelSource(found.name, found.architecture, None, True, found.quantization(None), None)
-    model = mlx_weights.load(source)
-    keys = mlx_weights.matching_lora_keys(model, None, found.name)
+    model = weights.load(source)
+    keys = weights.matching_lora_keys(model, None, found.name)
     layers = min(config.num_layers, len(model.layers))
     linear_to_lora_layers(
         model, layers, {"rank": 16, "scale": LORA_SCALE, "dropout": 0.0, "keys": list(keys)}
     )
     limit = asked.limit_gb * 1e9 / SAFETY_MARGIN
     mx.set_memory_limit(int(limit))
-    rows = mlx_trial.synthetic_rows(model, config, 0)
+    rows = trial.synthetic_rows(model, config, 0)
     lines = []
     for share in (*SHARES, *SHARES):
         with tempfile.TemporaryDirectory() as name:

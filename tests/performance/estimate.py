@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import Quantization
-from pytest_yourai.engine.mlx_weights import build_lazily
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.prediction import Predictor
-from pytest_yourai.recording import read_recording
-from pytest_yourai.search import lightest_first
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.ranking import lightest_first
+from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.store.recording import read_recording
+from pytest_yourai.worker.engine.weights import build_lazily
 
 from _common import ROOT, table, verdict
 
@@ -44,18 +44,18 @@ DRAWS = 20
 MOST_LEARNED = 0.01
 
 
-def inspect(floor: Floor) -> Inspected | None:
+def inspect(floor: Floor) -> InspectedShapes | None:
     """What the built model says, where config.json is not counted exactly."""
     if floor.group != "others":
         return None
     layers = build_lazily(floor.architecture).layers
     linears = tuple(
-        Linear(path, module.weight.shape[1], module.weight.shape[0])
+        LinearShape(path, module.weight.shape[1], module.weight.shape[0])
         for path, module in layers[0].named_modules()
         if path in floor.row["lora_keys"]
     )
     per_rank = sum(linear.parameters_per_rank for linear in linears)
-    return Inspected(floor.row["base_bytes"], linears, (per_rank,) * len(layers))
+    return InspectedShapes(floor.row["base_bytes"], linears, (per_rank,) * len(layers))
 
 
 class Judged:

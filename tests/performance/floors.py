@@ -24,11 +24,12 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from pytest_yourai.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
-from pytest_yourai.engine import mlx_device, mlx_trial, mlx_weights
-from pytest_yourai.engine.protocol import ModelSource, StepSample, TrialRequest
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.core.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import device, trial, weights
+from pytest_yourai.worker.protocol import StepSample, TrialRequest
 
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
@@ -207,7 +208,7 @@ class Bench:
 
         plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
-        mlx_trial.run_trial(model, self.base_bytes, keys, request, None, note)
+        trial.run_trial(model, self.base_bytes, keys, request, None, note)
         return {
             "model": job.model,
             "dtype": self.architecture(job).get("torch_dtype", "bfloat16"),
@@ -223,7 +224,7 @@ class Bench:
         }
 
     def _keys_of(self, model: nn.Module, job: Job) -> tuple[str, ...]:
-        usual = mlx_weights.matching_lora_keys(model, None, job.model)
+        usual = weights.matching_lora_keys(model, None, job.model)
         if job.keys == "usual":
             return usual
         linear = (nn.Linear, nn.QuantizedLinear)
@@ -247,7 +248,7 @@ class Bench:
                 quantization=Quantization(job.bits) if job.bits else None,
                 lora_keys=None,
             )
-            self._model = mlx_weights.load(source)
+            self._model = weights.load(source)
             self._held = wanted
             self.base_bytes = mx.get_active_memory()
         return self._model
@@ -279,13 +280,13 @@ def measure_all(jobs: Sequence[Job], path: Path, seconds: float) -> None:
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    device = mlx_device.describe()
+    found = device.describe()
     models = {row["model"] for row in rows}
     document = {
         "about": "minimum memory of LoRA training steps, measured by tests/performance/floors.py",
         "device": {
             key: value
-            for key, value in dataclasses.asdict(device).items()
+            for key, value in dataclasses.asdict(found).items()
             if key != "free_memory_bytes"
         },
         "architectures": {name: value for name, value in architectures().items() if name in models},

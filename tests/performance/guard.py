@@ -15,16 +15,18 @@ import statistics
 import time
 from pathlib import Path
 
-from pytest_yourai.config import SEED, LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import MlxMemory, ModelSource, StepSample, TrialRequest
-from pytest_yourai.memory.guard import INTERVAL_S, Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.models import resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
+from pytest_yourai.core.config import SEED, LoraConfig, StepPlan
+from pytest_yourai.core.device import MlxMemory
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine.guard import INTERVAL_S, Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.worker.client import MEMORY_INTERVAL_S
 from pytest_yourai.worker.host import WorkerHost, WorkerWatch
+from pytest_yourai.worker.protocol import StepSample, TrialRequest
 
 from _common import table, verdict
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.comparison.changes import compare
-from pytest_yourai.comparison.gate import DEFAULT_GATE, regressions
-from pytest_yourai.comparison.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.comparison import compare
+from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
 
 from _common import pytest_command, read_profile, timed, verdict
@@ -74,7 +74,7 @@ def _judge(number: int, before: dict[str, Any], after: dict[str, Any]) -> tuple[
     """Whether there is a false regression, and whether each planted change is found."""
     base = _stored(before)
     comparison = compare(base, _stored(after))
-    told = [str(each) for each in regressions(comparison, DEFAULT_GATE)]
+    told = [str(each) for each in regressions(comparison, DEFAULT_THRESHOLDS)]
     slow = _told(base, after, _longer_steps, "step times")
     large = _told(base, after, _more_memory, "minimum_memory")
     slowdown = overall_slowdown(comparison)
@@ -95,7 +95,7 @@ def _told(
     planted = copy.deepcopy(after)
     for row in planted["all_results"]:
         plant(row)
-    found = regressions(compare(base, _stored(planted)), DEFAULT_GATE)
+    found = regressions(compare(base, _stored(planted)), DEFAULT_THRESHOLDS)
     return any(word in str(each) for each in found)
 
 

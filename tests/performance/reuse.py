@@ -13,18 +13,18 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from pytest_yourai import config as defaults
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.matrix import read_matrix
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.models import resolve
-from pytest_yourai.paths import matrices_folder, packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.results import TrialResult
-from pytest_yourai.session import Sweep
+from pytest_yourai.core import config as defaults
+from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.paths import matrices_folder, packaged_models
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.matrix import read_matrix
+from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.journal import NoJournal
-from pytest_yourai.sweep_plan import SweepPlan
+from pytest_yourai.sweep.model_sweep import Sweep
 
 from _common import spread, table, verdict
 

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.fast_search import Predicted, choose_next, most_trials
-from pytest_yourai.optimum import best
-from pytest_yourai.prediction import Predictor
-from pytest_yourai.recording import read_recording
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
+from pytest_yourai.core.ranking import best
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.store.recording import read_recording
+from pytest_yourai.sweep.search.memory_model import Predicted
+from pytest_yourai.sweep.search.strategy import choose_next, most_trials
 
 from _common import ROOT, table, verdict
 

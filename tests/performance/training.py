@@ -20,11 +20,11 @@ from pathlib import Path
 from _common import ROOT, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import TrainedStep, TrainingEvent
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.store.journal import NoJournal
-from pytest_yourai.training.stopping import StopSignals
 from pytest_yourai.training.supervisor import TrainingRun
+from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
 
 from made_models import make_data, make_model
 from training_runs import settings

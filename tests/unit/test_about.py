@@ -2,7 +2,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.report.about import about
+from pytest_yourai.report.profile_facts import about
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 QUICK = Path(__file__).parents[1] / "data" / "h200_llama8b_quick.json"

@@ -10,9 +10,9 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import get_total_parameters, quantize_model
 
-from pytest_yourai.architecture import Linear, read_architecture_shapes
-from pytest_yourai.engine.mlx_weights import build_lazily
-from pytest_yourai.errors import ModelError
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.architecture import LinearShape, read_architecture_shapes
+from pytest_yourai.worker.engine.weights import build_lazily
 
 from made_models import TINY
 
@@ -87,13 +87,13 @@ def test_each_array_takes_whole_pages() -> None:
 
 def test_keys_name_layers_by_path_or_by_last_component() -> None:
     shapes = read_architecture_shapes(LLAMA)
-    query = Linear("self_attn.q_proj", 64, 64)
-    down = Linear("mlp.down_proj", 256, 64)
+    query = LinearShape("self_attn.q_proj", 64, 64)
+    down = LinearShape("mlp.down_proj", 256, 64)
     assert shapes.adapted(["self_attn.q_proj"]) == (query,)
     assert shapes.adapted(["down_proj", "self_attn.q_proj", "q_proj"]) == (down, query)
     assert shapes.adapted(None) == shapes.linears
     assert down.parameters_per_rank == 320
-    assert Linear("experts", 256, 64, copies=8).parameters_per_rank == 8 * 320
+    assert LinearShape("experts", 256, 64, copies=8).parameters_per_rank == 8 * 320
 
 
 @pytest.mark.parametrize("key", ["proj", "attn.q_proj", "", "model.layers.0.self_attn.q_proj"])

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.errors import OutputError
-from pytest_yourai.store.atomic import check_writable, write_atomically
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import check_writable, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.benchmark_results import (
-    ModelResult,
-    build_benchmark_results,
-    recommended,
-)
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 
 GB = 1_000_000_000
 OK = TrialResult(

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.engine.protocol import DeviceInfo
-from pytest_yourai.errors import OptionError
-from pytest_yourai.memory.budget import detect_budget, given_budget
-from pytest_yourai.memory.system import SystemMemory
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.machine.budget import detect_budget, given_budget
+from pytest_yourai.machine.system_memory import SystemMemory
 
 GB = 1_000_000_000
 GIB = 1 << 30

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.calibration import COMPONENTS, Calibration, Observation, fit
-from pytest_yourai.estimate import MemoryEstimate
+from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, Observation, fit_calibration
+from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 MB = 1_000_000
 
@@ -38,14 +38,14 @@ def true_minimum(of: MemoryEstimate, activations: float, step: float) -> int:
 
 
 def test_without_trials_the_estimate_stands() -> None:
-    minimum, error = fit(Calibration(), []).predict(ESTIMATES[2])
+    minimum, error = fit_calibration(Calibration(), []).predict(ESTIMATES[2])
     assert minimum == pytest.approx(ESTIMATES[2].minimum_bytes)
     assert 0.01 < error < 0.05
 
 
 def test_three_trials_bring_the_prediction_to_within_one_percent() -> None:
     observations = [Observation(each, true_minimum(each, 1.06, 1.3)) for each in ESTIMATES[:3]]
-    minimum, error = fit(Calibration(), observations).predict(ESTIMATES[3])
+    minimum, error = fit_calibration(Calibration(), observations).predict(ESTIMATES[3])
     truth = true_minimum(ESTIMATES[3], 1.06, 1.3)
     assert abs(ESTIMATES[3].minimum_bytes / truth - 1) > 0.05
     assert abs(minimum / truth - 1) < 0.01
@@ -55,7 +55,7 @@ def test_three_trials_bring_the_prediction_to_within_one_percent() -> None:
 def test_the_known_error_shrinks_with_every_trial() -> None:
     observations = [Observation(each, each.minimum_bytes) for each in ESTIMATES]
     errors = [
-        fit(Calibration(), observations[:count]).predict(ESTIMATES[3])[1]
+        fit_calibration(Calibration(), observations[:count]).predict(ESTIMATES[3])[1]
         for count in range(len(observations) + 1)
     ]
     assert errors == sorted(errors, reverse=True)
@@ -65,26 +65,26 @@ def test_the_known_error_shrinks_with_every_trial() -> None:
 def test_one_outlier_does_not_lead_the_rest_astray() -> None:
     good = [Observation(each, each.minimum_bytes) for each in (*ESTIMATES, *ESTIMATES)]
     good[1] = dataclasses.replace(good[1], minimum_bytes=round(good[1].minimum_bytes * 1.2))
-    minimum, _ = fit(Calibration(), good).predict(ESTIMATES[3])
+    minimum, _ = fit_calibration(Calibration(), good).predict(ESTIMATES[3])
     assert abs(minimum / ESTIMATES[3].minimum_bytes - 1) < 0.01
 
 
 def test_an_estimate_that_is_off_by_more_lets_its_factors_move_further() -> None:
     observation = Observation(ESTIMATES[2], true_minimum(ESTIMATES[2], 1.3, 1.0))
-    known = fit(Calibration(), [observation]).calibration
-    unknown = fit(Calibration().for_estimates_off_by(0.1), [observation]).calibration
+    known = fit_calibration(Calibration(), [observation]).calibration
+    unknown = fit_calibration(Calibration().for_estimates_off_by(0.1), [observation]).calibration
     activations = COMPONENTS.index("activations")
     assert 1 < known.factors[activations] < unknown.factors[activations] < 1.35
 
 
 def test_the_next_model_starts_with_what_was_learned_and_may_still_differ() -> None:
     observations = [Observation(each, true_minimum(each, 1.06, 1.2)) for each in ESTIMATES]
-    learned = fit(Calibration(), observations).calibration
+    learned = fit_calibration(Calibration(), observations).calibration
     prior = learned.for_the_next_model()
     assert prior.factors == learned.factors
     usual = Calibration().widths
     assert all(half / 2 <= width <= half for width, half in zip(prior.widths, usual, strict=True))
     truth = true_minimum(estimate(2000, 700), 1.06, 1.2)
-    before, _ = fit(Calibration(), []).predict(estimate(2000, 700))
-    after, _ = fit(prior, []).predict(estimate(2000, 700))
+    before, _ = fit_calibration(Calibration(), []).predict(estimate(2000, 700))
+    after, _ = fit_calibration(prior, []).predict(estimate(2000, 700))
     assert abs(after - truth) < abs(before - truth) / 3

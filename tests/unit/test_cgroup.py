@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.memory.cgroup import MemoryCgroup
+from pytest_yourai.machine.cgroup import MemoryCgroup
 
 V1_MOUNT = "35 25 0:30 {root} {at} rw,nosuid - cgroup cgroup rw,memory\n"
 V2_MOUNT = "30 23 0:26 {root} {at} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"

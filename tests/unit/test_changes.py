@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.changes import Metric, compare, compare_all
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.results import RULED_OUT
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.results import RULED_OUT
+from pytest_yourai.store.compare.comparison import Metric, compare, compare_all
 
 from stored import failing, larger, slower, stored
 

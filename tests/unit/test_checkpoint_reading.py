@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.errors import CheckpointError
-from pytest_yourai.models import resolve
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import CheckpointError
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.training.checkpoint import (
     about,
     check_agreement,
@@ -17,8 +17,8 @@ from pytest_yourai.training.checkpoint import (
     decided,
     read_checkpoint,
 )
-from pytest_yourai.training.files import ADAPTERS, CHECKPOINT
-from pytest_yourai.training.resolution import begin
+from pytest_yourai.training.resolve_settings import begin
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 from made_models import TINY, make_model
 from train_options import asked, rows_folder, saved, write_checkpoint

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from pytest_yourai.classify import Evidence, classify, paging
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.worker.diagnosis import Evidence, classify, paging
 
 GB = 1_000_000_000
 
@@ -68,7 +68,7 @@ def test_other_texts_are_errors_with_their_first_line() -> None:
     text = "ValueError: Dataset must have at least batch_size=4 examples but only has 2."
     outcome, reason = classify(Evidence("in step 2", exception=text + "\nmore"))
     assert outcome is Outcome.ERROR
-    assert reason == f"{text} (in step 2); mend what the traceback in the report shows"
+    assert reason == f"{text} (in step 2); fix what the traceback in the report shows"
 
 
 @pytest.mark.parametrize("text", ["ValueError: no rows in /data/out of memory study"])

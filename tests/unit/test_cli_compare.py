@@ -98,7 +98,7 @@ def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fail-on", "speed:5%"], "--fail-on: 'speed:5%' will not do: it must be METRIC:5%"),
+        (["--fail-on", "speed:5%"], "--fail-on: 'speed:5%' is not valid: it must be METRIC:5%"),
         (["--nothing"], "--nothing is no flag of ours"),
     ],
 )

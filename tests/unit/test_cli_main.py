@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
+from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.cli.main import main
-from pytest_yourai.cli.pytest_flags import PYTEST_COMMANDS
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.flags import FLAGS
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
+from pytest_yourai.plan.flags import FLAGS
 
 
 class _ReplacedError(Exception):
@@ -124,16 +124,16 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
         (["train"], "yourai train: the following arguments are required: --model"),
         (["train", "--model", "tiny", "--batch", "2"], "yourai train: --batch is no flag of"),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: -q is no flag of ours"),
-        (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' will not do: it must"),
+        (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
         (["train", "--model", "t", "--batch-size", "9" * 30], "it must be at most 1,000,000,000"),
         (["train", "--model", "t", "--learning-rate", "nan"], "--learning-rate: 'nan' will not"),
         (["train", "--model", "t", "--seq-length", "1"], "a whole number of at least 2"),
-        (["train", "--model", "t", "--max-memory", "-3"], "--max-memory: '-3' will not do"),
-        (["train", "--model", "t", "--quantize", "7"], "--quantize: '7' will not do"),
+        (["train", "--model", "t", "--max-memory", "-3"], "--max-memory: '-3' is not valid"),
+        (["train", "--model", "t", "--quantize", "7"], "--quantize: '7' is not valid"),
         (["train", "--model", "t", "--weights", "auto"], "it must be one of local, hub, synth"),
-        (["train", "--model", "t", "--data", "/gone"], "'/gone' will not do: there is no such"),
+        (["train", "--model", "t", "--data", "/gone"], "'/gone' is not valid: there is no such"),
         (["train", "--model", "t", "--data", __file__], "it is a file: name its folder"),
-        (["train", "--model", "t", "--seed", "-1"], "--seed: '-1' will not do"),
+        (["train", "--model", "t", "--seed", "-1"], "--seed: '-1' is not valid"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from pytest_yourai.cli.train import lines
-from pytest_yourai.training.resolution import train_settings
+from pytest_yourai.training.resolve_settings import train_settings
 
 from train_options import asked
 

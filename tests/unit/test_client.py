@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import WorkerDiedError, WorkerError
+from pytest_yourai.core.errors import WorkerDiedError, WorkerError
+from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
 
@@ -112,7 +112,7 @@ def test_nothing_that_the_libraries_print_reaches_the_messages(worker: WorkerCli
         "rms_norm_eps": 1e-5,
         "vocab_size": 64,
     }
-    from pytest_yourai.config import Quantization  # noqa: PLC0415
+    from pytest_yourai.core.config import Quantization  # noqa: PLC0415
 
     # mlx-lm prints a line when it quantizes.
     source = ModelSource("x", tiny, None, True, Quantization(4), None)

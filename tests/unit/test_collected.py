@@ -6,17 +6,17 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunPlan, make_run_plan
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plugin.read_options import read_options
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 from hub_cache import bare_model
 from made_models import TINY
@@ -33,12 +33,12 @@ OK = TrialResult(
     peak_memory_bytes=9_000_000_000,
 )
 
-OPENED = Opened(
+OPENED = StageInfo(
     title="Dolphin",
     weights="synthetic 4-bit",
     settings={},
     notes=(),
-    surroundings=Surroundings(
+    surroundings=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
         Inspection(32, 8_000_000_000, (), data=TrainingData((20, 600, 30))),
         Budget(28, "as given"),
@@ -48,22 +48,22 @@ OPENED = Opened(
 )
 
 
-def walk(pytester: pytest.Pytester, *flags: str) -> RunSetup:
-    return make_run(Options.from_config(pytester.parseconfig("--yourai-benchmark", *flags)))
+def walk(pytester: pytest.Pytester, *flags: str) -> RunPlan:
+    return make_run_plan(read_options(pytester.parseconfig("--yourai-benchmark", *flags)))
 
 
 def reported(
     model: str, result: TrialResult, *, is_check: bool = True, of_all: int = 3
-) -> ReportedTrial:
-    counts = Counts(of_stage=1, of_all=of_all, models=3)
+) -> TrialReport:
+    counts = ItemCounts(of_stage=1, of_all=of_all, models=3)
     result = dataclasses.replace(result, model=model)
-    return ReportedTrial(model, is_check, counts, None, None, None, result)
+    return TrialReport(model, is_check, counts, None, None, None, result)
 
 
 def test_models_come_smallest_first_and_the_largest_that_fits_is_recommended(
     pytester: pytest.Pytester,
 ) -> None:
-    collected = Collected(walk(pytester))
+    collected = RunResults(walk(pytester))
     over = dataclasses.replace(OK, outcome=Outcome.OVER_BUDGET, reason="no")
     for model, result in (("hermes-70b", over), ("r1-distill-14b", OK), ("dolphin-8b", OK)):
         collected.add(reported(model, result))
@@ -83,18 +83,18 @@ def test_models_come_smallest_first_and_the_largest_that_fits_is_recommended(
 def test_what_was_selected_and_did_not_come_in_makes_it_incomplete(
     pytester: pytest.Pytester,
 ) -> None:
-    collected = Collected(walk(pytester))
+    collected = RunResults(walk(pytester))
     collected.add(reported("dolphin-8b", OK))
     assert not collected.is_complete
     # Of nothing that came in nobody can say that it is all.
-    assert not Collected(walk(pytester)).is_complete
+    assert not RunResults(walk(pytester)).is_complete
     assert collected.document()["complete"] is False
 
 
 def test_where_no_model_could_be_opened_the_budget_is_the_one_that_was_given(
     pytester: pytest.Pytester,
 ) -> None:
-    collected = Collected(walk(pytester, "--yourai-max-memory=24"))
+    collected = RunResults(walk(pytester, "--yourai-max-memory=24"))
     collected.add(reported("dolphin-8b", dataclasses.replace(OK, outcome=Outcome.UNAVAILABLE)))
     assert collected.document()["max_memory_gb"] == 24.0
     assert collected.document()["results"][0]["data"] is None
@@ -102,7 +102,7 @@ def test_where_no_model_could_be_opened_the_budget_is_the_one_that_was_given(
 
 def test_a_model_goes_by_the_name_that_the_user_gave_it(pytester: pytest.Pytester) -> None:
     bare_model(pytester.path / "a b" / "mine", TINY)
-    collected = Collected(walk(pytester, "--yourai-model=a b/mine"))
+    collected = RunResults(walk(pytester, "--yourai-model=a b/mine"))
     collected.add(reported("mine", OK))
     document = collected.document()
     assert (document["results"][0]["preset"], document["recommended"]) == ("a b/mine", "a b/mine")
@@ -112,7 +112,7 @@ def test_a_model_goes_by_the_name_that_the_user_gave_it(pytester: pytest.Pyteste
 def test_a_row_has_what_the_data_is_in_the_checks_configuration(
     pytester: pytest.Pytester,
 ) -> None:
-    collected = Collected(walk(pytester))
+    collected = RunResults(walk(pytester))
     collected.add(dataclasses.replace(reported("dolphin-8b", OK), opened=OPENED))
     data = collected.document()["results"][0]["data"]
     assert (data["rows"], data["longest"]) == (3, 600)
@@ -122,7 +122,7 @@ def test_a_row_has_what_the_data_is_in_the_checks_configuration(
 
 def test_what_was_looked_at_and_not_tried_is_no_result(pytester: pytest.Pytester) -> None:
     setup = walk(pytester, "--yourai-optimize", "--yourai-quick")
-    swept, checked = Collected(setup), Collected(setup)
+    swept, checked = RunResults(setup), RunResults(setup)
     for collected, is_check in ((swept, True), (checked, False)):
         collected.of(setup.stage_called("dolphin-8b", is_check=is_check)).opened = OPENED
         trial = reported("dolphin-8b", OK, is_check=not is_check)
@@ -135,7 +135,7 @@ def test_what_was_looked_at_and_not_tried_is_no_result(pytester: pytest.Pytester
 
 
 def test_a_check_and_the_sweep_of_its_model_are_one_row(pytester: pytest.Pytester) -> None:
-    collected = Collected(walk(pytester, "--yourai-optimize", "--yourai-quick"))
+    collected = RunResults(walk(pytester, "--yourai-optimize", "--yourai-quick"))
     faster = dataclasses.replace(OK, config=LoraConfig(4, 128, 32, 512), step_times_s=(0.5,))
     collected.add(reported("dolphin-8b", OK, of_all=2))
     collected.add(reported("dolphin-8b", faster, is_check=False, of_all=2))
@@ -151,7 +151,7 @@ def test_a_model_of_which_nothing_survived_its_soak_is_not_recommended(
     pytester: pytest.Pytester,
 ) -> None:
     setup = walk(pytester, "--yourai-optimize", "--yourai-quick", "--yourai-soak=10")
-    collected = Collected(setup)
+    collected = RunResults(setup)
     for model in ("dolphin-8b", "r1-distill-14b"):
         for is_check in (True, False):
             collected.add(reported(model, OK, is_check=is_check, of_all=4))
@@ -167,10 +167,10 @@ def test_a_model_of_which_nothing_survived_its_soak_is_not_recommended(
 
 
 def test_where_no_soak_was_survived_nothing_succeeded(pytester: pytest.Pytester) -> None:
-    setup = make_run(
-        Options.from_config(pytester.parseconfig("--yourai-model=tiny", "--yourai-soak=10"))
+    setup = make_run_plan(
+        read_options(pytester.parseconfig("--yourai-model=tiny", "--yourai-soak=10"))
     )
-    collected = Collected(setup)
+    collected = RunResults(setup)
     collected.add(reported("tiny", OK, is_check=False, of_all=1))
     assert collected.has_success
     collected.add_soak(setup.stages[0], a_soak(SAFE, Outcome.CRASHED))

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.compared import compared, read_baseline
-from pytest_yourai.comparison.gate import DEFAULT_GATE, make_gate
-from pytest_yourai.errors import OptionError
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.report.comparison_lines import baseline_lines
+from pytest_yourai.store.compare.baseline import compare_with_baseline, read_baseline
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, make_thresholds
 
 from stored import QUICK, document, failing, larger, stored
 
@@ -31,13 +32,13 @@ def test_a_baseline_without_success_is_refused_before_the_run(tmp_path: Path) ->
 
 def test_a_run_that_got_worse_fails_unless_that_is_to_be_named_only() -> None:
     worse = document(larger(1.1))
-    found = compared(worse, "new.json", [stored()], DEFAULT_GATE)
+    found = compare_with_baseline(worse, "new.json", [stored()], DEFAULT_THRESHOLDS)
     assert found.fails
-    assert sum("REGRESSION" in line for line in found.lines(200)) == 12
-    named = compared(worse, "new.json", [stored()], make_gate([None]))
+    assert sum("REGRESSION" in line for line in baseline_lines(found, 200)) == 12
+    named = compare_with_baseline(worse, "new.json", [stored()], make_thresholds([None]))
     assert not named.fails
-    assert sum("REGRESSION" in line for line in named.lines(200)) == 12
-    assert not compared(document(), "new.json", [stored()], DEFAULT_GATE).fails
+    assert sum("REGRESSION" in line for line in baseline_lines(named, 200)) == 12
+    assert not compare_with_baseline(document(), "new.json", [stored()], DEFAULT_THRESHOLDS).fails
 
 
 def test_a_walk_is_compared_model_by_model() -> None:
@@ -45,11 +46,11 @@ def test_a_walk_is_compared_model_by_model() -> None:
     walk = json.loads(WALK.read_text(encoding="utf-8"))
     del walk["results"][2]
     walk["results"][1].update(success=False, outcome="oom", error="oom: no memory")
-    found = compared(walk, "new.json", baseline, DEFAULT_GATE)
+    found = compare_with_baseline(walk, "new.json", baseline, DEFAULT_THRESHOLDS)
     assert found.missing == ("llama-8b",)
-    assert list(found.lines(200))[-1] == "Not tried now: llama-8b"
+    assert list(baseline_lines(found, 200))[-1] == "Not tried now: llama-8b"
     assert [each.after.model for each in found.comparisons] == [
         each.model for each in baseline if each.model != "llama-8b"
     ]
-    [line] = [line for line in found.lines(200) if "REGRESSION" in line]
+    [line] = [line for line in baseline_lines(found, 200) if "REGRESSION" in line]
     assert "no longer fits: oom" in line

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.changes import Metric, compare
-from pytest_yourai.comparison.gate import (
-    DEFAULT_GATE,
-    Gate,
+from pytest_yourai.store.compare.comparison import Metric, compare
+from pytest_yourai.store.compare.thresholds import (
+    DEFAULT_THRESHOLDS,
+    RegressionThresholds,
     Threshold,
-    make_gate,
+    make_thresholds,
     not_compared,
     parse_fail_on,
     regressions,
@@ -58,55 +58,55 @@ def test_what_is_no_threshold_is_refused_in_words(text: str) -> None:
 
 
 def test_flags_add_up_and_none_lets_everything_pass() -> None:
-    both = make_gate([parse_fail_on("step_time:5%"), parse_fail_on("default")])
+    both = make_thresholds([parse_fail_on("step_time:5%"), parse_fail_on("default")])
     assert len(both.thresholds) == 4
     assert both.fails
-    assert make_gate([]) == DEFAULT_GATE
-    lenient = make_gate([parse_fail_on("none")])
-    assert lenient.thresholds == DEFAULT_GATE.thresholds
+    assert make_thresholds([]) == DEFAULT_THRESHOLDS
+    lenient = make_thresholds([parse_fail_on("none")])
+    assert lenient.thresholds == DEFAULT_THRESHOLDS.thresholds
     assert not lenient.fails
 
 
-def told(gate: Gate, after: Callable[[dict[str, Any]], object]) -> list[str]:
+def told(gate: RegressionThresholds, after: Callable[[dict[str, Any]], object]) -> list[str]:
     found = compare(stored(), stored(after))
     return [str(each) for each in regressions(found, gate)]
 
 
 def test_equal_runs_have_no_regression() -> None:
-    assert told(DEFAULT_GATE, slower(1)) == []
+    assert told(DEFAULT_THRESHOLDS, slower(1)) == []
 
 
 def test_memory_that_grew_is_told_in_one_line_with_its_limit() -> None:
-    [line] = told(DEFAULT_GATE, larger(1.06, 2))
+    [line] = told(DEFAULT_THRESHOLDS, larger(1.06, 2))
     assert line == (
         "batch=1, rank=128, layers=16: minimum_memory 7.3 GB before, 7.7 GB now "
         "(+6.0 %, allowed 5%)"
     )
-    assert told(DEFAULT_GATE, larger(1.04)) == []
-    assert told(DEFAULT_GATE, larger(0.5)) == []
+    assert told(DEFAULT_THRESHOLDS, larger(1.04)) == []
+    assert told(DEFAULT_THRESHOLDS, larger(0.5)) == []
 
 
 def test_a_floor_must_be_exceeded_too() -> None:
-    gate = make_gate([parse_fail_on("minimum_memory:1%+1GB")])
+    gate = make_thresholds([parse_fail_on("minimum_memory:1%+1GB")])
     assert told(gate, larger(1.05, 0)) == []
     assert len(told(gate, larger(1.2, 0))) == 1
 
 
 def test_all_together_got_slower_before_each_alone_did() -> None:
-    [line] = told(DEFAULT_GATE, slower(1.2))
+    [line] = told(DEFAULT_THRESHOLDS, slower(1.2))
     assert line.startswith(
         "all configurations: step times +20.0 % (geometric mean of the fastest steps"
     )
 
 
 def test_one_that_is_much_slower_is_told_by_itself() -> None:
-    [line] = told(DEFAULT_GATE, slower(1.3, 5))
+    [line] = told(DEFAULT_THRESHOLDS, slower(1.3, 5))
     assert "step_time" in line
     assert "(+30.0 %, allowed 25%)" in line
 
 
 def test_a_lower_speed_is_a_longer_time() -> None:
-    gate = make_gate([parse_fail_on("tokens_per_second:20%")])
+    gate = make_thresholds([parse_fail_on("tokens_per_second:20%")])
     assert told(gate, slower(1.2, 5)) == []
     [line] = told(gate, slower(1.3, 5))
     assert "tokens/s" in line
@@ -114,7 +114,7 @@ def test_a_lower_speed_is_a_longer_time() -> None:
 
 
 def test_peaks_count_under_equal_budgets_alone() -> None:
-    gate = make_gate([parse_fail_on("peak_memory:5%")])
+    gate = make_thresholds([parse_fail_on("peak_memory:5%")])
     assert len(told(gate, larger(1.1, 0))) == 1
 
     def elsewhere(it: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ def test_peaks_count_under_equal_budgets_alone() -> None:
 
 
 def test_what_no_longer_fits_or_runs_is_told_whatever_the_gate() -> None:
-    gate = make_gate([parse_fail_on("minimum_memory:500%")])
+    gate = make_thresholds([parse_fail_on("minimum_memory:500%")])
     [fits] = told(gate, failing(3, "oom"))
     assert fits == "batch=2, rank=64, layers=16: no longer fits: oom: it was oom"
     [runs] = told(gate, failing(3, "crashed"))
@@ -143,7 +143,7 @@ def test_a_model_that_no_longer_fits_at_all_is_told_whatever_was_tried_of_it() -
         for key in [key for key in it if key.startswith("optimal_") and key != "optimal_for"]:
             it[key] = None
 
-    [line] = told(DEFAULT_GATE, smaller)
+    [line] = told(DEFAULT_THRESHOLDS, smaller)
     assert line == (
         "nothing fits any more: batch=1, rank=16, layers=16: over budget: it was over_budget"
     )

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from pytest_yourai.comparison.changes import compare
-from pytest_yourai.comparison.gate import DEFAULT_GATE, regressions
 from pytest_yourai.report.comparison_lines import comparison_lines, regression_lines
+from pytest_yourai.store.compare.comparison import compare
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
 
 from stored import failing, larger, slower, stored
 
@@ -58,8 +58,8 @@ def test_two_machines_are_labelled() -> None:
 
 
 def test_a_regression_has_a_line() -> None:
-    found = regressions(compare(stored(), stored(larger(1.1, 0, 1))), DEFAULT_GATE)
-    lines = list(regression_lines(found, str(DEFAULT_GATE)))
+    found = regressions(compare(stored(), stored(larger(1.1, 0, 1))), DEFAULT_THRESHOLDS)
+    lines = list(regression_lines(found, str(DEFAULT_THRESHOLDS)))
     assert lines[0] == ("2 regressions (minimum_memory:5%, mean_step_time:10%, step_time:25%):")
     assert [line.startswith("  REGRESSION batch=") for line in lines[1:]] == [True, True]
     assert list(regression_lines([], "step_time:1%")) == ["No regression (step_time:1%)"]

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import (
+from pytest_yourai.core.config import (
     LoraConfig,
     Quantization,
     StepPlan,

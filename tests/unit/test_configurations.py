@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.configurations import configuration_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.summary import configuration_lines
 
 SCORE = Objective.SCORE
 
@@ -33,8 +33,8 @@ LONG = result(LoraConfig(1, 8, 4, 1025), 0.5, 5_000_000)
 LEAN = result(LoraConfig(1, 8, 4, 513, grad_checkpoint=True), 1.0, 1_000_000)
 
 
-def table(*results: TrialResult, room: Room = Room(), others: int = 0) -> list[str]:  # noqa: B008
-    naming = Naming.of(each.config for each in results)
+def table(*results: TrialResult, room: TerminalSize = TerminalSize(), others: int = 0) -> list[str]:  # noqa: B008
+    naming = ConfigLabels.of(each.config for each in results)
     return list(configuration_lines(results, SCORE, naming, room, others))
 
 
@@ -52,9 +52,9 @@ def test_the_best_comes_first_and_what_nothing_beats_is_marked() -> None:
 
 
 def test_by_speed_the_order_is_that_of_speed() -> None:
-    naming = Naming.of([ONE.config])
+    naming = ConfigLabels.of([ONE.config])
     speed = Objective.TOKENS_PER_SECOND
-    lines = list(configuration_lines([WIDE, TWO], speed, naming, Room(), 0))
+    lines = list(configuration_lines([WIDE, TWO], speed, naming, TerminalSize(), 0))
     assert [line.split()[1:3] for line in lines[2:4]] == [["2", "8"], ["2", "16"]]
 
 
@@ -75,7 +75,7 @@ def test_further_axes_are_columns_and_qualities() -> None:
 def test_a_narrow_terminal_gets_fewer_columns() -> None:
     large = result(LoraConfig(8, 256, 32, 4097), 0.25, 100_000_000_000)
     for columns in (40, 60, 80):
-        lines = table(large, LONG, LEAN, room=Room(columns, 50))[:-2]
+        lines = table(large, LONG, LEAN, room=TerminalSize(columns, 50))[:-2]
         assert max(map(len, lines)) <= columns
         assert "tokens/s" in lines[1]
     assert lines[1].split()[-1] == "step"
@@ -87,14 +87,14 @@ def test_where_rows_are_left_out_those_that_are_marked_stay() -> None:
         result(LoraConfig(size, 8, 4, 513), float(max(1, size - 2) ** 2), size * 1000)
         for size in range(1, 51)
     ]
-    lines = table(*many, room=Room(80, 24), others=11)
+    lines = table(*many, room=TerminalSize(80, 24), others=11)
     rows = [row.split() for row in data_rows(lines)]
     assert len(rows) == 24 - 11 - 5
     assert [row[0] for row in rows] == ["50", "49", "48", "47", "46", "*>", "*", "*"]
     assert "  42 more: -v shows them" in lines
-    few = [row.split()[0] for row in data_rows(table(*many, room=Room(80, 4)))]
+    few = [row.split()[0] for row in data_rows(table(*many, room=TerminalSize(80, 4)))]
     assert few == ["50", "49", "*>", "*", "*"]
-    assert len(list(data_rows(table(*many, room=Room(80, 24, is_verbose=True))))) == 50
+    assert len(list(data_rows(table(*many, room=TerminalSize(80, 24, is_verbose=True))))) == 50
     assert len(list(data_rows(table(*many)))) == 40, "a log is no place for hundreds"
 
 

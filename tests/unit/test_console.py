@@ -6,19 +6,19 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
-from pytest_yourai.preflight import Preflight
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunPlan, make_run_plan
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 GB = 1_000_000_000
 LEAN = LoraConfig(2, 64, 16, 64, grad_checkpoint=True)
@@ -32,12 +32,12 @@ PASSED = TrialResult(
     peak_memory_bytes=9 * GB,
     epoch_time_s=60.0,
 )
-OPENED = Opened(
+OPENED = StageInfo(
     title="Dolphin",
     weights="synthetic 4-bit",
     settings={},
     notes=("a note",),
-    surroundings=Surroundings(
+    surroundings=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
         Inspection(32, 8 * GB, (), data=TrainingData((20, 600, 30, 40))),
         Budget(28 * GB, "as given"),
@@ -45,7 +45,7 @@ OPENED = Opened(
     preflight=Preflight(LEAN, 24 * GB, 4 * GB, 8 * GB, 9 * GB),
     quantized_on_load=None,
 )
-COUNTS = Counts(of_stage=1, of_all=2, models=2)
+COUNTS = ItemCounts(of_stage=1, of_all=2, models=2)
 
 
 class Walk:
@@ -53,8 +53,8 @@ class Walk:
 
     def __init__(self, pytester: pytest.Pytester, *flags: str) -> None:
         config = pytester.parseconfig("--yourai-benchmark", *flags)
-        self.setup: RunSetup = make_run(Options.from_config(config))
-        self.collected = Collected(self.setup)
+        self.setup: RunPlan = make_run_plan(read_options(config))
+        self.collected = RunResults(self.setup)
         self.console = Console(self.setup, self.collected)
 
     def open(self, *, is_check: bool) -> list[str]:
@@ -62,7 +62,7 @@ class Walk:
         return self.console.opened(stage, OPENED, COUNTS, [])
 
     def end(self, result: TrialResult, *, is_check: bool) -> list[str]:
-        trial = ReportedTrial("dolphin-8b", is_check, COUNTS, None, None, None, result)
+        trial = TrialReport("dolphin-8b", is_check, COUNTS, None, None, None, result)
         return self.console.trial(trial, self.collected.add(trial))
 
 

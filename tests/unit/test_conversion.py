@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from mlx_lm.convert import configure_parser
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.conversion import conversion, quantized_on_load
-from pytest_yourai.training.run import _closing
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.models.conversion import conversion, quantized_on_load
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.supervisor import Ended
+from pytest_yourai.training.supervisor import TrainingOutcome
+from pytest_yourai.training.train import _closing
 
 from made_models import TINY, make_model
 from training_runs import settings
@@ -47,7 +47,7 @@ def test_adapters_of_quantized_weights_are_tried_on_quantized_weights(
 ) -> None:
     source = dataclasses.replace(asked.source, quantization=Quantization(4))
     *_, convert, generate, fuse = _closing(
-        dataclasses.replace(asked, source=source), Ended(12, 10**6, None)
+        dataclasses.replace(asked, source=source), TrainingOutcome(12, 10**6, None)
     )
     assert f"mlx_lm.convert --hf-path {source.folder} --mlx-path model-4bit --quantize" in convert
     adapters = f"--model model-4bit --adapter-path {asked.adapter_path}"
@@ -56,6 +56,6 @@ def test_adapters_of_quantized_weights_are_tried_on_quantized_weights(
 
 
 def test_others_are_tried_on_their_own(asked: TrainSettings) -> None:
-    said = list(_closing(asked, Ended(12, 10**6, None)))
+    said = list(_closing(asked, TrainingOutcome(12, 10**6, None)))
     assert not any("convert" in line for line in said)
     assert f"mlx_lm.generate --model {asked.source.folder} --adapter-path" in said[-2]

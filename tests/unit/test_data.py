@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.report.data import data_lines, data_object, epoch_lines
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
+from pytest_yourai.store.profile import data_object
 
 DATA = TrainingData((20, 60, 80, 600, 20))
 OK = TrialResult(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.differences import are_of_one_machine, differences
+from pytest_yourai.store.compare.differences import are_of_one_machine, differences
 
 from stored import stored
 

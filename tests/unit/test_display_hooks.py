@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from pytest_yourai.display_hooks import room_of
-from pytest_yourai.report.room import Room
+from pytest_yourai.plugin.display import terminal_size
+from pytest_yourai.report.screen import TerminalSize
 
 from terminals import Written
 
@@ -30,18 +30,18 @@ def room(
     monkeypatch: pytest.MonkeyPatch,
     *flags: str,
     is_terminal: bool = True,
-) -> Room:
+) -> TerminalSize:
     config = pytester.parseconfigure(*flags)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Looked(50) if is_terminal else Written(50))
-        return room_of(config)
+        return terminal_size(config)
 
 
 def test_a_terminal_has_columns_and_rows(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert room(pytester, monkeypatch) == Room(50, 20)
-    assert room(pytester, monkeypatch, "-v") == Room(50, 20, is_verbose=True)
+    assert room(pytester, monkeypatch) == TerminalSize(50, 20)
+    assert room(pytester, monkeypatch, "-v") == TerminalSize(50, 20, is_verbose=True)
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_what_is_kept_as_a_log_has_none(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert room(pytester, monkeypatch) == Room()
+    assert room(pytester, monkeypatch) == TerminalSize()
 
 
 def test_neither_has_what_is_no_terminal(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert room(pytester, monkeypatch, is_terminal=False) == Room()
-    assert room(pytester, monkeypatch, "-p", "no:terminal") == Room()
+    assert room(pytester, monkeypatch, is_terminal=False) == TerminalSize()
+    assert room(pytester, monkeypatch, "-p", "no:terminal") == TerminalSize()

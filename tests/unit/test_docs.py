@@ -11,7 +11,7 @@ from pathlib import Path
 import cmarkgfm
 import pytest
 
-from pytest_yourai.flags import FLAGS
+from pytest_yourai.plan.flags import FLAGS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.store import environment
+from pytest_yourai.machine import environment
 
 # As `pmset` prints them on macOS 14 and 15.
 ON_BATTERY = """Now drawing from 'Battery Power'

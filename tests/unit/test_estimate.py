@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import ModelError
-from pytest_yourai.estimate import (
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import Backend
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.training_memory import (
     MemoryEstimate,
     estimate_training_memory,
     largest_array_bytes,
     usual_backend,
 )
-from pytest_yourai.step_memory import Backend
+from pytest_yourai.models.architecture import InspectedShapes, LinearShape
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_other_architectures_are_less_certain() -> None:
 
 
 def test_the_built_model_counts_where_it_was_asked() -> None:
-    linears = (Linear("block.mix", 100, 200),)
-    inspected = Inspected(12_345, linears, adapter_parameters_per_rank=(1, 5, 7))
+    linears = (LinearShape("block.mix", 100, 200),)
+    inspected = InspectedShapes(12_345, linears, adapter_parameters_per_rank=(1, 5, 7))
     found = estimate(inspected=inspected, lora_rank=2, lora_layers=2)
     assert found.weights_bytes == 12_345
     assert found.adapters_bytes == 4 * 2 * (5 + 7)

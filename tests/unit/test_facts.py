@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.report.facts import (
+from pytest_yourai.report.profile_facts import (
     machine,
     machine_name,
     settings,

@@ -2,15 +2,15 @@
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Iterable, Mapping
 
 import pytest
 
-from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, Objective
-from pytest_yourai.fast_search import Choice, Predicted, choose_next, most_trials
-from pytest_yourai.optimum import best, score_and_length
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
+from pytest_yourai.core.ranking import best, score_and_length
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.sweep.search.memory_model import Predicted
+from pytest_yourai.sweep.search.strategy import Choice, choose_next, most_trials
 
 SCORE, SPEED = Objective.SCORE, Objective.TOKENS_PER_SECOND
 Needs = dict[LoraConfig, float]
@@ -353,16 +353,3 @@ def test_the_choice_depends_on_nothing_but_what_is_known(objective: Objective) -
 
 def test_the_number_of_trials_grows_slowly() -> None:
     assert [most_trials(count) for count in (0, 1, 2, 12, 80)] == [1, 1, 2, 6, 10]
-
-
-def test_a_choice_is_quick() -> None:
-    """80 configurations with ten results; processor time, the best of five."""
-    configs = matrix()
-    bench = Bench(configs, limits(configs)[6])
-    results = {each: bench.truth[each] for each in configs[::8]}
-    times = []
-    for _ in range(5):
-        start = time.thread_time()
-        choose_next(configs, estimate(configs), results, bench.limit_bytes, SPEED)
-        times.append(time.thread_time() - start)
-    assert min(times) < 0.010

@@ -9,8 +9,8 @@ import sys
 import psutil
 import pytest
 
-from pytest_yourai.memory import footprint
-from pytest_yourai.memory.footprint import (
+from pytest_yourai.machine import process_memory
+from pytest_yourai.machine.process_memory import (
     ResourceUsage,
     address_space_limit_bytes,
     read_process_memory,
@@ -66,7 +66,7 @@ class RecordedLibproc:
 
 def test_on_macos_it_is_the_physical_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ctypes.sizeof(ResourceUsage) == len(RECORDED)
-    monkeypatch.setattr(footprint, "_libproc", RecordedLibproc)
+    monkeypatch.setattr(process_memory, "_libproc", RecordedLibproc)
     found = read_process_memory(4711, platform="darwin")
     assert found is not None
     assert found.footprint_bytes == 12_345_678_912
@@ -86,7 +86,7 @@ def test_the_address_space_limit_is_the_processes_own() -> None:
     assert address_space_limit_bytes() is None
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (5 * 10**9,) * 2); "
-        "from pytest_yourai.memory.footprint import address_space_limit_bytes as limit; "
+        "from pytest_yourai.machine.process_memory import address_space_limit_bytes as limit; "
         "print(limit())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

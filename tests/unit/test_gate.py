@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.architecture import Inspected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.gate import Gate
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.prediction import Prediction
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
-from pytest_yourai.runner import TrialRunner
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
 from pytest_yourai.store.journal import NoJournal
-from pytest_yourai.sweep_plan import Check, Surroundings, SweepPlan
-from pytest_yourai.sweep_search import SweepSearch
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.sweep.preflight import TrialChecks
+from pytest_yourai.sweep.search.sweep_search import SweepSearch
+from pytest_yourai.sweep.trial_runner import TrialRunner
 
 from plans import a_plan
 
@@ -34,19 +35,21 @@ PLAN = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
 
 def gate(
     plan: SweepPlan = PLAN, limit_gb: float = 20, weight_gb: float = 4, rows: int | None = None
-) -> Gate:
+) -> TrialChecks:
     inspection = Inspection(
         num_hidden_layers=8,
         parameters=8_000_000_000,
         lora_keys=(),
-        sizes=Inspected(round(weight_gb * GB), (), ()),
+        sizes=InspectedShapes(round(weight_gb * GB), (), ()),
         data=TrainingData((5,) * rows) if rows else None,
     )
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
-    surroundings = Surroundings(device, inspection, Budget(round(limit_gb * GB), "as given"))
+    surroundings = SweepContext(device, inspection, Budget(round(limit_gb * GB), "as given"))
     size = ModelSize(8_000_000_000, round(weight_gb * GB))
     runner = TrialRunner(plan, NoJournal())
-    return Gate(plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), {}))
+    return TrialChecks(
+        plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), {})
+    )
 
 
 def failed(config: LoraConfig = ONE, **changes: Any) -> TrialResult:
@@ -95,7 +98,7 @@ def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
 
 
 def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
-    check = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     assert gate(check, limit_gb=5).refused(ONE, SURE) is None
     found = gate(check, limit_gb=4.5).refused(ONE, SURE)
     assert found is not None
@@ -107,8 +110,8 @@ def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
 def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pytest_yourai.gate.LEAST_AVAILABLE_BYTES", 1 << 60)
-    check = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
+    monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     found = gate(check).refused(ONE, SURE)
     assert found is not None
     assert found.outcome is Outcome.SAFETY_STOP

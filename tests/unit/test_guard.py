@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.engine.protocol import MlxMemory
-from pytest_yourai.errors import SafetyStopError
-from pytest_yourai.memory import guard as guard_module
-from pytest_yourai.memory.footprint import read_process_memory
-from pytest_yourai.memory.guard import (
+from pytest_yourai.core.device import MlxMemory
+from pytest_yourai.core.errors import SafetyStopError
+from pytest_yourai.machine import guard as guard_module
+from pytest_yourai.machine.guard import (
     INTERVAL_S,
     Guard,
     floor_bytes,
@@ -22,7 +21,8 @@ from pytest_yourai.memory.guard import (
     too_little_left,
     too_much_held,
 )
-from pytest_yourai.memory.system import SystemMemory, read_system_memory
+from pytest_yourai.machine.process_memory import read_process_memory
+from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 
 GB = 1_000_000_000
 

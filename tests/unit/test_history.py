@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.history import read_history, result_from_row
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.store.profile import row
+from pytest_yourai.store.profile import trial_row
+from pytest_yourai.store.rows import result_from_row
 
 CONFIGS = [LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4)]
 
@@ -59,7 +60,7 @@ FULL = TrialResult(
     [OK, FULL, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
 )
 def test_a_row_gives_back_its_result(result: TrialResult) -> None:
-    written = json.loads(json.dumps(row(result)))
+    written = json.loads(json.dumps(trial_row(result)))
     assert result_from_row(written, "tiny", 10**9) == result
 
 
@@ -83,7 +84,7 @@ def test_a_row_gives_back_its_result(result: TrialResult) -> None:
 )
 def test_a_row_of_a_trial_that_cannot_be_is_none(change: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        result_from_row({**row(OK), **change}, "tiny", 10**9)
+        result_from_row({**trial_row(OK), **change}, "tiny", 10**9)
 
 
 def write_run(
@@ -100,7 +101,7 @@ def write_run(
         journal.write("trial_start", **run, **names)
         if unfinished and config == CONFIGS[-1]:
             break
-        journal.write("trial_complete", **run, **row(dataclasses.replace(OK, config=config)))
+        journal.write("trial_complete", **run, **trial_row(dataclasses.replace(OK, config=config)))
     if complete:
         journal.write("benchmark_complete", **run, complete=True)
     journal.close()
@@ -205,7 +206,10 @@ def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
 @given(
     EVENTS,
     st.dictionaries(
-        st.sampled_from([*row(FULL), "identity", "device", "memory_limit_bytes", "timestamp"]), JSON
+        st.sampled_from(
+            [*trial_row(FULL), "identity", "device", "memory_limit_bytes", "timestamp"]
+        ),
+        JSON,
     ),
 )
 def test_our_own_events_with_any_values_are_read_past(
@@ -214,7 +218,7 @@ def test_our_own_events_with_any_values_are_read_past(
     path = tmp_path / "fuzz.jsonl"
     path.unlink(missing_ok=True)
     write_run(path)
-    base = {"event": event, "model": "tiny", "timestamp": 1.0, "run_id": "r", **row(FULL)}
+    base = {"event": event, "model": "tiny", "timestamp": 1.0, "run_id": "r", **trial_row(FULL)}
     with path.open("a") as file:
         file.write(json.dumps({**base, **changes}) + "\n")
     assert len(read_history(path).runs) == 1

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
-from pytest_yourai.memory.holders import largest_holders
+from pytest_yourai.machine.system_memory import largest_processes
 
 
 def test_the_largest_come_first_and_this_process_is_among_all() -> None:
-    everyone = largest_holders(1 << 20)
+    everyone = largest_processes(1 << 20)
     sizes = [each.held_bytes for each in everyone]
     assert sizes == sorted(sizes, reverse=True)
     own = next(each for each in everyone if each.pid == os.getpid())
@@ -25,6 +25,6 @@ def test_a_process_that_takes_much_is_named_with_its_number() -> None:
     ) as taker:
         assert taker.stdout is not None
         taker.stdout.readline()
-        held = {each.pid: each.held_bytes for each in largest_holders(30)}
+        held = {each.pid: each.held_bytes for each in largest_processes(30)}
         taker.kill()
     assert held[taker.pid] >= 1_000_000_000

@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub import constants, scan_cache_dir
 from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
 
-from pytest_yourai import hub
-from pytest_yourai.errors import UnavailableError
-from pytest_yourai.models import resolve
-from pytest_yourai.presets import read_presets
+from pytest_yourai.core.errors import UnavailableError
+from pytest_yourai.models import hub
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import resolve
 
 import hub_server
 from hub_cache import bare_model, cached

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.identity import model_identity, run_identity
-from pytest_yourai.models import resolve
+from pytest_yourai.models.identity import model_identity
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.identity import run_identity
 
 from made_models import TINY, make_model, make_tokenizer, write_rows
 

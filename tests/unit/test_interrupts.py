@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from pytest_yourai import interrupts
-from pytest_yourai.interrupts import Interrupts
+from pytest_yourai.core import signals
+from pytest_yourai.core.signals import Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -21,7 +21,7 @@ def test_a_second_one_at_once_is_the_first_one(
             os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), signal.SIGINT)
-        monkeypatch.setattr(interrupts, "_IMPATIENCE_S", 0.0)
+        monkeypatch.setattr(signals, "_IMPATIENCE_S", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     finally:

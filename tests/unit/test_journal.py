@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.errors import OutputError
+from pytest_yourai.core.errors import OutputError
 from pytest_yourai.store.journal import Journal
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.report.lasting_stream import lasting, settle
+from pytest_yourai.report.safe_stream import close_stream, safe_stream
 
 PRINTING = """
 import sys
-from pytest_yourai.report.lasting_stream import lasting, open_missing_streams, settle
+from pytest_yourai.report.safe_stream import lasting, open_missing_streams, settle
 open_missing_streams()
 with open(sys.argv[1], "w") as later:
     stream = lasting(sys.stdout)
@@ -44,17 +44,17 @@ def test_a_process_ends_as_it_would_whatever_its_stdout_is(tmp_path: Path, redir
 
 
 def test_no_stream_is_one_that_is_gone() -> None:
-    stream = lasting(None)
+    stream = safe_stream(None)
     print("nothing", file=stream, flush=True)
     assert not stream.isatty()
     with pytest.raises(OSError, match="nobody reads"):
         stream.fileno()
-    settle(None)
+    close_stream(None)
 
 
 def test_it_is_wrapped_once() -> None:
-    stream = lasting(io.StringIO())
-    assert lasting(stream) is stream
+    stream = safe_stream(io.StringIO())
+    assert safe_stream(stream) is stream
 
 
 def test_what_cannot_be_flushed_at_the_end_is_forgotten() -> None:
@@ -62,5 +62,5 @@ def test_what_cannot_be_flushed_at_the_end_is_forgotten() -> None:
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
         stream.write("lost")
-        settle(stream)
+        close_stream(stream)
         assert os.fstat(writing).st_rdev == Path(os.devnull).stat().st_rdev

@@ -15,12 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
-from pytest_yourai import config as defaults
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.engine.protocol import DeviceInfo
-from pytest_yourai.models import Model
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.store.lora_config import LoraConfigFile
+from pytest_yourai.core import config as defaults
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.resolve import Model
+from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 
 from made_models import make_data, write_rows
 

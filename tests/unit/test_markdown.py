@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.report.markdown import markdown, session_markdown
 from pytest_yourai.report.markdown_text import escaped
-from pytest_yourai.results import Outcome, TrialResult
 from pytest_yourai.store.stored_profile import profiles_in, read_profiles
 
 from rendered import Rendered

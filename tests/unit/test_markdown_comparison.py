@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.compared import Compared
-from pytest_yourai.comparison.changes import compare_all
-from pytest_yourai.comparison.gate import DEFAULT_GATE
-from pytest_yourai.report.markdown import markdown
-from pytest_yourai.report.markdown_comparison import comparison_section
+from pytest_yourai.report.markdown import comparison_section, markdown
+from pytest_yourai.store.compare.baseline import BaselineComparison
+from pytest_yourai.store.compare.comparison import compare_all
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS
 from pytest_yourai.store.stored_profile import profiles_in
 
 from rendered import Rendered
@@ -21,9 +20,11 @@ def quick() -> dict[str, Any]:
     return document
 
 
-def compared_with(changed: dict[str, Any]) -> Compared:
+def compared_with(changed: dict[str, Any]) -> BaselineComparison:
     after = profiles_in(changed, "new|.json")
-    return Compared(tuple(compare_all(profiles_in(quick(), "old.json"), after)), DEFAULT_GATE)
+    return BaselineComparison(
+        tuple(compare_all(profiles_in(quick(), "old.json"), after)), DEFAULT_THRESHOLDS
+    )
 
 
 def test_what_got_worse_stands_before_the_table() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.printable import printable
+from pytest_yourai.core.sanitize import printable
 from pytest_yourai.report.markdown_text import cut, escaped, table
 
 from rendered import INVISIBLE, Rendered

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import MatrixError
-from pytest_yourai.matrix import Matrix, read_matrix
-from pytest_yourai.paths import matrices_folder
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import MatrixError
+from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.plan.matrix import Matrix, read_matrix
 
 MINIMAL = "batch_size: [1]\nlora_rank: [8]\nlora_layers: [4]\n"
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai import matrix_choice
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.matrix_choice import TYPES_WITH_Q_PROJ
-from pytest_yourai.memory.system import SystemMemory
-from pytest_yourai.options import Options
-from pytest_yourai.plan import SweepSetup, make_setup
-from pytest_yourai.run_setup import make_run
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.plan import matrix
+from pytest_yourai.plan.matrix import TYPES_WITH_Q_PROJ
+from pytest_yourai.plan.planner import SweepSetup, make_setup
+from pytest_yourai.plan.stages import make_run_plan
+from pytest_yourai.plugin.read_options import read_options
 
 from made_models import TINY
 
@@ -32,9 +32,9 @@ def _large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def have(monkeypatch: pytest.MonkeyPatch, size: int, backend: str = "metal") -> None:
     monkeypatch.setattr(
-        matrix_choice, "read_system_memory", lambda: SystemMemory(size, size, swap_used_bytes=0)
+        matrix, "read_system_memory", lambda: SystemMemory(size, size, swap_used_bytes=0)
     )
-    monkeypatch.setattr(matrix_choice, "installed_backend", lambda: backend)
+    monkeypatch.setattr(matrix, "installed_backend", lambda: backend)
 
 
 def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> SweepSetup:
@@ -42,7 +42,7 @@ def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> Sw
 
 
 def only_setup(config: pytest.Config) -> SweepSetup:
-    [stage] = make_run(Options.from_config(config)).stages
+    [stage] = make_run_plan(read_options(config)).stages
     assert stage.setup is not None
     return stage.setup
 

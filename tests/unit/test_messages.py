@@ -2,18 +2,13 @@ import math
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization, StepPlan
-from pytest_yourai.engine.protocol import (
-    DeviceInfo,
-    Inspection,
-    Measurement,
-    ModelSource,
-    StepSample,
-    TrialRequest,
-)
-from pytest_yourai.errors import WorkerError
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig, Quantization, StepPlan
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import WorkerError
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
 
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
 REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.engine.protocol import Validated
-from pytest_yourai.errors import OutputError
+from pytest_yourai.core.errors import OutputError
 from pytest_yourai.training.memory_trend import Growth
-from pytest_yourai.training.metrics import METRICS_NAME, MetricsFile
+from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
+from pytest_yourai.worker.protocol import Validated
 
 from training_steps import a_step
 

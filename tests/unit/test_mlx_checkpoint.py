@@ -11,9 +11,9 @@ from mlx import nn, optimizers
 from mlx.utils import tree_flatten
 from safetensors import safe_open
 
-from pytest_yourai.engine import mlx_checkpoint
-from pytest_yourai.errors import ModelError, OutputError
-from pytest_yourai.training.files import ADAPTERS, CHECKPOINT, METADATA_KEY
+from pytest_yourai.core.errors import ModelError, OutputError
+from pytest_yourai.worker.engine import checkpoint
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 
 def trained(width: int = 4) -> tuple[nn.Module, optimizers.Adam]:
@@ -36,47 +36,47 @@ def state(model: nn.Module, optimizer: optimizers.Adam) -> dict[str, object]:
 
 def test_weights_optimizer_and_random_state_come_back(tmp_path: Path) -> None:
     model, optimizer = trained()
-    mlx_checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
     expected, drawn = state(model, optimizer), mx.random.uniform(shape=(3,)).tolist()
     other, fresh = nn.Linear(3, 4), optimizers.Adam(learning_rate=0.5)
     mx.random.seed(99)
-    assert mlx_checkpoint.restore_checkpoint(tmp_path, other, fresh) == {"step": 2}
+    assert checkpoint.restore_checkpoint(tmp_path, other, fresh) == {"step": 2}
     assert state(other, fresh) == expected
     assert mx.random.uniform(shape=(3,)).tolist() == drawn
 
 
 def test_its_metadata_says_what_the_run_is(tmp_path: Path) -> None:
-    mlx_checkpoint.save_checkpoint(tmp_path, *trained(), {"step": 7, "data": None})
+    checkpoint.save_checkpoint(tmp_path, *trained(), {"step": 7, "data": None})
     with safe_open(tmp_path / CHECKPOINT, framework="numpy") as file:
         metadata = file.metadata()
     assert json.loads(metadata[METADATA_KEY]) == {"step": 7, "data": None}
 
 
 def test_one_of_another_model_is_refused(tmp_path: Path) -> None:
-    mlx_checkpoint.save_checkpoint(tmp_path, *trained(), {"step": 2})
+    checkpoint.save_checkpoint(tmp_path, *trained(), {"step": 2})
     with pytest.raises(ModelError, match="does not fit the model"):
-        mlx_checkpoint.restore_checkpoint(tmp_path, *trained(width=5))
+        checkpoint.restore_checkpoint(tmp_path, *trained(width=5))
 
 
 def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"no tensors")
     with pytest.raises(ModelError, match="cannot be read"):
-        mlx_checkpoint.restore_checkpoint(tmp_path, *trained())
+        checkpoint.restore_checkpoint(tmp_path, *trained())
 
 
 def test_where_it_cannot_be_written_the_old_one_stays(tmp_path: Path) -> None:
     model, optimizer = trained()
-    mlx_checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
+    checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
     # A folder is in the way of the file that is written first.
     (tmp_path / f".yourai-{CHECKPOINT}").mkdir()
     with pytest.raises(OutputError, match="make room"):
-        mlx_checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
-    assert mlx_checkpoint.restore_checkpoint(tmp_path, model, optimizer) == {"step": 1}
+        checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    assert checkpoint.restore_checkpoint(tmp_path, model, optimizer) == {"step": 1}
 
 
 def test_adapters_have_mlx_lms_names(tmp_path: Path) -> None:
     model, _ = trained()
-    mlx_checkpoint.save_adapters(tmp_path, model)
-    mlx_checkpoint.save_adapters(tmp_path, model, 40)
+    checkpoint.save_adapters(tmp_path, model)
+    checkpoint.save_adapters(tmp_path, model, 40)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"0000040_{ADAPTERS}", ADAPTERS]
     assert set(mx.load(str(tmp_path / ADAPTERS))) == {"weight", "bias"}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mlx_lm.tuner.datasets import CacheDataset, TextDataset
 from mlx_lm.tuner.trainer import default_loss, iterate_batches
 
-from pytest_yourai.engine.mlx_data import TrainingRows, read_data
-from pytest_yourai.errors import DataError, ModelError
-from pytest_yourai.training_data import Epoch
+from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.models.dataset_lengths import Epoch
+from pytest_yourai.worker.engine.dataset import TrainingRows, read_data
 
 from made_models import make_tokenizer, text_of, write_rows
 
@@ -117,7 +117,7 @@ def test_a_row_that_gives_nothing_to_train_on_is_named(
 ) -> None:
     message = said(tmp_path, [{"text": "a fox"}, row], tokenizer)
     assert message.startswith(f"--yourai-data: {tmp_path}/train.jsonl:2: {reason}")
-    assert message.endswith(": mend or remove the line")
+    assert message.endswith(": fix or remove the line")
 
 
 def test_a_conversation_that_the_template_refuses_is_named(tmp_path: Path) -> None:

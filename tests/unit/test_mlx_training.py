@@ -17,12 +17,13 @@ from mlx_lm.tuner.trainer import iterate_batches
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine import mlx_batches, mlx_data, mlx_training, mlx_weights
-from pytest_yourai.engine.mlx_engine import MlxEngine
-from pytest_yourai.engine.protocol import (
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import DataError
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import dataset, training, weights
+from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.protocol import (
     InvalidLossError,
-    ModelSource,
     Saved,
     TrainedStep,
     TrainingEnd,
@@ -30,7 +31,6 @@ from pytest_yourai.engine.protocol import (
     TrainingRequest,
     Validated,
 )
-from pytest_yourai.errors import DataError
 
 from made_models import TINY, make_data, make_model, write_rows
 from training_steps import a_step
@@ -94,7 +94,7 @@ def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
     expected = [next(own)[0].tolist() for _ in range(13)]
 
     def ours(first_step: int) -> list[Any]:
-        found = mlx_batches.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
+        found = dataset.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
         return [next(found)[0].tolist() for _ in range(13 - first_step)]
 
     for first_step in (0, 1, 5, 7, 12):
@@ -148,7 +148,7 @@ def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None
         "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
     }
     arguments = types.SimpleNamespace(**settings)
-    model = mlx_weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
     np.random.seed(asked.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
@@ -161,7 +161,7 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     train(folder, request(folder, tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
-    model = mlx_weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
     load_adapters(model, str(tmp_path))
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
@@ -216,9 +216,9 @@ def test_a_loss_that_is_not_finite_ends_it_unsaved(folder: Path, tmp_path: Path)
 
 def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_not() -> None:
     step = a_step(3, loss=0.0)
-    mlx_training.check_loss(step, last_loss=0.01)
+    training.check_loss(step, last_loss=0.01)
     with pytest.raises(InvalidLossError):
-        mlx_training.check_loss(step, last_loss=2.0)
+        training.check_loss(step, last_loss=2.0)
 
 
 def test_a_batch_without_a_token_to_train_is_told_as_that(folder: Path, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(
-        mlx_weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
+        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
         str(tmp_path / "a"),
     )
 
@@ -296,7 +296,7 @@ def test_made_up_rows_train_too(folder: Path, tmp_path: Path) -> None:
 
 
 def test_sets_are_read_without_looking_at_every_row(folder: Path) -> None:
-    rows, validation = mlx_data.read_sets(
+    rows, validation = dataset.read_sets(
         str(folder / "data"), str(folder / "model"), mask_prompt=False
     )
     assert (len(rows), len(validation)) == (11, 0)

@@ -7,9 +7,10 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from pytest_yourai.config import SAFETY_MARGIN, LoraConfig, StepPlan
-from pytest_yourai.engine.mlx_engine import MlxEngine
-from pytest_yourai.engine.protocol import Measurement, ModelSource, StepSample, TrialRequest
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
 
 from made_models import TINY, make_tokenizer, text_of, write_rows
 

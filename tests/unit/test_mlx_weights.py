@@ -9,12 +9,12 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.engine import mlx_weights
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.errors import ModelError
-from pytest_yourai.model_folder import missing_file
-from pytest_yourai.models import stored_quantization
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.resolve import stored_quantization
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.worker.engine import weights
 
 from made_models import GROWING, TINY, convert_model, make_model
 
@@ -43,7 +43,7 @@ def peak_beyond_the_model(source: ModelSource) -> tuple[int, int]:
     mx.clear_cache()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    model = mlx_weights.load(source)
+    model = weights.load(source)
     finished = mx.get_active_memory()
     all_bytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
     assert finished - before == pytest.approx(all_bytes, rel=1e-3)
@@ -85,10 +85,10 @@ def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
 def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
     tmp_path: Path, bits: int
 ) -> None:
-    made = mlx_weights.load(synthetic(LARGER, Quantization(bits)))
+    made = weights.load(synthetic(LARGER, Quantization(bits)))
     folder = convert_model(make_model(tmp_path / "full", LARGER), tmp_path / "m", bits)
     config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
-    loaded = mlx_weights.load(ModelSource("m", config, str(folder), False, None, None))
+    loaded = weights.load(ModelSource("m", config, str(folder), False, None, None))
     shapes = [
         {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}
         for model in (made, loaded)
@@ -102,7 +102,7 @@ def test_growing_models_are_loaded_from_shards(
 ) -> None:
     folder = make_model(tmp_path / "m", architecture, shard_bytes=400_000)
     assert missing_file(folder) is None
-    model = mlx_weights.load(ModelSource("m", architecture, str(folder), False, None, None))
+    model = weights.load(ModelSource("m", architecture, str(folder), False, None, None))
     assert ("lm_head" in model) is not architecture["tie_word_embeddings"]
     assert mx.isfinite(model(mx.array([[1, 2, 3]]))).all().item()
 
@@ -127,7 +127,7 @@ def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str,
     source = synthetic(architecture, stored_quantization(architecture))
     beyond, _ = peak_beyond_the_model(source)
     assert beyond <= 8192 * 512 * 4
-    model = mlx_weights.load(source)
+    model = weights.load(source)
     gate = model.layers[0].mlp.gate_proj
     assert (gate.bits, gate.group_size) == (stored["bits"], stored["group_size"])
     if "lm_head" in stored:
@@ -145,7 +145,7 @@ def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str,
 
 
 def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
-    made = mlx_weights.load(synthetic(LARGER, Quantization(4)))
+    made = weights.load(synthetic(LARGER, Quantization(4)))
     layer = made.layers[0].mlp.gate_proj
     values = mx.dequantize(
         layer.weight, layer.scales, layer.biases, group_size=layer.group_size, bits=layer.bits
@@ -155,7 +155,7 @@ def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
     assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
     assert len(set(layer.weight.reshape(-1)[:1000].tolist())) > 990
     assert not mx.array_equal(layer.weight, made.layers[1].mlp.gate_proj.weight)
-    plain = mlx_weights.load(synthetic(LARGER)).layers[0].mlp.gate_proj.weight
+    plain = weights.load(synthetic(LARGER)).layers[0].mlp.gate_proj.weight
     assert plain.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
@@ -192,11 +192,11 @@ def test_synthetic_weights_are_random_and_of_a_layers_usual_size() -> None:
 )
 def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str, Any]) -> None:
     before = mx.get_active_memory()
-    found = mlx_weights.inspect(synthetic(architecture))
+    found = weights.inspect(synthetic(architecture))
     assert mx.get_active_memory() - before < 10_000, "inspection allocates nothing"
     assert found.num_hidden_layers in (2, 4)
     assert found.lora_keys
-    model = mlx_weights.load(synthetic(architecture))
+    model = weights.load(synthetic(architecture))
     arrays = [array for _, array in tree_flatten(model.parameters())]
     assert sum(array.size for array in arrays) == found.parameters
     assert all(mx.isfinite(array).all().item() for array in arrays)
@@ -209,20 +209,20 @@ def test_experts_are_quantized_and_made_as_well() -> None:
         "num_local_experts": 4,
         "num_experts_per_tok": 2,
     }
-    model = mlx_weights.load(synthetic(architecture, Quantization(4)))
+    model = weights.load(synthetic(architecture, Quantization(4)))
     logits = model(mx.array([[1, 2, 3]]))
     assert mx.isfinite(logits).all().item()
     assert model.layers[0].block_sparse_moe.switch_mlp.gate_proj.weight.dtype == mx.uint32
 
 
 def test_the_attention_projections_get_adapters_unless_others_are_named() -> None:
-    assert mlx_weights.inspect(synthetic(TINY)).lora_keys == (
+    assert weights.inspect(synthetic(TINY)).lora_keys == (
         "self_attn.k_proj",
         "self_attn.o_proj",
         "self_attn.q_proj",
         "self_attn.v_proj",
     )
-    named = mlx_weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
+    named = weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
     assert named.lora_keys == ("mlp.up_proj",)
 
 
@@ -230,17 +230,17 @@ def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(ModelError, match="cannot be loaded as mlx-lm does"):
-        mlx_weights.load(ModelSource("m", TINY, str(folder), False, None, None))
+        weights.load(ModelSource("m", TINY, str(folder), False, None, None))
 
 
 def test_weights_that_lack_tensors_are_told_with_their_names(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
-    weights: Any = mx.load(str(folder / "model.safetensors"))
+    stored: Any = mx.load(str(folder / "model.safetensors"))
     for name in ("lm_head.weight", "model.norm.weight"):
-        del weights[name]
-    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+        del stored[name]
+    mx.save_safetensors(str(folder / "model.safetensors"), stored)
     with pytest.raises(ModelError) as caught:
-        mlx_weights.inspect(ModelSource("m", TINY, str(folder), False, None, None))
+        weights.inspect(ModelSource("m", TINY, str(folder), False, None, None))
     said = str(caught.value)
     assert "ValueError: Missing 2 parameters: lm_head.weight, model.norm.weight" in said
     assert "\n" not in said
@@ -248,4 +248,4 @@ def test_weights_that_lack_tensors_are_told_with_their_names(tmp_path: Path) -> 
 
 def test_an_unknown_type_of_number_is_named() -> None:
     with pytest.raises(ModelError, match="torch_dtype: int8 is none of"):
-        mlx_weights.load(synthetic({**TINY, "torch_dtype": "int8"}))
+        weights.load(synthetic({**TINY, "torch_dtype": "int8"}))

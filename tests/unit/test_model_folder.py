@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.errors import ModelError
-from pytest_yourai.model_folder import is_folder, missing_file
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.paths import is_folder
+from pytest_yourai.models.folder import missing_file
 
 from hub_cache import bare_model
 

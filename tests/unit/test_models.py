@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.config import Quantization
-from pytest_yourai.errors import ModelError, UnavailableError
-from pytest_yourai.models import WeightsChoice, architecture_depth, id_name, resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import Preset, read_presets
+from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.errors import ModelError, UnavailableError
+from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import Preset, read_presets
+from pytest_yourai.models.resolve import WeightsChoice, architecture_depth, resolve
 
 from hub_cache import bare_model, cached
 
@@ -258,7 +259,7 @@ def test_the_missing_folder_of_a_preset_is_named(tmp_path: Path) -> None:
         "gone: {path: gone}\nkept: {path: gone, architecture: {model_type: llama}}\nempty: {}\n"
     )
     presets = read_presets(path)
-    with pytest.raises(UnavailableError, match=f"gone: there is no folder {tmp_path}/gone: mend"):
+    with pytest.raises(UnavailableError, match=f"gone: there is no folder {tmp_path}/gone: fix"):
         resolve("gone", NOWHERE, "auto", presets)
     assert resolve("kept", NOWHERE, "auto", presets).weights == "synthetic"
     with pytest.raises(UnavailableError, match="kept: there is no folder"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.naming import Naming
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
 
 PLAIN = LoraConfig(1, 8, 4, 512)
 LONG = LoraConfig(1, 8, 4, 1024)
@@ -12,21 +12,21 @@ CHECKPOINTED = LoraConfig(1, 8, 4, 512, grad_checkpoint=True)
 
 def test_what_all_have_in_common_is_not_said() -> None:
     for common in (PLAIN, LONG, CHECKPOINTED):
-        assert Naming.of([common]).name(common) == "batch=1, rank=8, layers=4"
+        assert ConfigLabels.of([common]).name(common) == "batch=1, rank=8, layers=4"
 
 
 def test_an_axis_is_said_of_every_configuration() -> None:
-    naming = Naming.of([PLAIN, LONG])
+    naming = ConfigLabels.of([PLAIN, LONG])
     assert naming.name(PLAIN) == "batch=1, rank=8, layers=4, seq=512"
     assert naming.name(LONG) == "batch=1, rank=8, layers=4, seq=1024"
-    naming = Naming.of([PLAIN, CHECKPOINTED])
+    naming = ConfigLabels.of([PLAIN, CHECKPOINTED])
     assert naming.name(PLAIN) == "batch=1, rank=8, layers=4, checkpoint=off"
     assert naming.name(CHECKPOINTED) == "batch=1, rank=8, layers=4, checkpoint=on"
-    naming = Naming.of([LONG, CHECKPOINTED])
+    naming = ConfigLabels.of([LONG, CHECKPOINTED])
     assert naming.name(CHECKPOINTED) == "batch=1, rank=8, layers=4, seq=512, checkpoint=on"
 
 
 def test_what_another_sweep_measured_says_what_is_different() -> None:
-    naming = Naming.of([PLAIN])
+    naming = ConfigLabels.of([PLAIN])
     assert naming.name(LONG) == "batch=1, rank=8, layers=4, seq=1024"
     assert naming.name(CHECKPOINTED) == "batch=1, rank=8, layers=4, checkpoint=on"

@@ -6,26 +6,26 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.next_steps import next_steps
-from pytest_yourai.options import Options
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import make_run
-from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import make_run_plan
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plugin.read_options import read_options
+from pytest_yourai.report.commands import next_steps
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(4, 64, 16, 512)
-OPENED = Opened(
+OPENED = StageInfo(
     title="x",
     weights="synthetic 4-bit",
     settings={},
     notes=(),
-    surroundings=Surroundings(
+    surroundings=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
         Inspection(32, 8 * GB, ()),
         Budget(28 * GB, "as given"),
@@ -44,8 +44,8 @@ def said(
     is_soaking: bool = False,
 ) -> list[str]:
     """After one trial of each model, or of each check."""
-    setup = make_run(Options.from_config(pytester.parseconfig(*arguments)))
-    collected = Collected(setup)
+    setup = make_run_plan(read_options(pytester.parseconfig(*arguments)))
+    collected = RunResults(setup)
     for stage in setup.stages:
         result = TrialResult(
             stage.name,
@@ -57,8 +57,8 @@ def said(
             minimum_memory_bytes=8 * GB,
             peak_memory_bytes=9 * GB,
         )
-        counts = Counts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
-        collected.add(ReportedTrial(stage.name, stage.is_check, counts, OPENED, None, None, result))
+        counts = ItemCounts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
+        collected.add(TrialReport(stage.name, stage.is_check, counts, OPENED, None, None, result))
     collected.is_soaking = is_soaking
     return list(next_steps(setup, collected, arguments, "optimal_config.json"))
 
@@ -147,7 +147,7 @@ def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None
 
 def test_what_failed_otherwise_is_run_again_once_that_is_mended(pytester: pytest.Pytester) -> None:
     assert said(pytester, "--yourai-model=llama-8b", outcome=Outcome.ERROR) == [
-        "Next, once what failed is mended: pytest --yourai-model=llama-8b --yourai-resume"
+        "Next, once what failed is fixed: pytest --yourai-model=llama-8b --yourai-resume"
     ]
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.comparison.changes import Change, Comparison, compare
-from pytest_yourai.comparison.noise import machine_pace, overall_slowdown, slower_configs
+from pytest_yourai.store.compare.comparison import Change, Comparison, compare
+from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown, slower_configs
 
 from stored import slower, stored
 

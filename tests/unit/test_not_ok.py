@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.not_ok import failure_lines, not_run_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.sweep_search import not_needed
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.summary import failure_lines, not_run_lines
+from pytest_yourai.sweep.search.sweep_search import not_needed
 
-NAMING = Naming(64, grad_checkpoint=False)
+NAMING = ConfigLabels(64, grad_checkpoint=False)
 
 
 def failed(batch_size: int, outcome: Outcome, reason: str, need: int | None = None) -> TrialResult:
@@ -30,7 +30,7 @@ def test_each_class_is_told_once_with_its_remedy() -> None:
     hang = failed(7, Outcome.TIMEOUT, "no end")
     ok = dataclasses.replace(hang, outcome=Outcome.OK)
     skipped = dataclasses.replace(hang, outcome=Outcome.SKIPPED)
-    lines = list(failure_lines([ok, crash, *OVER, hang, skipped], NAMING, Room()))
+    lines = list(failure_lines([ok, crash, *OVER, hang, skipped], NAMING, TerminalSize()))
     assert lines == [
         "Failed",
         "  crashed: see its output",
@@ -43,11 +43,11 @@ def test_each_class_is_told_once_with_its_remedy() -> None:
         "  timeout",
         "    batch=7, rank=8, layers=4: no end",
     ]
-    assert len(list(failure_lines(OVER, NAMING, Room(is_verbose=True)))) == 7
+    assert len(list(failure_lines(OVER, NAMING, TerminalSize(is_verbose=True)))) == 7
 
 
 def test_where_nothing_failed_nothing_is_said() -> None:
-    assert list(failure_lines([], NAMING, Room())) == []
+    assert list(failure_lines([], NAMING, TerminalSize())) == []
     assert list(not_run_lines(OVER, None)) == []
 
 

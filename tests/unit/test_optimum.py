@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.optimum import best, fastest_batches, pareto
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.ranking import best, fastest_batches, pareto
+from pytest_yourai.core.results import Outcome, TrialResult
 
 
 def result(

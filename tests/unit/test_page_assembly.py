@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.errors import OptionError, OutputError
-from pytest_yourai.report.page.page import Content, check_plotly, embedded, page, write_page
+from pytest_yourai.core.errors import OptionError, OutputError
+from pytest_yourai.report.page.render import Content, check_plotly, embedded, page, write_page
 
 from pages import HOSTILE, failed_only, hostile, profiles_of, quick
 

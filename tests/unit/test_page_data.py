@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.report.page.data import frontier, outcome_data, profile_data
-from pytest_yourai.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data
 
 from pages import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
 

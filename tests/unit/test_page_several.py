@@ -2,8 +2,12 @@ import copy
 
 import pytest
 
-from pytest_yourai.comparison.gate import DEFAULT_GATE, make_gate, parse_fail_on
-from pytest_yourai.report.page.several import comparisons_data, history_data
+from pytest_yourai.report.page.history_data import comparisons_data, history_data
+from pytest_yourai.store.compare.thresholds import (
+    DEFAULT_THRESHOLDS,
+    make_thresholds,
+    parse_fail_on,
+)
 
 from pages import failed_only, later, profiles_of, quick
 
@@ -11,7 +15,7 @@ from pages import failed_only, later, profiles_of, quick
 def test_each_is_compared_with_the_first_of_its_model() -> None:
     other = {**quick(), "model": "other"}
     profiles = profiles_of(quick(), other, later(12, "0.33.0", 1.5), other)
-    found = comparisons_data(profiles, DEFAULT_GATE)
+    found = comparisons_data(profiles, DEFAULT_THRESHOLDS)
     assert [(each["before"], each["after"]) for each in found] == [(0, 2), (1, 3)]
     slower, same = found
     assert len(slower["changes"]) == 12
@@ -23,13 +27,13 @@ def test_each_is_compared_with_the_first_of_its_model() -> None:
 
 def test_the_gate_decides_what_is_a_regression() -> None:
     profiles = profiles_of(quick(), later(12, "0.33.0", 1.5))
-    [found] = comparisons_data(profiles, make_gate([parse_fail_on("step_time:300%")]))
+    [found] = comparisons_data(profiles, make_thresholds([parse_fail_on("step_time:300%")]))
     assert found["regressions"] == []
     assert found["gate"] == "step_time:300%"
 
 
 def test_what_no_longer_fits_is_marked() -> None:
-    [found] = comparisons_data(profiles_of(quick(), failed_only()), DEFAULT_GATE)
+    [found] = comparisons_data(profiles_of(quick(), failed_only()), DEFAULT_THRESHOLDS)
     assert all(each["worse"] for each in found["changes"])
     assert {(each["before"], each["after"]) for each in found["changes"]} == {("ok", "over_budget")}
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.report.page.sources import read_sources
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.report.page.render import read_sources
 
 from pages import DATA, later, quick
 

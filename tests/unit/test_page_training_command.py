@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.report.page.training_command import training_command
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.report.commands import training_command
 
 from pages import failed_only, profiles_of, quick
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.paths import given_path
+from pytest_yourai.core.paths import given_path
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import ModelSource
-from pytest_yourai.models import resolve
-from pytest_yourai.paths import matrices_folder, packaged_models
-from pytest_yourai.prediction import Prediction, PredictionErrors, Predictor
-from pytest_yourai.presets import read_presets
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.paths import matrices_folder, packaged_models
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.estimate.predictor import Prediction, PredictionErrors, Predictor
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource
 
 GB = 1_000_000_000
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.memory.holders import MOST_HOLDERS
-from pytest_yourai.prediction import Prediction
-from pytest_yourai.preflight import preflight, too_heavy
-from pytest_yourai.results import ModelSize
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import ModelSize
+from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.system_memory import MOST_HOLDERS
+from pytest_yourai.sweep.preflight import preflight, too_heavy
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(2, 64, 16, 512)

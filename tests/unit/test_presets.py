@@ -5,10 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.errors import ModelError
-from pytest_yourai.matrix import read_matrix
-from pytest_yourai.paths import matrices_folder, packaged_models
-from pytest_yourai.presets import PackagedMatrix, read_presets
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.paths import matrices_folder, packaged_models
+from pytest_yourai.models.presets import PackagedMatrix, read_presets
+from pytest_yourai.plan.matrix import read_matrix
 
 PRESETS = read_presets(packaged_models())
 

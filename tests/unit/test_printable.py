@@ -1,4 +1,4 @@
-from pytest_yourai.printable import all_printable, printable
+from pytest_yourai.core.sanitize import all_printable, printable
 
 
 def test_nothing_that_a_terminal_obeys_is_left() -> None:

@@ -5,15 +5,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakResult
-from pytest_yourai.store.profile import (
-    SCHEMA_VERSION,
-    build_profile,
-    row,
-    write_json,
-)
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.files import write_json
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.store.profile import SCHEMA_VERSION, build_profile, trial_row
 
 from soaks import a_soak
 
@@ -126,7 +121,7 @@ def test_what_did_not_survive_its_soak_is_no_answer() -> None:
 
 
 def test_a_row_has_what_was_measured() -> None:
-    found = row(OK)
+    found = trial_row(OK)
     assert found["step_time_ms"] == 200
     assert found["peak_memory_mb"] == 5
     assert found["minimum_memory_mb"] == 4
@@ -137,7 +132,7 @@ def test_a_row_has_what_was_measured() -> None:
 
 
 def test_an_over_budget_row_has_its_minimum_as_peak() -> None:
-    found = row(OVER)
+    found = trial_row(OVER)
     assert (found["peak_memory_mb"], found["success"]) == (9, False)
     assert found["error"] == "needs 9.0 MB"
     assert found["step_time_ms"] is None
@@ -152,16 +147,16 @@ def test_where_nothing_fits_the_optimum_is_null() -> None:
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
-    write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]})
+    write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]}, "--flag")
     text = (tmp_path / "p.json").read_text()
     assert json.loads(text) == {"loss": None, "list": [None, 1.0]}
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    write_json(path, {"a": 1})
+    write_json(path, {"a": 1}, "--flag")
     with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
+        write_json(path, {"a": object()}, "--flag")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -173,5 +168,5 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
     assert recorded["schema_version"] == SCHEMA_VERSION
     assert len(recorded["all_results"]) == 12
     for each in recorded["all_results"]:
-        assert list(each) == list(row(OK))
+        assert list(each) == list(trial_row(OK))
         assert each["minimum_memory_bytes"] < each["peak_memory_bytes"]

@@ -11,14 +11,18 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.models import Model, resolve
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.recording import Recording
-from pytest_yourai.store import environment
-from pytest_yourai.training.profile_choice import Differences, differences, read_profile
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine import environment
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import Model, resolve
+from pytest_yourai.store.recording import Recording
+from pytest_yourai.training.measured_profile import (
+    ProfileDifferences,
+    profile_differences,
+    read_profile,
+)
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 PROFILE = DATA / "h200_llama8b_quick.json"
@@ -147,7 +151,7 @@ def compared(
     name: str = "llama-8b",
     settings: dict[str, Any] | None = None,
     **there: Any,
-) -> Differences:
+) -> ProfileDifferences:
     usual = {"quantization": {"bits": 4}, "lora_keys": ["self_attn.q_proj", "self_attn.v_proj"]}
     recording = Recording(
         name="p.json",
@@ -158,7 +162,7 @@ def compared(
         settings=usual if settings is None else settings,
         environment={**here(), **there},
     )
-    return differences(recording, model(name), PRESETS, quantization, keys)
+    return profile_differences(recording, model(name), PRESETS, quantization, keys)
 
 
 def test_the_same_here_differs_in_nothing() -> None:
@@ -197,5 +201,7 @@ def test_a_preset_and_its_repository_are_one_model(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(model().architecture)))
     by_folder = resolve(str(folder), folder, "synthetic", PRESETS)
-    found = differences(read_profile(PROFILE, by_folder).recording, by_folder, PRESETS, None, None)
+    found = profile_differences(
+        read_profile(PROFILE, by_folder).recording, by_folder, PRESETS, None, None
+    )
     assert found.model is None

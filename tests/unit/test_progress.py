@@ -7,9 +7,9 @@ from typing import IO
 
 import pytest
 
-from pytest_yourai.engine.protocol import Saved, Validated
-from pytest_yourai.report.progress import TrainingDisplay
+from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
+from pytest_yourai.worker.protocol import Saved, Validated
 
 from training_steps import GB, a_step
 

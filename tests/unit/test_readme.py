@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.cli.train_flags import TRAIN_FLAGS
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.flags import FLAGS
-from pytest_yourai.naming import Naming
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.report.configurations import configuration_lines
-from pytest_yourai.report.room import Room
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.summary import configuration_lines
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -85,7 +85,9 @@ def test_the_sample_ends_as_the_program_does() -> None:
         TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,), step_tokens=(63,))
         for config in configs
     ]
-    lines = configuration_lines(results, Objective.SCORE, Naming.of(configs), Room(), 0)
+    lines = configuration_lines(
+        results, Objective.SCORE, ConfigLabels.of(configs), TerminalSize(), 0
+    )
     title, columns, *_, unbeaten, fastest = lines
     assert f"\n{title}\n" in sample
     assert columns.split() in [line.split() for line in sample.splitlines()]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import OutputError
-from pytest_yourai.estimate import MemoryEstimate
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.recommend import (
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.estimate.training_memory import MemoryEstimate
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.plan.recommend import (
     Recommendation,
     Recommendations,
     Verdict,
@@ -17,7 +17,7 @@ from pytest_yourai.recommend import (
     judge,
     write,
 )
-from pytest_yourai.report.recommendation import lines
+from pytest_yourai.report.recommendation_lines import lines
 
 GB = 1_000_000_000
 

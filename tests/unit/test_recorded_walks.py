@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import SAFETY_MARGIN
-from pytest_yourai.estimate import estimate_training_memory
-from pytest_yourai.paths import packaged_models
-from pytest_yourai.presets import read_presets
-from pytest_yourai.safe import read_safe_table
+from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.estimate.training_memory import estimate_training_memory
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.safe_table import read_safe_table
 
 DATA = Path(__file__).parents[1] / "data"
 PRESETS = read_presets(packaged_models())

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import OptionError, RecordingError
-from pytest_yourai.recording import read_recording
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import OptionError, RecordingError
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.store.recording import read_recording
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.redaction import Redactor
+from pytest_yourai.core.sanitize import Redactor
 
 TOKEN = "hf_" + "Ab3dE6" * 6
 

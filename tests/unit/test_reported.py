@@ -8,39 +8,40 @@ import math
 
 import pytest
 
-from pytest_yourai.architecture import Inspected, Linear
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.memory.holders import Holder
-from pytest_yourai.preflight import Preflight
-from pytest_yourai.reported import Counts, ReportedSoak, ReportedTrial
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.sweep_plan import Surroundings
-from pytest_yourai.sweep_search import not_needed
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.system_memory import ProcessUse
+from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.run_results import ItemCounts, SoakReport, TrialReport
+from pytest_yourai.sweep.search.sweep_search import not_needed
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 from soaks import a_soak
 
 CONFIG = LoraConfig(2, 64, 16, 512)
-OPENED = Opened(
+OPENED = StageInfo(
     title="Llama",
     weights="synthetic 4-bit",
     settings={"lora_keys": ["self_attn.q_proj"], "quantization": {"bits": 4}},
     notes=("a note",),
-    surroundings=Surroundings(
+    surroundings=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
         Inspection(
             32,
             8_000_000_000,
             ("self_attn.q_proj",),
-            Inspected(1, (Linear("self_attn.q_proj", 64, 64),), (0, 128)),
+            InspectedShapes(1, (LinearShape("self_attn.q_proj", 64, 64),), (0, 128)),
             TrainingData((3, 20)),
         ),
         Budget(28, "as given"),
     ),
-    preflight=Preflight(CONFIG, 1, 2, 3, 4, (Holder("browser", 7, 5),)),
+    preflight=Preflight(CONFIG, 1, 2, 3, 4, (ProcessUse("browser", 7, 5),)),
     quantized_on_load=Quantization(bits=4),
 )
 RESULT = TrialResult(
@@ -56,31 +57,31 @@ RESULT = TrialResult(
 )
 
 
-def reported(result: TrialResult, stopped: str | None = None) -> ReportedTrial:
-    return ReportedTrial("llama-8b", False, Counts(3, 9, 2), OPENED, None, stopped, result)
+def reported(result: TrialResult, stopped: str | None = None) -> TrialReport:
+    return TrialReport("llama-8b", False, ItemCounts(3, 9, 2), OPENED, None, stopped, result)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_it_comes_back_as_it_was(outcome: Outcome) -> None:
     sent = reported(dataclasses.replace(RESULT, outcome=outcome))
-    assert ReportedTrial.from_json(sent.to_json()) == sent
+    assert TrialReport.from_json(sent.to_json()) == sent
 
 
 def test_a_loss_that_is_no_number_travels_too() -> None:
     sent = reported(dataclasses.replace(RESULT, loss=math.nan, step_times_s=(math.inf,)))
     text = sent.to_json()
     assert json.loads(text)["model"] == "llama-8b"
-    back = ReportedTrial.from_json(text).result
+    back = TrialReport.from_json(text).result
     assert back.loss is not None
     assert math.isnan(back.loss)
     assert back.step_times_s == (math.inf,)
 
 
 def test_soaks_come_back_as_they_were() -> None:
-    sent = ReportedSoak(
+    sent = SoakReport(
         "llama-8b", (a_soak(CONFIG, Outcome.PAGING, slowdown=None), a_soak(CONFIG)), "disk full"
     )
-    assert ReportedSoak.from_json(sent.to_json()) == sent
+    assert SoakReport.from_json(sent.to_json()) == sent
 
 
 def test_what_the_search_left_out_is_told_by_its_reason() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_yourai.training.reporting import one_report
+from pytest_yourai.training.train import one_report
 
 
 def test_a_run_that_is_resumed_keeps_its_id_and_a_new_one_gets_its_own(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import psutil
 import pytest
 from mlx_lm.lora import CONFIG_DEFAULTS
 
-from pytest_yourai.config import LoraConfig, Quantization
-from pytest_yourai.errors import InputError
-from pytest_yourai.store import environment
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import InputError
+from pytest_yourai.machine import environment
 from pytest_yourai.training.choices import DEFAULTS
-from pytest_yourai.training.resolution import train_settings
+from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 
 from hub_cache import bare_model

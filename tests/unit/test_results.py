@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.optimum import best, pareto
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.search import dominating_failure, lightest_first
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.ranking import best, lightest_first, pareto
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.sweep.preflight import dominating_failure
 
 
 def result(

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.resume import Resumed, resume
-from pytest_yourai.store.environment import Boot
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.environment import Boot
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext
 from pytest_yourai.store.history import History, PastRun
-from pytest_yourai.sweep_plan import Check, Surroundings
+from pytest_yourai.sweep.resume import ResumeState, resume
 
 from plans import a_plan
 
@@ -44,15 +45,15 @@ def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: A
     return dataclasses.replace(run, **changes)
 
 
-def here(budget: Budget = BUDGET) -> Surroundings:
-    return Surroundings(DEVICE, Inspection(4, 250_000, ()), budget)
+def here(budget: Budget = BUDGET) -> SweepContext:
+    return SweepContext(DEVICE, Inspection(4, 250_000, ()), budget)
 
 
-def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> Resumed:
+def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> ResumeState:
     return resume(History("log.jsonl", runs, unreadable), PLAN, here(budget), BOOT)
 
 
-def outcomes(found: Resumed) -> dict[int, Outcome]:
+def outcomes(found: ResumeState) -> dict[int, Outcome]:
     return {config.batch_size: result.outcome for config, result in found.results.items()}
 
 
@@ -194,7 +195,7 @@ def test_further_models_of_the_same_process_prove_nothing() -> None:
 
 
 def test_of_a_check_only_its_safe_configuration_counts() -> None:
-    plan = dataclasses.replace(PLAN, configs=(), check=Check(None, ONE))
+    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     run = a_run(Outcome.OK, Outcome.OK)
     history = History("log.jsonl", (run,), 0)
     detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pytest_yourai.report.row_table import aligned
+from pytest_yourai.report.tables import aligned
 from pytest_yourai.store.stored_profile import read_profiles
 
 DATA = Path(__file__).parents[1] / "data"

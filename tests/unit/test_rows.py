@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.report.rows import as_csv, as_json, as_jsonl, flat_rows
+from pytest_yourai.report.export import as_csv, as_json, as_jsonl, flat_rows
 from pytest_yourai.store.stored_profile import profiles_in, read_profiles
 
 DATA = Path(__file__).parents[1] / "data"

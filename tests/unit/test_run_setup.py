@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.errors import OptionError, UnavailableError
-from pytest_yourai.options import Options
-from pytest_yourai.results import Outcome
-from pytest_yourai.run_setup import RunSetup, make_run
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import OptionError, UnavailableError
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.plan.stages import RunPlan, make_run_plan
+from pytest_yourai.plugin.read_options import read_options
 
 from hub_cache import bare_model
 from made_models import SMALL_QWEN2, TINY, write_rows
@@ -19,8 +19,8 @@ from made_models import SMALL_QWEN2, TINY, write_rows
 QUANTIZED = {"group_size": 64, "bits": 4}
 
 
-def run(pytester: pytest.Pytester, *flags: str) -> RunSetup:
-    return make_run(Options.from_config(pytester.parseconfig(*flags)))
+def run(pytester: pytest.Pytester, *flags: str) -> RunPlan:
+    return make_run_plan(read_options(pytester.parseconfig(*flags)))
 
 
 def listed(pytester: pytest.Pytester, text: str) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.errors import MatrixError
-from pytest_yourai.safe import read_safe_table
+from pytest_yourai.core.errors import MatrixError
+from pytest_yourai.plan.safe_table import read_safe_table
 
 GB = 1_000_000_000
 BILLION = 1e9

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.scratch import scratch_folder
+from pytest_yourai.core.files import scratch_folder
 
 KILLED = """
 import os, signal
-from pytest_yourai.scratch import scratch_folder
+from pytest_yourai.core.files import scratch_folder
 with scratch_folder("soak-") as folder:
     print(folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import ModelSize, Outcome, TrialResult
-from pytest_yourai.search import dominating_failure, lightest_first
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.ranking import lightest_first
+from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.sweep.preflight import dominating_failure
 
 FAILED = TrialResult(
     "model-8b",

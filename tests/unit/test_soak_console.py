@@ -6,40 +6,40 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.collected import Collected
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import DeviceInfo, Inspection
-from pytest_yourai.memory.budget import Budget
-from pytest_yourai.options import Options
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.stages import RunPlan, make_run_plan
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
-from pytest_yourai.reported import Counts, ReportedTrial
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.run import Opened
-from pytest_yourai.run_setup import RunSetup, make_run
-from pytest_yourai.sweep_plan import Surroundings
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 from soaks import GB, a_soak
 
 SMALL, LARGE = LoraConfig(1, 32, 16, 512), LoraConfig(4, 64, 16, 512)
 DEVICE = DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32")
-OPENED = Opened(
+OPENED = StageInfo(
     title="x",
     weights="synthetic 4-bit",
     settings={},
     notes=(),
-    surroundings=Surroundings(DEVICE, Inspection(32, 8 * GB, ()), Budget(28 * GB, "as given")),
+    surroundings=SweepContext(DEVICE, Inspection(32, 8 * GB, ()), Budget(28 * GB, "as given")),
     preflight=None,
     quantized_on_load=None,
 )
 
 
-def swept(pytester: pytest.Pytester, *models: str) -> tuple[RunSetup, Collected, Console]:
+def swept(pytester: pytest.Pytester, *models: str) -> tuple[RunPlan, RunResults, Console]:
     """Two configurations of the first model are ok, and told."""
     flags = [f"--yourai-model={model}" for model in models]
-    setup = make_run(
-        Options.from_config(pytester.parseconfig(*flags, "--yourai-quick", "--yourai-soak=10"))
+    setup = make_run_plan(
+        read_options(pytester.parseconfig(*flags, "--yourai-quick", "--yourai-soak=10"))
     )
-    collected = Collected(setup)
+    collected = RunResults(setup)
     console = Console(setup, collected)
     result = TrialResult(
         setup.stages[0].name,
@@ -52,8 +52,8 @@ def swept(pytester: pytest.Pytester, *models: str) -> tuple[RunSetup, Collected,
     )
     for config in (SMALL, LARGE):
         result = dataclasses.replace(result, config=config)
-        counts = Counts(of_stage=2, of_all=2, models=1)
-        reported = ReportedTrial(result.model, False, counts, OPENED, None, None, result)
+        counts = ItemCounts(of_stage=2, of_all=2, models=1)
+        reported = TrialReport(result.model, False, counts, OPENED, None, None, result)
         console.trial(reported, collected.add(reported))
     return setup, collected, console
 

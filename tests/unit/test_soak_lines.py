@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.report.soak_lines import begin_line, soak_line
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.report.trial_lines import begin_line, soak_line
 
 from soaks import a_soak
 

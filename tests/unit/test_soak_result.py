@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from pytest_yourai.classify import paging
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.engine.protocol import Saved
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakRecord, SoakResult, candidate, standing
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.ranking import next_to_soak, soak_survivors
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.sweep.soak_record import SoakRecord
+from pytest_yourai.worker.diagnosis import paging
+from pytest_yourai.worker.protocol import Saved
 
 from soaks import GB, a_soak
 from training_steps import a_step
@@ -184,15 +185,15 @@ def test_the_best_is_soaked_first_and_the_next_best_where_it_fails() -> None:
     ]
     soaks: list[SoakResult] = []
     for config in (LARGE, MIDDLE, SMALL):
-        found = candidate(trials, soaks, Objective.SCORE)
+        found = next_to_soak(trials, soaks, Objective.SCORE)
         assert found is not None
         assert found.config == config
         soaks.append(a_soak(config, Outcome.CRASHED))
-    assert candidate(trials, soaks, Objective.SCORE) is None
+    assert next_to_soak(trials, soaks, Objective.SCORE) is None
 
 
 def test_after_one_that_survived_none_is_soaked() -> None:
-    assert candidate([a_trial(SMALL), a_trial(LARGE)], [a_soak(LARGE)], Objective.SCORE) is None
+    assert next_to_soak([a_trial(SMALL), a_trial(LARGE)], [a_soak(LARGE)], Objective.SCORE) is None
 
 
 @pytest.mark.parametrize(
@@ -209,4 +210,4 @@ def test_what_fails_for_memory_speaks_against_larger_ones_too(
 ) -> None:
     trials = [a_trial(config) for config in (SMALL, MIDDLE, LARGE)]
     soak = a_soak(MIDDLE, outcome, conclusive=conclusive)
-    assert [each.config for each in standing(trials, [soak])] == left
+    assert [each.config for each in soak_survivors(trials, [soak])] == left

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakRecord
-from pytest_yourai.soak_run import SoakClock, SoakWatch, StepOverdueError
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.sweep.soak_record import SoakRecord
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakWatch, StepOverdueError
 
 from soaks import GB
 from training_steps import a_step

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.architecture import read_architecture_shapes
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.step_memory import Backend, StepMemory
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.step_memory import StepMemory
+from pytest_yourai.models.architecture import read_architecture_shapes
 
 from recorded_floors import FILES, Floor, read_floors
 

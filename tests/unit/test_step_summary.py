@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pytest_yourai.report.step_summary import MOST_BYTES, append_to_step_summary, step_summary
+from pytest_yourai.report.output_files import MOST_BYTES, append_to_step_summary, step_summary
 
 
 def test_there_is_none_outside_of_a_job(tmp_path: Path) -> None:

@@ -8,15 +8,16 @@ import time
 
 import pytest
 
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import SystemMemory
-from pytest_yourai.training import stopping
-from pytest_yourai.training.stopping import StopOverdueError, StopSignals, TrainingWatch
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.training import watch
+from pytest_yourai.training.watch import StopOverdueError, TrainingWatch
 
 GB = 1_000_000_000
 
 
-def watch(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> TrainingWatch:
+def watching(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> TrainingWatch:
     guard = Guard(budget_bytes, SystemMemory(64 * GB, 32 * GB, 0), forced=False)
     guard.attach(os.getpid(), 0, has_own_memory=False)
     return TrainingWatch(guard, signals, lambda: asked.append("stop"), lambda: 0.0)
@@ -54,7 +55,7 @@ def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     with StopSignals() as signals:
         signals.is_patient = True
-        looking = watch(signals, asked)
+        looking = watching(signals, asked)
         looking.look()
         assert asked == []
         interrupt()
@@ -62,7 +63,7 @@ def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         looking.look()
         assert asked == ["stop"]
         assert looking.reason == "it was interrupted"
-        monkeypatch.setattr(stopping, "LONGEST_WAIT_S", 0.0)
+        monkeypatch.setattr(watch, "LONGEST_WAIT_S", 0.0)
         with pytest.raises(StopOverdueError, match="did not end within 0 s"):
             looking.look()
 
@@ -73,7 +74,7 @@ def test_the_guard_asks_while_it_trains() -> None:
     signals.is_patient = True
     # This process holds more than the 0.2 GB that are tolerated beyond no budget at all.
     ballast = bytearray(300_000_000)
-    looking = watch(signals, asked, budget_bytes=1)
+    looking = watching(signals, asked, budget_bytes=1)
     looking.look()
     assert asked == ["stop"]
     assert looking.reason is not None

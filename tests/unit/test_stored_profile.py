@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.errors import RecordingError
-from pytest_yourai.results import Outcome
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.results import Outcome
 from pytest_yourai.store.stored_profile import just_measured, profiles_in, read_profiles
 
 DATA = Path(__file__).parents[1] / "data"

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from pytest_yourai.report.live_area import LiveArea
-from pytest_yourai.report.sweep_display import Shown, SweepDisplay
-from pytest_yourai.trial_progress import Progress
+from pytest_yourai.report.live_sweep import DisplayedTrial, SweepDisplay
+from pytest_yourai.sweep.trial_record import TrialProgress
 
 from terminals import Written
 
 GB = 1_000_000_000
-MEASURING = Progress("measuring", 4, 10, 5 * GB, 15 * GB, 20 * GB)
-THIRD = Shown("[3/12] batch=1, rank=8, layers=4", 2, 12, expected_s=20.0, later_s=600.0)
+MEASURING = TrialProgress("measuring", 4, 10, 5 * GB, 15 * GB, 20 * GB)
+THIRD = DisplayedTrial("[3/12] batch=1, rank=8, layers=4", 2, 12, expected_s=20.0, later_s=600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ class Looked:
         area = LiveArea(self.stream, has_color=False, line_width=lambda: 0)
         self.display = SweepDisplay(area)
 
-    def at(self, progress: Progress, shown: Shown = THIRD) -> list[str]:
+    def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
         with self.display.of(shown):
             self.display.goes_on(progress)
             lines = self.stream.lines
@@ -62,13 +62,14 @@ def test_a_narrow_one_shows_the_same_in_as_many_lines(monkeypatch: pytest.Monkey
 
 def test_before_it_is_known_nothing_is_said_of_time_and_memory(wide: Looked) -> None:
     first, phase = wide.at(
-        Progress("loading the model", None, None, None, None, 20 * GB), Shown("x", 0, 12)
+        TrialProgress("loading the model", None, None, None, None, 20 * GB),
+        DisplayedTrial("x", 0, 12),
     )
     assert (first, phase) == ("x", "loading the model")
 
 
 def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
-    last = Shown("x", 11, 12, expected_s=30.0, later_s=0.0)
+    last = DisplayedTrial("x", 11, 12, expected_s=30.0, later_s=0.0)
     now = time.monotonic()
     with wide.display.of(last):
         monkeypatch.setattr(time, "monotonic", lambda: now + 12)
@@ -80,8 +81,8 @@ def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.Mo
 
 
 def test_a_soak_knows_how_long_it_takes(wide: Looked) -> None:
-    training = Progress("training", 1234, None, GB, GB, 20 * GB, left_s=300.0)
-    first, phase, _ = wide.at(training, Shown("Soak: x", 0, 600.0))
+    training = TrialProgress("training", 1234, None, GB, GB, 20 * GB, left_s=300.0)
+    first, phase, _ = wide.at(training, DisplayedTrial("Soak: x", 0, 600.0))
     assert first.endswith(" 5 min left")
     assert phase == "training, step 1,234"
 

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.engine.protocol import Inspection
-from pytest_yourai.sweep_plan import Check
-from pytest_yourai.training_data import TrainingData
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SafeCheck
 
 from plans import a_plan
 
@@ -19,17 +19,17 @@ FOUND = Inspection(num_hidden_layers=4, parameters=250_000, lora_keys=())
 
 
 def test_a_check_tries_what_is_safe_with_the_rows_that_were_asked_for() -> None:
-    plan = dataclasses.replace(a_plan("m", ()), check=Check(None, ROWS))
+    plan = dataclasses.replace(a_plan("m", ()), check=SafeCheck(None, ROWS))
     safe = LoraConfig(2, 64, 4, 64, grad_checkpoint=True)
     assert plan.tried(FOUND, 20 * GB) == (safe,)
-    large = Check(70e9, ROWS).configuration(FOUND, 20 * GB)
+    large = SafeCheck(70e9, ROWS).configuration(FOUND, 20 * GB)
     assert (large.batch_size, large.rank) == (1, 16)
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(1, 1), (2, 2), (9, 2)])
 def test_a_check_takes_no_more_rows_than_the_data_has(rows: int, batch_size: int) -> None:
     found = dataclasses.replace(FOUND, data=TrainingData((5,) * rows))
-    assert Check(None, ROWS).configuration(found, 20 * GB).batch_size == batch_size
+    assert SafeCheck(None, ROWS).configuration(found, 20 * GB).batch_size == batch_size
 
 
 def test_a_sweep_tries_its_configurations_whatever_is_safe() -> None:

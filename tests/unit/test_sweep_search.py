@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.fast_search import Predicted
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.sweep_plan import SweepPlan
-from pytest_yourai.sweep_search import SweepSearch, not_needed
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.plan.sweep_plan import SweepPlan
+from pytest_yourai.sweep.search.memory_model import Predicted
+from pytest_yourai.sweep.search.sweep_search import SweepSearch, not_needed
 
 from plans import a_plan
 

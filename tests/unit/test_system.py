@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_yourai.memory.cgroup import MemoryCgroup
-from pytest_yourai.memory.system import read_system_memory
+from pytest_yourai.machine.cgroup import MemoryCgroup
+from pytest_yourai.machine.system_memory import read_system_memory
 
 
 def test_this_machine_reports_sane_numbers() -> None:

@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective
-from pytest_yourai.naming import Naming
-from pytest_yourai.report.terminal import predictions, summary, trial_line
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.soak_result import SoakResult
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.report.trial_lines import predictions, summary, trial_line
 
 from soaks import a_soak
 
@@ -35,12 +34,12 @@ LEAN = result(LoraConfig(1, 8, 4, 513, grad_checkpoint=True), 1.0, 1_000_000)
 
 
 def said(*results: TrialResult) -> list[str]:
-    naming = Naming.of(each.config for each in results)
+    naming = ConfigLabels.of(each.config for each in results)
     return list(summary(results, Objective.SCORE, len(results), None, naming))
 
 
 def line(of: TrialResult, *others: TrialResult) -> str:
-    return trial_line(1, 2, of, Naming.of(each.config for each in (of, *others)))
+    return trial_line(1, 2, of, ConfigLabels.of(each.config for each in (of, *others)))
 
 
 def test_without_further_axes_nothing_is_said_of_them() -> None:
@@ -84,7 +83,7 @@ def test_each_axis_shows_by_itself() -> None:
 
 
 def test_one_of_several_models_has_a_short_answer() -> None:
-    naming = Naming.of([ONE.config, TWO.config])
+    naming = ConfigLabels.of([ONE.config, TWO.config])
     assert list(summary([ONE, TWO], Objective.SCORE, 2, None, naming, model="m")) == [
         "Optimal Configuration Found: m",
         "  batch=2, rank=8, layers=4: 6.0 MB, throughput 64, 2,048 tokens/s",
@@ -104,14 +103,14 @@ def test_where_there_is_no_optimum_it_says_why(
     outcome: Outcome, soaks: list[SoakResult], said: str
 ) -> None:
     failed = dataclasses.replace(ONE, outcome=outcome, reason="x")
-    naming = Naming.of([ONE.config])
+    naming = ConfigLabels.of([ONE.config])
     lines = summary([failed], Objective.SCORE, 1, None, naming, soaks=soaks)
     assert list(lines) == [said, f"  Outcomes:      1 {outcome}"]
 
 
 def test_what_a_worker_said_cannot_move_the_cursor() -> None:
     failed = dataclasses.replace(ONE, outcome=Outcome.ERROR, reason="a\x1b[2Jb\nc")
-    assert trial_line(1, 2, failed, Naming.of([ONE.config])).endswith("✗ error: a?[2Jb c")
+    assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: a?[2Jb c")
 
 
 def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:

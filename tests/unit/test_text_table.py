@@ -1,4 +1,4 @@
-from pytest_yourai.report.text_table import text_table
+from pytest_yourai.report.tables import text_table
 
 
 def test_words_stand_at_the_left_and_numbers_at_the_right() -> None:

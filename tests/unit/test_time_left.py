@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.results import Outcome, TrialResult
-from pytest_yourai.time_left import TrialTimes
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.report.live_sweep import TrialTimes
 
 SMALL, LARGE = LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.training_data import Bar, Epoch, TrainingData, padded_length
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.models.dataset_lengths import Epoch, HistogramBar, TrainingData, padded_length
 
 LENGTHS = st.lists(st.integers(2, 3000), min_size=1, max_size=60)
 
@@ -53,11 +53,11 @@ def test_an_epoch_takes_the_pace_of_the_longest_batches() -> None:
 
 def test_bars_are_of_equal_width_and_what_is_cut_has_its_own() -> None:
     bars = TrainingData((5, 64, 65, 300, 512, 513, 9000)).histogram(512)
-    assert bars[0] == Bar(1, 64, 2)
-    assert bars[1] == Bar(65, 128, 1)
-    assert bars[4] == Bar(257, 320, 1)
-    assert bars[-2:] == (Bar(449, 512, 1), Bar(513, None, 2))
-    assert TrainingData((700,)).histogram(512) == (Bar(513, None, 1),)
+    assert bars[0] == HistogramBar(1, 64, 2)
+    assert bars[1] == HistogramBar(65, 128, 1)
+    assert bars[4] == HistogramBar(257, 320, 1)
+    assert bars[-2:] == (HistogramBar(449, 512, 1), HistogramBar(513, None, 2))
+    assert TrainingData((700,)).histogram(512) == (HistogramBar(513, None, 1),)
 
 
 @given(LENGTHS, st.integers(2, 2048))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.errors import DataError
-from pytest_yourai.training_rows import RowFormat, check_folder
+from pytest_yourai.core.errors import DataError
+from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 
 from made_models import write_rows
 
@@ -90,7 +90,7 @@ def test_what_mlx_lm_reads_passes(tmp_path: Path, rows: list[dict[str, Any]]) ->
 def test_a_bad_line_is_named_with_its_reason(tmp_path: Path, line: bytes, reason: str) -> None:
     message = said(write(tmp_path, b'{"text": "good"}', line, b'{"text": "good"}'))
     assert message.startswith(f"--yourai-data: {tmp_path}/train.jsonl:2: {reason}")
-    assert message.endswith(": mend or remove the line")
+    assert message.endswith(": fix or remove the line")
     assert len(message) < len(str(tmp_path)) + 250
 
 
@@ -123,7 +123,7 @@ def test_prompt_and_completion_must_be_strings(tmp_path: Path) -> None:
 def test_the_first_bad_line_is_named_and_all_are_counted(tmp_path: Path) -> None:
     lines = [b'{"text": "a"}', b"", b'{"text": 1}', b'{"text": "b"}', b"x"]
     assert said(write(tmp_path, *lines)).endswith(
-        "train.jsonl:2: the line is blank (the first of 3 bad lines): mend or remove the line"
+        "train.jsonl:2: the line is blank (the first of 3 bad lines): fix or remove the line"
     )
 
 
@@ -135,7 +135,7 @@ def test_lines_end_where_they_do_for_mlx_lm(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
     message = said(write(tmp_path, b'\xef\xbb\xbf{"text": "a"}'))
-    assert "train.jsonl:1: it begins with a byte order mark: mend" in message
+    assert "train.jsonl:1: it begins with a byte order mark: fix" in message
 
 
 def test_a_first_row_without_any_format(tmp_path: Path) -> None:

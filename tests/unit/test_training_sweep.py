@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, Objective, Quantization
-from pytest_yourai.errors import SweepFailedError
-from pytest_yourai.flags import FLAGS
-from pytest_yourai.results import PREDICTED_OVER, Outcome, TrialResult
-from pytest_yourai.store.profile import build_profile, write_json
-from pytest_yourai.training.choices import Decision
-from pytest_yourai.training.resolution import begin, settle
-from pytest_yourai.training.sweep import PROFILE, decide, sweep_arguments
+from pytest_yourai.core.config import LoraConfig, Objective, Quantization
+from pytest_yourai.core.errors import SweepFailedError
+from pytest_yourai.core.files import write_json
+from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.store.profile import build_profile
+from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_arguments
+from pytest_yourai.training.choices import ChosenConfig
+from pytest_yourai.training.resolve_settings import begin, resolve_options
 
 from train_options import asked, saved_by
 
@@ -25,7 +26,7 @@ def failed(outcome: Outcome, reason: str = "why", *, started: bool = True) -> Tr
     return TrialResult("tiny", CONFIG, outcome, reason, started=started)
 
 
-def decided(folder: Path, results: Sequence[TrialResult]) -> Decision:
+def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
     path = folder / PROFILE
     document = build_profile(
         model="tiny",
@@ -36,7 +37,7 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> Decision:
         settings={},
         environment={},
     )
-    write_json(path, document)
+    write_json(path, document, "--yourai-output")
     return decide(path, begin(asked(folder)).model, "just now")
 
 
@@ -100,7 +101,7 @@ def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
         active_memory_bytes=10**6,
     )
     decision = decided(tmp_path, [fits, failed(Outcome.CRASHED)])
-    settings = settle(begin(asked(tmp_path)), decision)
+    settings = resolve_options(begin(asked(tmp_path)), decision)
     assert settings.config == fits.config
     assert settings.promise is not None
     assert settings.promise.active_memory_bytes == 10**6
@@ -119,7 +120,7 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
     tmp_path: Path, results: list[TrialResult]
 ) -> None:
     decision = decided(tmp_path, results)
-    settings = settle(begin(asked(tmp_path)), decision)
+    settings = resolve_options(begin(asked(tmp_path)), decision)
     assert settings.config == LoraConfig(1, 16, 4, 64, grad_checkpoint=True)
     assert settings.source.lora_keys == ("self_attn.q_proj",)
     assert settings.source.quantization == Quantization(4)
@@ -131,9 +132,9 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
 
 
 def test_a_resumed_run_falls_back_as_it_did_before(tmp_path: Path) -> None:
-    first = settle(begin(asked(tmp_path)), decided(tmp_path, [failed(Outcome.OOM)]))
+    first = resolve_options(begin(asked(tmp_path)), decided(tmp_path, [failed(Outcome.OOM)]))
     saved_by(first)
-    resumed = settle(begin(asked(tmp_path, resume=True)), None)
+    resumed = resolve_options(begin(asked(tmp_path, resume=True)), None)
     assert resumed.config == first.config
     assert resumed.source == first.source
 

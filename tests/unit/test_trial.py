@@ -6,12 +6,13 @@ import os
 
 import pytest
 
-from pytest_yourai.config import LoraConfig, StepPlan
-from pytest_yourai.engine.protocol import MlxMemory, Phase, StepSample
-from pytest_yourai.memory.guard import Guard
-from pytest_yourai.memory.system import read_system_memory
-from pytest_yourai.results import Outcome
-from pytest_yourai.trial import TrialRecord
+from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.device import MlxMemory
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.sweep.trial_record import TrialRecord
+from pytest_yourai.worker.protocol import Phase, StepSample
 
 GB = 1_000_000_000
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_yourai.units import (
+from pytest_yourai.core.units import (
     duration,
     gigabytes,
     machine_memory,

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.config import LoraConfig
-from pytest_yourai.memory.holders import Holder
-from pytest_yourai.naming import Naming
-from pytest_yourai.preflight import Preflight
-from pytest_yourai.report import walk
-from pytest_yourai.results import Outcome, TrialResult
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.system_memory import ProcessUse
+from pytest_yourai.report import walk_lines
+from pytest_yourai.sweep.preflight import Preflight
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(2, 64, 16, 512)
@@ -32,15 +32,17 @@ OK = TrialResult(
 )
 
 
-USUAL = Naming(512, grad_checkpoint=False)
+USUAL = ConfigLabels(512, grad_checkpoint=False)
 
 
 def line(result: TrialResult, weights: str = "synthetic 4-bit") -> str:
-    return walk.model_line(1, 5, "llama-8b", "8B", walk.verdict(result, weights), width=17)
+    return walk_lines.model_line(
+        1, 5, "llama-8b", "8B", walk_lines.verdict(result, weights), width=17
+    )
 
 
 def test_before_a_model_is_loaded_what_there_is_and_what_it_asks_for() -> None:
-    [line] = walk.preflight_lines("llama-8b", ENOUGH, USUAL)
+    [line] = walk_lines.preflight_lines("llama-8b", ENOUGH, USUAL)
     assert line == (
         "Pre-flight llama-8b: 24.0 GB available, 8.0 GB required (weights 4.0 GB), 9.0 GB "
         "conservatively, for batch=2, rank=64, layers=16"
@@ -49,27 +51,29 @@ def test_before_a_model_is_loaded_what_there_is_and_what_it_asks_for() -> None:
 
 def test_rows_that_are_not_the_models_usual_ones_are_named() -> None:
     unusual = dataclasses.replace(CONFIG, max_seq_length=64, grad_checkpoint=True)
-    [line] = walk.preflight_lines("llama-8b", dataclasses.replace(ENOUGH, config=unusual), USUAL)
+    [line] = walk_lines.preflight_lines(
+        "llama-8b", dataclasses.replace(ENOUGH, config=unusual), USUAL
+    )
     assert line.endswith("for batch=2, rank=64, layers=16, seq=64, checkpoint=on")
 
 
 def test_what_belongs_to_a_model_is_under_its_line() -> None:
-    assert list(walk.indented(["Training data: 5 rows", "  1–8", ""])) == [
+    assert list(walk_lines.indented(["Training data: 5 rows", "  1–8", ""])) == [
         "      Training data: 5 rows",
         "        1–8",
     ]
 
 
 def test_where_that_may_be_too_little_how_much_to_free_and_who_holds_it() -> None:
-    holders = (Holder("browser", 12, 3 * GB), Holder("editor", 7, GB))
+    holders = (ProcessUse("browser", 12, 3 * GB), ProcessUse("editor", 7, GB))
     short = dataclasses.replace(ENOUGH, available_bytes=round(7.5 * GB), holders=holders)
-    _, warning = walk.preflight_lines("llama-8b", short, USUAL)
+    _, warning = walk_lines.preflight_lines("llama-8b", short, USUAL)
     assert warning == (
         "Warning: 7.5 GB available may be too little: free 1.5 GB first; most is held by browser "
         "3.0 GB (process 12), editor 1.0 GB (process 7)"
     )
     of_a_gpu = dataclasses.replace(short, holders=())
-    assert list(walk.shortage_lines(of_a_gpu)) == [
+    assert list(walk_lines.shortage_lines(of_a_gpu)) == [
         "Warning: 7.5 GB available may be too little: free 1.5 GB first"
     ]
 
@@ -95,10 +99,10 @@ def test_what_was_not_looked_at_has_no_weights_and_what_was_kept_says_so() -> No
 
 
 def test_the_optimum_is_one_line() -> None:
-    assert walk.optimum_line(OK, Naming.of([CONFIG])) == (
+    assert walk_lines.optimum_line(OK, ConfigLabels.of([CONFIG])) == (
         "Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
     )
-    assert "none" in walk.optimum_line(None, Naming.of([CONFIG]))
+    assert "none" in walk_lines.optimum_line(None, ConfigLabels.of([CONFIG]))
 
 
 @pytest.mark.parametrize(
@@ -112,9 +116,9 @@ def test_the_optimum_is_one_line() -> None:
 def test_the_conclusion(
     recommended: str | None, alternatives: list[str], expected: list[str]
 ) -> None:
-    assert list(walk.conclusion(recommended, alternatives)) == expected
+    assert list(walk_lines.conclusion(recommended, alternatives)) == expected
 
 
 def test_one_model_is_no_plural() -> None:
-    assert "Trying 1 model, smallest first, until one does not fit" in walk.title(1, "━")
-    assert "Trying 2 models, smallest first, until one does not fit" in walk.title(2, "━")
+    assert "Trying 1 model, smallest first, until one does not fit" in walk_lines.title(1, "━")
+    assert "Trying 2 models, smallest first, until one does not fit" in walk_lines.title(2, "━")

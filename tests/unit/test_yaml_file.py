@@ -3,8 +3,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from pytest_yourai.errors import MatrixError
-from pytest_yourai.yaml_file import read_yaml, validate
+from pytest_yourai.core.errors import MatrixError
+from pytest_yourai.core.yaml_file import read_yaml, validate
 
 
 class Schema(pydantic.BaseModel):

@@ -22,9 +22,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_TRIAL = "pytest_yourai.engine.mlx_trial"
-_TRAINING = "pytest_yourai.engine.mlx_training"
-_WEIGHTS = "pytest_yourai.engine.mlx_weights"
+_TRIAL = "pytest_yourai.worker.engine.trial"
+_TRAINING = "pytest_yourai.worker.engine.training"
+_WEIGHTS = "pytest_yourai.worker.engine.weights"
 _HELD: list[Any] = []
 
 

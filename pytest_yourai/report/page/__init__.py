@@ -1,1 +1,1 @@
-"""The results as one HTML file: data in Python, drawn by the scripts beside."""
+"""Results as one HTML file: data from Python, drawn by the scripts in this folder."""

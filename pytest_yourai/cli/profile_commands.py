@@ -1,0 +1,121 @@
+"""`yourai compare`: profiles that were written before, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from pytest_yourai.cli.parser import USAGE_STATUS, print_error
+from pytest_yourai.core.errors import InputError, OptionError, RecordingError
+from pytest_yourai.core.files import check_writable
+from pytest_yourai.report.comparison_lines import baseline_lines
+from pytest_yourai.report.export import formatted
+from pytest_yourai.report.page.render import (
+    Content,
+    Sources,
+    check_plotly,
+    read_sources,
+    write_page,
+)
+from pytest_yourai.report.safe_stream import close_stream, safe_stream
+from pytest_yourai.store.compare.baseline import BaselineComparison
+from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
+from pytest_yourai.store.stored_profile import read_profiles
+
+_REGRESSION_STATUS = 1
+
+
+def compare(given: argparse.Namespace) -> int:
+    """Compare each profile with the first one; the exit status, 1 for a regression."""
+    try:
+        found = _compared(given)
+    except InputError as problem:
+        print_error("yourai compare", str(problem))
+        return USAGE_STATUS
+    stream = safe_stream(sys.stdout)
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    for each in found:
+        print(*baseline_lines(each, width), "", sep="\n", file=stream)
+    close_stream(sys.stdout)
+    return _REGRESSION_STATUS if any(each.fails for each in found) else 0
+
+
+def _compared(given: argparse.Namespace) -> list[BaselineComparison]:
+    """Each profile but the first, beside the first."""
+    if len(given.profiles) == 1:
+        raise OptionError("name at least two profiles, the older one first")
+    gate = make_thresholds([_thresholds(text) for text in given.fail_on])
+    base, *others = [read_profiles(path) for path in given.profiles]
+    return [BaselineComparison.of(base, other, gate) for other in others]
+
+
+def _thresholds(text: str) -> tuple[Threshold, ...] | None:
+    try:
+        return parse_fail_on(text.strip())
+    except ValueError as problem:
+        raise OptionError(f"--fail-on: {text!r} is not valid: {problem}") from None
+
+
+_PROGRAM = "yourai report"
+
+_OUTPUT = "--output"
+
+
+def report(given: argparse.Namespace) -> int:
+    """Write the page that `given` asks for; the exit status."""
+    try:
+        sources = _written(given.profiles, given.output)
+    except InputError as problem:
+        print_error(_PROGRAM, str(problem))
+        return USAGE_STATUS
+    if sources.left_out:
+        names = ", ".join(each.name for each in sources.left_out)
+        print_error(_PROGRAM, f"left out, no profiles: {names}")
+    print(f"Page: {given.output}", file=safe_stream(sys.stdout))
+    close_stream(sys.stdout)
+    return 0
+
+
+def _written(profiles: Iterable[Path], output: Path) -> Sources:
+    check_plotly()
+    check_writable(output, _OUTPUT)
+    sources = read_sources(profiles)
+    if output.resolve() in {each.resolve() for each in sources.files}:
+        raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
+    write_page(output, Content(sources.profiles, sources.left_out), _OUTPUT)
+    return sources
+
+
+def show(given: argparse.Namespace) -> int:
+    """Print what `given` asks for; the exit status."""
+    try:
+        text = formatted(given.profiles, given.format)
+    except RecordingError as problem:
+        print_error("yourai show", str(problem))
+        return USAGE_STATUS
+    return _write(text)
+
+
+def _write(text: str) -> int:
+    """Whoever stops reading has what they want; a disk that is full has not."""
+    stream: IO[str] | None = sys.stdout
+    if stream is None:
+        return 0
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", newline="")
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        return 0
+    except OSError as problem:
+        print_error("yourai show", f"stdout cannot be written: {problem.strerror}; make room")
+        return USAGE_STATUS
+    finally:
+        close_stream(stream)
+    return 0

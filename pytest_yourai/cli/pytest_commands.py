@@ -1,0 +1,103 @@
+"""`yourai optimize`, `benchmark` and `recommend`: other words for pytest with our flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.cli.parser import in_own_words
+from pytest_yourai.plan.flags import FLAGS, Flag
+
+_HELP = {"quick": "the quick matrix"}
+"""Where pytest's help has more to say than holds here."""
+
+
+@dataclass(frozen=True)
+class PytestCommand:
+    """A command, the flag that it stands for, and the names of those that it takes."""
+
+    name: str
+    help: str
+    flag: str | None
+    takes: frozenset[str]
+    needs: frozenset[str] = frozenset()
+    """One of these must be given."""
+
+
+_COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
+
+_ALL = frozenset(flag.name for flag in FLAGS) - _COMMANDS
+
+PYTEST_COMMANDS = (
+    PytestCommand(
+        "optimize",
+        "measure which batch size, LoRA rank and LoRA layers fit, and which are best",
+        flag=None,
+        takes=_ALL - {"optimize"},
+        needs=frozenset({"model", "replay"}),
+    ),
+    PytestCommand(
+        "benchmark",
+        "try models, smallest first, until one does not fit",
+        flag="benchmark",
+        takes=_ALL - {"replay"},
+    ),
+    PytestCommand(
+        "recommend",
+        "print which models fit, by estimate, and run nothing",
+        flag="recommend",
+        takes=frozenset({
+            "model", "models", "max-memory", "output", "seq-length", "weights", "quantize",
+            "lora-keys", "grad-checkpoint",
+        }),
+    ),
+)  # fmt: skip
+
+
+def add_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
+    """Give `parser` the flags that `command` takes, without their prefix."""
+    for flag in _flags_of(command):
+        text = _help(flag)
+        if flag.metavar is None:
+            parser.add_argument(f"--{flag.name}", dest=flag.key, action="store_true", help=text)
+        else:
+            parser.add_argument(
+                f"--{flag.name}", dest=flag.key, metavar=flag.metavar, action="append", help=text
+            )
+
+
+def missing(command: PytestCommand, given: argparse.Namespace) -> str | None:
+    """What is to be added, in words; None where nothing is."""
+    needed = [flag for flag in _flags_of(command) if flag.name in command.needs]
+    if not needed or any(getattr(given, flag.key) for flag in needed):
+        return None
+    return f"add {' or '.join(f'--{flag.name} {flag.metavar}' for flag in needed)}"
+
+
+def pytest_arguments(
+    command: PytestCommand, given: argparse.Namespace, rest: Sequence[str]
+) -> list[str]:
+    """What pytest is called with; `rest` is its own. Values follow `=`: they are no test paths."""
+    own = [flag.option for flag in FLAGS if flag.name == command.flag]
+    return [*own, *_given(command, given), *rest]
+
+
+def _given(command: PytestCommand, given: argparse.Namespace) -> Iterator[str]:
+    for flag in _flags_of(command):
+        values = getattr(given, flag.key)
+        if values is True:
+            yield flag.option
+        elif values:
+            yield from (f"{flag.option}={value}" for value in values)
+
+
+def _flags_of(command: PytestCommand) -> list[Flag]:
+    return [flag for flag in FLAGS if flag.name in command.takes]
+
+
+def _help(flag: Flag) -> str:
+    text = _HELP.get(flag.name, flag.help)
+    if flag.default:
+        text = f"{text} (default: {flag.default})"
+    return in_own_words(text).replace("%", "%%")

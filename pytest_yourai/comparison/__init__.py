@@ -1,1 +1,0 @@
-"""Sweeps held against each other: from stored profiles to regressions, without pytest or MLX."""

@@ -1,0 +1,61 @@
+"""How the configurations of one sweep are named in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.sanitize import redactor
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLabels:
+    """What all configurations have in common, and so need not say; None where they differ.
+
+    Tokens for `max_seq_length`.
+    """
+
+    max_seq_length: int | None
+    grad_checkpoint: bool | None
+
+    @classmethod
+    def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
+        """That of a sweep through `configs`."""
+        lengths, checkpoints = set(), set()
+        for config in configs:
+            lengths.add(config.max_seq_length)
+            checkpoints.add(config.grad_checkpoint)
+        return cls(
+            max_seq_length=lengths.pop() if len(lengths) == 1 else None,
+            grad_checkpoint=checkpoints.pop() if len(checkpoints) == 1 else None,
+        )
+
+    @property
+    def has_lengths(self) -> bool:
+        """Whether sequence length is an axis."""
+        return self.max_seq_length is None
+
+    @property
+    def has_checkpointing(self) -> bool:
+        """Whether gradient checkpointing is an axis."""
+        return self.grad_checkpoint is None
+
+    def name(self, config: LoraConfig) -> str:
+        """`batch=1, rank=8, layers=4`, and what is not common to all: `seq=512, checkpoint=on`."""
+        parts = [str(config)]
+        if config.max_seq_length != self.max_seq_length:
+            parts.append(f"seq={config.max_seq_length}")
+        if config.grad_checkpoint is not self.grad_checkpoint:
+            parts.append(f"checkpoint={on_or_off(config.grad_checkpoint)}")
+        return ", ".join(parts)
+
+
+def on_or_off(is_on: bool) -> str:
+    return "on" if is_on else "off"
+
+
+def id_name(name: str) -> str:
+    """`name` with nothing that `-k` cannot match, and no secret: ids go everywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", redactor()(name)) or "model"

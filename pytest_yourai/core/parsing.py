@@ -1,0 +1,71 @@
+"""From the text of a flag or an ini key to its value; ValueError, in words, where it is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+_BYTES_PER_GB = 1e9
+
+_MOST_GB = 1e6
+
+_LEAST_GB = 0.001
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes, from a number of GB."""
+    gigabytes = positive(_MOST_GB)(text)
+    if gigabytes < _LEAST_GB:
+        raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
+    return round(gigabytes * _BYTES_PER_GB)
+
+
+def positive(most: float) -> Callable[[str], float]:
+    """A parser of numbers above 0."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= most:
+            raise ValueError(f"it must be a number above 0 and at most {most:g}")
+        return number
+
+    return parse
+
+
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise ValueError(f"it must be a whole number of at least {least}")
+        if most is not None and number > most:
+            raise ValueError(f"it must be at most {most:,}")
+        return number
+
+    return parse
+
+
+def one_of(*choices: Any) -> Callable[[str], Any]:
+    """A parser of words."""
+
+    def parse(text: str) -> Any:
+        if text not in choices:
+            raise ValueError(f"it must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def module_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
+    return names

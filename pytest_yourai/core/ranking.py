@@ -1,0 +1,124 @@
+"""Which of the measured configurations is best."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.results import SoakResult, TrialResult
+
+
+def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, float, float]:
+    score, length = (float(part) for part in score_and_length(result.config))
+    speed = result.tokens_per_second or 0.0
+    need = float(result.minimum_memory_bytes or 0)
+    if objective is Objective.SCORE:
+        return (score, length, speed, -need)
+    return (speed, score, length, -need)
+
+
+def score_and_length(config: LoraConfig) -> tuple[int, int]:
+    """What a configuration is worth by score: of equal scores longer rows are more capacity."""
+    return config.throughput_score, config.max_seq_length
+
+
+def best(results: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
+    """The best result that is ok, or None.
+
+    The score, batch size × rank × layers, does not know the length of rows. Equal scores are told
+    apart by longer rows, then by speed; equal speeds by score, then by longer rows; what is left by
+    less minimum memory.
+    """
+    return next(iter(best_first(results, objective)), None)
+
+
+def best_first(results: Iterable[TrialResult], objective: Objective) -> list[TrialResult]:
+    """The results that are ok, in the order in which they are best."""
+    return sorted(
+        (result for result in results if result.success),
+        key=lambda result: _rank(result, objective),
+        reverse=True,
+    )
+
+
+def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """The results that no other beats in one of their qualities without losing another.
+
+    These are capacity, rank × adapted layers; length of rows; speed, tokens per second; and
+    memory, the minimum.
+    """
+    points = [(result, _qualities(result)) for result in results if result.success]
+    return [
+        result
+        for result, own in points
+        if not any(
+            other != own and all(theirs >= mine for theirs, mine in zip(other, own, strict=True))
+            for _, other in points
+        )
+    ]
+
+
+def _qualities(result: TrialResult) -> tuple[float, float, float, float]:
+    return (
+        float(result.config.rank * result.config.num_layers),
+        float(result.config.max_seq_length),
+        result.tokens_per_second or 0.0,
+        -float(result.minimum_memory_bytes or 0),
+    )
+
+
+def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Of each combination of the other axes that fits, the batch size with most tokens per second.
+
+    Ascending adapter capacity, then rank, then length; without checkpointing first.
+    """
+    groups: dict[LoraConfig, list[TrialResult]] = {}
+    for result in results:
+        if result.success:
+            groups.setdefault(dataclasses.replace(result.config, batch_size=1), []).append(result)
+    fastest = [
+        max(group, key=lambda result: _rank(result, Objective.TOKENS_PER_SECOND))
+        for group in groups.values()
+    ]
+    return sorted(
+        fastest,
+        key=lambda result: (
+            result.config.rank * result.config.num_layers,
+            result.config.rank,
+            result.config.max_seq_length,
+            result.config.grad_checkpoint,
+        ),
+    )
+
+
+def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
+    """Ascending score, then batch size; the same order for the same set, whatever its own."""
+    return sorted(
+        configs,
+        key=lambda config: (
+            config.throughput_score,
+            config.batch_size,
+            config.rank,
+            config.max_seq_length,
+            not config.grad_checkpoint,
+        ),
+    )
+
+
+def soak_survivors(
+    results: Iterable[TrialResult], soaks: Sequence[SoakResult]
+) -> list[TrialResult]:
+    """The results that no soak speaks against: neither its own, nor that of a smaller one."""
+    return [
+        result for result in results if not any(soak.rules_out(result.config) for soak in soaks)
+    ]
+
+
+def next_to_soak(
+    results: Iterable[TrialResult], soaks: Sequence[SoakResult], objective: Objective
+) -> TrialResult | None:
+    """What is to be soaked next; None where one has survived, or none is left."""
+    if any(soak.success for soak in soaks):
+        return None
+    return best(soak_survivors(results, soaks), objective)

@@ -1,0 +1,227 @@
+"""Outcomes and results of trials."""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from dataclasses import dataclass, field
+
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+
+
+class Outcome(enum.StrEnum):
+    """How a trial ended."""
+
+    OK = "ok"
+    OVER_BUDGET = "over_budget"
+    OOM = "oom"
+    PAGING = "paging"
+    SAFETY_STOP = "safety_stop"
+    MACHINE_CRASH = "machine_crash"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    INVALID_LOSS = "invalid_loss"
+    ERROR = "error"
+    UNAVAILABLE = "unavailable"
+    SKIPPED = "skipped"
+
+    @property
+    def is_memory_failure(self) -> bool:
+        """It does not fit, by whatever sign."""
+        return self in (
+            Outcome.OVER_BUDGET,
+            Outcome.OOM,
+            Outcome.PAGING,
+            Outcome.SAFETY_STOP,
+            Outcome.MACHINE_CRASH,
+        )
+
+    @property
+    def is_failure(self) -> bool:
+        """Something went wrong that memory does not explain."""
+        return self in (Outcome.TIMEOUT, Outcome.CRASHED, Outcome.INVALID_LOSS, Outcome.ERROR)
+
+    @property
+    def leaves_the_worker_usable(self) -> bool:
+        return self in (Outcome.OK, Outcome.OVER_BUDGET)
+
+
+LETTERS = {
+    Outcome.OK: "✓",
+    Outcome.OVER_BUDGET: "B",
+    Outcome.OOM: "O",
+    Outcome.PAGING: "P",
+    Outcome.SAFETY_STOP: "S",
+    Outcome.MACHINE_CRASH: "M",
+    Outcome.TIMEOUT: "T",
+    Outcome.CRASHED: "C",
+    Outcome.INVALID_LOSS: "L",
+    Outcome.ERROR: "E",
+    Outcome.UNAVAILABLE: "U",
+    Outcome.SKIPPED: "–",
+}
+"""What stands for an outcome where there is room for one character."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Of a base model, quantized as it is measured."""
+
+    parameters: int
+    weight_bytes: int
+
+    def is_at_least(self, other: ModelSize) -> bool:
+        """Whether it has no fewer parameters and no smaller weights: both cost memory."""
+        return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
+
+
+PREDICTED_OVER = "predicted over the budget"
+"""How the reason of a trial begins that was skipped for its prediction."""
+
+RULED_OUT = "no smaller than"
+"""How the reason of a trial begins that was skipped for another's failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One trial. Bytes and seconds; None where it did not get far enough to be measured.
+
+    `reason` is None for ok, else one sentence; `warnings` is what is to be said besides. `kept` is
+    a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
+    False where the outcome says more of the moment than of the configuration: other programs
+    had taken the memory.
+    `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
+    shape. `step_tokens` counts the unmasked trained tokens of each measured step.
+    `reference_times_s` is what `reference_work` took right before and after the
+    trial, on MLX's CPU backend.
+    `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
+    on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
+    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
+    `footprint_bytes` is the most that the worker grew to since before it loaded the model, as the
+    system counts it (on CUDA: the device), `swap_growth_bytes` is the machine's. Growth per step
+    is the robust slope over the measured steps.
+    """
+
+    model: str
+    config: LoraConfig
+    outcome: Outcome
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    started: bool = True
+    conclusive: bool = True
+    kept: bool = False
+    warmup_step_times_s: tuple[float, ...] = ()
+    step_times_s: tuple[float, ...] = ()
+    step_tokens: tuple[int, ...] = ()
+    reference_times_s: tuple[float, ...] = ()
+    loss: float | None = None
+    minimum_memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    active_memory_bytes: int | None = None
+    cache_memory_bytes: int | None = None
+    footprint_bytes: int | None = None
+    swap_growth_bytes: int | None = None
+    active_growth_bytes_per_step: float | None = None
+    footprint_growth_bytes_per_step: float | None = None
+    predicted_minimum_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    epoch_time_s: float | None = None
+    """Of real data at the pace of the measured steps."""
+    size: ModelSize | None = None
+    """Of the model, where it is known."""
+
+    @property
+    def success(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    @property
+    def is_predicted_over(self) -> bool:
+        """Whether it was not run because its prediction was surely over the budget."""
+        return self._is_skipped_for(PREDICTED_OVER)
+
+    @property
+    def is_ruled_out(self) -> bool:
+        """Whether it was not run because one that needs no more had failed for memory."""
+        return self._is_skipped_for(RULED_OUT)
+
+    def _is_skipped_for(self, reason: str) -> bool:
+        skipped = self.outcome is Outcome.SKIPPED and not self.started
+        return skipped and (self.reason or "").startswith(reason)
+
+    @property
+    def prunes_larger(self) -> bool:
+        """Whether configurations that need no less would fail in the same way."""
+        return self.outcome.is_memory_failure and self.conclusive
+
+    @property
+    def step_time_s(self) -> float | None:
+        """Median of the measured steps."""
+        return statistics.median(self.step_times_s) if self.step_times_s else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """By the median step where all have as many tokens, else over all measured steps."""
+        if self.step_time_s is None or not self.step_tokens:
+            return None
+        if len(set(self.step_tokens)) == 1:
+            return self.step_tokens[0] / self.step_time_s
+        return sum(self.step_tokens) / sum(self.step_times_s)
+
+    @property
+    def safe_memory_bytes(self) -> int | None:
+        """What a budget must hold for this configuration: the minimum with its margin."""
+        if self.minimum_memory_bytes is None:
+            return None
+        return round(self.minimum_memory_bytes * SAFETY_MARGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class SoakResult:
+    """How one soak ended. Bytes and seconds; None where it did not get far enough to be measured.
+
+    `reason`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as in a
+    TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its first
+    step on. Growth per step is the robust slope over all steps but those that compile; of these
+    steps `slowdown` is the median time per token of the last tenth over that of the first.
+    """
+
+    config: LoraConfig
+    outcome: Outcome
+    reason: str | None
+    warnings: tuple[str, ...]
+    conclusive: bool
+    asked_s: float
+    duration_s: float
+    steps: int
+    peak_memory_bytes: int | None
+    trial_peak_memory_bytes: int | None
+    footprint_bytes: int | None
+    active_growth_bytes_per_step: float | None
+    footprint_growth_bytes_per_step: float | None
+    slowdown: float | None
+    first_tenth_step_time_s: float | None
+    last_tenth_step_time_s: float | None
+    swap_growth_bytes: int
+
+    @property
+    def success(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    def rules_out(self, config: LoraConfig) -> bool:
+        """Whether it shows that `config` would not last either."""
+        if self.success or config == self.config:
+            return not self.success
+        prunes = self.outcome.is_memory_failure and self.conclusive
+        return prunes and config.needs_at_least_as_much_as(self.config)
+
+
+@dataclass
+class Soak:
+    """What the packaged soak test gets: the soaks of one model, once the test was called."""
+
+    item_id: str
+    results: list[SoakResult] = field(default_factory=list)
+
+    @property
+    def survivor(self) -> SoakResult | None:
+        return next((each for each in self.results if each.success), None)

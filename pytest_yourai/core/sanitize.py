@@ -1,0 +1,111 @@
+"""Takes tokens and passwords out of text before it is kept or shown."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|AUTH(?!OR)|(?:^|_)PASS$|_KEY$",
+    re.IGNORECASE,
+)
+
+_PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|SOCK|URL)$", re.IGNORECASE)
+"""Variables that say where a secret lies, not what it is."""
+
+_SHORTEST_SECRET = 8
+"""Shorter values (`true`, `1`) would blot out ordinary words."""
+
+_KNOWN_FORMS = re.compile(
+    r"\b(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-)[A-Za-z0-9_-]{16,}"
+    r"|\bAKIA[0-9A-Z]{16}\b"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
+    r"|(?<=[Bb]earer\s)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?<=[?&]token=)[^\s&]+"
+    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
+)
+"""Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS; JWTs; bearer tokens; what addresses carry."""
+
+
+class Redactor:
+    """Replaces each known secret by the name of its variable, and what looks like one by `***`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        names = {
+            value: name
+            for name, value in environment.items()
+            if _SECRET_NAME.search(name)
+            and not _PLACE_NAME.search(name)
+            and len(value) >= _SHORTEST_SECRET
+        }
+        for token in _stored_tokens(environment):
+            names.setdefault(token, "HF_TOKEN")
+        self._names = names
+        # The longest first: one secret may be the beginning of another.
+        longest_first = sorted(names, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if names else None
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(lambda match: f"[{self._names[match.group()]}]", text)
+        return _KNOWN_FORMS.sub("***", text)
+
+
+@functools.cache
+def redactor() -> Redactor:
+    """The one for this process's environment, as it was first asked for."""
+    return Redactor(os.environ)
+
+
+def _stored_tokens(environment: Mapping[str, str]) -> list[str]:
+    """What `hf auth login` has stored; huggingface_hub's documented place."""
+    home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return []
+    return [token] if len(token) >= _SHORTEST_SECRET else []
+
+
+_MOST_CHARACTERS = 2000
+
+
+def printable(text: str) -> str:
+    """`text` in one line: white space as spaces, other unprintable characters as question marks.
+
+    Control characters and those that change the direction of text are not printable. What is too
+    long to be read is cut.
+    """
+    shown = "".join(
+        each if each.isprintable() else " " if each.isspace() else "?"
+        for each in text[:_MOST_CHARACTERS]
+    )
+    return f"{shown}…" if len(text) > _MOST_CHARACTERS else shown
+
+
+def all_printable(value: Any) -> Any:
+    """A JSON value with every text in it, keys too, made `printable`."""
+    if isinstance(value, dict):
+        return {printable(str(key)): all_printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [all_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
+
+
+def clean(value: Any) -> Any:
+    """`value` as JSON will give it back, without secrets, and None for floats without a number."""
+    if isinstance(value, dict):
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if isinstance(value, str):
+        return redactor()(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

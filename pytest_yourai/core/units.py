@@ -1,0 +1,76 @@
+"""The one formatter and reader of numbers with units. GB means 1e9 bytes, as in mlx-lm."""
+
+from __future__ import annotations
+
+import re
+
+_GB = 1e9
+
+_MB = 1e6
+
+_KB = 1e3
+
+_GIB = 1 << 30
+
+_SHORTEST_MINUTES = 2
+"""Shorter times are told in seconds."""
+
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
+
+_COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def gigabytes(count_bytes: float) -> str:
+    """Memory of models: `12.4 GB`; small ones as `5.3 MB`."""
+    if abs(count_bytes) >= _GB / 10:
+        return f"{count_bytes / _GB:.1f} GB"
+    if abs(count_bytes) >= _MB / 10:
+        return f"{count_bytes / _MB:.1f} MB"
+    return f"{count_bytes / _KB:.1f} kB"
+
+
+def machine_memory(count_bytes: float) -> str:
+    """A machine's size in both units: `38.7 GB (36 GiB)`."""
+    return f"{count_bytes / _GB:.1f} GB ({count_bytes / _GIB:.0f} GiB)"
+
+
+def seconds(value: float) -> str:
+    """A step time: `1.2s`, `35ms`."""
+    if value >= 1:
+        return f"{value:.1f}s"
+    if value >= 0.1:  # noqa: PLR2004 - two digits that matter either way
+        return f"{value:.2f}s"
+    return f"{value * 1e3:.1f}ms" if value < 0.01 else f"{value * 1e3:.0f}ms"  # noqa: PLR2004
+
+
+def duration(value_s: float) -> str:
+    """What a person waits for: `45 s`, `12 min`, `3 h 05 min`."""
+    if value_s < _SHORTEST_MINUTES * 60:
+        return f"{value_s:.0f} s" if value_s >= 1 else "1 s"
+    minutes = round(value_s / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004 - 60 min
+
+
+def parameter_count(text: str) -> float:
+    """The number that `7B` or `0.3M` means; ValueError where it means none."""
+    match = _COUNT.fullmatch(text.strip().upper())
+    number = float(match[1]) * _COUNT_UNITS[match[2]] if match else 0.0
+    if not number:
+        raise ValueError(f"{text!r} is no number of parameters: write it as 7B or 0.3M")
+    return number
+
+
+def parameters(count: float | None) -> str:
+    """A model's size as it is called: `7B`, `1.2B`, `0.3M`; `?` where it is not known."""
+    if count is None:
+        return "?"
+    unit = "B" if count >= _GB / 10 else "M"
+    number = count / _COUNT_UNITS[unit]
+    return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits
+
+
+BYTES_PER_GB = 1e9
+
+
+def scaled(count_bytes: float | None, unit: float) -> float | None:
+    return None if count_bytes is None else count_bytes / unit

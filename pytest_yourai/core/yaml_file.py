@@ -1,0 +1,133 @@
+"""YAML files whose mistakes can be named by file, line and key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from pytest_yourai.core.errors import InputError
+
+_Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
+
+_MOST_CHARACTERS = 1_000_000
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Plain values, without aliases: a few lines of those can stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not taken: write the values out", mark
+            )
+        return super().compose_node(parent, index)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A parsed file: its value, and the line (from 1) on which each key or element starts."""
+
+    path: Path
+    value: Any
+    lines: dict[tuple[str | int, ...], int]
+
+    def where(self, location: tuple[str | int, ...]) -> str:
+        """`file:line: key`, as deep as the file has the location."""
+        while location[1:] and isinstance(location[-1], int) and location not in self.lines:
+            # One value that stands for a list of itself has no place in it.
+            location = location[:-1]
+        for depth in range(len(location), 0, -1):
+            if line := self.lines.get(location[:depth]):
+                return f"{self.path}:{line}: {_dotted(location)}"
+        return f"{self.path}: {_dotted(location)}" if location else str(self.path)
+
+
+def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
+    """The file at `path`, with nothing but plain values constructed.
+
+    Raises `error`, naming file and line, for what is not readable as one YAML document
+    with unique keys. `kind` says what the file should have been ("a matrix").
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"{path} does not exist: name {kind} that does") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"{path} cannot be read as {kind}: {problem}") from None
+    if len(text) > _MOST_CHARACTERS:
+        raise error(f"{path} has {len(text):,} characters: too many for {kind}")
+    try:
+        node = yaml.compose(text, Loader=_NoAliases)
+        value = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise error(f"{path}: this is not plain YAML: {_first_line(problem)}") from None
+    lines: dict[tuple[str | int, ...], int] = {}
+    if node is not None:
+        _note_lines(node, (), lines, path, error)
+    return YamlFile(path, value, lines)
+
+
+def validate(
+    file: YamlFile,
+    schema: type[_Schema],
+    value: Any,
+    error: type[InputError],
+    at: tuple[str | int, ...] = (),
+) -> _Schema:
+    """`value`, found in `file` under `at`, as a `schema`; raises `error` for the first mistake."""
+    try:
+        return schema.model_validate(value)
+    except pydantic.ValidationError as problem:
+        first = problem.errors()[0]
+        raise error(f"{file.where((*at, *first['loc']))}: {_say(first, schema)}") from None
+
+
+def _say(problem: Any, schema: type[pydantic.BaseModel]) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(schema.model_fields)
+        return f"unknown key: the known ones are {known}"
+    if problem["type"] == "missing":
+        return "this key is missing"
+    if problem["type"] == "model_type":
+        return f"it must have keys of its own, such as {', '.join(schema.model_fields)}"
+    message: str = problem["msg"].removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]} (found {problem['input']!r:.60})"
+
+
+def _note_lines(
+    node: yaml.Node,
+    location: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    path: Path,
+    error: type[InputError],
+) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            name = str(key.value)
+            if name in seen:
+                raise error(f"{path}:{line}: {name:.60}: this key stands twice, keep one")
+            seen.add(name)
+            lines[(*location, name)] = line
+            _note_lines(value, (*location, name), lines, path, error)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*location, index)] = value.start_mark.line + 1
+            _note_lines(value, (*location, index), lines, path, error)
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]

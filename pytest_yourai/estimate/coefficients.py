@@ -1,0 +1,93 @@
+"""The empirical numbers of `step_memory`, and what is known of MLX's batches of work.
+
+They are fitted to minimum memory measured by tests/performance/floors.py with MLX 0.32.4 and
+mlx-lm 0.32.2: CUDA's on one H200, with qwen2-0.5b, llama-1b, hermes-mistral-7b, llama-8b and
+r1-distill-14b, at all lengths but 512; the CPU's on Linux, with small float32 models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """What lives at the highest moment, as multiples of the arrays that the names say.
+
+    `gradients` is in bytes for each adapter parameter; `scores` and `layer` are of one layer, in
+    its backward pass, without and with checkpointing.
+    """
+
+    gradients: float
+    logits: float
+    scores: float
+    layer: float
+    checkpointed_layer: float
+    checkpointed_scores: float
+    checkpointed_logits: float
+
+
+ON_CUDA = Coefficients(
+    gradients=0.45,
+    logits=1.46,
+    scores=1.47,
+    layer=0.0,
+    checkpointed_layer=2.01,
+    checkpointed_scores=4.55,
+    checkpointed_logits=0.0,
+)
+
+ON_THE_CPU = Coefficients(
+    gradients=1.4,
+    logits=3.03,
+    scores=0.81,
+    layer=0.36,
+    checkpointed_layer=0.51,
+    checkpointed_scores=0.99,
+    checkpointed_logits=1.71,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """What is in flight on a Hopper, as multiples of arrays, and the most elements that are.
+
+    At the loss: of the logits, of a residual and an inner vector for each token, and of what the
+    adapters put out in float32. In the backward pass: of the logits, and of what a layer keeps.
+    """
+
+    loss_logits: float = 0.50
+    loss_vectors: float = 11.6
+    loss_adapted: float = 2.57
+    loss_elements: float = 245e6
+    backward_logits: float = 2.06
+    backward_layer: float = 1.34
+    backward_elements: float = 577e6
+    checkpointed_elements: float = 460e6
+
+
+HOPPER_FLIGHT = Flight()
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How much work MLX gives to the device at once: operations, and elements that they read.
+
+    From MLX's source (0.32.4): mlx/backend/cuda/device.cpp, mlx/backend/metal/device.cpp.
+    """
+
+    operations: int
+    elements: int
+
+
+_MIB = 1 << 20
+
+HOPPER = Batches(100, 1000 * _MIB)
+
+AMPERE = Batches(20, 400 * _MIB)
+
+OTHER_CUDA = Batches(20, 100 * _MIB)
+
+METAL = Batches(50, 50 * _MIB)
+
+HOPPER_NAMES = ("H100", "H200", "H20", "GH200", "B100", "B200", "B300", "RTX 50", "RTX PRO")

@@ -1,0 +1,144 @@
+"""What a configuration will need, before it runs: the estimate, corrected by what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.device import Backend
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.units import gigabytes
+from pytest_yourai.estimate.calibration import (
+    Calibration,
+    CalibrationFit,
+    Observation,
+    fit_calibration,
+)
+from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.dataset_lengths import padded_length
+from pytest_yourai.models.source import ModelSource
+
+_KNOWN_ERRORS = 2.0
+"""A prediction counts as certain beyond so many of its typical errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Of one configuration. Bytes; `relative_error` is one typical deviation."""
+
+    minimum_bytes: int
+    conservative_bytes: int
+    weights_bytes: int
+    relative_error: float
+
+    def __str__(self) -> str:
+        off = self.minimum_bytes * self.relative_error
+        return f"about {gigabytes(self.minimum_bytes)} (± {gigabytes(off)})"
+
+    def is_surely_over(self, limit_bytes: int) -> bool:
+        """Whether the minimum with its margin is over by more than the known error."""
+        least = self.minimum_bytes * (1 - _KNOWN_ERRORS * self.relative_error)
+        return least * SAFETY_MARGIN > limit_bytes
+
+
+@dataclass(frozen=True)
+class PredictionErrors:
+    """Relative errors of predictions that were fixed before their trials."""
+
+    errors: tuple[float, ...]
+
+    @classmethod
+    def of(cls, results: Iterable[TrialResult]) -> PredictionErrors:
+        return cls(
+            tuple(
+                abs(result.predicted_minimum_memory_bytes / result.minimum_memory_bytes - 1)
+                for result in results
+                if result.minimum_memory_bytes and result.predicted_minimum_memory_bytes
+                if not result.kept
+            )
+        )
+
+    def __str__(self) -> str:
+        mean, largest = statistics.fmean(self.errors) * 100, max(self.errors) * 100
+        trials = f"{len(self.errors)} trial" + "s" * (len(self.errors) != 1)
+        return f"prediction error so far: mean {mean:.1f} %, max {largest:.1f} % over {trials}"
+
+
+@dataclass
+class Predictor:
+    """Predicts for one model on one device; every measured trial makes the next one better.
+
+    With and without checkpointing by themselves: their estimates are off by different amounts.
+    """
+
+    source: ModelSource
+    backend: Backend
+    device: str = ""
+    inspected: InspectedShapes | None = None
+    prior: Calibration = field(default_factory=Calibration)
+    longest_row: int | None = None
+    """Tokens of the longest row of real data; None where all rows have max_seq_length."""
+    _observations: dict[bool, list[Observation]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    _fits: dict[bool, CalibrationFit] = field(default_factory=dict)
+
+    def predict(self, config: LoraConfig) -> Prediction | None:
+        """None where nothing is known of the architecture."""
+        estimate = self._estimate(config)
+        if estimate is None:
+            return None
+        fitted = self._fitted(estimate, config.grad_checkpoint)
+        minimum, relative_error = fitted.predict(estimate)
+        return Prediction(
+            minimum_bytes=round(minimum),
+            conservative_bytes=round(minimum) + estimate.margin_bytes,
+            weights_bytes=estimate.weights_bytes,
+            relative_error=relative_error,
+        )
+
+    def learn(self, result: TrialResult) -> None:
+        """Take what a trial measured into account."""
+        estimate = self._estimate(result.config)
+        if estimate is None or result.minimum_memory_bytes is None:
+            return
+        checkpoint = result.config.grad_checkpoint
+        self._observations[checkpoint].append(Observation(estimate, result.minimum_memory_bytes))
+        self._fits.pop(checkpoint, None)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was learned, from the kind with most trials, or None where nothing was measured."""
+        checkpoint = len(self._observations[True]) > len(self._observations[False])
+        if not self._observations[checkpoint]:
+            return None
+        return self._fitted(self._observations[checkpoint][0].estimate, checkpoint).calibration
+
+    def _fitted(self, estimate: MemoryEstimate, checkpoint: bool) -> CalibrationFit:
+        if checkpoint not in self._fits:
+            prior = self.prior.for_estimates_off_by(estimate.relative_error)
+            self._fits[checkpoint] = fit_calibration(prior, self._observations[checkpoint])
+        return self._fits[checkpoint]
+
+    def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
+        source = self.source
+        if self.longest_row is not None:
+            longest = padded_length(self.longest_row, config.max_seq_length)
+            config = dataclasses.replace(config, max_seq_length=longest)
+        try:
+            return estimate_trial(
+                config,
+                source.architecture,
+                source.quantization,
+                source.lora_keys,
+                backend=self.backend,
+                device=self.device,
+                inspected=self.inspected,
+            )
+        except ModelError:
+            return None

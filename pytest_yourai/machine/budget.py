@@ -1,0 +1,103 @@
+"""How much memory a trial may need: detected, or as the user gave it. Bytes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import OptionError, TooLittleMemoryError
+from pytest_yourai.core.units import gigabytes
+from pytest_yourai.machine.system_memory import SystemMemory
+
+BUDGET_SHARE = 0.8
+"""Of the smallest total: the rest is the system's and other programs'."""
+
+_GB = 1e9
+
+_LARGE_MAC_BYTES = 36 * (1 << 30)
+
+WORKING_SET_SHARES = (2 / 3, 3 / 4)
+"""Of a Mac's memory, what Metal recommends as the working set: up to 36 GB, and above.
+
+An assumption, from what Macs are seen to report, for where Metal itself is not asked.
+"""
+
+RESERVE_BYTES = 2_000_000_000
+"""Of what is available now, kept free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a trial may need, with the margin, and why."""
+
+    limit_bytes: int
+    reason: str
+    is_detected: bool = False
+
+    def __str__(self) -> str:
+        return f"{gigabytes(self.limit_bytes)} ({self.reason})"
+
+
+NO_BUDGET = Budget(0, "not known yet")
+
+
+def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
+    """80 % of the smallest total, and never more than what is available now less 2 GB.
+
+    The totals are the machine's, its container's, and on Metal the recommended working set. A
+    CUDA device's memory is its own. `device` None means that MLX was not asked: the working set
+    of a Mac is assumed then, and no device has memory of its own. TooLittleMemoryError where
+    nothing would be left.
+    """
+    total, what = _smallest_total(system, device)
+    available = system.available_bytes
+    if device is not None and device.has_own_memory:
+        available = total if device.free_memory_bytes is None else device.free_memory_bytes
+    share = round(total * BUDGET_SHARE)
+    left = available - RESERVE_BYTES
+    if share <= left:
+        percent = f"{BUDGET_SHARE * 100:.0f} %"
+        return Budget(share, f"{percent} of {gigabytes(total)}{what}", is_detected=True)
+    if left <= 0:
+        raise TooLittleMemoryError(
+            f"only {gigabytes(available)} of memory is available: close programs, or set "
+            "--yourai-max-memory"
+        )
+    reason = f"{gigabytes(available)} available now, less {gigabytes(RESERVE_BYTES)}"
+    return Budget(left, reason, is_detected=True)
+
+
+def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> Budget:
+    """The user's own; OptionError where the machine does not have as much."""
+    physical, what = _physical(system, device)
+    if limit_bytes > physical:
+        raise OptionError(
+            f"--yourai-max-memory: {limit_bytes / _GB:g} GB is more than the "
+            f"{physical / _GB:.3f} GB of {what}: give less, or leave it out"
+        )
+    return Budget(limit_bytes, "as given")
+
+
+def _smallest_total(system: SystemMemory, device: DeviceInfo | None) -> tuple[int, str]:
+    physical, what = _physical(system, device)
+    if device is None and sys.platform == "darwin":
+        small, large = WORKING_SET_SHARES
+        share = small if system.total_bytes <= _LARGE_MAC_BYTES else large
+        return round(system.total_bytes * share), ", the working set assumed for this Mac"
+    working_set = device.memory_bytes if device is not None else None
+    is_metal = device is not None and device.backend == "metal"
+    if is_metal and working_set is not None and working_set < physical:
+        return working_set, ", the recommended working set"
+    return physical, "" if what == _MACHINE else f", {what}"
+
+
+_MACHINE = "this machine"
+
+
+def _physical(system: SystemMemory, device: DeviceInfo | None) -> tuple[int, str]:
+    if device is not None and device.has_own_memory and device.memory_bytes is not None:
+        return device.memory_bytes, "the device"
+    if system.container_limit_bytes is not None:
+        return system.usable_bytes, "the container"
+    return system.total_bytes, _MACHINE

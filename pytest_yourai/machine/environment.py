@@ -1,0 +1,161 @@
+"""What machine, power and versions a sweep ran on. Works without MLX."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pytest_yourai.core.device import Backend, DeviceInfo
+
+_COMMAND_TIMEOUT_S = 5
+
+_MEMORY_TOLERANCE = 0.05
+"""By how much one machine's own memory may seem to differ, from one start to the next."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides about measurements."""
+    found = {"python": platform.python_version()}
+    for name in ("pytest-yourai", "mlx", "mlx-lm"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def installed_backend() -> Backend:
+    """Where MLX would run, by what is installed; asking MLX would take its import."""
+    if sys.platform == "darwin":
+        return "metal"
+    names = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    return "cuda" if any(name.startswith("mlx-cuda") for name in names if name) else "cpu"
+
+
+def chip(platform_name: str = sys.platform) -> str:
+    """`Apple M3 Max` on a Mac, the processor's model name on Linux."""
+    if platform_name == "darwin":
+        return _output_of("sysctl", "-n", "machdep.cpu.brand_string").strip() or "unknown"
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The machine's last start: `boot_id` where the system names it, and Unix seconds."""
+
+    boot_id: str | None
+    started_at: float
+
+    def is_later_than(self, boot_id: str | None, at: float) -> bool:
+        """Whether the machine was started again since `at`, when its boot was `boot_id`.
+
+        Names count for more than times, since clocks are set.
+        """
+        if boot_id is not None and self.boot_id is not None:
+            return boot_id != self.boot_id
+        return self.started_at > at
+
+
+def last_boot(platform_name: str = sys.platform) -> Boot:
+    if platform_name == "darwin":
+        name = _output_of("sysctl", "-n", "kern.bootsessionuuid").strip()
+    else:
+        try:
+            name = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            name = ""
+    return Boot(name or None, psutil.boot_time())
+
+
+def machine_info() -> dict[str, Any]:
+    """What pytest-benchmark keeps in a saved run beside its own."""
+    return {"chip": chip(), "versions": versions()}
+
+
+def describe(device: DeviceInfo) -> dict[str, Any]:
+    """The profile's `environment`."""
+    power = power_source()
+    return {
+        "chip": chip(),
+        "backend": device.backend,
+        "device": device.name,
+        "device_memory_bytes": device.memory_bytes,
+        "system_memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "versions": versions(),
+        "power_source": power,
+        "low_power_mode": low_power_mode(),
+    }
+
+
+def is_other_memory(count_bytes: int, than_bytes: int) -> bool:
+    """Whether so much memory says that it is of another machine."""
+    return abs(count_bytes - than_bytes) > _MEMORY_TOLERANCE * than_bytes
+
+
+def power_source(platform_name: str = sys.platform) -> str | None:
+    """`battery`, `mains`, or None on machines without a battery."""
+    if platform_name == "darwin":
+        return parse_power_source(_output_of("pmset", "-g", "batt"))
+    battery = psutil.sensors_battery()
+    if battery is None or battery.power_plugged is None:
+        return None
+    return "mains" if battery.power_plugged else "battery"
+
+
+def parse_power_source(pmset_batt: str) -> str | None:
+    """From the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
+    match = re.search(r"drawing from '([^']+)'", pmset_batt)
+    if match is None:
+        return None
+    return "battery" if match.group(1) == "Battery Power" else "mains"
+
+
+def low_power_mode(platform_name: str = sys.platform) -> bool | None:
+    """Whether macOS saves energy at the cost of speed; None elsewhere."""
+    if platform_name != "darwin":
+        return None
+    return parse_low_power_mode(_output_of("pmset", "-g"))
+
+
+def parse_low_power_mode(pmset: str) -> bool | None:
+    """From the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
+    match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)", pmset, re.MULTILINE)
+    return None if match is None else match.group(1) == "1"
+
+
+def keep_awake(platform_name: str = sys.platform) -> subprocess.Popen[bytes] | None:
+    """Keep a Mac from sleeping until this process ends, or the returned one is ended."""
+    program = shutil.which("caffeinate") if platform_name == "darwin" else None
+    if program is None:
+        return None
+    return subprocess.Popen(
+        [program, "-i", "-m", "-w", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _output_of(*command: str) -> str:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,1 @@
+"""From a name to a model: presets, folders, the hub, shapes, quantization, training data."""

@@ -1,0 +1,244 @@
+"""The shapes that a config.json describes: linear layers, parameters, bytes of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.core.errors import ModelError
+
+EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
+"""Whose weights are counted here to the byte; of others the lazily built model is asked."""
+
+_HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
+
+_EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+
+PAGE_BYTES = 16384
+"""In which Metal's and CUDA's allocators give out memory (MLX 0.32.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearShape:
+    """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
+
+    key: str
+    inputs: int
+    outputs: int
+    copies: int = 1
+    """How many of them there are side by side: the experts of a mixture."""
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    @property
+    def parameters_per_rank(self) -> int:
+        """Of its adapter: A is inputs × rank, B rank × outputs."""
+        return (self.inputs + self.outputs) * self.copies
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedShapes:
+    """What the built model says of itself. Bytes.
+
+    `weight_bytes` is what MLX holds once it is loaded; `linears` get adapters in its last layer;
+    `adapter_parameters_per_rank` is of each transformer layer, the first one first.
+    """
+
+    weight_bytes: int
+    linears: tuple[LinearShape, ...]
+    adapter_parameters_per_rank: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What of a config.json decides about memory. Sizes in elements."""
+
+    model_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    vocab_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    element_bytes: int
+    has_own_head: bool
+    linears: tuple[LinearShape, ...]
+    """Of one transformer layer."""
+    vector_parameters: int
+    """Biases and norms of the whole model: never quantized."""
+
+    @property
+    def is_exact(self) -> bool:
+        return self.model_type in EXACT_MODEL_TYPES
+
+    @property
+    def queries_size(self) -> int:
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def keys_size(self) -> int:
+        """Of the keys of one token, and of its values."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model, before it is quantized."""
+        layer = sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+        words = (1 + self.has_own_head) * self.vocab_size * self.hidden_size
+        return self.num_hidden_layers * layer + words + self.vector_parameters
+
+    def weight_bytes(self, bits: int | None, group_size: int, page_bytes: int = 1) -> int:
+        """Of the model as mlx-lm quantizes it, or not (None): what MLX holds once it is loaded.
+
+        With `page_bytes` each array takes whole pages, as it does from GPU allocators.
+        """
+
+        def held(matrices: Iterable[tuple[int, int]]) -> int:
+            return sum(
+                paged(size, page_bytes)
+                for inputs, outputs in matrices
+                for size in _array_sizes(inputs, outputs, bits, group_size, self.element_bytes)
+            )
+
+        layer = held((linear.inputs, linear.outputs) for linear in self.linears)
+        words = held([(self.hidden_size, self.vocab_size)])
+        vectors = self.vector_parameters * self.element_bytes
+        return vectors + self.num_hidden_layers * layer + (1 + self.has_own_head) * words
+
+    def adapted(self, keys: Iterable[str] | None) -> tuple[LinearShape, ...]:
+        """The linear layers that `keys` name, by path or by last component; None names all.
+
+        ModelError for a key that is none of them.
+        """
+        if keys is None:
+            return self.linears
+        chosen = []
+        for key in keys:
+            meant = [each for each in self.linears if key in (each.key, each.name)]
+            if not meant:
+                there = ", ".join(each.key for each in self.linears)
+                raise ModelError(f"LoRA key {key} names no linear layer of the model: {there}")
+            chosen += meant
+        return tuple(dict.fromkeys(chosen))
+
+
+def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
+    """The shapes in a config.json mapping; of a model with several parts, those of its text part.
+
+    ModelError, naming the key, where one that is needed is missing.
+    """
+    flat = flat_config(config)
+    experts = first_whole(flat, *_EXPERTS_KEYS)
+    if experts > 1:
+        raise ModelError(
+            f"config.json: {experts} experts: a mixture of experts cannot be estimated, it must "
+            "be measured"
+        )
+    hidden = _needed(flat, "hidden_size", "n_embd", "dim", "d_model")
+    depth = _needed(flat, *DEPTH_KEYS)
+    inner = _needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+    words = _needed(flat, "vocab_size")
+    heads = _needed(flat, *_HEADS_KEYS)
+    shared = whole(flat.get("num_key_value_heads")) or heads
+    model_type = str(flat.get("model_type", ""))
+    # mlx-lm's qwen2 has no key for it.
+    own_head_dim = 0 if model_type == "qwen2" else whole(flat.get("head_dim"))
+    head_dim = own_head_dim or hidden // heads
+    queries, keys = heads * head_dim, shared * head_dim
+    linears = (
+        LinearShape("self_attn.q_proj", hidden, queries),
+        LinearShape("self_attn.k_proj", hidden, keys),
+        LinearShape("self_attn.v_proj", hidden, keys),
+        LinearShape("self_attn.o_proj", queries, hidden),
+        LinearShape("mlp.gate_proj", hidden, inner),
+        LinearShape("mlp.up_proj", hidden, inner),
+        LinearShape("mlp.down_proj", inner, hidden),
+    )
+    vectors = depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden
+    return Architecture(
+        model_type=model_type,
+        hidden_size=hidden,
+        num_hidden_layers=depth,
+        intermediate_size=inner,
+        vocab_size=words,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        head_dim=head_dim,
+        element_bytes=element_bytes(flat),
+        has_own_head=not flat.get("tie_word_embeddings", True),
+        linears=linears,
+        vector_parameters=vectors,
+    )
+
+
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json mapping with the keys of its text part on top."""
+    text = config.get("text_config")
+    return {**config, **(text if isinstance(text, Mapping) else {})}
+
+
+def element_bytes(flat: Mapping[str, Any]) -> int:
+    """Of a weight that is not quantized, and of an activation: bfloat16 unless told otherwise."""
+    dtype = flat.get("torch_dtype") or flat.get("dtype")
+    return 4 if str(dtype).endswith("float32") else 2
+
+
+def whole(value: Any) -> int:
+    """`value` where it is a positive whole number, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def first_whole(flat: Mapping[str, Any], *names: str) -> int:
+    """The first of the keys `names` that holds a positive whole number, else 0."""
+    return next((number for name in names if (number := whole(flat.get(name)))), 0)
+
+
+def attention_heads(flat: Mapping[str, Any]) -> int:
+    """Their number, under whichever key, or 0."""
+    return first_whole(flat, *_HEADS_KEYS)
+
+
+def _needed(flat: Mapping[str, Any], *names: str) -> int:
+    number = first_whole(flat, *names)
+    if not number:
+        raise ModelError(
+            f"config.json: {names[0]}: it is missing or no whole number above 0, and no estimate "
+            "can do without"
+        )
+    return number
+
+
+def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[LinearShape, ...]) -> int:
+    """Of one layer, as mlx-lm builds these models."""
+    with_bias: set[str] = set()
+    if model_type == "qwen2":
+        with_bias |= {"q_proj", "k_proj", "v_proj"}
+    # mlx-lm builds mistral models as llama ones.
+    if model_type in ("llama", "mistral") and flat.get("attention_bias"):
+        with_bias |= {"q_proj", "k_proj", "v_proj", "o_proj"}
+    if model_type in ("llama", "mistral") and flat.get("mlp_bias"):
+        with_bias |= {"gate_proj", "up_proj", "down_proj"}
+    return sum(linear.outputs for linear in linears if linear.name in with_bias)
+
+
+def _array_sizes(
+    inputs: int, outputs: int, bits: int | None, group_size: int, element_bytes: int
+) -> tuple[int, ...]:
+    """Bytes of a matrix; of a quantized one also of its scales and its biases."""
+    elements = inputs * outputs
+    # A matrix whose rows do not divide into groups stays as it is (mlx_lm.utils.quantize_model).
+    if bits is None or inputs % group_size:
+        return (elements * element_bytes,)
+    scales = elements // group_size * element_bytes
+    return elements * bits // 8, scales, scales
+
+
+def paged(size: int, page_bytes: int) -> int:
+    """What an allocator of pages gives out for `size` bytes: small arrays share a page."""
+    return -(-size // page_bytes) * page_bytes if size > page_bytes else size

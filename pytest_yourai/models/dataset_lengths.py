@@ -1,0 +1,154 @@
+"""What the lengths of training rows say: how mlx-lm cuts, pads and batches them, and for how long.
+
+The rules are those of `mlx_lm.tuner.trainer.iterate_batches`, and are tested against it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.core.config import LoraConfig
+
+_PADDED_TO = 32
+
+_MOST_BARS = 8
+
+
+def padded_length(tokens: int, max_seq_length: int) -> int:
+    """How wide mlx-lm makes a batch whose longest row has so many tokens: 32n + 1, or cut."""
+    return min(1 + _PADDED_TO * -(-tokens // _PADDED_TO), max_seq_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """All batches that mlx-lm makes of the data, once. A remainder of rows is dropped.
+
+    `positions` are what is computed, padding too: a padded row of S tokens has S - 1.
+    `padded_shapes` counts distinct ones, each of which compiles once.
+    """
+
+    batches: int
+    trained_tokens: int
+    positions: int
+    padded_shapes: int
+
+    @property
+    def padding_share(self) -> float:
+        """Of the positions, those that train nothing; 0 where there is no batch."""
+        return 1 - self.trained_tokens / self.positions if self.positions else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramBar:
+    """How many rows have from `least` to `most` tokens; None for any number."""
+
+    least: int
+    most: int | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Tokens of each row, in the order in which mlx-lm fills batches with them; at least one row.
+
+    The order matters: mlx-lm 0.32.2 means to sort rows by length, but sorts its `CacheDataset` by
+    the number of keys of each row, and so leaves most data as the file has it.
+    """
+
+    lengths: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def shortest(self) -> int:
+        return self._longest_first[-1]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self._longest_first)
+
+    @property
+    def longest(self) -> int:
+        return self._longest_first[0]
+
+    @functools.cached_property
+    def _longest_first(self) -> list[int]:
+        return sorted(self.lengths, reverse=True)
+
+    def rows_over(self, max_seq_length: int) -> int:
+        """How many rows mlx-lm cuts."""
+        return sum(length > max_seq_length for length in self.lengths)
+
+    def histogram(self, max_seq_length: int) -> tuple[HistogramBar, ...]:
+        """At most eight bars of equal width, and one for the rows that are cut, if any."""
+        uncut = [length for length in self.lengths if length <= max_seq_length]
+        bars = _bars(uncut, max_seq_length) if uncut else []
+        if cut := self.rows - len(uncut):
+            bars.append(HistogramBar(max_seq_length + 1, None, cut))
+        return tuple(bars)
+
+    def epoch(self, batch_size: int, max_seq_length: int) -> Epoch:
+        """One pass over the data; of no batches where there are fewer rows than in one."""
+        trained = positions = batches = 0
+        shapes: set[int] = set()
+        for start in range(0, self.rows - batch_size + 1, batch_size):
+            batch = self.lengths[start : start + batch_size]
+            width = padded_length(max(batch), max_seq_length)
+            # mlx-lm's mask has one position for each token: the last predicts the first padding.
+            trained += sum(min(length, width - 1) for length in batch)
+            positions += batch_size * (width - 1)
+            batches += 1
+            shapes.add(width)
+        return Epoch(batches, trained, positions, len(shapes))
+
+    def epoch_time_s(self, config: LoraConfig, step_times_s: Sequence[float]) -> float | None:
+        """How long an epoch takes at the pace of measured steps; None without any.
+
+        These went through the longest batches, in order. The pace is their median time for a
+        position, padded ones too, since padding costs as much; compiling is not counted.
+        """
+        measured = itertools.cycle(self._measured_positions(config, len(step_times_s)))
+        paces = [time_s / count for time_s, count in zip(step_times_s, measured, strict=False)]
+        if not paces:
+            return None
+        epoch = self.epoch(config.batch_size, config.max_seq_length)
+        return epoch.positions * statistics.median(paces)
+
+    def _measured_positions(self, config: LoraConfig, steps: int) -> list[int]:
+        size = config.batch_size
+        longest = self._longest_first[: self.rows - size + 1 : size][:steps]
+        return [size * (padded_length(each, config.max_seq_length) - 1) for each in longest]
+
+
+def _bars(lengths: Sequence[int], most: int) -> list[HistogramBar]:
+    shortest, longest = min(lengths), max(lengths)
+    width = next(
+        width
+        for width in _widths()
+        if (longest - 1) // width - (shortest - 1) // width < _MOST_BARS
+    )
+    counts = [0] * ((longest - 1) // width + 1)
+    for length in lengths:
+        counts[(length - 1) // width] += 1
+    return [
+        HistogramBar(place * width + 1, min((place + 1) * width, most), counts[place])
+        for place in range((shortest - 1) // width, len(counts))
+    ]
+
+
+def _widths() -> Iterator[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16, and so on."""
+    yield 1
+    for power in itertools.count(1):
+        yield 2**power
+        yield 2**power + 2 ** (power - 1)

@@ -1,0 +1,79 @@
+"""What a model's folder has in it: its architecture, and the files that mlx-lm would load."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.errors import ModelError
+
+CONFIG = "config.json"
+
+WEIGHTS = "model*.safetensors"
+"""The files that mlx-lm reads weights from."""
+
+INDEX = "model.safetensors.index.json"
+
+_WHOLE = "model.safetensors"
+"""What all weights are in where they are not cut into shards."""
+
+_SHARD = re.compile(r"(.*-)(\d+)(-of-)(\d+)(\.safetensors)")
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """A config.json as a mapping with a model_type; ModelError where it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path.parent} is not a model: it has no {path.name}; name a folder as mlx-lm loads it"
+        ) from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ModelError(f"{path} cannot be read as a model's config: {problem}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
+        raise ModelError(f"{path}: model_type: this key is missing; is it a model's config?")
+    return value
+
+
+def missing_file(folder: Path) -> str | None:
+    """The first file without which mlx-lm cannot load the folder; None where all are there.
+
+    ModelError where the index of its weights is none.
+    """
+    there = sorted(file.name for file in folder.glob(WEIGHTS) if file.is_file())
+    indexed = _indexed(folder / INDEX)
+    if _WHOLE in there and _WHOLE not in indexed:
+        # The index is of other files, before all were put into this one: nobody reads it then.
+        indexed = []
+    wanted = [CONFIG, *indexed, *_announced(there)]
+    absent = (name for name in wanted if not (folder / name).is_file())
+    return next(absent, None if there else WEIGHTS)
+
+
+def _indexed(path: Path) -> list[str]:
+    """The weight files that an index names; none without an index."""
+    if not path.is_file():
+        return []
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({str(name) for name in names})
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
+        raise ModelError(
+            f"{path} cannot be read as an index of weights: {type(problem).__name__}: {problem}"
+        ) from None
+
+
+def _announced(names: Iterable[str]) -> list[str]:
+    """All shards of those of which one is among `names`: model-00001-of-00003.safetensors."""
+    shards = (match for name in names if (match := _SHARD.fullmatch(name)))
+    families = {
+        (match[1], len(match[2]), match[3] + match[4] + match[5], int(match[4])) for match in shards
+    }
+    return [
+        f"{head}{number:0{width}}{tail}"
+        for head, width, tail, count in sorted(families)
+        for number in range(1, count + 1)
+    ]

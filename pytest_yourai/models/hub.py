@@ -1,0 +1,210 @@
+"""Models of the Hugging Face hub: looked up in the local cache, or downloaded into it.
+
+huggingface_hub does both. It takes its settings (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN,
+HF_HUB_OFFLINE) from the environment, and is imported when it is needed: that takes 0.3 s.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import constants
+
+from pytest_yourai.core.errors import UnavailableError
+from pytest_yourai.core.known_failures import recognise
+from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import gigabytes
+from pytest_yourai.models.folder import CONFIG, INDEX, WEIGHTS, missing_file
+
+if TYPE_CHECKING:
+    from huggingface_hub import DryRunFileInfo
+
+
+DOWNLOADED = (
+    "*.json",
+    WEIGHTS,
+    "*.py",
+    "tokenizer.model",
+    "*.tiktoken",
+    "tiktoken.model",
+    "*.txt",
+    "*.jsonl",
+    "*.jinja",
+)
+"""What mlx-lm itself downloads of a repository: no pickled weights."""
+
+_NEEDED = (CONFIG, INDEX, WEIGHTS)
+"""What makes a snapshot complete. A tokenizer does not: made-up rows need none."""
+
+_REPO_ID = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
+"""huggingface_hub's own form of it. It also refuses a few names, when they are looked up."""
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A repository in the local cache. `missing` is a file that it lacks to be loaded."""
+
+    folder: Path
+    missing: str | None
+
+
+def is_repo_id(name: str) -> bool:
+    """Whether `name` has the form of an `owner/name` of the hub."""
+    return _REPO_ID.fullmatch(name) is not None
+
+
+def cached_snapshot(repo: str) -> Snapshot | None:
+    """What the local cache has of `repo`, without any network; None for nothing.
+
+    ModelError where its index of weights cannot be read.
+    """
+    if not is_folder(Path(constants.HF_HUB_CACHE)):
+        return None
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HFValidationError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+    )
+
+    try:
+        folder = snapshot_download(repo, local_files_only=True, allow_patterns=list(_NEEDED))
+    except IncompleteSnapshotError as problem:
+        incomplete = Path(problem.snapshot_path)
+        return Snapshot(incomplete, missing_file(incomplete) or WEIGHTS)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return Snapshot(Path(folder), missing_file(Path(folder)))
+
+
+def fetch_config(repo: str) -> Path:
+    """The config.json of `repo`, downloaded alone; UnavailableError where it cannot be had."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    try:
+        _await_answer(repo)
+        path = Path(snapshot_download(repo, allow_patterns=[CONFIG])) / CONFIG
+    except Exception as problem:
+        raise _unavailable(repo, problem) from problem
+    if not path.is_file():
+        raise _incomplete(repo, CONFIG)
+    return path
+
+
+def download(repo: str, say: Callable[[str], None]) -> Path:
+    """Download what is not cached yet of `repo`, and give its folder, which is complete then.
+
+    `say` gets a line with size and target; huggingface_hub draws its bars on stderr. Files that
+    are complete are kept whatever happens. UnavailableError, with its remedy, where the model is
+    gated, missing, has no safetensors, is out of reach, or larger than the room on the disk.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    try:
+        _await_answer(repo)
+        files = snapshot_download(repo, allow_patterns=list(DOWNLOADED), dry_run=True)
+    except Exception as problem:
+        raise _unavailable(repo, problem) from problem
+    for wanted in (CONFIG, WEIGHTS):
+        if not any(fnmatch(file.filename, wanted) for file in files):
+            raise _incomplete(repo, wanted)
+    size_bytes = sum(file.file_size or 0 for file in files if file.will_download)
+    _check_room(repo, size_bytes)
+    say(f"Downloading {repo}: {gigabytes(size_bytes)} to {constants.HF_HUB_CACHE}")
+    folder = _fetch_one_by_one(repo, files)
+    if missing := missing_file(folder):
+        raise _incomplete(repo, missing)
+    return folder
+
+
+def _fetch_one_by_one(repo: str, files: Iterable[DryRunFileInfo]) -> Path:
+    """The folder of `files`, the smallest first: what lacks nothing large lacks nothing.
+
+    In this thread: Ctrl-C does not end `snapshot_download`'s before their files are complete.
+    """
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+
+    try:
+        paths = {
+            file.filename: hf_hub_download(repo, file.filename, revision=file.commit_hash)
+            for file in sorted(files, key=lambda file: file.file_size or 0)
+        }
+    except Exception as problem:
+        raise _unavailable(repo, problem) from problem
+    return Path(paths[CONFIG]).parent
+
+
+def _await_answer(repo: str) -> None:
+    """Raise what is wrong with the hub or with `repo`, in 10 seconds if nothing else is set.
+
+    `snapshot_download` waits without a limit for the first thing that it asks.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+
+
+def _check_room(repo: str, size_bytes: int) -> None:
+    cache = Path(constants.HF_HUB_CACHE).absolute()
+    place = next(folder for folder in (cache, *cache.parents) if is_folder(folder))
+    free_bytes = shutil.disk_usage(place).free
+    if size_bytes > free_bytes:
+        raise UnavailableError(
+            f"{repo} needs {gigabytes(size_bytes)}, and {gigabytes(free_bytes)} are free at "
+            f"{cache}: make room there, or set HF_HOME to a folder on another disk"
+        )
+
+
+def _page(repo: str) -> str:
+    return redactor()(f"{constants.ENDPOINT}/{repo}")
+
+
+def _incomplete(repo: str, missing: str) -> UnavailableError:
+    return UnavailableError(
+        f"{_page(repo)} has no {missing}, and nothing else is downloaded in its place: name a "
+        "repository that mlx-lm loads"
+    )
+
+
+def _unavailable(repo: str, problem: Exception) -> UnavailableError:
+    """The sentence for what came out of huggingface_hub."""
+    causes = list(_causes(problem))
+    if any(isinstance(cause, OSError) and cause.errno in _FULL_DISK for cause in causes):
+        why = (
+            f"the disk is full: make room at {constants.HF_HUB_CACHE}, or set HF_HOME to a folder "
+            "on another disk"
+        )
+    elif isinstance(problem, OSError) and problem.filename is not None:
+        why = (
+            f"{problem.filename}: {problem.strerror}: make it a folder that can be written to, or "
+            "set HF_HOME to one"
+        )
+    else:
+        # The innermost first: what is raised over it says less of the reason.
+        found = (known for cause in reversed(causes) if (known := recognise(_line(cause))))
+        known = next(found, None)
+        why = f"{known.what}: {known.remedy}" if known else _line(problem)
+    return UnavailableError(redactor()(f"{_page(repo)} cannot be downloaded: {why}"))
+
+
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    while problem is not None:
+        yield problem
+        problem = problem.__cause__ or problem.__context__
+
+
+def _line(problem: BaseException) -> str:
+    """With the module's name: some libraries' exceptions are called `ReadError`."""
+    kind = type(problem)
+    first = (str(problem).strip().splitlines() or [""])[0]
+    return f"{kind.__module__}.{kind.__qualname__}: {first}"

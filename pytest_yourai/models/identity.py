@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.models.folder import WEIGHTS
+from pytest_yourai.models.resolve import Model
+
+_SAMPLES = 16
+
+_SAMPLE_BYTES = 4096
+
+
+def model_identity(model: Model) -> str:
+    """What two models must have in common for adapters of one to be adapters of the other.
+
+    The same for a folder wherever it lies. Of weights that are there only samples are read: all of
+    them take minutes, and names and sizes are the same for every fine-tuned model of a family.
+    """
+    files: list[Path] = []
+    if model.weights == "local" and model.folder is not None:
+        files = sorted(file for file in model.folder.glob(WEIGHTS) if file.is_file())
+    return _digest([model.architecture, [(file.name, *_sampled(file)) for file in files]])
+
+
+def _sampled(file: Path) -> tuple[int, str]:
+    """Its size in bytes, and a digest of parts that lie at even distances."""
+    size_bytes = file.stat().st_size
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        for number in range(_SAMPLES):
+            content.seek(max(size_bytes - _SAMPLE_BYTES, 0) * number // (_SAMPLES - 1))
+            found.update(content.read(_SAMPLE_BYTES))
+    return size_bytes, found.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

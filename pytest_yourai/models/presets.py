@@ -1,0 +1,127 @@
+"""Lists of models: a name to a repository, a folder or an architecture, with defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from pytest_yourai.core.config import QuantizeChoice, checked_quantize, parse_quantize
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.paths import given_path
+from pytest_yourai.core.units import parameter_count
+from pytest_yourai.core.yaml_file import read_yaml, validate
+from pytest_yourai.models import hub
+from pytest_yourai.models.folder import read_architecture
+
+PackagedMatrix = Literal["quick", "full", "tiny", "low-memory"]
+
+
+class _Defaults(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    quantize: Annotated[int | str | None, pydantic.AfterValidator(checked_quantize)] = None
+    max_seq_length: int | None = pydantic.Field(default=None, ge=2)
+    quick_matrix: PackagedMatrix | None = None
+
+
+class _Preset(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    repo: str | None = None
+    path: str | None = None
+    params: str | None = None
+    architecture: dict[str, Any] | str | None = None
+    defaults: _Defaults = _Defaults()
+    walk: bool = True
+
+    @pydantic.field_validator("repo")
+    @classmethod
+    def _is_repository(cls, value: str | None) -> str | None:
+        if value is not None and not hub.is_repo_id(value):
+            raise ValueError("it must be a repository of the Hugging Face hub, as owner/name")
+        return value
+
+    @pydantic.field_validator("architecture")
+    @classmethod
+    def _has_a_type(cls, value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
+        lacks_type = isinstance(value, dict) and not isinstance(value.get("model_type"), str)
+        if lacks_type:
+            raise ValueError("it needs a model_type, as a model's config.json has")
+        return value
+
+    @pydantic.field_validator("params")
+    @classmethod
+    def _is_parameter_count(cls, value: str | None) -> str | None:
+        if value is not None:
+            parameter_count(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One entry of a models file. `in_walk` says whether a walk over all models visits it.
+
+    `mistake` is why its architecture cannot be read, with the place of the key; None where it can,
+    or where it has none.
+    """
+
+    name: str
+    title: str
+    params: str | None
+    repo: str | None
+    folder: Path | None
+    architecture: Mapping[str, Any] | None
+    quantize: QuantizeChoice
+    max_seq_length: int | None
+    quick_matrix: PackagedMatrix | None
+    in_walk: bool
+    mistake: str | None = None
+
+
+def read_presets(path: Path) -> dict[str, Preset]:
+    """The presets of a models file, in its order; ModelError where it is none.
+
+    An architecture in a file of its own that cannot be read is the mistake of its entry alone.
+    """
+    file = read_yaml(path, ModelError, "a list of models")
+    if not isinstance(file.value, dict) or not file.value:
+        raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
+    presets = {}
+    for name, value in file.value.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ModelError(
+                f"{file.where((str(name),))}: {name!r} is no name: write it in quotes, or another"
+            )
+        raw = validate(file, _Preset, value, ModelError, at=(name,))
+        presets[name] = _preset(name, raw, path.parent, file.where((name, "architecture")))
+    return presets
+
+
+def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
+    """`where` is the place of its architecture in the file."""
+    architecture, mistake = raw.architecture, None
+    if isinstance(architecture, str):
+        try:
+            architecture = read_architecture(given_path(architecture, base))
+        except ModelError as problem:
+            architecture, mistake = None, f"{where}: {problem}"
+    source = raw.repo or raw.path
+    return Preset(
+        name=name,
+        title=source.rstrip("/").rpartition("/")[2] if source else name,
+        params=raw.params,
+        repo=raw.repo,
+        folder=given_path(raw.path, base) if raw.path else None,
+        architecture=architecture,
+        quantize=None
+        if raw.defaults.quantize is None
+        else parse_quantize(str(raw.defaults.quantize)),
+        max_seq_length=raw.defaults.max_seq_length,
+        quick_matrix=raw.defaults.quick_matrix,
+        in_walk=raw.walk,
+        mistake=mistake,
+    )

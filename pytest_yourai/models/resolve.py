@@ -1,0 +1,310 @@
+"""From a name to a model: its architecture, where its weights come from, its quantization.
+
+A name is a preset of a models file, a folder with a config.json, or a repository of the Hugging
+Face hub. Weights are read from a folder as mlx-lm loads it (one's own, or a snapshot in the local
+cache), downloaded into that cache first, or made up (synthetic) in the shapes of the architecture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, QuantizeChoice
+from pytest_yourai.core.errors import ModelError, UnavailableError
+from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import parameter_count
+from pytest_yourai.models import hub
+from pytest_yourai.models.architecture import DEPTH_KEYS, read_architecture_shapes
+from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
+from pytest_yourai.models.presets import Preset
+
+Weights = Literal["local", "hub", "synthetic"]
+"""Those of a folder; still to be downloaded; made up."""
+
+WeightsChoice = Literal["auto", "local", "hub", "synthetic"]
+
+PRESET_QUANTIZATION = Quantization(bits=4)
+"""Of synthetic preset weights where nobody chose: the way most people fine-tune them."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as it was named; `folder` is the one that this means if it is no preset's name."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be measured: `name` is fit for test ids, `title` for people.
+
+    With weights `hub` there is a `repo`, and no folder before it is `fetched`. `note` says why
+    weights are made up of which some are there.
+    """
+
+    name: str
+    title: str
+    architecture: Mapping[str, Any]
+    weights: Weights
+    folder: Path | None
+    preset: Preset | None
+    repo: str | None = None
+    note: str | None = None
+
+    def fetched(self, say: Callable[[str], None]) -> Model:
+        """The same model with its weights in a folder, downloaded if need be.
+
+        Its architecture, and so its quantization, is that of the folder then. `say` gets a line
+        for people. UnavailableError, with its remedy, where the weights cannot be had.
+        """
+        if self.weights != "hub" or self.repo is None:
+            return self
+        folder = hub.download(self.repo, say)
+        architecture = read_architecture(folder / CONFIG)
+        return dataclasses.replace(self, weights="local", folder=folder, architecture=architecture)
+
+    def require_tokenizer(self) -> None:
+        """ModelError where it has none, so that no training data can be read for it."""
+        if self.folder is None and self.weights != "hub":
+            raise ModelError(
+                f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
+            )
+
+    @property
+    def depth(self) -> int | None:
+        """Number of hidden layers, where the architecture says it in a known key."""
+        return architecture_depth(self.architecture)
+
+    @property
+    def parameters(self) -> float | None:
+        """As the model is called by, else by its shapes; None where neither tells."""
+        if self.preset is not None and self.preset.params is not None:
+            return parameter_count(self.preset.params)
+        try:
+            return float(read_architecture_shapes(self.architecture).parameters)
+        except ModelError:
+            return None
+
+    @property
+    def usual_max_seq_length(self) -> int:
+        """Tokens of a row where nobody chose."""
+        return usual_max_seq_length(self.preset)
+
+    @property
+    def foreign_quantization(self) -> str | None:
+        """The method of weights that are quantized in another way than mlx-lm's own."""
+        if "quantization" in self.architecture:
+            return None
+        foreign = self.architecture.get("quantization_config")
+        return str(foreign.get("quant_method")) if isinstance(foreign, Mapping) else None
+
+    def quantization(self, choice: QuantizeChoice) -> Quantization | None:
+        """How mlx-lm quantizes the base model; ModelError where `choice` contradicts its weights.
+
+        None for full precision, and for weights in a foreign quantization, which are taken as they
+        are.
+        """
+        stored = stored_quantization(self.architecture)
+        if self.foreign_quantization is not None and self.weights == "synthetic":
+            raise ModelError(
+                f"{self.title} is quantized with {self.foreign_quantization}, which cannot be made "
+                "up: put its weights into the folder"
+            )
+        if stored is not None or self.foreign_quantization is not None:
+            if choice is not None and not _agree(choice, stored):
+                how = stored or self.foreign_quantization
+                raise ModelError(
+                    f"the weights of {self.title} are quantized already ({how}): leave "
+                    "--yourai-quantize out, or name a folder with full-precision weights"
+                )
+            return stored
+        if choice is None and self.preset is not None:
+            choice = self.preset.quantize
+            if choice is None and self.weights == "synthetic":
+                choice = PRESET_QUANTIZATION
+        return choice if isinstance(choice, Quantization) else None
+
+
+def usual_max_seq_length(preset: Preset | None) -> int:
+    """In tokens, where nobody chose."""
+    return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
+
+
+def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:
+    """Whether the bits that were asked for are those of the stored affine quantization."""
+    if stored is None or not isinstance(choice, Quantization):
+        return False
+    return stored.mode == choice.mode and stored.bits == choice.bits
+
+
+def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
+    """What a config.json says of its weights' quantization, in mlx-lm's own key."""
+    raw = architecture.get("quantization")
+    if not isinstance(raw, Mapping):
+        return None
+    try:
+        return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ModelError(
+            f"config.json: quantization: it is not one of mlx-lm's: {problem}"
+        ) from None
+
+
+def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
+    for mapping in (architecture, architecture.get("text_config")):
+        if isinstance(mapping, Mapping):
+            for key in DEPTH_KEYS:
+                if isinstance(mapping.get(key), int):
+                    return int(mapping[key])
+    return None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a model before its weights are looked for."""
+
+    name: str
+    title: str
+    preset: Preset | None = None
+
+    def model(
+        self,
+        architecture: Mapping[str, Any],
+        weights: Weights,
+        folder: Path | None = None,
+        repo: str | None = None,
+        note: str | None = None,
+    ) -> Model:
+        return Model(
+            name=id_name(self.name),
+            title=self.title,
+            architecture=architecture,
+            weights=weights,
+            folder=folder and folder.resolve(),
+            preset=self.preset,
+            repo=repo,
+            note=note,
+        )
+
+
+def resolve(
+    name: str, folder: Path, weights: WeightsChoice, presets: Mapping[str, Preset]
+) -> Model:
+    """The model that `name` means: a preset, else `folder`, else a repository of the hub.
+
+    UnavailableError where it is not there, or not with `weights`; ModelError where it is none of
+    them, or unreadable. The network is used for the config.json of a repository under `hub` alone.
+    """
+    if preset := presets.get(name):
+        return _from_preset(preset, weights)
+    if is_folder(folder):
+        title = folder.resolve().name
+        return _from_folder(_Known(title, title), folder, weights)
+    if hub.is_repo_id(name):
+        title = name.rpartition("/")[2]
+        return _from_repo(_Known(title, redactor()(title)), name, weights, None)
+    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
+    raise ModelError(
+        f"{name} is neither a preset nor a folder, nor a repository as owner/name: did you mean "
+        f"{', '.join(near)}?"
+    )
+
+
+def unknown_model(name: str) -> Model:
+    """A model of which a recording has nothing but the name."""
+    return Model(
+        name=id_name(name),
+        title=redactor()(name),
+        architecture={},
+        weights="synthetic",
+        folder=None,
+        preset=None,
+    )
+
+
+def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
+    if preset.mistake is not None:
+        raise ModelError(preset.mistake)
+    known = _Known(preset.name, preset.title, preset)
+    if preset.folder is not None and is_folder(preset.folder):
+        return _from_folder(known, preset.folder, weights)
+    if preset.repo is not None:
+        return _from_repo(known, preset.repo, weights, preset.architecture)
+    if weights in ("local", "hub") or preset.architecture is None:
+        raise _nowhere(preset)
+    return known.model(preset.architecture, "synthetic")
+
+
+def _nowhere(preset: Preset) -> ModelError:
+    if preset.folder is not None:
+        return UnavailableError(f"{preset.name}: there is no folder {preset.folder}: fix its path")
+    if preset.architecture is None:
+        return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
+    return UnavailableError(
+        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
+    )
+
+
+def _from_folder(known: _Known, folder: Path, weights: WeightsChoice) -> Model:
+    architecture = read_architecture(folder / CONFIG)
+    missing = missing_file(folder)
+    if missing is None and weights != "synthetic":
+        return known.model(architecture, "local", folder)
+    if missing is not None and weights in ("local", "hub"):
+        raise UnavailableError(
+            f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
+        )
+    note = _why_made_up(known, missing) if weights == "auto" else None
+    return known.model(architecture, "synthetic", folder, note=note)
+
+
+def _from_repo(
+    known: _Known, repo: str, weights: WeightsChoice, architecture: Mapping[str, Any] | None
+) -> Model:
+    """Of a repository that is cached or not; `architecture` is the preset's."""
+    if weights == "synthetic" and architecture is not None:
+        return known.model(architecture, "synthetic", repo=repo)
+    snapshot = hub.cached_snapshot(repo)
+    if snapshot is not None and snapshot.missing is None and weights != "synthetic":
+        found = read_architecture(snapshot.folder / CONFIG)
+        return known.model(found, "local", snapshot.folder, repo)
+    if weights == "local":
+        raise _not_cached(known, repo, snapshot)
+    there = snapshot.folder if snapshot is not None and snapshot.missing != CONFIG else None
+    if weights == "hub":
+        path = there / CONFIG if there else None
+        if path is None and architecture is None:
+            path = hub.fetch_config(repo)
+        expected = read_architecture(path) if path else architecture
+        return known.model(expected or {}, "hub", repo=repo)
+    note = _why_made_up(known, snapshot.missing) if snapshot and weights == "auto" else None
+    if architecture is not None:
+        return known.model(architecture, "synthetic", repo=repo, note=note)
+    if there is None:
+        raise _not_cached(known, repo, snapshot)
+    return known.model(read_architecture(there / CONFIG), "synthetic", there, repo, note)
+
+
+def _why_made_up(known: _Known, missing: str | None) -> str | None:
+    """Nothing where there are no weights at all: that they are made up stands in the header."""
+    if missing in (None, WEIGHTS):
+        return None
+    return f"the weights of {known.title} are made up: there is no {missing}"
+
+
+def _not_cached(known: _Known, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:
+    if snapshot is not None:
+        what = f"{snapshot.folder}, the cached {repo}, has no {snapshot.missing}"
+    elif known.preset is not None:
+        what = f"the weights of {known.name} are not on this machine"
+    else:
+        what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))

@@ -1,0 +1,1 @@
+"""From what was asked for to what will run: flags, options, matrix, stages; starts nothing."""

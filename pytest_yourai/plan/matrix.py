@@ -1,0 +1,292 @@
+"""A YAML matrix: which configurations a sweep runs.
+
+batch_size: [1, 2, 4]
+lora_rank: [64, 128]
+lora_layers: [16, 32]
+# optional; a flag on the command line wins
+max_seq_length: [512, 1024]     # or one number
+grad_checkpoint: [false, true]  # or one of them
+lora_keys: [self_attn.q_proj]   # the same for all, as is
+quantize: 4                     # or none
+exclude:
+  - {batch_size: 4, lora_rank: 128}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+
+from pytest_yourai.core.config import LoraConfig, QuantizeChoice, checked_quantize, parse_quantize
+from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
+from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.core.ranking import lightest_first
+from pytest_yourai.core.yaml_file import read_yaml, validate
+from pytest_yourai.machine.budget import detect_budget
+from pytest_yourai.machine.environment import installed_backend
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.options import Options
+
+_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
+
+_Axis = Annotated[list[_Count], pydantic.Field(min_length=1)]
+
+_Tokens = Annotated[int, pydantic.Field(strict=True, ge=2, le=10_000_000)]
+
+_Switch = Annotated[bool, pydantic.Field(strict=True)]
+
+_Keys = Annotated[list[Annotated[str, pydantic.Field(min_length=1)]], pydantic.Field(min_length=1)]
+
+_MOST_COMBINATIONS = 10_000
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+_OneOrMore = (pydantic.Field(min_length=1), pydantic.BeforeValidator(_listed))
+
+_Bits = Annotated[int, pydantic.Field(strict=True)]
+
+
+class _Exclusion(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: _Count | None = None
+    lora_rank: _Count | None = None
+    lora_layers: _Count | None = None
+    max_seq_length: _Tokens | None = None
+    grad_checkpoint: _Switch | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _names_something(self) -> _Exclusion:
+        if not self.model_fields_set:
+            raise ValueError("an exclusion must name at least one axis")
+        return self
+
+    def matches(self, config: LoraConfig) -> bool:
+        return (
+            self.batch_size in (None, config.batch_size)
+            and self.lora_rank in (None, config.rank)
+            and self.lora_layers in (None, config.num_layers)
+            and self.max_seq_length in (None, config.max_seq_length)
+            and self.grad_checkpoint in (None, config.grad_checkpoint)
+        )
+
+
+class _MatrixSchema(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: _Axis
+    lora_rank: _Axis
+    lora_layers: _Axis
+    max_seq_length: Annotated[list[_Tokens] | None, *_OneOrMore] = None
+    grad_checkpoint: Annotated[list[_Switch] | None, *_OneOrMore] = None
+    lora_keys: _Keys | None = None
+    quantize: Annotated[_Bits | str | None, pydantic.AfterValidator(checked_quantize)] = None
+    exclude: list[_Exclusion] = []
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Axes, what is fixed for all, and what is left out; `source` is the file it came from.
+
+    None stands for what the file leaves to others.
+    """
+
+    source: Path
+    batch_size: tuple[int, ...]
+    lora_rank: tuple[int, ...]
+    lora_layers: tuple[int, ...]
+    max_seq_length: tuple[int, ...] | None = None
+    grad_checkpoint: tuple[bool, ...] | None = None
+    lora_keys: tuple[str, ...] | None = None
+    quantize: QuantizeChoice = None
+    exclude: tuple[_Exclusion, ...] = ()
+
+    def configs(
+        self,
+        *,
+        max_seq_lengths: Collection[int],
+        grad_checkpoints: Collection[bool],
+        depth: int | None,
+    ) -> list[LoraConfig]:
+        """The combinations, lightest first; layers over `depth` become `depth`, without doubles.
+
+        The last two axes are given, since flags go before the file. `exclude` is held against the
+        layers that are left. MatrixError where it leaves nothing, or where there are too many.
+        """
+        axes = (
+            self.batch_size,
+            self.lora_rank,
+            self.lora_layers,
+            max_seq_lengths,
+            grad_checkpoints,
+        )
+        count = math.prod(map(len, axes))
+        if count > _MOST_COMBINATIONS:
+            raise MatrixError(
+                f"{self.source}: {count:,} combinations are more than {_MOST_COMBINATIONS:,}: "
+                "shorten its lists"
+            )
+        combinations = {
+            LoraConfig(batch, rank, min(layers, depth or layers), length, checkpoint)
+            for batch, rank, layers, length, checkpoint in itertools.product(*axes)
+        }
+        combinations = {
+            config
+            for config in combinations
+            if not any(rule.matches(config) for rule in self.exclude)
+        }
+        if not combinations:
+            raise MatrixError(f"{self.source}: exclude: it leaves no configuration, remove a rule")
+        return lightest_first(combinations)
+
+    def layers_over(self, depth: int | None) -> list[int]:
+        """The numbers of layers that a model of `depth` layers does not have."""
+        return sorted({layers for layers in self.lora_layers if depth and layers > depth})
+
+
+def read_matrix(path: Path) -> Matrix:
+    """The matrix in `path`; MatrixError, naming file, line and key, where it is none."""
+    file = read_yaml(path, MatrixError, "a matrix")
+    if not isinstance(file.value, dict):
+        raise MatrixError(
+            f"{path}:1: this is not a matrix: it must map batch_size, lora_rank and lora_layers "
+            "to lists of whole numbers"
+        )
+    raw = validate(file, _MatrixSchema, file.value, MatrixError)
+    return Matrix(
+        source=path,
+        batch_size=tuple(raw.batch_size),
+        lora_rank=tuple(raw.lora_rank),
+        lora_layers=tuple(raw.lora_layers),
+        max_seq_length=None if raw.max_seq_length is None else tuple(raw.max_seq_length),
+        grad_checkpoint=None if raw.grad_checkpoint is None else tuple(raw.grad_checkpoint),
+        lora_keys=None if raw.lora_keys is None else tuple(raw.lora_keys),
+        quantize=None if raw.quantize is None else parse_quantize(str(raw.quantize)),
+        exclude=tuple(raw.exclude),
+    )
+
+
+_GB = 1_000_000_000
+
+LITTLE_MEMORY_BYTES = 10 * _GB
+"""A smaller budget, where nobody names a matrix, gets the one for machines with little memory."""
+
+_LEAST_PARAMETERS = 1e9
+"""Smaller models leave room for the full matrix."""
+
+TYPES_WITH_Q_PROJ = (
+    "cohere",
+    "cohere2",
+    "ernie4_5",
+    "exaone4",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "glm",
+    "glm4",
+    "granite",
+    "helium",
+    "hunyuan_v1_dense",
+    "internlm3",
+    "llama",
+    "mimo",
+    "minicpm",
+    "ministral3",
+    "mistral",
+    "nemotron",
+    "olmo2",
+    "olmo3",
+    "phi",
+    "qwen2",
+    "qwen3",
+    "stablelm",
+    "starcoder2",
+)
+"""Model types whose layers have a self_attn.q_proj in mlx-lm; others may name it differently."""
+
+
+@dataclass(frozen=True)
+class MatrixChoice:
+    """`matrix` is None for a recording that is replayed as a whole."""
+
+    matrix: Matrix | None
+    is_for_little_memory: bool = False
+    """Whether it was chosen for the machine's sake, without being named."""
+
+    def again(self, model: Model) -> MatrixChoice:
+        """The same choice once the weights are here, whatever memory is available by then."""
+        if not self.is_for_little_memory:
+            return self
+        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
+
+    def note(self, source: ModelSource, model: Model) -> str | None:
+        """The line that says so, with what `source` came to."""
+        if not self.is_for_little_memory:
+            return None
+        how = source.quantization or model.foreign_quantization or "not quantized"
+        keys = ", ".join(source.lora_keys) if source.lora_keys else "the usual LoRA keys"
+        return (
+            f"under {LITTLE_MEMORY_BYTES // _GB} GB: the low-memory matrix ({how}, {keys}); "
+            "--yourai-matrix or --quick choose another"
+        )
+
+
+def choose_matrix(options: Options, model: Model) -> MatrixChoice:
+    """MatrixError where two are named, or where the named one cannot be read."""
+    if options.matrix is not None:
+        if options.quick:
+            raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
+        return MatrixChoice(read_matrix(options.matrix))
+    if options.quick:
+        return MatrixChoice(_packaged((model.preset and model.preset.quick_matrix) or "quick"))
+    if options.replay is not None:
+        return MatrixChoice(None)
+    if _is_large(model) and _has_little_memory(options):
+        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
+    return MatrixChoice(_packaged("full"))
+
+
+def _packaged(name: str) -> Matrix:
+    return read_matrix(matrices_folder() / f"{name}.yaml")
+
+
+def _has_little_memory(options: Options) -> bool:
+    """By the user's budget, else this machine's; what a GPU has of its own is not known yet."""
+    if options.memory_limit_bytes is not None:
+        return options.memory_limit_bytes < LITTLE_MEMORY_BYTES
+    if installed_backend() == "cuda":
+        return False
+    try:
+        return detect_budget(read_system_memory(), None).limit_bytes < LITTLE_MEMORY_BYTES
+    except OptionError:
+        # Nothing is left at this moment: the sweep says so itself.
+        return True
+
+
+def _is_large(model: Model) -> bool:
+    """Whether it is known to have a billion parameters or more."""
+    return (model.parameters or 0) >= _LEAST_PARAMETERS
+
+
+def low_memory_matrix(model: Model) -> Matrix:
+    """The packaged one, without what contradicts the model: nobody asked for it."""
+    matrix = _packaged("low-memory")
+    if model.architecture.get("model_type") not in TYPES_WITH_Q_PROJ:
+        matrix = dataclasses.replace(matrix, lora_keys=None)
+    try:
+        model.quantization(matrix.quantize)
+    except ModelError:
+        return dataclasses.replace(matrix, quantize=None)
+    return matrix

@@ -1,0 +1,140 @@
+"""What was asked for, as frozen Options: flag, else ini key, else default."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.models.dataset_checks import data_files
+from pytest_yourai.models.resolve import NamedModel
+from pytest_yourai.store.compare.thresholds import RegressionThresholds
+
+DEFAULT_TIMEOUT_S = 300.0
+
+CHECK_STEPS = 5
+"""Measured steps of a safe configuration: enough to see that it trains."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. None where the model or the matrix decides.
+
+    `presets` is the list of models that names are looked up in; `check_steps` are those of the
+    safe configurations of a benchmark.
+    """
+
+    given: frozenset[str]
+    """The flags that stand on the command line, by name: the rest is from ini keys or defaults."""
+    models: tuple[NamedModel, ...]
+    presets: Path
+    benchmark: bool
+    optimize: bool
+    quick: bool
+    matrix: Path | None
+    memory_limit_bytes: int | None
+    output: Path
+    log: Path
+    lora_config: Path | None
+    report: Path | None
+    markdown: Path | None
+    steps: StepPlan
+    check_steps: StepPlan
+    max_seq_lengths: tuple[int, ...] | None
+    """In tokens, ascending."""
+    data: str | None
+    weights: Literal["auto", "local", "hub", "synthetic"]
+    quantize: QuantizeChoice
+    lora_keys: tuple[str, ...] | None
+    grad_checkpoint: bool | None
+    timeout_s: float
+    """0 where pytest's own --timeout says that there is none."""
+    objective: Objective
+    search: Literal["fast", "exhaustive"]
+    soak_s: float | None
+    replay: Path | None
+    compare: Path | None
+    gate: RegressionThresholds
+    isolation: Literal["model", "trial"]
+    force: bool
+    resume: bool
+    trust_remote_code: bool
+
+
+def check_combinations(options: Options) -> None:
+    """What was asked for at once must go together; an ini key that says nothing here may stay."""
+    given = options.given
+    if "optimize" in given and options.optimize and not options.benchmark:
+        raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
+    if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
+        raise OptionError(
+            "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
+            "that pass, or leave them out"
+        )
+    if "lora-config" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
+            "--yourai-optimize, or leave it out"
+        )
+    if "soak" in given and options.benchmark and not options.optimize:
+        raise OptionError(
+            "--yourai-soak: --yourai-benchmark alone finds no best configuration to train on with: "
+            "add --yourai-optimize, or leave it out"
+        )
+    if "soak" in given and options.replay is not None:
+        raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
+    has_several = options.benchmark or len(options.models) > 1
+    if has_several and ("replay" in given or (options.replay and not options.benchmark)):
+        raise OptionError(
+            "--yourai-replay: a recording is of one model: leave --yourai-benchmark and further "
+            "models out"
+        )
+    if "fail-on" in given and options.compare is None:
+        raise OptionError(
+            "--yourai-fail-on needs a profile to compare with: add --yourai-compare PROFILE"
+        )
+    names = Counter(str(named.folder.resolve()) for named in options.models)
+    for named in options.models:
+        if names[str(named.folder.resolve())] > 1:
+            raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
+
+
+def check_files(options: Options) -> None:
+    """No file may be written that is another one, or read."""
+    given = {
+        "output": options.output,
+        "log": options.log,
+        "lora-config": options.lora_config,
+        "report": options.report,
+        "markdown": options.markdown,
+    }
+    written = [(name, path) for name, path in given.items() if path is not None]
+    for (name, path), (other, other_path) in itertools.combinations(written, 2):
+        if path.resolve() == other_path.resolve():
+            raise OptionError(f"--yourai-{name} and --yourai-{other} are one file: name two")
+    for (name, path), (reader, read) in itertools.product(written, _files_read(options)):
+        if path.resolve() == read.resolve():
+            raise OptionError(
+                f"--yourai-{name}: {path} is read for --yourai-{reader}: name another file, or it "
+                "would be lost"
+            )
+    if options.replay is not None and options.resume:
+        raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
+
+
+def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
+    """What the run itself reads, each with the name of its flag."""
+    single = (
+        ("models", options.presets),
+        ("matrix", options.matrix),
+        ("replay", options.replay),
+        ("compare", options.compare),
+    )
+    yield from ((name, path) for name, path in single if path is not None)
+    if options.data is not None:
+        yield from (("data", path) for path in data_files(Path(options.data)))

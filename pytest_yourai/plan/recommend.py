@@ -1,0 +1,222 @@
+"""Which models fit, by estimate alone: nothing is run, and MLX is not needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.device import Backend
+from pytest_yourai.core.errors import ModelError, OptionError
+from pytest_yourai.core.files import check_writable, write_json
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.units import gigabytes, machine_memory, parameters
+from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial, usual_backend
+from pytest_yourai.machine.budget import Budget, detect_budget
+from pytest_yourai.machine.environment import chip
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.resolve import Model, NamedModel, resolve
+from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.safe_table import SafeTable, read_safe_table
+from pytest_yourai.store.profile import OUTPUT_FLAG, configuration
+
+SCHEMA_VERSION = 1
+
+_BYTES_PER_GB = 1e9
+
+_COMPONENTS = {
+    "weights_bytes": "weights",
+    "adapters_bytes": "adapters",
+    "gradients_bytes": "gradients",
+    "optimizer_bytes": "optimizer state",
+    "activations_bytes": "activations",
+    "logits_bytes": "logits",
+    "overhead_bytes": "work in flight",
+}
+"""The parts of an estimate, in words."""
+
+
+class Verdict(enum.StrEnum):
+    """Whether training fits: by the conservative estimate, by the minimum alone, or not."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One model, its safe configuration, and what that is estimated to need.
+
+    `asked_as` is the preset's name, or the folder as the user wrote it.
+    """
+
+    asked_as: str
+    is_preset: bool
+    name: str
+    parameters: float
+    config: LoraConfig
+    quantization: Quantization | None
+    estimate: MemoryEstimate
+    verdict: Verdict
+
+    @property
+    def largest_component(self) -> str:
+        """What most of the memory is for: `weights 39.7 GB`."""
+        largest = max(_COMPONENTS, key=lambda name: int(getattr(self.estimate, name)))
+        return f"{_COMPONENTS[largest]} {gigabytes(getattr(self.estimate, largest))}"
+
+    @property
+    def limited_by(self) -> str:
+        """`weights 39.7 GB of 43.2 GB`."""
+        return f"{self.largest_component} of {gigabytes(self.estimate.minimum_bytes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """What is known of all models that were asked for, within `budget`.
+
+    `machine` says whose the budget is, and is None where the user gave it. `left_out` maps models
+    of the list of which nothing can be estimated to the reason; `own_list` is the list where it
+    is the user's.
+    """
+
+    budget: Budget
+    machine: str | None
+    backend: Backend
+    models: tuple[Recommendation, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    own_list: Path | None = None
+
+    @property
+    def largest_that_fits(self) -> Recommendation | None:
+        """The one with most parameters, surely if there is one, else by the minimum alone."""
+        return self._largest(Verdict.FITS) or self._largest(Verdict.TIGHT)
+
+    def _largest(self, verdict: Verdict) -> Recommendation | None:
+        having = [model for model in self.models if model.verdict is verdict]
+        return max(having, key=lambda model: model.parameters, default=None)
+
+
+def recommend(options: Options) -> Recommendations:
+    """An InputError where the options name no model, or one that no estimate can be made for.
+
+    Of a whole list, models that none can be made for are left out, unless that are all.
+    """
+    if len(options.max_seq_lengths or ()) > 1:
+        raise OptionError("--yourai-seq-length: --yourai-recommend takes one length: name one")
+    presets = read_presets(options.presets)
+    named = options.models or [NamedModel(name, Path(name)) for name in presets]
+    backend = usual_backend()
+    budget, machine = _budget(options.memory_limit_bytes)
+    safe = read_safe_table()
+    models: list[Recommendation] = []
+    problems: dict[str, ModelError] = {}
+    for each in named:
+        try:
+            model = resolve(each.name, each.folder, options.weights, presets)
+            models.append(_recommendation(each.name, model, options, safe, budget, backend))
+        except ModelError as problem:
+            problems[each.name] = problem
+    if not models:
+        raise next(iter(problems.values()))
+    return Recommendations(
+        budget=budget,
+        machine=machine,
+        backend=backend,
+        models=tuple(models),
+        left_out={name: str(problem) for name, problem in problems.items()},
+        own_list=None if options.presets == packaged_models() else options.presets,
+    )
+
+
+def _budget(limit_bytes: int | None) -> tuple[Budget, str | None]:
+    """And this machine, where its memory decided.
+
+    A budget that is given is taken as it is: what a larger machine could do is worth asking.
+    """
+    if limit_bytes is not None:
+        return Budget(limit_bytes, "as given"), None
+    system = read_system_memory()
+    machine = f"{chip()}, {machine_memory(system.total_bytes)}"
+    return detect_budget(system, None), machine
+
+
+def _recommendation(
+    asked_as: str,
+    model: Model,
+    options: Options,
+    safe: SafeTable,
+    budget: Budget,
+    backend: Backend,
+) -> Recommendation:
+    shapes = read_architecture_shapes(model.architecture)
+    count = model.parameters or float(shapes.parameters)
+    quantization = model.quantization(options.quantize)
+    [max_seq_length] = options.max_seq_lengths or [model.usual_max_seq_length]
+    config = safe.configuration(
+        count,
+        budget.limit_bytes,
+        depth=shapes.num_hidden_layers,
+        max_seq_length=max_seq_length,
+        grad_checkpoint=options.grad_checkpoint or False,
+    )
+    estimate = estimate_trial(
+        config, model.architecture, quantization, options.lora_keys, backend=backend
+    )
+    return Recommendation(
+        asked_as=asked_as,
+        is_preset=model.preset is not None,
+        name=model.name,
+        parameters=count,
+        config=config,
+        quantization=quantization,
+        estimate=estimate,
+        verdict=judge(estimate, budget.limit_bytes),
+    )
+
+
+def judge(estimate: MemoryEstimate, limit_bytes: int) -> Verdict:
+    """Whether it fits `limit_bytes` with the safety margin, as measured trials must."""
+    if estimate.conservative_bytes * SAFETY_MARGIN <= limit_bytes:
+        return Verdict.FITS
+    return Verdict.TIGHT if estimate.minimum_bytes * SAFETY_MARGIN <= limit_bytes else Verdict.NO
+
+
+def document(found: Recommendations) -> dict[str, Any]:
+    """As it is written to a file."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "estimates_only": True,
+        "memory_limit_gb": found.budget.limit_bytes / _BYTES_PER_GB,
+        "memory_limit_is_detected": found.budget.is_detected,
+        "backend": found.backend,
+        "models": [_row(model) for model in found.models],
+        "left_out": dict(found.left_out),
+    }
+
+
+def _row(model: Recommendation) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "params": parameters(model.parameters),
+        "verdict": model.verdict.value,
+        "limited_by": model.limited_by,
+        "minimum_memory_bytes": model.estimate.minimum_bytes,
+        "conservative_memory_bytes": model.estimate.conservative_bytes,
+        **dataclasses.asdict(model.estimate),
+        **configuration(model.config),
+        "quantization_bits": model.quantization and model.quantization.bits,
+    }
+
+
+def write(path: Path, found: Recommendations) -> None:
+    """Write atomically; OutputError where that fails."""
+    check_writable(path, OUTPUT_FLAG)
+    write_json(path, document(found), OUTPUT_FLAG)

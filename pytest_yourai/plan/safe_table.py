@@ -1,0 +1,97 @@
+"""The configuration to try a model with first: small enough to be safe, and still of use."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import MatrixError
+from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.core.units import parameter_count
+from pytest_yourai.core.yaml_file import read_yaml, validate
+
+_BYTES_PER_GB = 1e9
+
+_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
+
+_Gigabytes = Annotated[float, pydantic.Field(gt=0)]
+
+_Params = Annotated[str, pydantic.AfterValidator(lambda text: (parameter_count(text), text)[1])]
+
+
+class _Row(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    from_params: _Params | None = None
+    over_params: _Params | None = None
+    under_gb: _Gigabytes | None = None
+    up_to_gb: _Gigabytes | None = None
+    batch_size: _Count
+    lora_rank: _Count
+    lora_layers: _Count
+
+    @property
+    def has_conditions(self) -> bool:
+        conditions = (self.from_params, self.over_params, self.under_gb, self.up_to_gb)
+        return any(condition is not None for condition in conditions)
+
+    def holds(self, parameters: float, available_gb: float) -> bool:
+        return (
+            (self.from_params is None or parameters >= parameter_count(self.from_params))
+            and (self.over_params is None or parameters > parameter_count(self.over_params))
+            and (self.under_gb is None or available_gb < self.under_gb)
+            and (self.up_to_gb is None or available_gb <= self.up_to_gb)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SafeTable:
+    """Which configuration is safe for which model and memory; the first row that holds counts."""
+
+    rows: tuple[_Row, ...]
+
+    def configuration(
+        self,
+        parameters: float,
+        available_bytes: float,
+        *,
+        depth: int | None,
+        max_seq_length: int,
+        grad_checkpoint: bool = False,
+    ) -> LoraConfig:
+        """By the model's number of parameters and the memory that training may take.
+
+        The number of layers is cut to `depth`, the model's own, where that is known.
+        """
+        available_gb = available_bytes / _BYTES_PER_GB
+        row = next(row for row in self.rows if row.holds(parameters, available_gb))
+        return LoraConfig(
+            batch_size=row.batch_size,
+            rank=row.lora_rank,
+            num_layers=min(row.lora_layers, depth or row.lora_layers),
+            max_seq_length=max_seq_length,
+            grad_checkpoint=grad_checkpoint,
+        )
+
+
+@functools.cache
+def read_safe_table(path: Path | None = None) -> SafeTable:
+    """The packaged table, or that in `path`; MatrixError, naming file, line and key."""
+    path = path or matrices_folder() / "safe.yaml"
+    file = read_yaml(path, MatrixError, "a table of safe configurations")
+    if not isinstance(file.value, list) or not file.value:
+        raise MatrixError(f"{path}:1: this is no list of safe configurations: write one")
+    rows = tuple(
+        validate(file, _Row, row, MatrixError, at=(index,)) for index, row in enumerate(file.value)
+    )
+    if rows[-1].has_conditions:
+        raise MatrixError(
+            f"{file.where((len(rows) - 1,))}: the last row must hold for every model: remove its "
+            "conditions"
+        )
+    return SafeTable(rows)

@@ -1,0 +1,181 @@
+"""The pytest11 entry point: hooks of a few lines each.
+
+Without our flags this registers flags, a marker and a fixture, and imports nothing heavy; with
+them it hands over to `items` (in the process that runs items) and `controller` (in the process
+that the user started).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.paths import SOAK_SUITE, SUITE, SUITE_NODE_IDS
+from pytest_yourai.plugin import command_line
+
+if TYPE_CHECKING:
+    from pytest_yourai.plugin.items import ItemHooks
+    from pytest_yourai.trial_handle import Trial
+
+
+ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    command_line.add_options(parser)
+
+
+def pytest_load_initial_conftests(args: list[str]) -> None:
+    command_line.rewrite_quick(args)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not command_line.wants_recommendation(config):
+        return None
+    try:
+        return _recommend(config)
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def _recommend(config: pytest.Config) -> int:
+    from pytest_yourai.plan.options import check_files  # noqa: PLC0415
+    from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
+    from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
+    from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
+
+    asked = read_options(config)
+    if config.getoption("yourai_output"):
+        check_files(asked)
+    found = recommend(asked)
+    # An output in the ini file is that of sweeps: estimates must not take a profile's place.
+    if config.getoption("yourai_output"):
+        write(asked.output, found)
+    for line in lines(found):
+        print(line)  # noqa: T201 - before a session there is no terminal reporter
+    return int(pytest.ExitCode.OK)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "lora(model, batch_size, rank, layers, seq_length, grad_checkpoint): the configuration of "
+        'a trial, set on each item; select with -m "lora(rank=64, grad_checkpoint=False)".',
+    )
+    try:
+        if command_line.is_active(config):
+            _activate(config)
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def _activate(config: pytest.Config) -> None:
+    # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.plan import stages  # noqa: PLC0415
+    from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
+    from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
+
+    setup = stages.make_run_plan(read_options(config))
+    owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
+    runs_elsewhere = _is_distributed(config)
+    item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)
+    soak_hooks = None
+    if item_hooks is not None:
+        config.stash[ITEM_HOOKS] = item_hooks
+        config.pluginmanager.register(item_hooks, "yourai-items")
+        if setup.soaked_by_id:
+            soak_hooks = soak_items.SoakHooks(config, setup, item_hooks)
+            config.pluginmanager.register(soak_hooks, "yourai-soak-items")
+    if not hasattr(config, "workerinput"):
+        hooks = controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session)
+        config.pluginmanager.register(hooks, "yourai-controller")
+        if soak_hooks is not None:
+            soak_hooks.listener = hooks
+        if item_hooks is not None:
+            display_hooks = display.DisplayHooks(config, item_hooks)
+            config.pluginmanager.register(display_hooks, "yourai-display")
+    if not command_line.has_benchmark(config):
+        config.pluginmanager.register(_NoBenchmark())
+
+
+class _NoBenchmark:
+    """Stands in for pytest-benchmark where it is switched off."""
+
+    @pytest.fixture
+    def benchmark(self) -> Callable[..., None]:
+        def skip(*_: Any, **__: Any) -> None:
+            pytest.skip("pytest-benchmark is off")
+
+        return skip
+
+
+def _collect_packaged_suite(config: pytest.Config, *, with_soak: bool) -> bool:
+    """Collect the packaged tests where no path is given; whether they are all that is collected.
+
+    The soak comes last, when all sweeps are over.
+    """
+    if not command_line.wants_packaged_suite(config):
+        return False
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(SUITE), str(SOAK_SUITE)] if with_soak else [str(SUITE)]
+    else:
+        config.args[:] = [_resolve_node_id(arg, config) for arg in config.args]
+    ours = [str(path) for path in SUITE_NODE_IDS]
+    return all(arg.partition("::")[0] in ours for arg in config.args)
+
+
+def _resolve_node_id(arg: str, config: pytest.Config) -> str:
+    """A packaged test's own node id, pasted, means its file wherever that is installed."""
+    path, separator, rest = arg.partition("::")
+    for ours, node_id in SUITE_NODE_IDS.items():
+        is_ours = PurePosixPath(path).parts[-3:] == PurePosixPath(node_id).parts
+        if is_ours and not (config.invocation_params.dir / path).exists():
+            return f"{ours}{separator}{rest}"
+    return arg
+
+
+def _is_distributed(config: pytest.Config) -> bool:
+    """Whether one worker of xdist runs the items; UsageError where several would."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        return False
+    specs = config.getoption("tx", None) or []
+    count = sum(int(head) if (head := spec.partition("*")[0]).isdecimal() else 1 for spec in specs)
+    if count > 1:
+        raise pytest.UsageError(
+            f"{count} xdist workers would share one accelerator and measure each other: "
+            "use -n 1, or leave -n out"
+        )
+    return True
+
+
+class _SuiteModule(pytest.Module):
+    """A packaged test file, whatever the project calls its own tests."""
+
+    def funcnamefilter(self, name: str) -> bool:
+        return name.startswith("test_")
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    node_id = SUITE_NODE_IDS.get(module_path)
+    if node_id is None:
+        return None
+    module: pytest.Module = _SuiteModule.from_parent(parent, path=module_path, nodeid=node_id)
+    return module
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Trial:
+    """One configuration of the matrix, measured when the test is called."""
+    item_hooks = request.config.stash.get(ITEM_HOOKS, None)
+    if item_hooks is None:
+        pytest.skip("no configurations to try: name a model with --yourai-model")
+    if not hasattr(request, "param"):
+        pytest.fail("take `trial` as an argument of a test function: only that is parametrized")
+    item_id: str = request.param
+    return item_hooks.trial(item_id)

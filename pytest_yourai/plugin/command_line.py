@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.plan.flags import FLAGS
+
+if TYPE_CHECKING:
+    import pytest
+
+
+_STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
+
+_STARTING_KEYS = ("yourai_model", "yourai_replay")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("yourai", "LoRA configurations that fit this machine")
+    for flag in FLAGS:
+        text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
+        shown = text.replace("%", "%%")
+        # Defaults stay None, or the ini key would never be read.
+        if flag.metavar is None:
+            group.addoption(
+                flag.option, dest=flag.key, action="store_const", const="true", help=shown
+            )
+        else:
+            group.addoption(
+                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=shown
+            )
+        if not flag.is_command:
+            parser.addini(flag.key, text, default=None)
+
+
+def rewrite_quick(args: list[str]) -> None:
+    """Make `--quick` ours where another of our flags stands beside it, else leave it alone."""
+    if any(arg.startswith("--yourai-") for arg in args):
+        args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether models or a recording were named, by flag or ini key, and are to be measured.
+
+    OptionError where flags of ours were given without one.
+    """
+    if config.getoption("yourai_recommend"):
+        return False
+    if wants_packaged_suite(config) or any(config.getini(key) for key in _STARTING_KEYS):
+        return True
+    for flag in FLAGS:
+        if config.getoption(flag.key) is not None:
+            raise OptionError(
+                f"{flag.option} needs a model: add --yourai-model NAME, or --yourai-benchmark"
+            )
+    return False
+
+
+def wants_recommendation(config: pytest.Config) -> bool:
+    """Whether to print estimates instead of running tests; pytest's own --help goes first."""
+    return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)
+
+
+def has_timeout(config: pytest.Config) -> bool:
+    """Whether pytest-timeout is there, under whatever name it was loaded."""
+    return hasattr(config.option, "timeout_method")
+
+
+def has_benchmark(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark is there, under whatever name it was loaded."""
+    return hasattr(config.option, "benchmark_disable")
+
+
+def wants_packaged_suite(config: pytest.Config) -> bool:
+    """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
+    return any(config.getoption(key) for key in _STARTERS)

@@ -1,0 +1,270 @@
+"""From configurations to pytest items: parametrization, ids, marks, the trial, outcome → report.
+
+Lives in the process that runs items: pytest itself, or the one worker of `-n 1`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plugin import command_line
+from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
+from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.sweep.model_sweep import Sweep
+from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
+from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
+from pytest_yourai.trial_handle import Trial
+from pytest_yourai.worker.client import Output
+
+
+class ItemHooks:
+    """Registered where items run, while a run is asked for."""
+
+    def __init__(self, config: pytest.Config, setup: RunPlan) -> None:
+        self._config = config
+        self._setup = setup
+        self._journal: Journal | None = None
+        self._run: StageRunner | None = None
+        self._selected: dict[Stage, set[str]] = {}
+        self._told: set[Stage] = set()
+        self._reported: set[Stage] = set()
+        self.display = SweepDisplay(None)
+        """Where the trial that runs is shown."""
+        self.shown_trials = TrialDisplay(self.display, setup, self._selected)
+        self.on_opened: Callable[[Stage, StageInfo, ItemCounts], None] | None = None
+        """Told of each stage whose model a worker has looked at, before its first trial."""
+
+    @property
+    def run(self) -> StageRunner | None:
+        """None before the first item, and where no configuration is selected."""
+        return self._run
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The present one, once its first item is about to run."""
+        return self._run.sweep if self._run else None
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "trial" in metafunc.fixturenames:
+            has_benchmark = "benchmark" in metafunc.fixturenames
+            metafunc.parametrize(
+                "trial",
+                [
+                    self._param(item_id, stage, has_benchmark)
+                    for item_id, stage in self._setup.stages_by_id.items()
+                ],
+                indirect=True,
+            )
+
+    def _param(self, item_id: str, stage: Stage, has_benchmark: bool) -> Any:
+        config = stage.configs_by_id[item_id]
+        axes = {}
+        if config is not None:
+            axes = {
+                "batch_size": config.batch_size,
+                "rank": config.rank,
+                "layers": config.num_layers,
+                "seq_length": config.max_seq_length,
+                "grad_checkpoint": config.grad_checkpoint,
+            }
+        marks = [pytest.mark.lora(model=stage.name, **axes)]
+        if command_line.has_timeout(self._config):
+            marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
+        if has_benchmark and command_line.has_benchmark(self._config):
+            marks.append(pytest.mark.benchmark(timer=ReplayClock()))
+        return pytest.param(item_id, id=item_id, marks=marks)
+
+    def trial(self, item_id: str) -> Trial:
+        """The handle that the fixture gives out."""
+        if self._run is None:
+            pytest.skip("the run has not begun: `trial` is for test functions alone")
+        stage = self._setup.stages_by_id[item_id]
+        return Trial(stage.name, self._run.config_of(stage, item_id), item_id)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        for item_id in dict.fromkeys(map(self._id_of, session.items)):
+            if item_id is not None:
+                self._selected.setdefault(self._setup.stages_by_id[item_id], set()).add(item_id)
+        self.shown_trials = TrialDisplay(self.display, self._setup, self._selected)
+        if self._selected and not self._config.option.collectonly:
+            try:
+                self._journal = Journal(self._setup.options.log)
+                self._run = StageRunner(self._setup, self._journal, self._say, self.display.goes_on)
+                with self.shown():
+                    self._run.look_at_all(self._selected)
+                self._prepare(session.items, 0)
+            except InputError as problem:
+                raise pytest.UsageError(str(problem)) from None
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        # Around pytest-timeout's, whose limit is not for what is prepared here. The item need not
+        # be the one that was prepared last: xdist may start anywhere.
+        session = item.session
+        self._begin(item)
+        result = yield
+        if self._run is not None and not (session.shouldstop or session.shouldfail):
+            self._prepare(session.items, session.items.index(item) + 1)
+        return result
+
+    def _prepare(self, items: list[pytest.Item], start: int) -> None:
+        """Begin the stage of the item that is next, and put there what its search chooses."""
+        stage = self._begin(items[start]) if start < len(items) else None
+        if stage is not None:
+            self._put_next(items, start, stage)
+
+    def _begin(self, item: pytest.Item) -> Stage | None:
+        """Begin the stage of an item, and tell of it; None for tests of other things."""
+        item_id = self._id_of(item)
+        if self._run is None or item_id is None:
+            return None
+        stage = self._setup.stages_by_id[item_id]
+        if not self._run.is_known(stage, item_id):
+            with self.shown():
+                self._run.begin(stage)
+        opened = self._run.opened(stage)
+        if opened is not None and self.on_opened is not None and stage not in self._told:
+            self._told.add(stage)
+            self.on_opened(stage, opened, self._counts(stage))
+        return stage
+
+    def _counts(self, stage: Stage) -> ItemCounts:
+        return ItemCounts(
+            of_stage=len(self._selected[stage]),
+            of_all=sum(map(len, self._selected.values())),
+            models=len({each.name for each in self._selected}),
+        )
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Let through what is printed meanwhile: downloads show how far they are."""
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            yield
+
+    def _say(self, line: str) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(redactor()(line))
+
+    def _put_next(self, items: list[pytest.Item], start: int, stage: Stage) -> None:
+        """Move the item that the search chooses to `start`, among those that stay to be run.
+
+        Only past items of the same file and class: pytest has set up for those already.
+        """
+        sweep = self._run.sweep_of(stage) if self._run else None
+        if sweep is None or not sweep.is_searching:
+            return
+        here: dict[LoraConfig, int] = {}
+        elsewhere: set[LoraConfig] = set()
+        for place in range(len(items) - 1, start - 1, -1):
+            item_id = self._id_of(items[place])
+            config = stage.configs_by_id.get(item_id) if item_id else None
+            if config is None or config in sweep.results:
+                continue
+            if items[place].parent is items[start].parent:
+                here[config] = place
+            else:
+                elsewhere.add(config)
+        chosen = sweep.choose(here, elsewhere) if here else None
+        if chosen is not None:
+            items.insert(start, items.pop(here[chosen]))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        if self._run is not None:
+            self._run.close({stage: len(ids) for stage, ids in self._selected.items()})
+        if self._journal is not None:
+            self._journal.close()
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        trial = getattr(item, "funcargs", {}).get("trial")
+        if isinstance(trial, Trial) and self._run is not None:
+            stage = self._setup.stages_by_id[trial.item_id]
+            is_first = not self._run.is_known(stage, trial.item_id)
+            try:
+                result = self._measure(self._run, stage, trial)
+            except BaseException:
+                feed_benchmark(item, None)
+                raise
+            trial.ended_as(result)
+            if is_first:
+                self._publish(item, self._run, stage, result)
+            feed_benchmark(item, result)
+            _raise_outcome(result)
+        return (yield)
+
+    def _measure(self, run: StageRunner, stage: Stage, trial: Trial) -> TrialResult:
+        try:
+            with self.shown_trials.trial(run, stage, trial.item_id):
+                return run.measure(stage, trial.item_id)
+        except pytest.fail.Exception:
+            # pytest-timeout raises this out of the wait for the worker.
+            sweep = run.sweep_of(stage)
+            if sweep is None or not sweep.is_measuring:
+                raise
+            limit_s = self._setup.options.timeout_s
+            return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
+
+    def _id_of(self, item: pytest.Item) -> str | None:
+        """Which configuration an item is of; None for tests of other things."""
+        callspec = getattr(item, "callspec", None)
+        item_id = callspec.params.get("trial") if callspec else None
+        return item_id if item_id in self._setup.stages_by_id else None
+
+    def _publish(
+        self, item: pytest.Item, run: StageRunner, stage: Stage, result: TrialResult
+    ) -> None:
+        sweep = run.sweep_of(stage)
+        reported = TrialReport(
+            model=stage.name,
+            is_check=stage.is_check,
+            counts=self._counts(stage),
+            # Once: the lengths of all training rows are in it.
+            opened=None if stage in self._reported else run.opened(stage),
+            journal_problem=self._journal.problem if self._journal else None,
+            stopped=sweep.stopped if sweep else None,
+            result=result,
+        )
+        self._reported.add(stage)
+        item.user_properties.append((PROPERTY, reported.to_json()))
+        for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):
+            if (value := getattr(result, name)) is not None:
+                item.user_properties.append((f"{PROPERTY}_{name}", value))
+        item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
+        if sweep is not None and result.outcome.is_failure:
+            add_worker_sections(item, sweep.last_output, sweep.last_traceback)
+
+
+def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> None:
+    """What a worker said before its item failed."""
+    for title, text in (
+        ("worker traceback", traceback),
+        ("worker stdout", output.stdout),
+        ("worker stderr", output.stderr),
+    ):
+        if text.strip():
+            item.add_report_section("call", title, text)
+
+
+def _raise_outcome(result: TrialResult) -> None:
+    reason = f"{result.outcome}: {result.reason}"
+    if result.outcome in (Outcome.SKIPPED, Outcome.UNAVAILABLE):
+        pytest.skip(reason)
+    if result.outcome.is_memory_failure:
+        raise pytest.xfail.Exception(reason)
+    if result.outcome.is_failure:
+        pytest.fail(reason, pytrace=False)

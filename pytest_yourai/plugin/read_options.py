@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from pytest_yourai.core.config import Objective, StepPlan, parse_quantize
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
+from pytest_yourai.core.paths import given_path, packaged_models
+from pytest_yourai.models.dataset_checks import data_source
+from pytest_yourai.models.resolve import NamedModel
+from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.options import CHECK_STEPS, DEFAULT_TIMEOUT_S, Options
+from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
+
+_T = TypeVar("_T")
+
+_MOST_SECONDS = 1e8
+
+_MOST_MINUTES = 10_000
+
+
+def read_options(config: pytest.Config) -> Options:
+    """OptionError, naming the flag, for a value that is none."""
+    read = _Reader(config)
+    measured_steps = read.value("steps", at_least(1))
+    warmup_steps = read.value("warmup", at_least(2)) or StepPlan().warmup_steps
+    models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
+    benchmark = read.switch("benchmark") or False
+    name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
+    started_in = config.invocation_params.dir
+    pytests_own = config.getoption("timeout", None)
+    soak_minutes = read.value("soak", positive(_MOST_MINUTES))
+    return Options(
+        given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
+        models=models,
+        presets=read.from_folder("models", given_path) or packaged_models(),
+        benchmark=benchmark,
+        optimize=read.switch("optimize") or False,
+        quick=read.switch("quick") or False,
+        matrix=read.from_folder("matrix", given_path),
+        memory_limit_bytes=read.value("max-memory", memory_bytes),
+        output=read.from_folder("output", given_path) or started_in / f"{name}.json",
+        log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
+        lora_config=read.from_folder("lora-config", given_path),
+        report=read.from_folder("report", given_path),
+        markdown=read.from_folder("markdown", given_path),
+        steps=StepPlan(measured_steps or StepPlan().measured_steps, warmup_steps),
+        check_steps=StepPlan(measured_steps or CHECK_STEPS, warmup_steps),
+        max_seq_lengths=read.value("seq-length", _lengths),
+        data=read.from_folder("data", data_source),
+        weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
+        quantize=read.value("quantize", parse_quantize),
+        lora_keys=read.value("lora-keys", module_names),
+        grad_checkpoint=read.switch("grad-checkpoint"),
+        timeout_s=read.value("timeout", positive(_MOST_SECONDS))
+        or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
+        objective=read.value("objective", _objective) or Objective.SCORE,
+        search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
+        soak_s=None if soak_minutes is None else soak_minutes * 60,
+        replay=read.from_folder("replay", given_path),
+        compare=read.from_folder("compare", given_path),
+        gate=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
+        isolation=read.value("isolation", one_of("model", "trial")) or "model",
+        force=read.switch("force") or False,
+        resume=read.switch("resume") or False,
+        trust_remote_code=read.switch("trust-remote-code") or False,
+    )
+
+
+class _Reader:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def value(self, name: str, parse: Callable[[str], _T]) -> _T | None:
+        """The parsed flag, else the parsed ini key, else None."""
+        return self.from_folder(name, lambda text, _: parse(text))
+
+    def switch(self, name: str) -> bool | None:
+        return self.value(name, _truth)
+
+    def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
+        """As `value`; `parse` also gets the folder that paths are relative to.
+
+        It is the one where pytest was started, and for an ini key that of the ini file.
+        """
+        return next(iter(self.several(name, parse)), None)
+
+    def several(self, name: str, parse: Callable[[str, Path], _T]) -> tuple[_T, ...]:
+        """As `from_folder`, of a flag that may be given several times."""
+        flag = next(flag for flag in FLAGS if flag.name == name)
+        texts, where = self._given(flag), flag.option
+        folder = self._config.invocation_params.dir
+        if not texts and not flag.is_command:
+            text = str(self._config.getini(flag.key) or "")
+            texts = text.splitlines() if flag.is_repeatable else [text]
+            texts = [each for each in texts if each.strip()]
+            ini_file = self._config.inipath
+            where = f"{ini_file or 'ini file'}: {flag.key}"
+            folder = ini_file.parent if ini_file else folder
+        parsed = []
+        for text in texts:
+            try:
+                parsed.append(parse(text.strip(), folder))
+            except ValueError as problem:
+                raise OptionError(f"{where}: {text!r} is not valid: {problem}") from None
+        return tuple(parsed)
+
+    def _given(self, flag: Flag) -> list[str]:
+        given: list[str] | str | None = self._config.getoption(flag.key)
+        if not isinstance(given, list):
+            return [] if given is None else [given]
+        if len(given) > 1 and not flag.is_repeatable:
+            raise OptionError(f"{flag.option} is given {len(given)} times: give it once")
+        return given
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({at_least(2)(part) for part in text.split(",")}))
+    except ValueError:
+        raise ValueError(
+            "it must be a whole number of at least 2, or several with commas between"
+        ) from None
+
+
+def _objective(text: str) -> Objective:
+    return Objective(one_of(*(each.value for each in Objective))(text))
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("it must be true or false")

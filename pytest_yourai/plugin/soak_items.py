@@ -1,0 +1,122 @@
+"""The packaged soak as pytest items: parametrization, the loop over candidates, outcome → report.
+
+Lives in the process that runs items, beside `items`, where a soak is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from typing import Protocol
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.paths import SOAK_SUITE
+from pytest_yourai.core.ranking import next_to_soak
+from pytest_yourai.core.results import Soak, SoakResult
+from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plugin import command_line
+from pytest_yourai.plugin.items import ItemHooks, add_worker_sections
+from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
+from pytest_yourai.sweep.soak_runner import SoakClock
+from pytest_yourai.sweep.stage_runner import StageRunner
+
+
+class SoakListener(Protocol):
+    """Hears of soaks as they go, in the process that the user started."""
+
+    def soak_begins(self, stage: Stage, config: LoraConfig) -> None: ...
+
+    def soak_ended(self, stage: Stage, result: SoakResult) -> None: ...
+
+
+class NobodyListens:
+    """For a process of xdist: the reports of its items tell."""
+
+    def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
+        pass
+
+    def soak_ended(self, stage: Stage, result: SoakResult) -> None:
+        pass
+
+
+class SoakHooks:
+    """Registered where items run, while a soak is asked for. `items` has the run."""
+
+    def __init__(self, config: pytest.Config, setup: RunPlan, items: ItemHooks) -> None:
+        self._config = config
+        self._setup = setup
+        self._items = items
+        self.listener: SoakListener = NobodyListens()
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if metafunc.definition.path == SOAK_SUITE:
+            params = [
+                self._param(item_id, stage) for item_id, stage in self._setup.soaked_by_id.items()
+            ]
+            metafunc.parametrize("soak", params, indirect=True)
+
+    def _param(self, item_id: str, stage: Stage) -> object:
+        marks = [pytest.mark.lora(model=stage.name)]
+        if command_line.has_timeout(self._config):
+            # It takes as long as it is asked to, and has a clock of its own.
+            marks.append(pytest.mark.timeout(0))
+        return pytest.param(item_id, id=item_id, marks=marks)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        soak = getattr(item, "funcargs", {}).get("soak")
+        if isinstance(soak, Soak):
+            stage = self._setup.soaked_by_id[soak.item_id]
+            self._soak(item, soak, stage)
+            _raise_outcome(soak, stage)
+        return (yield)
+
+    def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
+        """Soak the best configuration, then, while they fail, the next best."""
+        run, options = self._items.run, self._setup.options
+        if run is None or options.soak_s is None:
+            return
+        clock = SoakClock(options.soak_s, options.timeout_s)
+        sweep = run.sweep_of(stage)
+        results = list(sweep.results.values()) if sweep else []
+        while trial := next_to_soak(results, soak.results, options.objective):
+            with self._told() as listener:
+                listener.soak_begins(stage, trial.config)
+            with self._items.shown_trials.soak(stage, trial.config):
+                soaked = run.soak(stage, trial, clock)
+            soak.results.append(soaked.result)
+            with self._told() as listener:
+                listener.soak_ended(stage, soaked.result)
+            if soaked.result.outcome.is_failure:
+                add_worker_sections(item, soaked.output, soaked.traceback)
+        self._publish(item, soak, stage, run)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[SoakListener]:
+        """Whoever is to hear of what happens; what is printed meanwhile is let through."""
+        with self._items.shown():
+            yield self.listener
+
+    def _publish(self, item: pytest.Item, soak: Soak, stage: Stage, run: StageRunner) -> None:
+        if not soak.results:
+            return
+        reported = SoakReport(stage.name, tuple(soak.results), run.journal_problem)
+        item.user_properties.append((SOAK_PROPERTY, reported.to_json()))
+        outcome = soak.results[-1].outcome.value
+        item.user_properties.append((f"{SOAK_PROPERTY}_outcome", outcome))
+
+
+def _raise_outcome(soak: Soak, stage: Stage) -> None:
+    """As of a trial: a failure that memory does not explain counts more than one that it does."""
+    if not soak.results:
+        pytest.skip(f"nothing to soak: no configuration of {stage.name} was measured and fits")
+    if soak.survivor is not None:
+        return
+    unexplained = [each for each in soak.results if each.outcome.is_failure]
+    worst = (unexplained or soak.results)[0]
+    reason = f"no configuration survived; {worst.config}: {worst.outcome}: {worst.reason}"
+    if unexplained:
+        pytest.fail(reason, pytrace=False)
+    raise pytest.xfail.Exception(reason)

@@ -1,0 +1,54 @@
+"""What is said of training data: lines for the console, and an object for the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.units import duration
+from pytest_yourai.models.dataset_lengths import HistogramBar, TrainingData
+
+_WIDEST_BAR = 30
+
+
+def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> Iterator[str]:
+    """For the header; nothing where rows are made up."""
+    if data is None:
+        return
+    yield (
+        f"Training data: {_rows(data.rows)}, {data.tokens:,} tokens; a row has {data.shortest:,} "
+        f"to {data.longest:,}, median {data.median:,.0f}"
+    )
+    bars = data.histogram(max(max_seq_lengths))
+    names = [
+        f"{bar.least:,}–{bar.most:,}" if bar.most else f"over {bar.least - 1:,}" for bar in bars
+    ]
+    most, width = max(bar.rows for bar in bars), max(map(len, names))
+    for name, bar in zip(names, bars, strict=True):
+        yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
+    for limit in sorted(max_seq_lengths):
+        if cut := data.rows_over(limit):
+            yield f"  {_rows(cut)} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
+    yield ""
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _drawn(bar: HistogramBar, most: int) -> str:
+    """A bar that can be seen where there is one row at least."""
+    return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
+
+
+def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str]:
+    """For the summary, under the optimum."""
+    if data is None:
+        return
+    epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)
+    shapes = f"{epoch.padded_shapes} padded shape{'s' * (epoch.padded_shapes != 1)}"
+    share = f"{epoch.padding_share * 100:.1f} % of an epoch"
+    yield f"  Padding:       {share}; {shapes}, each compiles once"
+    if optimum.epoch_time_s is not None:
+        steps = f"{epoch.batches:,} step{'s' * (epoch.batches != 1)}"
+        yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"

@@ -1,0 +1,90 @@
+"""The rows of profiles for other programs: JSON, JSON lines and CSV, with units in the names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.sanitize import clean
+from pytest_yourai.report.markdown import markdown
+from pytest_yourai.report.tables import aligned
+from pytest_yourai.store.profile import trial_row
+from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+
+_FORMULA = ("=", "+", "-", "@")
+"""What spreadsheets take for the beginning of one."""
+
+_OF_MINIMA = ("minimum_memory_mb", "safe_memory_mb", "minimum_memory_bytes")
+"""Null where peaks stand in for them."""
+
+
+def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[dict[str, Any]]:
+    """A row for each configuration, all with the same keys, in the order of the files.
+
+    The keys are those of a profile's rows, behind `model` and `optimal`, and with `profile`, the
+    name of the file, before them.
+    """
+    return [
+        clean(
+            {
+                **({"profile": profile.name} if with_profile else {}),
+                "model": profile.model,
+                "optimal": result is profile.optimum,
+                **trial_row(result),
+                **(dict.fromkeys(_OF_MINIMA) if not profile.has_minima else {}),
+            }
+        )
+        for profile in profiles
+        for result in profile.results.values()
+    ]
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    """A list of objects."""
+    return json.dumps(rows, indent=2, allow_nan=False) + "\n"
+
+
+def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    """An object a line."""
+    return "".join(json.dumps(each, allow_nan=False) + "\n" for each in rows)
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """RFC 4180, with one header; null is empty, and the parts of a list have `;` between."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(rows[0])
+    writer.writerows([_cell(value) for value in each.values()] for each in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return _harmless(";".join(map(_cell, value)))
+    return _harmless(value) if isinstance(value, str) else str(value)
+
+
+def _harmless(text: str) -> str:
+    """Text that no spreadsheet runs."""
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+_OF_ROWS = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
+
+
+def formatted(paths: Sequence[Path], name: str) -> str:
+    """All profiles in `paths` in the format `name`; RecordingError where one cannot be read."""
+    profiles = [profile for path in paths for profile in read_profiles(path)]
+    if name == "md":
+        return markdown(profiles)
+    if name == "table":
+        return "".join(f"{line}\n" for line in aligned(profiles))
+    return _OF_ROWS[name](flat_rows(profiles, with_profile=len(paths) > 1))

@@ -1,0 +1,180 @@
+"""One profile as the plain JSON that the page is made of: bytes, seconds, and texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
+from pytest_yourai.core.ranking import pareto
+from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.estimate.predictor import PredictionErrors
+from pytest_yourai.report.commands import training_command
+from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
+from pytest_yourai.report.trial_lines import none_fits
+from pytest_yourai.store.profile import configuration
+from pytest_yourai.store.stored_profile import StoredProfile
+
+_MOST_REASONS = 3
+"""Of each outcome, where nothing fits: the rest says the same in other numbers."""
+
+
+def outcome_data() -> dict[str, Any]:
+    """Of each outcome its letter, its name in words, and of which kind it is."""
+    return {
+        each.value: {
+            "letter": LETTERS[each],
+            "words": each.value.replace("_", " "),
+            "kind": _kind(each),
+        }
+        for each in Outcome
+    }
+
+
+def _kind(outcome: Outcome) -> str:
+    if outcome is Outcome.OK:
+        return "ok"
+    if outcome.is_memory_failure:
+        return "memory"
+    return "failure" if outcome.is_failure else "unknown"
+
+
+def profile_data(profile: StoredProfile) -> dict[str, Any]:
+    """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
+    results = list(profile.results.values())
+    lasting = [each for each in results if not did_not_last(each.config, profile.soaks)]
+    numbers = {result.config: number for number, result in enumerate(results)}
+    optimum = None if profile.optimum is None else numbers[profile.optimum.config]
+    command = training_command(profile)
+    return {
+        "name": profile.name,
+        "model": profile.model,
+        "created_at": profile.created_at and profile.created_at.isoformat(),
+        "complete": profile.complete,
+        "objective": profile.objective.value,
+        "memory_limit_bytes": profile.memory_limit_bytes,
+        "has_minima": profile.has_minima,
+        "has_lengths": profile.naming.has_lengths,
+        "has_checkpointing": profile.naming.has_checkpointing,
+        "margin": SAFETY_MARGIN,
+        "rows": [row_data(result, profile) for result in results],
+        "optimum": optimum,
+        "unbeaten": [numbers[each.config] for each in pareto(lasting)],
+        "frontier": [numbers[each.config] for each in frontier(lasting)],
+        "heading": _heading(profile),
+        "outcomes": _outcome_counts(results),
+        "command": command and {"text": command.text, "notes": list(command.notes)},
+        "prediction": _prediction(results),
+        "machine": machine(profile.environment),
+        "versions": versions(profile.environment),
+        "settings": settings(profile.settings),
+        "soaks": [soak_data(each) for each in profile.soaks],
+        "data": training_data(profile.data),
+    }
+
+
+def _heading(profile: StoredProfile) -> str:
+    if profile.optimum is None:
+        return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
+    by = " by speed" if profile.objective is Objective.TOKENS_PER_SECOND else ""
+    return f"Best configuration{by}" + ("" if profile.complete else " so far")
+
+
+def did_not_last(config: LoraConfig, soaks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a soak of `config` itself failed."""
+    keys = configuration(config).items()
+    return any(
+        soak.get("success") is False and all(soak.get(key) == value for key, value in keys)
+        for soak in soaks
+    )
+
+
+def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
+    """One trial. Bytes and seconds; null where it was not measured."""
+    config = result.config
+    return {
+        "name": profile.naming.name(config),
+        "batch": config.batch_size,
+        "rank": config.rank,
+        "layers": config.num_layers,
+        "length": config.max_seq_length,
+        "checkpoint": config.grad_checkpoint,
+        "score": config.throughput_score,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "warnings": list(result.warnings),
+        "started": result.started,
+        "kept": result.kept,
+        "conclusive": result.conclusive,
+        "lasting": not did_not_last(config, profile.soaks),
+        "minimum": result.minimum_memory_bytes,
+        "safe": result.safe_memory_bytes,
+        "peak": result.peak_memory_bytes,
+        "active": result.active_memory_bytes,
+        "cache": result.cache_memory_bytes,
+        "footprint": result.footprint_bytes,
+        "swap": result.swap_growth_bytes,
+        "active_growth": result.active_growth_bytes_per_step,
+        "footprint_growth": result.footprint_growth_bytes_per_step,
+        "predicted": result.predicted_minimum_memory_bytes,
+        "error": prediction_error(result),
+        "step_time": result.step_time_s,
+        "speed": result.tokens_per_second,
+        "tokens": sorted(set(result.step_tokens)),
+        "epoch_time": result.epoch_time_s,
+        "loss": result.loss,
+        "warmup_times": _rounded(result.warmup_step_times_s),
+        "step_times": _rounded(result.step_times_s),
+    }
+
+
+def prediction_error(result: TrialResult) -> float | None:
+    """By which share the prediction was too high; negative where it was too low."""
+    predicted, measured = result.predicted_minimum_memory_bytes, result.minimum_memory_bytes
+    return predicted / measured - 1 if predicted and measured else None
+
+
+def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """What nothing beats in speed without more memory, by rising memory."""
+    measured = [each for each in results if each.success and each.minimum_memory_bytes]
+    found: list[TrialResult] = []
+    fastest = 0.0
+    for each in sorted(
+        measured, key=lambda each: (each.minimum_memory_bytes or 0, -(each.tokens_per_second or 0))
+    ):
+        if (each.tokens_per_second or 0) > fastest:
+            fastest = each.tokens_per_second or 0
+            found.append(each)
+    return found
+
+
+def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    counts = Counter(each.outcome for each in results)
+    return [
+        {
+            "outcome": outcome.value,
+            "count": counts[outcome],
+            "reasons": list(_reasons(results, outcome)),
+        }
+        for outcome in Outcome
+        if counts[outcome]
+    ]
+
+
+def _reasons(results: Sequence[TrialResult], outcome: Outcome) -> Iterator[str]:
+    """Different ones, in their order."""
+    said = (each.reason for each in results if each.outcome is outcome)
+    yield from list(dict.fromkeys(each for each in said if each))[:_MOST_REASONS]
+
+
+def _prediction(results: Sequence[TrialResult]) -> Mapping[str, Any] | None:
+    errors = PredictionErrors.of(results).errors
+    if not errors:
+        return None
+    return {"mean": sum(errors) / len(errors), "largest": max(errors), "trials": len(errors)}
+
+
+def _rounded(times_s: Sequence[float]) -> list[float]:
+    """To a microsecond: what is finer is noise, and makes the page larger."""
+    return [round(each, 6) for each in times_s]

@@ -1,0 +1,214 @@
+"""The page: one HTML file that needs nothing else, and reaches nothing else."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.errors import OptionError, RecordingError
+from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.sanitize import all_printable, clean
+from pytest_yourai.machine.environment import versions
+from pytest_yourai.report.page.history_data import comparisons_data, history_data
+from pytest_yourai.report.page.profile_data import outcome_data, profile_data
+from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, RegressionThresholds
+from pytest_yourai.store.profile import created_at
+from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+
+REPORT_FLAG = "--yourai-report"
+
+_SCRIPTS = (
+    "dom",
+    "units",
+    "theme",
+    "trial",
+    "answer",
+    "heat_map",
+    "charts",
+    "memory_speed",
+    "steps",
+    "prediction",
+    "table",
+    "several",
+    "about",
+    "main",
+)
+"""In this order, as one script."""
+
+_ESCAPED = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
+"""What HTML, or a script, could take for its own."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page shows: profiles, what of their folder is none, and what counts as worse."""
+
+    profiles: Sequence[StoredProfile]
+    left_out: Sequence[LeftOut] = ()
+    gate: RegressionThresholds = DEFAULT_THRESHOLDS
+
+    @property
+    def opened(self) -> int:
+        """The number of the profile that is shown first: the last one, of a folder the newest.
+
+        Of several models it is the largest that fits: a walk goes from small to large.
+        """
+        last = len(self.profiles) - 1
+        if len({each.model for each in self.profiles}) == 1:
+            return last
+        fitting = [number for number, each in enumerate(self.profiles) if each.optimum is not None]
+        return fitting[-1] if fitting else last
+
+
+def check_plotly(flag: str | None = None) -> None:
+    """Raise OptionError now where `page` would miss Plotly later; `flag` could be left out."""
+    if importlib.util.find_spec("plotly") is None:
+        said = "the page needs Plotly: pip install 'pytest-yourai[report]'"
+        raise OptionError(f"{flag}: {said}, or leave it out" if flag else said)
+
+
+def write_page(path: Path, content: Content, named_by: str) -> None:
+    """Write the page; OutputError, beginning with `named_by`, where that fails."""
+    write_atomically(path, page(content), named_by)
+
+
+def page(content: Content) -> str:
+    """The text of the file."""
+    plotly, script = _plotly(), _script()
+    parts = {
+        "policy": _policy(plotly, script),
+        "style": _packaged("page.css"),
+        "data": embedded(all_printable(clean(_data(content)))),
+        "plotly": plotly,
+        "script": script,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _packaged("page.html"))
+
+
+def embedded(value: Any) -> str:
+    """`value` as JSON that no HTML parser sees markup in, whatever texts it has."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return re.sub("[<>&\u2028\u2029]", lambda match: _ESCAPED[match[0]], text)
+
+
+def _data(content: Content) -> Mapping[str, Any]:
+    return {
+        "made_by": f"pytest-yourai {versions().get('pytest-yourai', '')}".strip(),
+        "made_at": created_at(),
+        "outcomes": outcome_data(),
+        "profiles": [profile_data(each) for each in content.profiles],
+        "opened": content.opened,
+        "comparisons": comparisons_data(content.profiles, content.gate),
+        "history": history_data(content.profiles),
+        "left_out": [{"name": each.name, "why": each.why} for each in content.left_out],
+    }
+
+
+def _policy(*scripts: str) -> str:
+    """Runs these scripts and no others, and connects to nothing.
+
+    Plotly sets styles on the elements that it makes, which have no hash to allow them by.
+    """
+    hashes = " ".join(f"'sha256-{_hash(each)}'" for each in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    # Imported here: it is an extra, and reading a profile must not need it.
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    text: str = get_plotlyjs()
+    return text
+
+
+def _script() -> str:
+    parts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
+
+
+def _packaged(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+_LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file of a folder that is no profile, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that a page is made of; `files` is what was read for it."""
+
+    profiles: tuple[StoredProfile, ...]
+    left_out: tuple[LeftOut, ...]
+    files: tuple[Path, ...]
+
+
+def read_sources(paths: Iterable[Path]) -> Sources:
+    """The profiles of files, and of the JSON files in folders, these by when they were made.
+
+    RecordingError where a file is no profile, or a folder has none.
+    """
+    profiles: list[StoredProfile] = []
+    left_out: list[LeftOut] = []
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            profiles += read_profiles(path)
+            files.append(path)
+            continue
+        found, others = _in_folder(path)
+        profiles += found
+        left_out += others
+        files += _json_files(path)
+    return Sources(tuple(profiles), tuple(left_out), tuple(files))
+
+
+def _in_folder(folder: Path) -> tuple[list[StoredProfile], list[LeftOut]]:
+    found: list[StoredProfile] = []
+    others: list[LeftOut] = []
+    for path in _json_files(folder):
+        try:
+            found += read_profiles(path)
+        except RecordingError as problem:
+            others.append(LeftOut(path.name, str(problem)))
+    if not found:
+        raise RecordingError(
+            f"{folder} has no profile: name a folder with profiles as a sweep writes them"
+        )
+    return sorted(found, key=lambda each: each.created_at or _LONG_AGO), others
+
+
+def _json_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.glob("*.json") if each.is_file())
+    except OSError as problem:
+        raise RecordingError(f"{folder} cannot be read: {problem.strerror}; name another") from None

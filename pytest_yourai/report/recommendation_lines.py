@@ -1,0 +1,87 @@
+"""The table of estimates, as lines of at most 80 ASCII characters where names are no longer."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import gigabytes, parameters
+from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
+
+_HEADER = ("model", "size", "safe", "fits", "needs", "at most", "limited by")
+
+_RIGHT_ALIGNED = ("size", "safe", "needs", "at most")
+
+_BACKENDS = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}
+
+
+def lines(found: Recommendations) -> Iterator[str]:
+    """The budget, a row for each model, what the columns mean, and what to run next."""
+    machine = f" for {found.machine}" if found.machine else ""
+    yield f"Estimates{machine}: nothing was run"
+    yield f"Memory limit: {found.budget}, training on {_BACKENDS[found.backend]}"
+    if found.machine and found.backend == "cuda":
+        yield "A GPU with memory of its own: say how much with --yourai-max-memory"
+    yield f"Rows of {_lengths(found.models)} tokens, {_weights(found.models)}"
+    yield ""
+    yield from _table([_HEADER, *(_cells(model) for model in found.models)])
+    for name, reason in found.left_out.items():
+        yield f"{name} is left out: {reason}"
+    yield ""
+    yield "safe  batch size, LoRA rank and LoRA layers for a first try"
+    yield f"fits  {SAFETY_MARGIN} times `at most` is within the limit; tight: of `needs` alone"
+    yield _next(found)
+
+
+def _cells(model: Recommendation) -> tuple[str, ...]:
+    config = model.config
+    return (
+        model.name,
+        parameters(model.parameters),
+        f"{config.batch_size}, {config.rank}, {config.num_layers}",
+        model.verdict.value,
+        gigabytes(model.estimate.minimum_bytes),
+        gigabytes(model.estimate.conservative_bytes),
+        model.largest_component,
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in _RIGHT_ALIGNED else cell.ljust(width)
+            for cell, width, name in zip(row, widths, _HEADER, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _lengths(models: Iterable[Recommendation]) -> str:
+    return _usual({model.name: str(model.config.max_seq_length) for model in models})
+
+
+def _weights(models: Iterable[Recommendation]) -> str:
+    return _usual({model.name: str(model.quantization or "not quantized") for model in models})
+
+
+def _usual(values: dict[str, str]) -> str:
+    """What most have, and in brackets those that have another: `512 (tiny: 64)`."""
+    usual, _ = Counter(values.values()).most_common(1)[0]
+    others = ", ".join(f"{name}: {value}" for name, value in values.items() if value != usual)
+    return f"{usual} ({others})" if others else usual
+
+
+def _next(found: Recommendations) -> str:
+    best = found.largest_that_fits
+    if best is None:
+        return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
+    named = shlex.quote(best.asked_as)
+    listed = f" --yourai-models={shlex.quote(str(found.own_list))}" if found.own_list else ""
+    model = f"--yourai-model{' ' if best.is_preset else '='}{named}"
+    command = redactor()(f"pytest{listed} {model} --quick")
+    among = "the largest that" if len(found.models) > 1 else "it"
+    verb = "fits" if best.verdict is Verdict.FITS else "may fit"
+    return f"Next: {command}  ({among} {verb})"

@@ -1,0 +1,94 @@
+"""How much there is to print on, and text that fits into it."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import dataclass
+from typing import IO
+
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import gigabytes
+
+_RULE_COLUMNS = 60
+
+_ROWS_OF_A_LOG = 40
+
+_FEWEST_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """Of a terminal; columns and rows are None where lines go into a log.
+
+    With `is_verbose` nothing is left out.
+    """
+
+    columns: int | None = None
+    rows: int | None = None
+    is_verbose: bool = False
+
+    @property
+    def rule(self) -> str:
+        """A line above and below a title."""
+        return "━" * min(_RULE_COLUMNS, self.columns or _RULE_COLUMNS)
+
+    def rows_beside(self, other_lines: int) -> int | None:
+        """How many rows of a table are to be shown; None for all."""
+        if self.is_verbose:
+            return None
+        if self.rows is None:
+            return _ROWS_OF_A_LOG
+        return max(_FEWEST_ROWS, self.rows - other_lines)
+
+    def wrapped(self, line: str) -> list[str]:
+        """`line` without secrets, between words where it is too long; deeper from its second on."""
+        line = redactor()(line)
+        if self.columns is None or len(line) <= self.columns:
+            return [line]
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        return textwrap.wrap(
+            line,
+            self.columns,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+DRAWN_EVERY_S = 0.25
+
+WIDE_COLUMNS = 60
+"""From here on there is room for the memory limit."""
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether somebody looks at it, on a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def status_row(left: str, middle: RenderableType, right: str) -> Table:
+    """One line as wide as the terminal; `middle` takes what room there is."""
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_row(one_line(left), middle, one_line(right))
+    return table
+
+
+def one_line(text: str) -> Text:
+    """Shown as it is, never as markup, and cut where the terminal ends."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Table:
+    """What is held in words, and as a bar against the limit."""
+    share = f"{peak_bytes / limit_bytes:.0%}"
+    told = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
+    return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), told)

@@ -1,0 +1,171 @@
+"""The table of the configurations that fit, best first, as wide and as long as there is room."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
+from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.core.sanitize import printable
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.tables import text_table
+from pytest_yourai.sweep.search.sweep_search import not_needed
+
+_LEAST_TO_CHOOSE_FROM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    cell: Callable[[TrialResult], str]
+
+
+def configuration_lines(
+    results: Sequence[TrialResult],
+    objective: Objective,
+    naming: ConfigLabels,
+    room: TerminalSize,
+    others: int,
+) -> Iterator[str]:
+    """Nothing where there is no choice. `others` lines are to be seen beside the table.
+
+    Where it is cut those that are marked stay, and of the rest the best.
+    """
+    ranked = best_first(results, objective)
+    if len(ranked) < _LEAST_TO_CHOOSE_FROM:
+        return
+    marks = _marks(ranked)
+    legend = _legend(naming)
+    kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
+    yield "Configurations that fit, best first"
+    columns = [
+        _Column("", lambda result: marks.get(result.config, "")),
+        _Column("batch", lambda result: str(result.config.batch_size)),
+        _Column("rank", lambda result: str(result.config.rank)),
+        _Column("layers", lambda result: str(result.config.num_layers)),
+        *_further_axes(naming),
+        _Column("tokens/s", lambda result: f"{result.tokens_per_second or 0:,.0f}"),
+        _Column("needs", lambda result: gigabytes(result.minimum_memory_bytes or 0)),
+        _Column("takes", lambda result: gigabytes(result.peak_memory_bytes or 0)),
+        _Column("a step", lambda result: seconds(result.step_time_s or 0)),
+    ]
+    yield from _fitting(columns, kept, room.columns)
+    if more := len(ranked) - len(kept):
+        yield f"  {more} more: -v shows them"
+    yield from legend
+
+
+def _further_axes(naming: ConfigLabels) -> Iterator[_Column]:
+    if naming.has_lengths:
+        yield _Column("seq", lambda result: str(result.config.max_seq_length))
+    if naming.has_checkpointing:
+        yield _Column("ckpt", lambda result: on_or_off(result.config.grad_checkpoint))
+
+
+def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
+    unbeaten = {result.config for result in pareto(results)}
+    fastest = {result.config for result in fastest_batches(results)}
+    return {
+        config: ("*" if config in unbeaten else " ") + (">" if config in fastest else " ")
+        for config in unbeaten | fastest
+    }
+
+
+def _legend(naming: ConfigLabels) -> list[str]:
+    qualities = "capacity, length, speed" if naming.has_lengths else "capacity, speed"
+    axes = "rank × layers" + " × sequence" * naming.has_lengths
+    axes += " × checkpointing" * naming.has_checkpointing
+    return [f"* unbeaten in {qualities} and memory", f"> the fastest batch size of its {axes}"]
+
+
+def _kept(
+    ranked: Sequence[TrialResult], marks: Container[LoraConfig], most: int | None
+) -> Sequence[TrialResult]:
+    if most is None or len(ranked) <= most:
+        return ranked
+    marked_first = sorted(ranked[1:], key=lambda result: result.config not in marks)
+    chosen = {ranked[0].config, *(result.config for result in marked_first[: most - 1])}
+    return [result for result in ranked if result.config in chosen]
+
+
+def _fitting(
+    columns: Sequence[_Column], results: Sequence[TrialResult], width: int | None
+) -> list[str]:
+    """The table with as many of its columns, from the left, as there is room for."""
+    for count in range(len(columns), 1, -1):
+        for gap in ("  ", " "):
+            lines = _table(columns[:count], results, gap)
+            if width is None or max(map(len, lines)) <= width:
+                return lines
+    return lines
+
+
+def _table(columns: Sequence[_Column], results: Sequence[TrialResult], gap: str) -> list[str]:
+    rows = [
+        [column.name for column in columns],
+        *([column.cell(result) for column in columns] for result in results),
+    ]
+    return [f"{gap}{line}" for line in text_table(rows, [True] * len(columns), gap)]
+
+
+_SHOWN_OF_A_CLASS = 3
+
+
+def failure_lines(
+    results: Sequence[TrialResult], naming: ConfigLabels, room: TerminalSize
+) -> Iterator[str]:
+    """Each class once, with its configurations; some of them where there are many."""
+    classes: defaultdict[tuple[Outcome, str], list[TrialResult]] = defaultdict(list)
+    for result in results:
+        if not result.success and result.outcome is not Outcome.SKIPPED:
+            classes[result.outcome, _remedy(result)].append(result)
+    if classes:
+        yield "Failed"
+    for (outcome, remedy), failed in sorted(classes.items()):
+        yield f"  {outcome.replace('_', ' ')}{f': {remedy}' if remedy else ''}"
+        shown = failed if room.is_verbose else failed[:_SHOWN_OF_A_CLASS]
+        for result in shown:
+            what = _what(result)
+            yield f"    {naming.name(result.config)}{f': {what}' if what else ''}"
+        if more := len(failed) - len(shown):
+            yield f"    {more} more: -v shows them"
+
+
+def _remedy(result: TrialResult) -> str:
+    """What to do about it, with which reasons end; empty where this one does not."""
+    _, separator, remedy = printable(result.reason or "").rpartition("; ")
+    return remedy if separator else ""
+
+
+def _what(result: TrialResult) -> str:
+    """What happened, in words."""
+    if result.outcome is Outcome.OVER_BUDGET and result.minimum_memory_bytes is not None:
+        return f"needs {gigabytes(result.minimum_memory_bytes)}"
+    reason = printable(result.reason or "")
+    return reason.rpartition("; ")[0] or reason
+
+
+def not_run_lines(results: Sequence[TrialResult], stopped: str | None) -> Iterator[str]:
+    """How many for which reason; what a search that `stopped` left out is told by its own line."""
+    left_out = None if stopped is None else not_needed(stopped)
+    reasons = Counter(
+        _why(result)
+        for result in results
+        if result.outcome is Outcome.SKIPPED and result.reason != left_out
+    )
+    if reasons:
+        yield "Not run"
+    for reason, count in reasons.most_common():
+        yield f"  {count} {reason}"
+
+
+def _why(result: TrialResult) -> str:
+    """The reason, without the figures of its own that a prediction has."""
+    if result.is_predicted_over:
+        return f"{PREDICTED_OVER}; {_remedy(result)}"
+    return printable(result.reason or "for no reason that is known")

@@ -1,0 +1,118 @@
+"""The rows of profiles as cells of text: the columns of every table that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pytest_yourai.core import ranking
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.store.stored_profile import StoredProfile
+
+NOTHING = "–"
+"""What a cell says where nothing was measured."""
+
+
+class Column(NamedTuple):
+    """`cell` makes its text of a result; numbers stand at the right."""
+
+    heading: str
+    cell: Callable[[TrialResult], str]
+    is_number: bool = True
+
+
+def ranked_rows(profile: StoredProfile) -> list[TrialResult]:
+    """All results: the optimum, the others that fit, what failed, and what was not run."""
+    results = list(profile.results.values())
+    failed = [each for each in results if not each.success]
+    first = [profile.optimum] if profile.optimum is not None else []
+    return [
+        *first,
+        *(each for each in ranking.best_first(results, profile.objective) if each not in first),
+        *(each for each in failed if each.started),
+        *(each for each in failed if not each.started),
+    ]
+
+
+def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
+    """Those that say something of `profiles`.
+
+    An axis of length or checkpointing with one value does not, nor do minima that are peaks.
+    """
+    naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
+    return [
+        *_configuration(naming),
+        *([_NEEDS] if any(each.has_minima for each in profiles) else []),
+        Column("takes", lambda each: _memory(each.peak_memory_bytes)),
+        Column("step", lambda each: _or_nothing(each.step_time_s, seconds)),
+        Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, _whole)),
+        Column("score", lambda each: _whole(each.config.throughput_score)),
+        Column("outcome", outcome, is_number=False),
+    ]
+
+
+def label(profile: StoredProfile, profiles: Sequence[StoredProfile]) -> str:
+    """Its model, with its file where `profiles` are of several."""
+    if len({each.name for each in profiles}) == 1:
+        return profile.model
+    return f"{profile.model} ({profile.name})"
+
+
+def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
+    """Lines of text with a star before each optimum, and the model where there are several."""
+    shown = columns(profiles)
+    names = ["model"] if len(profiles) > 1 else []
+    lines = [["", *names, *(column.heading for column in shown)]]
+    for profile in profiles:
+        own = [label(profile, profiles)] if names else []
+        for result in ranked_rows(profile):
+            star = "*" if result is profile.optimum else ""
+            lines.append([star, *own, *(column.cell(result) for column in shown)])
+    is_number = [False, *(False for _ in names), *(column.is_number for column in shown)]
+    yield from text_table(lines, is_number)
+
+
+def _configuration(naming: ConfigLabels) -> Iterator[Column]:
+    yield Column("batch", lambda each: str(each.config.batch_size))
+    yield Column("rank", lambda each: str(each.config.rank))
+    yield Column("layers", lambda each: str(each.config.num_layers))
+    if naming.has_lengths:
+        yield Column("seq", lambda each: str(each.config.max_seq_length))
+    if naming.has_checkpointing:
+        yield Column("checkpoint", lambda each: on_or_off(each.config.grad_checkpoint))
+
+
+def outcome(result: TrialResult) -> str:
+    """How it ended, why, and what else is to be said of it."""
+    ending = result.outcome.value if result.success else f"{result.outcome}: {result.reason}"
+    return "; ".join((ending, *result.warnings))
+
+
+def _memory(count_bytes: int | None) -> str:
+    return _or_nothing(count_bytes, gigabytes)
+
+
+def _or_nothing(value: float | None, shown: Callable[[float], str]) -> str:
+    return NOTHING if value is None else shown(value)
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+_NEEDS = Column("needs", lambda each: _memory(each.minimum_memory_bytes))
+
+
+def text_table(
+    rows: Sequence[Sequence[str]], is_number: Sequence[bool], gap: str = "  "
+) -> Iterator[str]:
+    """A line for each of `rows`, all as wide as the widest; numbers stand at the right."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for cells in rows:
+        parts = (
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(cells, widths, is_number, strict=True)
+        )
+        yield gap.join(parts).rstrip()

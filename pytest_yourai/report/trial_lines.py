@@ -1,0 +1,226 @@
+"""What a sweep says on the console, as lines of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pytest_yourai.core.config import Objective
+from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.ranking import best, soak_survivors
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.sanitize import printable
+from pytest_yourai.core.units import duration, gigabytes, machine_memory, seconds
+from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.report.dataset_lines import epoch_lines
+
+_TRIALS_BETWEEN_ERRORS = 10
+
+
+def header(
+    *,
+    rule: str,
+    title: str,
+    weights: str,
+    configurations: int,
+    budget: Budget,
+    system_memory_bytes: int,
+    device: str,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+    is_replay: bool,
+) -> Iterator[str]:
+    """What is about to be measured."""
+    yield rule
+    yield "Empirical Optimization Results"
+    yield rule
+    yield f"Testing {configurations} configurations for: {printable(title)} ({weights})"
+    yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
+    yield f"Memory limit: {budget}"
+    if not is_replay:
+        yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
+    for note in notes:
+        yield f"Note: {note}"
+    yield from warnings
+    yield ""
+
+
+def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
+    """One line for a trial that ended."""
+    name = naming.name(result.config)
+    return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
+
+
+def remarks(result: TrialResult) -> str:
+    """What is to be said of a trial besides its verdict."""
+    known = " (kept)" if result.kept else ""
+    return "".join(f"; {warning}" for warning in result.warnings) + known
+
+
+def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
+    """How good the predictions were, after every tenth trial that had one."""
+    errors = PredictionErrors.of(results)
+    is_new = bool(PredictionErrors.of(results[-1:]).errors)
+    if is_new and len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0:
+        yield f"  {errors}"
+
+
+def _verdict(result: TrialResult) -> str:
+    need = gigabytes(result.minimum_memory_bytes or 0)
+    match result.outcome:
+        case Outcome.OK:
+            peak = gigabytes(result.peak_memory_bytes or 0)
+            return f"✓ {peak} (needs {need}), {seconds(result.step_time_s or 0)}/step"
+        case Outcome.OVER_BUDGET:
+            return f"✗ over budget: needs {need}"
+        case Outcome.SKIPPED:
+            return f"- skipped: {printable(result.reason or '')}"
+        case _:
+            return f"✗ {result.outcome.replace('_', ' ')}: {printable(result.reason or '')}"
+
+
+def summary(
+    results: Sequence[TrialResult],
+    objective: Objective,
+    total: int,
+    stopped: str | None,
+    naming: ConfigLabels,
+    data: TrainingData | None = None,
+    model: str | None = None,
+    soaks: Sequence[SoakResult] = (),
+) -> Iterator[str]:
+    """The answer, from `results` of `total` configurations.
+
+    `stopped` is why a fast search left out the rest; `naming` says which axes there are;
+    `data` is real training data, if any; `model` is named where it is one of several, whose answers
+    are short. What did not survive one of `soaks` is no answer.
+    """
+    of_model = f": {model}" if model else ""
+    if len(results) < total:
+        yield f"Incomplete: {len(results)} of {total} configurations are known"
+    optimum = best(soak_survivors(results, soaks), objective)
+    if optimum is None:
+        yield none_fits(results, has_soaks=bool(soaks)) + of_model
+    else:
+        yield f"Optimal Configuration Found{of_model}"
+        yield from _short_optimum(optimum, naming) if model else _optimum(optimum, naming)
+        yield from epoch_lines(data, optimum)
+    if len(results) > 1 or (results and optimum is None):
+        yield f"  Outcomes:      {_counts(results)}"
+    if stopped is not None:
+        trials = sum(each.started and not each.kept for each in results)
+        yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
+    errors = PredictionErrors.of(results)
+    if errors.errors:
+        yield str(errors)
+
+
+def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
+    """What is said where there is no optimum."""
+    if has_soaks:
+        return "No configuration survived its soak"
+    if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
+        return "No configuration fits"
+    return "No configuration was measured to its end"
+
+
+def optimum_figures(optimum: TrialResult) -> str:
+    """What is best of it, in one part of a line."""
+    return (
+        f"{gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
+        f"{optimum.config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
+    )
+
+
+def _short_optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
+    yield f"  {naming.name(optimum.config)}: {optimum_figures(optimum)}"
+
+
+def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
+    config = optimum.config
+    score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
+    yield f"  Batch size:    {config.batch_size}"
+    yield f"  LoRA rank:     {config.rank}"
+    yield f"  LoRA layers:   {config.num_layers}"
+    if naming.has_lengths:
+        yield f"  Sequence:      {config.max_seq_length}"
+    if naming.has_checkpointing:
+        yield f"  Checkpointing: {on_or_off(config.grad_checkpoint)}"
+    yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
+    yield f"  Throughput:    {config.throughput_score:,} ({score})"
+    yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
+
+
+def _counts(results: Sequence[TrialResult]) -> str:
+    counts = Counter(result.outcome for result in results)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+
+
+def predictions(
+    found: Mapping[str, Prediction | str], backend: str, limit_bytes: int | None
+) -> Iterator[str]:
+    """What each configuration, by its id, is predicted to need; or why nobody can say.
+
+    `backend` is empty where that is so of all.
+    """
+    width = max(map(len, found), default=0)
+    if backend:
+        limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
+        yield f"Predicted for {backend}{limit}, before anything was measured:"
+    for item_id, prediction in found.items():
+        if isinstance(prediction, str):
+            yield f"  {item_id:{width}}  {prediction}"
+            continue
+        over = limit_bytes is not None and prediction.is_surely_over(limit_bytes)
+        yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"
+
+
+_BYTES_PER_MB = 1e6
+
+_LEAST_SWAP_GROWTH_BYTES = 1_000_000
+
+_AS_FAST = 0.05
+"""Step times vary by so much anyway."""
+
+
+def begin_line(title: str, name: str, asked_s: float) -> str:
+    """A soak has begun, which takes a while."""
+    return f"{title}: {name} for {duration(asked_s)}"
+
+
+def soak_line(title: str, name: str, soak: SoakResult) -> str:
+    """One line for a soak that ended."""
+    if soak.success:
+        verdict = f"✓ {', '.join(_measured(soak))}"
+    else:
+        verdict = f"✗ {soak.outcome.replace('_', ' ')}: {soak.reason}"
+    return f"{title}: {name} ... {verdict}" + "".join(f"; {each}" for each in soak.warnings)
+
+
+def _measured(soak: SoakResult) -> Iterator[str]:
+    yield duration(soak.duration_s)
+    yield f"{soak.steps:,} step{'s' * (soak.steps != 1)}"
+    peak, promised = soak.peak_memory_bytes or 0, soak.trial_peak_memory_bytes or 0
+    yield f"peak {gigabytes(peak)} (trial {gigabytes(promised)})"
+    if soak.active_growth_bytes_per_step is not None:
+        yield f"memory {_growth(soak.active_growth_bytes_per_step)} MB a step"
+    footprint = _growth(soak.footprint_growth_bytes_per_step or 0)
+    if float(footprint):
+        yield f"footprint {footprint} MB a step"
+    if soak.swap_growth_bytes >= _LEAST_SWAP_GROWTH_BYTES:
+        yield f"swap +{gigabytes(soak.swap_growth_bytes)}"
+    if soak.slowdown is not None:
+        yield f"last tenth {_compared(soak.slowdown)} the first ({soak.slowdown:.2f})"
+
+
+def _growth(bytes_per_step: float) -> str:
+    # Adding 0 takes the sign from a zero.
+    return f"{round(bytes_per_step / _BYTES_PER_MB, 1) + 0.0:+.1f}"
+
+
+def _compared(slowdown: float) -> str:
+    if abs(slowdown - 1) <= _AS_FAST:
+        return "as fast as"
+    return "slower than" if slowdown > 1 else "faster than"

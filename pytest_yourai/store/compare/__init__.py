@@ -1,0 +1,1 @@
+"""Two stored sweeps side by side: changes, noise, regressions."""

@@ -1,0 +1,70 @@
+"""A run held against an earlier one: read before it starts, judged when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.store.compare.comparison import Comparison, compare_all
+from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
+from pytest_yourai.store.stored_profile import StoredProfile, just_measured, read_profiles
+
+
+def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:
+    """The profiles in `path`; an InputError where a run of `models` cannot be compared with them.
+
+    Found before the run: what was measured for hours must not end in a mistake.
+    """
+    found = tuple(read_profiles(path))
+    known = {each.model for each in found}
+    if not known & set(models):
+        raise OptionError(
+            f"--yourai-compare: {path} is of {', '.join(sorted(known))}, not of "
+            f"{', '.join(models)}: name a profile of that model"
+        )
+    if not any(each.successes for each in found):
+        raise OptionError(
+            f"--yourai-compare: {path}: none of its configurations succeeded, so that nothing can "
+            "be compared with it: name another profile"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """What a run is beside its baseline, and what the gate says of it."""
+
+    comparisons: tuple[Comparison, ...]
+    gate: RegressionThresholds
+    missing: tuple[str, ...] = ()
+    """Models that were measured before, and were not looked at now."""
+
+    @classmethod
+    def of(
+        cls,
+        before: Sequence[StoredProfile],
+        after: Sequence[StoredProfile],
+        gate: RegressionThresholds,
+    ) -> BaselineComparison:
+        """Each model of `before` beside the same of `after`; RecordingError where there is none."""
+        models = {each.model for each in after}
+        missing = tuple(each.model for each in before if each.model not in models)
+        return cls(tuple(compare_all(before, after)), gate, missing)
+
+    @property
+    def fails(self) -> bool:
+        """Whether the session must fail for it."""
+        return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
+
+
+def compare_with_baseline(
+    document: Mapping[str, Any],
+    name: str,
+    baseline: Sequence[StoredProfile],
+    gate: RegressionThresholds,
+) -> BaselineComparison:
+    """The run that `document`, to be written to the file `name`, tells of."""
+    return BaselineComparison.of(baseline, just_measured(document, name), gate)

@@ -1,0 +1,170 @@
+"""Two sweeps side by side: what each configuration took before, and what it takes now."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.store.compare.differences import differences
+from pytest_yourai.store.stored_profile import StoredProfile
+
+_BUDGET_TOLERANCE = 1e-3
+"""By how much a detected budget may differ and still be called equal."""
+
+
+class Metric(enum.StrEnum):
+    """What of a configuration is compared. Memory in bytes, times in seconds."""
+
+    MINIMUM_MEMORY = "minimum_memory"
+    PEAK_MEMORY = "peak_memory"
+    STEP_TIME = "step_time"
+    TOKENS_PER_SECOND = "tokens_per_second"
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is as noisy as the times of steps are."""
+        return self in (Metric.STEP_TIME, Metric.TOKENS_PER_SECOND)
+
+    def of(self, result: TrialResult) -> float | None:
+        match self:
+            case Metric.MINIMUM_MEMORY:
+                return result.minimum_memory_bytes
+            case Metric.PEAK_MEMORY:
+                return result.peak_memory_bytes
+            case Metric.STEP_TIME:
+                return result.step_time_s
+            case Metric.TOKENS_PER_SECOND:
+                return result.tokens_per_second
+
+
+@dataclass(frozen=True)
+class Change:
+    """One configuration; None where a sweep does not have it."""
+
+    config: LoraConfig
+    before: TrialResult | None
+    after: TrialResult | None
+
+    @property
+    def successes(self) -> tuple[TrialResult, TrialResult] | None:
+        """Before and after, where it succeeded both times; else None."""
+        if not (self.before and self.after and self.before.success and self.after.success):
+            return None
+        return self.before, self.after
+
+    def values(self, metric: Metric) -> tuple[float, float] | None:
+        """Before and after, of two successes; else None."""
+        if self.successes is None:
+            return None
+        before, after = map(metric.of, self.successes)
+        return (before, after) if before and after else None
+
+    def share(self, metric: Metric) -> float | None:
+        """By how much it grew, as a share of what it was: 0.05 for 5 % more."""
+        found = self.values(metric)
+        return None if found is None else found[1] / found[0] - 1
+
+    @property
+    def no_longer_fits(self) -> bool:
+        """Whether it was a success, and fails for memory now, or was ruled out by one that does."""
+        after = self.after
+        return bool(
+            self.before
+            and self.before.success
+            and after
+            and (after.outcome.is_memory_failure or after.is_predicted_over or after.is_ruled_out)
+        )
+
+    @property
+    def no_longer_runs(self) -> bool:
+        """Whether it was a success, and fails now for what memory does not explain."""
+        was_ok = self.before is not None and self.before.success
+        return was_ok and self.after is not None and self.after.outcome.is_failure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sweeps of one model. `differences` says in words how their circumstances differ."""
+
+    before: StoredProfile
+    after: StoredProfile
+    changes: tuple[Change, ...]
+    differences: tuple[str, ...]
+
+    @cached_property
+    def naming(self) -> ConfigLabels:
+        """How its configurations are named in words."""
+        return ConfigLabels.of(change.config for change in self.changes)
+
+    @property
+    def fits_no_more(self) -> TrialResult | None:
+        """Where something fitted before, and nothing does now: the first that fails for memory.
+
+        A walk tries a smaller configuration under a smaller budget, so that the one which
+        fitted before need not be among those of now.
+        """
+        if self.before.optimum is None or self.after.optimum is not None:
+            return None
+        after = self.after.results.values()
+        return next((each for each in after if each.outcome.is_memory_failure), None)
+
+    def lacks(self, metric: Metric) -> str | None:
+        """Why a metric cannot be compared, in words; None where it can."""
+        if metric is Metric.MINIMUM_MEMORY:
+            lacking = [each.name for each in (self.before, self.after) if not each.has_minima]
+            return f"{' and '.join(lacking)}: peaks alone were recorded" if lacking else None
+        before, after = self.before.memory_limit_bytes, self.after.memory_limit_bytes
+        if metric is not Metric.PEAK_MEMORY or before == after:
+            return None
+        if before and after and math.isclose(before, after, rel_tol=_BUDGET_TOLERANCE):
+            return None
+        return "the budgets differ, and what a configuration takes depends on its budget"
+
+
+def compare(before: StoredProfile, after: StoredProfile) -> Comparison:
+    """All configurations of either, in the order of `after`, then those of `before` alone."""
+    configs = dict.fromkeys([*after.results, *before.results])
+    return Comparison(
+        before,
+        after,
+        tuple(Change(each, before.results.get(each), after.results.get(each)) for each in configs),
+        tuple(differences(before, after)),
+    )
+
+
+def compare_all(
+    before: Sequence[StoredProfile], after: Sequence[StoredProfile]
+) -> list[Comparison]:
+    """Each model that both have, in the order of `after`.
+
+    RecordingError, naming the files, where there is none, or where nothing succeeded before.
+    """
+    earlier = {each.model: each for each in before}
+    found = [compare(earlier[each.model], each) for each in after if each.model in earlier]
+    names = before[0].name, after[0].name
+    if not found:
+        models = (", ".join(each.model for each in profiles) for profiles in (before, after))
+        theirs = " and ".join(f"{name} is of {of}" for name, of in zip(names, models, strict=True))
+        raise RecordingError(f"{theirs}: compare profiles of one model")
+    if not any(each.before.successes for each in found):
+        raise RecordingError(
+            f"{names[0]}: all_results: none of its configurations succeeded, so that nothing can "
+            "be compared with it: name another profile"
+        )
+    if not any(
+        change.before and change.before.success and change.after
+        for each in found
+        for change in each.changes
+    ) and not any(each.fits_no_more for each in found):
+        raise RecordingError(
+            f"{names[0]} and {names[1]}: none of the configurations that succeeded in the first is "
+            "in the second: compare profiles of one matrix"
+        )
+    return found

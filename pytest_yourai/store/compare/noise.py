@@ -1,0 +1,199 @@
+"""Whether step times changed by more than they vary anyway: the tests behind a gate.
+
+On a machine that others use too one and the same program is slower or faster from run to run, and
+single trials are by half, since the machine is. To keep that apart from a change of the program:
+
+- What others do only ever makes a step longer: each trial is judged by its fastest measured step.
+- The machine's own pace, by `reference_times_s`, is taken out, where both runs have them (on MLX's
+  CPU backend: a GPU does not slow down with the processor) and nothing says that they are of two
+  machines or interpreters. Fastest steps follow it by half, on a logarithmic scale.
+- All configurations together got slower where the geometric mean of their changes, over the middle
+  third of them (a trimmed mean, as busy moments hit whole trials), is above the threshold, and its
+  logarithm above its standard error.
+- One configuration got slower where its median step and its fastest are above the threshold (the
+  latter without as much as the reference work right beside it took longer), its steps are longer by
+  a one-sided test of Mann and Whitney at 5 %, and the change stands out: by five robust standard
+  deviations (1.48 times the median absolute deviation) of all configurations' changes, since many
+  are judged at once, and beyond the largest change in the other direction. A half of them that is
+  slower does not pass for noise.
+
+Measured (`tests/performance/regressions.py`) on a virtual machine whose two cores others share, so
+that for seconds at a time every step takes 1.55 times as long as a moment before: of two times 20
+pairs of equal runs of `tiny --quick` 2 and 4 had a false regression, and of slow-downs by 20 % that
+were planted into them 20 and 18 were found. By medians over all steps and configurations alone the
+mean of 17 to 25 % of such pairs is more than 10 % off. Where a whole run falls into a busy time, no
+statistics of two runs can tell.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_yourai.core.files import mapping
+from pytest_yourai.store.compare.differences import are_of_one_machine
+
+if TYPE_CHECKING:
+    from pytest_yourai.core.config import LoraConfig
+    from pytest_yourai.core.results import TrialResult
+    from pytest_yourai.store.compare.comparison import Change, Comparison
+    from pytest_yourai.store.stored_profile import StoredProfile
+
+
+_STANDARD_DEVIATIONS = 5.0
+
+_DEVIATION_OF_A_NORMAL = 1.4826
+"""Its standard deviation over its median absolute deviation."""
+
+_ERROR_OF_THE_MIDDLE = 1.2
+"""Of the mean of a normal's middle third, over that of its mean."""
+
+_PACE_SHARE = 0.5
+"""How far fastest steps follow the reference work: a slope of logarithms, measured 0.5 to 0.7."""
+
+_LEAST_STEPS = 4
+"""With fewer on either side the test of Mann and Whitney cannot tell anything at 5 %."""
+
+_LEAST_CONFIGURATIONS = 4
+"""With fewer their deviation says nothing."""
+
+_SURE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """The geometric mean of the middle third of the changes of fastest steps, of one comparison.
+
+    `share` is 0.1 for 10 % more time; `log_error` is the standard error of its logarithm, 0 where
+    there are too few configurations to tell.
+    """
+
+    share: float
+    log_error: float
+    configurations: int
+
+    def is_surely_over(self, share: float) -> bool:
+        """Whether it exceeds both a threshold and the noise."""
+        return self.share > share and math.log1p(self.share) > self.log_error
+
+
+def machine_pace(comparison: Comparison) -> float:
+    """How many times as long the reference work took as before; 1 where nobody can say.
+
+    A geometric mean over all trials that both runs have.
+    """
+    logs = _reference_changes(comparison)
+    return math.exp(statistics.fmean(logs.values())) if logs else 1.0
+
+
+def overall_slowdown(comparison: Comparison) -> Slowdown | None:
+    """Of all configurations that succeeded in both runs; None where there is none."""
+    pace = _PACE_SHARE * math.log(machine_pace(comparison))
+    logs = sorted(each - pace for each in _log_changes(comparison, per_token=False).values())
+    if not logs:
+        return None
+    outside = len(logs) // 3
+    middle = statistics.fmean(logs[outside : len(logs) - outside])
+    error = _ERROR_OF_THE_MIDDLE * _deviation(logs) / math.sqrt(len(logs))
+    return Slowdown(math.expm1(middle), error, len(logs))
+
+
+def slower_configs(
+    comparison: Comparison, share: float, *, per_token: bool = False
+) -> set[LoraConfig]:
+    """Those of which the steps got longer by more than `share` and than the noise."""
+    logs = _log_changes(comparison, per_token=per_token)
+    if not logs:
+        return set()
+    pace = _PACE_SHARE * math.log(machine_pace(comparison))
+    beside = _reference_changes(comparison)
+    changes = [each - pace for each in logs.values()]
+    noise = max(_STANDARD_DEVIATIONS * _deviation_of_noise(changes), -min(changes))
+    least = max(math.log1p(share), noise)
+    return {
+        before.config
+        for before, after in _successes(comparison.changes)
+        if logs[before.config] - max(pace, beside.get(before.config, 0.0)) > least
+        and _are_longer(_times(after, per_token=per_token), _times(before, per_token=per_token))
+    }
+
+
+def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig, float]:
+    """Of fastest steps."""
+    return {
+        before.config: math.log(
+            min(_times(after, per_token=per_token)) / min(_times(before, per_token=per_token))
+        )
+        for before, after in _successes(comparison.changes)
+    }
+
+
+def _reference_changes(comparison: Comparison) -> dict[LoraConfig, float]:
+    """Logarithms, of the mean reference work beside each trial."""
+    if not _have_one_reference(comparison.before, comparison.after):
+        return {}
+    return {
+        before.config: math.log(
+            statistics.fmean(after.reference_times_s) / statistics.fmean(before.reference_times_s)
+        )
+        for before, after in _successes(comparison.changes)
+        if before.reference_times_s and after.reference_times_s
+    }
+
+
+def _times(result: TrialResult, *, per_token: bool) -> list[float]:
+    """Of the measured steps; where rows have different lengths a token is what is comparable."""
+    if not (per_token and all(result.step_tokens)):
+        return list(result.step_times_s)
+    pairs = zip(result.step_times_s, result.step_tokens, strict=True)
+    return [time_s / tokens for time_s, tokens in pairs]
+
+
+def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult]]:
+    return [change.successes for change in changes if change.successes]
+
+
+def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:
+    pythons = [mapping(each.environment.get("versions")).get("python") for each in (before, after)]
+    return are_of_one_machine(before, after) and pythons[0] == pythons[1]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Robust, about the median; 0 where there are too few to tell."""
+    if len(values) < _LEAST_CONFIGURATIONS:
+        return 0.0
+    middle = statistics.median(values)
+    return _DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
+
+
+def _deviation_of_noise(values: Sequence[float]) -> float:
+    """As `_deviation`, of changes of which up to a half may be real.
+
+    A half that is slower moves the median to between the halves, from where all deviates. So it is
+    taken about the lower of the two middle ones, if what got faster is no proof of more noise.
+    """
+    if len(values) < _LEAST_CONFIGURATIONS:
+        return 0.0
+    lower = statistics.median_low(values)
+    about_lower = statistics.median_low([abs(each - lower) for each in values])
+    # Noise makes faster as often as slower.
+    faster = math.sqrt(2 * sum(each * each for each in values if each < 0) / len(values))
+    return min(_deviation(values), max(_DEVIATION_OF_A_NORMAL * about_lower, faster))
+
+
+def _are_longer(times_s: Sequence[float], others_s: Sequence[float]) -> bool:
+    """The test of Mann and Whitney, by its normal approximation; true where it cannot tell."""
+    count, other_count = len(times_s), len(others_s)
+    if min(count, other_count) < _LEAST_STEPS:
+        return True
+    wins = sum(
+        1.0 if mine > theirs else 0.5 if mine == theirs else 0.0
+        for mine in times_s
+        for theirs in others_s
+    )
+    deviation = math.sqrt(count * other_count * (count + other_count + 1) / 12)
+    above = (wins - count * other_count / 2) / deviation
+    return above > statistics.NormalDist().inv_cdf(1 - _SURE)

@@ -1,0 +1,263 @@
+"""What counts as a regression: thresholds, their spelling, and what exceeds them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower_configs
+
+MEAN_STEP_TIME = "mean_step_time"
+"""The geometric mean of the changes of step time over all configurations."""
+
+_UNITS: dict[str, dict[str, float]] = {
+    "memory": {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    "time": {"us": 1e-6, "ms": 1e-3, "s": 1},
+    "speed": {"": 1},
+}
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([A-Za-z%]*)")
+
+_MOST = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """How much worse a metric may be: by `share` and by `floor`; both must be exceeded.
+
+    `metric` None stands for the geometric mean of step times over all configurations, which has no
+    floor. `share` is 0.05 for 5 %, `floor` is in bytes, seconds or tokens per second.
+    """
+
+    metric: Metric | None
+    share: float = 0.0
+    floor: float = 0.0
+
+    @property
+    def time_share(self) -> float:
+        """How much longer steps may take: 25 % for a speed that may be lower by 20 %."""
+        if self.metric is Metric.TOKENS_PER_SECOND:
+            return self.share / (1 - self.share) if self.share < 1 else math.inf
+        return self.share
+
+    @property
+    def name(self) -> str:
+        return self.metric.value if self.metric else MEAN_STEP_TIME
+
+    def __str__(self) -> str:
+        """As it is spelled: `step_time:10%+20ms`."""
+        parts = [f"{self.share * 100:g}%"] if self.share or not self.floor else []
+        if self.floor:
+            unit, size = _largest_unit(_kind(self.metric), self.floor)
+            parts.append(f"{self.floor / size:g}{unit}")
+        return f"{self.name}:{'+'.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionThresholds:
+    """What may not get worse. Where it does not `fail`, a regression is named, and no more."""
+
+    thresholds: tuple[Threshold, ...]
+    fails: bool = True
+
+    def __str__(self) -> str:
+        told = ", ".join(map(str, self.thresholds))
+        return told if self.fails else f"{told}; named only"
+
+
+DEFAULT_THRESHOLDS = RegressionThresholds((
+    Threshold(Metric.MINIMUM_MEMORY, 0.05),
+    Threshold(None, 0.10),
+    Threshold(Metric.STEP_TIME, 0.25),
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """What got worse. `config` is None where it is all of them."""
+
+    config: LoraConfig | None
+    text: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.text
+
+
+def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> RegressionThresholds:
+    """Of what `parse_fail_on` gave for each flag; the default gate where there is none."""
+    thresholds = tuple(dict.fromkeys(each for found in parsed for each in found or ()))
+    return RegressionThresholds(
+        thresholds or DEFAULT_THRESHOLDS.thresholds, fails=None not in parsed
+    )
+
+
+def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
+    """`METRIC:PERCENT%`, `METRIC:FLOOR` or `METRIC:PERCENT%+FLOOR`; `default`; `none` is None.
+
+    ValueError, in words, where it is none of them.
+    """
+    if text == "none":
+        return None
+    if text == "default":
+        return DEFAULT_THRESHOLDS.thresholds
+    name, colon, amounts = (part.strip() for part in text.partition(":"))
+    names = [*(each.value for each in Metric), MEAN_STEP_TIME]
+    if name not in names or not colon:
+        raise ValueError(
+            f"it must be METRIC:5%, METRIC one of {', '.join(names)}; or default, or none"
+        )
+    metric = None if name == MEAN_STEP_TIME else Metric(name)
+    parts = [part.strip() for part in amounts.split("+")]
+    shares = [part for part in parts if part.endswith("%")]
+    floors = [part for part in parts if not part.endswith("%")]
+    if len(shares) > 1 or len(floors) > 1:
+        raise ValueError("it must have a percentage, a floor, or one of each with + between")
+    if floors and metric is None:
+        raise ValueError(f"{MEAN_STEP_TIME} is a mean of ratios: it takes a percentage alone")
+    share = sum(_amount(each, {"%": 0.01}, "a percentage is written as 5%") for each in shares)
+    if metric is Metric.TOKENS_PER_SECOND and share >= 1:
+        raise ValueError("nothing gets slower by 100 % or more: name a smaller percentage")
+    floor = sum(_floor(each, metric) for each in floors)
+    return (Threshold(metric, share, floor),)
+
+
+def _floor(text: str, metric: Metric | None) -> float:
+    units = _UNITS[_kind(metric)]
+    examples = ", ".join(f"20{unit}" for unit in units)
+    return _amount(text, units, f"a floor of {metric} is written as one of {examples}")
+
+
+def _amount(text: str, units: dict[str, float], why: str) -> float:
+    match = _AMOUNT.fullmatch(text)
+    if match is None or match[2] not in units or float(match[1]) > _MOST:
+        raise ValueError(f"{text!r} is no amount: {why}")
+    return float(match[1]) * units[match[2]]
+
+
+def _kind(metric: Metric | None) -> str:
+    if metric in (Metric.MINIMUM_MEMORY, Metric.PEAK_MEMORY):
+        return "memory"
+    return "speed" if metric is Metric.TOKENS_PER_SECOND else "time"
+
+
+def _largest_unit(kind: str, amount: float) -> tuple[str, float]:
+    fitting = [(unit, size) for unit, size in _UNITS[kind].items() if size <= amount]
+    return max(fitting or list(_UNITS[kind].items())[:1], key=lambda each: each[1])
+
+
+def regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regression]:
+    """What got worse by more than `gate` allows, a line each; what no longer fits comes first."""
+    return [
+        *_lost(comparison),
+        *(found for threshold in gate.thresholds for found in _exceeding(comparison, threshold)),
+    ]
+
+
+def not_compared(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
+    """Which metrics of `gate` cannot be compared, and why."""
+    for metric in dict.fromkeys(each.metric for each in gate.thresholds if each.metric):
+        if lack := comparison.lacks(metric):
+            yield f"{metric} is not compared: {lack}"
+
+
+def _lost(comparison: Comparison) -> Iterator[Regression]:
+    found = list(_lost_configurations(comparison))
+    yield from found
+    failed = comparison.fits_no_more
+    if failed is not None and not found:
+        outcome = failed.outcome.replace("_", " ")
+        name = comparison.naming.name(failed.config)
+        yield Regression(None, f"nothing fits any more: {name}: {outcome}: {failed.reason}")
+
+
+def _lost_configurations(comparison: Comparison) -> Iterator[Regression]:
+    for change in comparison.changes:
+        after = change.after
+        if after is None or not (change.no_longer_fits or change.no_longer_runs):
+            continue
+        what = "no longer fits" if change.no_longer_fits else "no longer runs"
+        outcome = after.outcome.replace("_", " ")
+        name = comparison.naming.name(change.config)
+        yield Regression(change.config, f"{name}: {what}: {outcome}: {after.reason}")
+
+
+def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regression]:
+    if threshold.metric is None:
+        slowdown = overall_slowdown(comparison)
+        if slowdown is not None and slowdown.is_surely_over(threshold.share):
+            yield Regression(None, _overall(slowdown, threshold))
+        return
+    metric = threshold.metric
+    if comparison.lacks(metric):
+        return
+    slower = (
+        slower_configs(
+            comparison, threshold.time_share, per_token=metric is Metric.TOKENS_PER_SECOND
+        )
+        if metric.is_time
+        else None
+    )
+    for change in comparison.changes:
+        is_noise = slower is not None and change.config not in slower
+        if not is_noise and (found := _worse(comparison, change, threshold, metric)):
+            yield Regression(change.config, found)
+
+
+def _worse(
+    comparison: Comparison, change: Change, threshold: Threshold, metric: Metric
+) -> str | None:
+    """By more than its threshold, in words."""
+    values = change.values(metric)
+    if values is None:
+        return None
+    before, after = values
+    growth = before - after if metric is Metric.TOKENS_PER_SECOND else after - before
+    share = growth / before
+    if share <= threshold.share or growth <= threshold.floor:
+        return None
+    name = comparison.naming.name(change.config)
+    return (
+        f"{name}: {metric} {format_amount(metric, before)} before, "
+        f"{format_amount(metric, after)} now "
+        f"({format_change(after / before - 1)}, allowed {_allowed(threshold)})"
+    )
+
+
+def _overall(slowdown: Slowdown, threshold: Threshold) -> str:
+    return f"all configurations: {mean_change(slowdown, f'allowed {_allowed(threshold)}')}"
+
+
+def mean_change(slowdown: Slowdown, *more: str) -> str:
+    """`step times +20.0 % (geometric mean of the fastest steps, …)`, with `more` to be known."""
+    known = (
+        "geometric mean of the fastest steps",
+        f"middle third of {slowdown.configurations}",
+        f"standard error {slowdown.log_error * 100:.1f} %",
+    )
+    return f"step times {format_change(slowdown.share)} ({', '.join((*known, *more))})"
+
+
+def _allowed(threshold: Threshold) -> str:
+    return str(threshold).partition(":")[2]
+
+
+def format_amount(metric: Metric, value: float) -> str:
+    """A value of `metric` with its unit."""
+    match metric:
+        case Metric.STEP_TIME:
+            return seconds(value)
+        case Metric.TOKENS_PER_SECOND:
+            return f"{value:,.0f} tokens/s"
+        case _:
+            return gigabytes(value)
+
+
+def format_change(share: float) -> str:
+    """`+5.0 %`, `-0.3 %`."""
+    return f"{share * 100:+.1f} %"

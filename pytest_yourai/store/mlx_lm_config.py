@@ -1,0 +1,193 @@
+"""The best configuration as a file for mlx-lm's own training: `mlx_lm.lora --config FILE`."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_yourai.core.config import (
+    ITERATIONS,
+    LEARNING_RATE,
+    LORA_DROPOUT,
+    LORA_SCALE,
+    OPTIMIZER,
+    SAFETY_MARGIN,
+    SEED,
+    Quantization,
+)
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.sanitize import clean, redactor
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.models.conversion import conversion
+from pytest_yourai.models.resolve import Model
+
+LORA_CONFIG_FLAG = "--yourai-lora-config"
+
+_NO_MODEL = "model"
+
+_NO_DATA = "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfigFile:
+    """What there is to say to mlx-lm of a sweep's optimum; `name` is that of the file.
+
+    `weights` says of what kind they were: `synthetic 4-bit`. `lora_keys` are paths within a layer,
+    empty where a recording does not tell. `convert_to` is the quantization that the weights were
+    measured in and are not stored in; `replay` the recording that was measured before.
+    """
+
+    name: str
+    model: Model
+    weights: str
+    optimum: TrialResult
+    device: DeviceInfo
+    version: str
+    memory_limit_bytes: int
+    lora_keys: Sequence[str]
+    data: str | None
+    convert_to: Quantization | None
+    replay: str | None
+    trust_remote_code: bool
+
+    def text(self) -> str:
+        """The YAML, with comments that say what was measured. Without secrets, and ASCII alone."""
+        config = self.optimum.config
+        lora: dict[str, Any] = {
+            "rank": config.rank,
+            "scale": LORA_SCALE,
+            "dropout": LORA_DROPOUT,
+        }
+        if self.lora_keys:
+            lora["keys"] = list(self.lora_keys)
+        parts = [
+            *_comments(self._about()),
+            "",
+            *_comments(self._about_model()),
+            _yaml({"model": self._model, "train": True, "fine_tune_type": "lora"}),
+            *_comments(self._about_data()),
+            _yaml({"data": self.data or _NO_DATA, **self._validation()}),
+            _yaml(
+                {
+                    "num_layers": config.num_layers,
+                    "batch_size": config.batch_size,
+                    "max_seq_length": config.max_seq_length,
+                    "grad_checkpoint": config.grad_checkpoint,
+                }
+            ),
+            *_comments(self._about_keys()),
+            _yaml({"lora_parameters": lora}),
+            _yaml(
+                {
+                    "learning_rate": LEARNING_RATE,
+                    "optimizer": OPTIMIZER,
+                    "iters": ITERATIONS,
+                    "seed": SEED,
+                }
+            ),
+        ]
+        return "\n".join(parts) + "\n"
+
+    @property
+    def _model(self) -> str:
+        """As mlx-lm takes it."""
+        return self.model.repo or (str(self.model.folder) if self.model.folder else _NO_MODEL)
+
+    @property
+    def _trust(self) -> list[str]:
+        return ["--trust-remote-code"] if self.trust_remote_code else []
+
+    def _about(self) -> Iterator[str]:
+        found, device = self.optimum, self.device
+        # mlx-lm takes trust from the command line alone.
+        yield f"Run it with: {shlex.join(['mlx_lm.lora', '--config', self.name, *self._trust])}"
+        yield (
+            f"Model: {self.model.title} ({self.weights}), "
+            f"{found.config}, {found.config.max_seq_length} tokens"
+        )
+        yield (
+            f"Measured on {device.name} ({device.backend}), MLX {device.mlx_version}, "
+            f"mlx-lm {device.mlx_lm_version}"
+            f", pytest-yourai {self.version}"
+        )
+        if self.replay is not None:
+            yield f"Replayed from {self.replay}: nothing was run on this machine"
+        peak = gigabytes(found.peak_memory_bytes or 0)
+        need, speed = gigabytes(found.minimum_memory_bytes or 0), found.tokens_per_second or 0
+        pace = f"{seconds(found.step_time_s or 0)}/step, {speed:,.0f} tokens/s"
+        yield f"It needs {need}, and took {peak}, at {pace}"
+        enforced = gigabytes(self.memory_limit_bytes / SAFETY_MARGIN)
+        yield (
+            f"While it was measured MLX's memory limit was set to {enforced}, the budget of "
+            f"{gigabytes(self.memory_limit_bytes)} / {SAFETY_MARGIN}."
+        )
+        yield f"mlx_lm.lora sets no such limit, so it may take more than {peak}."
+
+    def _about_model(self) -> Iterator[str]:
+        if self._model == _NO_MODEL:
+            yield f"The weights of {self.model.title} were made up: name a folder or repository"
+        elif self.model.weights == "synthetic":
+            yield "The weights were made up for measuring: mlx_lm.lora takes the real ones"
+        if self.convert_to is None:
+            return
+        converted = conversion(
+            self._model,
+            Path(self._model).name,
+            self.convert_to,
+            trust_remote_code=self.trust_remote_code,
+        )
+        yield f"It was measured in {self.convert_to}. Weights that are stored in full precision are"
+        yield "trained in full precision by mlx_lm.lora, and take more memory: quantize them first,"
+        yield f"  {converted.command}"
+        yield f"and name the result here: {_yaml({'model': converted.folder})}"
+
+    def _about_data(self) -> Iterator[str]:
+        if self.data is None:
+            yield "Rows were made up: name a folder with a train.jsonl, or a Hugging Face data set"
+        elif self._validation():
+            yield "valid.jsonl has fewer rows than a batch, which mlx-lm refuses: no validation"
+
+    def _about_keys(self) -> Iterator[str]:
+        if not self.lora_keys:
+            yield "Which modules got adapters is not recorded: without keys mlx-lm takes all linear"
+
+    def _validation(self) -> dict[str, int]:
+        """What keeps mlx-lm from refusing a validation set that is smaller than a batch."""
+        if self.data is None:
+            return {}
+        try:
+            with (Path(self.data) / "valid.jsonl").open("rb") as file:
+                rows = len(list(itertools.islice(file, self.optimum.config.batch_size)))
+        except (OSError, ValueError):  # the latter for a name that no file can have
+            return {}
+        return {"val_batches": 0} if 0 < rows < self.optimum.config.batch_size else {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what looks like a number: mlx-lm reads 1e5 as one, which YAML 1.1 does not."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+.0-9]"), list("-+.0123456789")
+)
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    text: str = yaml.dump(
+        clean(values), Dumper=_Dumper, sort_keys=False, width=float("inf"), default_flow_style=False
+    )
+    return text.rstrip("\n")
+
+
+def _comments(lines: Iterator[str]) -> Iterator[str]:
+    """Each on one line, whatever characters a name has."""
+    for line in lines:
+        yield f"# {redactor()(line).encode('unicode_escape').decode('ascii')}"

@@ -1,0 +1,1 @@
+"""Runs the plan: trial by trial, soak by soak, resumably."""

@@ -1,0 +1,50 @@
+"""A plugin that ends a pytest whose parent has died, for the sweep before training.
+
+`pytest -p pytest_yourai.sweep.child_process`, with the reading end of a pipe of the parent's in
+the environment.
+The kernel closes the other end with the parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+FD_VARIABLE = "YOURAI_TETHER_FD"
+
+PLUGIN = "pytest_yourai.sweep.child_process"
+
+PLUGIN_ARGUMENTS = ("-p", PLUGIN)
+
+_PATIENCE_S = 10.0
+"""For the sweep to write what is known."""
+
+
+def pytest_configure() -> None:
+    # Taken out: what this pytest starts has no such descriptor.
+    descriptor = os.environ.pop(FD_VARIABLE, None)
+    if descriptor is not None:
+        threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
+
+
+def _end_with_parent(descriptor: int) -> None:
+    while os.read(descriptor, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pytest_command(arguments: Sequence[str]) -> list[str]:
+    """With this Python, and as `pytest` itself: a pytest.py in the folder is not taken for it."""
+    return [sys.executable, "-P", "-m", "pytest", *arguments]
+
+
+def shown(arguments: Sequence[str]) -> str:
+    """The line that tells people what is run, and that they can run themselves."""
+    return f"+ {shlex.join(['pytest', *arguments])}"

@@ -1,0 +1,140 @@
+"""Takes over what earlier runs of the same identity measured, and says what crashed the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.environment import Boot
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
+from pytest_yourai.store.history import History, PastRun
+
+_MOST_ATTEMPTS = 2
+
+_BUDGET_TOLERANCE = 1.05
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """`results` need not be measured again; `budget` is that of the run that is resumed."""
+
+    results: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
+    budget: Budget | None = None
+    notes: tuple[str, ...] = ()
+
+
+NOTHING_RESUMED = ResumeState()
+
+
+def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) -> ResumeState:
+    """What of `history` holds for `plan` on this machine.
+
+    A detected budget differs with what else is running: that of the run with the most results is
+    taken over, unless memory has become scarcer by more than 5 %.
+    """
+    alike = [run for run in history.runs if _is_alike(run, plan, here.device)]
+    earlier = _earlier_budget(alike, plan, here)
+    budget = earlier or here.budget
+    known: dict[LoraConfig, TrialResult] = {}
+    attempts: Counter[LoraConfig] = Counter()
+    unmeasured = functools.partial(
+        TrialResult, plan.source.name, started=False, memory_limit_bytes=budget.limit_bytes
+    )
+    for run in alike:
+        for config, result in run.results.items():
+            attempts.pop(config, None)
+            if run.budget_bytes == budget.limit_bytes:
+                known.pop(config, None)
+                if _is_settled(result, force=plan.force):
+                    known[config] = dataclasses.replace(result, kept=True)
+        broken_off = run.unfinished
+        if broken_off is None or not _tells_of(run, budget):
+            continue
+        attempts[broken_off] += 1
+        if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
+            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
+        elif attempts[broken_off] >= _MOST_ATTEMPTS:
+            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
+    wanted = plan.tried(here.inspection, budget.limit_bytes)
+    kept = sum(result.kept for config, result in known.items() if config in wanted)
+    return ResumeState(known, earlier, tuple(_notes(history, kept)))
+
+
+def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
+    here = dataclasses.asdict(device)
+    changing = ("free_memory_bytes",)
+    return dict(run.identity) == plan.identity and all(
+        run.device.get(name) == value for name, value in here.items() if name not in changing
+    )
+
+
+def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: SweepContext) -> Budget | None:
+    if not here.budget.is_detected:
+        return None
+    results: Counter[int] = Counter()
+    most = here.budget.limit_bytes * _BUDGET_TOLERANCE
+    for run in reversed(runs):
+        if run.budget_is_detected and 0 < run.budget_bytes <= most:
+            wanted = plan.tried(here.inspection, run.budget_bytes)
+            results[run.budget_bytes] += sum(
+                _is_settled(result, force=plan.force) and config in wanted
+                for config, result in run.results.items()
+            )
+    [(limit_bytes, count)] = results.most_common(1) or [(0, 0)]
+    if not count:
+        return None
+    return Budget(limit_bytes, "as in the run that is resumed", is_detected=True)
+
+
+def _is_settled(result: TrialResult, *, force: bool) -> bool:
+    """Whether it need not be run again; with force the guard stops nothing.
+
+    What failed otherwise than for memory is run again: whatever was wrong may have been fixed.
+    """
+    if result.outcome is Outcome.SAFETY_STOP and force:
+        return False
+    return result.success or result.prunes_larger
+
+
+def _tells_of(run: PastRun, budget: Budget) -> bool:
+    """Whether what went wrong in `run` says something of trials within `budget`."""
+    both_detected = run.budget_is_detected and budget.is_detected
+    return both_detected or 0 < run.budget_bytes <= budget.limit_bytes
+
+
+def _survived(run: PastRun, history: History) -> bool:
+    """Whether a later process, for whatever, ran in the same boot: the machine did not go down."""
+    later = itertools.dropwhile(lambda each: each is not run, history.runs)
+    next(later)
+    return run.boot_id is not None and any(
+        each.boot_id == run.boot_id and each.pid != run.pid for each in later
+    )
+
+
+_MACHINE_CRASH = (
+    "the machine went down, or was restarted, before its trial ended; choose a smaller "
+    "configuration, or leave --yourai-resume out to try it again"
+)
+
+_TWICE = (
+    "pytest was killed in it twice; find out by what, then leave --yourai-resume out, or resume "
+    "once more"
+)
+
+
+def _notes(history: History, kept: int) -> Iterator[str]:
+    if kept:
+        yield f"{kept} {'result is' if kept == 1 else 'results are'} kept from {history.name}"
+    else:
+        yield f"{history.name} has nothing of this model, settings, budget and machine to resume"
+    if (count := history.unreadable_lines) > 0:
+        lines, were = ("line", "was") if count == 1 else ("lines", "were")
+        yield f"{count} unreadable {lines} of {history.name} {were} skipped"

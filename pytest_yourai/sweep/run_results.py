@@ -1,0 +1,270 @@
+"""What has come in of a run: results by stage, and the documents that are made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic
+
+from pytest_yourai.core.ranking import best, soak_survivors
+from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import parameters
+from pytest_yourai.machine import environment
+from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
+from pytest_yourai.store.mlx_lm_config import LoraConfigFile
+from pytest_yourai.store.profile import build_profile, data_object
+from pytest_yourai.sweep.search.sweep_search import not_needed
+from pytest_yourai.sweep.stage_runner import StageInfo
+
+
+@dataclass
+class StageResults:
+    """Of one stage. `selected` is how many of its configurations are to be run."""
+
+    stage: Stage
+    selected: int = 0
+    opened: StageInfo | None = None
+    results: list[TrialResult] = field(default_factory=list)
+    soaks: list[SoakResult] = field(default_factory=list)
+    stopped: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.results) >= self.selected
+
+    @property
+    def standing(self) -> list[TrialResult]:
+        """The results that no soak speaks against."""
+        return soak_survivors(self.results, self.soaks)
+
+    @property
+    def parameters(self) -> float | None:
+        """As the model is called by, else as the worker counted them."""
+        if self.stage.parameters is not None or self.opened is None:
+            return self.stage.parameters
+        return float(self.opened.surroundings.inspection.parameters)
+
+    @property
+    def params(self) -> str:
+        """The model's size in words: `7B`."""
+        return parameters(self.parameters)
+
+
+class RunResults:
+    """Filled from reports, in the process that the user started."""
+
+    def __init__(self, setup: RunPlan) -> None:
+        self._setup = setup
+        self.stages: dict[Stage, StageResults] = {}
+        self.journal_problem: str | None = None
+        self._all_selected = 0
+        self.is_soaking = False
+        """Whether a soak has begun that has not ended."""
+
+    def of(self, stage: Stage) -> StageResults:
+        return self.stages.setdefault(stage, StageResults(stage))
+
+    def add(self, reported: TrialReport) -> StageResults:
+        """Take a trial in; what is known of its stage by now."""
+        found = self.of(self._setup.stage_called(reported.model, is_check=reported.is_check))
+        found.selected = reported.counts.of_stage
+        found.opened = reported.opened or found.opened
+        found.stopped = reported.stopped
+        found.results.append(reported.result)
+        self.journal_problem = reported.journal_problem
+        self._all_selected = reported.counts.of_all
+        return found
+
+    def add_soak(self, stage: Stage, soak: SoakResult) -> None:
+        self.of(stage).soaks.append(soak)
+        self.is_soaking = False
+
+    @property
+    def results(self) -> list[TrialResult]:
+        return [result for found in self.stages.values() for result in found.results]
+
+    @property
+    def has_begun_several(self) -> bool:
+        """Whether one of several models was looked at, so that none of them is an answer too."""
+        return bool(self.stages) and not self._setup.has_one_profile
+
+    @property
+    def has_success(self) -> bool:
+        """Whether a configuration is ok, and has survived its soak where there was one."""
+        return any(each.success for found in self.stages.values() for each in found.standing)
+
+    def document(self) -> dict[str, Any]:
+        """The profile of a run of one model, else the benchmark results."""
+        if self._setup.has_one_profile:
+            [found] = self.stages.values()
+            return self._profile(found) or {}
+        opened = next((each.opened for each in self.stages.values() if each.opened), None)
+        where = opened.surroundings if opened else None
+        return build_benchmark_results(
+            self.models(),
+            complete=self.is_complete,
+            memory_limit_bytes=(
+                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
+            ),
+            environment=environment.describe(where.device) if where else None,
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was selected has come in; the first result says how much that is."""
+        return 0 < self._all_selected <= len(self.results)
+
+    def models(self) -> list[ModelResult]:
+        """What is known of each model, smallest first, in whatever order they came."""
+        having = [self.stages.get(stage) for stage in self._setup.stages]
+        names = dict.fromkeys(each.stage.name for each in having if each and each.results)
+        found = [self._model(name) for name in names]
+        return sorted(found, key=lambda each: (each.parameters is None, each.parameters or 0))
+
+    def _model(self, name: str) -> ModelResult:
+        stages = [each for each in self.stages.values() if each.stage.name == name and each.results]
+        check = next((each.results[0] for each in stages if each.stage.is_check), None)
+        sweep = next((each for each in stages if not each.stage.is_check), None)
+        opened = next((each.opened for each in stages if each.opened), None)
+        where = opened.surroundings if opened else None
+        return ModelResult(
+            name=name,
+            preset=stages[0].stage.asked_as,
+            model_name=stages[0].stage.title,
+            parameters=next(
+                (each.parameters for each in stages if each.parameters is not None), None
+            ),
+            memory_limit_bytes=where.budget.limit_bytes if where else None,
+            weights=opened.weights if opened else None,
+            check=check,
+            optimum=self.optimum(sweep) if sweep else None,
+            is_soaked_out=bool(sweep and sweep.soaks and not self.optimum(sweep)),
+            profile=self._profile(sweep) if sweep else None,
+            data=data_object(
+                where.inspection.data if where else None,
+                [check] if check else stages[0].results,
+                self._setup.options.objective,
+            ),
+        )
+
+    def optimum(self, found: StageResults) -> TrialResult | None:
+        return best(found.standing, self._setup.options.objective)
+
+    def recommended_sweep(self) -> StageResults | None:
+        """Of the model to take; None where it was not swept, or none fits."""
+        swept = [found for found in self.stages.values() if not found.stage.is_check]
+        if self._setup.has_one_profile:
+            return next(iter(swept), None)
+        model = recommended(self.models())
+        return next((each for each in swept if model and each.stage.asked_as == model.preset), None)
+
+    def lora_config(self, name: str) -> str | None:
+        """The text of a file of that name for mlx-lm; None where there is nothing to train with."""
+        found = self.recommended_sweep()
+        optimum = found and self.optimum(found)
+        if not (found and optimum and found.opened and found.stage.setup):
+            return None
+        opened, setup = found.opened, found.stage.setup
+        where = opened.surroundings
+        return LoraConfigFile(
+            name=name,
+            model=setup.model,
+            weights=opened.weights,
+            optimum=optimum,
+            device=where.device,
+            version=environment.versions().get("pytest-yourai", "unknown"),
+            memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
+            lora_keys=where.inspection.lora_keys,
+            data=self._setup.options.data,
+            convert_to=opened.quantized_on_load,
+            replay=setup.plan.settings["replay"],
+            trust_remote_code=self._setup.options.trust_remote_code,
+        ).text()
+
+    def _profile(self, found: StageResults) -> dict[str, Any] | None:
+        opened = found.opened
+        if opened is None:
+            return None
+        return build_profile(
+            model=found.stage.name,
+            results=found.results,
+            complete=found.is_complete,
+            objective=self._setup.options.objective,
+            memory_limit_bytes=found.results[-1].memory_limit_bytes
+            or opened.surroundings.budget.limit_bytes,
+            settings=opened.settings,
+            environment=environment.describe(opened.surroundings.device),
+            data=data_object(
+                opened.surroundings.inspection.data, found.standing, self._setup.options.objective
+            ),
+            soaks=found.soaks,
+        )
+
+
+PROPERTY = "yourai"
+"""Name of the user property that carries it, as JSON: values must be plain."""
+
+SOAK_PROPERTY = "yourai_soak"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """How many items are to be run, of a stage and of all; and of how many models."""
+
+    of_stage: int
+    of_all: int
+    models: int
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """`stopped` is why a fast search needs no more trials."""
+
+    model: str
+    is_check: bool
+    counts: ItemCounts
+    opened: StageInfo | None
+    journal_problem: str | None
+    stopped: str | None
+    result: TrialResult
+
+    @property
+    def is_not_needed(self) -> bool:
+        """Whether the fast search left it out."""
+        return self.stopped is not None and self.result.reason == not_needed(self.stopped)
+
+    def to_json(self) -> str:
+        """Numbers that are not finite as NaN and Infinity; without secrets: reports are kept."""
+        return redactor()(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, text: str) -> TrialReport:
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = pydantic.TypeAdapter(TrialReport)
+
+
+@dataclass(frozen=True, slots=True)
+class SoakReport:
+    """All soaks of one model, in the order that they were run."""
+
+    model: str
+    results: tuple[SoakResult, ...]
+    journal_problem: str | None
+
+    def to_json(self) -> str:
+        """As that of a trial."""
+        return redactor()(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, text: str) -> SoakReport:
+        return _SOAK_ADAPTER.validate_json(text)
+
+
+_SOAK_ADAPTER = pydantic.TypeAdapter(SoakReport)

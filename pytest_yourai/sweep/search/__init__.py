@@ -1,0 +1,1 @@
+"""The fast search: which trial is next."""

@@ -1,0 +1,218 @@
+"""What training says while it goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from pytest_yourai.core.config import COMPILING_STEPS
+from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import duration, gigabytes, seconds
+from pytest_yourai.report.safe_stream import safe_stream
+from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
+from pytest_yourai.training.memory_trend import Growth, MemoryTrend
+from pytest_yourai.worker.protocol import Saved, TrainedStep, Validated
+
+_PACE_STEPS = 100
+
+_LOSS_MEMORY = 0.9
+"""Share of the steps before in the smoothed loss."""
+
+_LEAST_GROWTH_BYTES = 100_000
+"""Less a step is not told."""
+
+
+class TrainingDisplay:
+    """Shows training from `first_step`, 1 in a new run, to `total_steps`; a context manager.
+
+    Where `stream` is a terminal, a bar that is drawn at most four times a second, and lines above
+    it; elsewhere lines alone, without control characters. A stream that cannot be written on any
+    more is left alone. Steps are told every `report_interval` steps and at the last one.
+    `memory_limit_bytes` None leaves out how near the peak is to it.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        first_step: int,
+        memory_limit_bytes: int | None,
+        report_interval: int,
+        stream: IO[str],
+    ) -> None:
+        self._total_steps = total_steps
+        self._memory_limit_bytes = memory_limit_bytes
+        self._report_interval = report_interval
+        self._stream = safe_stream(stream)
+        self._live = _live(self._stream) if is_terminal(self._stream) else None
+        self._drawn_at = 0.0
+        self._steps_done = first_step - 1
+        self._pace = _Pace()
+        self._smoothed_loss: float | None = None
+        self._unreported: list[TrainedStep] = []
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+            self._draw()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+
+    def step(self, step: TrainedStep, trend: MemoryTrend) -> None:
+        """Show a step that ended; `trend` has taken it in."""
+        self._steps_done = step.step
+        self._pace.add(step)
+        self._unreported.append(step)
+        before = step.loss if self._smoothed_loss is None else self._smoothed_loss
+        self._smoothed_loss = _LOSS_MEMORY * before + (1 - _LOSS_MEMORY) * step.loss
+        if step.step % self._report_interval == 0 or step.step == self._total_steps:
+            self._line(self._report(trend.growth()))
+            self._unreported.clear()
+        if self._live is not None and time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
+            self._draw()
+
+    def validated(self, validated: Validated) -> None:
+        self._pace.add_pause(validated.time_s)
+        self._line(
+            f"validated after step {validated.step}: loss {validated.loss:.3f} "
+            f"({seconds(validated.time_s)})"
+        )
+
+    def saved(self, saved: Saved) -> None:
+        """On a terminal alone: a log would be full of it."""
+        if self._live is not None:
+            self._line(f"saved after step {saved.step}")
+
+    def say(self, text: str) -> None:
+        """Whatever else there is to tell, without secrets; shown as it is, never as markup."""
+        for line in redactor()(text).splitlines():
+            self._line(line)
+
+    def _line(self, line: str) -> None:
+        shown = "".join(each if each.isprintable() else "?" for each in line)
+        if self._live is None:
+            self._stream.write(f"{shown}\n")
+            self._stream.flush()
+        else:
+            self._draw()
+            self._live.console.print(Text(shown), soft_wrap=True)
+
+    def _report(self, growth: Growth) -> str:
+        """The steps since the last report in a line."""
+        steps, last = self._unreported, self._unreported[-1]
+        parts = [
+            f"loss {statistics.fmean(step.loss for step in steps):.3f}",
+            _speed(steps),
+            f"active {gigabytes(last.active_memory_bytes)}{_growing(growth.active_bytes_per_step)}",
+            f"peak {gigabytes(max(step.peak_memory_bytes for step in steps))}",
+            f"cache {gigabytes(last.cache_memory_bytes)}",
+        ]
+        if last.footprint_bytes is not None:
+            grows = _growing(growth.footprint_bytes_per_step)
+            parts.append(f"footprint {gigabytes(last.footprint_bytes)}{grows}")
+        if left := self._time_left:
+            parts.append(left)
+        return f"step {self._steps_done}/{self._total_steps}: {', '.join(parts)}"
+
+    @property
+    def _time_left(self) -> str:
+        """Nothing where it is not known, or none is left."""
+        left_s = (self._total_steps - self._steps_done) * self._pace.step_time_s
+        return f"{duration(left_s)} left" if left_s > 0 else ""
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            self._live.update(self._picture(), refresh=True)
+            self._drawn_at = time.monotonic()
+
+    def _picture(self) -> RenderableType:
+        """Three lines that fit into 40 columns, and grow with the terminal."""
+        steps = self._pace.steps
+        top = status_row(
+            f"step {self._steps_done}/{self._total_steps}",
+            ProgressBar(total=self._total_steps, completed=self._steps_done),
+            self._time_left,
+        )
+        if not steps or self._smoothed_loss is None:
+            return top
+        speed = one_line(f"loss {self._smoothed_loss:.3f}, {_speed(steps)}")
+        return Group(top, speed, self._memory(steps))
+
+    def _memory(self, steps: Sequence[TrainedStep]) -> RenderableType:
+        peak_bytes = max(step.peak_memory_bytes for step in steps)
+        limit_bytes = self._memory_limit_bytes
+        held = f"active {gigabytes(steps[-1].active_memory_bytes)}, peak {gigabytes(peak_bytes)}"
+        if not limit_bytes:
+            return one_line(held)
+        columns = self._live.console.width if self._live is not None else 0
+        return memory_row(held, peak_bytes, limit_bytes, columns)
+
+
+class _Pace:
+    """How long a step takes, pauses between steps included, of late."""
+
+    def __init__(self) -> None:
+        self.steps: deque[TrainedStep] = deque(maxlen=_PACE_STEPS)
+        self._times_s: deque[float] = deque(maxlen=_PACE_STEPS)
+        self._pause_s = 0.0
+        self._count = 0
+
+    def add(self, step: TrainedStep) -> None:
+        self._count += 1
+        if self._count == COMPILING_STEPS + 1:
+            self.steps.clear()
+            self._times_s.clear()
+        self.steps.append(step)
+        self._times_s.append(step.step_time_s + self._pause_s)
+        self._pause_s = 0.0
+
+    def add_pause(self, time_s: float) -> None:
+        self._pause_s += time_s
+
+    @property
+    def step_time_s(self) -> float:
+        """0 before the first step."""
+        return statistics.fmean(self._times_s) if self._times_s else 0.0
+
+
+def _live(stream: IO[str]) -> Live:
+    """Draws only when it is told to, and leaves the process's own streams as they are."""
+    console = Console(
+        file=stream,
+        force_terminal=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    return Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+def _speed(steps: Sequence[TrainedStep]) -> str:
+    step_time_s = statistics.fmean(step.step_time_s for step in steps)
+    tokens = statistics.fmean(step.tokens for step in steps)
+    tokens_per_second = tokens / step_time_s if step_time_s > 0 else 0.0
+    return f"{tokens_per_second:,.0f} tokens/s, {seconds(step_time_s)}/step"
+
+
+def _growing(bytes_per_step: float | None) -> str:
+    if bytes_per_step is None or abs(bytes_per_step) < _LEAST_GROWTH_BYTES:
+        return ""
+    sign = "+" if bytes_per_step > 0 else "-"
+    return f" ({sign}{gigabytes(abs(bytes_per_step))} a step)"

@@ -1,0 +1,122 @@
+"""metrics.jsonl: a JSON row for each step of training, and for each validation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.units import BYTES_PER_GB, scaled
+from pytest_yourai.training.memory_trend import Growth
+from pytest_yourai.worker.protocol import TrainedStep, Validated
+
+METRICS_NAME = "metrics.jsonl"
+
+_BYTES_PER_MB = 1e6
+
+_NAMED_BY = "--adapter-path"
+
+
+class MetricsFile:
+    """An open file that rows are appended to, each by one `os.write`, so that it can be followed.
+
+    It is for a run that goes on after `from_step` steps: rows of later steps, which will be trained
+    again, are dropped, and so is what is no row. With 0 nothing is left of an old file: whether it
+    may be lost is for the caller to ask. OutputError where it cannot be written. Where the disk
+    fills up later, `problem` says it, and rows are left out from there on: training goes on.
+    """
+
+    def __init__(self, path: Path, from_step: int) -> None:
+        self.path = path
+        self.problem: str | None = None
+        try:
+            self._validated = _drop_later(path, from_step)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as problem:
+            raise OutputError(
+                f"{_NAMED_BY}: {path} cannot be written: {problem.strerror}; name another folder"
+            ) from None
+
+    def step(self, step: TrainedStep, growth: Growth | None = None) -> None:
+        """Append a step; with `growth`, at a report interval, also memory."""
+        row: dict[str, Any] = {
+            "step": step.step,
+            "train_loss": step.loss,
+            "step_time_s": step.step_time_s,
+            "tokens_per_second": step.tokens / step.step_time_s if step.step_time_s > 0 else None,
+            "tokens": step.tokens,
+            "learning_rate": step.learning_rate,
+        }
+        if growth is not None:
+            row |= {
+                "active_memory_gb": scaled(step.active_memory_bytes, BYTES_PER_GB),
+                "peak_memory_gb": scaled(step.peak_memory_bytes, BYTES_PER_GB),
+                "cache_memory_gb": scaled(step.cache_memory_bytes, BYTES_PER_GB),
+                "footprint_gb": scaled(step.footprint_bytes, BYTES_PER_GB),
+                "active_growth_mb_per_step": scaled(growth.active_bytes_per_step, _BYTES_PER_MB),
+                "footprint_growth_mb_per_step": scaled(
+                    growth.footprint_bytes_per_step, _BYTES_PER_MB
+                ),
+            }
+        self._append(row)
+
+    def validated(self, validated: Validated) -> None:
+        """Append the loss on the validation set; once, where a run that goes on finds it again."""
+        if validated.step in self._validated:
+            return
+        self._validated.add(validated.step)
+        self._append(
+            {"step": validated.step, "val_loss": validated.loss, "val_time_s": validated.time_s}
+        )
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _append(self, row: dict[str, Any]) -> None:
+        if self.problem is not None:
+            return
+        data = memoryview(json.dumps(clean(row), allow_nan=False).encode() + b"\n")
+        try:
+            if os.fstat(self._fd).st_nlink == 0:
+                self.problem = f"{self.path} was removed while training went on"
+                return
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError as problem:
+            self.problem = f"{self.path} could not be written on: {problem.strerror}"
+
+
+def _drop_later(path: Path, from_step: int) -> set[int]:
+    """Leave rows of at most `from_step` steps, atomically; a torn last line goes too.
+
+    After which steps a validation is left.
+    """
+    try:
+        old = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return set()
+    kept = [(line, row) for line in old.split("\n") if (row := _kept(line, from_step))]
+    text = "".join(f"{line}\n" for line, _ in kept)
+    if text != old:
+        write_atomically(path, text, _NAMED_BY)
+    return {row["step"] for _, row in kept if "val_loss" in row}
+
+
+def _kept(line: str, from_step: int) -> dict[str, Any] | None:
+    """The row in a line, where it is one that stays."""
+    if not from_step:
+        return None
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict):
+        return None
+    step = row.get("step")
+    return row if isinstance(step, int) and step <= from_step else None

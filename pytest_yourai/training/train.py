@@ -1,0 +1,232 @@
+"""`yourai train` from its settings to its end: what is shown, kept and said of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from pytest_yourai.core.signals import StopSignals
+from pytest_yourai.core.units import gigabytes, machine_memory
+from pytest_yourai.machine.environment import keep_awake
+from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.training.checkpoint import LOG, REPORT_ID
+from pytest_yourai.training.display import TrainingDisplay
+from pytest_yourai.training.memory_trend import MemoryTrend
+from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.supervisor import TrainingContext, TrainingOutcome, TrainingRun
+from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, Validated
+
+_FAILED_STATUS = 1
+
+_INTERRUPTED_STATUS = 130
+
+
+class Outputs:
+    """Passes on what training says: to the screen, to metrics.jsonl and to the journal."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        display: TrainingDisplay,
+        journal: Journal,
+        *,
+        footprint_counts: bool,
+    ) -> None:
+        self._settings = settings
+        self._display = display
+        self._journal = journal
+        self._footprint_counts = footprint_counts
+        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+        self._metrics: MetricsFile | None = None
+
+    def begin(self, first_step: int) -> None:
+        """Later steps than `first_step` are trained again: their rows go."""
+        self.close()
+        path = self._settings.adapter_path / METRICS_NAME
+        self._metrics = MetricsFile(path, first_step)
+        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+
+    def add(self, event: TrainingEvent) -> None:
+        match event:
+            case TrainedStep():
+                self._step(event)
+            case Validated():
+                self._display.validated(event)
+                if self._metrics is not None:
+                    self._metrics.validated(event)
+            case Saved():
+                self._display.saved(event)
+                self._journal.write("training_saved", step=event.step)
+
+    def say(self, text: str) -> None:
+        self._display.say(text)
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            if self._metrics.problem is not None:
+                self.say(f"Warning: {self._metrics.problem}")
+        self._metrics = None
+
+    def _step(self, step: TrainedStep) -> None:
+        warning = self._trend.add(step)
+        interval = self._settings.memory_report_interval
+        growth = self._trend.growth() if step.step % interval == 0 else None
+        if self._metrics is not None:
+            self._metrics.step(step, growth)
+        if growth is not None:
+            self._journal.write(
+                "memory_report",
+                step=step.step,
+                active_memory_bytes=step.active_memory_bytes,
+                peak_memory_bytes=step.peak_memory_bytes,
+                cache_memory_bytes=step.cache_memory_bytes,
+                footprint_bytes=step.footprint_bytes,
+                active_growth_bytes_per_step=growth.active_bytes_per_step,
+                footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
+            )
+        self._display.step(step, self._trend)
+        if warning is not None:
+            self._display.say(f"Warning: {warning}")
+            self._journal.write("warning", step=step.step, text=warning)
+
+
+def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
+    """Train as `settings` say, telling it on `stream` (stdout); the exit status.
+
+    0 where all steps are done, 1 where it ended before, 130 where the user ended it. An InputError
+    where it cannot begin: then nothing was trained.
+    """
+    stream = stream or sys.stdout
+    settings.adapter_path.mkdir(parents=True, exist_ok=True)
+    if settings.report_to is not None:
+        is_new = settings.first_step == 0
+        os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
+    journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
+    awake = keep_awake()
+    try:
+        with StopSignals() as signals:
+            run = TrainingRun(settings, journal, signals)
+            try:
+                ended = _train(settings, run, journal, stream)
+            except KeyboardInterrupt:
+                print("Interrupted before the first step", file=stream)
+                return _INTERRUPTED_STATUS
+            finally:
+                run.close()
+    finally:
+        journal.close()
+        if awake is not None:
+            awake.terminate()
+            awake.wait()
+    for line in _closing(settings, ended):
+        print(line, file=stream)
+    if ended.problem is None:
+        return 0
+    return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
+
+
+def _train(
+    settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
+) -> TrainingOutcome:
+    found = run.look()
+    for line in _header(found):
+        print(line, file=stream, flush=True)
+    display = TrainingDisplay(
+        settings.max_steps,
+        settings.first_step + 1,
+        found.budget.limit_bytes,
+        settings.memory_report_interval,
+        stream,
+    )
+    counts = not found.device.has_own_memory
+    outputs = Outputs(settings, display, journal, footprint_counts=counts)
+    with contextlib.closing(outputs), display:
+        return run.train(found, settings.first_step, outputs)
+
+
+def _header(found: TrainingContext) -> Iterator[str]:
+    device = found.device
+    machine = machine_memory(read_system_memory().total_bytes)
+    yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
+    yield f"Memory limit: {found.budget}"
+    if found.inspection.data is not None:
+        yield f"Training data: {found.inspection.data.rows:,} rows"
+    yield "The first steps compile: minutes on a cold machine"
+    yield ""
+
+
+def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
+    folder = settings.adapter_path
+    if ended.problem is not None:
+        yield f"Stopped: {ended.problem}"
+    if ended.peak_memory_bytes is not None:
+        yield f"Peak memory: {_peak(settings, ended.peak_memory_bytes)}"
+    if not ended.step:
+        yield "Nothing is saved"
+        return
+    yield f"Adapters of step {ended.step}: {folder}"
+    if ended.problem is not None:
+        yield "Go on: the same command with --resume"
+    if settings.source.synthetic:
+        return
+    yield from _next_commands(settings)
+
+
+def _next_commands(settings: TrainSettings) -> Iterator[str]:
+    """What mlx-lm can do with the adapters."""
+    source, folder = settings.source, str(settings.adapter_path)
+    model = source.folder or source.name
+    trust_remote_code = source.trust_remote_code
+    quantization = quantized_on_load(source.architecture, source.quantization)
+    if quantization is not None:
+        converted = conversion(
+            model, source.name, quantization, trust_remote_code=trust_remote_code
+        )
+        yield (
+            f"The weights were quantized to {quantization} on load, which mlx_lm does not do: "
+            f"convert them once with {converted.command}"
+        )
+        model = converted.folder
+    trust = ["--trust-remote-code"] if trust_remote_code else []
+    command = shlex.join(["--model", model, "--adapter-path", folder, *trust])
+    yield f"Try them: mlx_lm.generate {command} --prompt 'Hello'"
+    yield f"Or put them into the model: mlx_lm.fuse {command} --save-path fused"
+
+
+def _peak(settings: TrainSettings, peak_bytes: int) -> str:
+    if settings.promise is None:
+        return gigabytes(peak_bytes)
+    promised_bytes = settings.promise.peak_memory_bytes
+    percent = (peak_bytes / promised_bytes - 1) * 100
+    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
+
+
+_ID_CHARACTERS = 21
+"""As many as swanlab takes."""
+
+
+def one_report(folder: Path, environment: Mapping[str, str], *, is_new: bool) -> dict[str, str]:
+    """Environment variables under which wandb and swanlab go on with a run that they know.
+
+    Its id is kept in `folder`, for those who resume it. What `environment` has already stays.
+    """
+    path = folder / REPORT_ID
+    if is_new or not path.is_file():
+        path.write_text(uuid.uuid4().hex[:_ID_CHARACTERS], encoding="ascii")
+    run_id = path.read_text(encoding="ascii").strip()
+    wanted = {
+        f"{service}_{name}": value
+        for service in ("WANDB", "SWANLAB")
+        for name, value in (("RUN_ID", run_id), ("RESUME", "allow"))
+    }
+    return {name: value for name, value in wanted.items() if name not in environment}

@@ -1,0 +1,1 @@
+"""The engine: MLX and mlx-lm, imported nowhere else."""

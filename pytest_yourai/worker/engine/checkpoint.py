@@ -1,0 +1,96 @@
+"""What training goes on from, and the adapters that mlx-lm takes: written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.optimizers import Optimizer
+from mlx.utils import tree_flatten, tree_unflatten
+
+from pytest_yourai.core.errors import ModelError, OutputError
+from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
+
+_MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
+
+_WORD_BITS = 32
+
+
+def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> None:
+    """As mlx-lm's own training saves them; under the number of a step, or as those to use."""
+    name = ADAPTERS if step is None else f"{step:07d}_{ADAPTERS}"
+    _write(folder / name, dict(tree_flatten(model.trainable_parameters())), {})
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer, about: Mapping[str, Any]
+) -> None:
+    """Trainable parameters, optimizer and random state; `about` is the run, as JSON has it."""
+    random_state: Any = mx.random.state
+    arrays = {
+        **{_MODEL + name: array for name, array in tree_flatten(model.trainable_parameters())},
+        **{_OPTIMIZER + name: array for name, array in tree_flatten(optimizer.state)},
+        _RANDOM: random_state[0],
+    }
+    _write(folder / CHECKPOINT, arrays, {METADATA_KEY: json.dumps(about)})
+
+
+def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Put a checkpoint's state into an adapted model and a new optimizer; what it is about.
+
+    ModelError where it does not fit the model.
+    """
+    path = folder / CHECKPOINT
+    try:
+        loaded: Any = mx.load(str(path), return_metadata=True)
+        arrays: dict[str, mx.array]
+        arrays, metadata = loaded
+        about: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    except (RuntimeError, ValueError, KeyError) as problem:
+        raise ModelError(f"{path} cannot be read: {problem}") from None
+    saved = _part(arrays, _MODEL)
+    expected = {name: each.shape for name, each in tree_flatten(model.trainable_parameters())}
+    if {name: each.shape for name, each in saved.items()} != expected:
+        raise ModelError(f"{path} does not fit the model: its adapters have other names or shapes")
+    model.load_weights(list(saved.items()), strict=False)
+    optimizer.state = tree_unflatten(list(_part(arrays, _OPTIMIZER).items()))
+    random_state: Any = arrays[_RANDOM].tolist()
+    high, low = random_state
+    # The state itself cannot be assigned; a seed of 64 bits becomes it as it is.
+    mx.random.seed(high << _WORD_BITS | low)
+    mx.eval(model.trainable_parameters(), optimizer.state)
+    return about
+
+
+def remove_leftovers(folder: Path) -> None:
+    """What a process left that ended while it wrote."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _part(arrays: Mapping[str, mx.array], prefix: str) -> dict[str, mx.array]:
+    return {
+        name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
+    }
+
+
+def _write(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
+    """So that the old file or the new one is there, whenever the process ends."""
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    try:
+        mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as problem:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f"{path} cannot be written ({problem}): make room there") from problem

@@ -1,0 +1,50 @@
+"""The loss on the validation set, by mlx-lm, always on the same batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mlx import nn
+from mlx_lm.tuner.trainer import evaluate
+
+from pytest_yourai.worker.protocol import TrainingRequest, Validated
+
+
+class _Stopped(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
+    """Raised between two batches."""
+
+
+def validate(
+    model: nn.Module,
+    rows: Any,
+    request: TrainingRequest,
+    step: int,
+    should_stop: Callable[[], bool],
+) -> Validated | None:
+    """The loss after `step` steps; None without rows, or where it is to stop before its end."""
+    if not len(rows) or request.val_batches == 0:
+        return None
+
+    def between_batches() -> None:
+        if should_stop():
+            raise _Stopped
+
+    began = time.perf_counter()
+    np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
+    try:
+        loss = evaluate(
+            model=model,
+            dataset=rows,
+            batch_size=min(request.config.batch_size, len(rows)),
+            num_batches=request.val_batches,
+            max_seq_length=request.config.max_seq_length,
+            progress_callback=between_batches,
+        )
+    except _Stopped:
+        return None
+    finally:
+        model.train()
+    return Validated(step, float(loss), time.perf_counter() - began)

@@ -1,0 +1,244 @@
+"""Base models for the MLX engine: inspected lazily, loaded from a folder, or made up."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+from mlx_lm.utils import _get_classes, get_total_parameters, load_model, quantize_model
+
+from pytest_yourai.core.config import USUAL_LORA_KEYS, Quantization
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.architecture import PAGE_BYTES, InspectedShapes, LinearShape, paged
+from pytest_yourai.models.dataset_checks import shortened
+from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.worker.engine.synthetic_weights import make_up
+
+_ADAPTABLE = (
+    nn.Linear,
+    nn.QuantizedLinear,
+    SwitchLinear,
+    QuantizedSwitchLinear,
+    nn.Embedding,
+    nn.QuantizedEmbedding,
+)
+
+
+def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
+    """The model of a config.json mapping, nothing of it evaluated.
+
+    ModelError where mlx-lm has no such architecture or the mapping lacks a value.
+    """
+    config = dict(architecture)
+    try:
+        model_class, args_class = _get_classes(config)
+    except (ValueError, AttributeError, ImportError) as problem:
+        raise ModelError(f"config.json: model_type: mlx-lm does not know it: {problem}") from None
+    try:
+        return model_class(args_class.from_dict(config))
+    except Exception as problem:
+        raise ModelError(
+            f"config.json does not describe a {config['model_type']} model as mlx-lm builds it: "
+            f"{type(problem).__name__}: {problem}"
+        ) from problem
+
+
+def inspect(source: ModelSource) -> Inspection:
+    """Depth, parameter count and matching LoRA keys, without allocation.
+
+    Local weights are looked at as far as their headers: what is missing there is found now.
+    """
+    model = _synthetic_lazily(source) if source.synthetic else _local_lazily(source)
+    keys = matching_lora_keys(model, source.lora_keys, source.name)
+    return Inspection(
+        num_hidden_layers=len(model.layers),
+        parameters=int(get_total_parameters(model)),
+        lora_keys=keys,
+        sizes=_sizes(model, keys),
+    )
+
+
+def _sizes(model: nn.Module, keys: tuple[str, ...]) -> InspectedShapes:
+    """Bytes and adapters of a model of which nothing is evaluated."""
+    layers = [
+        [_linear(path, module) for path, module in layer.named_modules() if path in keys]
+        for layer in model.layers
+    ]
+    page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
+    return InspectedShapes(
+        weight_bytes=sum(
+            paged(array.nbytes, page_bytes) for _, array in tree_flatten(model.parameters())
+        ),
+        linears=tuple(layers[-1]),
+        adapter_parameters_per_rank=tuple(
+            sum(linear.parameters_per_rank for linear in layer) for layer in layers
+        ),
+    )
+
+
+def _linear(path: str, module: nn.Module) -> LinearShape:
+    *copies, outputs, inputs = module.weight.shape
+    if "scales" in module:
+        inputs = inputs * 32 // module.bits
+    return LinearShape(path, inputs, outputs, math.prod(copies))
+
+
+def matching_lora_keys(
+    model: nn.Module, wanted: tuple[str, ...] | None, name: str
+) -> tuple[str, ...]:
+    """The paths within a layer that get adapters; ModelError where a wanted one matches nothing.
+
+    Without `wanted`: the attention projections, and in models that name them otherwise every
+    linear layer, which is mlx-lm's own default.
+    """
+    there = sorted(
+        {
+            path
+            for layer in model.layers
+            for path, module in layer.named_modules()
+            if hasattr(module, "to_lora") or isinstance(module, _ADAPTABLE)
+        }
+    )
+    if wanted is None:
+        usual = tuple(path for path in there if path.rpartition(".")[2] in USUAL_LORA_KEYS)
+        return usual or tuple(there)
+    outside = {path for path, module in model.named_modules() if isinstance(module, _ADAPTABLE)}
+    for key in wanted:
+        if key not in there and key not in outside:
+            meant = [path for path in there if path.endswith(f".{key}")]
+            hint = f"did you mean {meant[0]}?" if meant else f"its modules are {', '.join(there)}"
+            raise ModelError(f"--yourai-lora-keys: {key} matches no module of {name}: {hint}")
+    return wanted
+
+
+def load(source: ModelSource) -> nn.Module:
+    """The model with its weights in memory, frozen.
+
+    On the way there memory never holds more beyond the finished model than one layer's
+    full-precision weights or its embedding, whichever is larger.
+    """
+    model = _synthetic(source) if source.synthetic else _local(source)
+    model.freeze()
+    gc.collect()
+    mx.clear_cache()
+    return model
+
+
+def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a folder as mlx-lm loads it, and its config; no weight is read yet."""
+    if source.folder is None:
+        raise ModelError(f"{source.name}: there is no folder to load weights from")
+    if "model_file" in source.architecture and not source.trust_remote_code:
+        raise ModelError(
+            f"{source.folder}/config.json: model_file: the model brings Python code of its "
+            "own, which is not run: add --yourai-trust-remote-code if you trust it"
+        )
+    try:
+        model, config = load_model(
+            Path(source.folder), lazy=True, trust_remote_code=source.trust_remote_code
+        )
+    except Exception as problem:
+        raise ModelError(
+            f"{source.folder} cannot be loaded as mlx-lm does: "
+            f"{shortened(f'{type(problem).__name__}: {problem}')}"
+        ) from problem
+    return model, config
+
+
+def _local_lazily(source: ModelSource) -> nn.Module:
+    model, config = _load_lazily(source)
+    if source.quantization is not None and "quantization" not in config:
+        _quantize(model, config, source.quantization)
+    return model
+
+
+def _local(source: ModelSource) -> nn.Module:
+    model = _local_lazily(source)
+    _evaluate_by_module(model)
+    return model
+
+
+def _synthetic_lazily(source: ModelSource) -> nn.Module:
+    mx.random.seed(0)
+    model = build_lazily(source.architecture)
+    model.set_dtype(_dtype(source.architecture))
+    if "quantization" in source.architecture:
+        _quantize_as_stored(model, source.architecture["quantization"])
+    elif source.quantization is not None:
+        _quantize(model, source.architecture, source.quantization)
+    return model
+
+
+def _synthetic(source: ModelSource) -> nn.Module:
+    model = _synthetic_lazily(source)
+    seeds = itertools.count()
+    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
+        make_up(module, seeds)
+    _evaluate_by_module(model)
+    return model
+
+
+def _quantize(model: nn.Module, config: Mapping[str, Any], quantization: Quantization) -> None:
+    """As mlx-lm's converter does, with the exceptions that the architecture itself makes."""
+    quantize_model(
+        model, dict(config), quantization.group_size, quantization.bits, mode=quantization.mode
+    )
+
+
+def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
+    """As a config.json says, whose entries for single modules count more than its general one."""
+
+    def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        if path in stored:
+            own: bool | dict[str, Any] = stored[path]
+            return own
+        if not hasattr(module, "to_quantized"):
+            return False
+        return bool(module.weight.shape[-1] % stored["group_size"] == 0)
+
+    nn.quantize(
+        model,
+        group_size=stored["group_size"],
+        bits=stored["bits"],
+        mode=stored.get("mode", "affine"),
+        class_predicate=choose,
+    )
+
+
+def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
+    text_config = architecture.get("text_config") or {}
+    name = next(
+        (
+            mapping[key]
+            for mapping in (architecture, text_config)
+            for key in ("torch_dtype", "dtype")
+            if isinstance(mapping.get(key), str)
+        ),
+        "bfloat16",
+    )
+    types: dict[str, mx.Dtype] = {
+        "float32": mx.float32,
+        "float16": mx.float16,
+        "bfloat16": mx.bfloat16,
+    }
+    try:
+        return types[name.removeprefix("torch.")]
+    except KeyError:
+        raise ModelError(
+            f"config.json: torch_dtype: {name} is none of {', '.join(types)}"
+        ) from None
+
+
+def _evaluate_by_module(model: nn.Module) -> None:
+    """Evaluate the parameters module by module: sources and temporaries of each are freed."""
+    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
+        mx.eval(module.parameters())
+    mx.eval(model.parameters())

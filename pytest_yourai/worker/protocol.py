@@ -1,0 +1,196 @@
+"""The Engine protocol, and the plain data that goes in and comes out.
+
+All of it is frozen and made of builtins, so that it can cross a pipe. Bytes and seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.models.source import Inspection, ModelSource
+
+Phase = Literal["warmup", "settle", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """One training step. `footprint_bytes` is the process's at its end; on CUDA the device's use.
+
+    Between two steps, where memory is at rest: while a step runs it goes up and down by gigabytes.
+    """
+
+    phase: Phase
+    loss: float
+    step_time_s: float
+    peak_memory_bytes: int
+    active_memory_bytes: int
+    cache_memory_bytes: int
+    footprint_bytes: int | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """One trial: its configuration, its steps, its budget, and real data if any.
+
+    `data` is a folder or Hugging Face data set as mlx-lm reads it; None means made-up rows.
+    """
+
+    config: LoraConfig
+    plan: StepPlan
+    memory_limit_bytes: int
+    data: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How a trial ended that was not broken off; what it measured is in its steps."""
+
+    fits: bool
+    memory_is_back_at_base: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """Training from its start or from a checkpoint, to its end or to the next reload.
+
+    `data` is as in a TrialRequest. Files are written into `adapter_path`: adapters as mlx-lm names
+    them, and the checkpoint, from which training goes on where `resume` is set.
+    """
+
+    config: LoraConfig
+    memory_limit_bytes: int
+    data: str | None
+    max_steps: int
+    learning_rate: float
+    seed: int
+    adapter_path: str
+    resume: bool
+    save_every: int
+    reload_interval: int | None
+    """Steps after which a fresh process is to go on; None for never."""
+    reload_active_bytes: int | None
+    """A fresh process is to go on where MLX's active memory after a step is over this, and over
+    1.1 times what is usual."""
+    usual_active_bytes: int | None
+    """Active memory after a step of the trial; None for that of this process's third step."""
+    reload_footprint_bytes: int | None
+    steps_per_eval: int
+    val_batches: int
+    """-1 for all; 0 for no validation."""
+    mask_prompt: bool = False
+    may_pass_the_limit: bool = False
+    """Whether it goes on where MLX's peak in a step was over `memory_limit_bytes`."""
+    about: Mapping[str, Any] | None = None
+    """What a checkpoint is to say of the run besides, for whoever resumes it."""
+    report_to: str | None = None
+    project_name: str | None = None
+    report_config: Mapping[str, Any] | None = None
+    """What the services of `report_to` are told of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedStep:
+    """One step of training, counted from 1 over all processes; memory as in a StepSample."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    step_time_s: float
+    tokens: int
+    peak_memory_bytes: int
+    active_memory_bytes: int
+    cache_memory_bytes: int
+    footprint_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The loss on the validation set after `step` steps."""
+
+    step: int
+    loss: float
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The checkpoint of `step` is about to be written, once whoever hears this has it all."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint of `step` is on the disk."""
+
+    step: int
+
+
+TrainingEvent = TrainedStep | Validated | Saving | Saved
+
+EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_memory", "footprint"]
+"""All steps are done; the parent asked for it; MLX held more than the limit; or a fresh process is
+to go on, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnd:
+    """Why training ended, after `step` steps, all of which are saved."""
+
+    step: int
+    reason: EndReason
+
+
+class InvalidLossError(Exception):
+    """The loss was zero or not finite."""
+
+
+class Engine(Protocol):
+    """Holds one base model and runs trials on it."""
+
+    def device(self) -> DeviceInfo: ...
+
+    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+        """Build the model lazily, and read the data if there is any.
+
+        ModelError where architecture or LoRA keys do not fit, or the tokenizer does not suit the
+        data; DataError where that cannot be read, whatever the model.
+        """
+        ...
+
+    def load(self, source: ModelSource) -> int:
+        """Make the weights; returns MLX's active memory in bytes, the base of all trials."""
+        ...
+
+    def memory(self) -> MlxMemory:
+        """Callable from any thread, also while a trial runs."""
+        ...
+
+    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
+        """Run a trial, reporting each step as it ends; the loaded model is left as it was."""
+        ...
+
+    def train(
+        self,
+        request: TrainingRequest,
+        report: Callable[[TrainingEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingEnd:
+        """Train the loaded model, and save; `should_stop` is asked after each step."""
+        ...
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+ADAPTERS = "adapters.safetensors"
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+METADATA_KEY = "training"
+"""The entry of a checkpoint's metadata that has its run, as JSON."""
