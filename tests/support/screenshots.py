@@ -1,4 +1,4 @@
-"""Make the pictures of the page that the README shows, again.
+"""Make the pictures of the page that the documentation shows, again.
 
 python tests/screenshots.py
 

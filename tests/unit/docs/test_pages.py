@@ -1,4 +1,4 @@
-"""The README says what the program does."""
+"""The documentation says what the program does."""
 
 import re
 from pathlib import Path
@@ -15,12 +15,17 @@ from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
 
 
-def rows_under(heading: str) -> list[list[str]]:
-    """The cells of the table rows under a heading, its header left out."""
-    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def rows_under(name: str, heading: str) -> list[list[str]]:
+    """The cells of the table rows under a heading of a page, the table's header left out."""
+    section = re.split(rf"(?m)^#+ {heading}$", page(name))[1]
+    section = re.split(r"(?m)^#+ ", section)[0]
     rows = [line for line in section.splitlines() if line.startswith("|")]
     split = [
         [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
@@ -30,7 +35,7 @@ def rows_under(heading: str) -> list[list[str]]:
 
 
 def test_the_flags_are_those_of_the_program() -> None:
-    assert rows_under("Flags") == [
+    assert rows_under("reference/flags", "Flags") == [
         [
             f"`{flag.option} {flag.metavar}`" if flag.metavar else f"`{flag.option}`",
             flag.help,
@@ -41,8 +46,7 @@ def test_the_flags_are_those_of_the_program() -> None:
 
 
 def test_the_flags_of_training_are_those_of_the_program() -> None:
-    rows = rows_under("From the winner to training")
-    assert [row for row in rows if row[0].startswith("`--")] == [
+    assert rows_under("reference/train-options", "Options of `yourai train`") == [
         [", ".join(f"`{part}`" for part in flag.shown.split(", ")), flag.help, flag.default or "–"]
         for flag in TRAIN_FLAGS
     ]
@@ -60,17 +64,22 @@ def test_help_has_every_flag_with_its_default(pytester: pytest.Pytester) -> None
 
 def test_the_presets_are_those_of_the_program() -> None:
     presets = read_presets(packaged_models())
-    assert [row[0] for row in rows_under("Models and weights")] == [f"`{name}`" for name in presets]
+    rows = rows_under("reference/models", "Presets")
+    assert [row[0] for row in rows] == [f"`{name}`" for name in presets]
 
 
 def test_the_outcomes_are_those_of_the_program() -> None:
-    assert [row[0] for row in rows_under("How a number is measured")] == [
-        f"`{outcome}`" for outcome in Outcome
-    ]
+    outcomes = [f"`{outcome}`" for outcome in Outcome]
+    assert [row[0] for row in rows_under("reference/outcomes", "Outcomes")] == outcomes
+
+
+def test_each_outcome_but_success_has_a_remedy() -> None:
+    outcomes = [f"`{outcome}`" for outcome in Outcome if outcome is not Outcome.OK]
+    assert [row[0] for row in rows_under("troubleshooting", "By outcome")] == outcomes
 
 
 def test_the_sample_ends_as_the_program_does() -> None:
-    sample = README.partition("```text\n")[2].partition("```")[0]
+    sample = page("start").partition("```text\n")[2].partition("```")[0]
     configs = [LoraConfig(size, rank, 2, 64) for size in (1, 2) for rank in (4, 8)]
     results = [
         TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,), step_tokens=(63,))

@@ -1,0 +1,108 @@
+"""Write the tables of the pages that are generated from the code's own tables.
+
+python docs/generate.py [--check]
+
+Each is between two comments in a page. `--check` writes nothing, and fails where one is stale.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+# The only place that knows where the code keeps its tables.
+from pytest_yourai.cli.flags import TRAIN_FLAGS
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.flags import FLAGS
+
+DOCS = Path(__file__).resolve().parent
+_END = "<!-- end generated -->"
+
+
+def flags() -> str:
+    return _table(
+        ("flag", "meaning", "default"),
+        ((_code(flag.option, flag.metavar), flag.help, flag.default or "–") for flag in FLAGS),
+    )
+
+
+def train_options() -> str:
+    return _table(
+        ("option", "meaning", "default"),
+        (
+            (", ".join(map(_code, flag.shown.split(", "))), flag.help, flag.default or "–")
+            for flag in TRAIN_FLAGS
+        ),
+    )
+
+
+def presets() -> str:
+    return _table(
+        ("preset", "parameters", "repository"),
+        (
+            (
+                _code(name),
+                preset.params or "–",
+                preset.repo or "synthetic, for tests and first tries",
+            )
+            for name, preset in read_presets(packaged_models()).items()
+        ),
+    )
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "flags": ("reference/flags.md", flags),
+    "train options": ("reference/train-options.md", train_options),
+    "presets": ("reference/models.md", presets),
+}
+"""By name: the page, and what makes the part."""
+
+
+def generated(page: str, name: str, text: str) -> str:
+    """`page` with its part of that name replaced by `text`."""
+    start = f"<!-- generated: {name}; edit the code, then run docs/generate.py -->"
+    before, found, rest = page.partition(start)
+    _, ended, after = rest.partition(_END)
+    if not found or not ended:
+        raise SystemExit(f"a page has no part between {start} and {_END}")
+    return f"{before}{start}\n\n{text}\n{_END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for name, (place, make) in PARTS.items():
+        path = DOCS / place
+        old = path.read_text(encoding="utf-8")
+        new = generated(old, name, make())
+        if new == old:
+            continue
+        stale.append(place)
+        if arguments != ["--check"]:
+            path.write_text(new, encoding="utf-8")
+    if not stale:
+        print("All generated parts are fresh")
+    elif arguments == ["--check"]:
+        print(f"Stale: {', '.join(stale)}; run python docs/generate.py")
+        return 1
+    else:
+        print(f"Written: {', '.join(stale)}")
+    return 0
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "".join(map(_row, [header, ["---"] * len(header), *rows]))
+
+
+def _row(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
+
+
+def _code(text: str, metavar: str | None = None) -> str:
+    return f"`{text} {metavar}`" if metavar else f"`{text}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
