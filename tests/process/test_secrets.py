@@ -58,6 +58,16 @@ def test_tokens_in_what_was_asked_for_reach_no_file_either(
     assert TOKEN not in done.text
 
 
+def test_a_secret_of_digits_breaks_no_number(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOO_PASSWORD", "00000000")
+    done = sweep("-k", "batch1-rank4-layers2", memory_limit="20GB", subprocess=True)
+    assert done.outcomes == ["ok"]
+    document = json.loads((pytester.path / "optimal_config.json").read_text())
+    assert document["memory_limit_gb"] == 20.0
+
+
 OWN_CODE = """
 from pathlib import Path
 from mlx_lm.models.llama import Model, ModelArgs
