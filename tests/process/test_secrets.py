@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.faults import Judge
-from support.made_models import TINY, make_data, make_model
-from support.sweep_runs import SweepRun
+from support.models import TINY, make_data, make_model
+from support.processes import SweepRun
 
 TOKEN = "hf_thisIsNobodysToken0123456789"  # noqa: S105 - made up
 UNKNOWN = "hf_" + "x" * 30

@@ -24,7 +24,7 @@ from pytest_yourai.sweep.run_results import ItemCounts, SoakReport, TrialReport
 from pytest_yourai.sweep.search.sweep_search import not_needed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
-from support.soaks import a_soak
+from support.profiles import a_soak
 
 CONFIG = LoraConfig(2, 64, 16, 512)
 OPENED = StageInfo(
