@@ -17,9 +17,9 @@ Measured (`tests/performance/regressions.py`) on a virtual machine whose two cor
 that for seconds at a time every step takes 1.55 times as long as a moment before: of two times 20
 pairs of equal runs of `tiny --quick` 2 and 4 had a false regression, and of slow-downs by 20 % that
 were planted into them 20 and 18 were found (then the machine's own pace, timed beside each trial,
-was still subtracted). By medians over all steps and configurations alone the
-mean of 17 to 25 % of such pairs is more than 10 % off. Where a whole run falls into a busy time, no
-statistics of two runs can tell.
+was still subtracted). By medians over all steps and configurations alone the mean of 17 to 25 % of
+such pairs is more than 10 % off. Where a whole run falls into a busy time, no statistics of two
+runs can tell.
 """
 
 from __future__ import annotations
