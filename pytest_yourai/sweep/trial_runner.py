@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Protocol
 
 from pytest_yourai.core.config import LoraConfig
