@@ -11,7 +11,7 @@ import pydantic
 
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.units import parameters
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -239,8 +239,8 @@ class TrialReport:
         return self.stopped is not None and self.result.reason == not_needed(self.stopped)
 
     def to_json(self) -> str:
-        """Numbers that are not finite as NaN and Infinity; without secrets: reports are kept."""
-        return redactor()(json.dumps(dataclasses.asdict(self)))
+        """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
+        return json.dumps(without_secrets(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> TrialReport:
@@ -259,8 +259,8 @@ class SoakReport:
     journal_problem: str | None
 
     def to_json(self) -> str:
-        """As that of a trial."""
-        return redactor()(json.dumps(dataclasses.asdict(self)))
+        """As `TrialReport.to_json`."""
+        return json.dumps(without_secrets(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> SoakReport:

@@ -6,7 +6,7 @@ from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.results import RULED_OUT
 from pytest_yourai.store.compare.comparison import Metric, compare, compare_all
 
-from support.stored import failing, larger, slower, stored
+from support.profiles import failing, larger, slower, stored
 
 
 def test_every_metric_of_every_configuration_is_put_beside_its_old_value() -> None:

@@ -7,7 +7,7 @@ import pytest
 from pytest_yourai.store.compare.comparison import Change, Comparison, compare
 from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown, slower_configs
 
-from support.stored import slower, stored
+from support.profiles import slower, stored
 
 Plan = Callable[[dict[str, Any]], object]
 

@@ -10,7 +10,7 @@ from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.store.profile import SCHEMA_VERSION, build_profile, trial_row
 
-from support.soaks import a_soak
+from support.profiles import a_soak
 
 OK = TrialResult(
     model="tiny",

@@ -14,8 +14,8 @@ from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.worker.diagnosis import paging
 from pytest_yourai.worker.protocol import Saved
 
-from support.soaks import GB, a_soak
-from support.training_steps import a_step
+from support.profiles import GB, a_soak
+from support.training import a_step
 
 MB = 1_000_000
 SMALL, MIDDLE, LARGE = (LoraConfig(batch, 64, 16, 512) for batch in (1, 2, 4))

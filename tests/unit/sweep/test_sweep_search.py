@@ -10,7 +10,7 @@ from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.sweep_search import SweepSearch, not_needed
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 CONFIGS = tuple(LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4, 8))

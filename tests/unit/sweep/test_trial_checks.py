@@ -22,7 +22,7 @@ from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.trial_runner import TrialRunner
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 ONE = LoraConfig(1, 8, 4, 64)

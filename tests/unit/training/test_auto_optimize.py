@@ -17,7 +17,7 @@ from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_argument
 from pytest_yourai.training.choices import ChosenConfig
 from pytest_yourai.training.resolve_settings import begin, resolve_options
 
-from support.train_options import asked, saved_by
+from support.training import asked, saved_by
 
 CONFIG = LoraConfig(2, 8, 4, 64)
 
