@@ -9,15 +9,15 @@ from typing import Any
 
 from pytest_yourai.cli.parser import parsed
 from pytest_yourai.plan.flags import FAIL_ON_HELP
-from pytest_yourai.training.options import TrainOption, TrainOptions
+from pytest_yourai.training.options import TRAIN_FIELDS, TRAIN_OPTIONS
 
 TRAIN_HELP = "train LoRA adapters with a configuration that was measured"
 
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
     """Add the options of training; their values stay None if they are not given."""
-    for field in dataclasses.fields(TrainOptions):
-        option: TrainOption = field.metadata["option"]
+    for field in TRAIN_FIELDS:
+        option = TRAIN_OPTIONS[field.name]
         default = option.shown_default
         settings: dict[str, Any] = {
             "dest": field.name,

@@ -267,14 +267,15 @@ class TrainOptions(TrainValues):
     )
 
 
-def _table(values: type[TrainValues]) -> dict[str, TrainOption]:
-    return {each.name: each.metadata["option"] for each in dataclasses.fields(values)}
+TRAIN_FIELDS = sorted(dataclasses.fields(TrainOptions), key=lambda field: field.name != "model")
+"""In the order of help: what to train comes first."""
 
-
-TRAIN_OPTIONS = _table(TrainOptions)
+TRAIN_OPTIONS: dict[str, TrainOption] = {
+    each.name: each.metadata["option"] for each in TRAIN_FIELDS
+}
 """By the name of the field."""
 
-VALUE_OPTIONS = _table(TrainValues)
+VALUE_OPTIONS = {each.name: TRAIN_OPTIONS[each.name] for each in dataclasses.fields(TrainValues)}
 """Those that others than the flag may decide."""
 
 DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.items()})

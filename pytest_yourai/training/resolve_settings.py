@@ -270,7 +270,7 @@ def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator
     yield setting("seed", values.seed)
     yield setting("max_steps", f"{values.max_steps:,}")
     yield setting("save_every", values.save_every)
-    yield setting("reload_interval", values.reload_interval or "when memory requires it")
+    yield setting("reload_interval", values.reload_interval or "as memory requires it")
 
 
 def _used_memory(
