@@ -26,12 +26,14 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.diagnosis import (
+    SMALLER_OR_CLOSE,
     TIMEOUT_REMEDY,
+    Diagnosis,
     classify,
     gather,
-    over_budget_reason,
+    over_budget,
     paging,
-    safety_stop_reason,
+    safety_stop,
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import TrialRequest
@@ -181,8 +183,9 @@ class TrialRunner:
         if outcome is Outcome.TIMEOUT:
             paces = record.paces(with_running_step=True)
             if why := paging(paces, record.swap_growth_bytes):
-                return record.result(Outcome.PAGING, f"{reason} {record.where}: {why}")
-        return record.result(outcome, f"{reason} {record.where}; {TIMEOUT_REMEDY}")
+                reason = f"{reason} {record.where}: {why}"
+                return record.result(Diagnosis(Outcome.PAGING, reason, SMALLER_OR_CLOSE))
+        return record.result(Diagnosis(outcome, f"{reason} {record.where}", TIMEOUT_REMEDY))
 
     def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
         """The result, and whether the worker is as it was before the trial."""
@@ -198,7 +201,7 @@ class TrialRunner:
         try:
             measurement = self._host.run(request, record, TrialWatch(record, self._tell))
         except SafetyStopError as stop:
-            return _stopped(record, stop), False
+            return record.result(safety_stop(stop, record.where)), False
         except WorkerDiedError as death:
             return self._broken_off(record, returncode=death.returncode), False
         except (WorkerError, InputError) as problem:
@@ -220,7 +223,7 @@ class TrialRunner:
             self._end_worker("it ended by itself")
         if isinstance(problem, WorkerFailedError):
             self.last_traceback = problem.traceback
-        outcome, reason = classify(
+        diagnosis = classify(
             gather(
                 trace,
                 where=record.where,
@@ -233,23 +236,13 @@ class TrialRunner:
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
             )
         )
-        return record.result(outcome, reason)
+        return record.result(diagnosis)
 
 
 def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:
     """The result of a trial that ran to its end."""
     if not fits:
-        return _over_budget(record)
+        return record.result(over_budget(record.minimum_bytes or 0, record.memory_limit_bytes))
     if why := paging(record.paces(with_running_step=False), record.swap_growth_bytes):
-        return record.result(Outcome.PAGING, why)
-    return record.result(Outcome.OK, None)
-
-
-def _stopped(record: TrialRecord, stop: SafetyStopError) -> TrialResult:
-    result = record.result(Outcome.SAFETY_STOP, safety_stop_reason(stop, record.where))
-    return dataclasses.replace(result, conclusive=stop.is_its_own_fault)
-
-
-def _over_budget(record: TrialRecord) -> TrialResult:
-    result = record.result(Outcome.OVER_BUDGET, None)
-    return dataclasses.replace(result, reason=over_budget_reason(result))
+        return record.result(Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE))
+    return record.result(Diagnosis(Outcome.OK))

@@ -62,7 +62,7 @@ def test_a_secret_of_digits_breaks_no_number(
     pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOO_PASSWORD", "00000000")
-    done = sweep("-k", "batch1-rank4-layers2", memory_limit="20GB", subprocess=True)
+    done = sweep("-k", "batch1", "--yourai-max-memory=20", subprocess=True)
     assert done.outcomes == ["ok"]
     document = json.loads((pytester.path / "optimal_config.json").read_text())
     assert document["memory_limit_gb"] == 20.0
