@@ -116,8 +116,6 @@ class TrialResult:
     had taken the memory.
     `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
     shape. `step_tokens` counts the unmasked trained tokens of each measured step.
-    `reference_times_s` is what `reference_work` took right before and after the
-    trial, on MLX's CPU backend.
     `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
     on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
@@ -139,7 +137,6 @@ class TrialResult:
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
-    reference_times_s: tuple[float, ...] = ()
     loss: float | None = None
     minimum_memory_bytes: int | None = None
     peak_memory_bytes: int | None = None

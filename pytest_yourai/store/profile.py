@@ -91,7 +91,6 @@ def trial_row(result: TrialResult) -> dict[str, Any]:
         "warmup_step_times_s": list(result.warmup_step_times_s),
         "step_times_s": list(result.step_times_s),
         "step_tokens": list(result.step_tokens),
-        "reference_times_s": list(result.reference_times_s),
         "minimum_memory_bytes": result.minimum_memory_bytes,
         "peak_memory_bytes": result.peak_memory_bytes,
         "active_memory_bytes": result.active_memory_bytes,

@@ -187,7 +187,6 @@ def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int)
         warmup_step_times_s=tuple(map(_time, _is(row["warmup_step_times_s"], list))),
         step_times_s=tuple(map(_time, _is(row["step_times_s"], list))),
         step_tokens=tuple(map(_counted, _is(row["step_tokens"], list))),
-        reference_times_s=tuple(map(_time, _is(row.get("reference_times_s", []), list))),
         loss=_optional(row["loss"], _number),
         epoch_time_s=_optional(row.get("epoch_time_s"), _number),
         active_growth_bytes_per_step=_optional(row["active_growth_mb_per_step"], _megabytes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Protocol
 
 from pytest_yourai.core.config import LoraConfig
@@ -18,7 +17,6 @@ from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.budget import NO_BUDGET, Budget, detect_budget, given_budget
 from pytest_yourai.machine.guard import Guard, GuardedWatch, too_little_left
-from pytest_yourai.machine.reference_work import reference_times_s
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepPlan
@@ -150,11 +148,7 @@ class TrialRunner:
     def run(self, record: TrialRecord) -> TrialResult:
         """The result; the worker is ended afterwards where it is not as it was before."""
         try:
-            before = self._reference_times_s()
             result, worker_is_clean = self._run(record)
-            if result.success:
-                times_s = before + self._reference_times_s()
-                result = dataclasses.replace(result, reference_times_s=times_s)
             if not result.outcome.leaves_the_worker_usable:
                 self._end_worker(f"the trial ended as {result.outcome}")
             elif not worker_is_clean:
@@ -167,11 +161,6 @@ class TrialRunner:
             self._end_worker(repr(interruption), with_stacks=not in_a_hurry)
             raise
         return result
-
-    def _reference_times_s(self) -> tuple[float, ...]:
-        """Nothing where steps do not run on what runs the reference work."""
-        is_shared = self._device is not None and self._device.backend == "cpu"
-        return reference_times_s() if is_shared else ()
 
     def _end_worker(self, reason: str, *, with_stacks: bool = False) -> None:
         if self._host.has_worker:
