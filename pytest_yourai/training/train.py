@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.report.commands import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
 from pytest_yourai.training.display import TrainingDisplay
@@ -183,7 +183,7 @@ def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
 
 
 def _next_commands(settings: TrainSettings) -> Iterator[str]:
-    """What mlx-lm can do with the adapters."""
+    """The commands of mlx-lm that use the adapters."""
     source, folder = settings.source, str(settings.adapter_path)
     model = source.folder or source.name
     trust_remote_code = source.trust_remote_code
@@ -198,9 +198,11 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
         )
         model = converted.folder
     trust = ["--trust-remote-code"] if trust_remote_code else []
-    command = shlex.join(["--model", model, "--adapter-path", folder, *trust])
-    yield f"Try them: mlx_lm.generate {command} --prompt 'Hello'"
-    yield f"Or put them into the model: mlx_lm.fuse {command} --save-path fused"
+    arguments = ["--model", model, "--adapter-path", folder, *trust]
+    tried = command_line("mlx_lm.generate", *arguments, "--prompt", "Hello")
+    yield f"Try them: {tried}"
+    fused = command_line("mlx_lm.fuse", *arguments, "--save-path", "fused")
+    yield f"Or put them into the model: {fused}"
 
 
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:
