@@ -227,7 +227,7 @@ def test_an_invalid_value_is_refused_in_one_sentence(change: dict[str, Any], mes
 
 @pytest.mark.parametrize("name", [*SIZES, "quantization_bits", "group_size"])
 @pytest.mark.parametrize("value", [2.5, 4.0, True, "4"])
-def test_a_size_is_an_integer(name: str, value: object) -> None:
+def test_a_size_is_an_integer(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be an integer, not {value!r}$"):
         estimate(**{name: value})
 
