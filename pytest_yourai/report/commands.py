@@ -180,11 +180,10 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
     model = profile.model if preset else _NO_MODEL
     command = ["yourai", "train", "--model", model, "--profile", profile.name]
     is_dry = preset is not None and preset.repo is None
-    if is_dry or profile.settings.get("weights") == "synthetic":
+    if is_dry or profile.settings.weights == "synthetic":
         command += ["--weights", "synthetic" if is_dry else "hub"]
-    data = profile.settings.get("data")
-    if isinstance(data, str) and data:
-        command += ["--data", data]
+    if profile.settings.data:
+        command += ["--data", profile.settings.data]
     elif not is_dry:
         command += ["--data", _NO_DATA]
     return TrainingCommand(shlex.join(command), tuple(_notes(profile, command)))

@@ -21,7 +21,7 @@ from typing import Any
 from pytest_yourai.store.compare.comparison import compare
 from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, just_measured
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written
 
 from _common import pytest_command, read_profile, timed, verdict
 
@@ -110,7 +110,7 @@ def _more_memory(row: dict[str, Any]) -> None:
 
 
 def _stored(document: dict[str, Any]) -> StoredProfile:
-    [found] = just_measured(json.loads(json.dumps(document)), "profile")
+    [found] = parse_written(json.loads(json.dumps(document)), "profile")
     return found
 
 

@@ -33,7 +33,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_yourai.core.files import mapping
 from pytest_yourai.store.compare.differences import are_of_one_machine
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult
 
 
 def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:
-    pythons = [mapping(each.environment.get("versions")).get("python") for each in (before, after)]
+    pythons = [each.environment.versions.get("python") for each in (before, after)]
     return are_of_one_machine(before, after) and pythons[0] == pythons[1]
 
 

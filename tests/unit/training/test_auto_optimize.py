@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
@@ -34,8 +35,8 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
         complete=True,
         objective=Objective.SCORE,
         memory_limit_bytes=10**9,
-        settings={},
-        environment={},
+        settings=SweepSettings(),
+        environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
     return decide(path, begin(asked(folder)).model, "just now")
