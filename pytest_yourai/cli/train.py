@@ -10,8 +10,9 @@ from typing import IO
 from pytest_yourai.cli.parser import USAGE_STATUS, in_own_words, print_error
 from pytest_yourai.core.errors import InputError, SweepFailedError
 from pytest_yourai.report.safe_stream import close_stream, open_missing_streams, safe_stream
+from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolve_settings import train_settings
-from pytest_yourai.training.settings import TrainOptions, TrainSettings
+from pytest_yourai.training.settings import TrainSettings
 
 _PROGRAM = "yourai train"
 

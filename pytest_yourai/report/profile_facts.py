@@ -79,7 +79,7 @@ def soak_data(soak: SoakResult, naming: ConfigLabels) -> dict[str, Any]:
         "name": naming.name(soak.config),
         "success": soak.success,
         "outcome": soak.outcome.replace("_", " "),
-        "reason": soak.reason,
+        "reason": soak.error,
         "warnings": list(soak.warnings),
         "facts": list(_soak_facts(soak)),
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import Outcome, SkipReason
 
 _BYTES_PER_MB = 1e6
 
@@ -56,6 +56,21 @@ def completed(row: Mapping[str, Any], usual_seq_length: int) -> dict[str, Any]:
         "footprint_growth_mb_per_step": None,
         "predicted_minimum_memory_bytes": _bytes(_megabytes(row, "predicted_minimum_memory_bytes")),
     }
+
+
+_EARLIER_SKIPS = {
+    "predicted over the budget": SkipReason.PREDICTED_OVER_BUDGET,
+    "no smaller than": SkipReason.DOMINATED,
+}
+"""The first words of a skipped trial's error, from before rows had a `skip_reason`."""
+
+
+def earlier_skip_reason(row: Mapping[str, Any]) -> SkipReason | None:
+    """The `skip_reason` of an older row that has none; None if it was not skipped for memory."""
+    if row.get("outcome") != Outcome.SKIPPED or row.get("started") is not False:
+        return None
+    error = str(row.get("error"))
+    return next((each for text, each in _EARLIER_SKIPS.items() if error.startswith(text)), None)
 
 
 def lacks_minimum(row: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import pydantic
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import scaled
-from pytest_yourai.store.foreign_rows import completed
+from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
 from pytest_yourai.store.schema import (
     Amount,
     Axis,
@@ -23,6 +23,7 @@ from pytest_yourai.store.schema import (
     Length,
     OutcomeName,
     Row,
+    SkipName,
     StepTime,
 )
 
@@ -78,6 +79,8 @@ class TrialRow(ConfigRow):
     outcome: OutcomeName
     success: bool = False
     error: str | None
+    skip_reason: SkipName | None = None
+    remedy: str | None = None
     warnings: list[str]
     started: bool
     conclusive: bool
@@ -93,7 +96,6 @@ class TrialRow(ConfigRow):
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]
     step_tokens: list[Count]
-    reference_times_s: list[StepTime] = pydantic.Field(default_factory=list)
     minimum_memory_bytes: Count | None
     peak_memory_bytes: Count | None
     active_memory_bytes: Count | None
@@ -112,7 +114,6 @@ class TrialRow(ConfigRow):
         return cls.model_construct(
             **_config_values(result.config),
             **_shared_values(cls, result),
-            error=result.reason,
             peak_memory_mb=scaled(peak, BYTES_PER_MB),
             minimum_memory_mb=scaled(result.minimum_memory_bytes, BYTES_PER_MB),
             safe_memory_mb=scaled(result.safe_memory_bytes, BYTES_PER_MB),
@@ -134,6 +135,8 @@ class TrialRow(ConfigRow):
         required = {name for name, field in cls.model_fields.items() if field.is_required()}
         if info.context is not None and not required <= row.keys():
             row = completed(row, info.context["usual_seq_length"])
+        if "skip_reason" not in row:
+            row = {**row, "skip_reason": earlier_skip_reason(row)}
         return {key: value for key, value in row.items() if key not in _FOR_READERS}
 
     @pydantic.model_validator(mode="after")
@@ -161,6 +164,7 @@ class SoakRow(ConfigRow):
     outcome: OutcomeName
     success: bool = False
     error: str | None = None
+    remedy: str | None = None
     warnings: list[str] = pydantic.Field(default_factory=list)
     conclusive: bool = True
     asked_minutes: Amount
@@ -181,7 +185,6 @@ class SoakRow(ConfigRow):
         return cls.model_construct(
             **_config_values(soak.config),
             **_shared_values(cls, soak),
-            error=soak.reason,
             asked_minutes=soak.asked_s / _S_PER_MINUTE,
             minutes=soak.duration_s / _S_PER_MINUTE,
             peak_memory_mb=scaled(soak.peak_memory_bytes, BYTES_PER_MB),
@@ -228,7 +231,7 @@ def _result_values(
     return {
         **{key: tuple(each) if isinstance(each, list) else each for key, each in values.items()},
         "config": row.config,
-        "reason": row.error,
+        "reason": row.error and row.error.removesuffix(f"; {row.remedy}"),
         "active_growth_bytes_per_step": _unscaled(row.active_growth_mb_per_step),
         "footprint_growth_bytes_per_step": _unscaled(row.footprint_growth_mb_per_step),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 import pydantic
 
 from pytest_yourai.core.files import mapping
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import Outcome, SkipReason
 
 Axis = Annotated[int, pydantic.Field(ge=1, le=1_000_000_000)]
 """One number of a configuration."""
@@ -27,6 +27,8 @@ StepTime = Annotated[float, pydantic.Field(ge=1e-9, le=1e9)]
 """Seconds; no float holds the ratios of shorter or longer ones."""
 
 OutcomeName = Annotated[Outcome, pydantic.Field(strict=False)]
+
+SkipName = Annotated[SkipReason, pydantic.Field(strict=False)]
 
 
 class Row(pydantic.BaseModel):

@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 
 from pytest_yourai.core.ranking import best, soak_survivors
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.units import parameters
 from pytest_yourai.machine import environment
@@ -18,7 +18,6 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
-from pytest_yourai.sweep.search.sweep_search import not_needed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 
@@ -236,7 +235,7 @@ class TrialReport:
     @property
     def is_not_needed(self) -> bool:
         """Whether the fast search left it out."""
-        return self.stopped is not None and self.result.reason == not_needed(self.stopped)
+        return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
 
     def to_json(self) -> str:
         """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""

@@ -108,7 +108,7 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
     """
     stream = stream or sys.stdout
     settings.adapter_path.mkdir(parents=True, exist_ok=True)
-    if settings.report_to is not None:
+    if settings.parameters.report_to is not None:
         is_new = settings.first_step == 0
         os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
     journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
@@ -142,7 +142,7 @@ def _train(
     for line in _header(found):
         print(line, file=stream, flush=True)
     display = TrainingDisplay(
-        settings.max_steps,
+        settings.parameters.max_steps,
         settings.first_step + 1,
         found.budget.limit_bytes,
         settings.memory_report_interval,
@@ -204,9 +204,9 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
 
 
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:
-    if settings.promise is None:
+    if settings.baseline is None:
         return gigabytes(peak_bytes)
-    promised_bytes = settings.promise.peak_memory_bytes
+    promised_bytes = settings.baseline.peak_memory_bytes
     percent = (peak_bytes / promised_bytes - 1) * 100
     return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
 

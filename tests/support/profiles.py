@@ -158,6 +158,7 @@ def a_soak(config: LoraConfig, outcome: Outcome = Outcome.OK, **others: Any) -> 
     """Ten minutes that showed nothing, unless `others` say so."""
     usual: dict[str, Any] = {
         "reason": None if outcome is Outcome.OK else "it was too much",
+        "remedy": None,
         "warnings": (),
         "conclusive": True,
         "asked_s": 600.0,

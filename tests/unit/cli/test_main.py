@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.cli.main import main
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.training.options import TRAIN_OPTIONS
 
 
 class _ReplacedError(Exception):
@@ -97,9 +97,10 @@ def test_help_of_train_has_its_flags_with_their_defaults(
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for flag in TRAIN_FLAGS:
-        assert flag.shown in text
-        assert (f"{flag.help} (default: {flag.default})" if flag.default else flag.help) in text
+    for option in TRAIN_OPTIONS.values():
+        default = option.shown_default
+        assert option.shown in text
+        assert (f"{option.help} (default: {default})" if default else option.help) in text
 
 
 def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.rows import TrialRow
@@ -35,7 +35,8 @@ FULL = TrialResult(
     model="tiny",
     config=LoraConfig(2, 16, 8, 512, grad_checkpoint=True),
     outcome=Outcome.PAGING,
-    reason="swap grew",
+    reason="swap grew; much",
+    remedy="close programs",
     warnings=("the footprint grew",),
     warmup_step_times_s=(1.5, 0.1),
     step_times_s=(0.1, 0.25),
@@ -53,6 +54,17 @@ FULL = TrialResult(
     memory_limit_bytes=10**9,
 )
 
+SKIPPED = TrialResult(
+    "tiny",
+    CONFIGS[0],
+    Outcome.SKIPPED,
+    "predicted over the budget of 1 GB",
+    "add --yourai-force to run it",
+    SkipReason.PREDICTED_OVER_BUDGET,
+    started=False,
+    memory_limit_bytes=10**9,
+)
+
 
 def row_of(result: TrialResult) -> dict[str, Any]:
     return TrialRow.from_result(result).as_json()
@@ -60,11 +72,25 @@ def row_of(result: TrialResult) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "result",
-    [OK, FULL, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
+    [OK, FULL, SKIPPED, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
 )
 def test_a_row_gives_back_its_result(result: TrialResult) -> None:
     written = json.loads(json.dumps(row_of(result)))
     assert TrialRow.model_validate(written).to_result("tiny", 10**9) == result
+
+
+def test_a_row_has_the_remedy_by_itself_and_in_its_error() -> None:
+    row = row_of(FULL)
+    assert row["error"] == "swap grew; much; close programs"
+    assert row["remedy"] == "close programs"
+
+
+def test_a_row_written_before_remedies_and_rules_is_still_read() -> None:
+    row = row_of(SKIPPED)
+    del row["remedy"], row["skip_reason"]
+    result = TrialRow.model_validate(row).to_result("tiny", 10**9)
+    assert result.skip_reason is SkipReason.PREDICTED_OVER_BUDGET
+    assert result.error == SKIPPED.error
 
 
 @pytest.mark.parametrize(
@@ -87,9 +113,7 @@ def test_a_row_gives_back_its_result(result: TrialResult) -> None:
 )
 def test_a_row_of_a_trial_that_cannot_be_is_none(change: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        TrialRow.model_validate({**TrialRow.from_result(OK).as_json(), **change}).to_result(
-            "tiny", 10**9
-        )
+        TrialRow.model_validate({**row_of(OK), **change})
 
 
 def write_run(

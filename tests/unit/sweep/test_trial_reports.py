@@ -12,7 +12,7 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.system_memory import ProcessUse
@@ -22,7 +22,6 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.run_results import ItemCounts, SoakReport, TrialReport
-from pytest_yourai.sweep.search.sweep_search import not_needed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 from support.profiles import a_soak
@@ -88,9 +87,11 @@ def test_soaks_come_back_as_they_were() -> None:
 
 
 def test_what_the_search_left_out_is_told_by_its_reason() -> None:
-    left_out = dataclasses.replace(RESULT, outcome=Outcome.SKIPPED, reason=not_needed("found"))
-    assert reported(left_out, stopped="found").is_not_needed
-    assert not reported(left_out).is_not_needed
+    left_out = dataclasses.replace(
+        RESULT, outcome=Outcome.SKIPPED, skip_reason=SkipReason.SEARCH_IS_DONE
+    )
+    there = TrialReport.from_json(reported(left_out, stopped="found").to_json())
+    assert there.is_not_needed
     assert not reported(RESULT, stopped="found").is_not_needed
 
 
