@@ -11,7 +11,7 @@ from pytest_yourai.cli.parser import parsed
 from pytest_yourai.plan.flags import FAIL_ON_HELP
 from pytest_yourai.training.options import TRAIN_FIELDS, TRAIN_OPTIONS
 
-TRAIN_HELP = "train LoRA adapters with a configuration that was measured"
+TRAIN_HELP = "train LoRA adapters with a measured configuration"
 
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +35,11 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option.flag, **settings)
 
 
-COMPARE_HELP = "put profiles side by side, and fail where one got worse than the first"
+COMPARE_HELP = "compare profiles, and fail if one got worse than the first"
 
 REPORT_HELP = "write profiles, or a folder of them, as an HTML page"
 
-SHOW_HELP = "print the rows of profiles, and nothing else"
+SHOW_HELP = "print the rows of profiles"
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
 
@@ -63,10 +63,10 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PROFILE",
         type=Path,
         nargs="+",
-        help="a file, or a folder of them, which is shown as a history",
+        help="a file, or a folder of them, shown as a history",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="where the page goes"
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the page to write"
     )
 
 
@@ -76,7 +76,7 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PROFILE",
         type=Path,
         nargs="+",
-        help="a profile or benchmark results; of several each row names its own",
+        help="a profile or benchmark results; with several, each row names its own",
     )
     parser.add_argument(
         "--format",

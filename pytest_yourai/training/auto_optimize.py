@@ -1,4 +1,4 @@
-"""The sweep before training: pytest in a process of its own, and what it found."""
+"""The sweep before training: runs pytest in a subprocess, and reads its profile."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from pytest_yourai.training.measured_profile import read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
 PROFILE = "optimal_config.json"
-"""What a sweep writes into the adapter path."""
+"""The profile in the adapter path."""
 
 _LOG = "benchmark_log.jsonl"
 
 _PYTEST_OPTIONS = "PYTEST_ADDOPTS"
-"""Those of the user's own tests."""
+"""The variable with options of the user's own tests."""
 
 _INTERRUPTED = (2, -signal.SIGINT, -signal.SIGTERM)
 
 _REFUSED = 4
 
 _MEASURED = (0, 1)
-"""Statuses of pytest: the last for a sweep in which something failed, which is no hindrance."""
+"""Statuses of pytest; the last is that of a sweep with a failure, which may have an optimum."""
 
 
 def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> ChosenConfig:
-    """Sweep `model`, and decide; the profile and the journal go into the adapter path.
+    """Sweep `model`, and choose; the profile and the journal go into the adapter path.
 
-    OptionError where pytest refuses, SweepFailedError where it has no answer for other reasons
-    than memory.
+    OptionError if pytest refuses, SweepFailedError if it has no answer for other reasons than
+    memory.
     """
     profile = options.adapter_path / PROFILE
     try:
@@ -63,10 +63,10 @@ def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> Ch
         raise OptionError("--auto-optimize: the sweep was refused, for the reason above")
     if status not in _MEASURED:
         raise SweepFailedError(
-            f"the sweep ended with status {status}: see what it said, and the log in "
+            f"the sweep ended with status {status}: see its output, and the log in "
             f"{options.adapter_path / _LOG}"
         )
-    return decide(profile, model, f"{PROFILE} (just measured)")
+    return choose(profile, model, f"{PROFILE} (just measured)")
 
 
 def sweep_arguments(options: TrainOptions) -> Iterator[str]:
@@ -91,7 +91,7 @@ def sweep_arguments(options: TrainOptions) -> Iterator[str]:
 
 
 def _run(command: Sequence[str]) -> int:
-    """The exit status; whatever interrupts this process interrupts the command, and is awaited.
+    """The exit status of the command, which an interrupt of this process interrupts, too.
 
     The command ends with this process, however that ends.
     """
@@ -111,7 +111,7 @@ def _run(command: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `command` with the reading end of a pipe, of which only this process has the other."""
+    """Run `command` with the reading end of a pipe that only this process can write to."""
     environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
     watched, held = os.pipe()
     try:
@@ -123,10 +123,10 @@ def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         os.close(held)
 
 
-def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
-    """What the profile in `path` decides, which a sweep before this training has written.
+def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
+    """The optimum of the profile that the sweep has written to `path`.
 
-    Where nothing fits, for lack of memory alone, that is the most frugal configuration.
+    If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
     try:
         results = [each for found in read_profiles(path) for each in found.results.values()]
@@ -142,7 +142,7 @@ def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
 
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
-    """Why nothing was measured to its end, where that was not for lack of memory."""
+    """The first failure that is not for lack of memory; None without one."""
     failed = [each for each in results if _is_other_failure(each)]
     if not failed and not any(each.lacks_memory for each in results):
         failed = list(results)
@@ -171,5 +171,5 @@ def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
                 quantize=matrix.quantize,
             ),
         ),
-        warnings=(f"{why}: the most frugal configuration is tried",),
+        warnings=(f"{why}: the configuration that needs the least is tried",),
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_yourai.core.config import LEARNING_RATE, SEED, QuantizeChoice, parse_quantize
-from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
 from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.models.dataset_checks import data_source
@@ -279,25 +278,3 @@ VALUE_OPTIONS = {each.name: TRAIN_OPTIONS[each.name] for each in dataclasses.fie
 """Those that others than the flag may decide."""
 
 DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.items()})
-
-
-def check_train_combinations(options: TrainOptions) -> None:
-    """OptionError if flags contradict each other."""
-    if options.profile and options.auto_optimize:
-        raise OptionError(
-            "--profile and --auto-optimize both choose the configuration: leave one out"
-        )
-    if options.resume and options.auto_optimize:
-        raise OptionError(
-            "--resume continues with the configuration of the checkpoint: leave --auto-optimize out"
-        )
-    for name, value in (("--quick", options.quick), ("--matrix", options.matrix)):
-        if value and not options.auto_optimize:
-            raise OptionError(
-                f"{name} is for the sweep before training: add --auto-optimize, or leave it out"
-            )
-    if options.quick and options.matrix:
-        raise OptionError("--quick and --matrix both name a matrix: leave one out")
-    is_reported = options.report_to is not None or options.resume
-    if options.project_name is not None and not is_reported:
-        raise OptionError("--project-name needs a service to report to: add --report-to")

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.training.options import TrainOptions
-from pytest_yourai.training.resolve_settings import begin
 from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.start import begin
 from pytest_yourai.worker.protocol import (
     CHECKPOINT,
     METADATA_KEY,

@@ -15,9 +15,10 @@ from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.profile import build_profile
-from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_arguments
+from pytest_yourai.training.auto_optimize import PROFILE, choose, sweep_arguments
 from pytest_yourai.training.choices import ChosenConfig
-from pytest_yourai.training.resolve_settings import begin, resolve_options
+from pytest_yourai.training.resolve_settings import resolve_options
+from pytest_yourai.training.start import begin
 
 from support.training import asked, saved_by
 
@@ -40,7 +41,7 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
         environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
-    return decide(path, begin(asked(folder)).model, "just now")
+    return choose(path, begin(asked(folder)).model, "just now")
 
 
 def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
@@ -166,4 +167,4 @@ def test_other_failures_end_it_with_their_reason(
 
 def test_a_profile_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SweepFailedError, match="the sweep left no profile"):
-        decide(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")
+        choose(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")

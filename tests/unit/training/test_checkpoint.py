@@ -16,7 +16,7 @@ from pytest_yourai.training.checkpoint import (
     checkpoint_to_resume,
     read_checkpoint,
 )
-from pytest_yourai.training.resolve_settings import begin
+from pytest_yourai.training.start import begin
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 from support.models import TINY, make_model

@@ -263,13 +263,19 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
         ({"auto_optimize": True, "matrix": Path("/gone.yaml")}, "/gone.yaml does not exist"),
         ({"profile": Path("/gone.json")}, "/gone.json cannot be read: No such file"),
         ({"project_name": "p"}, "--project-name needs a service"),
-        ({"report_to": "wandb,other"}, "--report-to: (wandb is not installed|'other' is no)"),
-        ({"report_to": "tensorboard"}, "'tensorboard' is no service that mlx-lm reports to"),
+        (
+            {"report_to": "wandb,other"},
+            "--report-to: (wandb is not installed|mlx-lm does not report to 'other')",
+        ),
+        ({"report_to": "tensorboard"}, "mlx-lm does not report to 'tensorboard': name wandb"),
         ({"report_to": "swanlab"}, "--report-to: swanlab is not installed: pip install swanlab"),
         ({"model": "tinny"}, "did you mean tiny"),
         ({"adapter_path": Path("/proc/adapters")}, "--adapter-path: /proc/adapters cannot be"),
-        ({"adapter_path": Path(__file__)}, "test_resolve_settings.py is no folder: name another"),
-        ({"adapter_path": Path(__file__) / "in"}, "test_resolve_settings.py is no folder"),
+        (
+            {"adapter_path": Path(__file__)},
+            "test_resolve_settings.py is not a folder: name",
+        ),
+        ({"adapter_path": Path(__file__) / "in"}, "test_resolve_settings.py is not a folder"),
         ({"presets": Path("/gone.yaml")}, "/gone.yaml does not exist"),
     ],
 )
