@@ -25,7 +25,6 @@ from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, preflight, preflight_fields
 from pytest_yourai.sweep.replay_runner import ReplayRunner
 from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
-from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
 from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
@@ -81,12 +80,7 @@ class Sweep:
         """Take in what this machine's estimates were off by, before the first trial."""
         self._prior = prior
         self._predictor = self._new_predictor()
-        first = {
-            config: Predicted(found.minimum_bytes, found.relative_error)
-            for config in self.plan.configs
-            if self.plan.search == "fast" and (found := self._predictor.predict(config))
-        }
-        self._search = SweepSearch(self.plan, self._limit_bytes, first)
+        self._search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
         self._gate = TrialChecks(
             self.plan, self.surroundings, self._size, self._runner, self._search
         )

@@ -22,6 +22,7 @@ from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.trial_runner import TrialRunner
 
+from support.made_predictor import MadePredictor
 from support.profiles import a_plan
 
 GB = 1_000_000_000
@@ -48,7 +49,7 @@ def gate(
     size = ModelSize(8_000_000_000, round(weight_gb * GB))
     runner = TrialRunner(plan, NoJournal())
     return TrialChecks(
-        plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), {})
+        plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), MadePredictor({}))
     )
 
 
