@@ -18,6 +18,7 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ from pytest_yourai.store.recording import read_recording
 from pytest_yourai.sweep.search.strategy import choose_next, most_trials
 
 from _common import ROOT, table, verdict
+
+sys.path.insert(0, str(ROOT / "tests"))
 from support.made_predictor import MadePredictor
 
 ALLOWED_REGRET = {Objective.SCORE: 0.0, Objective.TOKENS_PER_SECOND: 0.03}
@@ -193,10 +196,8 @@ def search(
         if random.random() < scenario.crashing:
             recorded[config] = dataclasses.replace(row, crashes=True)
     struck = int(random.integers(3))
-    off_need, off_time = (
-        random.choice(scenario.need_outliers),
-        random.choice(scenario.speed_outliers),
-    )
+    off_need = random.choice(scenario.need_outliers)
+    off_time = random.choice(scenario.speed_outliers)
     results: dict[LoraConfig, TrialResult] = {}
     times = []
     for config in matrix:
@@ -352,6 +353,12 @@ def judge(
         ]
 
 
+HEADER = (
+    *("matrix", "estimate", "best by", "trials", "most", "", "regret", "worst", "missed", ""),
+    *("choice ms", "longest", f"≤ {ALLOWED_CHOICE_S * 1e3:.0f}"),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
@@ -372,24 +379,7 @@ def main() -> None:
                 own = owns.get(name.removesuffix(" quick"))
                 if own is not None or not scenario.own:
                     rows += judge(name, matrix, own, scenario, arguments)
-    table(
-        [
-            "matrix",
-            "estimate",
-            "best by",
-            "trials",
-            "most",
-            "",
-            "regret",
-            "worst",
-            "missed",
-            "",
-            "choice ms",
-            "longest",
-            f"≤ {ALLOWED_CHOICE_S * 1e3:.0f}",
-        ],
-        rows,
-    )
+    table(HEADER, rows)
     for what, column in (("trials", 5), ("regret", 9), ("time of a choice", 12)):
         missed = sum(row[column] == verdict(False) for row in rows)
         print(f"{what}: {verdict(not missed)} ({missed} of {len(rows)} lines missed)")
