@@ -129,7 +129,7 @@ def test_failed_rows_keep_their_reason(
     ("text", "said"),
     [
         ("not json", "is not JSON"),
-        ("[]", "it lacks the keys model and all_results"),
+        ("[]", "it must have the keys model and all_results"),
         ('{"all_results": [1]}', "model: it must name the model"),
         ('{"model": "m", "all_results": []}', "all_results: it must be a list of measured rows"),
         ('{"model": "m", "all_results": [{}]}', "all_results: row 1: batch_size: it is missing"),
