@@ -10,7 +10,7 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.options import OutputOptions
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -37,16 +37,16 @@ def next_steps(
 def _steps(
     setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
 ) -> Iterator[str]:
-    options = setup.options
+    options = setup.output
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
-    if not is_over and options.replay is None:
+    if not is_over and not options.is_replay:
         yield f"To go on: {_resumed(options, arguments)}"
     elif found is not None and collected.optimum(found) is not None:
         yield _training(setup, found.stage, profile)
         if any(each in _QUICK for each in arguments):
             yield f"Or the full matrix: {_pytest(_without(arguments, *_QUICK))}"
-    elif setup.is_walk and not options.optimize:
+    elif setup.is_walk and not options.sweeps_models:
         yield from _sweep_of_recommended(setup, collected)
     elif found is not None:
         yield from _what_may_fit(options, found, arguments)
@@ -54,8 +54,8 @@ def _steps(
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """How to train with the optimum of `stage`."""
-    options, command = setup.options, ["yourai", "train"]
-    if options.replay is not None:
+    options, command = setup.output, ["yourai", "train"]
+    if options.is_replay:
         return f"Next, to measure it here: {_pytest([*_model(setup, stage), '--quick'])}"
     model = stage.setup.model if stage.setup else None
     command += ["--model", stage.asked_as, "--profile", profile]
@@ -80,38 +80,40 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
     if stage is not None:
         yield f"Next: {_pytest([*_model(setup, stage), '--quick'])}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.output)}"
 
 
-def _estimates(options: Options) -> str:
+def _estimates(options: OutputOptions) -> str:
     """The command that says which models fit, without running any."""
     return _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest that name it."""
-    yield from _presets(setup.options)
+    yield from _presets(setup.output)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _presets(options: Options) -> Iterator[str]:
+def _presets(options: OutputOptions) -> Iterator[str]:
     """The argument that names the user's own ones."""
     if options.presets != packaged_models():
         yield f"--yourai-models={options.presets}"
 
 
-def _budget(options: Options) -> Iterator[str]:
+def _budget(options: OutputOptions) -> Iterator[str]:
     """The argument that names the user's own one."""
     if options.memory_limit_bytes is not None:
         yield f"--yourai-max-memory={options.memory_limit_bytes / 1e9:g}"
 
 
-def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
+def _what_may_fit(
+    options: OutputOptions, found: StageResults, arguments: Sequence[str]
+) -> Iterator[str]:
     """Where nothing fits for lack of memory: what takes less."""
     results, setup = found.results, found.stage.setup
     lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
     if not lacks_memory or setup is None:
-        if options.replay is None:
+        if not options.is_replay:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
         return
     yield "Next: what takes less memory, one or more of"
@@ -136,8 +138,8 @@ def _is_wide(quantization: Quantization | None) -> bool:
     return quantization is None or quantization.bits > _FEWEST_BITS
 
 
-def _resumed(options: Options, arguments: Sequence[str]) -> str:
-    return _pytest(arguments if options.resume else [*arguments, "--yourai-resume"])
+def _resumed(options: OutputOptions, arguments: Sequence[str]) -> str:
+    return _pytest(arguments if options.is_resumed else [*arguments, "--yourai-resume"])
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -7,16 +7,24 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pytest_yourai.core.errors import OptionError, OutputError, RecordingError, SweepFailedError
-from pytest_yourai.core.files import read_document
+from pytest_yourai.core.config import QuantizeChoice
+from pytest_yourai.core.errors import (
+    ModelError,
+    OptionError,
+    OutputError,
+    RecordingError,
+    SweepFailedError,
+)
+from pytest_yourai.core.files import mapping, read_document
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.models.resolve import Model
-from pytest_yourai.plan.matrix import low_memory_matrix
+from pytest_yourai.plan.config_choice import low_memory_matrix
 from pytest_yourai.store.rows import result_from_row
 from pytest_yourai.sweep.child_process import FD_VARIABLE, PLUGIN_ARGUMENTS, pytest_command, shown
 from pytest_yourai.training.choices import ChosenConfig, ValueSource, source_of
@@ -158,7 +166,7 @@ def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
         return ChosenConfig(voice, profile)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
-    return _frugal(results, model)
+    return _frugal(results, mapping(document.get("settings")), model)
 
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
@@ -177,8 +185,11 @@ def _lacks_memory(result: TrialResult) -> bool:
     return result.outcome.is_memory_failure or result.is_predicted_over
 
 
-def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
-    matrix = low_memory_matrix(model)
+def _frugal(
+    results: Sequence[TrialResult], settings: Mapping[str, Any], model: Model
+) -> ChosenConfig:
+    matrix = low_memory_matrix()
+    has_keys = set(matrix.lora_keys or ()) <= set(settings.get("lora_keys") or ())
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     first = next(each for each in results if _lacks_memory(each))
@@ -191,9 +202,18 @@ def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
                 "rank": min(matrix.lora_rank),
                 "num_layers": min(matrix.lora_layers),
                 "grad_checkpoint": True,
-                "lora_keys": matrix.lora_keys,
-                "quantize": matrix.quantize,
+                "lora_keys": matrix.lora_keys if has_keys else None,
+                "quantize": matrix.quantize if _can_be(model, matrix.quantize) else None,
             },
         ),
         warnings=(f"{why}: the most frugal configuration is tried",),
     )
+
+
+def _can_be(model: Model, quantize: QuantizeChoice) -> bool:
+    """True if the weights of `model` can be held in that quantization."""
+    try:
+        model.quantization(quantize)
+    except ModelError:
+        return False
+    return True

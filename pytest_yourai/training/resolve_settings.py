@@ -96,7 +96,7 @@ def train_settings(options: TrainOptions, say: Callable[[str], None]) -> TrainSe
     if decision is None:
         decision = read_decision(start)
     resolve_options(start, decision)
-    fetched = dataclasses.replace(start, model=start.model.fetched(say))
+    fetched = dataclasses.replace(start, model=start.model.downloaded(say))
     if fetched.checkpoint is not None:
         check_model(fetched.checkpoint, options, fetched.model)
     return resolve_options(fetched, decision)
@@ -159,7 +159,7 @@ def read_decision(start: Start) -> ChosenConfig | None:
 def resolve_options(start: Start, decision: ChosenConfig | None) -> TrainSettings:
     """The settings of a run of `start.model`, as far as it is here."""
     options, model = start.options, start.model
-    choices = Choices(options, start.checkpoint, decision, model.usual_max_seq_length)
+    choices = Choices(options, start.checkpoint, decision, model.default_max_seq_length)
     config = _config(choices, model)
     check_rows(start.rows, config.batch_size, choices.origin("batch_size"))
     quantization, quantized_by = _quantization(choices, model)
