@@ -111,7 +111,7 @@ def _what_may_fit(
 ) -> Iterator[str]:
     """Where nothing fits for lack of memory: what takes less."""
     results, setup = found.results, found.stage.setup
-    lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
+    lacks_memory = any(each.lacks_memory for each in results)
     if not lacks_memory or setup is None:
         if not options.is_replay:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"

@@ -172,17 +172,13 @@ def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
     """Why nothing was measured to its end, where that was not for lack of memory."""
     failed = [each for each in results if _is_other_failure(each)]
-    if not failed and not any(_lacks_memory(each) for each in results):
+    if not failed and not any(each.lacks_memory for each in results):
         failed = list(results)
-    return next((f"{each.outcome}: {each.reason}" for each in failed), None)
+    return next((f"{each.outcome}: {each.error}" for each in failed), None)
 
 
 def _is_other_failure(result: TrialResult) -> bool:
     return result.outcome.is_failure or result.outcome is Outcome.UNAVAILABLE
-
-
-def _lacks_memory(result: TrialResult) -> bool:
-    return result.outcome.is_memory_failure or result.is_predicted_over
 
 
 def _frugal(
@@ -192,8 +188,8 @@ def _frugal(
     has_keys = set(matrix.lora_keys or ()) <= set(settings.get("lora_keys") or ())
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    first = next(each for each in results if _lacks_memory(each))
-    why = f"nothing that was swept fits ({counted}; {first.config}: {first.reason})"
+    first = next(each for each in results if each.lacks_memory)
+    why = f"nothing that was swept fits ({counted}; {first.config}: {first.error})"
     return ChosenConfig(
         ValueSource(
             "fallback: nothing fits",

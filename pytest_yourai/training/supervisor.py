@@ -35,7 +35,7 @@ from pytest_yourai.training.watch import (
     since,
 )
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import classify, gather
+from pytest_yourai.worker.diagnosis import Diagnosis, classify, gather
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 
@@ -238,7 +238,8 @@ class TrainingRun:
         """Go on once from what is saved; a second crash in the same step is the end."""
         died = problem if isinstance(problem, WorkerDiedError) else None
         output = self._end_worker(turn, str(problem))
-        outcome, reason = self._diagnose(where, turn, guard, problem, output)
+        diagnosis = self._diagnose(where, turn, guard, problem, output)
+        outcome, reason = diagnosis.outcome, diagnosis.reason
         self._journal.write("training_crash", step=turn.step, outcome=outcome, reason=reason)
         again = turn.step in self._crashed_in
         self._crashed_in.add(turn.step)
@@ -257,12 +258,11 @@ class TrainingRun:
         guard: Guard,
         problem: WorkerError,
         output: Output,
-    ) -> tuple[Outcome, str]:
-        """What happened, without the remedy for a trial."""
+    ) -> Diagnosis:
         guard.read_system()
         died = isinstance(problem, WorkerDiedError)
         is_of_a_loss = isinstance(problem, WorkerFailedError) and problem.loss_is_invalid
-        outcome, reason = classify(
+        return classify(
             gather(
                 guard.trace,
                 where=f"in step {turn.step}" if is_of_a_loss else turn.where,
@@ -273,7 +273,6 @@ class TrainingRun:
                 memory_limit_bytes=where.budget.limit_bytes,
             )
         )
-        return outcome, reason.rpartition("; ")[0] or reason
 
     def _ended(
         self, turn: WorkerRecord, problem: str | None, *, was_interrupted: bool = False

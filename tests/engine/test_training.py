@@ -32,8 +32,8 @@ from pytest_yourai.worker.protocol import (
     Validated,
 )
 
-from support.made_models import TINY, make_data, make_model, write_rows
-from support.training_steps import a_step
+from support.models import TINY, make_data, make_model, write_rows
+from support.training import a_step
 
 KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.sweep_processes import events, finish, is_gone, wait_for, worker_of
+from support.processes import events, finish, is_gone, wait_for, worker_of
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
 

@@ -17,7 +17,7 @@ from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
 from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
 
-from support.made_models import TINY, make_data, make_model
+from support.models import TINY, make_data, make_model
 
 
 def make_input(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_yourai.cli.main import main
 
-from support.stored import document, failing, larger, slower
+from support.profiles import document, failing, larger, slower
 
 Plan = Callable[[dict[str, Any]], object]
 RECORDING = Path(__file__).parents[2] / "data" / "matrix_h200_llama8b_256.json"

@@ -6,7 +6,7 @@ import pytest
 from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.report.commands import training_command
 
-from support.pages import failed_only, profiles_of, quick
+from support.profiles import failed_only, profiles_of, quick
 
 
 def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
-from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.profile import build_profile
 from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_arguments
 from pytest_yourai.training.choices import ChosenConfig
 from pytest_yourai.training.resolve_settings import begin, resolve_options
 
-from support.train_options import asked, saved_by
+from support.training import asked, saved_by
 
 CONFIG = LoraConfig(2, 8, 4, 64)
 
 
-def failed(outcome: Outcome, reason: str = "why", *, started: bool = True) -> TrialResult:
-    return TrialResult("tiny", CONFIG, outcome, reason, started=started)
+def failed(outcome: Outcome, reason: str = "why", **more: Any) -> TrialResult:
+    return TrialResult("tiny", CONFIG, outcome, reason, **more)
 
 
 def decided(
@@ -117,7 +118,14 @@ def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
     [
         [failed(Outcome.OVER_BUDGET), failed(Outcome.SKIPPED, "no smaller", started=False)],
         [failed(Outcome.OOM)],
-        [failed(Outcome.SKIPPED, f"{PREDICTED_OVER} of 1 GB", started=False)],
+        [
+            failed(
+                Outcome.SKIPPED,
+                "too large",
+                started=False,
+                skip_reason=SkipReason.PREDICTED_OVER_BUDGET,
+            )
+        ],
     ],
 )
 def test_where_nothing_fits_the_most_frugal_configuration_is_tried(

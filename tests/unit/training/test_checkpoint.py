@@ -20,8 +20,8 @@ from pytest_yourai.training.checkpoint import (
 from pytest_yourai.training.resolve_settings import begin
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
-from support.made_models import TINY, make_model
-from support.train_options import asked, rows_folder, saved, write_checkpoint
+from support.models import TINY, make_model
+from support.training import asked, rows_folder, saved, write_checkpoint
 
 
 def agree(folder: Path, checkpoint: dict[str, Any] | None = None, **options: Any) -> None:

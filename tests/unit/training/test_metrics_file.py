@@ -17,7 +17,7 @@ from pytest_yourai.training.memory_trend import Growth
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.worker.protocol import Validated
 
-from support.training_steps import a_step
+from support.training import a_step
 
 
 @pytest.fixture

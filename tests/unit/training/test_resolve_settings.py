@@ -17,9 +17,9 @@ from pytest_yourai.training.choices import DEFAULTS
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 
-from support.hub_cache import bare_model
-from support.made_models import TINY
-from support.train_options import asked, rows_folder, saved, saved_by
+from support.hub import bare_model
+from support.models import TINY
+from support.training import asked, rows_folder, saved, saved_by
 
 
 def settled(folder: Path, **values: Any) -> TrainSettings:

@@ -1,4 +1,4 @@
-"""Options, data and checkpoints of training runs, for tests that start none."""
+"""Options, checkpoints and steps of training, for tests that start none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.training.resolve_settings import begin
 from pytest_yourai.training.settings import TrainOptions, TrainSettings
-from pytest_yourai.worker.protocol import CHECKPOINT, METADATA_KEY
+from pytest_yourai.worker.protocol import CHECKPOINT, METADATA_KEY, TrainedStep
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:
@@ -72,3 +72,21 @@ def write_checkpoint(folder: Path, metadata: str) -> Path:
     path.mkdir(exist_ok=True)
     save_file({"x": np.zeros(1)}, path / CHECKPOINT, metadata={METADATA_KEY: metadata})
     return path
+
+
+GB = 1_000_000_000
+
+
+def a_step(number: int, **others: Any) -> TrainedStep:
+    """A step of 0.1 s with 200 tokens and a loss of 2, in 5 GB."""
+    usual: dict[str, Any] = {
+        "loss": 2.0,
+        "learning_rate": 1e-5,
+        "step_time_s": 0.1,
+        "tokens": 200,
+        "peak_memory_bytes": 15 * GB,
+        "active_memory_bytes": 5 * GB,
+        "cache_memory_bytes": GB // 5,
+        "footprint_bytes": 17 * GB,
+    }
+    return TrainedStep(number, **(usual | others))
