@@ -14,7 +14,12 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.matrix import Matrix, read_matrix
 from pytest_yourai.plan.options import Options
-from pytest_yourai.store.recording import Recording
+from pytest_yourai.store.recording import (
+    recorded_checkpointing,
+    recorded_configs,
+    recorded_lengths,
+)
+from pytest_yourai.store.stored_profile import StoredProfile
 
 _GB = 1_000_000_000
 
@@ -33,7 +38,7 @@ class ConfigChoice:
     """
 
     matrix: Matrix | None
-    recording: Recording | None
+    recording: StoredProfile | None
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
     max_seq_lengths: tuple[int, ...]
@@ -59,8 +64,10 @@ class ConfigChoice:
             return ()
         has_both = len(self.grad_checkpoints) > 1
         return tuple(
-            self.recording.configs(
-                self.max_seq_lengths, None if has_both else self.grad_checkpoints[0]
+            recorded_configs(
+                self.recording,
+                self.max_seq_lengths,
+                None if has_both else self.grad_checkpoints[0],
             )
         )
 
@@ -96,7 +103,7 @@ class ConfigChoice:
 
 
 def choose_configs(
-    model: Model, options: Options, recording: Recording | None = None
+    model: Model, options: Options, recording: StoredProfile | None = None
 ) -> ConfigChoice:
     """The choice for a sweep of `model`.
 
@@ -114,10 +121,10 @@ def choose_configs(
         lengths = lengths or matrix.max_seq_length
         checkpoints = checkpoints or matrix.grad_checkpoint
     if recording is not None:
-        quantize = recording.quantize if quantize is None else quantize
-        keys = keys or recording.lora_keys
-        lengths = lengths or recording.max_seq_lengths
-        checkpoints = checkpoints or recording.grad_checkpoints
+        quantize = recording.settings.quantization if quantize is None else quantize
+        keys = keys or recording.settings.lora_keys
+        lengths = lengths or recorded_lengths(recording)
+        checkpoints = checkpoints or recorded_checkpointing(recording)
     return ConfigChoice(
         matrix=matrix,
         recording=recording,

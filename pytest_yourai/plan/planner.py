@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from pytest_yourai.core import config as defaults
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization, RowShape, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.models.conversion import quantized_on_load
@@ -25,8 +25,7 @@ from pytest_yourai.plan.identity import run_identity
 from pytest_yourai.plan.matrix import Matrix
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan
-from pytest_yourai.store.recording import Recording
-from pytest_yourai.store.stored_profile import PEAKS_STAND_IN
+from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_SEARCHED = 1000
 """The fast search takes 0.2 s and 70 MB for so many configurations, growing with their square."""
@@ -89,7 +88,9 @@ class SweepSetup:
         return f"{self.model.weights} {how}" if how else f"{self.model.weights}, not quantized"
 
 
-def plan_sweep(model: Model, options: Options, recording: Recording | None = None) -> SweepSetup:
+def plan_sweep(
+    model: Model, options: Options, recording: StoredProfile | None = None
+) -> SweepSetup:
     """A sweep of `model`; an InputError if the options contradict it or each other."""
     _check_tokenizer(model, options)
     choice = choose_configs(model, options, recording)
@@ -168,7 +169,9 @@ def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:
         synthetic=False,
         quantization=choice.quantization(model),
     )
-    settings = plan.settings | _weights_settings(source)
+    settings = dataclasses.replace(
+        plan.settings, weights="local", quantization=source.quantization or "none"
+    )
     plan = dataclasses.replace(
         plan,
         source=source,
@@ -180,43 +183,36 @@ def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:
     return SweepSetup(model, choice, plan)
 
 
-def _weights_settings(source: ModelSource) -> dict[str, Any]:
-    quantization = source.quantization
-    return {
-        "weights": "synthetic" if source.synthetic else "local",
-        "quantization": quantization and dataclasses.asdict(quantization),
-    }
-
-
 def _settings(
     options: Options,
     source: ModelSource,
     steps: StepPlan,
     matrix: Matrix | None,
     shapes: Sequence[RowShape],
-    recording: Recording | None,
-) -> dict[str, Any]:
-    """The profile's settings of a sweep; lengths and checkpointing are lists if they are axes."""
+    recording: StoredProfile | None,
+) -> SweepSettings:
+    """The settings in the profile; lengths and checkpointing as lists if they are axes."""
     lengths = sorted({shape.max_seq_length for shape in shapes})
     checkpoints = sorted({shape.grad_checkpoint for shape in shapes})
-    return {
-        **_weights_settings(source),
-        "lora_keys": source.lora_keys and list(source.lora_keys),
-        "lora_scale": defaults.LORA_SCALE,
-        "lora_dropout": defaults.LORA_DROPOUT,
-        "optimizer": defaults.OPTIMIZER,
-        "learning_rate": defaults.LEARNING_RATE,
-        "seed": defaults.SEED,
-        "matrix": matrix.source.name if matrix else None,
-        "search": options.search,
-        "replay": recording and recording.name,
-        PEAKS_STAND_IN: recording is not None and not recording.has_minima,
-        "max_seq_length": lengths[0] if len(lengths) == 1 else lengths,
-        "grad_checkpoint": checkpoints[0] if len(checkpoints) == 1 else checkpoints,
-        "data": options.data,
-        "measured_steps": steps.measured_steps,
-        "warmup_steps": steps.warmup_steps,
-        "safety_margin": defaults.SAFETY_MARGIN,
-        "isolation": options.isolation,
-        "timeout_s": options.timeout_s,
-    }
+    return SweepSettings(
+        weights="synthetic" if source.synthetic else "local",
+        quantization=source.quantization or "none",
+        lora_keys=source.lora_keys or None,
+        lora_scale=defaults.LORA_SCALE,
+        lora_dropout=defaults.LORA_DROPOUT,
+        optimizer=defaults.OPTIMIZER,
+        learning_rate=defaults.LEARNING_RATE,
+        seed=defaults.SEED,
+        matrix=matrix.source.name if matrix else None,
+        search=options.search,
+        replay=recording.name if recording else None,
+        peaks_stand_in_for_minima=recording is not None and not recording.has_minima,
+        max_seq_length=lengths[0] if len(lengths) == 1 else lengths,
+        grad_checkpoint=checkpoints[0] if len(checkpoints) == 1 else checkpoints,
+        data=options.data,
+        measured_steps=steps.measured_steps,
+        warmup_steps=steps.warmup_steps,
+        safety_margin=defaults.SAFETY_MARGIN,
+        isolation=options.isolation,
+        timeout_s=options.timeout_s,
+    )

@@ -23,7 +23,7 @@ from pytest_yourai.machine.guard import Guard, GuardedWatch
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.store.profile import configuration, soak_row
+from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
 from pytest_yourai.worker.client import Output
@@ -37,7 +37,7 @@ from pytest_yourai.worker.diagnosis import (
     safety_stop,
 )
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.protocol import TrainingEnd, TrainingRequest
+from pytest_yourai.worker.protocol import TrainingEnd, TrainingParameters, TrainingRequest
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
@@ -128,7 +128,9 @@ class SoakRunner:
                 host.end(killed_because=repr(interruption))
                 raise
         printed = {} if soaked.result.success else preview(soaked.output)
-        self._journal.write("soak_complete", **soak_row(soaked.result), **printed)
+        self._journal.write(
+            "soak_complete", **SoakRow.from_result(soaked.result).as_json(), **printed
+        )
         return soaked
 
     @property
@@ -177,23 +179,24 @@ class SoakRunner:
         data = self._plan.data
         return TrainingRequest(
             config=record.config,
+            parameters=TrainingParameters(
+                max_steps=_NO_END,
+                # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what
+                # is known for sure is exactly 0, which is that of a GPU that fails, too.
+                learning_rate=LEARNING_RATE if data is not None else 0.0,
+                seed=self._plan.seed,
+                save_every=_NO_END,
+                steps_per_eval=_NO_END,
+                val_batches=0,
+            ),
             memory_limit_bytes=self._limit_bytes,
             data=data,
-            max_steps=_NO_END,
-            # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what is
-            # known for sure is exactly 0, which is that of a GPU that fails, too.
-            learning_rate=LEARNING_RATE if data is not None else 0.0,
-            seed=self._plan.seed,
             adapter_path=adapter_path,
             resume=False,
-            save_every=_NO_END,
-            reload_interval=None,
             reload_active_bytes=None,
             usual_active_bytes=None,
             reload_footprint_bytes=None,
             may_pass_the_limit=self._plan.force,
-            steps_per_eval=_NO_END,
-            val_batches=0,
         )
 
     def _broken_off(self, record: SoakRecord, problem: Exception, output: Output) -> Diagnosis:

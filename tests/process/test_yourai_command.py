@@ -27,6 +27,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"pydantic", "psutil", "yaml", "pytest", "numpy", "rich", "mlx", "safetensors"}
+    program = (
+        "import atexit, sys; from pytest_yourai.cli.main import main; "
+        f"atexit.register(lambda: print('imported:', sorted({heavy!r} & sys.modules.keys()))); "
+        "main(['train', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("imported: []\n"), done.stderr
+
+
 def test_optimize_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> None:
     (tmp_path / "pytest.py").write_text("raise SystemExit('the wrong pytest')\n")
     (tmp_path / "one.yaml").write_text(ONE)

@@ -5,16 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.identity import model_identity
-from pytest_yourai.training.resolve_settings import begin
-from pytest_yourai.training.settings import TrainOptions, TrainSettings
-from pytest_yourai.worker.protocol import CHECKPOINT, METADATA_KEY, TrainedStep
+from pytest_yourai.training.options import TrainOptions
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.start import begin
+from pytest_yourai.worker.protocol import (
+    CHECKPOINT,
+    METADATA_KEY,
+    TrainedStep,
+    TrainingParameters,
+    TrainingRequest,
+)
+
+_Parametrized = TypeVar("_Parametrized", TrainSettings, TrainingRequest)
+
+
+def changed(usual: _Parametrized, **changes: Any) -> _Parametrized:
+    """`usual` with changed fields, of its parameters or of its own."""
+    names = {field.name for field in dataclasses.fields(TrainingParameters)} & changes.keys()
+    parameters = dataclasses.replace(usual.parameters, **{name: changes[name] for name in names})
+    own = {name: value for name, value in changes.items() if name not in names}
+    return dataclasses.replace(usual, parameters=parameters, **own)
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:
@@ -59,11 +76,9 @@ def saved_by(settings: TrainSettings) -> Path:
         settings.adapter_path.parent,
         **settings.about,
         **dataclasses.asdict(config),
+        **dataclasses.asdict(settings.parameters),
         lora_keys=settings.source.lora_keys,
         quantize=str(quantization.bits) if quantization else "none",
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        max_steps=settings.max_steps,
     )
 
 

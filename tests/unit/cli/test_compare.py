@@ -99,7 +99,7 @@ def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     ("arguments", "said"),
     [
         (["--fail-on", "speed:5%"], "--fail-on: 'speed:5%' is not valid: it must be METRIC:5%"),
-        (["--nothing"], "--nothing is no flag of ours"),
+        (["--nothing"], "unknown flag --nothing"),
     ],
 )
 def test_a_mistaken_flag_is_told(

@@ -58,7 +58,7 @@ def notes(found: SweepSetup, *lora_keys: str) -> list[str]:
 
 
 def is_for_little_memory(found: SweepSetup) -> bool:
-    is_it = found.plan.settings["matrix"] == "low-memory.yaml"
+    is_it = found.plan.settings.matrix == "low-memory.yaml"
     assert any(note.startswith("under 10 GB") for note in notes(found)) is is_it
     return is_it
 
@@ -175,7 +175,7 @@ def test_once_the_weights_are_here_the_choice_stays_but_suits_them(
     again = plan_downloaded(found, here)
     assert list(again.configs_by_id.values()) == list(found.configs_by_id.values())
     assert again.plan.source.quantization == Quantization(8)
-    assert again.plan.settings["quantization"]["bits"] == 8
+    assert again.plan.settings.quantization == Quantization(8)
     assert again.plan.identity != found.plan.identity
 
 
