@@ -116,15 +116,16 @@ def predictor_of(
     sizes: InspectedShapes | None = None,
     data: TrainingData | None = None,
 ) -> Predictor:
-    """A predictor for the plan's model, as far as it is inspected.
-
-    It predicts nothing for a recording without minimum memory: peaks are another quantity.
-    """
-    source = plan.source
-    if plan.recording is not None and not plan.recording.has_minima:
-        source = dataclasses.replace(source, architecture={})
-    longest_row = data.longest if data else None
-    return Predictor(source, backend, device, sizes, prior, longest_row)
+    """Predictor for the plan's model, disabled for a recording that has peaks but no minima."""
+    return Predictor(
+        plan.source,
+        backend,
+        device,
+        sizes,
+        prior,
+        longest_row=data.longest if data else None,
+        is_enabled=plan.recording is None or plan.recording.has_minima,
+    )
 
 
 def static_predictor(plan: SweepPlan) -> Predictor:
