@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from pytest_yourai.core import config as defaults
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.estimate.calibration import Calibration, read_calibration, write_calibration
@@ -23,8 +23,13 @@ from pytest_yourai.plan.matrix import Matrix, MatrixChoice, choose_matrix
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan, predictor_of
 from pytest_yourai.store.history import History, read_history
-from pytest_yourai.store.recording import Recording, backend_of
-from pytest_yourai.store.stored_profile import PEAKS_STAND_IN
+from pytest_yourai.store.recording import (
+    backend_of,
+    recorded_checkpointing,
+    recorded_configs,
+    recorded_lengths,
+)
+from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_SEARCHED = 1000
 """A choice among so many takes 0.2 s and 70 MB, and grows with their square."""
@@ -128,7 +133,7 @@ class SweepSetup:
 def make_setup(
     options: Options,
     model: Model,
-    recording: Recording | None = None,
+    recording: StoredProfile | None = None,
     *,
     is_check: bool = False,
     chosen: MatrixChoice | None = None,
@@ -192,7 +197,7 @@ def _source(options: Options, model: Model, choices: _Choices) -> ModelSource:
 
 
 def _plan(
-    options: Options, model: Model, source: ModelSource, steps: StepPlan, settings: dict[str, Any]
+    options: Options, model: Model, source: ModelSource, steps: StepPlan, settings: SweepSettings
 ) -> SweepPlan:
     """Without what is to be tried."""
     return SweepPlan(
@@ -224,7 +229,7 @@ class _Choices:
     grad_checkpoints: tuple[bool, ...]
 
 
-def _choices(options: Options, matrix: Matrix | None, recording: Recording | None) -> _Choices:
+def _choices(options: Options, matrix: Matrix | None, recording: StoredProfile | None) -> _Choices:
     quantize, keys = options.quantize, options.lora_keys
     lengths = options.max_seq_lengths
     checkpoints: tuple[bool, ...] | None = None
@@ -236,10 +241,10 @@ def _choices(options: Options, matrix: Matrix | None, recording: Recording | Non
         lengths = lengths or matrix.max_seq_length
         checkpoints = checkpoints or matrix.grad_checkpoint
     if recording is not None:
-        quantize = quantize if quantize is not None else recording.quantize
-        keys = keys or recording.lora_keys
-        lengths = lengths or recording.max_seq_lengths
-        checkpoints = checkpoints or recording.grad_checkpoints
+        quantize = quantize if quantize is not None else recording.settings.quantization
+        keys = keys or recording.settings.lora_keys
+        lengths = lengths or recorded_lengths(recording)
+        checkpoints = checkpoints or recorded_checkpointing(recording)
     return _Choices(quantize, keys, lengths, checkpoints or (False,))
 
 
@@ -257,7 +262,7 @@ def checked_rows(
 def _configs(
     options: Options,
     matrix: Matrix | None,
-    recording: Recording | None,
+    recording: StoredProfile | None,
     model: Model,
     choices: _Choices,
 ) -> tuple[LoraConfig, ...]:
@@ -271,14 +276,14 @@ def _configs(
             )
         )
     return (
-        tuple(recording.configs(options.max_seq_lengths, options.grad_checkpoint))
+        tuple(recorded_configs(recording, options.max_seq_lengths, options.grad_checkpoint))
         if recording is not None
         else ()
     )
 
 
 def _notes(
-    matrix: Matrix | None, model: Model, recording: Recording | None, choice: str | None
+    matrix: Matrix | None, model: Model, recording: StoredProfile | None, choice: str | None
 ) -> Iterator[str]:
     if model.note is not None:
         yield model.note
@@ -300,36 +305,30 @@ def _settings(
     steps: StepPlan,
     matrix: Matrix | None,
     configs: Sequence[LoraConfig],
-    recording: Recording | None,
-) -> dict[str, Any]:
-    """What the profile says of a sweep; lengths and checkpointing as lists where they are axes."""
-    quantization = source.quantization
+    recording: StoredProfile | None,
+) -> SweepSettings:
+    """The settings in the profile; lengths and checkpointing as lists where they are axes."""
     lengths = sorted({config.max_seq_length for config in configs})
     checkpoints = sorted({config.grad_checkpoint for config in configs})
-    return {
-        "weights": "synthetic" if source.synthetic else "local",
-        "quantization": quantization
-        and {
-            "bits": quantization.bits,
-            "group_size": quantization.group_size,
-            "mode": quantization.mode,
-        },
-        "lora_keys": source.lora_keys and list(source.lora_keys),
-        "lora_scale": defaults.LORA_SCALE,
-        "lora_dropout": defaults.LORA_DROPOUT,
-        "optimizer": defaults.OPTIMIZER,
-        "learning_rate": defaults.LEARNING_RATE,
-        "seed": defaults.SEED,
-        "matrix": matrix.source.name if matrix else None,
-        "search": options.search,
-        "replay": recording and recording.name,
-        PEAKS_STAND_IN: recording is not None and not recording.has_minima,
-        "max_seq_length": lengths[0] if len(lengths) == 1 else lengths,
-        "grad_checkpoint": checkpoints[0] if len(checkpoints) == 1 else checkpoints,
-        "data": options.data,
-        "measured_steps": steps.measured_steps,
-        "warmup_steps": steps.warmup_steps,
-        "safety_margin": defaults.SAFETY_MARGIN,
-        "isolation": options.isolation,
-        "timeout_s": options.timeout_s,
-    }
+    return SweepSettings(
+        weights="synthetic" if source.synthetic else "local",
+        quantization=source.quantization or "none",
+        lora_keys=source.lora_keys or None,
+        lora_scale=defaults.LORA_SCALE,
+        lora_dropout=defaults.LORA_DROPOUT,
+        optimizer=defaults.OPTIMIZER,
+        learning_rate=defaults.LEARNING_RATE,
+        seed=defaults.SEED,
+        matrix=matrix.source.name if matrix else None,
+        search=options.search,
+        replay=recording.name if recording else None,
+        peaks_stand_in_for_minima=recording is not None and not recording.has_minima,
+        max_seq_length=lengths[0] if len(lengths) == 1 else lengths,
+        grad_checkpoint=checkpoints[0] if len(checkpoints) == 1 else checkpoints,
+        data=options.data,
+        measured_steps=steps.measured_steps,
+        warmup_steps=steps.warmup_steps,
+        safety_margin=defaults.SAFETY_MARGIN,
+        isolation=options.isolation,
+        timeout_s=options.timeout_s,
+    )

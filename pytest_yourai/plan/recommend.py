@@ -24,7 +24,8 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import SafeTable, read_safe_table
-from pytest_yourai.store.profile import OUTPUT_FLAG, configuration
+from pytest_yourai.store.profile import OUTPUT_FLAG
+from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
 

@@ -30,7 +30,7 @@ from pytest_yourai.plan.options import Options, check_combinations, check_files
 from pytest_yourai.plan.planner import ModelDefaults, SweepSetup, checked_rows, make_setup
 from pytest_yourai.plan.safe_table import read_safe_table
 from pytest_yourai.store.compare.baseline import read_baseline
-from pytest_yourai.store.recording import Recording, read_recording
+from pytest_yourai.store.recording import read_recording
 from pytest_yourai.store.stored_profile import StoredProfile
 
 
@@ -219,7 +219,7 @@ def _rows(options: Options, usual: int) -> LoraConfig:
 
 
 def _stage(
-    options: Options, asked_as: str, model: Model, recording: Recording | None = None
+    options: Options, asked_as: str, model: Model, recording: StoredProfile | None = None
 ) -> Stage:
     is_check = options.benchmark
     setup = make_setup(options, model, recording, is_check=is_check)

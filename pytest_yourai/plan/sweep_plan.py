@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, StepPlan
 from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
@@ -17,7 +18,7 @@ from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.plan.safe_table import read_safe_table
-from pytest_yourai.store.recording import Recording
+from pytest_yourai.store.stored_profile import StoredProfile
 
 Isolation = Literal["model", "trial"]
 
@@ -67,7 +68,7 @@ class SweepPlan:
     seed: int
     memory_limit_bytes: int | None
     start_timeout_s: float
-    settings: dict[str, Any]
+    settings: SweepSettings
     identity: dict[str, Any]
     force: bool = False
     memory_wait_s: float = 5.0
@@ -76,7 +77,7 @@ class SweepPlan:
     objective: Objective = Objective.SCORE
     depth: int | None = None
     """Number of hidden layers, where the architecture tells."""
-    recording: Recording | None = None
+    recording: StoredProfile | None = None
     """Where measurements come from instead of a worker."""
     check: SafeCheck | None = None
     """In place of `configs`."""

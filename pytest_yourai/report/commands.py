@@ -205,13 +205,12 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
-    data = profile.settings.get("data")
     words = _train_words(
         model,
         profile.name,
-        is_made_up=not has_weights or profile.settings.get("weights") == "synthetic",
+        is_made_up=not has_weights or profile.settings.weights == "synthetic",
         has_weights=has_weights,
-        data=data if isinstance(data, str) else None,
+        data=profile.settings.data,
     )
     return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.report.markdown import markdown
 from pytest_yourai.report.tables import aligned
-from pytest_yourai.store.profile import trial_row
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 _FORMULA = ("=", "+", "-", "@")
@@ -34,7 +34,7 @@ def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[
                 **({"profile": profile.name} if with_profile else {}),
                 "model": profile.model,
                 "optimal": result is profile.optimum,
-                **trial_row(result),
+                **TrialRow.from_result(result).as_json(),
                 **(dict.fromkeys(_OF_MINIMA) if not profile.has_minima else {}),
             }
         )

@@ -18,7 +18,7 @@ from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly,
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
-from pytest_yourai.store.stored_profile import just_measured
+from pytest_yourai.store.stored_profile import parse_written
 from pytest_yourai.sweep.run_results import RunResults
 
 
@@ -91,7 +91,7 @@ def _report(
     path: Path, setup: RunPlan, document: Mapping[str, Any], shown: Callable[[Path], str]
 ) -> ClosingLine:
     try:
-        measured = just_measured(document, shown(setup.options.output))
+        measured = parse_written(document, shown(setup.options.output))
         models = {each.model for each in measured}
         earlier = [each for each in setup.baseline if each.model in models]
         content = Content([*earlier, *measured], gate=setup.options.gate)

@@ -181,7 +181,7 @@ class RunResults:
             lora_keys=where.inspection.lora_keys,
             data=self._setup.options.data,
             convert_to=opened.quantized_on_load,
-            replay=setup.plan.settings["replay"],
+            replay=setup.plan.settings.replay,
             trust_remote_code=self._setup.options.trust_remote_code,
         ).text()
 

@@ -7,10 +7,11 @@ that model's outcome alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import (
     BackendError,
@@ -43,7 +44,7 @@ class StageInfo:
 
     title: str
     weights: str
-    settings: dict[str, Any]
+    settings: SweepSettings
     notes: tuple[str, ...]
     surroundings: SweepContext
     preflight: Preflight | None
@@ -157,10 +158,9 @@ class StageRunner:
         self._opened[stage] = StageInfo(
             title=stage.title,
             weights=setup.weights,
-            settings={
-                **sweep.plan.settings,
-                "lora_keys": list(sweep.surroundings.inspection.lora_keys),
-            },
+            settings=dataclasses.replace(
+                sweep.plan.settings, lora_keys=sweep.surroundings.inspection.lora_keys
+            ),
             notes=(*setup.notes, *sweep.surroundings.notes),
             surroundings=sweep.surroundings,
             preflight=sweep.preflight(),

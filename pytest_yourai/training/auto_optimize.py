@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_yourai.core.errors import OptionError, OutputError, RecordingError, SweepFailedError
-from pytest_yourai.core.files import read_document
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.matrix import low_memory_matrix
-from pytest_yourai.store.rows import result_from_row
+from pytest_yourai.store.stored_profile import read_profiles
 from pytest_yourai.sweep.child_process import (
     FD_VARIABLE,
     PLUGIN_ARGUMENTS,
@@ -135,9 +134,8 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
     If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
     try:
-        document = read_document(path)
-        results = [result_from_row(row, model.name, 0) for row in document["all_results"]]
-    except (RecordingError, KeyError, TypeError, ValueError) as problem:
+        results = [each for found in read_profiles(path) for each in found.results.values()]
+    except RecordingError as problem:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     if any(result.success for result in results):
         profile = read_profile(path, model)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
-from pytest_yourai.core.ranking import pareto
+from pytest_yourai.core.config import SAFETY_MARGIN, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.trial_lines import none_fits
-from pytest_yourai.store.profile import configuration
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
@@ -43,7 +43,8 @@ def _kind(outcome: Outcome) -> str:
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
     """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
     results = list(profile.results.values())
-    lasting = [each for each in results if not did_not_last(each.config, profile.soaks)]
+    lasting = soak_survivors(results, profile.soaks)
+    lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
     optimum = None if profile.optimum is None else numbers[profile.optimum.config]
     command = training_command(profile)
@@ -58,7 +59,10 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "has_lengths": profile.naming.has_lengths,
         "has_checkpointing": profile.naming.has_checkpointing,
         "margin": SAFETY_MARGIN,
-        "rows": [row_data(result, profile) for result in results],
+        "rows": [
+            {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}
+            for each in results
+        ],
         "optimum": optimum,
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
@@ -69,7 +73,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "machine": machine(profile.environment),
         "versions": versions(profile.environment),
         "settings": settings(profile.settings),
-        "soaks": [soak_data(each) for each in profile.soaks],
+        "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
     }
 
@@ -81,20 +85,11 @@ def _heading(profile: StoredProfile) -> str:
     return f"Best configuration{by}" + ("" if profile.complete else " so far")
 
 
-def did_not_last(config: LoraConfig, soaks: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a soak of `config` itself failed."""
-    keys = configuration(config).items()
-    return any(
-        soak.get("success") is False and all(soak.get(key) == value for key, value in keys)
-        for soak in soaks
-    )
-
-
-def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
+def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
     """One trial. Bytes and seconds; null where it was not measured."""
     config = result.config
     return {
-        "name": profile.naming.name(config),
+        "name": naming.name(config),
         "batch": config.batch_size,
         "rank": config.rank,
         "layers": config.num_layers,
@@ -107,7 +102,6 @@ def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
         "started": result.started,
         "kept": result.kept,
         "conclusive": result.conclusive,
-        "lasting": not did_not_last(config, profile.soaks),
         "minimum": result.minimum_memory_bytes,
         "safe": result.safe_memory_bytes,
         "peak": result.peak_memory_bytes,

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, just_measured, read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written, read_profiles
 
 
 def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:
@@ -67,4 +67,4 @@ def compare_with_baseline(
     gate: RegressionThresholds,
 ) -> BaselineComparison:
     """The run that `document`, to be written to the file `name`, tells of."""
-    return BaselineComparison.of(baseline, just_measured(document, name), gate)
+    return BaselineComparison.of(baseline, parse_written(document, name), gate)

@@ -55,7 +55,7 @@ def folder(pytester: pytest.Pytester, **config: Any) -> str:
 
 
 def is_for_little_memory(found: SweepSetup) -> bool:
-    is_it = found.plan.settings["matrix"] == "low-memory.yaml"
+    is_it = found.plan.settings.matrix == "low-memory.yaml"
     assert any(note.startswith("under 10 GB") for note in found.notes) is is_it
     return is_it
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
@@ -36,8 +37,8 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
         complete=True,
         objective=Objective.SCORE,
         memory_limit_bytes=10**9,
-        settings={},
-        environment={},
+        settings=SweepSettings(),
+        environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
     return choose(path, begin(asked(folder)).model, "just now")
