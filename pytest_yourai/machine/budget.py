@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OptionError, TooLittleMemoryError
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import BYTES_PER_GB, gigabytes
 from pytest_yourai.machine.system_memory import SystemMemory
 
 BUDGET_SHARE = 0.8
 """Of the smallest total: the rest is the system's and other programs'."""
-
-_GB = 1e9
 
 _LARGE_MAC_BYTES = 36 * (1 << 30)
 
@@ -73,8 +71,8 @@ def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> 
     physical, what = _physical(system, device)
     if limit_bytes > physical:
         raise OptionError(
-            f"--yourai-max-memory: {limit_bytes / _GB:g} GB is more than the "
-            f"{physical / _GB:.3f} GB of {what}: give less, or leave it out"
+            f"--yourai-max-memory: {limit_bytes / BYTES_PER_GB:g} GB is more than the "
+            f"{physical / BYTES_PER_GB:.3f} GB of {what}: give less, or leave it out"
         )
     return Budget(limit_bytes, "as given")
 

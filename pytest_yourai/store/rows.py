@@ -13,7 +13,7 @@ import pydantic
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
-from pytest_yourai.core.units import scaled
+from pytest_yourai.core.units import BYTES_PER_MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
 from pytest_yourai.store.schema import (
     Amount,
@@ -26,8 +26,6 @@ from pytest_yourai.store.schema import (
     SkipName,
     StepTime,
 )
-
-BYTES_PER_MB = 1e6
 
 _S_PER_MINUTE = 60
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import BYTES_PER_GB, gigabytes
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
@@ -18,8 +18,6 @@ from pytest_yourai.sweep.trial_runner import Runner
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """With less no model of a walk is loaded."""
-
-_BYTES_PER_GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +62,10 @@ def preflight(
 def preflight_fields(prediction: Prediction) -> dict[str, float]:
     """Of the journal's `preflight_check`. GB (1e9 bytes)."""
     return {
-        "available_gb": read_system_memory().available_bytes / _BYTES_PER_GB,
-        "estimated_base_gb": prediction.weights_bytes / _BYTES_PER_GB,
-        "estimated_minimum_gb": prediction.minimum_bytes / _BYTES_PER_GB,
-        "estimated_conservative_gb": prediction.conservative_bytes / _BYTES_PER_GB,
+        "available_gb": read_system_memory().available_bytes / BYTES_PER_GB,
+        "estimated_base_gb": prediction.weights_bytes / BYTES_PER_GB,
+        "estimated_minimum_gb": prediction.minimum_bytes / BYTES_PER_GB,
+        "estimated_conservative_gb": prediction.conservative_bytes / BYTES_PER_GB,
     }
 
 
