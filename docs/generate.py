@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
-from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.training.options import TRAIN_OPTIONS
 
 DOCS = Path(__file__).resolve().parent
 _END = "<!-- end generated -->"
@@ -32,8 +32,8 @@ def train_options() -> str:
     return _table(
         ("option", "meaning", "default"),
         (
-            (", ".join(map(_code, flag.shown.split(", "))), flag.help, flag.default or "–")
-            for flag in TRAIN_FLAGS
+            (", ".join(map(_code, each.shown.split(", "))), each.help, each.shown_default or "–")
+            for each in TRAIN_OPTIONS.values()
         ),
     )
 

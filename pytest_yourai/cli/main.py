@@ -1,4 +1,4 @@
-"""The `yourai` command: what to do, and which of the modules beside does it."""
+"""The `yourai` command: its commands, and the mistakes of a user as one sentence."""
 
 from __future__ import annotations
 
@@ -7,27 +7,80 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from pytest_yourai.cli.flags import (
-    COMPARE_HELP,
-    REPORT_HELP,
-    SHOW_HELP,
-    TRAIN_HELP,
-    add_compare_flags,
-    add_report_flags,
-    add_show_flags,
-    add_train_flags,
-)
-from pytest_yourai.cli.parser import INTERRUPTED_STATUS, Parser
-from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_flags, missing, pytest_arguments
+from pytest_yourai.cli import flags, pytest_commands
+from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, PytestCommand
+from pytest_yourai.core.errors import InputError
 from pytest_yourai.sweep.child_process import pytest_command, shown
 
-_OWN_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "train": (TRAIN_HELP, add_train_flags),
-    "compare": (COMPARE_HELP, add_compare_flags),
-    "report": (REPORT_HELP, add_report_flags),
-    "show": (SHOW_HELP, add_show_flags),
-}
+
+@dataclass(frozen=True)
+class Command:
+    """`run` takes the flags and the arguments after --, and returns the exit status.
+
+    It imports what it needs: `yourai --help` must not wait for pydantic, psutil and yaml.
+    """
+
+    name: str
+    help: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Sequence[str]], int]
+    runs_pytest: bool = False
+
+
+def _pytest(command: PytestCommand) -> Command:
+    return Command(
+        command.name,
+        command.help,
+        partial(pytest_commands.add_flags, command=command),
+        partial(_run_pytest, command),
+        runs_pytest=True,
+    )
+
+
+def _run_pytest(command: PytestCommand, given: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Replace this process by pytest, so that signals and exit status are its own."""
+    arguments = pytest_commands.pytest_arguments(command, given, rest)
+    print(shown(arguments), flush=True)
+    process = pytest_command(arguments)
+    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
+    return 0
+
+
+def _train(given: argparse.Namespace, _: Sequence[str]) -> int:
+    from pytest_yourai.cli.train import train  # noqa: PLC0415 - lazy
+
+    return train(given)
+
+
+def _compare(given: argparse.Namespace, _: Sequence[str]) -> int:
+    from pytest_yourai.cli.profile_commands import compare  # noqa: PLC0415 - lazy
+
+    return compare(given)
+
+
+def _report(given: argparse.Namespace, _: Sequence[str]) -> int:
+    from pytest_yourai.cli.profile_commands import report  # noqa: PLC0415 - lazy
+
+    return report(given)
+
+
+def _show(given: argparse.Namespace, _: Sequence[str]) -> int:
+    from pytest_yourai.cli.profile_commands import show  # noqa: PLC0415 - lazy
+
+    return show(given)
+
+
+COMMANDS = (
+    *map(_pytest, PYTEST_COMMANDS),
+    Command("train", flags.TRAIN_HELP, flags.add_train_flags, _train),
+    Command("compare", flags.COMPARE_HELP, flags.add_compare_flags, _compare),
+    Command("report", flags.REPORT_HELP, flags.add_report_flags, _report),
+    Command("show", flags.SHOW_HELP, flags.add_show_flags, _show),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,48 +92,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser, commands = _parsers()
     own, rest = _split(arguments)
+    parser, parsers = _parsers()
     given, unknown = parser.parse_known_args(own)
-    command_parser = commands[given.command]
-    if given.command in _OWN_COMMANDS:
-        if unknown or rest:
-            command_parser.error(f"{(unknown or rest)[0]} is no flag of ours")
-        return _run_own(given)
-    if unknown:
-        command_parser.error(f"{unknown[0]} is no flag of ours: put those of pytest behind --")
-    command = next(each for each in PYTEST_COMMANDS if each.name == given.command)
-    if lack := missing(command, given):
-        command_parser.error(lack)
-    _become_pytest(pytest_arguments(command, given, rest))
-    return 0
-
-
-def _run_own(given: argparse.Namespace) -> int:
-    """Imported here: --help must not wait for pydantic, psutil and yaml."""
-    if given.command == "train":
-        from pytest_yourai.cli.train import train  # noqa: PLC0415
-
-        return train(given)
-    from pytest_yourai.cli import profile_commands  # noqa: PLC0415
-
-    commands = {
-        "compare": profile_commands.compare,
-        "report": profile_commands.report,
-        "show": profile_commands.show,
-    }
-    return commands[given.command](given)
-
-
-def _become_pytest(arguments: Sequence[str]) -> None:
-    """Run pytest in the place of this process, so that signals and exit status are its own."""
-    print(shown(arguments), flush=True)
-    command = pytest_command(arguments)
-    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+    command = next(each for each in COMMANDS if each.name == given.command)
+    if command.runs_pytest and unknown:
+        parsers[command.name].error(f"unknown flag {unknown[0]}: put the flags of pytest after --")
+    if not command.runs_pytest and (unknown or rest):
+        parsers[command.name].error(f"unknown flag {(unknown or rest)[0]}")
+    try:
+        return command.run(given, rest)
+    except InputError as problem:
+        print_error(parsers[command.name].prog, str(problem))
+        return USAGE_STATUS
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What is ours, and what stands behind `--`."""
+    """The arguments before and after `--`."""
     if "--" not in arguments:
         return arguments, []
     place = arguments.index("--")
@@ -88,7 +116,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The command's, and by name those of its commands."""
+    """The parser of all, and those of the commands by their names."""
     parser = Parser(
         prog="yourai",
         description="Finds the LoRA fine-tuning configuration that fits this machine, and trains "
@@ -99,17 +127,20 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=Parser
     )
-    commands = {}
-    for command in PYTEST_COMMANDS:
-        commands[command.name] = subparsers.add_parser(
-            command.name,
-            help=command.help,
-            description=f"Runs pytest to {command.help}.",
-            epilog="What stands behind -- goes to pytest as it is.",
-            usage=f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
-        )
-        add_flags(commands[command.name], command)
-    for name, (text, add_own_flags) in _OWN_COMMANDS.items():
-        commands[name] = subparsers.add_parser(name, help=text, description=f"{text}.")
-        add_own_flags(commands[name])
-    return parser, commands
+    parsers = {}
+    for command in COMMANDS:
+        parsers[command.name] = _command_parser(subparsers.add_parser, command)
+        command.add_flags(parsers[command.name])
+    return parser, parsers
+
+
+def _command_parser(add_parser: Callable[..., Parser], command: Command) -> Parser:
+    if not command.runs_pytest:
+        return add_parser(command.name, help=command.help, description=f"{command.help}.")
+    return add_parser(
+        command.name,
+        help=command.help,
+        description=f"Runs pytest to {command.help}.",
+        epilog="Arguments after -- go to pytest.",
+        usage=f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+    )

@@ -1,4 +1,7 @@
-"""`yourai compare`: profiles that were written before, side by side."""
+"""`yourai compare`, `report` and `show`: profiles as tables, text and a page.
+
+Each returns the exit status; InputError for whatever cannot be read or written.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from pytest_yourai.cli.parser import USAGE_STATUS, print_error
-from pytest_yourai.core.errors import InputError, OptionError, RecordingError
+from pytest_yourai.cli.parser import print_error
+from pytest_yourai.core.errors import OptionError, OutputError
 from pytest_yourai.core.files import check_writable
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
@@ -31,12 +34,8 @@ _REGRESSION_STATUS = 1
 
 
 def compare(given: argparse.Namespace) -> int:
-    """Compare each profile with the first one; the exit status, 1 for a regression."""
-    try:
-        found = _compared(given)
-    except InputError as problem:
-        print_error("yourai compare", str(problem))
-        return USAGE_STATUS
+    """Compare each profile with the first one; 1 for a regression."""
+    found = _comparisons(given)
     stream = safe_stream(sys.stdout)
     width = shutil.get_terminal_size().columns if stream.isatty() else None
     for each in found:
@@ -45,7 +44,7 @@ def compare(given: argparse.Namespace) -> int:
     return _REGRESSION_STATUS if any(each.fails for each in found) else 0
 
 
-def _compared(given: argparse.Namespace) -> list[BaselineComparison]:
+def _comparisons(given: argparse.Namespace) -> list[BaselineComparison]:
     """Each profile but the first, beside the first."""
     if len(given.profiles) == 1:
         raise OptionError("name at least two profiles, the older one first")
@@ -61,27 +60,21 @@ def _thresholds(text: str) -> tuple[Threshold, ...] | None:
         raise OptionError(f"--fail-on: {text!r} is not valid: {problem}") from None
 
 
-_PROGRAM = "yourai report"
-
 _OUTPUT = "--output"
 
 
 def report(given: argparse.Namespace) -> int:
-    """Write the page that `given` asks for; the exit status."""
-    try:
-        sources = _written(given.profiles, given.output)
-    except InputError as problem:
-        print_error(_PROGRAM, str(problem))
-        return USAGE_STATUS
+    """Write a page of the profiles."""
+    sources = _write_page(given.profiles, given.output)
     if sources.left_out:
         names = ", ".join(each.name for each in sources.left_out)
-        print_error(_PROGRAM, f"left out, no profiles: {names}")
+        print_error("yourai report", f"left out, no profiles: {names}")
     print(f"Page: {given.output}", file=safe_stream(sys.stdout))
     close_stream(sys.stdout)
     return 0
 
 
-def _written(profiles: Iterable[Path], output: Path) -> Sources:
+def _write_page(profiles: Iterable[Path], output: Path) -> Sources:
     check_plotly()
     check_writable(output, _OUTPUT)
     sources = read_sources(profiles)
@@ -92,17 +85,8 @@ def _written(profiles: Iterable[Path], output: Path) -> Sources:
 
 
 def show(given: argparse.Namespace) -> int:
-    """Print what `given` asks for; the exit status."""
-    try:
-        text = formatted(given.profiles, given.format)
-    except RecordingError as problem:
-        print_error("yourai show", str(problem))
-        return USAGE_STATUS
-    return _write(text)
-
-
-def _write(text: str) -> int:
-    """Whoever stops reading has what they want; a disk that is full has not."""
+    """Print the rows of the profiles; a reader may close the pipe early."""
+    text = formatted(given.profiles, given.format)
     stream: IO[str] | None = sys.stdout
     if stream is None:
         return 0
@@ -114,8 +98,7 @@ def _write(text: str) -> int:
     except BrokenPipeError:
         return 0
     except OSError as problem:
-        print_error("yourai show", f"stdout cannot be written: {problem.strerror}; make room")
-        return USAGE_STATUS
+        raise OutputError(f"stdout cannot be written: {problem.strerror}; make room") from None
     finally:
         close_stream(stream)
     return 0

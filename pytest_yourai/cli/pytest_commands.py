@@ -1,4 +1,4 @@
-"""`yourai optimize`, `benchmark` and `recommend`: other words for pytest with our flags."""
+"""`yourai optimize`, `benchmark` and `recommend`: pytest with the plugin's flags."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.cli.parser import in_own_words
+from pytest_yourai.core.errors import OptionError
 from pytest_yourai.plan.flags import FLAGS, Flag
 
 _HELP = {"quick": "the quick matrix"}
-"""Where pytest's help has more to say than holds here."""
+"""Help texts that differ from pytest's."""
 
 
 @dataclass(frozen=True)
 class PytestCommand:
-    """A command, the flag that it stands for, and the names of those that it takes."""
+    """A command, the flag that it implies, and the names of the flags that it takes."""
 
     name: str
     help: str
@@ -56,7 +57,7 @@ PYTEST_COMMANDS = (
 
 
 def add_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
-    """Give `parser` the flags that `command` takes, without their prefix."""
+    """Add the flags that `command` takes, without their prefix."""
     for flag in _flags_of(command):
         text = _help(flag)
         if flag.metavar is None:
@@ -67,18 +68,16 @@ def add_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
             )
 
 
-def missing(command: PytestCommand, given: argparse.Namespace) -> str | None:
-    """What is to be added, in words; None where nothing is."""
-    needed = [flag for flag in _flags_of(command) if flag.name in command.needs]
-    if not needed or any(getattr(given, flag.key) for flag in needed):
-        return None
-    return f"add {' or '.join(f'--{flag.name} {flag.metavar}' for flag in needed)}"
-
-
 def pytest_arguments(
     command: PytestCommand, given: argparse.Namespace, rest: Sequence[str]
 ) -> list[str]:
-    """What pytest is called with; `rest` is its own. Values follow `=`: they are no test paths."""
+    """The arguments of pytest, with its own in `rest`. OptionError if a needed flag is missing.
+
+    Values follow `=`, so that pytest does not take them for test paths.
+    """
+    needed = [flag for flag in _flags_of(command) if flag.name in command.needs]
+    if needed and not any(getattr(given, flag.key) for flag in needed):
+        raise OptionError(f"add {' or '.join(f'--{flag.name} {flag.metavar}' for flag in needed)}")
     own = [flag.option for flag in FLAGS if flag.name == command.flag]
     return [*own, *_given(command, given), *rest]
 

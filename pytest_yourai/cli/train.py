@@ -1,4 +1,4 @@
-"""`yourai train`: from flags to settings, which are printed, and to the run."""
+"""`yourai train`: prints the settings, then runs the training."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ import sys
 from collections.abc import Iterator
 from typing import IO
 
-from pytest_yourai.cli.parser import USAGE_STATUS, in_own_words, print_error
-from pytest_yourai.core.errors import InputError, SweepFailedError
+from pytest_yourai.cli.parser import in_own_words, print_error
+from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.report.safe_stream import close_stream, open_missing_streams, safe_stream
+from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolve_settings import train_settings
-from pytest_yourai.training.settings import TrainOptions, TrainSettings
-
-_PROGRAM = "yourai train"
+from pytest_yourai.training.settings import TrainSettings
 
 _FAILED_STATUS = 1
 
 
 def train(given: argparse.Namespace) -> int:
-    """Train as the flags in `given` say; the exit status.
-
-    Nothing that happens to stdout ends it.
-    """
+    """Train with the flags in `given`; the exit status, whatever happens to stdout meanwhile."""
     open_missing_streams()
     stream = safe_stream(sys.stdout)
     try:
         return _train(given, stream)
+    except SweepFailedError as problem:
+        print_error("yourai train", str(problem))
+        return _FAILED_STATUS
     finally:
         close_stream(sys.stdout)
 
@@ -36,23 +35,16 @@ def _train(given: argparse.Namespace, stream: IO[str]) -> int:
         print(line, file=stream, flush=True)
 
     values = {name: value for name, value in vars(given).items() if name != "command"}
-    try:
-        settings = train_settings(TrainOptions(**values), say)
-        for line in lines(settings):
-            say(line)
-        from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
+    settings = train_settings(TrainOptions(**values), say)
+    for line in lines(settings):
+        say(line)
+    from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
 
-        return run_training(settings, stream)
-    except InputError as problem:
-        print_error(_PROGRAM, str(problem))
-        return USAGE_STATUS
-    except SweepFailedError as problem:
-        print_error(_PROGRAM, str(problem))
-        return _FAILED_STATUS
+    return run_training(settings, stream)
 
 
 def lines(settings: TrainSettings) -> Iterator[str]:
-    """What is used and where it comes from, aligned; then what there is to warn of."""
+    """The values of a run and where they come from, aligned; then the warnings."""
     names = max(len(each.name) for each in settings.used)
     values = max(len(each.value) for each in settings.used)
     for each in settings.used:

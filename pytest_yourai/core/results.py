@@ -75,25 +75,47 @@ class ModelSize:
         return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
 
 
-PREDICTED_OVER = "predicted over the budget"
-"""How the reason of a trial begins that was skipped for its prediction."""
+class SkipReason(enum.StrEnum):
+    """Why a trial was skipped."""
 
-RULED_OUT = "no smaller than"
-"""How the reason of a trial begins that was skipped for another's failure."""
+    PREDICTED_OVER_BUDGET = "predicted_over_budget"
+    DOMINATED = "dominated"
+    """A configuration, or a model, that needs no more had failed for memory."""
+    SEARCH_IS_DONE = "search_is_done"
+    SEARCHED_ELSEWHERE = "searched_elsewhere"
+    """The fast search went on among the tests of another file or class."""
+    INVALID = "invalid"
+    """The model has too few layers for it, or the data too few rows."""
+    CHECK_FAILED = "check_failed"
+    """The safe configuration of its model had failed."""
+    NOT_RECORDED = "not_recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A decision not to run a trial: the rule that made it, and what it found, in words."""
+
+    rule: SkipReason
+    reason: str
+    remedy: str | None = None
+
+
+def _sentence(reason: str | None, remedy: str | None) -> str | None:
+    return f"{reason}; {remedy}" if reason and remedy else reason
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """One trial. Bytes and seconds; None where it did not get far enough to be measured.
 
-    `reason` is None for ok, else one sentence; `warnings` is what is to be said besides. `kept` is
+    `reason` is what went wrong, None for ok; `remedy` is what to do about it, None where nothing
+    helps, or `reason` says so; `skip_reason` is None for all that are not skipped, and where it is
+    not known; `warnings` is what is to be said besides. `kept` is
     a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
     False where the outcome says more of the moment than of the configuration: other programs
     had taken the memory.
     `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
     shape. `step_tokens` counts the unmasked trained tokens of each measured step.
-    `reference_times_s` is what `reference_work` took right before and after the
-    trial, on MLX's CPU backend.
     `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
     on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
     `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
@@ -106,6 +128,8 @@ class TrialResult:
     config: LoraConfig
     outcome: Outcome
     reason: str | None = None
+    remedy: str | None = None
+    skip_reason: SkipReason | None = None
     warnings: tuple[str, ...] = ()
     started: bool = True
     conclusive: bool = True
@@ -113,7 +137,6 @@ class TrialResult:
     warmup_step_times_s: tuple[float, ...] = ()
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
-    reference_times_s: tuple[float, ...] = ()
     loss: float | None = None
     minimum_memory_bytes: int | None = None
     peak_memory_bytes: int | None = None
@@ -135,18 +158,15 @@ class TrialResult:
         return self.outcome is Outcome.OK
 
     @property
-    def is_predicted_over(self) -> bool:
-        """Whether it was not run because its prediction was surely over the budget."""
-        return self._is_skipped_for(PREDICTED_OVER)
+    def error(self) -> str | None:
+        """What went wrong and what to do about it, in one sentence; None for ok."""
+        return _sentence(self.reason, self.remedy)
 
     @property
-    def is_ruled_out(self) -> bool:
-        """Whether it was not run because one that needs no more had failed for memory."""
-        return self._is_skipped_for(RULED_OUT)
-
-    def _is_skipped_for(self, reason: str) -> bool:
-        skipped = self.outcome is Outcome.SKIPPED and not self.started
-        return skipped and (self.reason or "").startswith(reason)
+    def lacks_memory(self) -> bool:
+        """True if it failed for memory, or was skipped as predicted over the budget."""
+        skip = self.skip_reason
+        return self.outcome.is_memory_failure or skip is SkipReason.PREDICTED_OVER_BUDGET
 
     @property
     def prunes_larger(self) -> bool:
@@ -179,15 +199,16 @@ class TrialResult:
 class SoakResult:
     """How one soak ended. Bytes and seconds; None where it did not get far enough to be measured.
 
-    `reason`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as in a
-    TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its first
-    step on. Growth per step is the robust slope over all steps but those that compile; of these
-    steps `slowdown` is the median time per token of the last tenth over that of the first.
+    `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as
+    in a TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its
+    first step on. Growth per step is the robust slope over all steps but those that compile; of
+    these steps `slowdown` is the median time per token of the last tenth over that of the first.
     """
 
     config: LoraConfig
     outcome: Outcome
     reason: str | None
+    remedy: str | None
     warnings: tuple[str, ...]
     conclusive: bool
     asked_s: float
@@ -206,6 +227,11 @@ class SoakResult:
     @property
     def success(self) -> bool:
         return self.outcome is Outcome.OK
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong and what to do about it, in one sentence; None for ok."""
+        return _sentence(self.reason, self.remedy)
 
     def rules_out(self, config: LoraConfig) -> bool:
         """Whether it shows that `config` would not last either."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import math
 import os
@@ -98,14 +99,25 @@ def all_printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def clean(value: Any) -> Any:
-    """`value` as JSON will give it back, without secrets, and None for floats without a number."""
+def without_secrets(value: Any) -> Any:
+    """A JSON value with every text in it redacted; numbers and enum members stay as they are."""
     if isinstance(value, dict):
-        return {key: clean(item) for key, item in value.items()}
+        return {key: without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(item) for item in value]
-    if isinstance(value, str):
+        return [without_secrets(item) for item in value]
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
         return redactor()(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     return value
+
+
+def clean(value: Any) -> Any:
+    """A JSON value without secrets, and with None for floats that are not finite."""
+    return _finite(without_secrets(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

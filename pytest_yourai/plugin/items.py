@@ -261,7 +261,7 @@ def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> No
 
 
 def _raise_outcome(result: TrialResult) -> None:
-    reason = f"{result.outcome}: {result.reason}"
+    reason = f"{result.outcome}: {result.error}"
     if result.outcome in (Outcome.SKIPPED, Outcome.UNAVAILABLE):
         pytest.skip(reason)
     if result.outcome.is_memory_failure:

@@ -116,7 +116,7 @@ def _raise_outcome(soak: Soak, stage: Stage) -> None:
         return
     unexplained = [each for each in soak.results if each.outcome.is_failure]
     worst = (unexplained or soak.results)[0]
-    reason = f"no configuration survived; {worst.config}: {worst.outcome}: {worst.reason}"
+    reason = f"no configuration survived; {worst.config}: {worst.outcome}: {worst.error}"
     if unexplained:
         pytest.fail(reason, pytrace=False)
     raise pytest.xfail.Exception(reason)

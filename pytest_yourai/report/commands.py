@@ -1,10 +1,11 @@
-"""What to type next: training with what was found, what was left out, or what may fit."""
+"""The commands to type next: training, the full matrix, or a configuration that may fit."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
@@ -22,21 +23,52 @@ _SHORTEST_ROWS = 128
 
 _FEWEST_BITS = 4
 
+_NO_MODEL = "MODEL"
+
+_NO_DATA = "FOLDER"
+
+
+def command_line(*words: str) -> str:
+    """A command to paste into a shell, without secrets."""
+    return redactor()(shlex.join(words))
+
+
+def pytest_line(*arguments: str) -> str:
+    return command_line("pytest", *arguments)
+
+
+def _train_words(
+    model: str,
+    profile: str,
+    *,
+    is_made_up: bool,
+    has_weights: bool,
+    data: str | None,
+    presets: Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[str]:
+    """The words of a `yourai train`: a dry run if the model has no real weights."""
+    words = ["yourai", "train", "--model", model, "--profile", profile]
+    if presets is not None:
+        words += ["--models", str(presets)]
+    if is_made_up:
+        words += ["--weights", "hub" if has_weights else "synthetic"]
+    if trust_remote_code:
+        words.append("--trust-remote-code")
+    if data:
+        words += ["--data", data]
+    elif has_weights or not is_made_up:
+        words += ["--data", _NO_DATA]
+    return words
+
 
 def next_steps(
     setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
 ) -> Iterator[str]:
     """Lines for the end of a run that was started as `pytest` with `arguments`.
 
-    `profile` is the file that it has written, as it is named from here.
+    `profile` is the file that it has written, relative to the working directory.
     """
-    for line in _steps(setup, collected, arguments, profile):
-        yield redactor()(line)
-
-
-def _steps(
-    setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
-) -> Iterator[str]:
     options = setup.options
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
@@ -45,7 +77,7 @@ def _steps(
     elif found is not None and collected.optimum(found) is not None:
         yield _training(setup, found.stage, profile)
         if any(each in _QUICK for each in arguments):
-            yield f"Or the full matrix: {_pytest(_without(arguments, *_QUICK))}"
+            yield f"Or the full matrix: {pytest_line(*_without(arguments, *_QUICK))}"
     elif setup.is_walk and not options.optimize:
         yield from _sweep_of_recommended(setup, collected)
     elif found is not None:
@@ -53,63 +85,66 @@ def _steps(
 
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
-    """How to train with the optimum of `stage`."""
-    options, command = setup.options, ["yourai", "train"]
+    """The command that trains with the optimum of `stage`."""
+    options = setup.options
     if options.replay is not None:
-        return f"Next, to measure it here: {_pytest([*_model(setup, stage), '--quick'])}"
+        return f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
     model = stage.setup.model if stage.setup else None
-    command += ["--model", stage.asked_as, "--profile", profile]
-    if options.presets != packaged_models():
-        command += ["--models", str(options.presets)]
     is_made_up = model is not None and model.weights == "synthetic"
-    is_dry = is_made_up and not (model and model.preset and model.preset.repo)
-    if is_made_up:
-        command += ["--weights", "synthetic" if is_dry else "hub"]
-    if options.trust_remote_code:
-        command.append("--trust-remote-code")
-    if options.data is not None:
-        command += ["--data", options.data]
-    elif not is_dry:
-        command += ["--data", "FOLDER"]
-    return f"Next{', as a dry run' if is_dry else ''}: {shlex.join(command)}"
+    has_weights = bool(model and model.preset and model.preset.repo)
+    words = _train_words(
+        stage.asked_as,
+        profile,
+        is_made_up=is_made_up,
+        has_weights=has_weights,
+        data=options.data,
+        presets=_own_presets(options),
+        trust_remote_code=options.trust_remote_code,
+    )
+    is_dry = is_made_up and not has_weights
+    return f"Next{', as a dry run' if is_dry else ''}: {command_line(*words)}"
 
 
 def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str]:
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
-        yield f"Next: {_pytest([*_model(setup, stage), '--quick'])}"
+        yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
     else:
         yield f"Next, what fits by estimate: {_estimates(setup.options)}"
 
 
 def _estimates(options: Options) -> str:
-    """The command that says which models fit, without running any."""
-    return _pytest(["--yourai-recommend", *_presets(options), *_budget(options)])
+    """The command that prints which models fit by estimate."""
+    return pytest_line("--yourai-recommend", *_presets(options), *_budget(options))
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
-    """The arguments of pytest that name it."""
+    """The arguments of pytest for the model of `stage`."""
     yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
 
 
+def _own_presets(options: Options) -> Path | None:
+    return None if options.presets == packaged_models() else options.presets
+
+
 def _presets(options: Options) -> Iterator[str]:
-    """The argument that names the user's own ones."""
-    if options.presets != packaged_models():
-        yield f"--yourai-models={options.presets}"
+    """The argument for the user's own presets."""
+    if presets := _own_presets(options):
+        yield f"--yourai-models={presets}"
 
 
 def _budget(options: Options) -> Iterator[str]:
-    """The argument that names the user's own one."""
+    """The argument for the budget that was given."""
     if options.memory_limit_bytes is not None:
         yield f"--yourai-max-memory={options.memory_limit_bytes / 1e9:g}"
 
 
 def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
-    """Where nothing fits for lack of memory: what takes less."""
+    """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
-    lacks_memory = any(each.outcome.is_memory_failure or each.is_predicted_over for each in results)
+    lacks_memory = any(each.lacks_memory for each in results)
     if not lacks_memory or setup is None:
         if options.replay is None:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
@@ -117,14 +152,14 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
     yield "Next: what takes less memory, one or more of"
     configs = [result.config for result in results]
     if not all(config.grad_checkpoint for config in configs):
-        yield f"  {_pytest([*arguments, '--yourai-grad-checkpoint'])}"
+        yield f"  {pytest_line(*arguments, '--yourai-grad-checkpoint')}"
     if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
         others = _without(arguments, "--yourai-seq-length")
-        yield f"  {_pytest([*others, f'--yourai-seq-length={shortest // 2}'])}"
+        yield f"  {pytest_line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
     if setup.model.foreign_quantization is None and _is_wide(quantization):
         others = _without(arguments, "--yourai-quantize")
-        yield f"  {_pytest([*others, f'--yourai-quantize={_FEWEST_BITS}'])}"
+        yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
         yield "  a --yourai-matrix FILE with a batch_size of 1"
     else:
@@ -137,11 +172,11 @@ def _is_wide(quantization: Quantization | None) -> bool:
 
 
 def _resumed(options: Options, arguments: Sequence[str]) -> str:
-    return _pytest(arguments if options.resume else [*arguments, "--yourai-resume"])
+    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:
-    """`arguments` without `flags` and their values, which begin with no dash."""
+    """`arguments` without `flags` and their values, which do not begin with a dash."""
     kept: list[str] = []
     is_value = False
     for argument in arguments:
@@ -155,46 +190,37 @@ def _without(arguments: Sequence[str], *flags: str) -> list[str]:
     return kept
 
 
-def _pytest(arguments: Sequence[str]) -> str:
-    return shlex.join(["pytest", *arguments])
-
-
-_NO_MODEL = "MODEL"
-
-_NO_DATA = "FOLDER"
-
-
 @dataclass(frozen=True)
 class TrainingCommand:
-    """What a person runs, and what is to be known or filled in first."""
+    """A command, and notes on placeholders in it and on its weights."""
 
     text: str
     notes: tuple[str, ...]
 
 
 def training_command(profile: StoredProfile) -> TrainingCommand | None:
-    """None where the profile has no optimum to train with."""
+    """The command that trains with the optimum of a profile; None without one."""
     if profile.optimum is None:
         return None
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
-    command = ["yourai", "train", "--model", model, "--profile", profile.name]
-    is_dry = preset is not None and preset.repo is None
-    if is_dry or profile.settings.get("weights") == "synthetic":
-        command += ["--weights", "synthetic" if is_dry else "hub"]
+    has_weights = preset is None or preset.repo is not None
     data = profile.settings.get("data")
-    if isinstance(data, str) and data:
-        command += ["--data", data]
-    elif not is_dry:
-        command += ["--data", _NO_DATA]
-    return TrainingCommand(shlex.join(command), tuple(_notes(profile, command)))
+    words = _train_words(
+        model,
+        profile.name,
+        is_made_up=not has_weights or profile.settings.get("weights") == "synthetic",
+        has_weights=has_weights,
+        data=data if isinstance(data, str) else None,
+    )
+    return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 
 
 def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
     if _NO_MODEL in command:
         yield f"{_NO_MODEL} is the folder or the owner/name that {profile.model} was read from."
     if _NO_DATA in command:
-        yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set will do as well."
+        yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set works, too."
     if "hub" in command:
         yield "It was measured with made-up weights: --weights hub downloads the real ones."
     if "synthetic" in command:

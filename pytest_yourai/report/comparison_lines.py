@@ -10,7 +10,7 @@ from pytest_yourai.report.tables import text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.differences import are_of_one_machine
-from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import (
     Regression,
     format_amount,
@@ -83,9 +83,7 @@ def _optima(comparison: Comparison) -> Iterator[str]:
 def _overall(comparison: Comparison) -> Iterator[str]:
     slowdown = overall_slowdown(comparison)
     if slowdown is not None:
-        pace = machine_pace(comparison)
-        without = [f"the machine's own {format_change(pace - 1)} taken out"] if pace != 1 else []
-        yield f"All together: {mean_change(slowdown, *without)}"
+        yield f"All together: {mean_change(slowdown)}"
 
 
 def _named(result: TrialResult | None, naming: ConfigLabels) -> str:

@@ -167,7 +167,7 @@ class Console:
         first = list(answer)
         rest = [
             list(failure_lines(found.results, naming, room)),
-            list(not_run_lines(found.results, found.stopped)),
+            list(not_run_lines(found.results)),
         ]
         others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
         table = list(configuration_lines(found.standing, objective, naming, room, others))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_yourai.core.config import SAFETY_MARGIN
-from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import gigabytes, parameters
 from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
+from pytest_yourai.report.commands import pytest_line
 
 _HEADER = ("model", "size", "safe", "fits", "needs", "at most", "limited by")
 
@@ -78,10 +77,13 @@ def _next(found: Recommendations) -> str:
     best = found.largest_that_fits
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
-    named = shlex.quote(best.asked_as)
-    listed = f" --yourai-models={shlex.quote(str(found.own_list))}" if found.own_list else ""
-    model = f"--yourai-model{' ' if best.is_preset else '='}{named}"
-    command = redactor()(f"pytest{listed} {model} --quick")
+    name = (
+        ("--yourai-model", best.asked_as)
+        if best.is_preset
+        else (f"--yourai-model={best.asked_as}",)
+    )
+    presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
+    command = pytest_line(*presets, *name, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next: {command}  ({among} {verb})"

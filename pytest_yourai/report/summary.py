@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
-from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.tables import text_table
-from pytest_yourai.sweep.search.sweep_search import not_needed
 
 _LEAST_TO_CHOOSE_FROM = 2
 
@@ -137,26 +136,22 @@ def failure_lines(
 
 
 def _remedy(result: TrialResult) -> str:
-    """What to do about it, with which reasons end; empty where this one does not."""
-    _, separator, remedy = printable(result.reason or "").rpartition("; ")
-    return remedy if separator else ""
+    return printable(result.remedy or "")
 
 
 def _what(result: TrialResult) -> str:
     """What happened, in words."""
     if result.outcome is Outcome.OVER_BUDGET and result.minimum_memory_bytes is not None:
         return f"needs {gigabytes(result.minimum_memory_bytes)}"
-    reason = printable(result.reason or "")
-    return reason.rpartition("; ")[0] or reason
+    return printable(result.reason or "")
 
 
-def not_run_lines(results: Sequence[TrialResult], stopped: str | None) -> Iterator[str]:
-    """How many for which reason; what a search that `stopped` left out is told by its own line."""
-    left_out = None if stopped is None else not_needed(stopped)
+def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
+    """How many were skipped for which reason; what the search left out has a line of its own."""
     reasons = Counter(
         _why(result)
         for result in results
-        if result.outcome is Outcome.SKIPPED and result.reason != left_out
+        if result.outcome is Outcome.SKIPPED and result.skip_reason is not SkipReason.SEARCH_IS_DONE
     )
     if reasons:
         yield "Not run"
@@ -166,6 +161,6 @@ def not_run_lines(results: Sequence[TrialResult], stopped: str | None) -> Iterat
 
 def _why(result: TrialResult) -> str:
     """The reason, without the figures of its own that a prediction has."""
-    if result.is_predicted_over:
-        return f"{PREDICTED_OVER}; {_remedy(result)}"
-    return printable(result.reason or "for no reason that is known")
+    if result.skip_reason is SkipReason.PREDICTED_OVER_BUDGET:
+        return f"predicted over the budget; {_remedy(result)}"
+    return printable(result.error or "for no reason that is known")

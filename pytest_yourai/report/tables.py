@@ -86,7 +86,7 @@ def _configuration(naming: ConfigLabels) -> Iterator[Column]:
 
 def outcome(result: TrialResult) -> str:
     """How it ended, why, and what else is to be said of it."""
-    ending = result.outcome.value if result.success else f"{result.outcome}: {result.reason}"
+    ending = result.outcome.value if result.success else f"{result.outcome}: {result.error}"
     return "; ".join((ending, *result.warnings))
 
 

@@ -76,9 +76,9 @@ def _verdict(result: TrialResult) -> str:
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:
-            return f"- skipped: {printable(result.reason or '')}"
+            return f"- skipped: {printable(result.error or '')}"
         case _:
-            return f"✗ {result.outcome.replace('_', ' ')}: {printable(result.reason or '')}"
+            return f"✗ {result.outcome.replace('_', ' ')}: {printable(result.error or '')}"
 
 
 def summary(
@@ -121,7 +121,7 @@ def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
     """What is said where there is no optimum."""
     if has_soaks:
         return "No configuration survived its soak"
-    if any(each.outcome.is_memory_failure or each.is_predicted_over for each in results):
+    if any(each.lacks_memory for each in results):
         return "No configuration fits"
     return "No configuration was measured to its end"
 
@@ -195,7 +195,7 @@ def soak_line(title: str, name: str, soak: SoakResult) -> str:
     if soak.success:
         verdict = f"✓ {', '.join(_measured(soak))}"
     else:
-        verdict = f"✗ {soak.outcome.replace('_', ' ')}: {soak.reason}"
+        verdict = f"✗ {soak.outcome.replace('_', ' ')}: {soak.error}"
     return f"{title}: {name} ... {verdict}" + "".join(f"; {each}" for each in soak.warnings)
 
 

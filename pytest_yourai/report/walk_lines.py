@@ -85,10 +85,10 @@ def _ending(result: TrialResult, weights: str) -> str:
         case Outcome.OK:
             return f"✓ Pass ({gigabytes(result.peak_memory_bytes or 0)}), {weights}"
         case Outcome.SKIPPED | Outcome.UNAVAILABLE:
-            return f"- {result.outcome}: {result.reason}"
+            return f"- {result.outcome}: {result.error}"
         case _:
             used = f" ({weights})" if weights else ""
-            return f"✗ {result.outcome.replace('_', ' ')}: {result.reason}{used}"
+            return f"✗ {result.outcome.replace('_', ' ')}: {result.error}{used}"
 
 
 def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:

@@ -52,7 +52,7 @@ class ModelResult:
         if self.is_soaked_out:
             return "no configuration survived its soak"
         if self.check is not None:
-            return f"{self.check.outcome}: {self.check.reason}"
+            return f"{self.check.outcome}: {self.check.error}"
         return "no configuration was measured to its end"
 
 

@@ -26,9 +26,6 @@ _HOLDER_POLL_S = 0.05
 
 _MOST_PIDS = 1 << 31
 
-_BEGINNINGS = ("benchmark_start", "training_start")
-"""The events that have the pid of who holds the file."""
-
 
 class EventLog(Protocol):
     """Where a sweep writes what happens. `problem` says why it stopped, if it did."""

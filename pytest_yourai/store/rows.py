@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 
 _BYTES_PER_MB = 1e6
 
@@ -180,14 +180,13 @@ def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int)
         model=model,
         config=_config(row),
         outcome=Outcome(row["outcome"]),
-        reason=_optional(row["error"], _text),
+        **_reasons(row),
         warnings=tuple(map(_text, _is(row["warnings"], list))),
         started=_is(row["started"], bool),
         conclusive=_is(row["conclusive"], bool),
         warmup_step_times_s=tuple(map(_time, _is(row["warmup_step_times_s"], list))),
         step_times_s=tuple(map(_time, _is(row["step_times_s"], list))),
         step_tokens=tuple(map(_counted, _is(row["step_tokens"], list))),
-        reference_times_s=tuple(map(_time, _is(row.get("reference_times_s", []), list))),
         loss=_optional(row["loss"], _number),
         epoch_time_s=_optional(row.get("epoch_time_s"), _number),
         active_growth_bytes_per_step=_optional(row["active_growth_mb_per_step"], _megabytes),
@@ -202,6 +201,24 @@ def result_from_row(row: Mapping[str, Any], model: str, memory_limit_bytes: int)
     if result.success and len(result.step_tokens) != len(result.step_times_s):
         raise ValueError("an ok trial has as many step_tokens as step_times_s")
     return result
+
+
+_EARLIER_SKIPS = {
+    "predicted over the budget": SkipReason.PREDICTED_OVER_BUDGET,
+    "no smaller than": SkipReason.DOMINATED,
+}
+"""How the text of a skipped trial began before its row said why as `skip_reason`."""
+
+
+def _reasons(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Why it ended so, and what to do: `error` is both in one sentence."""
+    error, remedy = _optional(row["error"], _text), _optional(row.get("remedy"), _text)
+    skip = _optional(row.get("skip_reason"), SkipReason)
+    if "skip_reason" not in row and row["outcome"] == Outcome.SKIPPED and row["started"] is False:
+        known = (each for text, each in _EARLIER_SKIPS.items() if (error or "").startswith(text))
+        skip = next(known, None)
+    reason = error and error.removesuffix(f"; {remedy}")
+    return {"reason": reason, "remedy": remedy, "skip_reason": skip}
 
 
 def _config(row: Mapping[str, Any]) -> LoraConfig:

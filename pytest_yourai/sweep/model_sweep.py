@@ -223,7 +223,7 @@ class Sweep:
             raise RuntimeError("no trial is under way")
         result = self._runner.give_up(self._record, outcome, reason)
         if outcome is Outcome.TIMEOUT:
-            self._journal.write("subprocess_timeout", reason=result.reason)
+            self._journal.write("subprocess_timeout", reason=result.error)
         return self._keep(result, self._predictor.predict(result.config))
 
     def _keep(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
@@ -236,7 +236,7 @@ class Sweep:
         result = self._with(result, prediction)
         self.results[result.config] = result
         if result.outcome is Outcome.SAFETY_STOP:
-            self._journal.write("safety_stop", reason=result.reason, **configuration(result.config))
+            self._journal.write("safety_stop", reason=result.error, **configuration(result.config))
         for warning in result.warnings:
             self._journal.write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}

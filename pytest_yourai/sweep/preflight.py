@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
-from pytest_yourai.core.results import PREDICTED_OVER, RULED_OUT, ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
@@ -71,12 +71,20 @@ def preflight_fields(prediction: Prediction) -> dict[str, float]:
     }
 
 
-def refusal(prediction: Prediction, limit_bytes: int) -> str:
+def predicted_over(prediction: Prediction, limit_bytes: int) -> Skip:
     """Why a trial is not run whose prediction is surely over the budget."""
-    return (
-        f"{PREDICTED_OVER} of {gigabytes(limit_bytes)}: needs {prediction}, and the margin; add "
-        "--yourai-force to run it"
+    return Skip(
+        SkipReason.PREDICTED_OVER_BUDGET,
+        f"predicted over the budget of {gigabytes(limit_bytes)}: needs {prediction}, and the "
+        "margin",
+        "add --yourai-force to run it",
     )
+
+
+def dominated_by(smaller: str, failed: TrialResult) -> Skip:
+    """Why a trial is not run that needs at least as much as `failed`, which is called `smaller`."""
+    reason = f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
+    return Skip(SkipReason.DOMINATED, reason)
 
 
 def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
@@ -123,9 +131,8 @@ class TrialChecks:
 
         `failures` are what failed for memory so far.
         """
-        if reason := self._reason_to_skip(config, prediction, failures):
-            return self._not_started(config, Outcome.SKIPPED, reason)
-        return None
+        skip = self._reason_to_skip(config, prediction, failures)
+        return self._skipped(config, skip) if skip else None
 
     def expects_trial(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
@@ -140,40 +147,53 @@ class TrialChecks:
         """A result in the place of a trial that is too large, or too dangerous now; else None."""
         if self._plan.check is not None:
             if reason := too_heavy(self._size, self._limit_bytes):
-                return self._not_started(config, Outcome.OVER_BUDGET, reason)
+                name = self._plan.source.name
+                return TrialResult(name, config, Outcome.OVER_BUDGET, reason, started=False)
         elif (
             prediction is not None
             and config != self._search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
-            reason = refusal(prediction, self._limit_bytes)
-            return self._not_started(config, Outcome.SKIPPED, reason)
+            return self._skipped(config, predicted_over(prediction, self._limit_bytes))
         if danger := self._lasting_danger():
-            reason = f"not started: {danger}; close programs, or add --yourai-force"
-            return self._not_started(config, Outcome.SAFETY_STOP, reason)
+            return TrialResult(
+                self._plan.source.name,
+                config,
+                Outcome.SAFETY_STOP,
+                f"not started: {danger}",
+                "close programs, or add --yourai-force",
+                started=False,
+                conclusive=False,
+            )
         return None
 
-    def _not_started(self, config: LoraConfig, outcome: Outcome, reason: str) -> TrialResult:
-        conclusive = outcome is not Outcome.SAFETY_STOP
+    def _skipped(self, config: LoraConfig, skip: Skip) -> TrialResult:
         return TrialResult(
-            self._plan.source.name, config, outcome, reason, started=False, conclusive=conclusive
+            self._plan.source.name,
+            config,
+            Outcome.SKIPPED,
+            skip.reason,
+            skip.remedy,
+            skip_reason=skip.rule,
+            started=False,
         )
 
     def _reason_to_skip(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
-    ) -> str | None:
+    ) -> Skip | None:
         if config.num_layers > self._depth:
-            return f"not valid for this model, which has {self._depth} layers"
+            reason = f"not valid for this model, which has {self._depth} layers"
+            return Skip(SkipReason.INVALID, reason)
         if self._rows is not None and config.batch_size > self._rows:
-            return f"not valid for this data, which has fewer rows than {config.batch_size}"
+            reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
+            return Skip(SkipReason.INVALID, reason)
         name, predicted = self._plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(config, failures, name, self._size, predicted)
         if self._search.stopped is None and failed is not None:
             if self._search.doubts(failed, config):
                 return None
             whose = "" if failed.model == name else f"{failed.model} with "
-            smaller = f"{whose}{self._plan.naming.name(failed.config)}"
-            return f"{RULED_OUT} {smaller}, which failed for memory ({failed.outcome})"
+            return dominated_by(f"{whose}{self._plan.naming.name(failed.config)}", failed)
         return self._search.reason_to_skip(config)
 
     def _lasting_danger(self) -> str | None:

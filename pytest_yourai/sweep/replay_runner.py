@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.machine.budget import NO_BUDGET, Budget, detect_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
@@ -17,7 +17,7 @@ from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.recording import Recording, backend_of
 from pytest_yourai.sweep.trial_record import TrialRecord
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import over_budget_reason
+from pytest_yourai.worker.diagnosis import Diagnosis, over_budget
 
 
 class ReplayRunner:
@@ -116,14 +116,22 @@ class ReplayRunner:
                 step_times_s=(),
                 step_tokens=(),
             )
-            return dataclasses.replace(result, reason=over_budget_reason(result))
+            why = over_budget(recorded.minimum_memory_bytes, record.memory_limit_bytes)
+            return dataclasses.replace(result, reason=why.reason, remedy=why.remedy)
         if not recorded.step_times_s:
             reason = f"{self._recording.name} stopped it after warm-up, over its own budget"
             return self._skipped(record.config, reason)
-        return dataclasses.replace(result, outcome=Outcome.OK, reason=None)
+        return dataclasses.replace(result, outcome=Outcome.OK, reason=None, remedy=None)
 
     def give_up(self, record: TrialRecord, outcome: Outcome, reason: str) -> TrialResult:
-        return record.result(outcome, reason)
+        return record.result(Diagnosis(outcome, reason))
 
     def _skipped(self, config: LoraConfig, reason: str) -> TrialResult:
-        return TrialResult(self._plan.source.name, config, Outcome.SKIPPED, reason, started=False)
+        return TrialResult(
+            self._plan.source.name,
+            config,
+            Outcome.SKIPPED,
+            reason,
+            skip_reason=SkipReason.NOT_RECORDED,
+            started=False,
+        )

@@ -60,9 +60,9 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
             continue
         attempts[broken_off] += 1
         if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
-            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, _MACHINE_CRASH)
+            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, *_MACHINE_CRASH)
         elif attempts[broken_off] >= _MOST_ATTEMPTS:
-            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, _TWICE)
+            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, *_TWICE)
     wanted = plan.tried(here.inspection, budget.limit_bytes)
     kept = sum(result.kept for config, result in known.items() if config in wanted)
     return ResumeState(known, earlier, tuple(_notes(history, kept)))
@@ -120,13 +120,13 @@ def _survived(run: PastRun, history: History) -> bool:
 
 
 _MACHINE_CRASH = (
-    "the machine went down, or was restarted, before its trial ended; choose a smaller "
-    "configuration, or leave --yourai-resume out to try it again"
+    "the machine went down, or was restarted, before its trial ended",
+    "choose a smaller configuration, or leave --yourai-resume out to try it again",
 )
 
 _TWICE = (
-    "pytest was killed in it twice; find out by what, then leave --yourai-resume out, or resume "
-    "once more"
+    "pytest was killed in it twice",
+    "find out by what, then leave --yourai-resume out, or resume once more",
 )
 
 

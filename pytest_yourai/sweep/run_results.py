@@ -10,15 +10,14 @@ from typing import Any
 import pydantic
 
 from pytest_yourai.core.ranking import best, soak_survivors
-from pytest_yourai.core.results import SoakResult, TrialResult
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
+from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.units import parameters
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
-from pytest_yourai.sweep.search.sweep_search import not_needed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 
@@ -236,11 +235,11 @@ class TrialReport:
     @property
     def is_not_needed(self) -> bool:
         """Whether the fast search left it out."""
-        return self.stopped is not None and self.result.reason == not_needed(self.stopped)
+        return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
 
     def to_json(self) -> str:
-        """Numbers that are not finite as NaN and Infinity; without secrets: reports are kept."""
-        return redactor()(json.dumps(dataclasses.asdict(self)))
+        """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
+        return json.dumps(without_secrets(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> TrialReport:
@@ -259,8 +258,8 @@ class SoakReport:
     journal_problem: str | None
 
     def to_json(self) -> str:
-        """As that of a trial."""
-        return redactor()(json.dumps(dataclasses.asdict(self)))
+        """As `TrialReport.to_json`."""
+        return json.dumps(without_secrets(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> SoakReport:

@@ -12,11 +12,12 @@ from array import array
 from collections.abc import Sequence
 
 from pytest_yourai.core.config import COMPILING_STEPS
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import growth_per_step, leaks
 from pytest_yourai.sweep.trial_record import TrialProgress
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
 
 _FEWEST_STEPS = 20
@@ -124,20 +125,19 @@ class SoakRecord:
     def _times_per_token(self) -> list[float]:
         return [time_s / tokens for time_s, tokens in zip(self._times_s, self._tokens, strict=True)]
 
-    def result(
-        self, outcome: Outcome, reason: str | None, *, conclusive: bool = True
-    ) -> SoakResult:
-        """Everything that was measured before the soak ended with `outcome`."""
+    def result(self, end: Diagnosis) -> SoakResult:
+        """Everything that was measured before the soak ended so."""
         first_s, last_s = _tenths(self._times_s)
         first_pace, last_pace = _tenths(self._times_per_token())
         slowdown = last_pace / first_pace if first_pace and last_pace else None
         began = self.began_at
         return SoakResult(
             config=self.config,
-            outcome=outcome,
-            reason=reason,
+            outcome=end.outcome,
+            reason=end.reason,
+            remedy=end.remedy,
             warnings=(*self.guard.warnings, *self._leak_warnings(), *_heat_warning(slowdown)),
-            conclusive=conclusive,
+            conclusive=end.conclusive,
             asked_s=self._asked_s,
             duration_s=0.0 if began is None else time.monotonic() - began,
             steps=self._steps,

@@ -28,14 +28,16 @@ from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.diagnosis import (
+    SMALLER_OR_CLOSE,
     TIMEOUT_REMEDY,
+    Diagnosis,
     classify,
     gather,
     paging,
-    safety_stop_reason,
+    safety_stop,
 )
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.protocol import TrainingEnd, TrainingRequest
+from pytest_yourai.worker.protocol import TrainingEnd, TrainingParameters, TrainingRequest
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
@@ -140,67 +142,62 @@ class SoakRunner:
             self._tell(record.progress(self._limit_bytes))
 
         watch = SoakWatch(record, clock, host.stop_training, tell)
-        output, traceback, conclusive = Output("", ""), "", True
-        outcome: Outcome
-        reason: str | None
+        output, traceback = Output("", ""), ""
         tell()
         try:
             end = host.train(self._request(record, adapter_path), record, watch)
         except SafetyStopError as stop:
-            outcome, reason = Outcome.SAFETY_STOP, safety_stop_reason(stop, record.where)
-            conclusive = stop.is_its_own_fault
+            diagnosis = safety_stop(stop, record.where)
             host.end(killed_because=str(stop))
         except StepOverdueError as hang:
             record.guard.read_system()
-            outcome, reason = _overdue(record, hang)
+            diagnosis = _overdue(record, hang)
             output = host.end(killed_because=str(hang), with_stacks=True)
         except (WorkerError, InputError) as problem:
             output = host.end(killed_because=str(problem))
-            outcome, reason = self._broken_off(record, problem, output)
+            diagnosis = self._broken_off(record, problem, output)
             if isinstance(problem, WorkerFailedError):
                 traceback = problem.traceback
         else:
             record.guard.read_system()
-            outcome, reason = self._outcome(record, end)
-        return SoakOutcome(record.result(outcome, reason, conclusive=conclusive), output, traceback)
+            diagnosis = self._ended(record, end)
+        return SoakOutcome(record.result(diagnosis), output, traceback)
 
-    def _outcome(self, record: SoakRecord, end: TrainingEnd) -> tuple[Outcome, str | None]:
-        """Of a soak that nothing broke off."""
+    def _ended(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
+        """How a soak ended that nothing broke off."""
         if end.reason == "memory_limit":
             limit = gigabytes(self._limit_bytes)
-            return (
-                Outcome.OVER_BUDGET,
-                f"MLX held more than the budget of {limit} in step {end.step}",
-            )
-        why = paging(record.paces(with_running_step=False), record.swap_growth_bytes)
-        return (Outcome.OK, None) if why is None else (Outcome.PAGING, why)
+            reason = f"MLX held more than the budget of {limit} in step {end.step}"
+            return Diagnosis(Outcome.OVER_BUDGET, reason)
+        if why := paging(record.paces(with_running_step=False), record.swap_growth_bytes):
+            return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
+        return Diagnosis(Outcome.OK)
 
     def _request(self, record: SoakRecord, adapter_path: str) -> TrainingRequest:
         data = self._plan.data
         return TrainingRequest(
             config=record.config,
+            parameters=TrainingParameters(
+                max_steps=_NO_END,
+                # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what
+                # is known for sure is exactly 0, which is that of a GPU that fails, too.
+                learning_rate=LEARNING_RATE if data is not None else 0.0,
+                seed=self._plan.seed,
+                save_every=_NO_END,
+                steps_per_eval=_NO_END,
+                val_batches=0,
+            ),
             memory_limit_bytes=self._limit_bytes,
             data=data,
-            max_steps=_NO_END,
-            # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what is
-            # known for sure is exactly 0, which is that of a GPU that fails, too.
-            learning_rate=LEARNING_RATE if data is not None else 0.0,
-            seed=self._plan.seed,
             adapter_path=adapter_path,
             resume=False,
-            save_every=_NO_END,
-            reload_interval=None,
             reload_active_bytes=None,
             usual_active_bytes=None,
             reload_footprint_bytes=None,
             may_pass_the_limit=self._plan.force,
-            steps_per_eval=_NO_END,
-            val_batches=0,
         )
 
-    def _broken_off(
-        self, record: SoakRecord, problem: Exception, output: Output
-    ) -> tuple[Outcome, str]:
+    def _broken_off(self, record: SoakRecord, problem: Exception, output: Output) -> Diagnosis:
         record.guard.read_system()
         died = problem if isinstance(problem, WorkerDiedError) else None
         return classify(
@@ -219,9 +216,9 @@ class SoakRunner:
         )
 
 
-def _overdue(record: SoakRecord, hang: StepOverdueError) -> tuple[Outcome, str]:
+def _overdue(record: SoakRecord, hang: StepOverdueError) -> Diagnosis:
     """A step without an end is paging where swap grew, as in a trial."""
     paces = record.paces(with_running_step=True)
     if why := paging(paces, record.swap_growth_bytes):
-        return Outcome.PAGING, f"{hang}, {record.where}: {why}"
-    return Outcome.TIMEOUT, f"{hang}, {record.where}; {TIMEOUT_REMEDY}"
+        return Diagnosis(Outcome.PAGING, f"{hang}, {record.where}: {why}", SMALLER_OR_CLOSE)
+    return Diagnosis(Outcome.TIMEOUT, f"{hang}, {record.where}", TIMEOUT_REMEDY)

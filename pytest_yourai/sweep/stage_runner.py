@@ -21,14 +21,14 @@ from pytest_yourai.core.errors import (
     UnavailableError,
     WorkerLostError,
 )
-from pytest_yourai.core.results import RULED_OUT, Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, make_setup
 from pytest_yourai.plan.stages import RunPlan, Stage, StageProblem
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.preflight import Preflight, dominated_by
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
 
@@ -195,22 +195,32 @@ class StageRunner:
             return sweep.results[config]
         if problem := self._problems.get(stage):
             return self._keep_unrun(stage, config, problem.outcome, problem.reason)
-        if reason := self._reason_not_to_run(stage):
-            return self._keep_unrun(stage, config, Outcome.SKIPPED, reason)
+        if skip := self._reason_not_to_run(stage):
+            return self._keep_unrun(stage, config, Outcome.SKIPPED, skip.reason, skip.rule)
         return self._sweeps[stage].measure(config)
 
     def _keep_unrun(
-        self, stage: Stage, config: LoraConfig, outcome: Outcome, reason: str
+        self,
+        stage: Stage,
+        config: LoraConfig,
+        outcome: Outcome,
+        reason: str,
+        skip_reason: SkipReason | None = None,
     ) -> TrialResult:
-        conclusive = outcome is not Outcome.SAFETY_STOP
         result = TrialResult(
-            stage.name, config, outcome, reason, started=False, conclusive=conclusive
+            stage.name,
+            config,
+            outcome,
+            reason,
+            skip_reason=skip_reason,
+            started=False,
+            conclusive=outcome is not Outcome.SAFETY_STOP,
         )
         self._not_run[stage, config] = result
         self._journal.write("model_not_run", model=stage.name, outcome=outcome.value, reason=reason)
         return result
 
-    def _reason_not_to_run(self, stage: Stage) -> str | None:
+    def _reason_not_to_run(self, stage: Stage) -> Skip | None:
         if not self._setup.is_walk:
             return None
         if stage.is_check:
@@ -218,7 +228,8 @@ class StageRunner:
         check = self._checked(stage.name)
         if check is None or check.success:
             return None
-        return f"not swept: its safe configuration ended as {check.outcome}"
+        reason = f"not swept: its safe configuration ended as {check.outcome}"
+        return Skip(SkipReason.CHECK_FAILED, reason)
 
     def _checked(self, name: str) -> TrialResult | None:
         """How the check of a model ended, if it was run or refused."""
@@ -228,14 +239,14 @@ class StageRunner:
         unrun = [each for (stage, _), each in self._not_run.items() if stage.is_check]
         return next((each for each in unrun if each.model == name), None)
 
-    def _smaller_failure(self, stage: Stage) -> str | None:
-        """Which smaller model has failed for memory, in words."""
+    def _smaller_failure(self, stage: Stage) -> Skip | None:
+        """A smaller model has failed for memory; None where none has."""
         for other, sweep in self._sweeps.items():
             if other is stage or not other.is_check:
                 continue
             for failed in sweep.results.values():
                 if failed.prunes_larger and _is_no_smaller(stage, other, failed):
-                    return f"{RULED_OUT} {other.name}, which failed for memory ({failed.outcome})"
+                    return dominated_by(other.name, failed)
         return None
 
     def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> SoakOutcome:

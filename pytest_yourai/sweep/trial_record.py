@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
 
 
@@ -73,6 +74,13 @@ class TrialRecord:
         return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
 
     @property
+    def minimum_bytes(self) -> int | None:
+        """Its minimum memory; None until warm-up is over."""
+        if not self.warmup_is_over:
+            return None
+        return minimum_memory_bytes([each.peak_memory_bytes for each in self._in("warmup")])
+
+    @property
     def progress(self) -> TrialProgress:
         """How far it is by now; of a step that runs, which one it is as far as can be told."""
         mlx = self.guard.mlx
@@ -108,8 +116,8 @@ class TrialRecord:
         peaks = (sample.peak_memory_bytes for sample in self.samples)
         return max(self.guard.trace.largest_mlx_bytes, *peaks, 0)
 
-    def result(self, outcome: Outcome, reason: str | None) -> TrialResult:
-        """Everything that was measured before the trial ended with `outcome`."""
+    def result(self, end: Diagnosis) -> TrialResult:
+        """Everything that was measured before the trial ended so."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
         last = self.samples[-1] if self.samples else None
         active = [sample.active_memory_bytes for sample in measured]
@@ -118,18 +126,16 @@ class TrialRecord:
         return TrialResult(
             model=self.model,
             config=self.config,
-            outcome=outcome,
-            reason=reason,
+            outcome=end.outcome,
+            reason=end.reason,
+            remedy=end.remedy,
+            conclusive=end.conclusive,
             warnings=(*self.guard.warnings, *self._leak_warnings(before, measured)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
             loss=last.loss if last else None,
-            minimum_memory_bytes=minimum_memory_bytes(
-                [sample.peak_memory_bytes for sample in warmup]
-            )
-            if self.warmup_is_over
-            else None,
+            minimum_memory_bytes=self.minimum_bytes,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
             active_memory_bytes=last.active_memory_bytes if last else None,
             cache_memory_bytes=last.cache_memory_bytes if last else None,

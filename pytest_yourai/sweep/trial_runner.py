@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Protocol
 
 from pytest_yourai.core.config import LoraConfig
@@ -18,7 +17,6 @@ from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.budget import NO_BUDGET, Budget, detect_budget, given_budget
 from pytest_yourai.machine.guard import Guard, GuardedWatch, too_little_left
-from pytest_yourai.machine.reference_work import reference_times_s
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepPlan
@@ -26,12 +24,14 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.diagnosis import (
+    SMALLER_OR_CLOSE,
     TIMEOUT_REMEDY,
+    Diagnosis,
     classify,
     gather,
-    over_budget_reason,
+    over_budget,
     paging,
-    safety_stop_reason,
+    safety_stop,
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import TrialRequest
@@ -148,11 +148,7 @@ class TrialRunner:
     def run(self, record: TrialRecord) -> TrialResult:
         """The result; the worker is ended afterwards where it is not as it was before."""
         try:
-            before = self._reference_times_s()
             result, worker_is_clean = self._run(record)
-            if result.success:
-                times_s = before + self._reference_times_s()
-                result = dataclasses.replace(result, reference_times_s=times_s)
             if not result.outcome.leaves_the_worker_usable:
                 self._end_worker(f"the trial ended as {result.outcome}")
             elif not worker_is_clean:
@@ -166,11 +162,6 @@ class TrialRunner:
             raise
         return result
 
-    def _reference_times_s(self) -> tuple[float, ...]:
-        """Nothing where steps do not run on what runs the reference work."""
-        is_shared = self._device is not None and self._device.backend == "cpu"
-        return reference_times_s() if is_shared else ()
-
     def _end_worker(self, reason: str, *, with_stacks: bool = False) -> None:
         if self._host.has_worker:
             self.last_output = self._host.end(killed_because=reason, with_stacks=with_stacks)
@@ -181,8 +172,9 @@ class TrialRunner:
         if outcome is Outcome.TIMEOUT:
             paces = record.paces(with_running_step=True)
             if why := paging(paces, record.swap_growth_bytes):
-                return record.result(Outcome.PAGING, f"{reason} {record.where}: {why}")
-        return record.result(outcome, f"{reason} {record.where}; {TIMEOUT_REMEDY}")
+                reason = f"{reason} {record.where}: {why}"
+                return record.result(Diagnosis(Outcome.PAGING, reason, SMALLER_OR_CLOSE))
+        return record.result(Diagnosis(outcome, f"{reason} {record.where}", TIMEOUT_REMEDY))
 
     def _run(self, record: TrialRecord) -> tuple[TrialResult, bool]:
         """The result, and whether the worker is as it was before the trial."""
@@ -198,7 +190,7 @@ class TrialRunner:
         try:
             measurement = self._host.run(request, record, TrialWatch(record, self._tell))
         except SafetyStopError as stop:
-            return _stopped(record, stop), False
+            return record.result(safety_stop(stop, record.where)), False
         except WorkerDiedError as death:
             return self._broken_off(record, returncode=death.returncode), False
         except (WorkerError, InputError) as problem:
@@ -220,7 +212,7 @@ class TrialRunner:
             self._end_worker("it ended by itself")
         if isinstance(problem, WorkerFailedError):
             self.last_traceback = problem.traceback
-        outcome, reason = classify(
+        diagnosis = classify(
             gather(
                 trace,
                 where=record.where,
@@ -233,23 +225,13 @@ class TrialRunner:
                 largest_array_bytes=largest_array_bytes(record.config, architecture),
             )
         )
-        return record.result(outcome, reason)
+        return record.result(diagnosis)
 
 
 def _ended(record: TrialRecord, *, fits: bool) -> TrialResult:
     """The result of a trial that ran to its end."""
     if not fits:
-        return _over_budget(record)
+        return record.result(over_budget(record.minimum_bytes or 0, record.memory_limit_bytes))
     if why := paging(record.paces(with_running_step=False), record.swap_growth_bytes):
-        return record.result(Outcome.PAGING, why)
-    return record.result(Outcome.OK, None)
-
-
-def _stopped(record: TrialRecord, stop: SafetyStopError) -> TrialResult:
-    result = record.result(Outcome.SAFETY_STOP, safety_stop_reason(stop, record.where))
-    return dataclasses.replace(result, conclusive=stop.is_its_own_fault)
-
-
-def _over_budget(record: TrialRecord) -> TrialResult:
-    result = record.result(Outcome.OVER_BUDGET, None)
-    return dataclasses.replace(result, reason=over_budget_reason(result))
+        return record.result(Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE))
+    return record.result(Diagnosis(Outcome.OK))

@@ -1,4 +1,4 @@
-"""The sweep before training: pytest in a process of its own, and what it found."""
+"""The sweep before training: runs pytest in a subprocess, and reads its profile."""
 
 from __future__ import annotations
 
@@ -16,38 +16,35 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.models.resolve import Model
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.matrix import low_memory_matrix
 from pytest_yourai.store.rows import result_from_row
 from pytest_yourai.sweep.child_process import FD_VARIABLE, PLUGIN_ARGUMENTS, pytest_command, shown
-from pytest_yourai.training.choices import ChosenConfig, ValueSource, source_of
+from pytest_yourai.training.choices import ChosenConfig, ValueSource, profile_source
 from pytest_yourai.training.measured_profile import read_profile
-from pytest_yourai.training.settings import TrainOptions
+from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
 PROFILE = "optimal_config.json"
-"""What a sweep writes into the adapter path."""
+"""The profile in the adapter path."""
 
 _LOG = "benchmark_log.jsonl"
 
-_BYTES_PER_GB = 1e9
-
 _PYTEST_OPTIONS = "PYTEST_ADDOPTS"
-"""Those of the user's own tests."""
+"""The variable with options of the user's own tests."""
 
 _INTERRUPTED = (2, -signal.SIGINT, -signal.SIGTERM)
 
 _REFUSED = 4
 
 _MEASURED = (0, 1)
-"""Statuses of pytest: the last for a sweep in which something failed, which is no hindrance."""
+"""Statuses of pytest; the last is that of a sweep with a failure, which may have an optimum."""
 
 
-def sweep(
-    options: TrainOptions, model: Model, data: str | None, say: Callable[[str], None]
-) -> ChosenConfig:
-    """Sweep `model`, and decide; the profile and the journal go into the adapter path.
+def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> ChosenConfig:
+    """Sweep `model`, and choose; the profile and the journal go into the adapter path.
 
-    OptionError where pytest refuses, SweepFailedError where it has no answer for other reasons
-    than memory.
+    OptionError if pytest refuses, SweepFailedError if it has no answer for other reasons than
+    memory.
     """
     profile = options.adapter_path / PROFILE
     try:
@@ -58,7 +55,7 @@ def sweep(
             f"--adapter-path: {options.adapter_path} cannot be written: {problem.strerror}; name "
             "another"
         ) from None
-    arguments = list(sweep_arguments(options, data))
+    arguments = list(sweep_arguments(options))
     say(shown(arguments))
     status = _run(pytest_command([*PLUGIN_ARGUMENTS, *arguments]))
     if status in _INTERRUPTED:
@@ -67,50 +64,35 @@ def sweep(
         raise OptionError("--auto-optimize: the sweep was refused, for the reason above")
     if status not in _MEASURED:
         raise SweepFailedError(
-            f"the sweep ended with status {status}: see what it said, and the log in "
+            f"the sweep ended with status {status}: see its output, and the log in "
             f"{options.adapter_path / _LOG}"
         )
-    return decide(profile, model, f"{PROFILE} (just measured)")
+    return choose(profile, model, f"{PROFILE} (just measured)")
 
 
-def sweep_arguments(options: TrainOptions, data: str | None) -> Iterator[str]:
-    """What pytest is called with, for what training is asked for."""
-    yield f"--yourai-model={options.model}"
-    if options.presets != packaged_models():
-        yield f"--yourai-models={options.presets}"
-    yield f"--yourai-weights={options.weights}"
-    if data is not None:
-        yield f"--yourai-data={data}"
-    if options.quick:
-        yield "--yourai-quick"
-    if options.matrix is not None:
-        yield f"--yourai-matrix={options.matrix}"
-    if options.memory_limit_bytes is not None:
-        yield f"--yourai-max-memory={options.memory_limit_bytes / _BYTES_PER_GB!r}"
-    if options.max_seq_length is not None:
-        yield f"--yourai-seq-length={options.max_seq_length}"
-    if options.quantize is not None:
-        chosen = options.quantize if options.quantize == "none" else options.quantize.bits
-        yield f"--yourai-quantize={chosen}"
-    if options.lora_keys is not None:
-        yield f"--yourai-lora-keys={','.join(options.lora_keys)}"
-    if options.grad_checkpoint is not None:
-        # A flag cannot say no; the ini key can, where the matrix has both.
-        is_on = options.grad_checkpoint
-        yield "--yourai-grad-checkpoint" if is_on else "-oyourai_grad_checkpoint=false"
-    if options.force:
-        yield "--yourai-force"
-    if options.trust_remote_code:
-        yield "--yourai-trust-remote-code"
+def sweep_arguments(options: TrainOptions) -> Iterator[str]:
+    """The arguments of pytest: the options that a sweep has, too, by the same names."""
+    shared = {flag.name: flag.option for flag in FLAGS}
+    for name, option in TRAIN_OPTIONS.items():
+        flag, value = shared.get(option.flag.removeprefix("--")), getattr(options, name)
+        if flag is None or value is None or value == packaged_models():
+            continue
+        if value is True:
+            yield flag
+        elif value is not False:
+            yield f"{flag}={option.text(value)}"
+    if options.grad_checkpoint is False:
+        # A switch has no negation; its ini key has, which a matrix with both needs.
+        yield "-oyourai_grad_checkpoint=false"
     yield f"--yourai-output={options.adapter_path / PROFILE}"
     yield f"--yourai-log={options.adapter_path / _LOG}"
-    # What the project's ini file says is for its own tests.
+    # The project's ini file is for its own tests.
     yield f"--config-file={os.devnull}"
     yield f"--rootdir={Path.cwd()}"
 
 
 def _run(command: Sequence[str]) -> int:
-    """The exit status; whatever interrupts this process interrupts the command, and is awaited.
+    """The exit status of the command, which an interrupt of this process interrupts, too.
 
     The command ends with this process, however that ends.
     """
@@ -130,7 +112,7 @@ def _run(command: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `command` with the reading end of a pipe, of which only this process has the other."""
+    """Run `command` with the reading end of a pipe that only this process can write to."""
     environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
     watched, held = os.pipe()
     try:
@@ -142,10 +124,10 @@ def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         os.close(held)
 
 
-def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
-    """What the profile in `path` decides, which a sweep before this training has written.
+def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
+    """The optimum of the profile that the sweep has written to `path`.
 
-    Where nothing fits, for lack of memory alone, that is the most frugal configuration.
+    If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
     try:
         document = read_document(path)
@@ -154,46 +136,42 @@ def decide(path: Path, model: Model, origin: str) -> ChosenConfig:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     if any(result.success for result in results):
         profile = read_profile(path, model)
-        voice = source_of(profile, origin, is_of_this_model=True)
-        return ChosenConfig(voice, profile)
+        source = profile_source(profile, origin, is_of_this_model=True)
+        return ChosenConfig(source, profile)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, model)
 
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
-    """Why nothing was measured to its end, where that was not for lack of memory."""
+    """The first failure that is not for lack of memory; None without one."""
     failed = [each for each in results if _is_other_failure(each)]
-    if not failed and not any(_lacks_memory(each) for each in results):
+    if not failed and not any(each.lacks_memory for each in results):
         failed = list(results)
-    return next((f"{each.outcome}: {each.reason}" for each in failed), None)
+    return next((f"{each.outcome}: {each.error}" for each in failed), None)
 
 
 def _is_other_failure(result: TrialResult) -> bool:
     return result.outcome.is_failure or result.outcome is Outcome.UNAVAILABLE
 
 
-def _lacks_memory(result: TrialResult) -> bool:
-    return result.outcome.is_memory_failure or result.is_predicted_over
-
-
 def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
     matrix = low_memory_matrix(model)
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    first = next(each for each in results if _lacks_memory(each))
-    why = f"nothing that was swept fits ({counted}; {first.config}: {first.reason})"
+    first = next(each for each in results if each.lacks_memory)
+    why = f"nothing that was swept fits ({counted}; {first.config}: {first.error})"
     return ChosenConfig(
         ValueSource(
             "fallback: nothing fits",
-            {
-                "batch_size": min(matrix.batch_size),
-                "rank": min(matrix.lora_rank),
-                "num_layers": min(matrix.lora_layers),
-                "grad_checkpoint": True,
-                "lora_keys": matrix.lora_keys,
-                "quantize": matrix.quantize,
-            },
+            TrainValues(
+                batch_size=min(matrix.batch_size),
+                rank=min(matrix.lora_rank),
+                num_layers=min(matrix.lora_layers),
+                grad_checkpoint=True,
+                lora_keys=matrix.lora_keys,
+                quantize=matrix.quantize,
+            ),
         ),
-        warnings=(f"{why}: the most frugal configuration is tried",),
+        warnings=(f"{why}: the configuration that needs the least is tried",),
     )

@@ -1,4 +1,4 @@
-"""What can be wrong with a training run before any model is looked at."""
+"""Checks of a training run that come before any model is read."""
 
 from __future__ import annotations
 
@@ -11,28 +11,51 @@ from pathlib import Path
 from pytest_yourai.core.errors import DataError, OptionError, OutputError
 from pytest_yourai.core.files import TEMPORARY_PREFIX
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
+from pytest_yourai.training.options import TrainOptions
 
 _SERVICES = ("wandb", "swanlab")
-"""What mlx-lm reports to, by the names of their packages."""
+"""Services that mlx-lm reports to, by the names of their packages."""
+
+
+def check_train_combinations(options: TrainOptions) -> None:
+    """OptionError if flags contradict each other."""
+    if options.profile and options.auto_optimize:
+        raise OptionError(
+            "--profile and --auto-optimize both choose the configuration: leave one out"
+        )
+    if options.resume and options.auto_optimize:
+        raise OptionError(
+            "--resume continues with the configuration of the checkpoint: leave --auto-optimize out"
+        )
+    for name, value in (("--quick", options.quick), ("--matrix", options.matrix)):
+        if value and not options.auto_optimize:
+            raise OptionError(
+                f"{name} is for the sweep before training: add --auto-optimize, or leave it out"
+            )
+    if options.quick and options.matrix:
+        raise OptionError("--quick and --matrix both name a matrix: leave one out")
+    is_reported = options.report_to is not None or options.resume
+    if options.project_name is not None and not is_reported:
+        raise OptionError("--project-name needs a service to report to: add --report-to")
 
 
 def check_report_to(names: str) -> None:
-    """OptionError where one of them is unknown or not installed."""
+    """OptionError if one of the services is unknown or not installed."""
     for name in (each.strip().lower() for each in names.split(",")):
         if name not in _SERVICES:
             raise OptionError(
-                f"--report-to: {name!r} is no service that mlx-lm reports to: name "
-                f"{', '.join(_SERVICES)}, or both with a comma between"
+                f"--report-to: mlx-lm does not report to {name!r}: name {', '.join(_SERVICES)}, or "
+                "both with a comma between"
             )
         if importlib.util.find_spec(name) is None:
             raise OptionError(f"--report-to: {name} is not installed: pip install {name}")
 
 
 def check_adapter_path(path: Path) -> None:
-    """OutputError where no files can be written into that folder; it need not exist."""
+    """OutputError if no files can be written into that folder; it need not exist."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     if not there.is_dir():
-        raise OutputError(f"--adapter-path: {there} is no folder: name another")
+        raise OutputError(f"--adapter-path: {there} is not a folder: name another")
     try:
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=there):
             pass
@@ -43,9 +66,9 @@ def check_adapter_path(path: Path) -> None:
 
 
 def inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
-    """How many rows the training set in the folder `data` has; None for a data set of the hub.
+    """The number of training rows in the folder `data`; None for a data set of the hub.
 
-    DataError where mlx-lm would fail at one of them.
+    DataError if mlx-lm would fail at one of them.
     """
     folder = Path(data)
     if not folder.is_absolute():
@@ -63,7 +86,7 @@ def inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
 
 
 def check_rows(rows: int | None, batch_size: int, origin: str) -> None:
-    """DataError where there are fewer rows than a step takes; `origin` says who chose that."""
+    """DataError if a step needs more rows; `origin` is where its batch size comes from."""
     if rows is not None and rows < batch_size:
         raise DataError(
             f"--data: {rows} rows are fewer than the batch size of {batch_size} ({origin}): add "

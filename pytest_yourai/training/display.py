@@ -1,4 +1,4 @@
-"""What training says while it goes on: a bar on a terminal, plain lines elsewhere."""
+"""Progress of training: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _LOSS_MEMORY = 0.9
 """Share of the steps before in the smoothed loss."""
 
 _LEAST_GROWTH_BYTES = 100_000
-"""Less a step is not told."""
+"""Less growth a step is not shown."""
 
 
 class TrainingDisplay:
     """Shows training from `first_step`, 1 in a new run, to `total_steps`; a context manager.
 
-    Where `stream` is a terminal, a bar that is drawn at most four times a second, and lines above
-    it; elsewhere lines alone, without control characters. A stream that cannot be written on any
-    more is left alone. Steps are told every `report_interval` steps and at the last one.
-    `memory_limit_bytes` None leaves out how near the peak is to it.
+    On a terminal a bar, drawn at most four times a second, and lines above it; elsewhere lines
+    alone, without control characters. A stream that fails is left alone. Steps are reported every
+    `report_interval` steps and at the last one. `memory_limit_bytes` None leaves out the distance
+    of the peak to it.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TrainingDisplay:
             self._live.stop()
 
     def step(self, step: TrainedStep, trend: MemoryTrend) -> None:
-        """Show a step that ended; `trend` has taken it in."""
+        """Show a step that ended; `trend` includes it."""
         self._steps_done = step.step
         self._pace.add(step)
         self._unreported.append(step)
@@ -96,12 +96,12 @@ class TrainingDisplay:
         )
 
     def saved(self, saved: Saved) -> None:
-        """On a terminal alone: a log would be full of it."""
+        """Shown on a terminal alone, because it would fill a log."""
         if self._live is not None:
             self._line(f"saved after step {saved.step}")
 
     def say(self, text: str) -> None:
-        """Whatever else there is to tell, without secrets; shown as it is, never as markup."""
+        """Print any other text, without secrets, and never as markup."""
         for line in redactor()(text).splitlines():
             self._line(line)
 
@@ -115,7 +115,7 @@ class TrainingDisplay:
             self._live.console.print(Text(shown), soft_wrap=True)
 
     def _report(self, growth: Growth) -> str:
-        """The steps since the last report in a line."""
+        """One line about the steps since the last report."""
         steps, last = self._unreported, self._unreported[-1]
         parts = [
             f"loss {statistics.fmean(step.loss for step in steps):.3f}",
@@ -133,7 +133,7 @@ class TrainingDisplay:
 
     @property
     def _time_left(self) -> str:
-        """Nothing where it is not known, or none is left."""
+        """Empty if it is not known, or none is left."""
         left_s = (self._total_steps - self._steps_done) * self._pace.step_time_s
         return f"{duration(left_s)} left" if left_s > 0 else ""
 
@@ -166,7 +166,7 @@ class TrainingDisplay:
 
 
 class _Pace:
-    """How long a step takes, pauses between steps included, of late."""
+    """Times of the latest steps, including the pauses between them."""
 
     def __init__(self) -> None:
         self.steps: deque[TrainedStep] = deque(maxlen=_PACE_STEPS)
@@ -193,7 +193,7 @@ class _Pace:
 
 
 def _live(stream: IO[str]) -> Live:
-    """Draws only when it is told to, and leaves the process's own streams as they are."""
+    """A live display that draws on request, and leaves the process's own streams as they are."""
     console = Console(
         file=stream,
         force_terminal=True,

@@ -39,7 +39,7 @@ class ChosenProfile:
         choice = self.recording.quantize
         return choice if isinstance(choice, Quantization) else None
 
-    def promise(self, config: LoraConfig) -> MeasuredBaseline | None:
+    def baseline(self, config: LoraConfig) -> MeasuredBaseline | None:
         """What was measured of `config`; None where nothing was."""
         result = self.recording.results.get(config)
         if result is None or not result.success or result.peak_memory_bytes is None:

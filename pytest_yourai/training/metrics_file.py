@@ -24,10 +24,10 @@ _NAMED_BY = "--adapter-path"
 class MetricsFile:
     """An open file that rows are appended to, each by one `os.write`, so that it can be followed.
 
-    It is for a run that goes on after `from_step` steps: rows of later steps, which will be trained
-    again, are dropped, and so is what is no row. With 0 nothing is left of an old file: whether it
-    may be lost is for the caller to ask. OutputError where it cannot be written. Where the disk
-    fills up later, `problem` says it, and rows are left out from there on: training goes on.
+    For a run that continues after `from_step` steps: rows of later steps, which are trained again,
+    and invalid rows are dropped. With 0 nothing of an old file is kept, so the caller has to ask
+    first. OutputError if it cannot be written. If the disk fills up later, `problem` has the
+    reason, and later rows are left out, because training goes on.
     """
 
     def __init__(self, path: Path, from_step: int) -> None:
@@ -65,7 +65,7 @@ class MetricsFile:
         self._append(row)
 
     def validated(self, validated: Validated) -> None:
-        """Append the loss on the validation set; once, where a run that goes on finds it again."""
+        """Append the loss on the validation set, unless a resumed run repeats it."""
         if validated.step in self._validated:
             return
         self._validated.add(validated.step)
@@ -89,13 +89,13 @@ class MetricsFile:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError as problem:
-            self.problem = f"{self.path} could not be written on: {problem.strerror}"
+            self.problem = f"{self.path} could not be written: {problem.strerror}"
 
 
 def _drop_later(path: Path, from_step: int) -> set[int]:
-    """Leave rows of at most `from_step` steps, atomically; a torn last line goes too.
+    """Keep the rows of at most `from_step` steps, atomically, without a torn last line.
 
-    After which steps a validation is left.
+    Returns the steps with a validation.
     """
     try:
         old = path.read_text(encoding="utf-8", errors="replace")
@@ -109,7 +109,7 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
 
 
 def _kept(line: str, from_step: int) -> dict[str, Any] | None:
-    """The row in a line, where it is one that stays."""
+    """The row in a line, if it is kept."""
     if not from_step:
         return None
     try:

@@ -35,7 +35,7 @@ from pytest_yourai.training.watch import (
     since,
 )
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import classify, gather
+from pytest_yourai.worker.diagnosis import Diagnosis, classify, gather
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 
@@ -94,7 +94,7 @@ class TrainingRun:
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers
         if layers > depth:
             raise ModelError(
-                f"--lora-layers {layers}: {settings.model.title} has {depth} layers: name at most "
+                f"--lora-layers {layers}: {settings.source.name} has {depth} layers: name at most "
                 "so many"
             )
         rows = inspection.data.rows if inspection.data else None
@@ -118,7 +118,7 @@ class TrainingRun:
             "training_start",
             pid=os.getpid(),
             first_step=first_step,
-            max_steps=self._settings.max_steps,
+            max_steps=self._settings.parameters.max_steps,
             memory_limit_gb=where.budget.limit_bytes / 1e9,
         )
         step = first_step
@@ -149,11 +149,6 @@ class TrainingRun:
 
     def close(self) -> None:
         self._host.end()
-
-    @property
-    def worker_pid(self) -> int | None:
-        """That of the process that trains; None between two."""
-        return self._host.pid
 
     def _turn(self, where: TrainingContext, turn: WorkerRecord) -> TrainingOutcome | None:
         """One process; None where a fresh one is to go on."""
@@ -195,29 +190,20 @@ class TrainingRun:
 
     def _request(self, where: TrainingContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
-        promise = settings.promise
+        baseline = settings.baseline
         watches = self._watches_memory
         return TrainingRequest(
             config=settings.config,
+            parameters=settings.parameters,
             memory_limit_bytes=limit_bytes,
             data=settings.data,
-            max_steps=settings.max_steps,
-            learning_rate=settings.learning_rate,
-            seed=settings.seed,
             adapter_path=str(settings.adapter_path),
             resume=first_step > 0,
-            save_every=settings.save_every,
-            reload_interval=settings.reload_interval,
             reload_active_bytes=round(_ACTIVE_SHARE * limit_bytes) if watches else None,
-            usual_active_bytes=promise.active_memory_bytes if promise else None,
+            usual_active_bytes=baseline.active_memory_bytes if baseline else None,
             reload_footprint_bytes=limit_bytes if watches else None,
-            steps_per_eval=settings.steps_per_eval,
-            val_batches=settings.val_batches,
-            mask_prompt=settings.mask_prompt,
             may_pass_the_limit=settings.force,
             about=settings.about,
-            report_to=settings.report_to,
-            project_name=settings.project_name,
             report_config={each.name: each.value for each in settings.used},
         )
 
@@ -238,7 +224,8 @@ class TrainingRun:
         """Go on once from what is saved; a second crash in the same step is the end."""
         died = problem if isinstance(problem, WorkerDiedError) else None
         output = self._end_worker(turn, str(problem))
-        outcome, reason = self._diagnose(where, turn, guard, problem, output)
+        diagnosis = self._diagnose(where, turn, guard, problem, output)
+        outcome, reason = diagnosis.outcome, diagnosis.reason
         self._journal.write("training_crash", step=turn.step, outcome=outcome, reason=reason)
         again = turn.step in self._crashed_in
         self._crashed_in.add(turn.step)
@@ -257,12 +244,11 @@ class TrainingRun:
         guard: Guard,
         problem: WorkerError,
         output: Output,
-    ) -> tuple[Outcome, str]:
-        """What happened, without the remedy for a trial."""
+    ) -> Diagnosis:
         guard.read_system()
         died = isinstance(problem, WorkerDiedError)
         is_of_a_loss = isinstance(problem, WorkerFailedError) and problem.loss_is_invalid
-        outcome, reason = classify(
+        return classify(
             gather(
                 guard.trace,
                 where=f"in step {turn.step}" if is_of_a_loss else turn.where,
@@ -273,7 +259,6 @@ class TrainingRun:
                 memory_limit_bytes=where.budget.limit_bytes,
             )
         )
-        return outcome, reason.rpartition("; ")[0] or reason
 
     def _ended(
         self, turn: WorkerRecord, problem: str | None, *, was_interrupted: bool = False

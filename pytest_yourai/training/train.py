@@ -1,10 +1,9 @@
-"""`yourai train` from its settings to its end: what is shown, kept and said of it."""
+"""Runs `yourai train` with its settings, and writes its outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.report.commands import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
 from pytest_yourai.training.display import TrainingDisplay
@@ -31,7 +31,7 @@ _INTERRUPTED_STATUS = 130
 
 
 class Outputs:
-    """Passes on what training says: to the screen, to metrics.jsonl and to the journal."""
+    """Writes the events of training to the screen, to metrics.jsonl and to the journal."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Outputs:
         self._metrics: MetricsFile | None = None
 
     def begin(self, first_step: int) -> None:
-        """Later steps than `first_step` are trained again: their rows go."""
+        """Start from `first_step`: rows of later steps are dropped, as these are trained again."""
         self.close()
         path = self._settings.adapter_path / METRICS_NAME
         self._metrics = MetricsFile(path, first_step)
@@ -101,14 +101,14 @@ class Outputs:
 
 
 def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
-    """Train as `settings` say, telling it on `stream` (stdout); the exit status.
+    """Train with `settings`, with progress on `stream` (stdout); the exit status.
 
-    0 where all steps are done, 1 where it ended before, 130 where the user ended it. An InputError
-    where it cannot begin: then nothing was trained.
+    0 if all steps are done, 1 if it ended before, 130 if the user ended it. InputError if it cannot
+    begin: then nothing was trained.
     """
     stream = stream or sys.stdout
     settings.adapter_path.mkdir(parents=True, exist_ok=True)
-    if settings.report_to is not None:
+    if settings.parameters.report_to is not None:
         is_new = settings.first_step == 0
         os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
     journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
@@ -142,7 +142,7 @@ def _train(
     for line in _header(found):
         print(line, file=stream, flush=True)
     display = TrainingDisplay(
-        settings.max_steps,
+        settings.parameters.max_steps,
         settings.first_step + 1,
         found.budget.limit_bytes,
         settings.memory_report_interval,
@@ -176,14 +176,14 @@ def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
         return
     yield f"Adapters of step {ended.step}: {folder}"
     if ended.problem is not None:
-        yield "Go on: the same command with --resume"
+        yield "To continue: the same command with --resume"
     if settings.source.synthetic:
         return
     yield from _next_commands(settings)
 
 
 def _next_commands(settings: TrainSettings) -> Iterator[str]:
-    """What mlx-lm can do with the adapters."""
+    """The commands of mlx-lm that use the adapters."""
     source, folder = settings.source, str(settings.adapter_path)
     model = source.folder or source.name
     trust_remote_code = source.trust_remote_code
@@ -198,27 +198,29 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
         )
         model = converted.folder
     trust = ["--trust-remote-code"] if trust_remote_code else []
-    command = shlex.join(["--model", model, "--adapter-path", folder, *trust])
-    yield f"Try them: mlx_lm.generate {command} --prompt 'Hello'"
-    yield f"Or put them into the model: mlx_lm.fuse {command} --save-path fused"
+    arguments = ["--model", model, "--adapter-path", folder, *trust]
+    tried = command_line("mlx_lm.generate", *arguments, "--prompt", "Hello")
+    yield f"Try them: {tried}"
+    fused = command_line("mlx_lm.fuse", *arguments, "--save-path", "fused")
+    yield f"Or put them into the model: {fused}"
 
 
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:
-    if settings.promise is None:
+    if settings.baseline is None:
         return gigabytes(peak_bytes)
-    promised_bytes = settings.promise.peak_memory_bytes
+    promised_bytes = settings.baseline.peak_memory_bytes
     percent = (peak_bytes / promised_bytes - 1) * 100
     return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
 
 
 _ID_CHARACTERS = 21
-"""As many as swanlab takes."""
+"""The most that swanlab accepts."""
 
 
 def one_report(folder: Path, environment: Mapping[str, str], *, is_new: bool) -> dict[str, str]:
-    """Environment variables under which wandb and swanlab go on with a run that they know.
+    """Environment variables that let wandb and swanlab continue one run after each restart.
 
-    Its id is kept in `folder`, for those who resume it. What `environment` has already stays.
+    The id of the run is kept in `folder` for a resume. Variables in `environment` stay.
     """
     path = folder / REPORT_ID
     if is_new or not path.is_file():

@@ -6,9 +6,10 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.errors import SafetyStopError, WorkerFailedError
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.machine.guard import MemoryTrace
 from pytest_yourai.machine.process_memory import address_space_limit_bytes
@@ -31,9 +32,24 @@ _LEAST_SWAP_GROWTH_BYTES = 50_000_000
 
 _LONGEST_QUOTE = 200
 
-SMALLER = "choose a smaller configuration, or close programs"
+_SMALLER = "choose a smaller configuration"
+
+SMALLER_OR_CLOSE = f"{_SMALLER}, or close programs"
 
 TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where its worker hung"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """How a trial, a soak or training ended: what happened where, and what to do about it.
+
+    `conclusive` is as in a TrialResult.
+    """
+
+    outcome: Outcome
+    reason: str | None = None
+    remedy: str | None = None
+    conclusive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +113,25 @@ def gather(
     )
 
 
-def classify(evidence: Evidence) -> tuple[Outcome, str]:
-    """The outcome, and the reason in words: what happened where; what to do."""
+def classify(evidence: Evidence) -> Diagnosis:
+    """How the worker raised, or died."""
     where = evidence.where
     if evidence.loss_is_invalid:
-        return Outcome.INVALID_LOSS, (
-            f"{evidence.exception} {where}: the model or its weights are unsound; try "
-            "--yourai-weights synthetic, which shows whether it is the weights"
+        return Diagnosis(
+            Outcome.INVALID_LOSS,
+            f"{evidence.exception} {where}: the model or its weights are unsound",
+            "try --yourai-weights synthetic, which shows whether it is the weights",
         )
     if evidence.exception is not None:
         text = _first_line(evidence.exception)
         if known := recognise(evidence.exception):
-            return known.outcome, f"{known.what} {where} ({text}); {known.remedy}"
-        return Outcome.ERROR, f"{text} ({where}); fix what the traceback in the report shows"
+            return Diagnosis(known.outcome, f"{known.what} {where} ({text})", known.remedy)
+        remedy = "fix what the traceback in the report shows"
+        return Diagnosis(Outcome.ERROR, f"{text} ({where})", remedy)
     return _classify_death(evidence)
 
 
-def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
+def _classify_death(evidence: Evidence) -> Diagnosis:
     status = evidence.returncode or 0
     ended = f"the worker ended {evidence.where} with status {status}"
     if status < 0:
@@ -121,10 +139,11 @@ def _classify_death(evidence: Evidence) -> tuple[Outcome, str]:
     # MLX before 0.32 threw from Metal's own threads, which ends the process.
     last_words = _last_words(evidence.stderr) if -status == signal.SIGABRT else None
     if last_words and (known := recognise(last_words)):
-        return known.outcome, f"{known.what}: {ended} ({last_words}); {known.remedy}"
+        return Diagnosis(known.outcome, f"{known.what}: {ended} ({last_words})", known.remedy)
     if -status in _MEMORY_SIGNALS and (why := _why_memory(evidence, -status)):
-        return Outcome.OOM, f"out of memory: {ended}{why}; {SMALLER}"
-    return Outcome.CRASHED, f"{ended}; see its last output in the report, and try it alone with -k"
+        return Diagnosis(Outcome.OOM, f"out of memory: {ended}{why}", SMALLER_OR_CLOSE)
+    remedy = "see its last output in the report, and try it alone with -k"
+    return Diagnosis(Outcome.CRASHED, ended, remedy)
 
 
 def _why_memory(evidence: Evidence, number: int) -> str | None:
@@ -155,7 +174,7 @@ def _why_refused(evidence: Evidence) -> str | None:
 
 
 def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
-    """Why a trial was paging, in words; None where it was not.
+    """The reason to say that a trial was paging; None where it was not.
 
     `paces_s` are the times of its steps, made comparable where they have unequal numbers of
     tokens. After the fastest, two of them or the last took more than three times as long, while
@@ -170,7 +189,7 @@ def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
         return None
     return (
         f"swap grew by {gigabytes(swap_growth_bytes)} and a step took {seconds(max(slow))}, "
-        f"{max(slow) / fastest:.0f} times its fastest; {SMALLER}"
+        f"{max(slow) / fastest:.0f} times its fastest"
     )
 
 
@@ -195,16 +214,23 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def safety_stop_reason(stop: SafetyStopError, where: str) -> str:
-    """Of what the guard stopped."""
+def safety_stop(stop: SafetyStopError, where: str) -> Diagnosis:
+    """How it ended where the guard stopped it."""
     whose = "" if stop.is_its_own_fault else ", most of which others had taken"
-    return f"the guard stopped it {where}: {stop}{whose}; {SMALLER}, or add --yourai-force"
+    return Diagnosis(
+        Outcome.SAFETY_STOP,
+        f"the guard stopped it {where}: {stop}{whose}",
+        f"{SMALLER_OR_CLOSE}, or add --yourai-force",
+        conclusive=stop.is_its_own_fault,
+    )
 
 
-def over_budget_reason(result: TrialResult) -> str:
-    """Of a trial whose minimum memory, with the margin, is over its budget."""
-    need, safe = result.minimum_memory_bytes or 0, result.safe_memory_bytes or 0
-    return (
-        f"needs {gigabytes(need)}, with the margin {gigabytes(safe)}, over the budget of "
-        f"{gigabytes(result.memory_limit_bytes or 0)}; {SMALLER.partition(',')[0]}"
+def over_budget(minimum_bytes: int, limit_bytes: int) -> Diagnosis:
+    """How a trial ended whose minimum memory, with the margin, is over its budget."""
+    safe_bytes = minimum_bytes * SAFETY_MARGIN
+    return Diagnosis(
+        Outcome.OVER_BUDGET,
+        f"needs {gigabytes(minimum_bytes)}, with the margin {gigabytes(safe_bytes)}, over the "
+        f"budget of {gigabytes(limit_bytes)}",
+        _SMALLER,
     )

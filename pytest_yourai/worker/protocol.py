@@ -55,6 +55,25 @@ class Measurement:
     memory_is_back_at_base: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingParameters:
+    """How a model is trained, and how often it is saved and validated; intervals are in steps."""
+
+    max_steps: int
+    learning_rate: float
+    seed: int
+    save_every: int
+    reload_interval: int | None = None
+    """Steps after which a fresh process is to go on; None for never."""
+    steps_per_eval: int
+    val_batches: int
+    """-1 for all; 0 for no validation."""
+    mask_prompt: bool = False
+    report_to: str | None = None
+    """Services as mlx-lm names them, separated by commas."""
+    project_name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
     """Training from its start or from a checkpoint, to its end or to the next reload.
@@ -64,32 +83,21 @@ class TrainingRequest:
     """
 
     config: LoraConfig
+    parameters: TrainingParameters
     memory_limit_bytes: int
     data: str | None
-    max_steps: int
-    learning_rate: float
-    seed: int
     adapter_path: str
     resume: bool
-    save_every: int
-    reload_interval: int | None
-    """Steps after which a fresh process is to go on; None for never."""
     reload_active_bytes: int | None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""
     usual_active_bytes: int | None
     """Active memory after a step of the trial; None for that of this process's third step."""
     reload_footprint_bytes: int | None
-    steps_per_eval: int
-    val_batches: int
-    """-1 for all; 0 for no validation."""
-    mask_prompt: bool = False
     may_pass_the_limit: bool = False
     """Whether it goes on where MLX's peak in a step was over `memory_limit_bytes`."""
     about: Mapping[str, Any] | None = None
     """What a checkpoint is to say of the run besides, for whoever resumes it."""
-    report_to: str | None = None
-    project_name: str | None = None
     report_config: Mapping[str, Any] | None = None
     """What the services of `report_to` are told of the run."""
 

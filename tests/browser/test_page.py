@@ -12,17 +12,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from support.pages import (
-    CHROMIUM,
-    DESKTOP,
+from support.browser import CHROMIUM, DESKTOP, PHONE, launched, opened
+from support.profiles import (
     HOSTILE,
-    PHONE,
     failed_only,
     full,
     hostile,
     later,
-    launched,
-    opened,
     page_of,
     quick,
     with_failures,

@@ -17,7 +17,7 @@ from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.models.dataset_lengths import Epoch
 from pytest_yourai.worker.engine.dataset import TrainingRows, read_data
 
-from support.made_models import make_tokenizer, text_of, write_rows
+from support.models import make_tokenizer, text_of, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,13 @@ from pytest_yourai.worker.protocol import (
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
+    TrainingParameters,
     TrainingRequest,
     Validated,
 )
 
-from support.made_models import TINY, make_data, make_model, write_rows
-from support.training_steps import a_step
+from support.models import TINY, make_data, make_model, write_rows
+from support.training import a_step, changed
 
 KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
 
@@ -56,22 +57,23 @@ def usual_memory_limit() -> Iterator[None]:
 def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
     usual = TrainingRequest(
         config=LoraConfig(2, 4, 2, 32),
+        parameters=TrainingParameters(
+            max_steps=12,
+            learning_rate=1e-3,
+            seed=3,
+            save_every=5,
+            steps_per_eval=100,
+            val_batches=2,
+        ),
         memory_limit_bytes=10**10,
         data=str(folder / "data"),
-        max_steps=12,
-        learning_rate=1e-3,
-        seed=3,
         adapter_path=str(adapters),
         resume=False,
-        save_every=5,
-        reload_interval=None,
         reload_active_bytes=None,
         usual_active_bytes=None,
         reload_footprint_bytes=None,
-        steps_per_eval=100,
-        val_batches=2,
     )
-    return dataclasses.replace(usual, **changes)
+    return changed(usual, **changes)
 
 
 def train(
@@ -136,12 +138,12 @@ def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None
         "model": str(folder / "model"),
         "data": asked.data,
         "train": True,
-        "seed": asked.seed,
+        "seed": asked.parameters.seed,
         "batch_size": 2,
         "num_layers": 2,
         "max_seq_length": 32,
-        "iters": asked.max_steps,
-        "learning_rate": asked.learning_rate,
+        "iters": asked.parameters.max_steps,
+        "learning_rate": asked.parameters.learning_rate,
         "adapter_path": str(tmp_path / "stock"),
         "steps_per_report": 1,
         "val_batches": 0,
@@ -151,7 +153,7 @@ def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None
     model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
-    np.random.seed(asked.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    np.random.seed(asked.parameters.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
     lora.train_model(arguments, model, rows, [], own)
     events, _ = train(folder, asked)
     assert losses(events) == own.seen
@@ -200,7 +202,7 @@ def test_validation_sees_the_same_rows_each_time(folder: Path, tmp_path: Path) -
     found = [event for event in events if isinstance(event, Validated)]
     assert [event.step for event in found] == [0, 4, 8, 12]
     assert len({event.loss for event in found}) == 1
-    assert losses(events) == losses(train(folder, dataclasses.replace(asked, val_batches=0))[0])
+    assert losses(events) == losses(train(folder, changed(asked, val_batches=0))[0])
 
 
 def test_each_checkpoint_is_written_once(folder: Path, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     write_rows(data, [{"text": "the quick fox"}], "valid")
     (tmp_path / "a").mkdir()
     asked = request(folder, tmp_path / "a", data=str(data), max_steps=5)
-    train(folder, dataclasses.replace(asked, val_batches=0))
+    train(folder, changed(asked, val_batches=0))
     adapters = (tmp_path / "a" / "adapters.safetensors").read_bytes()
     for name in ("adapters.safetensors", "0000005_adapters.safetensors", "adapter_config.json"):
         (tmp_path / "a" / name).unlink()

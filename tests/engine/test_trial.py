@@ -12,7 +12,7 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
 
-from support.made_models import TINY, make_tokenizer, text_of, write_rows
+from support.models import TINY, make_tokenizer, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 

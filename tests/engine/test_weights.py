@@ -16,7 +16,7 @@ from pytest_yourai.models.resolve import stored_quantization
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import weights
 
-from support.made_models import GROWING, TINY, convert_model, make_model
+from support.models import GROWING, TINY, convert_model, make_model
 
 LARGER: Mapping[str, Any] = {
     **TINY,

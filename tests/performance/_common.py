@@ -14,6 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
+PROFILE = "optimal_config.json"
+
 
 def timed(command: Sequence[str], cwd: Path) -> tuple[float, str]:
     """Seconds of wall time, and stdout; raises where the command fails."""
@@ -40,7 +42,7 @@ def pytest_command(*arguments: str) -> list[str]:
 
 
 def read_profile(folder: Path) -> dict[str, Any]:
-    profile: dict[str, Any] = json.loads((folder / "optimal_config.json").read_text())
+    profile: dict[str, Any] = json.loads((folder / PROFILE).read_text())
     return profile
 
 

@@ -18,7 +18,7 @@ from _common import ROOT, pytest_command, read_profile, sum_of_steps_s, table, t
 from truth import stock
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.made_models import make_data, make_model
+from support.models import make_data, make_model
 
 START_S = 2.5
 EACH_TRIAL_S = 0.08

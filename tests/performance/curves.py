@@ -24,7 +24,7 @@ from pathlib import Path
 from _common import ROOT, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.made_models import make_data, make_model
+from support.models import make_data, make_model
 
 SAVE_EVERY = 10
 STEPS_BETWEEN_KILLS = 60

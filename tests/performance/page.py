@@ -20,7 +20,8 @@ from playwright.sync_api import sync_playwright
 from _common import ROOT, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.pages import full, launched, opened, page_of
+from support.browser import launched, opened
+from support.profiles import full, page_of
 
 ALLOWED_S = 2.0
 

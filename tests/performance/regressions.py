@@ -3,8 +3,10 @@
     python tests/performance/regressions.py [--pairs 20] [--from FOLDER]
 
 Runs `--yourai-model tiny --quick` twice for each pair, compares the two, and then the second one
-again with all step times 20 % longer, and with 10 % more minimum memory. `--keep FOLDER` keeps the
-profiles, `--from FOLDER` takes them from there.
+again with all step times 20 % longer, and with 10 % more minimum memory. A fixed piece of work is
+timed before and after each run: the pace is how much longer it took the second time. It tells a
+slow moment of the machine from a wrong gate; the gate itself does not know it. `--keep FOLDER`
+keeps the profiles, `--from FOLDER` takes them from there.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,15 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.store.compare.comparison import compare
-from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown
+from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, just_measured
 
-from _common import pytest_command, read_profile, timed, verdict
+from _common import PROFILE, pytest_command, read_profile, timed, verdict
+from _reference_work import reference_times_s
 
 _SLOW_DOWN = 1.2
 _GROWTH = 1.1
 _MOST_FALSE = 0.05
+_REFERENCE = "reference_times_s"
+"""Key that this script adds to the profiles that it measures."""
 
 
 def main() -> int:
@@ -56,8 +62,11 @@ def _measured(folder: Path, pairs: int) -> list[list[dict[str, Any]]]:
         for name in ("before", "after"):
             place = folder / f"{number:02}-{name}"
             place.mkdir(parents=True)
+            reference = reference_times_s()
             timed(pytest_command("--yourai-model", "tiny", "--quick"), place)
-            pair.append(read_profile(place))
+            profile = read_profile(place) | {_REFERENCE: reference + reference_times_s()}
+            (place / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
+            pair.append(profile)
         found.append(pair)
     return found
 
@@ -80,12 +89,20 @@ def _judge(number: int, before: dict[str, Any], after: dict[str, Any]) -> tuple[
     slowdown = overall_slowdown(comparison)
     print(
         f"pair {number:2}: all steps {slowdown.share if slowdown else 0:+.1%} "
-        f"(pace {machine_pace(comparison) - 1:+.1%}), "
+        f"(pace {_pace(before, after)}), "
         f"{'; '.join(told) or 'no regression'}; found: "
         f"{'slow-down' if slow else 'NO slow-down'}, {'memory' if large else 'NO memory'}",
         flush=True,
     )
     return bool(told), slow, large
+
+
+def _pace(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Change of the time that the reference work took, in words."""
+    if not (_REFERENCE in before and _REFERENCE in after):
+        return "unknown"
+    change = statistics.fmean(after[_REFERENCE]) / statistics.fmean(before[_REFERENCE]) - 1
+    return f"{change:+.1%}"
 
 
 def _told(

@@ -26,7 +26,7 @@ from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.training.supervisor import TrainingRun
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
 
-from support.made_models import make_data, make_model
+from support.models import make_data, make_model
 from support.training_runs import settings
 
 CONFIGURATIONS = (LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64))

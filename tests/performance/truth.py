@@ -19,7 +19,7 @@ from typing import Any
 from _common import ROOT, pytest_command, read_profile, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.made_models import make_data, make_model
+from support.models import make_data, make_model
 
 CONFIGURATIONS = ((1, 4, 2), (1, 8, 4), (2, 4, 4), (2, 8, 2), (4, 8, 2), (4, 8, 4))
 KEYS = [f"self_attn.{name}_proj" for name in "qkvo"]

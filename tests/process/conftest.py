@@ -12,10 +12,7 @@ from pytest_yourai.plan.identity import machine_id
 
 from support import faults
 from support.faults import FAULTY_PATH, Judge
-from support.fixtures import hub_cache, no_job, small_cgroup
-from support.sweep_runs import SweepResult, SweepRun
-
-__all__ = ["hub_cache", "no_job", "small_cgroup"]
+from support.processes import SweepResult, SweepRun
 
 
 @pytest.fixture(autouse=True)

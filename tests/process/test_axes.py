@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 
 def saved(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.stored import QUICK, document, failing, larger, slower
-from support.sweep_runs import SweepResult
+from support.processes import SweepResult
+from support.profiles import QUICK, document, failing, larger, slower
 
 Plan = Callable[[dict[str, Any]], object]
 

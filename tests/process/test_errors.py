@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.made_models import make_model
-from support.sweep_runs import SweepResult, SweepRun
-from support.workers import worker_processes
+from support.models import make_model
+from support.processes import SweepResult, SweepRun, worker_processes
 
 
 def assert_usage_error(done: SweepResult, *parts: str) -> None:

@@ -17,8 +17,7 @@ from pytest_yourai.store.profile import OUTPUT_FLAG
 
 from support import faults
 from support.faults import Judge, Judgement, processes_left
-from support.sweep_processes import finish, outcomes, start_sweep, worker_pids
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun, finish, outcomes, start_sweep, worker_pids
 
 
 @pytest.fixture

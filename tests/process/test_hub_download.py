@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from support import hub_server
-from support.made_models import TINY, make_model
-from support.sweep_runs import SweepResult, SweepRun
+from support.hub import Hub, serve
+from support.models import TINY, make_model
+from support.processes import SweepResult, SweepRun
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     folder = make_model(tmp_path / "served", shard_bytes=400_000)
-    with hub_server.serve("owner/small-model", folder, monkeypatch) as served:
+    with serve("owner/small-model", folder, monkeypatch) as served:
         yield served
 
 
 def test_a_repository_is_downloaded_and_measured(
-    server: hub_server.Hub, sweep: SweepRun, pytester: pytest.Pytester, hub_cache: Path
+    server: Hub, sweep: SweepRun, pytester: pytest.Pytester, hub_cache: Path
 ) -> None:
     (pytester.path / "one.yaml").write_text(
         "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\nmax_seq_length: 64\n"
@@ -39,9 +39,7 @@ def test_a_repository_is_downloaded_and_measured(
     assert done.outcomes == ["ok"]
 
 
-def test_a_model_that_cannot_be_had_is_a_usage_error(
-    server: hub_server.Hub, sweep: SweepRun
-) -> None:
+def test_a_model_that_cannot_be_had_is_a_usage_error(server: Hub, sweep: SweepRun) -> None:
     server.gated_status = 403
     done = sweep("--yourai-weights", "hub", model="owner/small-model")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
@@ -51,7 +49,7 @@ def test_a_model_that_cannot_be_had_is_a_usage_error(
 
 
 def test_in_a_walk_what_cannot_be_had_does_not_stop_larger_models(
-    server: hub_server.Hub, pytester: pytest.Pytester
+    server: Hub, pytester: pytest.Pytester
 ) -> None:
     (pytester.path / "models.yaml").write_text(
         "small: {repo: owner/no-such-model, params: 0.1M, architecture: config.json}\n"

@@ -14,7 +14,7 @@ import pytest
 
 from support import faults
 from support.faults import Judgement, processes_left
-from support.sweep_processes import (
+from support.processes import (
     events,
     finish,
     is_gone,

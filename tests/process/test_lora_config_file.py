@@ -11,8 +11,8 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from support.made_models import SMALL_QWEN2, make_data, make_model
-from support.sweep_runs import SweepRun
+from support.models import SMALL_QWEN2, make_data, make_model
+from support.processes import SweepRun
 
 
 def test_mlx_lm_trains_and_generates_with_it(pytester: pytest.Pytester, sweep: SweepRun) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweep_runs import SweepResult
+from support.processes import SweepResult
 
 RECORDING = Path(__file__).parents[1] / "data" / "h200_llama8b_quick.json"
 

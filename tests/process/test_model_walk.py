@@ -11,10 +11,9 @@ import pytest
 
 from pytest_yourai.sweep import preflight
 
-from support.hub_cache import cached
-from support.made_models import GROWING, SMALL_MISTRAL, SMALL_QWEN2, TINY, convert_model, make_model
-from support.sweep_runs import SweepResult
-from support.workers import worker_processes
+from support.hub import cached
+from support.models import GROWING, SMALL_MISTRAL, SMALL_QWEN2, TINY, convert_model, make_model
+from support.processes import SweepResult, worker_processes
 
 WalkRun = Callable[..., SweepResult]
 

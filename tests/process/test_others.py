@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 HEAVY = ("mlx", "numpy", "pydantic", "psutil", "yaml")
 

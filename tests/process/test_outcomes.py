@@ -12,9 +12,15 @@ import mlx.core as mx
 import pytest
 
 from support.faults import Judge
-from support.made_models import TINY, make_model
-from support.sweep_runs import SweepResult, SweepRun
-from support.workers import AtTrial, ConfineInTrial, SignalInTrial, worker_processes
+from support.models import TINY, make_model
+from support.processes import (
+    AtTrial,
+    ConfineInTrial,
+    SignalInTrial,
+    SweepResult,
+    SweepRun,
+    worker_processes,
+)
 
 
 def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(

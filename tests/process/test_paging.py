@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.faults import Judge
-from support.made_models import make_heavy_config
-from support.sweep_runs import SweepRun
-from support.workers import AfterSteps, ConfineInTrial, confine
+from support.models import make_heavy_config
+from support.processes import AfterSteps, ConfineInTrial, SweepRun, confine
 
 SWAP_BYTES = 1_500_000_000
 

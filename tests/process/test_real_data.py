@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from support.made_models import make_model, text_of, write_rows
-from support.sweep_runs import SweepResult, SweepRun
+from support.models import make_model, text_of, write_rows
+from support.processes import SweepResult, SweepRun
 
 
 def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(

@@ -15,8 +15,8 @@ import pytest
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 
-from support.hub_cache import bare_model, cached
-from support.made_models import TINY
+from support.hub import bare_model, cached
+from support.models import TINY
 
 MOST_SECONDS = 1.0
 """Beside pytest's own start."""

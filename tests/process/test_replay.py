@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.sweep_runs import SweepResult
+from support.processes import SweepResult
 
 RECORDED = Path(__file__).resolve().parents[1] / "data" / "h200_llama8b_quick.json"
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_yourai.cli.main import main
 
-from support.pages import later
+from support.profiles import later
 
 RECORDED = Path(__file__).parents[1] / "data" / "h200_llama8b_quick.json"
 

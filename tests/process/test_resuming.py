@@ -13,7 +13,8 @@ import pytest
 
 from support import faults
 from support.faults import Judgement, processes_left
-from support.sweep_processes import (
+from support.processes import (
+    SweepRun,
     events,
     finish,
     outcomes,
@@ -22,7 +23,6 @@ from support.sweep_processes import (
     wait_for,
     worker_pids,
 )
-from support.sweep_runs import SweepRun
 
 LONG = "batch_size: [1, 2, 64]\nlora_rank: [4]\nlora_layers: [2]\n"
 

@@ -14,9 +14,8 @@ import pytest
 from pytest_yourai.machine.cgroup import MemoryCgroup
 
 from support.faults import Judge
-from support.made_models import make_heavy_config
-from support.sweep_runs import SweepRun
-from support.workers import AtTrial, worker_processes
+from support.models import make_heavy_config
+from support.processes import AtTrial, SweepRun, worker_processes
 
 BUDGET = ("--yourai-max-memory", "0.1", "--yourai-seq-length", "512")
 

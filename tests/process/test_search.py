@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweep_runs import SweepResult, SweepRun
+from support.processes import SweepResult, SweepRun
 
 RECORDED = Path(__file__).resolve().parents[1] / "data" / "h200_llama8b_quick.json"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.faults import Judge
-from support.made_models import TINY, make_data, make_model
-from support.sweep_runs import SweepRun
+from support.models import TINY, make_data, make_model
+from support.processes import SweepRun
 
 TOKEN = "hf_thisIsNobodysToken0123456789"  # noqa: S105 - made up
 UNKNOWN = "hf_" + "x" * 30
@@ -56,6 +56,16 @@ def test_tokens_in_what_was_asked_for_reach_no_file_either(
     for name in ("optimal_config.json", "benchmark_log.jsonl", "junit.xml"):
         assert TOKEN not in (pytester.path / name).read_text(), name
     assert TOKEN not in done.text
+
+
+def test_a_secret_of_digits_breaks_no_number(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOO_PASSWORD", "00000000")
+    done = sweep("-k", "batch1", "--yourai-max-memory=20", subprocess=True)
+    assert done.outcomes == ["ok"]
+    document = json.loads((pytester.path / "optimal_config.json").read_text())
+    assert document["memory_limit_gb"] == 20.0
 
 
 OWN_CODE = """

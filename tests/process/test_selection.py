@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 NODE = "pytest_yourai/suite/test_lora.py::test_lora"
 

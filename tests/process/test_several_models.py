@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.made_models import SMALL_QWEN2, make_model
-from support.sweep_runs import SweepResult
+from support.models import SMALL_QWEN2, make_model
+from support.processes import SweepResult
 
 MATRIX = "batch_size: [1, 16]\nlora_rank: [4]\nlora_layers: [2]\n"
 

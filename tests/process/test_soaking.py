@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.sweep_processes import (
+from support.processes import (
+    SweepResult,
+    SweepRun,
     events,
     finish,
     is_gone,
@@ -20,7 +22,6 @@ from support.sweep_processes import (
     wait_for,
     worker_of,
 )
-from support.sweep_runs import SweepResult, SweepRun
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.sweep_runs import SweepRun
-from support.workers import worker_processes
+from support.processes import SweepRun, worker_processes
 
 
 def test_the_quick_matrix_of_tiny_runs_to_an_optimum(

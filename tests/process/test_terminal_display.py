@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.terminals import Seen, Terminal, run_in_terminal
+from support.screens import Seen, Terminal, run_in_terminal
 
 MATRIX = "batch_size: [1, 4]\nlora_rank: [4]\nlora_layers: [2]\n"
 FLAGS = ("--yourai-model=tiny", "--yourai-matrix=m.yaml", "--yourai-steps=4")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from support.sweep_runs import SweepRun
-from support.workers import SignalInTrial
+from support.processes import SignalInTrial, SweepRun
 
 
 def test_items_carry_the_mark_with_the_value_given(sweep: SweepRun) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 
 def test_a_test_on_the_trial_is_parametrized_and_measured(

@@ -18,7 +18,7 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
 
-from support.made_models import TINY, write_rows
+from support.models import TINY, write_rows
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from support.faults import Judge
-from support.sweep_runs import SweepRun
-from support.workers import AtTrial, worker_processes
+from support.processes import AtTrial, SweepRun, worker_processes
 
 Fault = Callable[[str], None]
 

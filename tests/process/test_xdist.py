@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from support.sweep_runs import SweepRun
+from support.processes import SweepRun
 
 
 @pytest.mark.parametrize("arguments", [("-n", "0"), ("-p", "no:xdist")])

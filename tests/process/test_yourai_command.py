@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.sweep_processes import events, finish, is_gone, wait_for, worker_of
+from support.processes import events, finish, is_gone, wait_for, worker_of
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
 
@@ -25,6 +25,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"pydantic", "psutil", "yaml", "pytest", "numpy", "rich", "mlx", "safetensors"}
+    program = (
+        "import atexit, sys; from pytest_yourai.cli.main import main; "
+        f"atexit.register(lambda: print('imported:', sorted({heavy!r} & sys.modules.keys()))); "
+        "main(['train', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("imported: []\n"), done.stderr
 
 
 def test_optimize_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> None:

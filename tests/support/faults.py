@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from support.sweep_runs import SweepResult
+from support.processes import SweepResult
 
 FAULTY_PATH = Path(__file__).parents[1] / "worker_faults"
 

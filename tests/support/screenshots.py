@@ -1,6 +1,6 @@
 """Make the pictures of the page that the documentation shows, again.
 
-python tests/screenshots.py
+PYTHONPATH=tests python tests/support/screenshots.py
 
 A matrix that was measured on an H200 is replayed within 16 GB, and its page photographed in
 headless Chromium, light and dark, into tests/data/screenshots.
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from support.pages import DATA, launched, opened
+from support.browser import launched, opened
+from support.profiles import DATA
 
 FOLDER = DATA / "screenshots"
 SIZE = (1200, 1000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
-from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
+from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, TrainingParameters
 
-from support.made_models import TINY, make_data, make_model
+from support.models import TINY, make_data, make_model
+from support.training import changed
 
 
 def make_input(folder: Path) -> Path:
@@ -33,31 +33,28 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
     path.mkdir(exist_ok=True)
     model = resolve("model", folder / "model", "local", {})
     usual = TrainSettings(
-        model=model,
         source=ModelSource("model", model.architecture, str(model.folder), False, None, None),
         config=LoraConfig(2, 4, 2, 32),
+        parameters=TrainingParameters(
+            max_steps=12,
+            learning_rate=1e-3,
+            seed=3,
+            save_every=5,
+            steps_per_eval=100,
+            val_batches=2,
+        ),
         memory_limit_bytes=10**9,
         data=str(folder / "data"),
-        max_steps=12,
-        learning_rate=1e-3,
-        seed=3,
         adapter_path=path,
-        save_every=5,
-        reload_interval=None,
         memory_report_interval=10,
-        steps_per_eval=100,
-        val_batches=2,
-        mask_prompt=False,
         first_step=0,
         force=False,
-        report_to=None,
-        project_name=None,
-        promise=None,
+        baseline=None,
         about={},
         used=(),
         warnings=(),
     )
-    return dataclasses.replace(usual, **changes)
+    return changed(usual, **changes)
 
 
 class Heard:

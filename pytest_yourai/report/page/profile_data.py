@@ -102,7 +102,7 @@ def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
         "checkpoint": config.grad_checkpoint,
         "score": config.throughput_score,
         "outcome": result.outcome.value,
-        "reason": result.reason,
+        "reason": result.error,
         "warnings": list(result.warnings),
         "started": result.started,
         "kept": result.kept,
@@ -164,7 +164,7 @@ def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
 
 def _reasons(results: Sequence[TrialResult], outcome: Outcome) -> Iterator[str]:
     """Different ones, in their order."""
-    said = (each.reason for each in results if each.outcome is outcome)
+    said = (each.error for each in results if each.outcome is outcome)
     yield from list(dict.fromkeys(each for each in said if each))[:_MOST_REASONS]
 
 

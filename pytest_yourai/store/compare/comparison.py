@@ -11,7 +11,7 @@ from functools import cached_property
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import SkipReason, TrialResult
 from pytest_yourai.store.compare.differences import differences
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -79,7 +79,7 @@ class Change:
             self.before
             and self.before.success
             and after
-            and (after.outcome.is_memory_failure or after.is_predicted_over or after.is_ruled_out)
+            and (after.lacks_memory or after.skip_reason is SkipReason.DOMINATED)
         )
 
     @property

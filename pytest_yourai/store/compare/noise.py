@@ -4,25 +4,22 @@ On a machine that others use too one and the same program is slower or faster fr
 single trials are by half, since the machine is. To keep that apart from a change of the program:
 
 - What others do only ever makes a step longer: each trial is judged by its fastest measured step.
-- The machine's own pace, by `reference_times_s`, is taken out, where both runs have them (on MLX's
-  CPU backend: a GPU does not slow down with the processor) and nothing says that they are of two
-  machines or interpreters. Fastest steps follow it by half, on a logarithmic scale.
 - All configurations together got slower where the geometric mean of their changes, over the middle
   third of them (a trimmed mean, as busy moments hit whole trials), is above the threshold, and its
   logarithm above its standard error.
-- One configuration got slower where its median step and its fastest are above the threshold (the
-  latter without as much as the reference work right beside it took longer), its steps are longer by
-  a one-sided test of Mann and Whitney at 5 %, and the change stands out: by five robust standard
-  deviations (1.48 times the median absolute deviation) of all configurations' changes, since many
-  are judged at once, and beyond the largest change in the other direction. A half of them that is
-  slower does not pass for noise.
+- One configuration got slower where its median step and its fastest are above the threshold, its
+  steps are longer by a one-sided Mann-Whitney test at 5 %, and the change stands out: by five
+  robust standard deviations (1.48 times the median absolute deviation) of all configurations'
+  changes, since many are judged at once, and beyond the largest change in the other direction. A
+  half of them that is slower does not pass for noise.
 
 Measured (`tests/performance/regressions.py`) on a virtual machine whose two cores others share, so
 that for seconds at a time every step takes 1.55 times as long as a moment before: of two times 20
 pairs of equal runs of `tiny --quick` 2 and 4 had a false regression, and of slow-downs by 20 % that
-were planted into them 20 and 18 were found. By medians over all steps and configurations alone the
-mean of 17 to 25 % of such pairs is more than 10 % off. Where a whole run falls into a busy time, no
-statistics of two runs can tell.
+were planted into them 20 and 18 were found (then the machine's own pace, timed beside each trial,
+was still subtracted). By medians over all steps and configurations alone the mean of 17 to 25 % of
+such pairs is more than 10 % off. Where a whole run falls into a busy time, no statistics of two
+runs can tell.
 """
 
 from __future__ import annotations
@@ -33,14 +30,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_yourai.core.files import mapping
-from pytest_yourai.store.compare.differences import are_of_one_machine
-
 if TYPE_CHECKING:
     from pytest_yourai.core.config import LoraConfig
     from pytest_yourai.core.results import TrialResult
     from pytest_yourai.store.compare.comparison import Change, Comparison
-    from pytest_yourai.store.stored_profile import StoredProfile
 
 
 _STANDARD_DEVIATIONS = 5.0
@@ -50,9 +43,6 @@ _DEVIATION_OF_A_NORMAL = 1.4826
 
 _ERROR_OF_THE_MIDDLE = 1.2
 """Of the mean of a normal's middle third, over that of its mean."""
-
-_PACE_SHARE = 0.5
-"""How far fastest steps follow the reference work: a slope of logarithms, measured 0.5 to 0.7."""
 
 _LEAST_STEPS = 4
 """With fewer on either side the test of Mann and Whitney cannot tell anything at 5 %."""
@@ -80,19 +70,9 @@ class Slowdown:
         return self.share > share and math.log1p(self.share) > self.log_error
 
 
-def machine_pace(comparison: Comparison) -> float:
-    """How many times as long the reference work took as before; 1 where nobody can say.
-
-    A geometric mean over all trials that both runs have.
-    """
-    logs = _reference_changes(comparison)
-    return math.exp(statistics.fmean(logs.values())) if logs else 1.0
-
-
 def overall_slowdown(comparison: Comparison) -> Slowdown | None:
     """Of all configurations that succeeded in both runs; None where there is none."""
-    pace = _PACE_SHARE * math.log(machine_pace(comparison))
-    logs = sorted(each - pace for each in _log_changes(comparison, per_token=False).values())
+    logs = sorted(_log_changes(comparison, per_token=False).values())
     if not logs:
         return None
     outside = len(logs) // 3
@@ -108,15 +88,13 @@ def slower_configs(
     logs = _log_changes(comparison, per_token=per_token)
     if not logs:
         return set()
-    pace = _PACE_SHARE * math.log(machine_pace(comparison))
-    beside = _reference_changes(comparison)
-    changes = [each - pace for each in logs.values()]
+    changes = list(logs.values())
     noise = max(_STANDARD_DEVIATIONS * _deviation_of_noise(changes), -min(changes))
     least = max(math.log1p(share), noise)
     return {
         before.config
         for before, after in _successes(comparison.changes)
-        if logs[before.config] - max(pace, beside.get(before.config, 0.0)) > least
+        if logs[before.config] > least
         and _are_longer(_times(after, per_token=per_token), _times(before, per_token=per_token))
     }
 
@@ -131,19 +109,6 @@ def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig,
     }
 
 
-def _reference_changes(comparison: Comparison) -> dict[LoraConfig, float]:
-    """Logarithms, of the mean reference work beside each trial."""
-    if not _have_one_reference(comparison.before, comparison.after):
-        return {}
-    return {
-        before.config: math.log(
-            statistics.fmean(after.reference_times_s) / statistics.fmean(before.reference_times_s)
-        )
-        for before, after in _successes(comparison.changes)
-        if before.reference_times_s and after.reference_times_s
-    }
-
-
 def _times(result: TrialResult, *, per_token: bool) -> list[float]:
     """Of the measured steps; where rows have different lengths a token is what is comparable."""
     if not (per_token and all(result.step_tokens)):
@@ -154,11 +119,6 @@ def _times(result: TrialResult, *, per_token: bool) -> list[float]:
 
 def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult]]:
     return [change.successes for change in changes if change.successes]
-
-
-def _have_one_reference(before: StoredProfile, after: StoredProfile) -> bool:
-    pythons = [mapping(each.environment.get("versions")).get("python") for each in (before, after)]
-    return are_of_one_machine(before, after) and pythons[0] == pythons[1]
 
 
 def _deviation(values: Sequence[float]) -> float:

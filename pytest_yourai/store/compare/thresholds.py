@@ -173,7 +173,7 @@ def _lost(comparison: Comparison) -> Iterator[Regression]:
     if failed is not None and not found:
         outcome = failed.outcome.replace("_", " ")
         name = comparison.naming.name(failed.config)
-        yield Regression(None, f"nothing fits any more: {name}: {outcome}: {failed.reason}")
+        yield Regression(None, f"nothing fits any more: {name}: {outcome}: {failed.error}")
 
 
 def _lost_configurations(comparison: Comparison) -> Iterator[Regression]:
@@ -184,7 +184,7 @@ def _lost_configurations(comparison: Comparison) -> Iterator[Regression]:
         what = "no longer fits" if change.no_longer_fits else "no longer runs"
         outcome = after.outcome.replace("_", " ")
         name = comparison.naming.name(change.config)
-        yield Regression(change.config, f"{name}: {what}: {outcome}: {after.reason}")
+        yield Regression(change.config, f"{name}: {what}: {outcome}: {after.error}")
 
 
 def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regression]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.strategy import choose_next
@@ -61,19 +61,17 @@ class SweepSearch:
         self._left.update(set(here) - set(elsewhere))
         return None
 
-    def reason_to_skip(self, config: LoraConfig) -> str | None:
+    def reason_to_skip(self, config: LoraConfig) -> Skip | None:
         """Why a configuration need not run; None where it may have to."""
         if self.stopped is not None:
-            return not_needed(self.stopped)
+            return Skip(SkipReason.SEARCH_IS_DONE, f"not needed: {self.stopped}")
         if config in self._left:
-            return "not needed here: the search went on among the tests of another file or class"
+            return Skip(
+                SkipReason.SEARCHED_ELSEWHERE,
+                "not needed here: the search went on among the tests of another file or class",
+            )
         return None
 
     def doubts(self, failed: TrialResult, config: LoraConfig) -> bool:
         """Whether `config` was chosen because a smaller one's minimum is taken for wrong."""
         return config == self.chosen and failed.outcome is Outcome.OVER_BUDGET
-
-
-def not_needed(why: str) -> str:
-    """The reason of what the fast search left out."""
-    return f"not needed: {why}"

@@ -76,11 +76,12 @@ class MlxEngine:
         if self._model is None or self._source is None:
             raise ModelError("no model is loaded")
         if request.data is None:
-            rows = trial.synthetic_rows(self._model, request.config, request.seed)
+            seed = request.parameters.seed
+            rows = trial.synthetic_rows(self._model, request.config, seed)
             validation_rows: Any = []
         else:
             rows, validation_rows = dataset.read_sets(
-                request.data, self._folder, mask_prompt=request.mask_prompt
+                request.data, self._folder, mask_prompt=request.parameters.mask_prompt
             )
         source = self._source
         model = training.AdaptedModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -77,7 +78,7 @@ def run_training(
     not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does not
     fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
     """
-    with adapted(model.module, request.config, model.lora_keys, request.seed):
+    with adapted(model.module, request.config, model.lora_keys, request.parameters.seed):
         return _train(model, request, rows, validation_rows, report, should_stop)
 
 
@@ -90,7 +91,7 @@ def _train(
     should_stop: Callable[[], bool],
 ) -> TrainingEnd:
     mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
-    optimizer = optimizers.Adam(learning_rate=request.learning_rate)
+    optimizer = optimizers.Adam(learning_rate=request.parameters.learning_rate)
     folder = Path(request.adapter_path)
     checkpoint.remove_leftovers(folder)
     about: dict[str, Any] = {}
@@ -101,7 +102,7 @@ def _train(
     write_atomically(folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
     run = _Run(model, optimizer, request, rows, validation_rows, report, should_stop)
     run.begin(about)
-    if run.step >= request.max_steps:
+    if run.step >= request.parameters.max_steps:
         return TrainingEnd(run.step, "finished")
     mx.reset_peak_memory()
     try:
@@ -111,13 +112,13 @@ def _train(
             train_dataset=rows,
             args=TrainingArgs(
                 batch_size=request.config.batch_size,
-                iters=request.max_steps - run.step,
+                iters=request.parameters.max_steps - run.step,
                 steps_per_report=1,
                 steps_per_save=_NEVER,
                 max_seq_length=request.config.max_seq_length,
                 grad_checkpoint=request.config.grad_checkpoint,
             ),
-            iterate_batches=in_order(request.seed, run.step),
+            iterate_batches=in_order(request.parameters.seed, run.step),
             training_callback=run,
         )
     except _Ended as ended:
@@ -146,8 +147,8 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
         self._services = get_reporting_callbacks(
-            request.report_to,
-            project_name=request.project_name,
+            request.parameters.report_to,
+            project_name=request.parameters.project_name,
             log_dir=request.adapter_path,
             config=dict(request.report_config or {}),
         )
@@ -178,7 +179,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         if self._services is not None:
             totals = {"iteration": self.step, "trained_tokens": self._trained_tokens}
             self._services.on_train_loss_report({**train_info, **totals})
-        is_saved = self.step % self._request.save_every == 0
+        is_saved = self.step % self._request.parameters.save_every == 0
         if is_saved:
             self._save()
         if self._is_validation_due and self._validate():
@@ -191,8 +192,8 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     @property
     def _is_validation_due(self) -> bool:
-        request = self._request
-        return self.step % request.steps_per_eval == 0 or self.step == request.max_steps
+        parameters = self._request.parameters
+        return self.step % parameters.steps_per_eval == 0 or self.step == parameters.max_steps
 
     def _trained(self, train_info: dict[str, Any]) -> TrainedStep:
         self.step += 1
@@ -211,18 +212,17 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         )
 
     def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
-        request, in_process = self._request, self.step - self._first_step
+        parameters, in_process = self._request.parameters, self.step - self._first_step
         if self._usual_active_bytes is None and in_process > COMPILING_STEPS:
             self._usual_active_bytes = trained.active_memory_bytes
-        if self.step == request.max_steps:
+        if self.step == parameters.max_steps:
             return "finished"
         if self._should_stop():
             return "stopped"
-        return self._memory_reason(trained, is_warm=in_process > COMPILING_STEPS) or (
-            "interval"
-            if request.reload_interval and self.step % request.reload_interval == 0
-            else None
-        )
+        if reason := self._memory_reason(trained, is_warm=in_process > COMPILING_STEPS):
+            return reason
+        interval = parameters.reload_interval
+        return "interval" if interval and self.step % interval == 0 else None
 
     def _memory_reason(self, trained: TrainedStep, *, is_warm: bool) -> EndReason | None:
         request, usual = self._request, self._usual_active_bytes
@@ -251,7 +251,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _save_adapters(self) -> None:
         checkpoint.save_adapters(self._folder, self._model.module)
-        if self.step % self._request.save_every == 0:
+        if self.step % self._request.parameters.save_every == 0:
             checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
     def _validate(self) -> bool:
@@ -285,43 +285,37 @@ def check_loss(trained: TrainedStep, last_loss: float) -> None:
 
 
 def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
-    """What must be the same when training goes on."""
+    """The run in a checkpoint: what must be the same when training goes on, and the rest of it."""
     return {
         **(request.about or {}),
         "model": model.name,
-        "batch_size": request.config.batch_size,
-        "rank": request.config.rank,
-        "num_layers": request.config.num_layers,
-        "max_seq_length": request.config.max_seq_length,
-        "grad_checkpoint": request.config.grad_checkpoint,
+        **dataclasses.asdict(request.config),
         "lora_keys": list(model.lora_keys),
         "quantize": model.quantized_on_load,
-        "learning_rate": request.learning_rate,
-        "max_steps": request.max_steps,
         "data": request.data,
-        "mask_prompt": request.mask_prompt,
-        "seed": request.seed,
+        **dataclasses.asdict(request.parameters),
     }
 
 
 def _adapter_config(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
     """As mlx-lm writes it beside its adapters, and reads it to load them."""
+    parameters = request.parameters
     return {
         "model": model.path,
         "train": True,
         "fine_tune_type": "lora",
         "optimizer": OPTIMIZER,
         "data": request.data,
-        "seed": request.seed,
+        "seed": parameters.seed,
         "num_layers": request.config.num_layers,
         "batch_size": request.config.batch_size,
-        "iters": request.max_steps,
-        "learning_rate": request.learning_rate,
+        "iters": parameters.max_steps,
+        "learning_rate": parameters.learning_rate,
         "max_seq_length": request.config.max_seq_length,
         "grad_checkpoint": request.config.grad_checkpoint,
-        "mask_prompt": request.mask_prompt,
+        "mask_prompt": parameters.mask_prompt,
         "adapter_path": request.adapter_path,
-        "save_every": request.save_every,
+        "save_every": parameters.save_every,
         "lora_parameters": lora_parameters(request.config, model.lora_keys),
     }
 

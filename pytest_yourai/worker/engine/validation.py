@@ -25,7 +25,7 @@ def validate(
     should_stop: Callable[[], bool],
 ) -> Validated | None:
     """The loss after `step` steps; None without rows, or where it is to stop before its end."""
-    if not len(rows) or request.val_batches == 0:
+    if not len(rows) or request.parameters.val_batches == 0:
         return None
 
     def between_batches() -> None:
@@ -33,13 +33,14 @@ def validate(
             raise _Stopped
 
     began = time.perf_counter()
-    np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
+    # The generator that mlx-lm's batches draw from.
+    np.random.seed(request.parameters.seed)  # noqa: NPY002
     try:
         loss = evaluate(
             model=model,
             dataset=rows,
             batch_size=min(request.config.batch_size, len(rows)),
-            num_batches=request.val_batches,
+            num_batches=request.parameters.val_batches,
             max_seq_length=request.config.max_seq_length,
             progress_callback=between_batches,
         )

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_yourai.cli.main import main
 
-from support.stored import document, failing, larger, slower
+from support.profiles import document, failing, larger, slower
 
 Plan = Callable[[dict[str, Any]], object]
 RECORDING = Path(__file__).parents[2] / "data" / "matrix_h200_llama8b_256.json"
@@ -99,7 +99,7 @@ def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     ("arguments", "said"),
     [
         (["--fail-on", "speed:5%"], "--fail-on: 'speed:5%' is not valid: it must be METRIC:5%"),
-        (["--nothing"], "--nothing is no flag of ours"),
+        (["--nothing"], "unknown flag --nothing"),
     ],
 )
 def test_a_mistaken_flag_is_told(

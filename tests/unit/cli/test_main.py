@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.cli.main import main
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.training.options import TRAIN_OPTIONS
 
 
 class _ReplacedError(Exception):
@@ -97,9 +97,10 @@ def test_help_of_train_has_its_flags_with_their_defaults(
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for flag in TRAIN_FLAGS:
-        assert flag.shown in text
-        assert (f"{flag.help} (default: {flag.default})" if flag.default else flag.help) in text
+    for option in TRAIN_OPTIONS.values():
+        default = option.shown_default
+        assert option.shown in text
+        assert (f"{option.help} (default: {default})" if default else option.help) in text
 
 
 def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,15 +116,18 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["optimize"], "yourai optimize: add --model NAME or --replay PROFILE"),
         ([], "yourai: the following arguments are required: COMMAND"),
         (["optimise"], "yourai: COMMAND: invalid choice: 'optimise'"),
-        (["optimize"], "yourai optimize: add --model NAME or --replay PROFILE"),
-        (["optimize", "--model", "tiny", "-k", "x"], "optimize: -k is no flag of ours: put"),
-        (["optimize", "--mod", "tiny"], "--mod is no flag of ours"),
-        (["benchmark", "--replay", "x"], "yourai benchmark: --replay is no flag of ours"),
+        (
+            ["optimize", "--model", "tiny", "-k", "x"],
+            "unknown flag -k: put the flags of pytest after --",
+        ),
+        (["optimize", "--mod", "tiny"], "unknown flag --mod"),
+        (["benchmark", "--replay", "x"], "yourai benchmark: unknown flag --replay"),
         (["train"], "yourai train: the following arguments are required: --model"),
-        (["train", "--model", "tiny", "--batch", "2"], "yourai train: --batch is no flag of"),
-        (["train", "--model", "tiny", "--", "-q"], "yourai train: -q is no flag of ours"),
+        (["train", "--model", "tiny", "--batch", "2"], "yourai train: unknown flag --batch"),
+        (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
         (["train", "--model", "t", "--batch-size", "9" * 30], "it must be at most 1,000,000,000"),
         (
@@ -143,7 +147,7 @@ def test_a_mistake_is_one_sentence_and_status_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
+        sys.exit(main(arguments))
     assert ended.value.code == 2
     errors = capsys.readouterr().err
     assert message in errors

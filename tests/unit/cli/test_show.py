@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_one_sentence_on_stderr(
     [
         ([], "the following arguments are required: PROFILE"),
         ([QUICK, "--format", "xml"], "--format: invalid choice: 'xml'"),
-        ([QUICK, "--formt", "md"], "yourai show: --formt is no flag of ours"),
+        ([QUICK, "--formt", "md"], "yourai show: unknown flag --formt"),
     ],
 )
 def test_a_mistake_is_status_2(

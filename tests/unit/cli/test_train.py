@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_yourai.cli.train import lines
 from pytest_yourai.training.resolve_settings import train_settings
 
-from support.train_options import asked
+from support.training import asked
 
 
 def test_the_table_is_aligned_and_warnings_follow(tmp_path: Path) -> None:

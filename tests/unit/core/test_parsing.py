@@ -11,7 +11,7 @@ import pytest
 from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
 from pytest_yourai.models.dataset_checks import data_source
 
-from support.train_options import rows_folder
+from support.training import rows_folder
 
 
 def test_values_are_read() -> None:

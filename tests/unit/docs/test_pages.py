@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
@@ -14,6 +13,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
+from pytest_yourai.training.options import TRAIN_OPTIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -47,8 +47,12 @@ def test_the_flags_are_those_of_the_program() -> None:
 
 def test_the_flags_of_training_are_those_of_the_program() -> None:
     assert rows_under("reference/train-options", "Options of `yourai train`") == [
-        [", ".join(f"`{part}`" for part in flag.shown.split(", ")), flag.help, flag.default or "–"]
-        for flag in TRAIN_FLAGS
+        [
+            ", ".join(f"`{part}`" for part in each.shown.split(", ")),
+            each.help,
+            each.shown_default or "–",
+        ]
+        for each in TRAIN_OPTIONS.values()
     ]
 
 

@@ -14,7 +14,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import LinearShape, read_architecture_shapes
 from pytest_yourai.worker.engine.weights import build_lazily
 
-from support.made_models import TINY
+from support.models import TINY
 
 LLAMA: Mapping[str, Any] = {**TINY, "torch_dtype": "bfloat16", "num_hidden_layers": 3}
 QWEN2: Mapping[str, Any] = {**LLAMA, "model_type": "qwen2"}

@@ -14,7 +14,7 @@ from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome
 from pytest_yourai.training.train import _closing
 
-from support.made_models import TINY, make_model
+from support.models import TINY, make_model
 from support.training_runs import settings
 
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_yourai.core.errors import DataError
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 
-from support.made_models import write_rows
+from support.models import write_rows
 
 GOOD_CHAT: dict[str, Any] = {
     "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

@@ -6,7 +6,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import is_folder
 from pytest_yourai.models.folder import missing_file
 
-from support.hub_cache import bare_model
+from support.hub import bare_model
 
 LLAMA = {"model_type": "llama"}
 

@@ -17,8 +17,7 @@ from pytest_yourai.models import hub
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 
-from support import hub_server
-from support.hub_cache import bare_model, cached
+from support.hub import Hub, bare_model, cached, serve, use_endpoint
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2}
 
@@ -28,12 +27,12 @@ BIG = "model-00001-of-00002.safetensors"
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub with a model of two shards, of which the first has 300 kB."""
     folder = bare_model(tmp_path / "served", LLAMA, shards=2)
     (folder / BIG).write_bytes(os.urandom(300_000))
     (folder / "pytorch_model.bin").write_bytes(b"pickled")
-    with hub_server.serve(REPO, folder, monkeypatch) as served:
+    with serve(REPO, folder, monkeypatch) as served:
         yield served
 
 
@@ -87,9 +86,7 @@ def test_what_is_not_cached_is_none(repo: str) -> None:
     assert hub.cached_snapshot(repo) is None
 
 
-def test_a_download_has_what_mlx_lm_needs_and_is_found_again(
-    server: hub_server.Hub, hub_cache: Path
-) -> None:
+def test_a_download_has_what_mlx_lm_needs_and_is_found_again(server: Hub, hub_cache: Path) -> None:
     said: list[str] = []
     folder = hub.download(REPO, said.append)
     assert said == [f"Downloading owner/name: 0.3 MB to {hub_cache}"]
@@ -103,7 +100,7 @@ def test_a_download_has_what_mlx_lm_needs_and_is_found_again(
     assert hub.cached_snapshot(REPO) == hub.Snapshot(folder, None)
 
 
-def test_config_json_is_fetched_alone(server: hub_server.Hub, tmp_path: Path) -> None:
+def test_config_json_is_fetched_alone(server: Hub, tmp_path: Path) -> None:
     model = resolve(REPO, tmp_path / "nowhere", "hub", {})
     assert (model.weights, model.depth, model.folder) == ("hub", 2, None)
     asked = {each.path.rpartition("/")[2] for each in server.requests if "/resolve/" in each.path}
@@ -113,7 +110,7 @@ def test_config_json_is_fetched_alone(server: hub_server.Hub, tmp_path: Path) ->
     assert snapshot.missing == "model*.safetensors"
 
 
-def test_a_fetched_model_is_what_the_hub_has(server: hub_server.Hub, tmp_path: Path) -> None:
+def test_a_fetched_model_is_what_the_hub_has(server: Hub, tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(
         f"mine: {{repo: {REPO}, architecture: {{model_type: llama, num_hidden_layers: 7}}}}\n"
     )
@@ -126,7 +123,7 @@ def test_a_fetched_model_is_what_the_hub_has(server: hub_server.Hub, tmp_path: P
 
 
 def test_a_broken_connection_is_resumed_where_it_broke(
-    server: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+    server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # huggingface_hub writes, and goes on from, whole chunks: of 10 MB if nothing is set.
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
@@ -136,7 +133,7 @@ def test_a_broken_connection_is_resumed_where_it_broke(
     assert (folder / BIG).read_bytes() == (server.folder / BIG).read_bytes()
 
 
-def test_after_an_interruption_the_next_download_fetches_the_rest(server: hub_server.Hub) -> None:
+def test_after_an_interruption_the_next_download_fetches_the_rest(server: Hub) -> None:
     server.break_after, server.breaks_by = 200_000, "reset"
     text = refusal()
     assert text.startswith(f"{server.endpoint}/{REPO} cannot be downloaded: the connection broke: ")
@@ -151,23 +148,21 @@ def test_after_an_interruption_the_next_download_fetches_the_rest(server: hub_se
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_gated_model_names_its_page_and_how_to_log_in(
-    server: hub_server.Hub, status: int
-) -> None:
+def test_a_gated_model_names_its_page_and_how_to_log_in(server: Hub, status: int) -> None:
     server.gated_status = 401 if status == 401 else 403
     text = refusal()
     assert f"{server.endpoint}/{REPO} cannot be downloaded: the model is gated: accept" in text
     assert "hf auth login" in text
 
 
-def test_a_missing_model_is_not_called_gated(server: hub_server.Hub) -> None:
+def test_a_missing_model_is_not_called_gated(server: Hub) -> None:
     assert "owner/other cannot be downloaded: the model is not there: check" in refusal(
         "owner/other"
     )
 
 
 def test_offline_and_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub_server.use_endpoint("http://127.0.0.1:9", monkeypatch)
+    use_endpoint("http://127.0.0.1:9", monkeypatch)
     assert "the network is not there: connect" in refusal()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refusal()
@@ -176,7 +171,7 @@ def test_offline_and_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(
-    server: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+    server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.05)
     server.answers.clear()
@@ -185,7 +180,7 @@ def test_a_hub_that_never_answers_is_not_waited_for(
         hub.fetch_config(REPO)
 
 
-def test_ctrl_c_ends_a_download_at_once(server: hub_server.Hub) -> None:
+def test_ctrl_c_ends_a_download_at_once(server: Hub) -> None:
     interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
 
     def stall(_: str) -> None:
@@ -198,14 +193,14 @@ def test_ctrl_c_ends_a_download_at_once(server: hub_server.Hub) -> None:
     assert time.monotonic() < began + 5
 
 
-def test_small_files_come_first(server: hub_server.Hub) -> None:
+def test_small_files_come_first(server: Hub) -> None:
     hub.download(REPO, lambda _: None)
     got = [each.path.rpartition("/")[2] for each in server.requests if each.method == "GET"]
     assert got[-1] == BIG
 
 
 def test_a_cache_that_is_no_folder_has_nothing_and_takes_nothing(
-    server: hub_server.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
@@ -214,7 +209,7 @@ def test_a_cache_that_is_no_folder_has_nothing_and_takes_nothing(
     assert f"{file}/models--owner--name: Not a directory: make it a folder" in refusal()
 
 
-def test_the_room_on_the_disk_is_looked_at_first(server: hub_server.Hub, hub_cache: Path) -> None:
+def test_the_room_on_the_disk_is_looked_at_first(server: Hub, hub_cache: Path) -> None:
     server.sizes[BIG] = 10**16
     text = refusal()
     assert text.startswith("owner/name needs 10000000.0 GB, and ")
@@ -228,18 +223,18 @@ def test_a_disk_that_fills_up_is_told_as_that(hub_cache: Path) -> None:
     assert f"the disk is full: make room at {hub_cache}" in str(hub._unavailable(REPO, problem))
 
 
-def test_pickled_weights_are_not_taken(server: hub_server.Hub) -> None:
+def test_pickled_weights_are_not_taken(server: Hub) -> None:
     for shard in server.folder.glob("*.safetensors*"):
         shard.unlink()
     assert f"{server.endpoint}/{REPO} has no model*.safetensors" in refusal()
     assert not server.gets("pytorch_model.bin")
 
 
-def test_a_repository_that_lacks_a_shard_is_refused(server: hub_server.Hub) -> None:
+def test_a_repository_that_lacks_a_shard_is_refused(server: Hub) -> None:
     (server.folder / "model-00002-of-00002.safetensors").unlink()
     assert f"{server.endpoint}/{REPO} has no model-00002-of-00002.safetensors" in refusal()
 
 
 def test_no_secret_is_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub_server.use_endpoint("http://someone:hunter2secret@127.0.0.1:9", monkeypatch)
+    use_endpoint("http://someone:hunter2secret@127.0.0.1:9", monkeypatch)
     assert "hunter2secret" not in refusal()

@@ -14,7 +14,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import WeightsChoice, architecture_depth, resolve
 
-from support.hub_cache import bare_model, cached
+from support.hub import bare_model, cached
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2}
 

@@ -18,7 +18,7 @@ from pytest_yourai.plan.planner import SweepSetup, make_setup
 from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
-from support.made_models import TINY
+from support.models import TINY
 
 GB = 1_000_000_000
 NOTE = "under 10 GB: the low-memory matrix ({}); --yourai-matrix or --quick choose another"

@@ -13,8 +13,8 @@ from pytest_yourai.core.results import Outcome
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
-from support.hub_cache import bare_model
-from support.made_models import SMALL_QWEN2, TINY, write_rows
+from support.hub import bare_model
+from support.models import SMALL_QWEN2, TINY, write_rows
 
 QUANTIZED = {"group_size": 64, "bits": 4}
 

@@ -11,7 +11,7 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SafeCheck
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 ROWS = LoraConfig(1, 1, 1, 64, grad_checkpoint=True)

@@ -9,7 +9,7 @@ import pytest
 from pytest_yourai.plugin.display import terminal_size
 from pytest_yourai.report.screen import TerminalSize
 
-from support.terminals import Written
+from support.screens import Written
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pytest_yourai.report.comparison_lines import comparison_lines, regression_l
 from pytest_yourai.store.compare.comparison import compare
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
 
-from support.stored import failing, larger, slower, stored
+from support.profiles import failing, larger, slower, stored
 
 WIDE = 300
 

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import failure_lines, not_run_lines
-from pytest_yourai.sweep.search.sweep_search import not_needed
 
 NAMING = ConfigLabels(64, grad_checkpoint=False)
 
 
-def failed(batch_size: int, outcome: Outcome, reason: str, need: int | None = None) -> TrialResult:
-    config = LoraConfig(batch_size, 8, 4, 64)
-    return TrialResult("m", config, outcome, reason, minimum_memory_bytes=need)
+def failed(batch_size: int, outcome: Outcome, reason: str, **more: Any) -> TrialResult:
+    return TrialResult("m", LoraConfig(batch_size, 8, 4, 64), outcome, reason, **more)
+
+
+def skipped(batch_size: int, reason: str, rule: SkipReason, **more: Any) -> TrialResult:
+    skip = {"skip_reason": rule, "started": False}
+    return failed(batch_size, Outcome.SKIPPED, reason, **skip, **more)
 
 
 OVER = [
-    failed(size, Outcome.OVER_BUDGET, "needs too much; choose a smaller one", size * 1_000_000)
+    failed(
+        size,
+        Outcome.OVER_BUDGET,
+        "needs too much",
+        remedy="choose a smaller one",
+        minimum_memory_bytes=size * 1_000_000,
+    )
     for size in (2, 3, 4, 5, 6)
 ]
 
 
 def test_each_class_is_told_once_with_its_remedy() -> None:
-    crash = failed(1, Outcome.CRASHED, "it ended; it \x1b[31mreally did; see its output")
+    crash = failed(1, Outcome.CRASHED, "it ended; it \x1b[31mreally did", remedy="see its output")
     hang = failed(7, Outcome.TIMEOUT, "no end")
     ok = dataclasses.replace(hang, outcome=Outcome.OK)
-    skipped = dataclasses.replace(hang, outcome=Outcome.SKIPPED)
-    lines = list(failure_lines([ok, crash, *OVER, hang, skipped], NAMING, TerminalSize()))
+    unneeded = dataclasses.replace(hang, outcome=Outcome.SKIPPED)
+    lines = list(failure_lines([ok, crash, *OVER, hang, unneeded], NAMING, TerminalSize()))
     assert lines == [
         "Failed",
         "  crashed: see its output",
@@ -48,20 +58,22 @@ def test_each_class_is_told_once_with_its_remedy() -> None:
 
 def test_where_nothing_failed_nothing_is_said() -> None:
     assert list(failure_lines([], NAMING, TerminalSize())) == []
-    assert list(not_run_lines(OVER, None)) == []
+    assert list(not_run_lines(OVER)) == []
 
 
 def test_what_was_not_run_is_counted_by_reason() -> None:
     predicted = [
-        failed(size, Outcome.SKIPPED, f"predicted over the budget of {size} GB; add --yourai-force")
+        skipped(
+            size,
+            f"predicted over the budget of {size} GB",
+            SkipReason.PREDICTED_OVER_BUDGET,
+            remedy="add --yourai-force",
+        )
         for size in (1, 2)
     ]
-    smaller = failed(3, Outcome.SKIPPED, "no smaller than batch=2, which failed")
-    searched = failed(4, Outcome.SKIPPED, not_needed("the best is known"))
-    unstarted = [
-        dataclasses.replace(each, started=False) for each in (smaller, *predicted, searched)
-    ]
-    assert list(not_run_lines(unstarted, "the best is known")) == [
+    smaller = skipped(3, "no smaller than batch=2, which failed", SkipReason.DOMINATED)
+    searched = skipped(4, "not needed: the best is known", SkipReason.SEARCH_IS_DONE)
+    assert list(not_run_lines([smaller, *predicted, searched])) == [
         "Not run",
         "  2 predicted over the budget; add --yourai-force",
         "  1 no smaller than batch=2, which failed",

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pytest_yourai.report.live_area import LiveArea
 
-from support.terminals import Written
+from support.screens import Written
 
 COLUMNS, ROWS = 20, 8
 PICTURE = Group(Text("first", style="bold red"), Text("second"))

@@ -11,7 +11,7 @@ from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import DisplayedTrial, SweepDisplay
 from pytest_yourai.sweep.trial_record import TrialProgress
 
-from support.terminals import Written
+from support.screens import Written
 
 GB = 1_000_000_000
 MEASURING = TrialProgress("measuring", 4, 10, 5 * GB, 15 * GB, 20 * GB)

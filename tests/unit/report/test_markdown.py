@@ -10,7 +10,7 @@ from pytest_yourai.report.markdown import markdown, session_markdown
 from pytest_yourai.report.markdown_text import escaped
 from pytest_yourai.store.stored_profile import profiles_in, read_profiles
 
-from support.rendered import Rendered
+from support.screens import Rendered
 
 DATA = Path(__file__).parents[2] / "data"
 QUICK = DATA / "h200_llama8b_quick.json"

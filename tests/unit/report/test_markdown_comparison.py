@@ -10,7 +10,7 @@ from pytest_yourai.store.compare.comparison import compare_all
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS
 from pytest_yourai.store.stored_profile import profiles_in
 
-from support.rendered import Rendered
+from support.screens import Rendered
 
 QUICK = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
 

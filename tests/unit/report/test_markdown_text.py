@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.report.markdown_text import cut, escaped, table
 
-from support.rendered import INVISIBLE, Rendered
+from support.screens import INVISIBLE, Rendered
 
 OF_TABLES = {"table", "thead", "tbody", "tr", "th", "td"}
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_yourai.core.errors import OptionError, OutputError
 from pytest_yourai.report.page.render import Content, check_plotly, embedded, page, write_page
 
-from support.pages import HOSTILE, failed_only, hostile, profiles_of, quick
+from support.profiles import HOSTILE, failed_only, hostile, profiles_of, quick
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -9,7 +9,7 @@ from pytest_yourai.store.compare.thresholds import (
     parse_fail_on,
 )
 
-from support.pages import failed_only, later, profiles_of, quick
+from support.profiles import failed_only, later, profiles_of, quick
 
 
 def test_each_is_compared_with_the_first_of_its_model() -> None:

@@ -7,7 +7,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data
 
-from support.pages import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
+from support.profiles import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
 
 
 def test_numbers_of_rows_name_the_same_rows_as_the_profile() -> None:

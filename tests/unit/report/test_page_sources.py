@@ -7,7 +7,7 @@ import pytest
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.report.page.render import read_sources
 
-from support.pages import DATA, later, quick
+from support.profiles import DATA, later, quick
 
 
 def written(path: Path, document: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from pytest_yourai.report.profile_facts import (
     versions,
 )
 
-from support.pages import quick
+from support.profiles import quick
 
 
 def test_the_machine_is_told_with_units() -> None:

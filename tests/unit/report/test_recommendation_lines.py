@@ -100,7 +100,7 @@ def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None
 def test_a_folder_is_named_as_the_shell_takes_it() -> None:
     folder = dataclasses.replace(LARGE, asked_as="my models/a", is_preset=False)
     last = list(lines(all_of(folder)))[-1]
-    assert last == "Next: pytest --yourai-model='my models/a' --quick  (it fits)"
+    assert last == "Next: pytest '--yourai-model=my models/a' --quick  (it fits)"
 
 
 def test_settings_that_most_share_are_said_once() -> None:

@@ -18,7 +18,7 @@ from pytest_yourai.report.console import Console
 from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
 
-from support.soaks import GB, a_soak
+from support.profiles import GB, a_soak
 
 SMALL, LARGE = LoraConfig(1, 32, 16, 512), LoraConfig(4, 64, 16, 512)
 DEVICE = DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32")

@@ -6,7 +6,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.report.trial_lines import begin_line, soak_line
 
-from support.soaks import a_soak
+from support.profiles import a_soak
 
 CONFIG = LoraConfig(4, 128, 32, 512)
 

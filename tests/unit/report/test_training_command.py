@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.cli.flags import TRAIN_FLAGS
 from pytest_yourai.report.commands import training_command
+from pytest_yourai.training.options import TRAIN_OPTIONS
 
-from support.pages import failed_only, profiles_of, quick
+from support.profiles import failed_only, profiles_of, quick
 
 
 def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
@@ -24,7 +24,7 @@ def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
     ]
     assert any("FOLDER has a train.jsonl" in note for note in notes)
     assert any("--weights hub" in note for note in notes)
-    flags = {f"--{flag.name}" for flag in TRAIN_FLAGS}
+    flags = {option.flag for option in TRAIN_OPTIONS.values()}
     assert {word for word in words if word.startswith("--")} <= flags
 
 

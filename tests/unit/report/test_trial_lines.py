@@ -11,7 +11,7 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.report.trial_lines import predictions, summary, trial_line
 
-from support.soaks import a_soak
+from support.profiles import a_soak
 
 
 def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:

@@ -8,7 +8,7 @@ from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.store.compare.baseline import compare_with_baseline, read_baseline
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, make_thresholds
 
-from support.stored import QUICK, document, failing, larger, stored
+from support.profiles import QUICK, document, failing, larger, stored
 
 WALK = Path(__file__).parents[2] / "data" / "h200_benchmark_24gb.json"
 

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.errors import RecordingError
-from pytest_yourai.core.results import RULED_OUT
+from pytest_yourai.core.results import SkipReason
 from pytest_yourai.store.compare.comparison import Metric, compare, compare_all
 
-from support.stored import failing, larger, slower, stored
+from support.profiles import failing, larger, slower, stored
 
 
 def test_every_metric_of_every_configuration_is_put_beside_its_old_value() -> None:
@@ -27,7 +27,15 @@ def test_every_metric_of_every_configuration_is_put_beside_its_old_value() -> No
         ("over_budget", {}, False, True),
         ("crashed", {}, True, False),
         ("timeout", {}, True, False),
-        ("skipped", {"started": False, "error": f"{RULED_OUT} batch=1: failed"}, False, True),
+        ("skipped", {"started": False, "skip_reason": SkipReason.DOMINATED}, False, True),
+        (
+            "skipped",
+            {"started": False, "skip_reason": SkipReason.PREDICTED_OVER_BUDGET},
+            False,
+            True,
+        ),
+        ("skipped", {"started": False, "skip_reason": SkipReason.SEARCH_IS_DONE}, True, True),
+        ("skipped", {"started": False, "error": "no smaller than batch=1: failed"}, False, True),
         ("skipped", {"started": False, "error": "predicted over the budget: 9 GB"}, False, True),
         ("skipped", {"started": False, "error": "cannot be best"}, True, True),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_yourai.store.compare.differences import are_of_one_machine, differences
 
-from support.stored import stored
+from support.profiles import stored
 
 
 @pytest.mark.parametrize(

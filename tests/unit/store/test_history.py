@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.profile import trial_row
@@ -36,7 +36,8 @@ FULL = TrialResult(
     model="tiny",
     config=LoraConfig(2, 16, 8, 512, grad_checkpoint=True),
     outcome=Outcome.PAGING,
-    reason="swap grew",
+    reason="swap grew; much",
+    remedy="close programs",
     warnings=("the footprint grew",),
     warmup_step_times_s=(1.5, 0.1),
     step_times_s=(0.1, 0.25),
@@ -54,14 +55,39 @@ FULL = TrialResult(
     memory_limit_bytes=10**9,
 )
 
+SKIPPED = TrialResult(
+    "tiny",
+    CONFIGS[0],
+    Outcome.SKIPPED,
+    "predicted over the budget of 1 GB",
+    "add --yourai-force to run it",
+    SkipReason.PREDICTED_OVER_BUDGET,
+    started=False,
+    memory_limit_bytes=10**9,
+)
+
 
 @pytest.mark.parametrize(
     "result",
-    [OK, FULL, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
+    [OK, FULL, SKIPPED, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
 )
 def test_a_row_gives_back_its_result(result: TrialResult) -> None:
     written = json.loads(json.dumps(trial_row(result)))
     assert result_from_row(written, "tiny", 10**9) == result
+
+
+def test_a_row_has_the_remedy_by_itself_and_in_its_error() -> None:
+    row = trial_row(FULL)
+    assert row["error"] == "swap grew; much; close programs"
+    assert row["remedy"] == "close programs"
+
+
+def test_a_row_written_before_remedies_and_rules_is_still_read() -> None:
+    row = trial_row(SKIPPED)
+    del row["remedy"], row["skip_reason"]
+    result = result_from_row(row, "tiny", 10**9)
+    assert result.skip_reason is SkipReason.PREDICTED_OVER_BUDGET
+    assert result.error == SKIPPED.error
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 
-from support.made_models import make_data, write_rows
+from support.models import make_data, write_rows
 
 MODEL = Model("mine", "mine", {}, "local", Path("/models/mine"), None)
 FILE = LoraConfigFile(

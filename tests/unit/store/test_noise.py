@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from pytest_yourai.store.compare.comparison import Change, Comparison, compare
-from pytest_yourai.store.compare.noise import machine_pace, overall_slowdown, slower_configs
+from pytest_yourai.store.compare.noise import overall_slowdown, slower_configs
 
-from support.stored import slower, stored
+from support.profiles import slower, stored
 
 Plan = Callable[[dict[str, Any]], object]
 
@@ -20,15 +20,6 @@ def noisy(spread: float, seed: int = 0) -> Plan:
         for row in it["all_results"]:
             factor = 1 + source.uniform(-spread, spread)
             row["step_times_s"] = [each * factor for each in row["step_times_s"]]
-
-    return change
-
-
-def of_pace(time_s: float, backend: str = "cpu") -> Plan:
-    def change(it: dict[str, Any]) -> None:
-        it["environment"]["backend"] = backend
-        for row in it["all_results"]:
-            row["reference_times_s"] = [time_s, time_s]
 
     return change
 
@@ -83,43 +74,11 @@ def test_all_of_it_slower_is_a_slow_down() -> None:
     assert not found.is_surely_over(0.3)
 
 
-def test_what_the_machine_lost_is_not_the_programs() -> None:
-    found = comparison(of_pace(0.003), both(of_pace(0.0036), slower(1.2)))
-    assert machine_pace(found) == pytest.approx(1.2)
-    slowdown = overall_slowdown(found)
-    assert slowdown is not None
-    assert slowdown.share == pytest.approx(1.2**0.5 - 1)
-    assert not is_slower(found, found.changes[0], 0.1)
-
-
-def test_what_ran_beside_a_trial_is_not_its_own() -> None:
-    def busy(it: dict[str, Any]) -> None:
-        it["all_results"][5]["reference_times_s"] = [0.006, 0.006]
-
-    quiet = comparison(of_pace(0.003), both(of_pace(0.003), slower(1.5, 5)))
-    assert is_slower(quiet, quiet.changes[5], 0.25)
-    found = comparison(of_pace(0.003), both(of_pace(0.003), busy, slower(1.5, 5)))
-    assert not is_slower(found, found.changes[5], 0.25)
-
-
 def test_what_gets_faster_by_as_much_may_get_slower_by_chance() -> None:
     found = comparison(slower(1), both(slower(1.5, 5), slower(1 / 1.6, 6)))
     assert not is_slower(found, found.changes[5], 0.25)
     less = comparison(slower(1), both(slower(1.5, 5), slower(1 / 1.4, 6)))
     assert is_slower(less, less.changes[5], 0.25)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda it: it["environment"].update(chip="another"),
-        lambda it: it["environment"]["versions"].update(python="3.99.0"),
-        lambda it: [row.pop("reference_times_s") for row in it["all_results"]],
-    ],
-)
-def test_the_pace_of_another_machine_or_interpreter_says_nothing(other: Plan) -> None:
-    found = comparison(of_pace(0.003), both(of_pace(0.006), other))
-    assert machine_pace(found) == 1.0
 
 
 def test_one_that_stands_out_is_slower() -> None:

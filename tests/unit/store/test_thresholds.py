@@ -14,7 +14,7 @@ from pytest_yourai.store.compare.thresholds import (
     regressions,
 )
 
-from support.stored import failing, larger, slower, stored
+from support.profiles import failing, larger, slower, stored
 
 
 @pytest.mark.parametrize(

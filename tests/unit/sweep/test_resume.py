@@ -15,7 +15,7 @@ from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext
 from pytest_yourai.store.history import History, PastRun
 from pytest_yourai.sweep.resume import ResumeState, resume
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 ONE, TWO, FOUR = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4))

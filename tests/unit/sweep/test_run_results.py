@@ -18,9 +18,9 @@ from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
 
-from support.hub_cache import bare_model
-from support.made_models import TINY
-from support.soaks import a_soak
+from support.hub import bare_model
+from support.models import TINY
+from support.profiles import a_soak
 
 SAFE = LoraConfig(2, 64, 16, 512)
 OK = TrialResult(

@@ -11,11 +11,11 @@ from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.sweep.soak_record import SoakRecord
-from pytest_yourai.worker.diagnosis import paging
+from pytest_yourai.worker.diagnosis import Diagnosis, paging
 from pytest_yourai.worker.protocol import Saved
 
-from support.soaks import GB, a_soak
-from support.training_steps import a_step
+from support.profiles import GB, a_soak
+from support.training import a_step
 
 MB = 1_000_000
 SMALL, MIDDLE, LARGE = (LoraConfig(batch, 64, 16, 512) for batch in (1, 2, 4))
@@ -53,7 +53,7 @@ def of_memory(
     found = record(footprint_counts=footprint_counts)
     for number, (held, footprint) in enumerate(zip(active, footprints, strict=True), 3):
         found.add(a_step(number, active_memory_bytes=held, footprint_bytes=footprint))
-    return found.result(Outcome.OK, None)
+    return found.result(Diagnosis(Outcome.OK))
 
 
 def growing(mb_per_step: float, steps: int = 1000) -> list[int]:
@@ -69,7 +69,7 @@ def steps(request: pytest.FixtureRequest) -> int:
 def test_the_last_tenth_is_held_against_the_first_without_what_compiles(steps: int) -> None:
     tenth = steps // 10
     times_s = [0.1] * tenth + [9.0] * (steps - 2 * tenth) + [0.13] * tenth
-    result = of_times(times_s).result(Outcome.OK, None)
+    result = of_times(times_s).result(Diagnosis(Outcome.OK))
     assert result.slowdown == pytest.approx(1.3)
     assert result.first_tenth_step_time_s == 0.1
     assert result.last_tenth_step_time_s == 0.13
@@ -79,14 +79,14 @@ def test_the_last_tenth_is_held_against_the_first_without_what_compiles(steps: i
 
 
 def test_nineteen_steps_do_not_tell() -> None:
-    result = of_times([0.1] * 19).result(Outcome.OK, None)
+    result = of_times([0.1] * 19).result(Diagnosis(Outcome.OK))
     assert result.slowdown is result.last_tenth_step_time_s is None
     assert result.warnings == ()
 
 
 def test_a_fifth_slower_is_no_warning_yet() -> None:
-    assert of_times([0.1] * 10 + [0.119] * 10).result(Outcome.OK, None).warnings == ()
-    assert of_times([0.1] * 10 + [0.121] * 10).result(Outcome.OK, None).warnings != ()
+    assert of_times([0.1] * 10 + [0.119] * 10).result(Diagnosis(Outcome.OK)).warnings == ()
+    assert of_times([0.1] * 10 + [0.121] * 10).result(Diagnosis(Outcome.OK)).warnings != ()
 
 
 def test_longer_rows_are_no_slow_down() -> None:
@@ -94,7 +94,7 @@ def test_longer_rows_are_no_slow_down() -> None:
     for number in range(3, 43):
         tokens = 100 if number < 23 else 400
         found.add(a_step(number, step_time_s=tokens / 1000, tokens=tokens))
-    result = found.result(Outcome.OK, None)
+    result = found.result(Diagnosis(Outcome.OK))
     assert result.slowdown == pytest.approx(1)
     assert result.last_tenth_step_time_s == 0.4
 
@@ -102,7 +102,7 @@ def test_longer_rows_are_no_slow_down() -> None:
 def test_a_step_without_trained_tokens_has_no_pace() -> None:
     found = of_times([0.1] * 20)
     found.add(a_step(23, step_time_s=50.0, tokens=0))
-    assert found.result(Outcome.OK, None).slowdown == pytest.approx(1)
+    assert found.result(Diagnosis(Outcome.OK)).slowdown == pytest.approx(1)
     assert max(found.paces(with_running_step=False)) == pytest.approx(0.1)
 
 
@@ -127,9 +127,9 @@ def test_the_peak_is_that_of_all_steps_beside_the_trials() -> None:
     found = record()
     found.add(a_step(1, peak_memory_bytes=12 * GB))
     found.add(a_step(2, peak_memory_bytes=10 * GB))
-    result = found.result(Outcome.OK, None)
+    result = found.result(Diagnosis(Outcome.OK))
     assert (result.peak_memory_bytes, result.trial_peak_memory_bytes) == (12 * GB, 9 * GB)
-    assert record().result(Outcome.CRASHED, "it died").peak_memory_bytes is None
+    assert record().result(Diagnosis(Outcome.CRASHED, "it died")).peak_memory_bytes is None
 
 
 def test_a_few_slow_steps_of_thousands_are_no_paging_but_those_at_the_end_are() -> None:

@@ -11,8 +11,8 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakWatch, StepOverdueError
 
-from support.soaks import GB
-from support.training_steps import a_step
+from support.profiles import GB
+from support.training import a_step
 
 ASKED_S = 60.0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.sweep.search.memory_model import Predicted
-from pytest_yourai.sweep.search.sweep_search import SweepSearch, not_needed
+from pytest_yourai.sweep.search.sweep_search import SweepSearch
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 CONFIGS = tuple(LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4, 8))
@@ -43,14 +43,18 @@ def test_it_starts_with_the_largest_that_is_predicted_to_fit_and_stops_when_that
     assert found.choose((*CONFIGS[:2], CONFIGS[3]), (), {four: ok(four)}) is None
     assert not found.is_on
     assert found.stopped is not None
-    assert found.reason_to_skip(CONFIGS[0]) == not_needed(found.stopped)
+    assert found.reason_to_skip(CONFIGS[0]) == Skip(
+        SkipReason.SEARCH_IS_DONE, f"not needed: {found.stopped}"
+    )
 
 
 def test_where_the_next_one_is_elsewhere_those_here_are_left() -> None:
     found = search()
     assert found.choose(CONFIGS[:2], CONFIGS[2:], {}) is None
     assert found.is_on
-    assert "among the tests of another file" in (found.reason_to_skip(CONFIGS[0]) or "")
+    skip = found.reason_to_skip(CONFIGS[0])
+    assert skip is not None
+    assert skip.rule is SkipReason.SEARCHED_ELSEWHERE
     assert found.reason_to_skip(CONFIGS[2]) is None
 
 

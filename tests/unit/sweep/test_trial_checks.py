@@ -10,7 +10,7 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.architecture import InspectedShapes
@@ -22,7 +22,7 @@ from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.trial_runner import TrialRunner
 
-from support.plans import a_plan
+from support.profiles import a_plan
 
 GB = 1_000_000_000
 ONE = LoraConfig(1, 8, 4, 64)
@@ -63,30 +63,43 @@ def test_what_can_tell_something_new_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "rows", "failures", "reason"),
+    ("config", "rows", "failures", "rule", "reason"),
     [
-        (LoraConfig(1, 8, 9, 64), None, [], "not valid for this model, which has 8 layers"),
-        (TWO, 1, [], "not valid for this data, which has fewer rows than 2"),
+        (
+            LoraConfig(1, 8, 9, 64),
+            None,
+            [],
+            SkipReason.INVALID,
+            "not valid for this model, which has 8 layers",
+        ),
+        (TWO, 1, [], SkipReason.INVALID, "not valid for this data, which has fewer rows than 2"),
         (
             TWO,
             None,
             [failed()],
+            SkipReason.DOMINATED,
             "no smaller than batch=1, rank=8, layers=4, which failed for memory (oom)",
         ),
         (
             TWO,
             None,
             [failed(model="small", size=ModelSize(1, 1))],
+            SkipReason.DOMINATED,
             "no smaller than small with batch=1, rank=8, layers=4, which failed for memory (oom)",
         ),
     ],
 )
 def test_what_cannot_is_skipped_for_its_reason(
-    config: LoraConfig, rows: int | None, failures: list[TrialResult], reason: str
+    config: LoraConfig,
+    rows: int | None,
+    failures: list[TrialResult],
+    rule: SkipReason,
+    reason: str,
 ) -> None:
     found = gate(rows=rows).not_needed(config, None, failures)
     assert found is not None
-    assert (found.outcome, found.reason) == (Outcome.SKIPPED, reason)
+    assert (found.outcome, found.skip_reason) == (Outcome.SKIPPED, rule)
+    assert found.reason == reason
     assert not found.started
 
 
@@ -94,7 +107,8 @@ def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
     assert gate(limit_gb=11.5).refused(ONE, SURE) is None
     found = gate(limit_gb=11).refused(ONE, SURE)
     assert found is not None
-    assert found.is_predicted_over
+    assert found.skip_reason is SkipReason.PREDICTED_OVER_BUDGET
+    assert found.lacks_memory
 
 
 def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
@@ -116,7 +130,7 @@ def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     assert found is not None
     assert found.outcome is Outcome.SAFETY_STOP
     assert not found.prunes_larger
-    assert "close programs, or add --yourai-force" in (found.reason or "")
+    assert found.remedy == "close programs, or add --yourai-force"
     # A sweep keeps the guard's floor.
     assert gate().refused(ONE, SURE) is None
 

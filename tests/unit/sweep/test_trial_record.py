@@ -12,6 +12,7 @@ from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.sweep.trial_record import TrialRecord
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
 
 GB = 1_000_000_000
@@ -62,7 +63,7 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
     add("settle", 13.4, 11.9)
     for step in range(10):
         add("measure", 13.4, 11.9 + step_growth_gb * step)
-    assert bool(made.result(Outcome.OK, None).warnings) is leaks
+    assert bool(made.result(Diagnosis(Outcome.OK)).warnings) is leaks
 
 
 def test_progress_says_what_the_worker_does() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
+from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.system_memory import ProcessUse
 from pytest_yourai.models.architecture import InspectedShapes, LinearShape
@@ -19,10 +21,9 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.run_results import ItemCounts, SoakReport, TrialReport
-from pytest_yourai.sweep.search.sweep_search import not_needed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
-from support.soaks import a_soak
+from support.profiles import a_soak
 
 CONFIG = LoraConfig(2, 64, 16, 512)
 OPENED = StageInfo(
@@ -85,7 +86,30 @@ def test_soaks_come_back_as_they_were() -> None:
 
 
 def test_what_the_search_left_out_is_told_by_its_reason() -> None:
-    left_out = dataclasses.replace(RESULT, outcome=Outcome.SKIPPED, reason=not_needed("found"))
-    assert reported(left_out, stopped="found").is_not_needed
-    assert not reported(left_out).is_not_needed
+    left_out = dataclasses.replace(
+        RESULT, outcome=Outcome.SKIPPED, skip_reason=SkipReason.SEARCH_IS_DONE
+    )
+    there = TrialReport.from_json(reported(left_out, stopped="found").to_json())
+    assert there.is_not_needed
     assert not reported(RESULT, stopped="found").is_not_needed
+
+
+@pytest.fixture
+def numeric_secret(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("FOO_PASSWORD", "00000000")
+    redactor.cache_clear()
+    yield
+    redactor.cache_clear()
+
+
+@pytest.mark.usefixtures("numeric_secret")
+def test_a_secret_of_digits_leaves_numbers_alone_and_goes_from_text() -> None:
+    result = dataclasses.replace(
+        RESULT, memory_limit_bytes=20_000_000_000, warnings=("it said 00000000",)
+    )
+    back = TrialReport.from_json(reported(result).to_json()).result
+    assert back.memory_limit_bytes == 20_000_000_000
+    assert back.warnings == ("it said [FOO_PASSWORD]",)
+    soak = a_soak(CONFIG, Outcome.ERROR, reason="00000000", footprint_bytes=20_000_000_000)
+    [soaked] = SoakReport.from_json(SoakReport("m", (soak,), None).to_json()).results
+    assert (soaked.reason, soaked.footprint_bytes) == ("[FOO_PASSWORD]", 20_000_000_000)

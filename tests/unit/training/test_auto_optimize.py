@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
-from pytest_yourai.core.results import PREDICTED_OVER, Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.profile import build_profile
-from pytest_yourai.training.auto_optimize import PROFILE, decide, sweep_arguments
+from pytest_yourai.training.auto_optimize import PROFILE, choose, sweep_arguments
 from pytest_yourai.training.choices import ChosenConfig
-from pytest_yourai.training.resolve_settings import begin, resolve_options
+from pytest_yourai.training.resolve_settings import resolve_options
+from pytest_yourai.training.start import begin
 
-from support.train_options import asked, saved_by
+from support.training import asked, saved_by
 
 CONFIG = LoraConfig(2, 8, 4, 64)
 
 
-def failed(outcome: Outcome, reason: str = "why", *, started: bool = True) -> TrialResult:
-    return TrialResult("tiny", CONFIG, outcome, reason, started=started)
+def failed(outcome: Outcome, reason: str = "why", **more: Any) -> TrialResult:
+    return TrialResult("tiny", CONFIG, outcome, reason, **more)
 
 
 def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
@@ -38,13 +40,14 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
         environment={},
     )
     write_json(path, document, "--yourai-output")
-    return decide(path, begin(asked(folder)).model, "just now")
+    return choose(path, begin(asked(folder)).model, "just now")
 
 
 def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
     options = asked(
         tmp_path,
         auto_optimize=True,
+        data="/data",
         presets=Path("/mine.yaml"),
         quick=True,
         memory_limit_bytes=1_500_000_000,
@@ -55,17 +58,17 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
         force=True,
         trust_remote_code=True,
     )
-    assert list(sweep_arguments(options, "/data")) == [
+    assert list(sweep_arguments(options)) == [
         "--yourai-model=tiny",
+        "--yourai-data=/data",
+        "--yourai-seq-length=96",
+        "--yourai-grad-checkpoint",
+        "--yourai-lora-keys=a,b",
+        "--yourai-quantize=4",
+        "--yourai-max-memory=1.5",
+        "--yourai-quick",
         "--yourai-models=/mine.yaml",
         "--yourai-weights=synthetic",
-        "--yourai-data=/data",
-        "--yourai-quick",
-        "--yourai-max-memory=1.5",
-        "--yourai-seq-length=96",
-        "--yourai-quantize=4",
-        "--yourai-lora-keys=a,b",
-        "--yourai-grad-checkpoint",
         "--yourai-force",
         "--yourai-trust-remote-code",
         f"--yourai-output={tmp_path}/adapters/optimal_config.json",
@@ -77,12 +80,12 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
 
 def test_what_is_not_asked_is_left_to_the_sweep(tmp_path: Path) -> None:
     options = asked(tmp_path, quantize="none", grad_checkpoint=False, matrix=Path("/m.yaml"))
-    arguments = list(sweep_arguments(options, None))
+    arguments = list(sweep_arguments(options))
     assert arguments[:-4] == [
         "--yourai-model=tiny",
-        "--yourai-weights=synthetic",
-        "--yourai-matrix=/m.yaml",
         "--yourai-quantize=none",
+        "--yourai-matrix=/m.yaml",
+        "--yourai-weights=synthetic",
         "-oyourai_grad_checkpoint=false",
     ]
     known = {flag.option for flag in FLAGS}
@@ -103,8 +106,8 @@ def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
     decision = decided(tmp_path, [fits, failed(Outcome.CRASHED)])
     settings = resolve_options(begin(asked(tmp_path)), decision)
     assert settings.config == fits.config
-    assert settings.promise is not None
-    assert settings.promise.active_memory_bytes == 10**6
+    assert settings.baseline is not None
+    assert settings.baseline.active_memory_bytes == 10**6
     assert ("batch_size", "1", "just now") in [(e.name, e.value, e.origin) for e in settings.used]
 
 
@@ -113,7 +116,14 @@ def test_its_optimum_is_used_although_something_failed(tmp_path: Path) -> None:
     [
         [failed(Outcome.OVER_BUDGET), failed(Outcome.SKIPPED, "no smaller", started=False)],
         [failed(Outcome.OOM)],
-        [failed(Outcome.SKIPPED, f"{PREDICTED_OVER} of 1 GB", started=False)],
+        [
+            failed(
+                Outcome.SKIPPED,
+                "too large",
+                started=False,
+                skip_reason=SkipReason.PREDICTED_OVER_BUDGET,
+            )
+        ],
     ],
 )
 def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
@@ -124,7 +134,7 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
     assert settings.config == LoraConfig(1, 16, 4, 64, grad_checkpoint=True)
     assert settings.source.lora_keys == ("self_attn.q_proj",)
     assert settings.source.quantization == Quantization(4)
-    assert settings.promise is None
+    assert settings.baseline is None
     assert [each for each in settings.warnings if "nothing that was swept fits (1 " in each]
     assert {each.origin for each in settings.used if each.name == "lora_rank"} == {
         "fallback: nothing fits"
@@ -156,4 +166,4 @@ def test_other_failures_end_it_with_their_reason(
 
 def test_a_profile_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SweepFailedError, match="the sweep left no profile"):
-        decide(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")
+        choose(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")

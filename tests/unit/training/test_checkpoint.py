@@ -14,14 +14,13 @@ from pytest_yourai.training.checkpoint import (
     about,
     check_agreement,
     checkpoint_to_resume,
-    decided,
     read_checkpoint,
 )
-from pytest_yourai.training.resolve_settings import begin
+from pytest_yourai.training.start import begin
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
-from support.made_models import TINY, make_model
-from support.train_options import asked, rows_folder, saved, write_checkpoint
+from support.models import TINY, make_model
+from support.training import asked, rows_folder, saved, write_checkpoint
 
 
 def agree(folder: Path, checkpoint: dict[str, Any] | None = None, **options: Any) -> None:
@@ -33,8 +32,8 @@ def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     found = read_checkpoint(saved(tmp_path))
     assert found is not None
     assert (found.step, found.max_steps, found.model, found.rank) == (40, 200, "tiny", 4)
-    assert decided(found)["lora_keys"] == ("self_attn.q_proj", "self_attn.v_proj")
-    assert decided(found)["grad_checkpoint"] is None
+    assert found.lora_keys == ("self_attn.q_proj", "self_attn.v_proj")
+    assert found.grad_checkpoint is None
 
 
 def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
@@ -45,8 +44,9 @@ def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
     ("metadata", "message"),
     [
         ("", "training: invalid JSON"),
-        ("{}", r"training\.step: field required"),
-        ('{"step": "40"}', r"training\.step: .*integer"),
+        ("{}", r"training\.batch_size: field required"),
+        ('{"batch_size": "2"}', r"training\.batch_size: .*integer"),
+        ('{"batch_size": 0}', r"training\.batch_size: .*greater than or equal to 1"),
     ],
 )
 def test_a_file_without_our_metadata_is_no_checkpoint(
@@ -156,7 +156,8 @@ def test_a_run_whose_steps_are_all_done_may_be_finished_or_go_on(tmp_path: Path)
 
 def of_weights(folder: Path) -> dict[str, Any]:
     """What a checkpoint says that was trained on the weights in that folder."""
-    return about(resolve(folder.name, folder, "local", {}), {}, None)
+    model = resolve(folder.name, folder, "local", {})
+    return about(model, None, memory_limit_bytes=None, memory_report_interval=10)
 
 
 def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -
 
 def test_made_up_weights_and_real_ones_are_no_substitute(tmp_path: Path) -> None:
     mine = str(make_model(tmp_path / "mine", TINY))
-    with pytest.raises(CheckpointError, match="--weights: .* weights that were there: leave"):
+    with pytest.raises(CheckpointError, match="--weights: .* real weights: leave"):
         agree(tmp_path, of_weights(Path(mine)), model=mine)
     data = str(rows_folder(tmp_path / "data"))
     with pytest.raises(CheckpointError, match="--weights: .* made-up weights: add --weights synth"):

@@ -11,7 +11,7 @@ from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.worker.protocol import Saved, Validated
 
-from support.training_steps import GB, a_step
+from support.training import GB, a_step
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 ERASED_LINE = "\x1b[2K"

@@ -48,14 +48,14 @@ def changed(
 def test_its_optimum_and_what_was_measured_of_it() -> None:
     found = read_profile(PROFILE, model())
     assert found.config == LoraConfig(4, 128, 32, 512)
-    promise = found.promise(found.config)
-    assert promise is not None
+    baseline = found.baseline(found.config)
+    assert baseline is not None
     raw = json.loads(PROFILE.read_text())
-    assert promise.peak_memory_bytes == round(raw["peak_memory_gb"] * 1e9)
-    assert promise.minimum_memory_bytes is not None
-    assert promise.minimum_memory_bytes < promise.peak_memory_bytes
-    assert promise.tokens_per_second == pytest.approx(4 * 511 / (promise.step_time_s or 0))
-    assert found.promise(LoraConfig(4, 128, 31, 512)) is None
+    assert baseline.peak_memory_bytes == round(raw["peak_memory_gb"] * 1e9)
+    assert baseline.minimum_memory_bytes is not None
+    assert baseline.minimum_memory_bytes < baseline.peak_memory_bytes
+    assert baseline.tokens_per_second == pytest.approx(4 * 511 / (baseline.step_time_s or 0))
+    assert found.baseline(LoraConfig(4, 128, 31, 512)) is None
 
 
 def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
 
     found = read_profile(changed(tmp_path, fail), model())
     [failed] = [config for config, each in found.recording.results.items() if not each.success]
-    assert found.promise(failed) is None
+    assert found.baseline(failed) is None
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_benchmark_results_give_the_safe_configuration_of_the_model() -> None:
         each for each in json.loads(WALK.read_text())["results"] if each["preset"] == "llama-8b"
     )
     assert found.config == LoraConfig(2, 64, 16, 512)
-    promise = found.promise(found.config)
-    assert promise is not None
-    assert promise.peak_memory_bytes == pytest.approx(entry["peak_memory_gb"] * 1e9, abs=1)
+    baseline = found.baseline(found.config)
+    assert baseline is not None
+    assert baseline.peak_memory_bytes == pytest.approx(entry["peak_memory_gb"] * 1e9, abs=1)
     assert found.recording.memory_limit_bytes == 24_000_000_000
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_yourai.training.memory_trend import Growth, MemoryTrend
 
-from support.training_steps import GB, a_step
+from support.training import GB, a_step
 
 MB = 1_000_000
 

@@ -17,7 +17,7 @@ from pytest_yourai.training.memory_trend import Growth
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.worker.protocol import Validated
 
-from support.training_steps import a_step
+from support.training import a_step
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_full_disk_ends_the_rows_but_nothing_else(path: Path) -> None:
             file.step(a_step(number))
         file.close()
     assert path.stat().st_size == 1000
-    assert file.problem == f"{path} could not be written on: File too large"
+    assert file.problem == f"{path} could not be written: File too large"
     again = MetricsFile(path, 100)
     again.close()
     assert [row["step"] for row in rows(path)] == list(range(1, len(rows(path)) + 1))

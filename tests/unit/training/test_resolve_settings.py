@@ -13,13 +13,13 @@ from mlx_lm.lora import CONFIG_DEFAULTS
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.machine import environment
-from pytest_yourai.training.choices import DEFAULTS
+from pytest_yourai.training.options import VALUE_OPTIONS
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 
-from support.hub_cache import bare_model
-from support.made_models import TINY
-from support.train_options import asked, rows_folder, saved, saved_by
+from support.hub import bare_model
+from support.models import TINY
+from support.training import asked, rows_folder, saved, saved_by
 
 
 def settled(folder: Path, **values: Any) -> TrainSettings:
@@ -69,13 +69,16 @@ def profile(folder: Path, name: str = "optimal_config.json", **values: Any) -> P
 
 
 def test_the_defaults_are_those_of_mlx_lm() -> None:
+    defaults = {name: each.default for name, each in VALUE_OPTIONS.items()}
     theirs = {
-        "max_steps": "iters",
-        "memory_report_interval": "steps_per_report",
-        **{name: name for name in DEFAULTS if name in CONFIG_DEFAULTS},
+        **CONFIG_DEFAULTS,
+        "max_steps": CONFIG_DEFAULTS["iters"],
+        "memory_report_interval": CONFIG_DEFAULTS["steps_per_report"],
+        "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"],
     }
-    expected = {ours: CONFIG_DEFAULTS[name] for ours, name in theirs.items()}
-    assert {**expected, "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"]} == dict(DEFAULTS)
+    known = {name: value for name, value in defaults.items() if value is not None}
+    assert known == {name: theirs[name] for name in known}
+    assert len(known) == 12
 
 
 def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:
@@ -84,14 +87,18 @@ def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: P
     assert settings.source.quantization is None
     assert settings.source.synthetic
     assert settings.data is None
-    assert (settings.max_steps, settings.save_every, settings.val_batches) == (1000, 100, 25)
-    assert settings.reload_interval is None
+    assert (
+        settings.parameters.max_steps,
+        settings.parameters.save_every,
+        settings.parameters.val_batches,
+    ) == (1000, 100, 25)
+    assert settings.parameters.reload_interval is None
     assert settings.memory_limit_bytes is None
-    assert settings.promise is None
+    assert settings.baseline is None
     used = origins(settings)
     assert used["batch_size"] == ("4", "default")
     assert used["lora_layers"] == ("4", "default, cut to the 4 layers of the model")
-    assert used["promised peak"] == ("none", "nothing was measured for this configuration")
+    assert used["expected peak"] == ("not known", "nothing was measured for this configuration")
     assert settings.warnings == (
         "a dry run: weights and rows are made up, and the adapters are of no use",
     )
@@ -103,15 +110,15 @@ def test_a_profile_wins_over_defaults_and_keeps_its_promise(tmp_path: Path) -> N
     assert settings.source.quantization == Quantization(4)
     assert settings.source.lora_keys == ("self_attn.q_proj",)
     assert settings.memory_limit_bytes == 3_000_000_000
-    assert settings.promise is not None
-    assert settings.promise.peak_memory_bytes == 12_500_000
-    assert settings.promise.step_time_s == 0.04
+    assert settings.baseline is not None
+    assert settings.baseline.peak_memory_bytes == 12_500_000
+    assert settings.baseline.step_time_s == 0.04
     used = origins(settings)
     assert used["lora_rank"] == ("16", "optimal_config.json")
     assert used["grad_checkpoint"] == ("on", "optimal_config.json")
     assert used["quantization"] == ("4-bit", "optimal_config.json")
     assert used["memory limit"] == ("3.0 GB", "optimal_config.json")
-    assert used["promised peak"] == ("12.5 MB", "optimal_config.json")
+    assert used["expected peak"] == ("12.5 MB", "optimal_config.json")
     assert used["learning_rate"] == ("1e-05", "default")
     assert len(settings.warnings) == 1
 
@@ -128,7 +135,7 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
     assert settings.config == LoraConfig(1, 16, 4, 48)
     assert settings.source.quantization is None
     assert settings.memory_limit_bytes == 2_000_000_000
-    assert settings.promise is None
+    assert settings.baseline is None
     used = origins(settings)
     assert used["batch_size"] == ("1", "--batch-size")
     assert used["grad_checkpoint"] == ("off", "--no-grad-checkpoint")
@@ -139,16 +146,16 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
 
 def test_nothing_is_promised_for_other_weights_or_keys(tmp_path: Path) -> None:
     path = profile(tmp_path)
-    assert settled(tmp_path, profile=path, quantize="none").promise is None
-    assert settled(tmp_path, profile=path, lora_keys=("self_attn.v_proj",)).promise is None
-    assert settled(tmp_path, profile=path, lora_keys=("self_attn.q_proj",)).promise is not None
+    assert settled(tmp_path, profile=path, quantize="none").baseline is None
+    assert settled(tmp_path, profile=path, lora_keys=("self_attn.v_proj",)).baseline is None
+    assert settled(tmp_path, profile=path, lora_keys=("self_attn.q_proj",)).baseline is not None
 
 
 def test_another_machines_budget_is_not_taken_over(tmp_path: Path) -> None:
     path = profile(tmp_path, environment={"chip": "Apple M9"})
     settings = settled(tmp_path, profile=path)
     assert settings.memory_limit_bytes is None
-    assert settings.promise is not None
+    assert settings.baseline is not None
     assert "on another machine" in settings.warnings[1]
 
 
@@ -156,7 +163,7 @@ def test_another_models_keys_are_not_taken_over(tmp_path: Path) -> None:
     settings = settled(tmp_path, profile=profile(tmp_path, model="somebody-7b"))
     assert settings.config.rank == 16
     assert settings.source.lora_keys is None
-    assert settings.promise is None
+    assert settings.baseline is None
     assert "with another model (somebody-7b, not tiny)" in settings.warnings[1]
 
 
@@ -179,7 +186,11 @@ def test_a_resumed_run_is_that_of_its_checkpoint(tmp_path: Path) -> None:
     settings = settled(tmp_path, adapter_path=saved(tmp_path), resume=True, max_steps=500)
     assert settings.config == LoraConfig(2, 4, 3, 32)
     assert settings.source.lora_keys == ("self_attn.q_proj", "self_attn.v_proj")
-    assert (settings.learning_rate, settings.seed, settings.max_steps) == (2e-5, 7, 500)
+    assert (
+        settings.parameters.learning_rate,
+        settings.parameters.seed,
+        settings.parameters.max_steps,
+    ) == (2e-5, 7, 500)
     assert settings.first_step == 40
     used = origins(settings)
     assert used["batch_size"] == ("2", "checkpoint")
@@ -191,17 +202,17 @@ def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
     given = {
         "save_every": 7,
         "reload_interval": 20,
-        "memory_report_interval": 3,
         "steps_per_eval": 9,
         "val_batches": -1,
     }
-    first = settled(tmp_path, profile=profile(tmp_path), **given)
+    first = settled(tmp_path, profile=profile(tmp_path), memory_report_interval=3, **given)
     path = saved_by(first)
     (path / "optimal_config.json").write_text("torn")
     resumed = settled(tmp_path, resume=True)
-    assert {name: getattr(resumed, name) for name in given} == given
+    assert {name: getattr(resumed.parameters, name) for name in given} == given
+    assert resumed.memory_report_interval == 3
     assert resumed.config == first.config
-    assert resumed.promise == first.promise is not None
+    assert resumed.baseline == first.baseline is not None
     assert resumed.memory_limit_bytes == 3_000_000_000
     assert resumed.source.quantization == Quantization(4)
     assert resumed.about == first.about
@@ -209,10 +220,10 @@ def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
     assert used["save_every"] == ("7", "checkpoint")
     assert used["reload_interval"] == ("20", "checkpoint")
     assert used["memory limit"] == ("3.0 GB", "checkpoint")
-    assert used["promised peak"] == ("12.5 MB", "checkpoint")
+    assert used["expected peak"] == ("12.5 MB", "checkpoint")
     changed = settled(tmp_path, resume=True, save_every=8, memory_limit_bytes=10**9)
-    assert (changed.save_every, changed.memory_limit_bytes) == (8, 10**9)
-    assert settled(tmp_path, resume=True, grad_checkpoint=False).promise is None
+    assert (changed.parameters.save_every, changed.memory_limit_bytes) == (8, 10**9)
+    assert settled(tmp_path, resume=True, grad_checkpoint=False).baseline is None
 
 
 def test_resume_reports_to_the_same_service(
@@ -222,8 +233,8 @@ def test_resume_reports_to_the_same_service(
     (tmp_path / "wandb.py").touch()
     saved(tmp_path, report_to="wandb", project_name="mine")
     resumed = settled(tmp_path, resume=True)
-    assert (resumed.report_to, resumed.project_name) == ("wandb", "mine")
-    assert settled(tmp_path, resume=True, project_name="other").project_name == "other"
+    assert (resumed.parameters.report_to, resumed.parameters.project_name) == ("wandb", "mine")
+    assert settled(tmp_path, resume=True, project_name="other").parameters.project_name == "other"
 
 
 def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path) -> None:
@@ -234,15 +245,15 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
     saved(tmp_path, memory_limit_bytes=huge_gb * 10**9)
     resumed = settled(tmp_path, resume=True)
     assert resumed.memory_limit_bytes is None
-    assert "GB (checkpoint) is more than the" in resumed.warnings[-1]
+    assert "GB (checkpoint) is more than this" in resumed.warnings[-1]
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"weights": "local"}, "--data is missing: name a folder"),
-        ({"quick": True}, "--quick is of the sweep before training: add --auto-optimize"),
-        ({"matrix": Path("m.yaml")}, "--matrix is of the sweep before training"),
+        ({"quick": True}, "--quick is for the sweep before training: add --auto-optimize"),
+        ({"matrix": Path("m.yaml")}, "--matrix is for the sweep before training"),
         ({"auto_optimize": True, "profile": Path("p")}, "--profile and --auto-optimize both"),
         ({"auto_optimize": True, "resume": True}, "leave --auto-optimize out"),
         (
@@ -251,14 +262,20 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
         ),
         ({"auto_optimize": True, "matrix": Path("/gone.yaml")}, "/gone.yaml does not exist"),
         ({"profile": Path("/gone.json")}, "/gone.json cannot be read: No such file"),
-        ({"project_name": "p"}, "--project-name is for a service"),
-        ({"report_to": "wandb,other"}, "--report-to: (wandb is not installed|'other' is no)"),
-        ({"report_to": "tensorboard"}, "'tensorboard' is no service that mlx-lm reports to"),
+        ({"project_name": "p"}, "--project-name needs a service"),
+        (
+            {"report_to": "wandb,other"},
+            "--report-to: (wandb is not installed|mlx-lm does not report to 'other')",
+        ),
+        ({"report_to": "tensorboard"}, "mlx-lm does not report to 'tensorboard': name wandb"),
         ({"report_to": "swanlab"}, "--report-to: swanlab is not installed: pip install swanlab"),
         ({"model": "tinny"}, "did you mean tiny"),
         ({"adapter_path": Path("/proc/adapters")}, "--adapter-path: /proc/adapters cannot be"),
-        ({"adapter_path": Path(__file__)}, "test_resolve_settings.py is no folder: name another"),
-        ({"adapter_path": Path(__file__) / "in"}, "test_resolve_settings.py is no folder"),
+        (
+            {"adapter_path": Path(__file__)},
+            "test_resolve_settings.py is not a folder: name",
+        ),
+        ({"adapter_path": Path(__file__) / "in"}, "test_resolve_settings.py is not a folder"),
         ({"presets": Path("/gone.yaml")}, "/gone.yaml does not exist"),
     ],
 )

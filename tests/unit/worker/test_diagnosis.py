@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.worker.diagnosis import Evidence, classify, paging
+from pytest_yourai.worker.diagnosis import Diagnosis, Evidence, classify, paging
 
 GB = 1_000_000_000
 
@@ -47,8 +47,9 @@ TEXTS = [
     ("expected", "what", "text"), TEXTS, ids=[text[-40:] for *_, text in TEXTS]
 )
 def test_texts_of_all_backends_are_recognised(expected: Outcome, what: str, text: str) -> None:
-    outcome, reason = classify(Evidence("in step 1", exception=text + "\nmore"))
-    assert outcome is expected
+    found = classify(Evidence("in step 1", exception=text + "\nmore"))
+    reason = found.reason or ""
+    assert found.outcome is expected
     assert reason.startswith(what)
     assert f"in step 1 ({text[:150]}" in reason
     assert len(reason) < 500
@@ -56,35 +57,36 @@ def test_texts_of_all_backends_are_recognised(expected: Outcome, what: str, text
 
 
 def test_every_class_has_a_remedy_of_its_own() -> None:
-    remedies: dict[str, set[str]] = {}
+    remedies: dict[str, set[str | None]] = {}
     for _, what, text in TEXTS:
-        _, reason = classify(Evidence("in step 1", exception=text))
-        remedies.setdefault(what, set()).add(reason.rpartition("; ")[2])
+        diagnosis = classify(Evidence("in step 1", exception=text))
+        remedies.setdefault(what, set()).add(diagnosis.remedy)
+    assert all(None not in found for found in remedies.values())
     assert all(len(found) == 1 for found in remedies.values())
     assert len({str(found) for found in remedies.values()}) == len(remedies)
 
 
 def test_other_texts_are_errors_with_their_first_line() -> None:
     text = "ValueError: Dataset must have at least batch_size=4 examples but only has 2."
-    outcome, reason = classify(Evidence("in step 2", exception=text + "\nmore"))
-    assert outcome is Outcome.ERROR
-    assert reason == f"{text} (in step 2); fix what the traceback in the report shows"
+    assert classify(Evidence("in step 2", exception=text + "\nmore")) == Diagnosis(
+        Outcome.ERROR, f"{text} (in step 2)", "fix what the traceback in the report shows"
+    )
 
 
 @pytest.mark.parametrize("text", ["ValueError: no rows in /data/out of memory study"])
 def test_a_name_that_speaks_of_memory_is_no_lack_of_it(text: str) -> None:
-    assert classify(Evidence("in step 2", exception=text))[0] is Outcome.ERROR
+    assert classify(Evidence("in step 2", exception=text)).outcome is Outcome.ERROR
 
 
 def test_an_exception_without_a_text_is_one_too() -> None:
-    assert classify(Evidence("in step 2", exception=" \n"))[0] is Outcome.ERROR
+    assert classify(Evidence("in step 2", exception=" \n")).outcome is Outcome.ERROR
 
 
 def test_an_invalid_loss_is_named() -> None:
     evidence = Evidence("in step 3", exception="the loss was nan", loss_is_invalid=True)
-    outcome, reason = classify(evidence)
-    assert outcome is Outcome.INVALID_LOSS
-    assert reason.startswith("the loss was nan in step 3: ")
+    found = classify(evidence)
+    assert found.outcome is Outcome.INVALID_LOSS
+    assert found.reason == ("the loss was nan in step 3: the model or its weights are unsound")
 
 
 def died(number: signal.Signals, **known: object) -> tuple[Outcome, str]:
@@ -93,7 +95,8 @@ def died(number: signal.Signals, **known: object) -> tuple[Outcome, str]:
         "largest_bytes": 1 * GB,
         "least_available_bytes": 50 * GB,
     }
-    return classify(Evidence("in step 4", returncode=-number, **{**usual, **known}))  # type: ignore[arg-type]
+    found = classify(Evidence("in step 4", returncode=-number, **{**usual, **known}))  # type: ignore[arg-type]
+    return found.outcome, found.reason or ""
 
 
 DEATHS = [
@@ -156,9 +159,9 @@ def test_what_a_process_printed_earlier_does_not_count() -> None:
 
 
 def test_a_status_is_a_crash() -> None:
-    outcome, reason = classify(Evidence("in step 1", returncode=3))
-    assert outcome is Outcome.CRASHED
-    assert "with status 3" in reason
+    found = classify(Evidence("in step 1", returncode=3))
+    assert found.outcome is Outcome.CRASHED
+    assert found.reason == "the worker ended in step 1 with status 3"
 
 
 @pytest.mark.parametrize(

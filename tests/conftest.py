@@ -1,4 +1,4 @@
-"""A fixture: a memory cgroup, for tests of what happens at its limit."""
+"""Fixtures of every tier, and the settings of Hypothesis."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from support.hub import hub_cache
+
+__all__ = ["hub_cache"]
+
+# Machines are shared: an example may take long for no reason of its own.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def _no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run as a job on GitHub append nothing to its summary."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
 @pytest.fixture

@@ -1,35 +1,80 @@
-"""Profiles for pages, and the browser that opens them."""
+"""Profiles, plans and soaks, for tests of what is made of them."""
 
 from __future__ import annotations
 
 import copy
 import json
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright
-
+from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.results import Outcome, SoakResult
+from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.report.page.render import Content, write_page
 from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
 
 DATA = Path(__file__).parents[1] / "data"
+QUICK = DATA / "h200_llama8b_quick.json"
 HOSTILE = "</script><img src=x onerror=alert(1)>&quot;<b>"
 OPTIMUM = ("batch_size", "lora_rank", "lora_layers", "max_seq_length", "grad_checkpoint")
+GB = 1_000_000_000
 
-DESKTOP = (1200, 900)
-PHONE = (360, 740)
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+def document(change: Callable[[dict[str, Any]], object] = lambda _: None) -> dict[str, Any]:
+    """The profile of 12 configurations of llama-8b on an H200, changed."""
+    found: dict[str, Any] = copy.deepcopy(json.loads(QUICK.read_text(encoding="utf-8")))
+    change(found)
+    return found
+
+
+def stored(
+    change: Callable[[dict[str, Any]], object] = lambda _: None, name: str = "p.json"
+) -> StoredProfile:
+    [found] = profiles_in(document(change), name)
+    return found
+
+
+def slower(factor: float, *rows: int) -> Callable[[dict[str, Any]], None]:
+    """A plan that makes the steps of `rows`, of all without any, `factor` times as long."""
+
+    def change(found: dict[str, Any]) -> None:
+        for row in _chosen(found, rows):
+            row["step_times_s"] = [each * factor for each in row["step_times_s"]]
+
+    return change
+
+
+def larger(factor: float, *rows: int) -> Callable[[dict[str, Any]], None]:
+    """A plan that makes minimum and peak memory of `rows` grow."""
+
+    def change(found: dict[str, Any]) -> None:
+        for row in _chosen(found, rows):
+            for key in ("minimum_memory_bytes", "peak_memory_bytes"):
+                row[key] = round(row[key] * factor)
+
+    return change
+
+
+def failing(row: int, outcome: str, **more: Any) -> Callable[[dict[str, Any]], None]:
+    """A plan that lets a trial fail."""
+
+    def change(found: dict[str, Any]) -> None:
+        values = {"outcome": outcome, "success": False, "error": f"it was {outcome}", **more}
+        found["all_results"][row].update(values)
+
+    return change
+
+
+def _chosen(found: dict[str, Any], rows: tuple[int, ...]) -> list[dict[str, Any]]:
+    every: list[dict[str, Any]] = found["all_results"]
+    return [every[number] for number in rows] if rows else every
 
 
 def quick() -> dict[str, Any]:
     """Twelve configurations of a real sweep, each with a prediction."""
-    document: dict[str, Any] = json.loads((DATA / "h200_llama8b_quick.json").read_text())
+    document: dict[str, Any] = json.loads((QUICK).read_text())
     for number, row in enumerate(document["all_results"]):
         row["predicted_minimum_memory_bytes"] = round(
             row["minimum_memory_bytes"] * (1 + (number % 5 - 2) / 100)
@@ -107,43 +152,41 @@ def page_of(folder: Path, *documents: dict[str, Any]) -> Path:
     return path
 
 
-@dataclass
-class Opened:
-    """A page in the browser, and whatever it asked for or complained of."""
+def a_soak(config: LoraConfig, outcome: Outcome = Outcome.OK, **others: Any) -> SoakResult:
+    """Ten minutes that showed nothing, unless `others` say so."""
+    usual: dict[str, Any] = {
+        "reason": None if outcome is Outcome.OK else "it was too much",
+        "remedy": None,
+        "warnings": (),
+        "conclusive": True,
+        "asked_s": 600.0,
+        "duration_s": 601.0,
+        "steps": 1234,
+        "peak_memory_bytes": 20_900_000_000,
+        "trial_peak_memory_bytes": 20_800_000_000,
+        "footprint_bytes": 22 * GB,
+        "active_growth_bytes_per_step": -1.0,
+        "footprint_growth_bytes_per_step": 0.0,
+        "slowdown": 1.004,
+        "first_tenth_step_time_s": 0.5,
+        "last_tenth_step_time_s": 0.502,
+        "swap_growth_bytes": 0,
+    }
+    return SoakResult(config, outcome, **(usual | others))
 
-    page: Page
-    load_s: float
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
 
-
-def launched(playwright: Playwright) -> Browser:
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-@contextmanager
-def opened(
-    browser: Browser,
-    path: Path,
-    size: tuple[int, int] = DESKTOP,
-    theme: Literal["light", "dark"] = "light",
-) -> Iterator[Opened]:
-    """`path` as it is when all is drawn, without a network."""
-    width, height = size
-    context = browser.new_context(
-        offline=True, viewport={"width": width, "height": height}, color_scheme=theme
-    )
-    found = Opened(context.new_page(), 0.0)
-    page = found.page
-    page.on("console", lambda message: found.complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda problem: found.complaints.append(str(problem)))
-    page.on("dialog", lambda dialog: found.complaints.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: found.requests.append(request.url))
-    start = time.perf_counter()
-    page.goto(path.resolve().as_uri())
-    page.wait_for_selector("html[data-ready]")
-    found.load_s = time.perf_counter() - start
-    try:
-        yield found
-    finally:
-        context.close()
+def a_plan(model: str, configs: tuple[LoraConfig, ...], **others: Any) -> SweepPlan:
+    """A sweep through `configs`, of a model of which nothing but the name is known."""
+    usual: dict[str, Any] = {
+        "source": ModelSource(model, {}, None, True, None, None),
+        "configs": configs,
+        "steps": StepPlan(),
+        "isolation": "model",
+        "data": None,
+        "seed": 0,
+        "memory_limit_bytes": None,
+        "start_timeout_s": 60,
+        "settings": {},
+        "identity": {},
+    }
+    return SweepPlan(**(usual | others))

@@ -1,6 +1,6 @@
-"""A hub of one's own: http.server, as much of the hub's protocol as huggingface_hub 2.4 uses.
+"""A Hugging Face cache and a hub of the tests' own.
 
-It serves one repository from a folder, and can be told to refuse, to lie or to break off.
+Imports neither MLX nor what of huggingface_hub is slow: all unit tests load this.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,59 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-COMMIT = "decade" + "0" * 34
+COMMIT = "c0ffee" + "0" * 34
+
+
+@pytest.fixture(autouse=True)
+def hub_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache in the place of the machine's own, here and in what the test starts.
+
+    huggingface_hub has read the environment when it was imported.
+    """
+    home = tmp_path_factory.mktemp("hf-home")
+    cache = home / "hub"
+    cache.mkdir()
+    monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    return cache
+
+
+def cached(folder: Path, repo: str, cache: Path, leave_out: Collection[str] = ()) -> Path:
+    """Put the files of `folder` into `cache`, and give the snapshot: blobs, refs and links.
+
+    Files in `leave_out` are not there, as after a download that broke off.
+    """
+    storage = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = storage / "snapshots" / COMMIT
+    blobs = storage / "blobs"
+    for each in (snapshot, blobs, storage / "refs"):
+        each.mkdir(parents=True, exist_ok=True)
+    (storage / "refs" / "main").write_text(COMMIT)
+    for file in folder.iterdir():
+        if file.name not in leave_out:
+            blob = hashlib.sha256(file.read_bytes()).hexdigest()
+            shutil.copy(file, blobs / blob)
+            (snapshot / file.name).symlink_to(Path("..", "..", "blobs", blob))
+    return snapshot
+
+
+def bare_model(folder: Path, config: Any, *, shards: int = 1) -> Path:
+    """A folder that looks like a model: empty weights, with an index where there are several."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if shards == 1:
+        (folder / "model.safetensors").write_bytes(b"")
+        return folder
+    names = [f"model-{number:05d}-of-{shards:05d}.safetensors" for number in range(1, shards + 1)]
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    index = {"weight_map": {f"layer.{number}": name for number, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+SERVED_COMMIT = "decade" + "0" * 34
 
 
 @dataclass(frozen=True)
@@ -122,10 +175,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(Request(self.command, path, self.headers.get("Range")))
         repo = re.escape(self.hub.repo)
         if re.fullmatch(rf"/api/models/{repo}(/revision/main)?", path):
-            self._json({"id": self.hub.repo, "sha": COMMIT, "siblings": self._siblings()})
-        elif re.fullmatch(rf"/api/models/{repo}/tree/{COMMIT}", path):
+            self._json({"id": self.hub.repo, "sha": SERVED_COMMIT, "siblings": self._siblings()})
+        elif re.fullmatch(rf"/api/models/{repo}/tree/{SERVED_COMMIT}", path):
             self._json(self.hub.files())
-        elif match := re.fullmatch(rf"/{repo}/resolve/(?:main|{COMMIT})/([^/]+)", path):
+        elif match := re.fullmatch(rf"/{repo}/resolve/(?:main|{SERVED_COMMIT})/([^/]+)", path):
             self._file(self.hub.folder / match[1])
         else:
             self._refuse(404, "RepoNotFound", "Repository not found")
@@ -154,7 +207,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not file.is_file():
             self._refuse(404, "EntryNotFound", "Entry not found")
             return
-        headers = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{_etag(file)}"',
+            "X-Repo-Commit": SERVED_COMMIT,
+            "Accept-Ranges": "bytes",
+        }
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
         size = self.hub.size(file)

@@ -1,20 +1,37 @@
-"""Options, data and checkpoints of training runs, for tests that start none."""
+"""Options, checkpoints and steps of training, for tests that start none."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.identity import model_identity
-from pytest_yourai.training.resolve_settings import begin
-from pytest_yourai.training.settings import TrainOptions, TrainSettings
-from pytest_yourai.worker.protocol import CHECKPOINT, METADATA_KEY
+from pytest_yourai.training.options import TrainOptions
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.start import begin
+from pytest_yourai.worker.protocol import (
+    CHECKPOINT,
+    METADATA_KEY,
+    TrainedStep,
+    TrainingParameters,
+    TrainingRequest,
+)
+
+_Parametrized = TypeVar("_Parametrized", TrainSettings, TrainingRequest)
+
+
+def changed(usual: _Parametrized, **changes: Any) -> _Parametrized:
+    """`usual` with changed fields, of its parameters or of its own."""
+    names = {field.name for field in dataclasses.fields(TrainingParameters)} & changes.keys()
+    parameters = dataclasses.replace(usual.parameters, **{name: changes[name] for name in names})
+    own = {name: value for name, value in changes.items() if name not in names}
+    return dataclasses.replace(usual, parameters=parameters, **own)
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:
@@ -59,11 +76,9 @@ def saved_by(settings: TrainSettings) -> Path:
         settings.adapter_path.parent,
         **settings.about,
         **dataclasses.asdict(config),
+        **dataclasses.asdict(settings.parameters),
         lora_keys=settings.source.lora_keys,
         quantize=str(quantization.bits) if quantization else "none",
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        max_steps=settings.max_steps,
     )
 
 
@@ -72,3 +87,21 @@ def write_checkpoint(folder: Path, metadata: str) -> Path:
     path.mkdir(exist_ok=True)
     save_file({"x": np.zeros(1)}, path / CHECKPOINT, metadata={METADATA_KEY: metadata})
     return path
+
+
+GB = 1_000_000_000
+
+
+def a_step(number: int, **others: Any) -> TrainedStep:
+    """A step of 0.1 s with 200 tokens and a loss of 2, in 5 GB."""
+    usual: dict[str, Any] = {
+        "loss": 2.0,
+        "learning_rate": 1e-5,
+        "step_time_s": 0.1,
+        "tokens": 200,
+        "peak_memory_bytes": 15 * GB,
+        "active_memory_bytes": 5 * GB,
+        "cache_memory_bytes": GB // 5,
+        "footprint_bytes": 17 * GB,
+    }
+    return TrainedStep(number, **(usual | others))

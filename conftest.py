@@ -1,1 +1,0 @@
-"""Kept light: an editable install loads this beside the packaged test, from any folder."""

@@ -1,0 +1,280 @@
+"""The options of `yourai train`: one table that flags, help, docs, checkpoints and sweeps share.
+
+Light to import, because `yourai --help` reads it.
+"""
+
+# ruff: noqa: RUF009 - these calls make fields
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_yourai.core.config import LEARNING_RATE, SEED, QuantizeChoice, parse_quantize
+from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
+from pytest_yourai.core.paths import given_path, packaged_models
+from pytest_yourai.models.dataset_checks import data_source
+
+_MAX_COUNT = 1_000_000_000
+
+_MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy accepts."""
+
+_MAX_LEARNING_RATE = 10
+
+_BYTES_PER_GB = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOption:
+    """Everything but the type of one option; a switch has no `metavar`.
+
+    `default` applies if nothing else decides, and `default_help` describes it if the value does
+    not. `parse` reads the value from text, and `text` writes it so that `parse` reads it again.
+    """
+
+    flag: str
+    help: str
+    metavar: str | None = None
+    default: Any = None
+    default_help: str = ""
+    parse: Callable[[str], Any] = str
+    text: Callable[[Any], str] = str
+    has_negation: bool = False
+    """True if there is a --no- flag, too."""
+    must_agree: bool = False
+    """True if a run resumes only with the value in its checkpoint."""
+
+    @property
+    def shown(self) -> str:
+        """The flags and the metavar, as help and docs show them."""
+        if self.has_negation:
+            return f"{self.flag}, {self.negation}"
+        return f"{self.flag} {self.metavar}" if self.metavar else self.flag
+
+    @property
+    def negation(self) -> str:
+        return self.flag.replace("--", "--no-", 1)
+
+    @property
+    def shown_default(self) -> str:
+        """Empty for an option that is left out by default."""
+        if self.default_help or self.default is None:
+            return self.default_help
+        return "off" if self.default is False else str(self.default)
+
+
+def _option(
+    flag: str,
+    description: str,
+    *,
+    value: Any = None,
+    bounds: Mapping[str, int] | None = None,
+    **others: Any,
+) -> Any:
+    """A field; `value` is that of an option that is not given, MISSING if there is none.
+
+    `bounds`, as pydantic names them, hold for the value in a checkpoint.
+    """
+    option = TrainOption(flag=flag, help=description, **others)
+    return dataclasses.field(default=value, metadata={"option": option, **(bounds or {})})
+
+
+def _count(
+    flag: str, description: str, *, least: int = 1, most: int = _MAX_COUNT, **others: Any
+) -> Any:
+    parse = at_least(least, most)
+    return _option(flag, description, bounds={"ge": least}, metavar="N", parse=parse, **others)
+
+
+def _switch(flag: str, text: str) -> Any:
+    return _option(flag, text, value=False, default=False)
+
+
+def _path(text: str) -> Path:
+    return given_path(text, Path.cwd())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainValues:
+    """The options that a flag, a checkpoint, a profile or a default may decide; None: undecided.
+
+    `max_seq_length` is in tokens. Names and defaults are mlx-lm's (mlx_lm.lora.CONFIG_DEFAULTS),
+    where it has them. Checkpoints have each of them, under its name.
+    """
+
+    data: str | None = _option(
+        "--data",
+        "training data as mlx-lm reads it",
+        metavar="PATH",
+        default_help="none; required unless weights are synthetic",
+        parse=lambda text: data_source(text, Path.cwd()),
+        must_agree=True,
+    )
+    batch_size: int | None = _count("--batch-size", "rows of a step", default=4, must_agree=True)
+    rank: int | None = _count("--lora-rank", "rank of the adapters", default=8, must_agree=True)
+    num_layers: int | None = _count(
+        "--lora-layers", "adapted layers, from the end", default=16, must_agree=True
+    )
+    max_seq_length: int | None = _count(
+        "--seq-length",
+        "max_seq_length of mlx-lm, in tokens",
+        least=2,
+        default_help="512 (tiny: 64)",
+        must_agree=True,
+    )
+    grad_checkpoint: bool | None = _option(
+        "--grad-checkpoint", "gradient checkpointing", default=False, has_negation=True
+    )
+    lora_keys: tuple[str, ...] | None = _option(
+        "--lora-keys",
+        "modules that get adapters, as paths within a layer",
+        metavar="A,B",
+        default_help="the q, k, v and o projections",
+        parse=module_names,
+        text=",".join,
+        must_agree=True,
+    )
+    quantize: QuantizeChoice = _option(
+        "--quantize",
+        "quantization of the base model",
+        metavar="BITS|none",
+        default_help="that of local weights; for synthetic presets 4 (tiny: none)",
+        parse=parse_quantize,
+        text=lambda choice: choice if choice == "none" else str(choice.bits),
+        must_agree=True,
+    )
+    learning_rate: float | None = _option(
+        "--learning-rate",
+        "learning rate of Adam",
+        bounds={"gt": 0},
+        metavar="X",
+        default=LEARNING_RATE,
+        parse=positive(_MAX_LEARNING_RATE),
+        must_agree=True,
+    )
+    max_steps: int | None = _count(
+        "--max-steps", "total steps, including those before a resume", default=1000
+    )
+    seed: int | None = _count(
+        "--seed",
+        "seed of adapters, dropout and data order",
+        least=0,
+        most=_MAX_SEED,
+        default=SEED,
+        must_agree=True,
+    )
+    mask_prompt: bool | None = _option(
+        "--mask-prompt", "no loss for prompts", default=False, must_agree=True
+    )
+    memory_limit_bytes: int | None = _option(
+        "--max-memory",
+        "memory budget in GB (1e9 bytes)",
+        metavar="GB",
+        default_help="that of the profile, if measured here, else detected",
+        parse=memory_bytes,
+        text=lambda value: repr(value / _BYTES_PER_GB),
+    )
+    save_every: int | None = _count("--save-every", "steps between checkpoints", default=100)
+    reload_interval: int | None = _count(
+        "--reload-interval",
+        "steps after which a new process continues",
+        default_help="when memory requires it",
+    )
+    memory_report_interval: int | None = _count(
+        "--memory-report-interval", "steps between memory reports", default=10
+    )
+    steps_per_eval: int | None = _count(
+        "--steps-per-eval", "steps between validations", default=200
+    )
+    val_batches: int | None = _count(
+        "--val-batches",
+        "batches of a validation; -1 for all, 0 for none",
+        least=-1,
+        default=25,
+    )
+    report_to: str | None = _option(
+        "--report-to",
+        "services that mlx-lm reports to: wandb, swanlab, or both",
+        metavar="NAMES",
+        default_help="none",
+    )
+    project_name: str | None = _option(
+        "--project-name", "project name in these services", metavar="NAME"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(TrainValues):
+    """The options of one `yourai train`.
+
+    `model` is as it was named, `presets` the list that it is looked up in; other paths are
+    absolute.
+    """
+
+    model: str = _option(
+        "--model",
+        "the model to train: a preset, a folder or owner/name",
+        value=dataclasses.MISSING,
+        metavar="NAME",
+    )
+    profile: Path | None = _option(
+        "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path
+    )
+    auto_optimize: bool = _switch("--auto-optimize", "sweep first, and train with the optimum")
+    quick: bool = _switch("--quick", "with --auto-optimize: the quick matrix")
+    matrix: Path | None = _option(
+        "--matrix",
+        "with --auto-optimize: your own YAML matrix",
+        metavar="FILE",
+        default_help="full.yaml; under 10 GB low-memory.yaml",
+        parse=_path,
+    )
+    adapter_path: Path = _option(
+        "--adapter-path",
+        "folder for adapters and checkpoint",
+        value=dataclasses.MISSING,
+        metavar="FOLDER",
+        default="adapters",
+        parse=_path,
+    )
+    resume: bool = _switch("--resume", "continue from the checkpoint in the adapter path")
+    presets: Path = _option(
+        "--models",
+        "your own YAML list of presets",
+        value=packaged_models(),
+        metavar="FILE",
+        default_help="models.yaml",
+        parse=_path,
+    )
+    weights: Literal["local", "hub", "synthetic"] = _option(
+        "--weights",
+        "where weights come from; local: a folder or the local Hugging Face cache",
+        value="local",
+        metavar="local|hub|synthetic",
+        default="local",
+        parse=one_of("local", "hub", "synthetic"),
+    )
+    force: bool = _switch(
+        "--force", "continue where the guard would stop, or available memory is under the floor"
+    )
+    trust_remote_code: bool = _switch(
+        "--trust-remote-code", "run Python code that a model folder brings"
+    )
+
+
+TRAIN_FIELDS = sorted(dataclasses.fields(TrainOptions), key=lambda field: field.name != "model")
+"""In the order of help: what to train comes first."""
+
+TRAIN_OPTIONS: dict[str, TrainOption] = {
+    each.name: each.metadata["option"] for each in TRAIN_FIELDS
+}
+"""By the name of the field."""
+
+VALUE_OPTIONS = {each.name: TRAIN_OPTIONS[each.name] for each in dataclasses.fields(TrainValues)}
+"""Those that others than the flag may decide."""
+
+DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.items()})

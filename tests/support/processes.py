@@ -1,0 +1,220 @@
+"""Sweeps, in this process or in one of their own, and their worker processes."""
+
+from __future__ import annotations
+
+import abc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n"
+
+
+def start_sweep(
+    folder: Path,
+    *arguments: str,
+    matrix: str = MATRIX,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """A sweep of tiny in `folder`, warnings being errors."""
+    (folder / "m.yaml").write_text(matrix)
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "--yourai-model=tiny", "--yourai-matrix=m.yaml"]
+    return subprocess.Popen(
+        [*command, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> str:
+    """Its whole output, once it has ended."""
+    output, _ = process.communicate(timeout=timeout_s)
+    return output
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "benchmark_log.jsonl"
+    if not path.exists():
+        return []
+    whole_lines = path.read_text().rpartition("\n")[0].splitlines()
+    return [json.loads(line) for line in whole_lines]
+
+
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [event for event in journal(folder) if event["event"] == name]
+
+
+def profile(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "optimal_config.json").read_text())
+    return found
+
+
+def outcomes(folder: Path) -> list[str]:
+    return [row["outcome"] for row in profile(folder)["all_results"]]
+
+
+def worker_pids(folder: Path) -> set[int]:
+    return {event["pid"] for event in events(folder, "subprocess_spawned")}
+
+
+def worker_of(folder: Path) -> psutil.Process:
+    return psutil.Process(events(folder, "subprocess_spawned")[-1]["pid"])
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+SweepRun = Callable[..., "SweepResult"]
+
+
+class SweepResult:
+    """A finished pytest run: its output, and the files it left."""
+
+    def __init__(self, result: pytest.RunResult, folder: Path) -> None:
+        self.run = result
+        self.ret = int(result.ret)
+        self.stdout = result.stdout
+        self.text = result.stdout.str()
+        self.errors = result.stderr.str()
+        self._folder = folder
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._folder / "optimal_config.json").read_text())
+        return found
+
+    @property
+    def benchmark(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._folder / "benchmark_results.json").read_text())
+        return found
+
+    @property
+    def has_profile(self) -> bool:
+        return (self._folder / "optimal_config.json").exists()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.profile["all_results"]
+        return rows
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [row["outcome"] for row in self.rows]
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        text = (self._folder / "benchmark_log.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.journal if event["event"] == name]
+
+
+def worker_processes() -> list[psutil.Process]:
+    """This process's workers that live."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE
+        and any("pytest_yourai.worker" in part for part in child.cmdline())
+    ]
+
+
+class AtTrial(abc.ABC):
+    """A pytest plugin that does something when the `number`th trial begins."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._seen = 0
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        self._seen += 1
+        if self._seen == self._number:
+            self.strike()
+        return (yield)
+
+    @abc.abstractmethod
+    def strike(self) -> None: ...
+
+
+class SignalInTrial(AtTrial):
+    """Signals the worker a moment after the trial began."""
+
+    def __init__(self, number: int, sent: signal.Signals, after_s: float = 0.3) -> None:
+        super().__init__(number)
+        self._sent = sent
+        self._after_s = after_s
+
+    def strike(self) -> None:
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _send(self) -> None:
+        time.sleep(self._after_s)
+        for worker in worker_processes():
+            os.kill(worker.pid, self._sent)
+
+
+class AfterSteps:
+    """A pytest plugin that does something once the `number`th trial has run some steps."""
+
+    def __init__(self, number: int, steps: int, action: Callable[[], None]) -> None:
+        self._number = number
+        self._steps = steps
+        self._action = action
+        self._seen = 0
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._seen += 1
+        if self._seen == self._number:
+            hooks: Any = item.config.pluginmanager.getplugin("yourai-items")
+            threading.Thread(target=self._wait, args=(hooks.sweep,), daemon=True).start()
+        return (yield)
+
+    def _wait(self, sweep: Any) -> None:
+        while sweep._record is None or len(sweep._record.samples) < self._steps:
+            time.sleep(0.001)
+        self._action()
+
+
+def confine(cgroup: Path) -> None:
+    """Move the workers into a cgroup, which is charged with what they allocate from then on."""
+    for worker in worker_processes():
+        (cgroup / "cgroup.procs").write_text(str(worker.pid))
+
+
+class ConfineInTrial(AtTrial):
+    """Moves the worker into a cgroup, which is charged with what it allocates from then on."""
+
+    def __init__(self, number: int, cgroup: Path) -> None:
+        super().__init__(number)
+        self._cgroup = cgroup
+
+    def strike(self) -> None:
+        confine(self._cgroup)
