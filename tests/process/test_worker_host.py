@@ -16,9 +16,8 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.worker.host import WorkerHost
 
-from support.made_models import TINY
-from support.sweep_runs import SweepRun
-from support.workers import worker_processes
+from support.models import TINY
+from support.processes import SweepRun, worker_processes
 
 SOURCE = ModelSource("tiny", TINY, None, True, None, None)
 

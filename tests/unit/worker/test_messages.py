@@ -19,7 +19,7 @@ from pytest_yourai.worker.protocol import (
     Validated,
 )
 
-from support.training_steps import a_step
+from support.training import a_step
 
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
 REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)
