@@ -14,6 +14,7 @@ from pytest_yourai.worker.protocol import (
     Saving,
     StepSample,
     TrainingEnd,
+    TrainingParameters,
     TrainingRequest,
     TrialRequest,
     Validated,
@@ -25,20 +26,21 @@ SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4
 REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)
 TRAINING = TrainingRequest(
     config=LoraConfig(1, 8, 4, 64),
+    parameters=TrainingParameters(
+        max_steps=100,
+        learning_rate=1e-5,
+        seed=0,
+        save_every=10,
+        steps_per_eval=10,
+        val_batches=-1,
+    ),
     memory_limit_bytes=10**12,
     data="data",
-    max_steps=100,
-    learning_rate=1e-5,
-    seed=0,
     adapter_path="adapters",
     resume=False,
-    save_every=10,
-    reload_interval=None,
     reload_active_bytes=None,
     usual_active_bytes=None,
     reload_footprint_bytes=None,
-    steps_per_eval=10,
-    val_batches=-1,
     about={"id": "x"},
 )
 
