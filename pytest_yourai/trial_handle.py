@@ -1,4 +1,4 @@
-"""What tests get of a trial: the value of the `trial` fixture."""
+"""The value of the `trial` fixture: one measured trial, as tests see it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from dataclasses import dataclass, field
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, TrialResult
 
+__all__ = ["Trial", "TrialError"]
+
 _BYTES_PER_GB = 1e9
 
 
 class TrialError(Exception):
-    """A trial was asked for what it does not have (yet)."""
+    """A value of a trial was read that is not there (yet)."""
 
 
 @dataclass
 class Trial:
-    """What the `trial` fixture gives to a test: measured when the test is called.
+    """One trial, measured when the test is called. Memory in GB (1e9 bytes), times in seconds.
 
-    Memory in GB (1e9 bytes), times in seconds.
+    Reading a result before that, or a value that the trial did not reach, raises TrialError.
     """
 
     model: str
     config: LoraConfig
     item_id: str = ""
-    """What the test is called by, in its brackets."""
+    """Id of the test: the text in its brackets."""
     _result: TrialResult | None = field(default=None, repr=False)
 
     @property
     def result(self) -> TrialResult:
+        """All measurements, in bytes and seconds. TrialError before the test is called."""
         if self._result is None:
             raise TrialError(
                 "the trial is measured when the test is called: read it in the test, not in a "
@@ -37,47 +40,52 @@ class Trial:
         return self._result
 
     def ended_as(self, result: TrialResult) -> None:
-        """Fill in what was measured; only the item's own hook does this."""
+        """Set the result. Only the item's own hook calls this."""
         self._result = result
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok: it ran and fits."""
         return self.result.success
 
     @property
     def outcome(self) -> Outcome:
+        """How the trial ended."""
         return self.result.outcome
 
     @property
     def minimum_memory_gb(self) -> float:
-        """What the configuration needs: the MLX peak under the lowest memory limit."""
+        """GB that the configuration needs: the MLX peak under the lowest memory limit."""
         return _there(self.result.minimum_memory_bytes) / _BYTES_PER_GB
 
     @property
     def safe_memory_gb(self) -> float:
-        """The minimum with the margin of 15 %."""
+        """GB that it needs with the margin of 15 %."""
         return _there(self.result.safe_memory_bytes) / _BYTES_PER_GB
 
     @property
     def peak_memory_gb(self) -> float:
-        """What it takes within the budget: the MLX peak of the measured steps."""
+        """GB that it takes within the budget: the MLX peak of the measured steps."""
         return _there(self.result.peak_memory_bytes) / _BYTES_PER_GB
 
     @property
     def memory_limit_gb(self) -> float:
+        """Memory budget in GB."""
         return _there(self.result.memory_limit_bytes) / _BYTES_PER_GB
 
     @property
     def step_time_s(self) -> float:
-        """Median of the measured steps."""
+        """Median time of the measured steps, in seconds."""
         return _there(self.result.step_time_s)
 
     @property
     def tokens_per_second(self) -> float:
+        """Unmasked trained tokens per second of the measured steps."""
         return _there(self.result.tokens_per_second)
 
     @property
     def throughput_score(self) -> int:
+        """Batch size × rank × adapted layers. Known before the trial."""
         return self.config.throughput_score
 
 

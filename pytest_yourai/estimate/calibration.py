@@ -1,12 +1,13 @@
-"""Corrects the estimate by what trials measured: ridge least squares on its named components.
+"""Correction of the estimate by measured trials: ridge regression on its named components.
 
-Each component gets a factor, 1 before anything is measured, that may move by what its `_WIDTHS`
-says, and by less the more trials speak against it. The factors of one machine are kept for the next
-model (`store.calibrations`).
+Each component has a factor, 1 before anything is measured, with a prior standard deviation of
+`_WIDTHS` that shrinks with every trial. The factors of a machine are kept for its next model.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
 import os
@@ -23,46 +24,46 @@ from pytest_yourai.core.files import write_json
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 COMPONENTS = ("weights", "adapters", "activations", "step")
-"""`adapters` with their gradients and optimizer state; `step` is logits and what is in flight."""
+"""`adapters` includes gradients and optimizer state; `step` is logits and overhead."""
 
 _WIDTHS = (0.002, 0.03, 0.03, 0.15)
-"""How far each factor typically is from 1 for a model that the estimate was not made from, where
-its own relative error is 2 % (measured on an H200, the models that were not fitted)."""
+"""Standard deviation of each factor for a model that was not fitted, where the estimate's relative
+error is 2 % (measured on an H200)."""
 
 _ERROR_OF_WIDTHS = 0.02
 
 _NOISE = 0.003
 
 _NOISE_BEYOND_WEIGHTS = 0.012
-"""Of one measured minimum, relative, and of its part beyond the weights: at which operation a batch
-of work ends differs with the shapes."""
+"""Relative noise of a measured minimum, and of its part beyond the weights, which varies because
+batches of work end at different operations for different shapes."""
 
 _OUTLIER = 3.0
-"""Measurements further off than so many times the noise count for less."""
+"""Measurements further off than this many times the noise are weighted down."""
 
 _REWEIGHTINGS = 4
 
 _KEPT_WIDTH = 0.5
-"""A machine's factors hold for its next model within this part of the widths."""
+"""Least width of a machine's factors for its next model, as a share of the usual width."""
 
 _Vector = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors by component, how far each may still be off, and from how many trials."""
+    """Factor and standard deviation of each of `COMPONENTS`, and the number of trials behind."""
 
     factors: tuple[float, ...] = (1.0,) * len(COMPONENTS)
     widths: tuple[float, ...] = _WIDTHS
     trials: int = 0
 
     def for_estimates_off_by(self, relative_error: float) -> Calibration:
-        """The same for a model whose estimate is typically off by more, or less, than 2 %."""
+        """The same factors, with widths for an estimate of another relative error than 2 %."""
         wider = relative_error / _ERROR_OF_WIDTHS
         return Calibration(self.factors, tuple(width * wider for width in self.widths), self.trials)
 
     def for_the_next_model(self) -> Calibration:
-        """What of it may be expected of another model on the same machine."""
+        """The prior for another model on the same machine."""
         widths = tuple(
             min(max(width, _KEPT_WIDTH * usual), usual)
             for width, usual in zip(self.widths, _WIDTHS, strict=True)
@@ -72,7 +73,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a trial measured, and what had been estimated for it. Bytes."""
+    """Measured minimum of a trial, in bytes, and the estimate for its configuration."""
 
     estimate: MemoryEstimate
     minimum_bytes: int
@@ -80,13 +81,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """A prior and what `observations` make of it."""
+    """A calibration with the 4 × 4 covariance of its factors."""
 
     calibration: Calibration
     _covariance: _Vector
 
     def predict(self, estimate: MemoryEstimate) -> tuple[float, float]:
-        """The corrected minimum, and its relative error: one standard deviation."""
+        """Corrected minimum in bytes, and its relative error: one standard deviation."""
         parts = _components(estimate)
         minimum = float(parts @ np.array(self.calibration.factors))
         relative = parts / minimum
@@ -96,7 +97,7 @@ class CalibrationFit:
 
 
 def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> CalibrationFit:
-    """The factors that explain `observations` best without leaving `prior` for nothing."""
+    """Fit the factors to `observations`, with `prior` as the ridge penalty."""
     start = np.array(prior.factors)
     pull = np.diag(1 / np.array(prior.widths))
     if not observations:
@@ -123,7 +124,7 @@ def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> 
 
 
 def _noise(weights: Any, minima: Any) -> Any:
-    """Relative, element by element."""
+    """Relative noise of measured minima, element by element."""
     return np.hypot(_NOISE, _NOISE_BEYOND_WEIGHTS * np.maximum(0, 1 - weights / minima))
 
 
@@ -140,13 +141,13 @@ def _components(estimate: MemoryEstimate) -> _Vector:
 
 
 def cache_file() -> Path:
-    """`calibration.json` in the user's cache folder."""
+    """Path of `calibration.json` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "pytest-yourai" / "calibration.json"
 
 
 def read_calibration(machine: str) -> Calibration:
-    """What is kept for `machine`; nothing but the usual widths where that is nothing usable."""
+    """Calibration kept for `machine`; the uncalibrated one where the file has no valid entry."""
     kept: Any = _read().get(machine)
     try:
         factors = tuple(_number(kept["factors"][name]) for name in COMPONENTS)
@@ -157,9 +158,11 @@ def read_calibration(machine: str) -> Calibration:
 
 
 def write_calibration(machine: str, calibration: Calibration) -> None:
-    """Keep it for `machine`. A cache that cannot be written is no reason to fail."""
-    document = _read()
-    document[machine] = {
+    """Keep `calibration` for `machine`. A cache that cannot be written is silently left as it is.
+
+    A lock file keeps two sessions that end at the same time from dropping each other's entry.
+    """
+    entry = {
         "factors": dict(zip(COMPONENTS, calibration.factors, strict=True)),
         "widths": dict(zip(COMPONENTS, calibration.widths, strict=True)),
         "trials": calibration.trials,
@@ -167,7 +170,11 @@ def write_calibration(machine: str, calibration: Calibration) -> None:
     path = cache_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, document, "calibration")
+        with path.with_suffix(".lock").open("w") as lock:
+            # Some network file systems have no locks: writing without one is still right mostly.
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            write_json(path, {**_read(), machine: entry}, "calibration")
     except (OSError, OutputError):
         return
 
@@ -181,8 +188,8 @@ def _read() -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """A factor or a width: finite and above 0."""
+    """`value` as a factor or width; ValueError unless it is finite and above 0."""
     number = float(value)
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{number} is no factor")
+        raise ValueError(f"{number} must be finite and above 0")
     return number

@@ -1,6 +1,6 @@
-"""The empirical numbers of `step_memory`, and what is known of MLX's batches of work.
+"""Empirical coefficients of `step_memory`, and the sizes of MLX's batches of work.
 
-They are fitted to minimum memory measured by tests/performance/floors.py with MLX 0.32.4 and
+They were fitted to minimum memory measured by tests/performance/floors.py with MLX 0.32.4 and
 mlx-lm 0.32.2: CUDA's on one H200, with qwen2-0.5b, llama-1b, hermes-mistral-7b, llama-8b and
 r1-distill-14b, at all lengths but 512; the CPU's on Linux, with small float32 models.
 """
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """What lives at the highest moment, as multiples of the arrays that the names say.
+    """Memory alive at the highest moment, as multiples of the arrays that the names say.
 
-    `gradients` is in bytes for each adapter parameter; `scores` and `layer` are of one layer, in
-    its backward pass, without and with checkpointing.
+    `gradients` is in bytes per adapter parameter; `scores` and `layer` count the arrays of one
+    layer in its backward pass, without and with checkpointing.
     """
 
     gradients: float
@@ -50,10 +50,10 @@ ON_THE_CPU = Coefficients(
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """What is in flight on a Hopper, as multiples of arrays, and the most elements that are.
+    """Memory in flight on a Hopper GPU, as multiples of arrays, and its upper limits in elements.
 
-    At the loss: of the logits, of a residual and an inner vector for each token, and of what the
-    adapters put out in float32. In the backward pass: of the logits, and of what a layer keeps.
+    At the loss: multiples of the logits, of a residual and an inner vector for each token, and of
+    the adapters' float32 outputs. In the backward pass: of the logits, and of what a layer keeps.
     """
 
     loss_logits: float = 0.50
@@ -71,9 +71,9 @@ HOPPER_FLIGHT = Flight()
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How much work MLX gives to the device at once: operations, and elements that they read.
+    """Most work that MLX submits to the device at once: operations, and elements that they read.
 
-    From MLX's source (0.32.4): mlx/backend/cuda/device.cpp, mlx/backend/metal/device.cpp.
+    Source: MLX's source (0.32.4): mlx/backend/cuda/device.cpp, mlx/backend/metal/device.cpp.
     """
 
     operations: int

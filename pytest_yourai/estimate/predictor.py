@@ -1,4 +1,4 @@
-"""What a configuration will need, before it runs: the estimate, corrected by what was measured."""
+"""Minimum memory of a configuration before it runs: the estimate, corrected by measured trials."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KNOWN_ERRORS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Of one configuration. Bytes; `relative_error` is one typical deviation."""
+    """Predicted memory of one configuration. Bytes; `relative_error` is one standard deviation."""
 
     minimum_bytes: int
     conservative_bytes: int
@@ -37,23 +37,25 @@ class Prediction:
     relative_error: float
 
     def __str__(self) -> str:
+        """Minimum with its error, in GB."""
         off = self.minimum_bytes * self.relative_error
         return f"about {gigabytes(self.minimum_bytes)} (± {gigabytes(off)})"
 
     def is_surely_over(self, limit_bytes: int) -> bool:
-        """Whether the minimum with its margin is over by more than the known error."""
+        """True if the minimum with its margin exceeds `limit_bytes` by more than its error."""
         least = self.minimum_bytes * (1 - _KNOWN_ERRORS * self.relative_error)
         return least * SAFETY_MARGIN > limit_bytes
 
 
 @dataclass(frozen=True)
 class PredictionErrors:
-    """Relative errors of predictions that were fixed before their trials."""
+    """Relative errors of predictions that were made before their trials: 0.02 is 2 %."""
 
     errors: tuple[float, ...]
 
     @classmethod
     def of(cls, results: Iterable[TrialResult]) -> PredictionErrors:
+        """Errors of the trials in `results` that were predicted and measured in this run."""
         return cls(
             tuple(
                 abs(result.predicted_minimum_memory_bytes / result.minimum_memory_bytes - 1)
@@ -64,6 +66,9 @@ class PredictionErrors:
         )
 
     def __str__(self) -> str:
+        """Mean and maximum, in percent, as a line for people."""
+        if not self.errors:
+            return "prediction error so far: no trial had a prediction"
         mean, largest = statistics.fmean(self.errors) * 100, max(self.errors) * 100
         trials = f"{len(self.errors)} trial" + "s" * (len(self.errors) != 1)
         return f"prediction error so far: mean {mean:.1f} %, max {largest:.1f} % over {trials}"
@@ -71,9 +76,9 @@ class PredictionErrors:
 
 @dataclass
 class Predictor:
-    """Predicts for one model on one device; every measured trial makes the next one better.
+    """Predicts minimum memory for one model on one device, and learns from measured trials.
 
-    With and without checkpointing by themselves: their estimates are off by different amounts.
+    Trials with and without checkpointing are learned apart: their estimates have different errors.
     """
 
     source: ModelSource
@@ -83,13 +88,15 @@ class Predictor:
     prior: Calibration = field(default_factory=Calibration)
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
+    is_enabled: bool = True
+    """False where trials measure no minimum memory: then nothing is predicted or learned."""
     _observations: dict[bool, list[Observation]] = field(
         default_factory=lambda: {False: [], True: []}
     )
     _fits: dict[bool, CalibrationFit] = field(default_factory=dict)
 
     def predict(self, config: LoraConfig) -> Prediction | None:
-        """None where nothing is known of the architecture."""
+        """Prediction for `config`; None where the architecture is unknown or not supported."""
         estimate = self._estimate(config)
         if estimate is None:
             return None
@@ -103,7 +110,7 @@ class Predictor:
         )
 
     def learn(self, result: TrialResult) -> None:
-        """Take what a trial measured into account."""
+        """Correct later predictions by what a trial measured."""
         estimate = self._estimate(result.config)
         if estimate is None or result.minimum_memory_bytes is None:
             return
@@ -113,7 +120,7 @@ class Predictor:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What was learned, from the kind with most trials, or None where nothing was measured."""
+        """Correction learned from the kind with most trials; None before the first one."""
         checkpoint = len(self._observations[True]) > len(self._observations[False])
         if not self._observations[checkpoint]:
             return None
@@ -126,6 +133,8 @@ class Predictor:
         return self._fits[checkpoint]
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
+        if not self.is_enabled:
+            return None
         source = self.source
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)

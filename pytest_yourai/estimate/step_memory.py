@@ -1,4 +1,4 @@
-"""What one LoRA training step holds beyond weights, adapters and the optimizer's state. Bytes.
+"""Memory of one LoRA training step beyond weights, adapters and optimizer state. Bytes.
 
 The terms follow what mlx-lm 0.32 keeps while it trains. Adapters are float32 whatever the model
 is, so that the input of an adapted layer is kept as a float32 copy. Of a transformer layer with
@@ -12,7 +12,7 @@ Two moments can be the highest: the loss, with several arrays of the logits' siz
 the backward pass. On top of what lives then comes what is in flight: MLX gives work to a GPU in
 batches, and frees nothing of a batch before its end.
 
-The numbers are in `step_coefficients`.
+The numbers are in `coefficients`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pytest_yourai.models.architecture import Architecture, LinearShape
 _FLOAT32_BYTES = 4
 
 _FUSED_ATTENTION_ROWS = 128
-"""MLX's fused backward attention takes sequences of whole multiples (mlx/backend/cuda)."""
+"""MLX's fused backward attention takes whole multiples of this length (mlx/backend/cuda)."""
 
 _LARGEST_FUSED_HEAD = 128
 
@@ -49,19 +49,19 @@ _READERS = {
     "mlp": ("gate_proj", "up_proj", "gate_up_proj", "fc1"),
     "down": ("down_proj", "fc2"),
 }
-"""Which linear layers read the same input, in the order of a layer's computation."""
+"""Linear layers that read the same input, in the order of a layer's computation."""
 
 _MARGIN_OF_MOMENT = 0.9
 
 _MARGIN_OF_KEPT = 0.02
-"""No measured minimum was more than half of the moment above the estimate."""
+"""Margins as shares: no measured minimum was more than half of the moment above the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the highest moment of a step adds to what the backward pass keeps. Bytes.
+    """Memory that one moment of a step adds to what is kept for the backward pass. Bytes.
 
-    `margin_bytes` is what measured steps may be above the estimate.
+    `margin_bytes` is how far measured steps may be above the estimate.
     """
 
     activations_bytes: float
@@ -71,12 +71,13 @@ class Moment:
 
     @property
     def sum_bytes(self) -> float:
+        """Total of the moment, without the margin."""
         return self.activations_bytes + self.logits_bytes + self.in_flight_bytes
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """A step of `config` on a model of `shapes`, with adapters on `adapted` of its last layers."""
+    """Memory of a step of `config`, with adapters on `adapted` in the last `layers` layers."""
 
     shapes: Architecture
     adapted: tuple[LinearShape, ...]
@@ -87,17 +88,18 @@ class StepMemory:
 
     @property
     def gradient_bytes_per_parameter(self) -> float:
+        """Bytes of gradients that are alive per adapter parameter."""
         return self._coefficients.gradients
 
     @cached_property
     def kept_bytes(self) -> float:
-        """What the backward pass needs of all layers with adapters, while the loss is computed."""
+        """Bytes kept from all layers with adapters until the backward pass, while the loss runs."""
         if self.config.grad_checkpoint:
             return self.layers * self._vector_bytes(self.shapes.hidden_size)
         return (self.layers - 1) * self._layer_bytes + self._first_layer_bytes
 
     def highest_moment(self, quantization_bits: int | None, group_size: int) -> Moment:
-        """The loss or the start of the backward pass, whichever holds more."""
+        """The loss or the start of the backward pass, whichever holds more memory."""
         room = self._room(quantization_bits, group_size)
         moments = self._at_the_loss(room), self._in_the_backward_pass(room)
         return max(moments, key=lambda moment: moment.sum_bytes)
@@ -156,11 +158,11 @@ class StepMemory:
 
     @property
     def _operations_share(self) -> float:
-        """Of the operations of a Hopper's batch: how much of what it holds is in flight."""
+        """Operations of a batch relative to a Hopper's: the share of its arrays in flight."""
         return self._batches.operations / HOPPER.operations if self._batches else 0.0
 
     def _room(self, quantization_bits: int | None, group_size: int) -> float:
-        """The share of a Hopper's full batch that the head's weights leave."""
+        """Share of a Hopper's full batch that the weights of the head leave for other arrays."""
         if self._batches is None:
             return 0.0
         head = float(self.shapes.vocab_size * self.shapes.hidden_size)
@@ -171,11 +173,11 @@ class StepMemory:
 
     @property
     def _tokens(self) -> int:
-        """A row of S tokens feeds S - 1 positions."""
+        """Positions in a batch: a row of S tokens feeds S - 1 of them."""
         return self.config.batch_size * (self.config.max_seq_length - 1)
 
     def _vector_bytes(self, size: int) -> int:
-        """Of one vector for each token, in the model's own type."""
+        """Bytes of one vector of `size` for each token, in the model's own type."""
         return self._tokens * size * self.shapes.element_bytes
 
     @property
@@ -188,7 +190,7 @@ class StepMemory:
 
     @property
     def _has_fused_backward(self) -> bool:
-        """Whether CUDA's attention is fused in both directions."""
+        """True if CUDA's attention is fused in both directions."""
         rows = self.config.max_seq_length - 1
         return self._has_fused_forward and rows % _FUSED_ATTENTION_ROWS == 0
 
@@ -205,17 +207,17 @@ class StepMemory:
 
     @property
     def _scores_bytes(self) -> int:
-        """The scores of one layer where its backward pass makes them."""
+        """Attention scores of one layer, if its backward pass makes them."""
         return 0 if self._has_fused_backward else self._all_scores_bytes
 
     @property
     def _kept_scores_bytes(self) -> int:
-        """The softmax of one layer's scores, kept from the forward pass."""
+        """Softmax of one layer's scores, if it is kept from the forward pass."""
         return 0 if self._has_fused_forward else self._all_scores_bytes
 
     @cached_property
     def _inputs_bytes(self) -> dict[str, int]:
-        """Float32 copies of what adapted layers read: one for each input, not for each layer."""
+        """Float32 copies of what adapted layers read: one per input, not per layer."""
         inputs = {_input_of(linear): linear.inputs for linear in self.adapted}
         return {name: _FLOAT32_BYTES * self._tokens * size for name, size in inputs.items()}
 
@@ -231,7 +233,7 @@ class StepMemory:
 
     @cached_property
     def _layer_bytes(self) -> int:
-        """What the backward pass needs of a layer that is not the first with adapters."""
+        """Bytes kept from a layer that is not the first with adapters."""
         shapes = self.shapes
         vectors = self._vector_bytes(2 * shapes.hidden_size + 4 * shapes.intermediate_size)
         kept = vectors + self._attention_bytes + sum(self._inputs_bytes.values())
@@ -239,7 +241,7 @@ class StepMemory:
 
     @cached_property
     def _first_layer_bytes(self) -> int:
-        """Of the first layer with adapters: nothing before its first adapter has a gradient."""
+        """Bytes kept from the first layer with adapters: nothing before its first adapter."""
         shapes = self.shapes
         order = ("attention", "output", "mlp", "down")
         first = min((order.index(name) for name in self._inputs_bytes if name in order), default=0)
@@ -254,7 +256,7 @@ class StepMemory:
 
 
 def _input_of(linear: LinearShape) -> str:
-    """What a linear layer reads: layers that read the same share one copy of it."""
+    """Name of the input of a linear layer: layers with the same input share one copy of it."""
     for inputs, names in _READERS.items():
         if linear.name in names:
             return inputs

@@ -1,8 +1,7 @@
-"""What a LoRA training step needs, by arithmetic on the model's config.json. Bytes.
+"""Minimum memory of a LoRA training step, by arithmetic on the model's config.json. Bytes.
 
-Weights, adapters and the optimizer's state are counted here; what a step computes with them, in
-`step_memory`, where the empirical coefficients are. tests/performance/estimate.py prints how good
-they are on models and lengths that they were not fitted to.
+Weights, adapters and optimizer state are counted here; `step_memory` adds what a step computes with
+them. tests/performance/estimate.py prints the errors on models and lengths that were not fitted.
 """
 
 from __future__ import annotations
@@ -11,21 +10,27 @@ import dataclasses
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pytest_yourai.core.config import (
-    GROUP_SIZES,
     OPTIMIZER,
-    QUANTIZATION_BITS,
     USUAL_LORA_KEYS,
     LoraConfig,
     Quantization,
 )
 from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.arguments import (
+    checked_config,
+    checked_keys,
+    checked_quantization,
+    one_of,
+)
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
+    Architecture,
     InspectedShapes,
+    LinearShape,
     attention_heads,
     element_bytes,
     flat_config,
@@ -34,49 +39,51 @@ from pytest_yourai.models.architecture import (
 )
 
 _ADAPTER_BYTES = 4
-"""mlx-lm makes adapters in float32 (mlx_lm/tuner/lora.py)."""
+"""Adapters are float32 whatever the model is (mlx_lm/tuner/lora.py)."""
 
 _OPTIMIZER_ARRAYS = {"adam": 2, "adamw": 2, "muon": 1, "sgd": 0, "adafactor": 0}
-"""Arrays of an adapter's size that each of mlx-lm's optimizers keeps, with its defaults."""
+"""Arrays of an adapter's size that each of mlx-lm's optimizers keeps with its defaults."""
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
-"""Typical, where measured: one H200 and Linux. Metal: not measured."""
+"""One standard deviation: measured on one H200 and on Linux CPUs, assumed for Metal."""
 
 _ERROR_OF_CHECKPOINTING: dict[Backend, float] = {"cuda": 0.03, "cpu": 0.2, "metal": 0.1}
 
 _ERROR_OF_OTHER_ARCHITECTURES = 0.10
 
-_FULL_PRECISION_BITS = (16, 32)
-
-_GROUP_SIZES = (16, *GROUP_SIZES)
-"""Of the affine mode, and of nvfp4."""
-
 _MARGIN_OF_OTHER_ARCHITECTURES = 0.15
-"""Of the minimum, on top of the usual margin: gemma2's and phi3's steps were above that."""
+"""Share of the minimum added to the usual margin, which gemma2 and phi3 exceeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes, at the moment of a training step at which they are most; their sum is the minimum.
+    """Memory of one LoRA training step at its highest moment, by component. Bytes.
 
-    `activations_bytes` is what the backward pass needs, `logits_bytes` the scores over the
-    vocabulary and their gradients, `overhead_bytes` what is in flight and what whole pages waste.
-    `relative_error` is what the estimate is typically off by, on models that it was not made from.
+    The components from `weights_bytes` to `overhead_bytes` add up to `minimum_bytes`.
     """
 
     weights_bytes: int
+    """Weights of the base model, quantized or not."""
     adapters_bytes: int
+    """LoRA matrices A and B, float32."""
     gradients_bytes: int
+    """Gradients of the adapters that are alive at that moment."""
     optimizer_bytes: int
+    """State that the optimizer keeps for the adapters."""
     activations_bytes: int
+    """Arrays kept or recomputed for the backward pass."""
     logits_bytes: int
+    """Scores over the vocabulary and their gradients."""
     overhead_bytes: int
+    """Arrays in flight on the device, and the unused rest of allocated pages."""
     margin_bytes: int
+    """How far a measured minimum may be above the estimate."""
     relative_error: float
+    """Typical error (one standard deviation) on models that were not fitted: 0.02 is 2 %."""
 
     @property
     def minimum_bytes(self) -> int:
-        """The MLX peak of a training step under the lowest memory limit."""
+        """MLX peak of a training step under the lowest memory limit, in bytes."""
         return (
             self.weights_bytes
             + self.adapters_bytes
@@ -89,7 +96,7 @@ class MemoryEstimate:
 
     @property
     def conservative_bytes(self) -> int:
-        """What no measured minimum was above."""
+        """Minimum plus margin, in bytes: no measured minimum was above it."""
         return self.minimum_bytes + self.margin_bytes
 
 
@@ -109,48 +116,92 @@ def estimate_training_memory(
     device: str = "",
     inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
-    """The minimum memory of mlx-lm LoRA training, for rows of `seq_length` tokens.
+    """Estimate the memory, in bytes, of mlx-lm LoRA training on [batch_size, seq_length] tokens.
 
-    `architecture` is a config.json mapping; `lora_keys` None means every linear layer, as in
-    mlx-lm; `quantization_bits` None full precision. `backend` None means Metal on a Mac and CUDA
-    elsewhere; `device` is the GPU's name. ModelError for a mapping or a key that is not valid,
-    ValueError for an optimizer that mlx-lm does not have.
+    `architecture` is a config.json mapping. `lora_layers` counts adapted layers from the last one;
+    more than the model has mean all. `quantization_bits` None, 16 or 32 is full precision;
+    `group_size` is in weights. `lora_keys` are paths or last components of linear layers, None all
+    of them, as in mlx-lm. `backend` None is Metal on a Mac and CUDA elsewhere, `device` the GPU's
+    name. `inspected` are the shapes of the built model, used in place of those of the mapping.
+
+    TypeError for a size that is not an integer, ValueError for one that is too small, an empty
+    `lora_keys`, or an unknown quantization, optimizer or backend, ModelError for a mapping that
+    lacks a size or has several experts and for a key that names no linear layer.
     """
+    config = checked_config(batch_size, lora_rank, lora_layers, seq_length, grad_checkpoint)
+    quantization = checked_quantization(quantization_bits, group_size)
+    keys = checked_keys(lora_keys)
+    arrays = _OPTIMIZER_ARRAYS[one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
+    backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
-    config = LoraConfig(batch_size, lora_rank, lora_layers, seq_length, grad_checkpoint)
-    bits = _bits(quantization_bits, group_size)
-    if isinstance(lora_keys, str) or (lora_keys is not None and not list(lora_keys)):
-        raise ValueError("lora_keys must be a list of one or more names, or None for all")
-    if optimizer not in _OPTIMIZER_ARRAYS:
-        raise ValueError(
-            f"optimizer must be one of {', '.join(_OPTIMIZER_ARRAYS)}, not {optimizer}"
-        )
-    backend = backend or usual_backend()
-    adapted = inspected.linears if inspected else shapes.adapted(lora_keys)
-    if inspected is not None:
-        weights = paged = inspected.weight_bytes
-    else:
-        weights = shapes.weight_bytes(bits, group_size)
-        paged = shapes.weight_bytes(bits, group_size, 1 if backend == "cpu" else PAGE_BYTES)
-    layers = min(lora_layers, shapes.num_hidden_layers)
-    parameters = lora_rank * (
-        sum(inspected.adapter_parameters_per_rank[-layers:])
-        if inspected
-        else layers * sum(linear.parameters_per_rank for linear in adapted)
+    model = _built(inspected) if inspected else _described(shapes, keys, quantization, backend)
+    return _estimate(shapes, model, config, quantization, arrays, backend, device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """Weights in bytes, counted and allocated; linear layers with adapters of one layer.
+
+    `adapter_parameters_per_rank` has one number for each transformer layer, the first one first.
+    """
+
+    weights_bytes: int
+    allocated_bytes: int
+    adapted: tuple[LinearShape, ...]
+    adapter_parameters_per_rank: tuple[int, ...]
+
+
+def _built(inspected: InspectedShapes) -> _Model:
+    """The model as MLX built it."""
+    return _Model(
+        inspected.weight_bytes,
+        inspected.weight_bytes,
+        inspected.linears,
+        inspected.adapter_parameters_per_rank,
     )
-    step = StepMemory(shapes, adapted, config, layers, backend, device)
-    moment = step.highest_moment(bits, group_size)
-    known = _ERROR_OF_CHECKPOINTING if grad_checkpoint else _RELATIVE_ERRORS
+
+
+def _described(
+    shapes: Architecture,
+    keys: tuple[str, ...] | None,
+    quantization: tuple[int | None, int],
+    backend: Backend,
+) -> _Model:
+    """The model as config.json describes it; GPU allocators give out whole pages."""
+    adapted = shapes.adapted(keys)
+    per_layer = sum(linear.parameters_per_rank for linear in adapted)
+    return _Model(
+        shapes.weight_bytes(*quantization),
+        shapes.weight_bytes(*quantization, 1 if backend == "cpu" else PAGE_BYTES),
+        adapted,
+        (per_layer,) * shapes.num_hidden_layers,
+    )
+
+
+def _estimate(
+    shapes: Architecture,
+    model: _Model,
+    config: LoraConfig,
+    quantization: tuple[int | None, int],
+    optimizer_arrays: int,
+    backend: Backend,
+    device: str,
+) -> MemoryEstimate:
+    layers = min(config.num_layers, shapes.num_hidden_layers)
+    parameters = config.rank * sum(model.adapter_parameters_per_rank[-layers:])
+    step = StepMemory(shapes, model.adapted, config, layers, backend, device)
+    moment = step.highest_moment(*quantization)
+    errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
     found = MemoryEstimate(
-        weights_bytes=weights,
+        weights_bytes=model.weights_bytes,
         adapters_bytes=_ADAPTER_BYTES * parameters,
         gradients_bytes=round(step.gradient_bytes_per_parameter * parameters),
-        optimizer_bytes=_OPTIMIZER_ARRAYS[optimizer] * _ADAPTER_BYTES * parameters,
+        optimizer_bytes=optimizer_arrays * _ADAPTER_BYTES * parameters,
         activations_bytes=round(step.kept_bytes + moment.activations_bytes),
         logits_bytes=round(moment.logits_bytes),
-        overhead_bytes=round(moment.in_flight_bytes) + paged - weights,
+        overhead_bytes=round(moment.in_flight_bytes) + model.allocated_bytes - model.weights_bytes,
         margin_bytes=round(moment.margin_bytes),
-        relative_error=known[backend],
+        relative_error=errors[backend],
     )
     return found if shapes.is_exact else _of_another_architecture(found)
 
@@ -165,7 +216,10 @@ def estimate_trial(
     device: str = "",
     inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
-    """What a trial of `config` needs; without `lora_keys` q, k, v and o get adapters."""
+    """Estimate a trial of `config`; without `lora_keys` q, k, v and o get adapters.
+
+    Errors as `estimate_training_memory`.
+    """
     return estimate_training_memory(
         architecture,
         batch_size=config.batch_size,
@@ -184,6 +238,7 @@ def estimate_trial(
 
 
 def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
+    """`estimate` with the margin and error of a model type that was not fitted."""
     more = round(_MARGIN_OF_OTHER_ARCHITECTURES * estimate.minimum_bytes)
     return dataclasses.replace(
         estimate,
@@ -193,24 +248,12 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
 
 
 def usual_backend() -> Backend:
-    """The one that people train with here: Metal on a Mac, CUDA elsewhere."""
+    """The backend that people train on: Metal on a Mac, CUDA elsewhere."""
     return "metal" if sys.platform == "darwin" else "cuda"
 
 
-def _bits(quantization_bits: int | None, group_size: int) -> int | None:
-    """None for full precision, which 16 and 32 bits are too."""
-    if quantization_bits is None or quantization_bits in _FULL_PRECISION_BITS:
-        return None
-    if quantization_bits not in QUANTIZATION_BITS or group_size not in _GROUP_SIZES:
-        raise ValueError(
-            f"quantization_bits must be one of {QUANTIZATION_BITS} or None, and group_size one of "
-            f"{_GROUP_SIZES}, not {quantization_bits} and {group_size}"
-        )
-    return quantization_bits
-
-
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
-    """The larger of a step's logits and, of one layer, attention scores; 0 where neither is known.
+    """Larger of a step's logits and one layer's attention scores; 0 where neither is known.
 
     MLX's CPU backend (0.32.4) makes the scores of all heads in one array when it trains; the fused
     attention of the other backends does not.

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.device import Backend, DeviceInfo
 
 _COMMAND_TIMEOUT_S = 5
@@ -87,20 +88,19 @@ def machine_info() -> dict[str, Any]:
     return {"chip": chip(), "versions": versions()}
 
 
-def describe(device: DeviceInfo) -> dict[str, Any]:
-    """The profile's `environment`."""
-    power = power_source()
-    return {
-        "chip": chip(),
-        "backend": device.backend,
-        "device": device.name,
-        "device_memory_bytes": device.memory_bytes,
-        "system_memory_bytes": psutil.virtual_memory().total,
-        "system": platform.platform(),
-        "versions": versions(),
-        "power_source": power,
-        "low_power_mode": low_power_mode(),
-    }
+def describe(device: DeviceInfo) -> Environment:
+    """The profile's `environment`: this machine, with `device`."""
+    return Environment(
+        chip=chip(),
+        backend=device.backend,
+        device=device.name,
+        device_memory_bytes=device.memory_bytes,
+        system_memory_bytes=psutil.virtual_memory().total,
+        system=platform.platform(),
+        versions=versions(),
+        power_source=power_source(),
+        low_power_mode=low_power_mode(),
+    )
 
 
 def is_other_memory(count_bytes: int, than_bytes: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
@@ -18,21 +19,22 @@ _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
 """Which lengths real rows have depends on these, chat templates too."""
 
 
-def run_identity(source: ModelSource, data: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+def run_identity(source: ModelSource, data: str | None, settings: SweepSettings) -> dict[str, Any]:
     """What two runs must have in common for one to take over the other's measurements."""
+    known = settings.as_json()
     identity = {
         "model": source.name,
         "architecture": _digest(source.architecture),
         "folder": _files(source.folder, "*.safetensors", "*.py", *_TOKENIZER_FILES),
         "trust_remote_code": source.trust_remote_code,
         "data": _files(data, "train.jsonl"),
-        "settings": {key: settings[key] for key in settings if key not in _NOT_MEASURED},
+        "settings": {key: each for key, each in known.items() if key not in _NOT_MEASURED},
         "versions": environment.versions(),
         "chip": environment.chip(),
         "system_memory_bytes": read_system_memory().usable_bytes,
     }
-    known: dict[str, Any] = clean(identity)
-    return known
+    cleaned: dict[str, Any] = clean(identity)
+    return cleaned
 
 
 def machine_id() -> str:

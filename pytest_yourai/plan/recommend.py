@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization, RowShape
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.files import check_writable, write_json
@@ -24,7 +24,8 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import SafeTable, read_safe_table
-from pytest_yourai.store.profile import OUTPUT_FLAG, configuration
+from pytest_yourai.store.profile import OUTPUT_FLAG
+from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
 
@@ -159,13 +160,12 @@ def _recommendation(
     shapes = read_architecture_shapes(model.architecture)
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
-    [max_seq_length] = options.max_seq_lengths or [model.usual_max_seq_length]
+    [max_seq_length] = options.max_seq_lengths or [model.default_max_seq_length]
     config = safe.configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
-        max_seq_length=max_seq_length,
-        grad_checkpoint=options.grad_checkpoint or False,
+        shape=RowShape(max_seq_length, options.grad_checkpoint or False),
     )
     estimate = estimate_trial(
         config, model.architecture, quantization, options.lora_keys, backend=backend

@@ -75,9 +75,9 @@ class ControllerHooks:
         if self._config.option.collectonly:
             return
         try:
-            check_closing_files(self._setup.options)
+            check_closing_files(self._setup.output)
             if not self._has_items_here:
-                Journal(self._setup.options.log).close()
+                Journal(self._setup.output.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
@@ -222,13 +222,13 @@ class ControllerHooks:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
-        options = self._setup.options
+        options = self._setup.output
         if not self._setup.baseline:
             return
-        name = self._shown(options.output)
+        name = self._shown(options.profile)
         try:
             self._compared = compare_with_baseline(
-                document, name, self._setup.baseline, options.gate
+                document, name, self._setup.baseline, options.thresholds
             )
         except InputError as problem:
             self._closing_lines.append(f"Not compared: {problem}")
@@ -246,7 +246,7 @@ class ControllerHooks:
             problem = self._collected.journal_problem
             self._closing_lines.append(f"The journal is incomplete: {problem}")
         elif self._collected.results:
-            self._closing_lines.append(f"Journal: {self._shown(self._setup.options.log)}")
+            self._closing_lines.append(f"Journal: {self._shown(self._setup.output.log)}")
         if not self._collected.results and not self._closing_lines:
             self._closing_lines.append("No trial has ended, and no profile was written")
         self._say(*self._console.summary(), "")
@@ -259,7 +259,7 @@ class ControllerHooks:
         """Nothing without a profile, and for a sweep before training, which goes on by itself."""
         if self._is_saved and not self._config.pluginmanager.hasplugin(TETHER):
             arguments = self._config.invocation_params.args
-            shown = self._shown(self._setup.options.output)
+            shown = self._shown(self._setup.output.profile)
             yield from next_steps(self._setup, self._collected, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)

@@ -79,7 +79,7 @@ class ItemHooks:
             }
         marks = [pytest.mark.lora(model=stage.name, **axes)]
         if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._setup.options.timeout_s, method="signal"))
+            marks.append(pytest.mark.timeout(self._setup.timeout_s, method="signal"))
         if has_benchmark and command_line.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
@@ -99,7 +99,7 @@ class ItemHooks:
         self.shown_trials = TrialDisplay(self.display, self._setup, self._selected)
         if self._selected and not self._config.option.collectonly:
             try:
-                self._journal = Journal(self._setup.options.log)
+                self._journal = Journal(self._setup.output.log)
                 self._run = StageRunner(self._setup, self._journal, self._say, self.display.goes_on)
                 with self.shown():
                     self._run.look_at_all(self._selected)
@@ -216,7 +216,7 @@ class ItemHooks:
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
-            limit_s = self._setup.options.timeout_s
+            limit_s = self._setup.timeout_s
             return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:

@@ -75,13 +75,13 @@ class SoakHooks:
 
     def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
         """Soak the best configuration, then, while they fail, the next best."""
-        run, options = self._items.run, self._setup.options
-        if run is None or options.soak_s is None:
+        run, soak_s = self._items.run, self._setup.soak_s
+        if run is None or soak_s is None:
             return
-        clock = SoakClock(options.soak_s, options.timeout_s)
+        clock = SoakClock(soak_s, self._setup.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := next_to_soak(results, soak.results, options.objective):
+        while trial := next_to_soak(results, soak.results, self._setup.output.objective):
             with self._told() as listener:
                 listener.soak_begins(stage, trial.config)
             with self._items.shown_trials.soak(stage, trial.config):

@@ -9,6 +9,7 @@ from pytest_yourai.core.results import SoakResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import trial_lines, walk_lines
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.report.screen import TerminalSize
@@ -105,7 +106,7 @@ class Console:
             device=_device(opened),
             notes=[*opened.notes, *notes],
             warnings=list(short),
-            is_replay=self._setup.options.replay is not None,
+            is_replay=self._setup.output.is_replay,
         )
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
@@ -149,7 +150,7 @@ class Console:
             if optimum is not None:
                 yield from walk_lines.indented(epoch_lines(data, optimum))
             return
-        objective, naming = self._setup.options.objective, found.stage.naming
+        objective, naming = self._setup.output.objective, found.stage.naming
         has_one = self._setup.has_one_profile
         answer = trial_lines.summary(
             found.results,
@@ -179,9 +180,7 @@ class Console:
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """A configuration is about to be soaked."""
         name = stage.naming.name(config)
-        return trial_lines.begin_line(
-            self._soak_title(stage), name, self._setup.options.soak_s or 0
-        )
+        return trial_lines.begin_line(self._soak_title(stage), name, self._setup.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak, however it ended."""
@@ -225,16 +224,19 @@ class Console:
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """With --collect-only: what each configuration is predicted to need."""
         found: dict[str, Prediction | str] = {}
-        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
+        backend, limit_bytes = "", self._setup.output.memory_limit_bytes
         for stage in self._setup.stages:
-            predictor = stage.setup.predictor() if stage.setup else None
+            predictor = static_predictor(stage.setup.plan) if stage.setup else None
             for item_id, config in stage.configs_by_id.items():
                 if item_id not in ids:
                     continue
                 prediction = predictor and predictor.predict(config or stage.assumed_config)
                 found[item_id] = prediction or _why_unknown(stage)
             if stage.setup is not None and predictor is not None:
-                backend, limit_bytes = predictor.backend, stage.setup.known_limit_bytes
+                recording = stage.setup.plan.recording
+                recorded_bytes = recording.memory_limit_bytes if recording else None
+                backend = predictor.backend
+                limit_bytes = self._setup.output.memory_limit_bytes or recorded_bytes
         yield from trial_lines.predictions(found, backend, limit_bytes)
 
 

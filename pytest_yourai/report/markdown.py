@@ -23,7 +23,7 @@ from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, just_measured
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written
 
 MARKDOWN_FLAG = "--yourai-markdown"
 """What names the file."""
@@ -57,7 +57,7 @@ def session_markdown(
     Where no model could be looked at, of why its `results` say so.
     """
     try:
-        return markdown(just_measured(document, name), document.get("recommended"), compared)
+        return markdown(parse_written(document, name), document.get("recommended"), compared)
     except RecordingError:
         reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
         title = "## LoRA fine-tuning: nothing was measured"

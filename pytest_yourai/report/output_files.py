@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
-from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.options import OutputOptions
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
@@ -18,7 +18,7 @@ from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly,
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
-from pytest_yourai.store.stored_profile import just_measured
+from pytest_yourai.store.stored_profile import parse_written
 from pytest_yourai.sweep.run_results import RunResults
 
 
@@ -31,9 +31,9 @@ class ClosingLine:
     saves_profile: bool = False
 
 
-def check_closing_files(options: Options) -> None:
+def check_closing_files(options: OutputOptions) -> None:
     """Raise an InputError now where a file could not be written after the last trial."""
-    check_writable(options.output, profile.OUTPUT_FLAG)
+    check_writable(options.profile, profile.OUTPUT_FLAG)
     if options.lora_config is not None:
         check_writable(options.lora_config, LORA_CONFIG_FLAG)
     if options.report is not None:
@@ -54,10 +54,10 @@ def write_closing_files(
 
     `compared` is what came of it beside its baseline, where there is one.
     """
-    options = setup.options
+    options = setup.output
     try:
-        write_json(options.output, document, profile.OUTPUT_FLAG)
-        yield ClosingLine(f"Saved to: {shown(options.output)}", saves_profile=True)
+        write_json(options.profile, document, profile.OUTPUT_FLAG)
+        yield ClosingLine(f"Saved to: {shown(options.profile)}", saves_profile=True)
     except OutputError as problem:
         yield ClosingLine(f"Not saved: {problem}", is_failure=True)
         if collected.journal_problem is None:
@@ -69,7 +69,7 @@ def write_closing_files(
     summary = step_summary(os.environ)
     if options.markdown is None and summary is None:
         return
-    text = session_markdown(document, options.output.name, collected.results, compared)
+    text = session_markdown(document, options.profile.name, collected.results, compared)
     if options.markdown is not None:
         yield _markdown(options.markdown, text, shown)
     if summary is not None and (said := append_to_step_summary(summary, text)):
@@ -91,10 +91,10 @@ def _report(
     path: Path, setup: RunPlan, document: Mapping[str, Any], shown: Callable[[Path], str]
 ) -> ClosingLine:
     try:
-        measured = just_measured(document, shown(setup.options.output))
+        measured = parse_written(document, shown(setup.output.profile))
         models = {each.model for each in measured}
         earlier = [each for each in setup.baseline if each.model in models]
-        content = Content([*earlier, *measured], gate=setup.options.gate)
+        content = Content([*earlier, *measured], gate=setup.output.thresholds)
         write_page(path, content, REPORT_FLAG)
     except RecordingError:
         return ClosingLine("Page: not written, nothing was tried")

@@ -1,28 +1,31 @@
-"""The benchmark results JSON: which models run here, and what is best for each."""
+"""The benchmark results JSON: the models that run on a machine, and the best of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import BYTES_PER_GB, parameters, scaled
-from pytest_yourai.store.profile import configuration, created_at
+from pytest_yourai.store.profile import created_at
+from pytest_yourai.store.rows import configuration
+from pytest_yourai.store.schema import first_problem
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model: the check of its safe configuration, and its sweep's optimum and profile.
+    """One model: the check of its safe configuration, and the optimum and profile of its sweep.
 
-    `name` is that of its items, `preset` the one that the user gave it. `weights` says of what kind
-    they were, None where the model was not looked at; `data` is as in a profile.
+    `name` is that of its items, `preset` the user's. `weights` is their kind, such as
+    `synthetic 4-bit`, None if the model was never inspected; `data` is as in a profile.
     """
 
     name: str
@@ -36,17 +39,17 @@ class ModelResult:
     profile: dict[str, Any] | None
     data: dict[str, Any] | None = None
     is_soaked_out: bool = False
-    """Whether no configuration of its sweep survived a soak."""
+    """True if no configuration of its sweep survived a soak."""
 
     @property
     def success(self) -> bool:
-        """Whether it was seen to fit, in its safe or in any other configuration."""
+        """True if a configuration, the safe one or another, was measured to fit."""
         passed = self.check is not None and self.check.success and not self.is_soaked_out
         return passed or self.optimum is not None
 
     @property
     def error(self) -> str | None:
-        """Why it was not seen to fit, in words."""
+        """Why no configuration is known to fit, in words; None if one is."""
         if self.success:
             return None
         if self.is_soaked_out:
@@ -57,7 +60,7 @@ class ModelResult:
 
 
 def recommended(models: Iterable[ModelResult]) -> ModelResult | None:
-    """The largest that fits."""
+    """The largest model that fits, None if none does."""
     fitting = [model for model in models if model.success]
     return max(fitting, key=lambda model: model.parameters or 0, default=None)
 
@@ -67,9 +70,9 @@ def build_benchmark_results(
     *,
     complete: bool,
     memory_limit_bytes: int | None,
-    environment: dict[str, Any] | None,
+    environment: Environment | None,
 ) -> dict[str, Any]:
-    """The document as it is written; of `models`, smallest first."""
+    """The JSON document; `models` come smallest first."""
     best = recommended(models)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -78,7 +81,7 @@ def build_benchmark_results(
         "max_memory_gb": _gigabytes(memory_limit_bytes),
         "recommended": best and best.preset,
         "results": [_row(model) for model in models],
-        "environment": environment,
+        "environment": environment and environment.as_json(),
     }
 
 
@@ -111,16 +114,13 @@ def _gigabytes(count_bytes: int | None) -> float | None:
     return scaled(count_bytes, BYTES_PER_GB)
 
 
-_MB_PER_GB = 1e3
+class BenchmarkEntry(pydantic.BaseModel):
+    """One of the `results` as it is read: the profile of a sweep, and a check of one configuration.
 
-_MS_PER_S = 1e3
-
-
-class Entry(pydantic.BaseModel):
-    """One of the results of a benchmark; memory in GB (1e9 bytes)."""
+    Memory in GB (1e9 bytes).
+    """
 
     preset: str
-    model_name: str
     success: bool
     optimal_config: dict[str, Any] | None
     safe_config: dict[str, Any] | None
@@ -133,8 +133,13 @@ class Entry(pydantic.BaseModel):
     outcome: Outcome | None = None
     error: str | None = None
 
-    def checked(self, shared: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A profile of its safe configuration, None without one; `shared` is the document."""
+    @property
+    def has_optimum(self) -> bool:
+        """True if the sweep found a configuration that fits."""
+        return bool(self.optimal_config and self.optimal_config.get("optimal_batch_size"))
+
+    def check_profile(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The check as a profile of its own, None without one; `document` has the entry."""
         if self.safe_config is None or self.outcome is None:
             return None
         row = {
@@ -142,39 +147,33 @@ class Entry(pydantic.BaseModel):
             "outcome": self.outcome.value,
             "success": self.success,
             "error": self.error and self.error.removeprefix(f"{self.outcome}: "),
-            "peak_memory_mb": self.peak_memory_gb and self.peak_memory_gb * _MB_PER_GB,
-            "minimum_memory_mb": self.minimum_memory_gb and self.minimum_memory_gb * _MB_PER_GB,
-            "step_time_ms": self.step_time_s and self.step_time_s * _MS_PER_S,
+            "peak_memory_mb": self.peak_memory_gb and self.peak_memory_gb * 1e3,
+            "minimum_memory_mb": self.minimum_memory_gb and self.minimum_memory_gb * 1e3,
+            "step_time_ms": self.step_time_s and self.step_time_s * 1e3,
             "tokens_per_second": self.tokens_per_second,
             "predicted_minimum_memory_bytes": self.predicted_minimum_memory_gb
-            and self.predicted_minimum_memory_gb * 1e9,
+            and self.predicted_minimum_memory_gb * BYTES_PER_GB,
         }
         optimum = self.safe_config if self.success else dict.fromkeys(self.safe_config)
+        shared = ("created_at", "complete", "environment")
         return {
             "model": id_name(self.preset),
             "memory_limit_gb": self.memory_limit_gb,
-            "created_at": shared.get("created_at"),
-            "complete": shared.get("complete"),
-            "environment": shared.get("environment"),
+            **{key: document.get(key) for key in shared},
             **{f"optimal_{key}": value for key, value in optimum.items()},
             "all_results": [row],
         }
 
 
-def read_entries(document: Mapping[str, Any], name: str) -> list[Entry]:
-    """All models of benchmark results in the file `name`; RecordingError where they are none."""
+def read_entries(document: Mapping[str, Any], name: str) -> list[BenchmarkEntry]:
+    """All models of benchmark results in the file `name`; RecordingError if they are mistaken."""
     try:
-        return pydantic.TypeAdapter(list[Entry]).validate_python(document["results"])
+        return _ENTRIES.validate_python(document["results"])
     except pydantic.ValidationError as problem:
-        where = ".".join(map(str, ("results", *problem.errors()[0]["loc"])))
+        where = first_problem(problem)
         raise RecordingError(
-            f"{name}: {where}: it is missing or mistaken: name the results of yourai benchmark"
+            f"{name}: results.{where}; name the results of yourai benchmark"
         ) from None
 
 
-def entry_profiles(document: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    """The profile of each model: of its sweep, else of its safe configuration."""
-    for entry in read_entries(document, name):
-        found = entry.optimal_config or entry.checked(document)
-        if found is not None:
-            yield found
+_ENTRIES = pydantic.TypeAdapter(list[BenchmarkEntry])

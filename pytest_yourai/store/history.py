@@ -1,4 +1,4 @@
-"""What a journal says of earlier runs. Reads past whatever is torn or not ours."""
+"""The earlier runs of a journal. Lines that are torn or not ours are counted, and skipped."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.store.rows import _config, _counted, _is, _number, result_from_row
+from pytest_yourai.store.rows import ConfigRow, TrialRow
+from pytest_yourai.store.schema import Amount, Count, Row
 
 
 @dataclass
 class PastRun:
-    """One run, from its benchmark_start on.
+    """One run, from its `benchmark_start` on.
 
-    `unfinished` is the trial that had begun when the journal broke off, None where the run ended
-    in order. `budget_bytes` is 0 where it broke off before there was one.
+    `unfinished` is the trial that was running when the journal broke off, None if the run ended
+    normally. `budget_bytes` is 0 if it broke off before there was one.
     """
 
     identity: Mapping[str, Any]
     boot_id: str | None
     pid: int | None = None
-    """Of the pytest process: one that goes through several models begins a run for each."""
+    """The pytest process; with several models it begins a run for each."""
     budget_bytes: int = 0
     budget_is_detected: bool = False
     device: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class PastRun:
 
 @dataclass(frozen=True)
 class History:
-    """The runs of a journal, oldest first, and how many of its lines could not be read."""
+    """The runs of a journal, oldest first, and the number of lines that could not be read."""
 
     name: str
     runs: tuple[PastRun, ...]
@@ -43,7 +44,7 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """An empty one where there is no file."""
+    """The history in the journal `path`; empty if there is no such file."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -55,13 +56,25 @@ def read_history(path: Path) -> History:
             continue
         try:
             event = json.loads(line)
-            _take(event, runs)
+            _add_event(event, runs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             unreadable += 1
     return History(path.name, tuple(runs.values()), unreadable)
 
 
-def _take(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
+class _ModelStart(Row):
+    """The budget and the device of a run."""
+
+    memory_limit_bytes: Count
+    memory_limit_is_detected: bool
+    device: dict[str, Any]
+
+
+class _TrialStart(ConfigRow):
+    timestamp: Amount
+
+
+def _add_event(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
     name = event["event"]
     if name == "benchmark_start":
         identity = dict(event["identity"])
@@ -71,17 +84,20 @@ def _take(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
         return
     run = runs.get(event["run_id"])
     if run is None:
-        # The line that says what kind of run it was is lost.
+        # The line with the identity of the run is lost.
         return
     match name:
         case "model_start":
-            run.budget_bytes = _counted(event["memory_limit_bytes"])
-            run.budget_is_detected = _is(event["memory_limit_is_detected"], bool)
-            run.device = dict(event["device"])
+            start = _ModelStart.model_validate(event)
+            run.budget_bytes = start.memory_limit_bytes
+            run.budget_is_detected = start.memory_limit_is_detected
+            run.device = start.device
         case "trial_start":
-            run.unfinished, run.unfinished_at = _config(event), _number(event["timestamp"])
+            trial = _TrialStart.model_validate(event)
+            run.unfinished, run.unfinished_at = trial.config, trial.timestamp
         case "trial_complete":
-            result = result_from_row(event, str(run.identity["model"]), run.budget_bytes)
+            row = TrialRow.model_validate(event)
+            result = row.to_result(str(run.identity["model"]), run.budget_bytes)
             run.results[result.config] = result
             run.unfinished = None
         case "benchmark_complete":

@@ -1,4 +1,4 @@
-"""The profile JSON: the answer of a sweep, and every row behind it."""
+"""The profile JSON: the answer of a sweep, and all its rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,81 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_yourai.core.config import LoraConfig, Objective
+import pydantic
+
+from pytest_yourai.core.conditions import Environment, SweepSettings
+from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best, pareto, soak_survivors
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.units import BYTES_PER_GB, scaled
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
+from pytest_yourai.store.schema import Amount, Axis, Count, Length, Row
 
 SCHEMA_VERSION = 1
 
 OUTPUT_FLAG = "--yourai-output"
-"""What names the file."""
+"""The flag that names the file."""
 
-_BYTES_PER_MB = 1e6
+
+class HistogramBar(Row):
+    """Rows of training data of so many tokens; without an end for the longest."""
+
+    start: Count = pydantic.Field(alias="from")
+    end: Count | None = pydantic.Field(alias="to")
+    rows: Count
+
+
+class EpochRow(Row):
+    """An epoch of training data in batches of one size, cut to one length."""
+
+    batch_size: Axis
+    max_seq_length: Length
+    rows_cut: Count
+    batches: Count
+    trained_tokens: Count
+    padding_share: Amount
+    padded_shapes: Count
+
+
+class DataRow(Row):
+    """Lengths of the rows of training data, in tokens; None where a file lacks them."""
+
+    rows: Count | None = None
+    tokens: Count | None = None
+    shortest: Count | None = None
+    median: Amount | None = None
+    longest: Count | None = None
+    histogram: list[HistogramBar] = pydantic.Field(default_factory=list)
+    epochs: list[EpochRow] = pydantic.Field(default_factory=list)
+    optimal_epoch_time_s: Amount | None = None
+    """One pass over the data with the best configuration, at the pace of its measured steps."""
+
+
+class ProfileDocument(Row):
+    """The profile of one sweep. MB means 1e6 bytes, GB 1e9; the optimum is null if nothing fits."""
+
+    schema_version: int
+    model: str
+    optimal_batch_size: Axis | None
+    optimal_lora_rank: Axis | None
+    optimal_lora_layers: Axis | None
+    optimal_max_seq_length: Length | None
+    optimal_grad_checkpoint: bool | None
+    peak_memory_gb: Amount | None
+    throughput_score: Count | None
+    created_at: str
+    complete: bool
+    trials_run: Count
+    memory_limit_gb: Amount | None
+    objective: Objective
+    optimal_for: dict[str, ConfigRow | None]
+    pareto: list[ConfigRow]
+    settings: SweepSettings
+    environment: Environment
+    data: DataRow | None
+    soak: list[SoakRow] | None
+    all_results: list[TrialRow]
 
 
 def build_profile(
@@ -27,22 +90,19 @@ def build_profile(
     complete: bool,
     objective: Objective,
     memory_limit_bytes: int | None,
-    settings: dict[str, Any],
-    environment: dict[str, Any],
+    settings: SweepSettings,
+    environment: Environment,
     data: dict[str, Any] | None = None,
     soaks: Sequence[SoakResult] = (),
 ) -> dict[str, Any]:
-    """The profile as it is written, `optimal_*` null where nothing fits, or survives its soak."""
+    """A `ProfileDocument` as JSON; what a soak has ruled out is not its optimum."""
     remaining = soak_survivors(results, soaks)
     optimum = best(remaining, objective)
+    named = configuration(optimum.config) if optimum else dict.fromkeys(ConfigRow.model_fields)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
-        "optimal_batch_size": optimum and optimum.config.batch_size,
-        "optimal_lora_rank": optimum and optimum.config.rank,
-        "optimal_lora_layers": optimum and optimum.config.num_layers,
-        "optimal_max_seq_length": optimum and optimum.config.max_seq_length,
-        "optimal_grad_checkpoint": optimum and optimum.config.grad_checkpoint,
+        **{f"optimal_{key}": value for key, value in named.items()},
         "peak_memory_gb": optimum and scaled(optimum.peak_memory_bytes, BYTES_PER_GB),
         "throughput_score": optimum and optimum.config.throughput_score,
         "created_at": created_at(),
@@ -55,101 +115,23 @@ def build_profile(
             for each in Objective
         },
         "pareto": [configuration(result.config) for result in pareto(remaining)],
-        "settings": settings,
-        "environment": environment,
+        "settings": settings.as_json(),
+        "environment": environment.as_json(),
         "data": data,
-        "soak": [soak_row(each) for each in soaks] or None,
-        "all_results": [trial_row(result) for result in results],
-    }
-
-
-def trial_row(result: TrialResult) -> dict[str, Any]:
-    """One of `all_results`. MB means 1e6 bytes."""
-    peak = result.peak_memory_bytes
-    if result.outcome is Outcome.OVER_BUDGET:
-        peak = result.minimum_memory_bytes
-    step_time_s = result.step_time_s
-    return {
-        **configuration(result.config),
-        "outcome": result.outcome.value,
-        "success": result.success,
-        "error": result.error,
-        "skip_reason": result.skip_reason,
-        "remedy": result.remedy,
-        "warnings": list(result.warnings),
-        "started": result.started,
-        "conclusive": result.conclusive,
-        "kept": result.kept,
-        "peak_memory_mb": scaled(peak, _BYTES_PER_MB),
-        "minimum_memory_mb": scaled(result.minimum_memory_bytes, _BYTES_PER_MB),
-        "safe_memory_mb": scaled(result.safe_memory_bytes, _BYTES_PER_MB),
-        "step_time_ms": None if step_time_s is None else round(step_time_s * 1e3, 4),
-        "tokens_per_second": result.tokens_per_second,
-        "throughput_score": result.config.throughput_score,
-        "epoch_time_s": result.epoch_time_s,
-        "loss": result.loss,
-        "warmup_step_times_s": list(result.warmup_step_times_s),
-        "step_times_s": list(result.step_times_s),
-        "step_tokens": list(result.step_tokens),
-        "minimum_memory_bytes": result.minimum_memory_bytes,
-        "peak_memory_bytes": result.peak_memory_bytes,
-        "active_memory_bytes": result.active_memory_bytes,
-        "cache_memory_bytes": result.cache_memory_bytes,
-        "footprint_bytes": result.footprint_bytes,
-        "swap_growth_bytes": result.swap_growth_bytes,
-        "active_growth_mb_per_step": scaled(result.active_growth_bytes_per_step, _BYTES_PER_MB),
-        "footprint_growth_mb_per_step": scaled(
-            result.footprint_growth_bytes_per_step, _BYTES_PER_MB
-        ),
-        "predicted_minimum_memory_bytes": result.predicted_minimum_memory_bytes,
-    }
-
-
-def soak_row(soak: SoakResult) -> dict[str, Any]:
-    """One of `soak`. MB means 1e6 bytes."""
-    return {
-        **configuration(soak.config),
-        "outcome": soak.outcome.value,
-        "success": soak.success,
-        "error": soak.error,
-        "remedy": soak.remedy,
-        "warnings": list(soak.warnings),
-        "conclusive": soak.conclusive,
-        "asked_minutes": soak.asked_s / 60,
-        "minutes": soak.duration_s / 60,
-        "steps": soak.steps,
-        "peak_memory_mb": scaled(soak.peak_memory_bytes, _BYTES_PER_MB),
-        "trial_peak_memory_mb": scaled(soak.trial_peak_memory_bytes, _BYTES_PER_MB),
-        "footprint_bytes": soak.footprint_bytes,
-        "active_growth_mb_per_step": scaled(soak.active_growth_bytes_per_step, _BYTES_PER_MB),
-        "footprint_growth_mb_per_step": scaled(soak.footprint_growth_bytes_per_step, _BYTES_PER_MB),
-        "slowdown": soak.slowdown,
-        "first_tenth_step_time_s": soak.first_tenth_step_time_s,
-        "last_tenth_step_time_s": soak.last_tenth_step_time_s,
-        "swap_growth_bytes": soak.swap_growth_bytes,
-    }
-
-
-def configuration(config: LoraConfig) -> dict[str, Any]:
-    """How the files name it; `store.history` reads it back."""
-    return {
-        "batch_size": config.batch_size,
-        "lora_rank": config.rank,
-        "lora_layers": config.num_layers,
-        "max_seq_length": config.max_seq_length,
-        "grad_checkpoint": config.grad_checkpoint,
+        "soak": [SoakRow.from_result(each).as_json() for each in soaks] or None,
+        "all_results": [TrialRow.from_result(each).as_json() for each in results],
     }
 
 
 def created_at() -> str:
-    """Now, as the files say it: UTC, ISO 8601."""
+    """The present time in UTC, as ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def data_object(
     data: TrainingData | None, results: Sequence[TrialResult], objective: Objective
 ) -> dict[str, Any] | None:
-    """The profile's `data`; null where rows are made up. Lengths in tokens.
+    """The profile's `data`; None where rows are made up. Lengths in tokens.
 
     The histogram is that of the largest max_seq_length.
     """
@@ -157,32 +139,31 @@ def data_object(
         return None
     optimum = best(results, objective)
     configs = [result.config for result in results]
-    most = max(config.max_seq_length for config in configs)
-    return {
-        "rows": data.rows,
-        "tokens": data.tokens,
-        "shortest": data.shortest,
-        "median": data.median,
-        "longest": data.longest,
-        "histogram": [
-            {"from": bar.least, "to": bar.most, "rows": bar.rows} for bar in data.histogram(most)
+    longest = max(config.max_seq_length for config in configs)
+    batches = sorted({(config.batch_size, config.max_seq_length) for config in configs})
+    return DataRow(
+        rows=data.rows,
+        tokens=data.tokens,
+        shortest=data.shortest,
+        median=data.median,
+        longest=data.longest,
+        histogram=[
+            HistogramBar.model_validate({"from": bar.least, "to": bar.most, "rows": bar.rows})
+            for bar in data.histogram(longest)
         ],
-        "epochs": [
-            _epoch_object(data, *batch)
-            for batch in sorted({(config.batch_size, config.max_seq_length) for config in configs})
-        ],
-        "optimal_epoch_time_s": optimum and optimum.epoch_time_s,
-    }
+        epochs=[_epoch_row(data, *batch) for batch in batches],
+        optimal_epoch_time_s=optimum.epoch_time_s if optimum else None,
+    ).as_json()
 
 
-def _epoch_object(data: TrainingData, batch_size: int, max_seq_length: int) -> dict[str, Any]:
+def _epoch_row(data: TrainingData, batch_size: int, max_seq_length: int) -> EpochRow:
     epoch = data.epoch(batch_size, max_seq_length)
-    return {
-        "batch_size": batch_size,
-        "max_seq_length": max_seq_length,
-        "rows_cut": data.rows_over(max_seq_length),
-        "batches": epoch.batches,
-        "trained_tokens": epoch.trained_tokens,
-        "padding_share": epoch.padding_share,
-        "padded_shapes": epoch.padded_shapes,
-    }
+    return EpochRow(
+        batch_size=batch_size,
+        max_seq_length=max_seq_length,
+        rows_cut=data.rows_over(max_seq_length),
+        batches=epoch.batches,
+        trained_tokens=epoch.trained_tokens,
+        padding_share=epoch.padding_share,
+        padded_shapes=epoch.padded_shapes,
+    )

@@ -1,99 +1,136 @@
-"""A profile as it is read again: what comparisons, tables and pages are made of."""
+"""Profiles as they are read again, for comparisons, tables, pages, replays and training."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.files import check_version, mapping, read_document
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.sanitize import all_printable, clean, printable
+from pytest_yourai.core.units import BYTES_PER_GB
 from pytest_yourai.store import benchmark_results, profile
-from pytest_yourai.store.benchmark_results import entry_profiles
-from pytest_yourai.store.rows import amount, lacks_minimum, trial_result, why
-
-PEAKS_STAND_IN = "peaks_stand_in_for_minima"
-"""The setting of a profile whose minima are another recording's peaks."""
-
-_BYTES_PER_GB = 1e9
+from pytest_yourai.store.benchmark_results import read_entries
+from pytest_yourai.store.foreign_rows import amount, lacks_minimum
+from pytest_yourai.store.profile import DataRow
+from pytest_yourai.store.rows import SoakRow, TrialRow
+from pytest_yourai.store.schema import Axis, Length, Row, first_problem, read_leniently
 
 
 @dataclass(frozen=True)
 class StoredProfile:
-    """One model's sweep. All text in it is fit to be shown, but not free of markup.
+    """One model's sweep. Its texts have no control characters and no secrets, but may have markup.
 
-    `name` is that of its file, as it was given. `results` are in the file's order, with what was
-    not run. `optimum` is the one that the file names, None where it says that nothing fits.
-    `has_minima` is False where peaks stand in for minimum memory. `created_at` and
-    `memory_limit_bytes` are None where the file does not tell; `soaks` are rows as in the file.
+    `name` is that of its file, as it was given. `results` are in the file's order, with those of
+    trials that were not run. `optimum` is the one that the file names, None if it says that
+    nothing fits. `has_minima` is False if peaks stand in for minimum memory. `created_at` and
+    `memory_limit_bytes` are None, `settings` and `environment` empty where the file lacks them;
+    `data` is None for made-up rows.
     """
 
     name: str
     model: str
     results: Mapping[LoraConfig, TrialResult]
-    optimum: TrialResult | None
+    optimum: TrialResult | None = None
     objective: Objective = Objective.SCORE
     complete: bool = True
     created_at: datetime.datetime | None = None
     memory_limit_bytes: int | None = None
     has_minima: bool = True
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    soaks: tuple[Mapping[str, Any], ...] = ()
+    settings: SweepSettings = field(default_factory=SweepSettings)
+    environment: Environment = field(default_factory=Environment)
+    data: DataRow | None = None
+    soaks: tuple[SoakResult, ...] = ()
 
     @cached_property
     def naming(self) -> ConfigLabels:
-        """How its configurations are named in words."""
+        """Labels of its configurations."""
         return ConfigLabels.of(self.results)
 
     @property
     def successes(self) -> list[TrialResult]:
+        """The results that are ok."""
         return [each for each in self.results.values() if each.success]
+
+    @cached_property
+    def measured(self) -> Mapping[LoraConfig, TrialResult]:
+        """The results of trials that were run."""
+        return {config: each for config, each in self.results.items() if each.started}
 
 
 def read_profiles(path: Path) -> list[StoredProfile]:
     """The profile in `path`, or those of benchmark results, smallest model first.
 
-    RecordingError, naming file and key, where it is neither, is newer than this version, or tells
-    of nothing that was tried.
+    RecordingError, naming file and key, if it is neither, is newer than this version, or has no
+    trial.
     """
     return profiles_in(read_document(path), printable(str(path)))
 
 
-def just_measured(document: Mapping[str, Any], name: str) -> list[StoredProfile]:
-    """As `read_profiles`, of a document that has been built, not read."""
+def read_profile_of(path: Path, names: Collection[str]) -> StoredProfile:
+    """The profile in `path`; of benchmark results that of the model with one of `names`.
+
+    There the sweep counts if something fitted in it, else the check. RecordingError as of
+    `read_profiles`, and if the model is not among the results.
+    """
+    document, name = read_document(path), printable(str(path))
+    if not _is_of_several(document):
+        return stored_profile(document, name)
+    entries = read_entries(document, name)
+    entry = next((each for each in entries if each.preset in names), None)
+    if entry is None:
+        known = ", ".join(each.preset for each in entries) or "no model"
+        raise RecordingError(f"{name} has {known}, and not {min(names)}: name another profile")
+    found = entry.optimal_config if entry.has_optimum else entry.check_profile(document)
+    found = found or entry.optimal_config
+    if found is None:
+        raise RecordingError(f"{name}: {entry.preset} was not tried: name another profile")
+    return stored_profile(found, name)
+
+
+def parse_written(document: Mapping[str, Any], name: str) -> list[StoredProfile]:
+    """The profiles in `document`, as they would be read from the file `name` once written."""
     return profiles_in(all_printable(json.loads(json.dumps(clean(document)))), name)
 
 
 def profiles_in(document: Mapping[str, Any], name: str) -> list[StoredProfile]:
-    """As `read_profiles`, of a document that was found in the file `name`."""
-    if "results" not in document or "all_results" in document:
+    """The profiles in `document`, found in the file `name`; errors as of `read_profiles`."""
+    if not _is_of_several(document):
         return [stored_profile(document, name)]
     check_version(document, benchmark_results.SCHEMA_VERSION, name)
-    found = [stored_profile(each, name) for each in entry_profiles(document, name)]
+    tried = (
+        each.optimal_config or each.check_profile(document) for each in read_entries(document, name)
+    )
+    found = [stored_profile(each, name) for each in tried if each is not None]
     if not found:
         raise RecordingError(f"{name}: results: none of its models was tried: name another file")
     return found
 
 
+def _is_of_several(document: Mapping[str, Any]) -> bool:
+    """True for benchmark results."""
+    return "results" in document and "all_results" not in document
+
+
 def stored_profile(
     document: Mapping[str, Any], name: str, usual_seq_length: int = DEFAULT_MAX_SEQ_LENGTH
 ) -> StoredProfile:
-    """One profile of ours, or any document with a model and rows like a profile's.
+    """A profile, or any document with a model and rows like a profile's.
 
-    Rows that name no sequence length take the document's `seq_length`, else `usual_seq_length`.
+    Rows without a sequence length have the document's `seq_length`, else `usual_seq_length`.
     """
     check_version(document, profile.SCHEMA_VERSION, name)
     model, rows = document.get("model"), document.get("all_results")
@@ -101,13 +138,13 @@ def stored_profile(
         raise RecordingError(f"{name}: model: it must name the model that was measured")
     if not isinstance(rows, list) or not rows:
         raise RecordingError(f"{name}: all_results: it must be a list of measured rows")
-    settings = mapping(document.get("settings"))
-    results = _results(rows, model, _length(document, settings) or usual_seq_length, name)
+    settings = read_leniently(SweepSettings, document.get("settings"))
+    length = _length(document, settings) or usual_seq_length
+    results = _results(rows, model, length, name)
     objective = next(
         (each for each in Objective if each == document.get("objective")), Objective.SCORE
     )
     limit_gb = amount(document.get("memory_limit_gb"))
-    soaks = document.get("soak")
     return StoredProfile(
         name=name,
         model=model,
@@ -116,29 +153,39 @@ def stored_profile(
         objective=objective,
         complete=document.get("complete") is not False,
         created_at=_time(document.get("created_at")),
-        memory_limit_bytes=None if limit_gb is None else round(limit_gb * _BYTES_PER_GB),
-        has_minima=settings.get(PEAKS_STAND_IN) is not True and not any(map(lacks_minimum, rows)),
+        memory_limit_bytes=None if limit_gb is None else round(limit_gb * BYTES_PER_GB),
+        has_minima=not settings.peaks_stand_in_for_minima and not any(map(lacks_minimum, rows)),
         settings=settings,
         environment=_environment(document),
-        data=mapping(document.get("data")),
-        soaks=tuple(map(mapping, soaks)) if isinstance(soaks, list) else (),
+        data=read_leniently(DataRow, document["data"]) if mapping(document.get("data")) else None,
+        soaks=tuple(_soaks(document.get("soak"), length)),
     )
 
 
 def _results(
     rows: list[Any], model: str, usual_seq_length: int, name: str
 ) -> dict[LoraConfig, TrialResult]:
-    """By configuration; a success is not lost to a second row of the same."""
+    """Results by configuration; a second row of the same does not replace a success."""
+    context = {"usual_seq_length": usual_seq_length}
     results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):
         try:
-            result = trial_result(row, model, usual_seq_length)
-        except (KeyError, TypeError, ValueError, OverflowError) as problem:
-            raise RecordingError(f"{name}: all_results: row {number}: {why(problem)}") from None
+            result = TrialRow.model_validate(row, context=context).to_result(model)
+        except pydantic.ValidationError as problem:
+            where = f"{name}: all_results: row {number}"
+            raise RecordingError(f"{where}: {first_problem(problem)}") from None
         earlier = results.get(result.config)
         if earlier is None or not (earlier.success or (earlier.started and not result.started)):
             results[result.config] = result
     return results
+
+
+def _soaks(rows: Any, usual_seq_length: int) -> Iterator[SoakResult]:
+    """Those that can be read: a profile is good without its soaks."""
+    usual = {"max_seq_length": usual_seq_length, "grad_checkpoint": False}
+    for row in map(mapping, rows if isinstance(rows, list) else ()):
+        with contextlib.suppress(pydantic.ValidationError):
+            yield SoakRow.model_validate({**usual, **row}).to_result()
 
 
 def _optimum(
@@ -152,23 +199,24 @@ def _optimum(
     lengths = {config.max_seq_length for config in results}
     # Before lengths were an axis, the optimum did not name its own.
     usual = {"optimal_max_seq_length": max(lengths), "optimal_grad_checkpoint": False}
-    config = optimal_config({**usual, **document}, name)
+    try:
+        config = _Optimum.model_validate({**usual, **document}).config
+    except pydantic.ValidationError as problem:
+        said = first_problem(problem)
+        raise RecordingError(f"{name}: {said}: name a profile as a sweep writes it") from None
     if config is None:
         return None
     named = results.get(config)
     return named if named is not None and named.success else best(results.values(), objective)
 
 
-_Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000_000)]
-
-
-class _Optimum(pydantic.BaseModel):
+class _Optimum(Row):
     """The keys of a profile that name its optimum; null where nothing fits."""
 
-    optimal_batch_size: _Count | None
-    optimal_lora_rank: _Count | None
-    optimal_lora_layers: _Count | None
-    optimal_max_seq_length: Annotated[int, pydantic.Field(strict=True, ge=2)] | None
+    optimal_batch_size: Axis | None
+    optimal_lora_rank: Axis | None
+    optimal_lora_layers: Axis | None
+    optimal_max_seq_length: Length | None
     optimal_grad_checkpoint: bool | None
 
     @property
@@ -180,28 +228,16 @@ class _Optimum(pydantic.BaseModel):
         return LoraConfig(batch, rank, layers, length, self.optimal_grad_checkpoint or False)
 
 
-def optimal_config(document: Mapping[str, Any], name: str) -> LoraConfig | None:
-    """What the `optimal_*` keys name; RecordingError where they are missing or mistaken."""
-    try:
-        return _Optimum.model_validate(document).config
-    except pydantic.ValidationError as problem:
-        first = problem.errors()[0]
-        said = "it is missing" if first["type"] == "missing" else first["msg"]
-        raise RecordingError(
-            f"{name}: {first['loc'][0]}: {said[:1].lower()}{said[1:]}: name a profile as a sweep "
-            "writes it"
-        ) from None
-
-
-def _environment(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _environment(document: Mapping[str, Any]) -> Environment:
     """Foreign recordings name their device beside the rows."""
-    environment = mapping(document.get("environment"))
-    device = document.get("device")
-    return environment or ({"device": device} if isinstance(device, str) else {})
+    found = read_leniently(Environment, document.get("environment"))
+    return (
+        found if found.is_known else read_leniently(Environment, {"device": document.get("device")})
+    )
 
 
-def _length(document: Mapping[str, Any], settings: Mapping[str, Any]) -> int | None:
-    for value in (document.get("seq_length"), settings.get("max_seq_length")):
+def _length(document: Mapping[str, Any], settings: SweepSettings) -> int | None:
+    for value in (document.get("seq_length"), settings.max_seq_length):
         if isinstance(value, int) and value > 1:
             return value
     return None

@@ -21,7 +21,7 @@ from pytest_yourai.machine.environment import last_boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
-from pytest_yourai.store.profile import configuration, trial_row
+from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, preflight, preflight_fields
 from pytest_yourai.sweep.replay_runner import ReplayRunner
 from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
@@ -61,7 +61,7 @@ class Sweep:
             boot_id=self._boot.boot_id,
             pid=os.getpid(),
             configurations=len(plan.configs),
-            settings=plan.settings,
+            settings=plan.settings.as_json(),
             identity=plan.identity,
         )
         try:
@@ -103,7 +103,7 @@ class Sweep:
             budget = resumed.budget or budget
         self._journal.write(
             "model_start",
-            weights=self.plan.settings.get("weights"),
+            weights=self.plan.settings.weights,
             parameters=inspection.parameters,
             memory_limit_bytes=budget.limit_bytes,
             memory_limit_is_detected=budget.is_detected,
@@ -240,7 +240,7 @@ class Sweep:
         for warning in result.warnings:
             self._journal.write("warning", reason=warning, **configuration(result.config))
         printed = preview(self.last_output) if was_run and not result.success else {}
-        self._journal.write("trial_complete", **trial_row(result), **printed)
+        self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
         if was_run:
             self._predictor.learn(result)
         return result

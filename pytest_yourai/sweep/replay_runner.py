@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
@@ -14,7 +12,8 @@ from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.store.recording import Recording, backend_of
+from pytest_yourai.store.recording import backend_of
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.trial_record import TrialRecord
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.diagnosis import Diagnosis, over_budget
@@ -26,7 +25,7 @@ class ReplayRunner:
     last_output = Output("", "")
     last_traceback = ""
 
-    def __init__(self, plan: SweepPlan, recording: Recording) -> None:
+    def __init__(self, plan: SweepPlan, recording: StoredProfile) -> None:
         self._plan = plan
         self._recording = recording
         self._budget = NO_BUDGET
@@ -34,21 +33,19 @@ class ReplayRunner:
     def look(self) -> tuple[DeviceInfo, Inspection]:
         """What the recording says of where it was made."""
         known = self._recording.environment
-        versions = known.get("versions")
-        version: Mapping[str, Any] = versions if isinstance(versions, dict) else {}
         device = DeviceInfo(
             backend=backend_of(known),
-            name=f"{known.get('device', 'unknown')}, replayed",
+            name=f"{known.device or 'unknown'}, replayed",
             memory_bytes=None,
             free_memory_bytes=None,
-            mlx_version=str(version.get("mlx", "not used")),
-            mlx_lm_version=str(version.get("mlx-lm", "not used")),
+            mlx_version=known.versions.get("mlx", "not used"),
+            mlx_lm_version=known.versions.get("mlx-lm", "not used"),
         )
-        deepest = max(config.num_layers for config in self._recording.results)
+        deepest = max(config.num_layers for config in self._recording.measured)
         inspection = Inspection(
             num_hidden_layers=self._plan.depth or deepest,
             parameters=0,
-            lora_keys=self._recording.lora_keys or (),
+            lora_keys=self._recording.settings.lora_keys or (),
         )
         return device, inspection
 
@@ -90,7 +87,7 @@ class ReplayRunner:
 
     def run(self, record: TrialRecord) -> TrialResult:
         """What was recorded, held against today's budget."""
-        recorded = self._recording.results.get(record.config)
+        recorded = self._recording.measured.get(record.config)
         if recorded is None:
             reason = f"{self._recording.name} has no such configuration"
             return self._skipped(record.config, reason)

@@ -108,7 +108,7 @@ class RunResults:
             self.models(),
             complete=self.is_complete,
             memory_limit_bytes=(
-                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
+                where.budget.limit_bytes if where else self._setup.output.memory_limit_bytes
             ),
             environment=environment.describe(where.device) if where else None,
         )
@@ -147,12 +147,12 @@ class RunResults:
             data=data_object(
                 where.inspection.data if where else None,
                 [check] if check else stages[0].results,
-                self._setup.options.objective,
+                self._setup.output.objective,
             ),
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:
-        return best(found.standing, self._setup.options.objective)
+        return best(found.standing, self._setup.output.objective)
 
     def recommended_sweep(self) -> StageResults | None:
         """Of the model to take; None where it was not swept, or none fits."""
@@ -179,10 +179,10 @@ class RunResults:
             version=environment.versions().get("pytest-yourai", "unknown"),
             memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
             lora_keys=where.inspection.lora_keys,
-            data=self._setup.options.data,
+            data=self._setup.output.data,
             convert_to=opened.quantized_on_load,
-            replay=setup.plan.settings["replay"],
-            trust_remote_code=self._setup.options.trust_remote_code,
+            replay=setup.plan.settings.replay,
+            trust_remote_code=self._setup.output.trust_remote_code,
         ).text()
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
@@ -193,13 +193,13 @@ class RunResults:
             model=found.stage.name,
             results=found.results,
             complete=found.is_complete,
-            objective=self._setup.options.objective,
+            objective=self._setup.output.objective,
             memory_limit_bytes=found.results[-1].memory_limit_bytes
             or opened.surroundings.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.surroundings.device),
             data=data_object(
-                opened.surroundings.inspection.data, found.standing, self._setup.options.objective
+                opened.surroundings.inspection.data, found.standing, self._setup.output.objective
             ),
             soaks=found.soaks,
         )

@@ -23,7 +23,7 @@ from pytest_yourai.machine.guard import Guard, GuardedWatch
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.store.profile import configuration, soak_row
+from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
 from pytest_yourai.worker.client import Output
@@ -128,7 +128,9 @@ class SoakRunner:
                 host.end(killed_because=repr(interruption))
                 raise
         printed = {} if soaked.result.success else preview(soaked.output)
-        self._journal.write("soak_complete", **soak_row(soaked.result), **printed)
+        self._journal.write(
+            "soak_complete", **SoakRow.from_result(soaked.result).as_json(), **printed
+        )
         return soaked
 
     @property

@@ -7,10 +7,11 @@ that model's outcome alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import (
     BackendError,
@@ -23,9 +24,16 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.models.resolve import Model
-from pytest_yourai.plan.planner import SweepSetup, make_setup
-from pytest_yourai.plan.stages import RunPlan, Stage, StageProblem
-from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
+from pytest_yourai.plan.resolved_models import StageProblem
+from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plan.sweep_plan import (
+    SweepContext,
+    estimated_weight_bytes,
+    read_prior,
+    save_calibration,
+)
+from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight, dominated_by
@@ -43,7 +51,7 @@ class StageInfo:
 
     title: str
     weights: str
-    settings: dict[str, Any]
+    settings: SweepSettings
     notes: tuple[str, ...]
     surroundings: SweepContext
     preflight: Preflight | None
@@ -68,7 +76,7 @@ class StageRunner:
         self._say = say
         self._tell = tell
         self._setups: dict[Stage, SweepSetup] = {}
-        self._fetched: dict[str, Model] = {}
+        self._downloads: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
         self._opened: dict[Stage, StageInfo] = {}
         self._problems = {each: each.problem for each in setup.stages if each.problem}
@@ -124,22 +132,24 @@ class StageRunner:
 
     def _open(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
         try:
-            setup = self._setups[stage] = self._with_weights(stage, setup)
-            self._sweeps[stage] = Sweep(setup.plan, self._journal, setup.history(), self._tell)
+            setup = self._setups[stage] = self._downloaded(stage, setup)
+            output = self._setup.output
+            history = read_history(output.log) if output.is_resumed else None
+            self._sweeps[stage] = Sweep(setup.plan, self._journal, history, self._tell)
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise
             outcome = _outcome_of(problem, setup)
             self._problems[stage] = StageProblem(outcome, str(problem))
 
-    def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
-        """`setup` of a model whose weights are here; downloaded if that was asked for."""
+    def _downloaded(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
+        """`setup`, planned for the weights in a folder if they had to be downloaded."""
         if setup.model.weights != "hub":
             return setup
-        model = self._fetched.get(stage.name)
+        model = self._downloads.get(stage.name)
         if model is None:
-            model = self._fetched[stage.name] = setup.model.fetched(self._say)
-        return make_setup(self._setup.options, model, is_check=stage.is_check, chosen=setup.chosen)
+            model = self._downloads[stage.name] = setup.model.downloaded(self._say)
+        return plan_downloaded(setup, model)
 
     def _teach(self, stage: Stage, sweep: Sweep) -> None:
         """Hand over what other models taught."""
@@ -153,15 +163,13 @@ class StageRunner:
         )
         if sweep.results:
             return
-        sweep.start_from(setup.prior())
+        sweep.start_from(read_prior(setup.plan))
+        lora_keys = sweep.surroundings.inspection.lora_keys
         self._opened[stage] = StageInfo(
             title=stage.title,
             weights=setup.weights,
-            settings={
-                **sweep.plan.settings,
-                "lora_keys": list(sweep.surroundings.inspection.lora_keys),
-            },
-            notes=(*setup.notes, *sweep.surroundings.notes),
+            settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
+            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.surroundings.notes),
             surroundings=sweep.surroundings,
             preflight=sweep.preflight(),
             quantized_on_load=setup.quantized_on_load,
@@ -169,7 +177,7 @@ class StageRunner:
 
     def _remember(self, stage: Stage | None, sweep: Sweep) -> None:
         if stage is not None and stage in self._setups:
-            self._setups[stage].remember(sweep.calibration)
+            save_calibration(self._setups[stage].plan, sweep.calibration)
 
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:
         """What the item tries; of a check known once its stage has begun."""
@@ -240,12 +248,13 @@ class StageRunner:
         return next((each for each in unrun if each.model == name), None)
 
     def _smaller_failure(self, stage: Stage) -> Skip | None:
-        """A smaller model has failed for memory; None where none has."""
+        """The skip of a model that is no smaller than one that failed for memory."""
+        weight_bytes = estimated_weight_bytes(stage.setup.plan) if stage.setup else None
         for other, sweep in self._sweeps.items():
             if other is stage or not other.is_check:
                 continue
             for failed in sweep.results.values():
-                if failed.prunes_larger and _is_no_smaller(stage, other, failed):
+                if failed.prunes_larger and _is_no_smaller(stage, weight_bytes, other, failed):
                     return dominated_by(other.name, failed)
         return None
 
@@ -281,12 +290,15 @@ def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:
     return Outcome.CRASHED if isinstance(problem, WorkerLostError) else Outcome.ERROR
 
 
-def _is_no_smaller(stage: Stage, other: Stage, failed: TrialResult) -> bool:
+def _is_no_smaller(
+    stage: Stage, weight_bytes: int | None, other: Stage, failed: TrialResult
+) -> bool:
     """Whether a model has no fewer parameters than `other`, and no lighter weights, if known.
 
     Weights in fewer bits are lighter. Of a model of which the size is not known nobody can say.
     """
     if stage.parameters is None or stage.parameters < (other.parameters or 0):
         return False
-    own = stage.setup.weight_bytes if stage.setup else None
-    return own is None or failed.size is None or own >= failed.size.weight_bytes
+    if weight_bytes is None or failed.size is None:
+        return True
+    return weight_bytes >= failed.size.weight_bytes

@@ -96,8 +96,8 @@ def profile_source(profile: ChosenProfile, origin: str, *, is_of_this_model: boo
             num_layers=config.num_layers,
             max_seq_length=config.max_seq_length,
             grad_checkpoint=config.grad_checkpoint,
-            lora_keys=profile.recording.lora_keys if is_of_this_model else None,
-            quantize=profile.recording.quantize,
+            lora_keys=profile.recording.settings.lora_keys if is_of_this_model else None,
+            quantize=profile.recording.settings.quantization,
         ),
     )
 

@@ -6,22 +6,18 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import RecordingError
-from pytest_yourai.core.files import check_version, read_document
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.units import machine_memory
 from pytest_yourai.machine import environment
 from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.resolve import Model
-from pytest_yourai.store import benchmark_results, profile
-from pytest_yourai.store.benchmark_results import read_entries
-from pytest_yourai.store.recording import Recording, parse_recording
-from pytest_yourai.store.stored_profile import optimal_config
+from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
 from pytest_yourai.training.settings import MeasuredBaseline
 
 
@@ -31,17 +27,17 @@ class ChosenProfile:
 
     name: str
     config: LoraConfig
-    recording: Recording
+    recording: StoredProfile
 
     @property
     def quantization(self) -> Quantization | None:
         """How the base model was quantized; None for not at all, or where it does not tell."""
-        choice = self.recording.quantize
+        choice = self.recording.settings.quantization
         return choice if isinstance(choice, Quantization) else None
 
     def baseline(self, config: LoraConfig) -> MeasuredBaseline | None:
         """What was measured of `config`; None where nothing was."""
-        result = self.recording.results.get(config)
+        result = self.recording.measured.get(config)
         if result is None or not result.success or result.peak_memory_bytes is None:
             return None
         return MeasuredBaseline(
@@ -56,44 +52,15 @@ class ChosenProfile:
 def read_profile(path: Path, model: Model) -> ChosenProfile:
     """The profile in `path`; of benchmark results that of `model`.
 
-    RecordingError, naming the file, where it is none, or where nothing in it fits.
+    RecordingError, naming the file, if it is not a profile, or nothing in it fits.
     """
-    document = read_document(path)
-    is_of_several = "results" in document and "all_results" not in document
-    module = benchmark_results if is_of_several else profile
-    check_version(document, module.SCHEMA_VERSION, str(path))
-    if is_of_several:
-        document = _entry(document, path, model)
-    config = optimal_config(document, str(path))
-    if config is None:
+    found = read_profile_of(path, _names(model))
+    if found.optimum is None:
         raise RecordingError(
-            f"{path}: nothing fitted when it was measured: name another profile, or choose with "
-            "--batch-size, --lora-rank and --lora-layers"
-        )
-    recording = parse_recording(document, path, config.max_seq_length)
-    return ChosenProfile(path.name, config, recording)
-
-
-def _entry(document: Mapping[str, Any], path: Path, model: Model) -> Mapping[str, Any]:
-    """What the results of a benchmark say of `model`, as a profile."""
-    entries = read_entries(document, str(path))
-    names = _names(model)
-    found = next((each for each in entries if each.preset in names), None)
-    if found is None:
-        known = ", ".join(each.preset for each in entries) or "no model"
-        raise RecordingError(
-            f"{path} has {known}, and not {model.name}: name a profile of that model"
-        )
-    swept = found.optimal_config
-    if swept and swept.get("optimal_batch_size") is not None:
-        return swept
-    checked = found.checked(document)
-    if not found.success or checked is None:
-        raise RecordingError(
-            f"{path}: {model.name} did not fit when it was measured: name another profile, or "
+            f"{path}: {found.model} did not fit when it was measured: name another profile, or "
             "choose with --batch-size, --lora-rank and --lora-layers"
         )
-    return checked
+    return ChosenProfile(path.name, found.optimum.config, found)
 
 
 def _names(model: Model) -> set[str]:
@@ -123,7 +90,7 @@ class ProfileDifferences:
 
 
 def profile_differences(
-    recording: Recording,
+    recording: StoredProfile,
     model: Model,
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
@@ -139,21 +106,19 @@ def profile_differences(
     )
 
 
-def _machine(measured: Mapping[str, Any]) -> str | None:
-    if not measured.get("chip"):
+def _machine(measured: Environment) -> str | None:
+    if not measured.chip:
         return "on a machine that it does not name: memory and speed may differ"
     differing = []
-    for name, here in (
-        ("chip", environment.chip()),
-        ("backend", environment.installed_backend()),
+    for name, there, here in (
+        ("chip", measured.chip, environment.chip()),
+        ("backend", measured.backend, environment.installed_backend()),
     ):
-        there = measured.get(name)
         if there is not None and there != here:
             differing.append(f"{name} {there}, here {here}")
-    there_bytes: Any = measured.get("system_memory_bytes")
+    there_bytes = measured.system_memory_bytes
     here_bytes = psutil.virtual_memory().total
-    is_told = isinstance(there_bytes, int) and there_bytes > 0
-    if is_told and environment.is_other_memory(there_bytes, here_bytes):
+    if there_bytes and environment.is_other_memory(there_bytes, here_bytes):
         memories = machine_memory(there_bytes), machine_memory(here_bytes)
         differing.append(f"memory {memories[0]}, here {memories[1]}")
     if not differing:
@@ -169,8 +134,8 @@ def _model(measured: str, model: Model, presets: Mapping[str, Preset]) -> str | 
     return f"with another model ({measured}, not {model.name}): nothing is known of this one"
 
 
-def _quantization(recording: Recording, here: Quantization | None) -> str | None:
-    choice = recording.quantize
+def _quantization(recording: StoredProfile, here: Quantization | None) -> str | None:
+    choice = recording.settings.quantization
     there = choice if isinstance(choice, Quantization) else None
     if choice is None or there == here:
         return None
@@ -183,8 +148,8 @@ def _words(quantization: Quantization | None) -> str:
     return f"{quantization} in groups of {quantization.group_size}"
 
 
-def _lora_keys(recording: Recording, here: tuple[str, ...] | None) -> str | None:
-    there = recording.lora_keys
+def _lora_keys(recording: StoredProfile, here: tuple[str, ...] | None) -> str | None:
+    there = recording.settings.lora_keys
     if there is None or here is None or set(there) == set(here):
         return None
     return (
@@ -193,9 +158,8 @@ def _lora_keys(recording: Recording, here: tuple[str, ...] | None) -> str | None
     )
 
 
-def _versions(measured: Mapping[str, Any]) -> str | None:
-    versions = measured.get("versions")
-    there = versions if isinstance(versions, Mapping) else {}
+def _versions(measured: Environment) -> str | None:
+    there = measured.versions
     here = environment.versions()
     differing = [
         f"{name} {there[name]}, here {here.get(name, 'none')}"

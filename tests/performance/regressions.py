@@ -24,7 +24,7 @@ from typing import Any
 from pytest_yourai.store.compare.comparison import compare
 from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, just_measured
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written
 
 from _common import PROFILE, pytest_command, read_profile, timed, verdict
 from _reference_work import reference_times_s
@@ -127,7 +127,7 @@ def _more_memory(row: dict[str, Any]) -> None:
 
 
 def _stored(document: dict[str, Any]) -> StoredProfile:
-    [found] = just_measured(json.loads(json.dumps(document)), "profile")
+    [found] = parse_written(json.loads(json.dumps(document)), "profile")
     return found
 
 

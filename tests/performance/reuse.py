@@ -14,6 +14,7 @@ import statistics
 from pathlib import Path
 
 from pytest_yourai.core import config as defaults
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import TrialResult
@@ -57,7 +58,7 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
         seed=defaults.SEED,
         memory_limit_bytes=round(arguments.max_memory * 1e9) if arguments.max_memory else None,
         start_timeout_s=300,
-        settings={},
+        settings=SweepSettings(),
         identity={},
     )
 

@@ -116,7 +116,9 @@ def hostile() -> dict[str, Any]:
     document["model"] = HOSTILE
     document["settings"] = {HOSTILE: HOSTILE, "data": HOSTILE}
     document["environment"].update(device=HOSTILE, chip=HOSTILE, versions={HOSTILE: HOSTILE})
-    document["soak"] = [{"outcome": HOSTILE, "error": HOSTILE, "warnings": [HOSTILE]}]
+    soak = {"outcome": "oom", "error": HOSTILE, "warnings": [HOSTILE], "steps": 1}
+    config = {key: document["all_results"][0][key] for key in OPTIMUM}
+    document["soak"] = [{**config, **soak, "minutes": 1, "asked_minutes": 1}]
     for row in document["all_results"]:
         row["warnings"] = [HOSTILE]
         row["error"] = row["error"] and HOSTILE

@@ -1,27 +1,27 @@
-"""One profile as the plain JSON that the page is made of: bytes, seconds, and texts."""
+"""One profile as plain JSON for the page: bytes, seconds, and texts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
-from pytest_yourai.core.ranking import pareto
+from pytest_yourai.core.config import SAFETY_MARGIN, Objective
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.trial_lines import none_fits
-from pytest_yourai.store.profile import configuration
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
-"""Of each outcome, where nothing fits: the rest says the same in other numbers."""
+"""Reasons shown per outcome; further ones differ in their numbers alone."""
 
 
 def outcome_data() -> dict[str, Any]:
-    """Of each outcome its letter, its name in words, and of which kind it is."""
+    """Letter, name in words, and kind of each outcome."""
     return {
         each.value: {
             "letter": LETTERS[each],
@@ -41,9 +41,10 @@ def _kind(outcome: Outcome) -> str:
 
 
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
-    """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
+    """The JSON of one profile; `optimum`, `unbeaten` and `frontier` are indices of its rows."""
     results = list(profile.results.values())
-    lasting = [each for each in results if not did_not_last(each.config, profile.soaks)]
+    lasting = soak_survivors(results, profile.soaks)
+    lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
     optimum = None if profile.optimum is None else numbers[profile.optimum.config]
     command = training_command(profile)
@@ -58,7 +59,10 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "has_lengths": profile.naming.has_lengths,
         "has_checkpointing": profile.naming.has_checkpointing,
         "margin": SAFETY_MARGIN,
-        "rows": [row_data(result, profile) for result in results],
+        "rows": [
+            {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}
+            for each in results
+        ],
         "optimum": optimum,
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
@@ -69,7 +73,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "machine": machine(profile.environment),
         "versions": versions(profile.environment),
         "settings": settings(profile.settings),
-        "soaks": [soak_data(each) for each in profile.soaks],
+        "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
     }
 
@@ -81,20 +85,11 @@ def _heading(profile: StoredProfile) -> str:
     return f"Best configuration{by}" + ("" if profile.complete else " so far")
 
 
-def did_not_last(config: LoraConfig, soaks: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a soak of `config` itself failed."""
-    keys = configuration(config).items()
-    return any(
-        soak.get("success") is False and all(soak.get(key) == value for key, value in keys)
-        for soak in soaks
-    )
-
-
-def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
-    """One trial. Bytes and seconds; null where it was not measured."""
+def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
+    """One trial; null where it was not measured."""
     config = result.config
     return {
-        "name": profile.naming.name(config),
+        "name": naming.name(config),
         "batch": config.batch_size,
         "rank": config.rank,
         "layers": config.num_layers,
@@ -107,7 +102,6 @@ def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
         "started": result.started,
         "kept": result.kept,
         "conclusive": result.conclusive,
-        "lasting": not did_not_last(config, profile.soaks),
         "minimum": result.minimum_memory_bytes,
         "safe": result.safe_memory_bytes,
         "peak": result.peak_memory_bytes,
@@ -130,13 +124,13 @@ def row_data(result: TrialResult, profile: StoredProfile) -> dict[str, Any]:
 
 
 def prediction_error(result: TrialResult) -> float | None:
-    """By which share the prediction was too high; negative where it was too low."""
+    """Relative error of the predicted minimum memory, positive if it was too high."""
     predicted, measured = result.predicted_minimum_memory_bytes, result.minimum_memory_bytes
     return predicted / measured - 1 if predicted and measured else None
 
 
 def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """What nothing beats in speed without more memory, by rising memory."""
+    """Results that none beats in speed without more memory, by ascending memory."""
     measured = [each for each in results if each.success and each.minimum_memory_bytes]
     found: list[TrialResult] = []
     fastest = 0.0
@@ -163,7 +157,7 @@ def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
 
 
 def _reasons(results: Sequence[TrialResult], outcome: Outcome) -> Iterator[str]:
-    """Different ones, in their order."""
+    """The first few distinct reasons of an outcome."""
     said = (each.error for each in results if each.outcome is outcome)
     yield from list(dict.fromkeys(each for each in said if each))[:_MOST_REASONS]
 
@@ -176,5 +170,5 @@ def _prediction(results: Sequence[TrialResult]) -> Mapping[str, Any] | None:
 
 
 def _rounded(times_s: Sequence[float]) -> list[float]:
-    """To a microsecond: what is finer is noise, and makes the page larger."""
+    """Times rounded to a microsecond: finer digits are noise, and make the page larger."""
     return [round(each, 6) for each in times_s]

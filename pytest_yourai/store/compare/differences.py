@@ -1,36 +1,37 @@
-"""How the circumstances of two sweeps differ, in words: what must be said beside their numbers."""
+"""Differences between the conditions of two sweeps, in words, to show beside their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.files import mapping
+from pytest_yourai.core.conditions import Environment
+from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import is_other_memory
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MACHINE = ("chip", "backend", "device")
 
-_MOST = 1 << 62
-"""Of bytes: more is a mistake."""
+_POWER = ("power_source", "low_power_mode")
 
-_NOT_SETTINGS = ("replay", "matrix", "search", "timeout_s")
-"""They say which configurations were run, not how."""
+_CHOICE_OF_TRIALS = ("replay", "matrix", "search", "timeout_s")
+"""Settings that decide which configurations are run, not how."""
 
 
 def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:
-    """A sentence for each that matters."""
+    """A sentence for each difference that matters to measurements."""
     theirs, ours = before.environment, after.environment
-    if machines := [*_changes(theirs, ours, _MACHINE), *_memory(theirs, ours)]:
+    if machines := list(_machines(theirs, ours)):
         yield f"two machines: {'; '.join(machines)}"
-    older, newer = mapping(theirs.get("versions")), mapping(ours.get("versions"))
-    if versions := list(_changes(older, newer, sorted({*older, *newer}))):
+    names = sorted({*theirs.versions, *ours.versions})
+    if versions := list(_changes(theirs.versions, ours.versions, names)):
         yield f"other versions: {'; '.join(versions)}"
-    keys = [key for key in {**before.settings, **after.settings} if key not in _NOT_SETTINGS]
-    if settings := list(_changes(before.settings, after.settings, keys)):
+    older, newer = before.settings.as_json(), after.settings.as_json()
+    keys = [key for key in newer if key not in _CHOICE_OF_TRIALS]
+    if settings := list(_changes(older, newer, keys)):
         yield f"other settings: {'; '.join(settings)}"
-    if power := list(_changes(theirs, ours, ("power_source", "low_power_mode"))):
+    if power := list(_changes(theirs.as_json(), ours.as_json(), _POWER)):
         yield f"other power: {'; '.join(power)}"
     limits = before.memory_limit_bytes, after.memory_limit_bytes
     if limits[0] != limits[1]:
@@ -40,44 +41,43 @@ def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:
 
 
 def are_of_one_machine(before: StoredProfile, after: StoredProfile) -> bool:
-    """Whether nothing says that they are of two."""
-    theirs, ours = before.environment, after.environment
-    return not [*_changes(theirs, ours, _MACHINE), *_memory(theirs, ours)]
+    """True if no difference between their machines is known."""
+    return not any(_machines(before.environment, after.environment))
+
+
+def _machines(before: Environment, after: Environment) -> Iterator[str]:
+    yield from _changes(before.as_json(), after.as_json(), _MACHINE)
+    old, new = before.system_memory_bytes, after.system_memory_bytes
+    if old and new and is_other_memory(new, old):
+        yield f"memory {machine_memory(old)}, now {machine_memory(new)}"
 
 
 def _changes(
-    before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...] | list[str]
+    before: Mapping[str, Any], after: Mapping[str, Any], keys: Sequence[str]
 ) -> Iterator[str]:
-    """Of `keys`; what only one of them tells counts too, unless the other tells nothing at all.
+    """The changed values of `keys`; none if nothing at all is known of one side.
 
-    A setting that is not there is one that is off, of before it could be set.
+    A value that only one side has counts as changed, but a setting that is off counts as missing:
+    older profiles were made before it could be set.
     """
-    if not (before and after):
+    if not (any(before.values()) and any(after.values())):
         return
     for key in keys:
         old, new = before.get(key), after.get(key)
         if (old or None) != (new or None):
-            yield f"{key} {_said(old)}, now {_said(new)}"
+            yield f"{key} {_text(old)}, now {_text(new)}"
 
 
-def _memory(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    old, new = before.get("system_memory_bytes"), after.get("system_memory_bytes")
-    if not (isinstance(old, int) and isinstance(new, int) and 0 < old < _MOST and 0 < new < _MOST):
-        return
-    if is_other_memory(new, old):
-        yield f"memory {machine_memory(old)}, now {machine_memory(new)}"
-
-
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     match value:
         case None:
             return "none"
         case bool():
-            return "on" if value else "off"
+            return on_or_off(value)
         case list():
-            return "+".join(map(_said, value))
+            return "+".join(map(_text, value))
         case dict():
-            return " ".join(f"{key} {_said(each)}" for key, each in value.items())
+            return " ".join(f"{key} {_text(each)}" for key, each in value.items())
         case _:
             return str(value)
 

@@ -113,6 +113,15 @@ def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
     assert unknown.calibration is None
 
 
+def test_nothing_is_predicted_where_trials_measure_no_minimum() -> None:
+    disabled = dataclasses.replace(predictor(), is_enabled=False)
+    config = LoraConfig(1, 8, 8, 256)
+    assert predictor().predict(config) is not None
+    assert disabled.predict(config) is None
+    disabled.learn(measured(config, GB))
+    assert disabled.calibration is None
+
+
 def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02)
     # 10 GB less twice 2 %, and the margin of 15 %: 11.04 GB.
@@ -131,3 +140,8 @@ def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:
     ]
     errors = PredictionErrors.of(results)
     assert str(errors) == "prediction error so far: mean 2.0 %, max 3.0 % over 2 trials"
+
+
+def test_errors_of_no_prediction_are_said_to_be_none() -> None:
+    errors = PredictionErrors.of([measured(LoraConfig(1, 8, 8, 256), 100)])
+    assert str(errors) == "prediction error so far: no trial had a prediction"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
@@ -17,10 +18,10 @@ def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
     make_tokenizer(tmp_path)
     data = write_rows(tmp_path / "data", [{"text": "a fox"}])
     source = ModelSource("m", TINY, str(tmp_path), True, None, None)
-    known = [run_identity(source, str(data), {})]
+    known = [run_identity(source, str(data), SweepSettings())]
 
     def is_known() -> bool:
-        identity = run_identity(source, str(data), {})
+        identity = run_identity(source, str(data), SweepSettings())
         known.append(identity)
         return identity in known[:-1]
 
@@ -37,16 +38,16 @@ def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
 
 def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
     source = ModelSource("m", TINY, str(tmp_path), True, None, None)
-    one, other = (run_identity(source, name, {"data": name}) for name in ("a/b", "a/c"))
+    one, other = (run_identity(source, name, SweepSettings(data=name)) for name in ("a/b", "a/c"))
     assert one != other
-    assert one == run_identity(source, "a/b", {"data": "a/b"})
+    assert one == run_identity(source, "a/b", SweepSettings(data="a/b"))
 
 
 def test_a_link_to_nothing_is_no_part_of_it(tmp_path: Path) -> None:
     source = ModelSource("m", TINY, str(tmp_path), True, None, None)
-    before = run_identity(source, None, {})
+    before = run_identity(source, None, SweepSettings())
     (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")
-    assert run_identity(source, None, {}) == before
+    assert run_identity(source, None, SweepSettings()) == before
 
 
 def test_a_model_is_its_architecture_and_its_weights_wherever_they_lie(tmp_path: Path) -> None:

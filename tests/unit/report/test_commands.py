@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
@@ -23,7 +24,7 @@ CONFIG = LoraConfig(4, 64, 16, 512)
 OPENED = StageInfo(
     title="x",
     weights="synthetic 4-bit",
-    settings={},
+    settings=SweepSettings(),
     notes=(),
     surroundings=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),

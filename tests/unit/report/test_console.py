@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
@@ -35,7 +36,7 @@ PASSED = TrialResult(
 OPENED = StageInfo(
     title="Dolphin",
     weights="synthetic 4-bit",
-    settings={},
+    settings=SweepSettings(),
     notes=("a note",),
     surroundings=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),

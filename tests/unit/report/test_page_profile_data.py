@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -84,14 +85,26 @@ def test_along_the_frontier_more_memory_is_always_faster() -> None:
         assert max(below) >= (other.tokens_per_second or 0)
 
 
+def soaked(outcome: str) -> dict[str, Any]:
+    """The same sweep, whose first and smallest configuration was soaked."""
+    config = {key: quick()["all_results"][0][key] for key in OPTIMUM}
+    soak = {**config, "outcome": outcome, "asked_minutes": 10, "minutes": 1, "steps": 100}
+    return {**quick(), "soak": [soak]}
+
+
 def test_what_did_not_survive_its_soak_is_marked_and_beaten() -> None:
-    soak = {key: quick()["all_results"][0][key] for key in OPTIMUM}
-    [each] = profiles_of({**quick(), "soak": [{**soak, "success": False, "outcome": "paging"}]})
-    [without] = profiles_of(quick())
+    [each], [without] = profiles_of(soaked("crashed")), profiles_of(quick())
     found = profile_data(each)
     assert [row["lasting"] for row in found["rows"]] == [False] + [True] * 11
     assert 0 in profile_data(without)["unbeaten"]
     assert 0 not in found["unbeaten"] + found["frontier"]
+
+
+def test_what_needs_no_less_than_a_configuration_that_failed_its_soak_is_beaten_too() -> None:
+    [each] = profiles_of(soaked("over_budget"))
+    found = profile_data(each)
+    assert [row["lasting"] for row in found["rows"]] == [False] * 12
+    assert found["unbeaten"] == found["frontier"] == []
 
 
 def test_a_frontier_of_nothing_is_empty() -> None:

@@ -2,8 +2,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.conditions import SweepSettings
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import Outcome
 from pytest_yourai.report.profile_facts import about
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+
+from support.profiles import a_soak
 
 QUICK = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
 
@@ -14,7 +19,9 @@ def changed(**others: Any) -> dict[str, str]:
 
 
 def test_machine_versions_limit_and_settings_are_a_line_each() -> None:
-    found = changed(settings={"max_seq_length": [512, 1024], "grad_checkpoint": [False, True]})
+    found = changed(
+        settings=SweepSettings(max_seq_length=[512, 1024], grad_checkpoint=[False, True])
+    )
     assert found["Machine"].startswith("Device NVIDIA H200; MLX backend cuda; Device memory 150.8 ")
     assert found["Versions"] == "python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2"
     assert found["Memory limit"] == "110.0 GB"
@@ -28,12 +35,11 @@ def test_an_interrupted_run_is_told_as_such() -> None:
 
 
 def test_soaks_are_told_with_why_they_ended() -> None:
-    row = {"batch_size": 4, "lora_rank": 8, "lora_layers": 2, "steps": 1200, "outcome": "ok"}
-    failed = {**row, "outcome": "safety_stop", "error": "swap grew", "steps": None}
-    assert changed(soaks=(failed, row))["Soak"] == (
-        "batch=4, rank=8, layers=2: safety stop: swap grew; "
-        "batch=4, rank=8, layers=2: ok (Steps 1,200)"
-    )
+    config = LoraConfig(4, 8, 2, 512)
+    failed = a_soak(config, Outcome.SAFETY_STOP, reason="swap grew", slowdown=None)
+    first, second = changed(soaks=(failed, a_soak(config)))["Soak"].split("; ")
+    assert first.startswith("batch=4, rank=8, layers=2: safety stop: swap grew (Lasted ")
+    assert second.startswith("batch=4, rank=8, layers=2: ok (Lasted 10 min of 10 min, Steps 1,234")
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -3,7 +3,11 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.report.profile_facts import (
+    about,
     machine,
     machine_name,
     settings,
@@ -11,19 +15,24 @@ from pytest_yourai.report.profile_facts import (
     training_data,
     versions,
 )
+from pytest_yourai.store.profile import DataRow
+from pytest_yourai.store.schema import read_leniently
+from pytest_yourai.store.stored_profile import profiles_in
 
-from support.profiles import quick
+from support.profiles import a_soak, quick
 
 
 def test_the_machine_is_told_with_units() -> None:
-    found = dict(machine({**quick()["environment"], "low_power_mode": True}))
+    document = {**quick()["environment"], "low_power_mode": True}
+    found = dict(machine(read_leniently(Environment, document)))
     assert found["Device memory"] == "150.8 GB (140 GiB)"
     assert found["Low-power mode"] == "on"
     assert "Power" not in found
 
 
 def test_settings_are_words() -> None:
-    found = dict(settings({**quick()["settings"], "isolation": None}))
+    document = {**quick()["settings"], "isolation": None}
+    found = dict(settings(read_leniently(SweepSettings, document)))
     assert found["quantization"] == "bits 4, group_size 64, mode affine"
     assert found["timeout"] == "5 min"
     assert found["grad checkpoint"] == "off"
@@ -31,25 +40,10 @@ def test_settings_are_words() -> None:
     assert "isolation" not in found
 
 
-SOAK: dict[str, Any] = {
-    "batch_size": 4,
-    "lora_rank": 8,
-    "lora_layers": 2,
-    "outcome": "ok",
-    "success": True,
-    "error": None,
-    "warnings": ["warm"],
-    "asked_minutes": 10,
-    "minutes": 10.0,
-    "steps": 1500,
-    "peak_memory_mb": 11.6,
-    "active_growth_mb_per_step": 0.0,
-    "slowdown": 1.02,
-}
-
-
 def test_a_soak_says_how_long_it_lasted() -> None:
-    found = soak_data(SOAK)
+    config = LoraConfig(4, 8, 2, 64)
+    soak = a_soak(config, duration_s=600.0, steps=1500, peak_memory_bytes=11_600_000, slowdown=1.02)
+    found = soak_data(soak, ConfigLabels.of([config]))
     assert found["name"] == "batch=4, rank=8, layers=2"
     facts = dict(found["facts"])
     assert facts["Lasted"] == "10 min of 10 min"
@@ -58,33 +52,41 @@ def test_a_soak_says_how_long_it_lasted() -> None:
     assert facts["Last tenth over first"] == "× 1.02"
 
 
+def test_a_soak_is_named_with_all_axes() -> None:
+    configs = [LoraConfig(4, 8, 2, length, grad_checkpoint=length > 64) for length in (64, 128)]
+    found = soak_data(a_soak(configs[1]), ConfigLabels.of(configs))
+    assert found["name"] == ConfigLabels.of(configs).name(configs[1])
+    assert "128" in found["name"]
+    assert found["name"] != soak_data(a_soak(configs[0]), ConfigLabels.of(configs))["name"]
+
+
 def test_the_lengths_of_training_data_are_bars() -> None:
     bars = [{"from": 1, "to": 32, "rows": 7}, {"from": 33, "to": None, "rows": 2}]
-    found = training_data({"rows": 9, "median": 12.0, "histogram": bars})
+    document = {"rows": 9, "median": 12.0, "histogram": bars}
+    found = training_data(read_leniently(DataRow, document))
     assert found is not None
     assert found["facts"] == [("Rows", "9"), ("Median row", "12 tokens")]
     assert found["bars"] == [{"name": "1–32", "rows": 7}, {"name": "over 32", "rows": 2}]
-    assert training_data({}) is None
+    assert training_data(None) is None
 
 
-@pytest.mark.parametrize(
-    "odd", [None, "x", 7, [], {}, [{}], {"a": [1]}, True, math.inf, -math.nan, 10**400]
-)
-def test_what_is_no_such_value_is_left_out_or_said_as_it_is(odd: Any) -> None:
-    keys = (
-        "device",
-        "device_memory_bytes",
-        "versions",
-        "rows",
-        "histogram",
-        "error",
-        "minutes",
-        "x_s",
-    )
-    found: dict[str, Any] = dict.fromkeys((*SOAK, *keys), odd)
-    machine(found)
-    machine_name(found)
-    settings(found)
-    versions(found)
-    soak_data(found)
-    training_data(found)
+ODD: list[Any] = [None, "x", 7, [], {}, [{}], {"a": [1]}, True, math.inf, -math.nan, 10**400]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_values_of_another_type_count_as_missing(odd: Any) -> None:
+    document = quick()
+    for part in ("settings", "environment", "data"):
+        document[part] = dict.fromkeys(document[part] or ["rows", "histogram"], odd)
+    document["soak"] = [odd, dict.fromkeys(("steps", "minutes"), odd)]
+    [found] = profiles_in(document, "p.json")
+    assert found.soaks == ()
+    machine(found.environment)
+    machine_name(found.environment)
+    settings(found.settings)
+    versions(found.environment)
+    training_data(found.data)
+    assert "Measured" in dict(about(found))
+    for part in ("settings", "environment", "data", "soak"):
+        document[part] = odd
+    assert len(profiles_in(document, "p.json")) == 1

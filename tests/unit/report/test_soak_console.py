@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
@@ -25,7 +26,7 @@ DEVICE = DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32")
 OPENED = StageInfo(
     title="x",
     weights="synthetic 4-bit",
-    settings={},
+    settings=SweepSettings(),
     notes=(),
     surroundings=SweepContext(DEVICE, Inspection(32, 8 * GB, ()), Budget(28 * GB, "as given")),
     preflight=None,

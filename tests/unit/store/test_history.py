@@ -16,8 +16,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.store.profile import trial_row
-from pytest_yourai.store.rows import result_from_row
+from pytest_yourai.store.rows import TrialRow
 
 CONFIGS = [LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4)]
 
@@ -67,25 +66,29 @@ SKIPPED = TrialResult(
 )
 
 
+def row_of(result: TrialResult) -> dict[str, Any]:
+    return TrialRow.from_result(result).as_json()
+
+
 @pytest.mark.parametrize(
     "result",
     [OK, FULL, SKIPPED, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
 )
 def test_a_row_gives_back_its_result(result: TrialResult) -> None:
-    written = json.loads(json.dumps(trial_row(result)))
-    assert result_from_row(written, "tiny", 10**9) == result
+    written = json.loads(json.dumps(row_of(result)))
+    assert TrialRow.model_validate(written).to_result("tiny", 10**9) == result
 
 
 def test_a_row_has_the_remedy_by_itself_and_in_its_error() -> None:
-    row = trial_row(FULL)
+    row = row_of(FULL)
     assert row["error"] == "swap grew; much; close programs"
     assert row["remedy"] == "close programs"
 
 
 def test_a_row_written_before_remedies_and_rules_is_still_read() -> None:
-    row = trial_row(SKIPPED)
+    row = row_of(SKIPPED)
     del row["remedy"], row["skip_reason"]
-    result = result_from_row(row, "tiny", 10**9)
+    result = TrialRow.model_validate(row).to_result("tiny", 10**9)
     assert result.skip_reason is SkipReason.PREDICTED_OVER_BUDGET
     assert result.error == SKIPPED.error
 
@@ -110,7 +113,7 @@ def test_a_row_written_before_remedies_and_rules_is_still_read() -> None:
 )
 def test_a_row_of_a_trial_that_cannot_be_is_none(change: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        result_from_row({**trial_row(OK), **change}, "tiny", 10**9)
+        TrialRow.model_validate({**row_of(OK), **change})
 
 
 def write_run(
@@ -127,7 +130,11 @@ def write_run(
         journal.write("trial_start", **run, **names)
         if unfinished and config == CONFIGS[-1]:
             break
-        journal.write("trial_complete", **run, **trial_row(dataclasses.replace(OK, config=config)))
+        journal.write(
+            "trial_complete",
+            **run,
+            **row_of(dataclasses.replace(OK, config=config)),
+        )
     if complete:
         journal.write("benchmark_complete", **run, complete=True)
     journal.close()
@@ -233,7 +240,13 @@ def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
     EVENTS,
     st.dictionaries(
         st.sampled_from(
-            [*trial_row(FULL), "identity", "device", "memory_limit_bytes", "timestamp"]
+            [
+                *row_of(FULL),
+                "identity",
+                "device",
+                "memory_limit_bytes",
+                "timestamp",
+            ]
         ),
         JSON,
     ),
@@ -244,7 +257,13 @@ def test_our_own_events_with_any_values_are_read_past(
     path = tmp_path / "fuzz.jsonl"
     path.unlink(missing_ok=True)
     write_run(path)
-    base = {"event": event, "model": "tiny", "timestamp": 1.0, "run_id": "r", **trial_row(FULL)}
+    base = {
+        "event": event,
+        "model": "tiny",
+        "timestamp": 1.0,
+        "run_id": "r",
+        **row_of(FULL),
+    }
     with path.open("a") as file:
         file.write(json.dumps({**base, **changes}) + "\n")
     assert len(read_history(path).runs) == 1

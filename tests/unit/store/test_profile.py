@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
-from pytest_yourai.store.profile import SCHEMA_VERSION, build_profile, trial_row
+from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
+from pytest_yourai.store.rows import TrialRow
 
 from support.profiles import a_soak
 
@@ -42,10 +44,19 @@ def build(
         complete=complete,
         objective=Objective.SCORE,
         memory_limit_bytes=10_000_000,
-        settings={"seed": 0},
-        environment={"chip": "x"},
+        settings=SweepSettings(seed=0),
+        environment=Environment(chip="x"),
         soaks=soaks,
     )
+
+
+def test_a_profile_is_valid_by_its_own_schema() -> None:
+    soaks = (a_soak(OK.config, Outcome.CRASHED, slowdown=None),)
+    document = build(OK, OVER, soaks=soaks)
+    read = ProfileDocument.model_validate_json(json.dumps(document))
+    assert read.model_dump(mode="json").keys() == document.keys()
+    assert read.all_results[1].to_result("tiny") == OVER
+    assert [each.to_result() for each in read.soak or ()] == list(soaks)
 
 
 def test_all_promised_keys_are_there() -> None:
@@ -121,7 +132,7 @@ def test_what_did_not_survive_its_soak_is_no_answer() -> None:
 
 
 def test_a_row_has_what_was_measured() -> None:
-    found = trial_row(OK)
+    found = TrialRow.from_result(OK).as_json()
     assert found["step_time_ms"] == 200
     assert found["peak_memory_mb"] == 5
     assert found["minimum_memory_mb"] == 4
@@ -132,7 +143,7 @@ def test_a_row_has_what_was_measured() -> None:
 
 
 def test_an_over_budget_row_has_its_minimum_as_peak() -> None:
-    found = trial_row(OVER)
+    found = TrialRow.from_result(OVER).as_json()
     assert (found["peak_memory_mb"], found["success"]) == (9, False)
     assert found["error"] == "needs 9.0 MB"
     assert found["step_time_ms"] is None
@@ -169,5 +180,5 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
     assert len(recorded["all_results"]) == 12
     for each in recorded["all_results"]:
         later = {"skip_reason", "remedy"}
-        assert list(each) == [key for key in trial_row(OK) if key not in later]
+        assert list(each) == [key for key in TrialRow.from_result(OK).as_json() if key not in later]
         assert each["minimum_memory_bytes"] < each["peak_memory_bytes"]

@@ -11,12 +11,17 @@ import pytest
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.store.recording import read_recording
+from pytest_yourai.store.recording import (
+    read_recording,
+    recorded_checkpointing,
+    recorded_configs,
+    recorded_lengths,
+)
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
 
-def row(batch: int = 1, **more: Any) -> dict[str, Any]:
+def row(batch: Any = 1, **more: Any) -> dict[str, Any]:
     return {
         "batch_size": batch,
         "lora_rank": 8,
@@ -42,8 +47,8 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
     assert recording.model == raw["model"] == "llama-8b"
     assert len(recording.results) == 12
     assert recording.has_minima
-    assert recording.max_seq_lengths == (raw["settings"]["max_seq_length"],)
-    assert recording.quantize == Quantization(4)
+    assert recorded_lengths(recording) == (raw["settings"]["max_seq_length"],)
+    assert recording.settings.quantization == Quantization(4)
     assert recording.memory_limit_bytes == round(raw["memory_limit_gb"] * 1e9)
     first = raw["all_results"][0]
     result = next(iter(recording.results.values()))
@@ -54,7 +59,7 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
 def test_foreign_rows_need_no_more_than_seven_keys(tmp_path: Path) -> None:
     recording = read_recording(write(tmp_path, [row(), row(2)]), 128)
     assert not recording.has_minima
-    assert recording.max_seq_lengths == (128,)
+    assert recorded_lengths(recording) == (128,)
     assert recording.memory_limit_bytes is None
     result = recording.results[LoraConfig(2, 8, 4, 128)]
     assert result.success
@@ -67,7 +72,7 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
     rows = [row(minimum_memory_mb=800.0), row(2, max_seq_length=512, minimum_memory_mb=1.0)]
     recording = read_recording(write(tmp_path, rows, seq_length=256), 128)
     assert recording.has_minima
-    assert recording.max_seq_lengths == (256, 512)
+    assert recorded_lengths(recording) == (256, 512)
     assert recording.results[LoraConfig(1, 8, 4, 256)].minimum_memory_bytes == 800_000_000
     assert LoraConfig(2, 8, 4, 512) in recording.results
 
@@ -78,9 +83,9 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         for length, checkpoint in ((128, False), (256, False), (256, True), (512, True))
     ]
     recording = read_recording(write(tmp_path, rows), 64)
-    assert recording.max_seq_lengths == (128, 256, 512)
-    assert recording.grad_checkpoints == (False, True)
-    assert recording.configs(None, None) == [
+    assert recorded_lengths(recording) == (128, 256, 512)
+    assert recorded_checkpointing(recording) == (False, True)
+    assert recorded_configs(recording, None, None) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
         LoraConfig(1, 8, 4, 256),
@@ -90,14 +95,14 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
     ).results
     assert only.max_seq_length == 64, "of several that a profile names none is the row's"
-    assert recording.configs((128, 256), grad_checkpoint=False) == [
+    assert recorded_configs(recording, (128, 256), grad_checkpoint=False) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
     ]
     with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
-        recording.configs((64, 128, 1024), None)
+        recorded_configs(recording, (64, 128, 1024), None)
     with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
-        recording.configs((128,), grad_checkpoint=True)
+        recorded_configs(recording, (128,), grad_checkpoint=True)
 
 
 @pytest.mark.parametrize(
@@ -123,20 +128,29 @@ def test_failed_rows_keep_their_reason(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("not json", "is no JSON"),
+        ("not json", "is not JSON"),
         ("[]", "it must have the keys model and all_results"),
         ('{"all_results": [1]}', "model: it must name the model"),
         ('{"model": "m", "all_results": []}', "all_results: it must be a list of measured rows"),
-        ('{"model": "m", "all_results": [{}]}', "all_results: row 1: batch_size is missing"),
-        (json.dumps({"model": "m", "all_results": [row("x")]}), "'x' is no whole number"),  # type: ignore[arg-type]
-        (json.dumps({"model": "m", "all_results": [row(0)]}), "batch_size must be at least 1"),
+        ('{"model": "m", "all_results": [{}]}', "all_results: row 1: batch_size: it is missing"),
+        (
+            json.dumps({"model": "m", "all_results": [row("x")]}),
+            "a valid integer (found 'x')",
+        ),
+        (
+            json.dumps({"model": "m", "all_results": [row(0)]}),
+            "batch_size: input should be greater",
+        ),
         (
             json.dumps({"model": "m", "all_results": [row(step_time_ms=0)]}),
             "it is a success, but peak_memory_mb or step_time_ms",
         ),
         (json.dumps({"model": "m", "all_results": [row(success="yes")]}), "true or false"),
         (json.dumps({"model": "m", "all_results": [None]}), "row 1: it must be an object"),
-        (json.dumps({"model": "m", "all_results": [row(10**400)]}), "is none of a configuration"),
+        (
+            json.dumps({"model": "m", "all_results": [row(10**400)]}),
+            "batch_size: input should be less",
+        ),
         (
             json.dumps({"model": "m", "all_results": [row(peak_memory_mb=10**400)]}),
             "it is a success, but peak_memory_mb",

@@ -195,7 +195,7 @@ def test_further_models_of_the_same_process_prove_nothing() -> None:
 
 
 def test_of_a_check_only_its_safe_configuration_counts() -> None:
-    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
     run = a_run(Outcome.OK, Outcome.OK)
     history = History("log.jsonl", (run,), 0)
     detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))

@@ -112,7 +112,7 @@ def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
 
 
 def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
     assert gate(check, limit_gb=5).refused(ONE, SURE) is None
     found = gate(check, limit_gb=4.5).refused(ONE, SURE)
     assert found is not None
@@ -125,7 +125,7 @@ def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
     found = gate(check).refused(ONE, SURE)
     assert found is not None
     assert found.outcome is Outcome.SAFETY_STOP

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
@@ -29,7 +30,7 @@ CONFIG = LoraConfig(2, 64, 16, 512)
 OPENED = StageInfo(
     title="Llama",
     weights="synthetic 4-bit",
-    settings={"lora_keys": ["self_attn.q_proj"], "quantization": {"bits": 4}},
+    settings=SweepSettings(lora_keys=("self_attn.q_proj",), quantization=Quantization(4)),
     notes=("a note",),
     surroundings=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),

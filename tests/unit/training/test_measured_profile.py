@@ -11,13 +11,15 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.machine import environment
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, resolve
-from pytest_yourai.store.recording import Recording
+from pytest_yourai.store.schema import read_leniently
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.measured_profile import (
     ProfileDifferences,
     profile_differences,
@@ -70,9 +72,12 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda it: it.clear(), "optimal_batch_size: it is missing: name a profile"),
+        (lambda it: it.clear(), "model: it must name the model"),
         (lambda it: it.update(optimal_lora_rank=0), "optimal_lora_rank: .*greater than or equal"),
-        (lambda it: it.update(optimal_batch_size=None), "nothing fitted when it was measured"),
+        (
+            lambda it: it.update(optimal_batch_size=None),
+            "llama-8b did not fit when",
+        ),
         (lambda it: it.update(schema_version=2), "schema_version: 2 is newer than 1"),
         (lambda it: it.update(all_results=[]), "all_results: it must be a list of measured rows"),
         (lambda it: it.pop("model"), "model: it must name the model"),
@@ -153,14 +158,12 @@ def compared(
     **there: Any,
 ) -> ProfileDifferences:
     usual = {"quantization": {"bits": 4}, "lora_keys": ["self_attn.q_proj", "self_attn.v_proj"]}
-    recording = Recording(
+    recording = StoredProfile(
         name="p.json",
         model="llama-8b",
         results={},
-        has_minima=True,
-        memory_limit_bytes=None,
-        settings=usual if settings is None else settings,
-        environment={**here(), **there},
+        settings=read_leniently(SweepSettings, usual if settings is None else settings),
+        environment=read_leniently(Environment, {**here(), **there}),
     )
     return profile_differences(recording, model(name), PRESETS, quantization, keys)
 

@@ -1,0 +1,85 @@
+"""Conditions that a sweep was measured under: its settings, and the machine it ran on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import pydantic
+
+from pytest_yourai.core.config import Quantization, QuantizeChoice
+
+_Count = Annotated[int, pydantic.Field(ge=0, le=10**18)]
+
+_Amount = Annotated[float, pydantic.Field(ge=0, le=1e18, allow_inf_nan=False)]
+
+_Quantization = Annotated[
+    QuantizeChoice, pydantic.BeforeValidator(lambda value: "none" if value is None else value)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """The settings of a sweep, as its profile keeps them; None where a profile has none.
+
+    `lora_keys` are paths within a layer. `max_seq_length`, in tokens, and `grad_checkpoint` are
+    lists where they are axes of the matrix.
+    """
+
+    weights: str | None = None
+    quantization: _Quantization = None
+    """Of the base model; "none", which is null in the file, for weights that were not quantized."""
+    lora_keys: tuple[str, ...] | None = None
+    lora_scale: _Amount | None = None
+    lora_dropout: _Amount | None = None
+    optimizer: str | None = None
+    learning_rate: _Amount | None = None
+    seed: _Count | None = None
+    matrix: str | None = None
+    search: str | None = None
+    replay: str | None = None
+    """Name of the recording that was measured before."""
+    peaks_stand_in_for_minima: bool | None = None
+    max_seq_length: _Count | list[_Count] | None = None
+    grad_checkpoint: bool | list[bool] | None = None
+    data: str | None = None
+    measured_steps: _Count | None = None
+    warmup_steps: _Count | None = None
+    safety_margin: _Amount | None = None
+    isolation: str | None = None
+    timeout_s: _Amount | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys and values of the file."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        if self.lora_keys is not None:
+            values["lora_keys"] = list(self.lora_keys)
+        how = self.quantization
+        values["quantization"] = dataclasses.asdict(how) if isinstance(how, Quantization) else None
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine that a sweep ran on, its power supply and versions; None where not known."""
+
+    chip: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    device_memory_bytes: _Count | None = None
+    system_memory_bytes: _Count | None = None
+    system: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of MLX, mlx-lm, Python and this plugin."""
+    power_source: str | None = None
+    low_power_mode: bool | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self != Environment()
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys and values of the file."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,65 @@
+"""Checks of the arguments of `estimate_training_memory`: one sentence names what is wrong."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS, LoraConfig
+
+_FULL_PRECISION_BITS = (16, 32)
+
+_GROUP_SIZES = (16, *GROUP_SIZES)
+"""Group sizes of the affine mode and of nvfp4."""
+
+
+def checked_config(
+    batch_size: int, lora_rank: int, lora_layers: int, seq_length: int, grad_checkpoint: bool
+) -> LoraConfig:
+    """The configuration; TypeError or ValueError, naming the argument, for an invalid size."""
+    return LoraConfig(
+        _whole("batch_size", batch_size, 1),
+        _whole("lora_rank", lora_rank, 1),
+        _whole("lora_layers", lora_layers, 1),
+        _whole("seq_length", seq_length, 2),
+        grad_checkpoint,
+    )
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """`value` as an int, NumPy's integers included; a bool is not a number here."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    """`value` if it is `allowed`; ValueError that lists these otherwise."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value}")
+    return value
+
+
+def checked_keys(lora_keys: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The keys of any iterable; ValueError for a single string and for no key at all."""
+    if lora_keys is None:
+        return None
+    keys = () if isinstance(lora_keys, str) else tuple(lora_keys)
+    if not keys:
+        raise ValueError("lora_keys must be a list of one or more names, or None for all")
+    return keys
+
+
+def checked_quantization(bits: int | None, group_size: int) -> tuple[int | None, int]:
+    """Bits and group size; bits are None for full precision."""
+    if bits is None:
+        return None, group_size
+    number = _whole("quantization_bits", bits, 1)
+    if number in _FULL_PRECISION_BITS:
+        return None, group_size
+    one_of("quantization_bits", number, (*QUANTIZATION_BITS, *_FULL_PRECISION_BITS))
+    return number, one_of("group_size", _whole("group_size", group_size, 1), _GROUP_SIZES)

@@ -1,0 +1,76 @@
+"""Pieces of the schemas of what is stored: types of numbers, a base class, and errors in words."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Annotated, Any, TypeVar, cast
+
+import pydantic
+
+from pytest_yourai.core.files import mapping
+from pytest_yourai.core.results import Outcome, SkipReason
+
+Axis = Annotated[int, pydantic.Field(ge=1, le=1_000_000_000)]
+"""One number of a configuration."""
+
+Length = Annotated[int, pydantic.Field(ge=2, le=1_000_000_000)]
+"""A sequence length, in tokens."""
+
+Count = Annotated[int, pydantic.Field(ge=0, lt=1 << 62)]
+
+Growth = Annotated[int, pydantic.Field(gt=-(1 << 62), lt=1 << 62)]
+
+Amount = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=-1e18, le=1e18)]
+
+StepTime = Annotated[float, pydantic.Field(ge=1e-9, le=1e9)]
+"""Seconds; no float holds the ratios of shorter or longer ones."""
+
+OutcomeName = Annotated[Outcome, pydantic.Field(strict=False)]
+
+SkipName = Annotated[SkipReason, pydantic.Field(strict=False)]
+
+
+class Row(pydantic.BaseModel):
+    """A JSON object of a profile; true and false are not numbers, unknown keys are ignored."""
+
+    model_config = pydantic.ConfigDict(strict=True, frozen=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys and values of the file, in their order."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+_T = TypeVar("_T")
+
+
+def read_leniently(kind: type[_T], value: Any) -> _T:
+    """`value`, a JSON object, as a `kind`, all of whose fields have defaults.
+
+    Keys whose values are not of the field's type count as missing.
+    """
+    values = dict(mapping(value))
+    adapter: pydantic.TypeAdapter[_T] = _adapter(cast("Any", kind))
+    try:
+        return adapter.validate_json(json.dumps(values), strict=True)
+    except pydantic.ValidationError as problem:
+        mistaken = {error["loc"][0] for error in problem.errors()}
+    values = {key: each for key, each in values.items() if key not in mistaken}
+    return adapter.validate_json(json.dumps(values), strict=True)
+
+
+@functools.cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(kind)
+
+
+def first_problem(error: pydantic.ValidationError) -> str:
+    """The first mistake, in words: the key, and what is wrong with it."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{where}: it is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "value_error" else f" (found {first['input']!r:.60})"
+    said = f"{message[:1].lower()}{message[1:]}{found}"
+    return f"{where}: {said}" if where else said
