@@ -48,7 +48,7 @@ class Watch(Protocol):
         """How long it can wait for its next look."""
         ...
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Whatever this raises comes out of `WorkerClient.receive`."""
         ...
 
@@ -121,7 +121,7 @@ class WorkerClient:
         deadline = time.monotonic() + timeout_s
         while True:
             if watch and watch.due_in_s() <= 0:
-                watch.look()
+                watch.check()
             if self._inbox:
                 message = messages.decode_message(self._inbox.popleft())
                 if message.number == self._number:
