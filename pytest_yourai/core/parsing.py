@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pytest_yourai.core.units import BYTES_PER_GB
+from pytest_yourai.core.units import GB
 
 _Number = TypeVar("_Number", int, float)
 
@@ -19,7 +19,7 @@ def memory_bytes(text: str) -> int:
     gigabytes = positive(_MOST_GB)(text)
     if gigabytes < _LEAST_GB:
         raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
-    return round(gigabytes * BYTES_PER_GB)
+    return round(gigabytes * GB)
 
 
 def positive(most: float) -> Callable[[str], float]:

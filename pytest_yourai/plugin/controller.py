@@ -23,7 +23,7 @@ from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.console import Console
 from pytest_yourai.report.output_files import SessionOutput, check_output_files, write_session
-from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
 from pytest_yourai.sweep.run_results import ItemCounts, RunResults, SoakReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
@@ -104,7 +104,7 @@ class ControllerHooks:
 
     def _inspect_models(self) -> None:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
-        runner = StageRunner(self._plan, NoJournal(), self._terminal.print_lines)
+        runner = StageRunner(self._plan, TaggedLog(), self._terminal.print_lines)
         try:
             runner.look_at_all(self._plan.stages)
         except InputError as problem:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome, SkipReason
-from pytest_yourai.core.units import BYTES_PER_MB
+from pytest_yourai.core.units import MB
 
 _LEAST, _MOST = 1e-6, 1e9
 """Limits of megabytes, seconds and milliseconds: all that is outside is a mistake."""
@@ -128,9 +128,9 @@ def _minimum_mb(row: Mapping[str, Any]) -> float | None:
 
 
 def _megabytes(row: Mapping[str, Any], key: str) -> float | None:
-    count_bytes = amount(row.get(key), _MOST * BYTES_PER_MB)
-    return None if count_bytes is None else count_bytes / BYTES_PER_MB
+    count_bytes = amount(row.get(key), _MOST * MB)
+    return None if count_bytes is None else count_bytes / MB
 
 
 def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * BYTES_PER_MB)
+    return None if count_mb is None else round(count_mb * MB)
