@@ -32,6 +32,7 @@ from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
 from pytest_yourai.sweep.trial_runner import Runner, TrialRunner
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.host import preview
+from pytest_yourai.worker.process import WorkerStarter
 
 
 class Sweep:
@@ -48,13 +49,14 @@ class Sweep:
         journal: EventLog,
         history: History | None = None,
         tell: Tell = nobody_hears,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self.plan = plan
         self._tell = tell
         self.results: dict[LoraConfig, TrialResult] = {}
         self._journal = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
         self._record: TrialRecord | None = None
-        self._runner = _runner_of(plan, self._journal, tell)
+        self._runner = _runner_of(plan, self._journal, tell, workers)
         self._boot = last_boot()
         self._journal.write(
             "benchmark_start",
@@ -291,7 +293,9 @@ class Sweep:
         return self.surroundings.budget.limit_bytes
 
 
-def _runner_of(plan: SweepPlan, journal: EventLog, tell: Tell) -> Runner:
+def _runner_of(
+    plan: SweepPlan, journal: EventLog, tell: Tell, workers: WorkerStarter | None
+) -> Runner:
     if plan.recording is not None:
         return ReplayRunner(plan, plan.recording)
-    return TrialRunner(plan, journal, tell)
+    return TrialRunner(plan, journal, tell, workers)

@@ -39,6 +39,7 @@ from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight, dominated_by
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.trial_record import Tell, nobody_hears
+from pytest_yourai.worker.process import WorkerStarter
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ class StageRunner:
         journal: EventLog,
         say: Callable[[str], None],
         tell: Tell = nobody_hears,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self._setup = setup
         self._journal = journal
         self._say = say
         self._tell = tell
+        self._workers = workers
         self._setups: dict[Stage, SweepSetup] = {}
         self._downloads: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
@@ -135,7 +138,9 @@ class StageRunner:
             setup = self._setups[stage] = self._downloaded(stage, setup)
             output = self._setup.output
             history = read_history(output.log) if output.is_resumed else None
-            self._sweeps[stage] = Sweep(setup.plan, self._journal, history, self._tell)
+            self._sweeps[stage] = Sweep(
+                setup.plan, self._journal, history, self._tell, self._workers
+            )
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise

@@ -34,6 +34,7 @@ from pytest_yourai.worker.diagnosis import (
     safety_stop,
 )
 from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import TrialRequest
 
 
@@ -85,11 +86,17 @@ class TrialRunner:
     was measured so far.
     """
 
-    def __init__(self, plan: SweepPlan, journal: EventLog, tell: Tell = nobody_hears) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        journal: EventLog,
+        tell: Tell = nobody_hears,
+        workers: WorkerStarter | None = None,
+    ) -> None:
         self.forget()
         self._plan = plan
         self._tell = tell
-        self._host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+        self._host = WorkerHost(plan.source, journal, plan.start_timeout_s, workers)
         self._budget = NO_BUDGET
         self._device: DeviceInfo | None = None
 
