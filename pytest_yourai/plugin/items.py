@@ -169,7 +169,7 @@ class ItemHooks:
         Only past items of the same file and class: pytest has set up for those already.
         """
         sweep = self._run.sweep_of(stage) if self._run else None
-        if sweep is None or not sweep.is_searching:
+        if sweep is None or not sweep.search.is_on:
             return
         here: dict[LoraConfig, int] = {}
         elsewhere: set[LoraConfig] = set()
@@ -221,7 +221,7 @@ class ItemHooks:
             if sweep is None or not sweep.is_measuring:
                 raise
             limit_s = self._setup.timeout_s
-            return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
+            return sweep.abandon_trial(f"no end after {limit_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:
         """Which configuration an item is of; None for tests of other things."""
@@ -240,7 +240,7 @@ class ItemHooks:
             # Once: the lengths of all training rows are in it.
             opened=None if stage in self._reported else run.opened(stage),
             journal_problem=self._journal.problem if self._journal else None,
-            stopped=sweep.stopped if sweep else None,
+            stopped=sweep.search.stopped if sweep else None,
             result=result,
         )
         self._reported.add(stage)

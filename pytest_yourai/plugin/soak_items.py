@@ -5,8 +5,7 @@ Lives in the process that runs items, beside `items`, where a soak is asked for.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 import pytest
@@ -31,16 +30,6 @@ class SoakListener(Protocol):
     def soak_ended(self, stage: Stage, result: SoakResult) -> None: ...
 
 
-class NobodyListens:
-    """For a process of xdist: the reports of its items tell."""
-
-    def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
-        pass
-
-    def soak_ended(self, stage: Stage, result: SoakResult) -> None:
-        pass
-
-
 class SoakHooks:
     """Registered where items run, while a soak is asked for. `items` has the run."""
 
@@ -48,7 +37,8 @@ class SoakHooks:
         self._config = config
         self._setup = setup
         self._items = items
-        self.listener: SoakListener = NobodyListens()
+        self.listener: SoakListener | None = None
+        """None in a process of xdist, where the reports of its items say what it would hear."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path == SOAK_SUITE:
@@ -82,22 +72,18 @@ class SoakHooks:
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
         while trial := next_to_soak(results, soak.results, self._setup.output.objective):
-            with self._told() as listener:
-                listener.soak_begins(stage, trial.config)
+            if self.listener is not None:
+                with self._items.shown():
+                    self.listener.soak_begins(stage, trial.config)
             with self._items.shown_trials.soak(stage, trial.config):
                 soaked = run.soak(stage, trial, clock)
             soak.results.append(soaked.result)
-            with self._told() as listener:
-                listener.soak_ended(stage, soaked.result)
+            if self.listener is not None:
+                with self._items.shown():
+                    self.listener.soak_ended(stage, soaked.result)
             if soaked.result.outcome.is_failure:
                 add_worker_sections(item, soaked.output, soaked.traceback)
         self._publish(item, soak, stage, run)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[SoakListener]:
-        """Whoever is to hear of what happens; what is printed meanwhile is let through."""
-        with self._items.shown():
-            yield self.listener
 
     def _publish(self, item: pytest.Item, soak: Soak, stage: Stage, run: StageRunner) -> None:
         if not soak.results:

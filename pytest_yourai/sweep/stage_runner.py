@@ -38,7 +38,8 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight, dominated_by
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
-from pytest_yourai.sweep.trial_record import Tell, nobody_hears
+from pytest_yourai.sweep.start import start_sweep
+from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.process import WorkerStarter
 
 
@@ -62,7 +63,8 @@ class StageInfo:
 class StageRunner:
     """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`.
 
-    `say` gets a line for people before a model is downloaded; `tell` hears how far the trial is.
+    `say` gets a line for people before a model is downloaded; `on_progress` is called with
+    how far the trial is.
     """
 
     def __init__(
@@ -70,13 +72,13 @@ class StageRunner:
         setup: RunPlan,
         journal: EventLog,
         say: Callable[[str], None],
-        tell: Tell = nobody_hears,
+        on_progress: OnProgress | None = None,
         workers: WorkerStarter | None = None,
     ) -> None:
         self._setup = setup
         self._journal = journal
         self._say = say
-        self._tell = tell
+        self._on_progress = on_progress
         self._workers = workers
         self._setups: dict[Stage, SweepSetup] = {}
         self._downloads: dict[str, Model] = {}
@@ -138,8 +140,8 @@ class StageRunner:
             setup = self._setups[stage] = self._downloaded(stage, setup)
             output = self._setup.output
             history = read_history(output.log) if output.is_resumed else None
-            self._sweeps[stage] = Sweep(
-                setup.plan, self._journal, history, self._tell, self._workers
+            self._sweeps[stage] = start_sweep(
+                setup.plan, self._journal, history, self._on_progress, self._workers
             )
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
@@ -159,7 +161,7 @@ class StageRunner:
     def _teach(self, stage: Stage, sweep: Sweep) -> None:
         """Hand over what other models taught."""
         setup = self._setups[stage]
-        sweep.hear_of(
+        sweep.add_external_failures(
             each
             for other in self._sweeps.values()
             if other is not sweep
@@ -168,14 +170,14 @@ class StageRunner:
         )
         if sweep.results:
             return
-        sweep.start_from(read_prior(setup.plan))
-        lora_keys = sweep.surroundings.inspection.lora_keys
+        sweep.set_prior(read_prior(setup.plan))
+        lora_keys = sweep.context.inspection.lora_keys
         self._opened[stage] = StageInfo(
             title=stage.title,
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
-            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.surroundings.notes),
-            surroundings=sweep.surroundings,
+            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
+            surroundings=sweep.context,
             preflight=sweep.preflight(),
             quantized_on_load=setup.quantized_on_load,
         )
