@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.units import GB
 
 __all__ = ["Trial", "TrialError"]
 
-_BYTES_PER_GB = 1e9
 
-
-class TrialError(Exception):
+class TrialError(YouraiError):
     """A value of a trial was read that is not there (yet)."""
 
 
@@ -56,22 +56,22 @@ class Trial:
     @property
     def minimum_memory_gb(self) -> float:
         """GB that the configuration needs: the MLX peak under the lowest memory limit."""
-        return _there(self.result.minimum_memory_bytes) / _BYTES_PER_GB
+        return _there(self.result.minimum_memory_bytes) / GB
 
     @property
     def safe_memory_gb(self) -> float:
         """GB that it needs with the margin of 15 %."""
-        return _there(self.result.safe_memory_bytes) / _BYTES_PER_GB
+        return _there(self.result.safe_memory_bytes) / GB
 
     @property
     def peak_memory_gb(self) -> float:
         """GB that it takes within the budget: the MLX peak of the measured steps."""
-        return _there(self.result.peak_memory_bytes) / _BYTES_PER_GB
+        return _there(self.result.peak_memory_bytes) / GB
 
     @property
     def memory_limit_gb(self) -> float:
         """Memory budget in GB."""
-        return _there(self.result.memory_limit_bytes) / _BYTES_PER_GB
+        return _there(self.result.memory_limit_bytes) / GB
 
     @property
     def step_time_s(self) -> float:

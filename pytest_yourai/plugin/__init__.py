@@ -97,11 +97,14 @@ def _activate(config: pytest.Config) -> None:
             soak_hooks = soak_items.SoakHooks(config, setup, item_hooks)
             config.pluginmanager.register(soak_hooks, "yourai-soak-items")
     if not hasattr(config, "workerinput"):
-        hooks = controller.ControllerHooks(config, setup, item_hooks, owns_session=owns_session)
+        hooks = controller.ControllerHooks(
+            config, setup, has_items_here=item_hooks is not None, owns_session=owns_session
+        )
         config.pluginmanager.register(hooks, "yourai-controller")
         if soak_hooks is not None:
             soak_hooks.listener = hooks
         if item_hooks is not None:
+            item_hooks.on_opened = hooks.stage_opened
             display_hooks = display.DisplayHooks(config, item_hooks)
             config.pluginmanager.register(display_hooks, "yourai-display")
     if not command_line.has_benchmark(config):

@@ -102,6 +102,8 @@ class ItemHooks:
         if self._selected and not self._config.option.collectonly:
             try:
                 self._journal = Journal(self._setup.output.log)
+                if self._journal.note is not None:
+                    self._say(f"Warning: {self._journal.note}")
                 self._run = StageRunner(
                     self._setup, self._journal, self._say, self.display.goes_on, self._workers
                 )

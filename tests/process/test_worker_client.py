@@ -21,6 +21,8 @@ from pytest_yourai.worker.process import WorkerProcess
 
 from support.models import TINY, write_rows
 
+pytestmark = pytest.mark.real_engine
+
 
 @pytest.fixture
 def worker() -> Iterator[WorkerClient]:
