@@ -75,14 +75,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
+
+    runs_elsewhere = _is_distributed(config)
+    workers = WorkerStarter()
+    config.add_cleanup(workers.close)
+    if not runs_elsewhere and command_line.needs_worker(config):
+        workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
 
     setup = stages.make_run_plan(read_options(config))
     owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
-    runs_elsewhere = _is_distributed(config)
-    item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup)
+    item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup, workers)
     soak_hooks = None
     if item_hooks is not None:
         config.stash[ITEM_HOOKS] = item_hooks

@@ -25,14 +25,16 @@ from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.process import WorkerStarter
 
 
 class ItemHooks:
     """Registered where items run, while a run is asked for."""
 
-    def __init__(self, config: pytest.Config, setup: RunPlan) -> None:
+    def __init__(self, config: pytest.Config, setup: RunPlan, workers: WorkerStarter) -> None:
         self._config = config
         self._setup = setup
+        self._workers = workers
         self._journal: Journal | None = None
         self._run: StageRunner | None = None
         self._selected: dict[Stage, set[str]] = {}
@@ -102,7 +104,9 @@ class ItemHooks:
                 self._journal = Journal(self._setup.output.log)
                 if self._journal.note is not None:
                     self._say(f"Warning: {self._journal.note}")
-                self._run = StageRunner(self._setup, self._journal, self._say, self.display.goes_on)
+                self._run = StageRunner(
+                    self._setup, self._journal, self._say, self.display.goes_on, self._workers
+                )
                 with self.shown():
                     self._run.look_at_all(self._selected)
                 self._prepare(session.items, 0)

@@ -40,6 +40,7 @@ from pytest_yourai.sweep.preflight import Preflight, dominated_by
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_record import OnProgress
+from pytest_yourai.worker.process import WorkerStarter
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ class StageRunner:
         journal: EventLog,
         say: Callable[[str], None],
         on_progress: OnProgress | None = None,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self._setup = setup
         self._journal = journal
         self._say = say
         self._on_progress = on_progress
+        self._workers = workers
         self._setups: dict[Stage, SweepSetup] = {}
         self._downloads: dict[str, Model] = {}
         self._sweeps: dict[Stage, Sweep] = {}
@@ -137,7 +140,9 @@ class StageRunner:
             setup = self._setups[stage] = self._downloaded(stage, setup)
             output = self._setup.output
             history = read_history(output.log) if output.is_resumed else None
-            self._sweeps[stage] = start_sweep(setup.plan, self._journal, history, self._on_progress)
+            self._sweeps[stage] = start_sweep(
+                setup.plan, self._journal, history, self._on_progress, self._workers
+            )
         except InputError as problem:
             if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
                 raise
