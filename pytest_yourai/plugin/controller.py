@@ -20,7 +20,6 @@ from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin.command_line import has_timeout
 from pytest_yourai.plugin.display import terminal_size
-from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.console import Console
@@ -45,23 +44,21 @@ _LEAST_VERBOSITY = -1
 class ControllerHooks:
     """Registered in the process that the user started, while a run is asked for.
 
-    `item_hooks` is None where another process, of xdist, runs the items. `owns_session` says that
-    the packaged test is all that runs, so that the console is ours.
+    `has_items_here` is False if another process, of xdist, runs the items. With `owns_session` only
+    packaged tests run, so that the console is ours.
     """
 
     def __init__(
         self,
         config: pytest.Config,
         setup: RunPlan,
-        item_hooks: ItemHooks | None,
         *,
+        has_items_here: bool,
         owns_session: bool,
     ) -> None:
         self._config = config
         self._setup = setup
-        self._has_items_here = item_hooks is not None
-        if item_hooks is not None:
-            item_hooks.on_opened = self._opened
+        self._has_items_here = has_items_here
         self._owns_session = owns_session
         self._collected = RunResults(setup)
         self._console = Console(setup, self._collected, lambda: terminal_size(config))
@@ -125,13 +122,13 @@ class ControllerHooks:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
         run = StageRunner(self._setup, NoJournal(), self._say)
         try:
-            run.look_at_all(self._setup.stages)
+            run.inspect_all(self._setup.stages)
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         finally:
             run.close({})
 
-    def _opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
+    def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
         """A worker has looked at the model of a stage."""
         lines = self._console.opened(stage, opened, counts, self._notes())
         if self._verbosity >= 0:
@@ -175,7 +172,7 @@ class ControllerHooks:
             return
         stage = self._setup.stage_called(trial.model, is_check=trial.is_check)
         if trial.opened is not None and not self._has_items_here:
-            self._opened(stage, trial.opened, trial.counts)
+            self.stage_opened(stage, trial.opened, trial.counts)
         lines = self._console.trial(trial, self._collected.add(trial))
         if self._verbosity >= 0:
             self._say(*lines)

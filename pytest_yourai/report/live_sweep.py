@@ -47,16 +47,21 @@ class DisplayedTrial:
 
 
 class SweepDisplay:
-    """Draws at most four times a second; `area` None is for where nobody looks."""
+    """Draws the running trial at most four times a second, once it has an area to draw on."""
 
-    def __init__(self, area: LiveArea | None) -> None:
-        self._area = area
+    def __init__(self) -> None:
+        self._area: LiveArea | None = None
         self._shown = DisplayedTrial("", 0, 1)
         self._began_at = 0.0
         self._drawn_at = -DRAWN_EVERY_S
 
+    def draw_on(self, area: LiveArea) -> None:
+        """Draw on `area` from now on."""
+        self._area = area
+
     @property
     def is_on(self) -> bool:
+        """True if there is an area to draw on."""
         return self._area is not None
 
     @contextlib.contextmanager

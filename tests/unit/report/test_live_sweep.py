@@ -31,7 +31,8 @@ class Looked:
         monkeypatch.setenv("COLUMNS", str(columns))
         self.stream = Written(columns)
         area = LiveArea(self.stream, has_color=False, line_width=lambda: 0)
-        self.display = SweepDisplay(area)
+        self.display = SweepDisplay()
+        self.display.draw_on(area)
 
     def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
         with self.display.of(shown):
@@ -112,7 +113,7 @@ def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
 
 
 def test_where_nobody_looks_nothing_is_drawn() -> None:
-    display = SweepDisplay(None)
+    display = SweepDisplay()
     with display.of(THIRD):
         display.goes_on(MEASURING)
     assert not display.is_on
