@@ -13,7 +13,7 @@ from pytest_yourai.core.results import Outcome, SkipReason
 _BYTES_PER_MB = 1e6
 
 _LEAST, _MOST = 1e-6, 1e9
-"""Of megabytes, seconds and milliseconds: what is outside is a mistake."""
+"""Limits of megabytes, seconds and milliseconds: all that is outside is a mistake."""
 
 _MEMORY_WORDS = re.compile(r"\boom\b|out of memory|insufficient memory|memory limit", re.IGNORECASE)
 
@@ -109,7 +109,7 @@ def _step_times(row: Mapping[str, Any]) -> list[float]:
 
 
 def _step_tokens(row: Mapping[str, Any], length: Any, times_s: list[float]) -> list[int]:
-    """From its tokens per second, else those of full rows."""
+    """Tokens of each step, from the tokens per second, else those of full rows."""
     speed, batch = amount(row.get("tokens_per_second"), _MOST * 1e3), row.get("batch_size")
     if not times_s or amount(length) is None or amount(batch) is None:
         return []

@@ -165,7 +165,7 @@ def stored_profile(
 def _results(
     rows: list[Any], model: str, usual_seq_length: int, name: str
 ) -> dict[LoraConfig, TrialResult]:
-    """By configuration; a success is not lost to a second row of the same."""
+    """Results by configuration; a second row of the same does not replace a success."""
     context = {"usual_seq_length": usual_seq_length}
     results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):

@@ -43,7 +43,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-data", "./absent"), ["--yourai-data", "no such folder"]),
         (("--yourai-data", "x" * 300), ["--yourai-data", "no such folder"]),
         (("--yourai-output", "absent/p.json"), ["--yourai-output", "cannot be written"]),
-        (("--yourai-output", "/"), ["--yourai-output", "is no regular file"]),
+        (("--yourai-output", "/"), ["--yourai-output", "is not a regular file"]),
         (("--yourai-output", "a", "--yourai-log", "a"), ["are one file: name two"]),
         (("--yourai-max-memory", "1e300"), ["--yourai-max-memory", "at most 1e+06"]),
         (("--yourai-steps", "3", "--yourai-steps", "4"), ["--yourai-steps", "give it once"]),
