@@ -104,7 +104,7 @@ class ItemHooks:
             try:
                 self._journal = Journal(self._plan.output.log)
                 self._runner = StageRunner(
-                    self._plan, self._journal, self._print_line, self._display.goes_on
+                    self._plan, self._journal, self._print_line, self._display.on_progress
                 )
                 with self.uncaptured():
                     self._runner.inspect_all(self._selected)
