@@ -40,8 +40,11 @@ def _end_with_parent(descriptor: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def pytest_command(arguments: Sequence[str]) -> list[str]:
-    """With this Python, and as `pytest` itself: a pytest.py in the folder is not taken for it."""
+def command_of_pytest(arguments: Sequence[str]) -> list[str]:
+    """With this Python, and as `pytest` itself: a pytest.py in the folder is not taken for it.
+
+    Its name must not begin with pytest_, or pytest takes it for a hook.
+    """
     return [sys.executable, "-P", "-m", "pytest", *arguments]
 
 

@@ -25,7 +25,12 @@ from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.config_choice import low_memory_matrix
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.stored_profile import read_profiles
-from pytest_yourai.sweep.child_process import FD_VARIABLE, PLUGIN_ARGUMENTS, pytest_command, shown
+from pytest_yourai.sweep.child_process import (
+    FD_VARIABLE,
+    PLUGIN_ARGUMENTS,
+    command_of_pytest,
+    shown,
+)
 from pytest_yourai.training.choices import ChosenConfig, ValueSource, profile_source
 from pytest_yourai.training.measured_profile import read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
@@ -63,7 +68,7 @@ def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> Ch
         ) from None
     arguments = list(sweep_arguments(options))
     say(shown(arguments))
-    status = _run(pytest_command([*PLUGIN_ARGUMENTS, *arguments]))
+    status = _run(command_of_pytest([*PLUGIN_ARGUMENTS, *arguments]))
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status == _REFUSED:

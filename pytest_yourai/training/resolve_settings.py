@@ -63,7 +63,7 @@ def read_choice(start: Start) -> ChosenConfig | None:
     if path is None:
         return None
     profile = read_profile(path, start.model)
-    found = profile_differences(profile.recording, start.model, start.presets, None, None)
+    found = profile_differences(profile, start.model, start.presets, None, None)
     source = profile_source(profile, profile.name, is_of_this_model=found.model is None)
     return ChosenConfig(source, profile)
 
@@ -112,7 +112,7 @@ def _differences(
     if chosen is None or chosen.profile is None:
         return None
     return profile_differences(
-        chosen.profile.recording, start.model, start.presets, source.quantization, source.lora_keys
+        chosen.profile, start.model, start.presets, source.quantization, source.lora_keys
     )
 
 

@@ -69,7 +69,7 @@ def test_training_that_cannot_be_ends_before_anything_is_there(tmp_path: Path) -
     )
     [line] = finish(process).splitlines()
     assert line.startswith("yourai train: ")
-    assert "optimal_batch_size: it is missing" in line
+    assert "optimal_config.json: model: it must name the model" in line
     assert process.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["optimal_config.json"]
 

@@ -39,19 +39,20 @@ def print_megabytes() -> None:
 
 
 def malformed_message() -> None:
-    os.write(_message_fd(), b'{"kind": "step", "sample": [}\n')
+    os.write(_message_fd(), b'{"number": 1, "body": [}\n')
 
 
 def truncated_message() -> None:
-    os.write(_message_fd(), b'{"kind": "step", "sample": {"phase": "mea')
+    os.write(_message_fd(), b'{"number": 1, "body": {"kind": "StepSample", "phase": "mea')
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def late_message() -> None:
     """A step of the command before this one."""
-    sample = {"phase": "measure", "loss": 1.0, "step_time_s": 999.0, "tokens": 1}
+    sample = {"kind": "StepSample", "phase": "measure", "loss": 1.0}
+    sample |= {"step_time_s": 999.0, "tokens": 1, "footprint_bytes": None}
     sample |= {f"{name}_memory_bytes": 10**12 for name in ("peak", "active", "cache")}
-    message = {"kind": "step", "number": 1, "sample": {**sample, "footprint_bytes": None}}
+    message = {"number": 1, "body": sample}
     os.write(_message_fd(), json.dumps(message).encode() + b"\n")
 
 
