@@ -55,7 +55,10 @@ class Trial:
 
     @property
     def minimum_memory_gb(self) -> float:
-        """GB that the configuration needs: MLX's peak under the lowest limit. TrialError if not reached."""
+        """GB that the configuration needs, MLX's peak under the lowest memory limit.
+
+        TrialError if the trial ended before that was measured.
+        """
         return _reached(self.result.minimum_memory_bytes) / _BYTES_PER_GB
 
     @property
@@ -65,7 +68,10 @@ class Trial:
 
     @property
     def peak_memory_gb(self) -> float:
-        """GB that it takes within the budget: MLX's peak in the measured steps. TrialError without any."""
+        """GB that it takes within the budget, MLX's peak in the measured steps.
+
+        TrialError if the trial ended before them.
+        """
         return _reached(self.result.peak_memory_bytes) / _BYTES_PER_GB
 
     @property

@@ -58,7 +58,7 @@ FLAGS = (
     Flag(
         "quick",
         None,
-        "use the quick matrix; short form, beside another --yourai flag: --quick",
+        "use the quick matrix; with another --yourai flag, --quick for short",
         "off",
     ),
     Flag(
@@ -154,9 +154,7 @@ FLAGS = (
         "after a sweep, train with its best configuration for so many minutes",
         "no soak",
     ),
-    Flag(
-        "replay", "PROFILE", "replay measurements from a recorded profile instead of running trials"
-    ),
+    Flag("replay", "PROFILE", "replay the measurements of a recorded profile; nothing is run"),
     Flag("compare", "PROFILE", "compare with this earlier profile, and fail if results got worse"),
     Flag(
         "fail-on",

@@ -47,7 +47,7 @@ class TerminalSize:
         return max(_FEWEST_ROWS, self.rows - other_lines)
 
     def wrapped(self, line: str) -> list[str]:
-        """`line` without secrets, wrapped between words; all lines but the first are indented more."""
+        """`line` without secrets, wrapped between words; lines after the first are indented."""
         line = redactor()(line)
         if self.columns is None or len(line) <= self.columns:
             return [line]

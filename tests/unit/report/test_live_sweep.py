@@ -36,7 +36,7 @@ class Looked:
 
     def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
         with self.display.of(shown):
-            self.display.goes_on(progress)
+            self.display.on_progress(progress)
             lines = self.stream.lines
         assert self.stream.lines == [""]
         return lines[1:]
@@ -74,10 +74,10 @@ def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.Mo
     now = time.monotonic()
     with wide.display.of(last):
         monkeypatch.setattr(time, "monotonic", lambda: now + 12)
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         assert wide.stream.lines[1].endswith(" 18 s left")
         monkeypatch.setattr(time, "monotonic", lambda: now + 40)
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         assert "left" not in wide.stream.lines[1]
 
 
@@ -96,7 +96,7 @@ def test_it_is_drawn_four_times_a_second_at_most(
     for tick in range(200):
         monkeypatch.setattr(time, "monotonic", lambda: began + tick / 100)  # noqa: B023
         before = len(wide.stream.getvalue())
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         drawings += len(wide.stream.getvalue()) > before
     assert drawings == 8
 
@@ -104,7 +104,7 @@ def test_it_is_drawn_four_times_a_second_at_most(
 def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
     def interrupted() -> None:
         with wide.display.of(THIRD):
-            wide.display.goes_on(MEASURING)
+            wide.display.on_progress(MEASURING)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -115,5 +115,5 @@ def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
 def test_where_nobody_looks_nothing_is_drawn() -> None:
     display = SweepDisplay()
     with display.of(THIRD):
-        display.goes_on(MEASURING)
+        display.on_progress(MEASURING)
     assert not display.is_on
