@@ -14,7 +14,10 @@
     │   ├── BackendError      MLX cannot run here
     │   └── OutputError       a file that cannot be written
     ├── SweepFailedError      the sweep before training ended without an answer
-    ├── SafetyStopError       a trial must not go on: the machine would suffer
+    ├── SafetyStopError       a run must not go on: the machine would suffer
+    ├── OverdueError          a run takes too long
+    │   ├── StepOverdueError  no step ended
+    │   └── StopOverdueError  training was asked to end, and went on
     └── WorkerError           the worker process did not keep to the protocol
         ├── WorkerDiedError   it ended, or closed its messages
         └── WorkerFailedError its engine raised
@@ -30,7 +33,7 @@ class YouraiError(Exception):
 
 
 class InputError(YouraiError):
-    """What was asked for cannot be done as asked."""
+    """The user's input cannot be used; the message says what to do."""
 
 
 class OptionError(InputError):
@@ -50,11 +53,11 @@ class ModelError(InputError):
 
 
 class UnavailableError(ModelError):
-    """A model, or its weights, cannot be had here and now: others may be."""
+    """A model, or its weights, is not available here and now; others may be."""
 
 
 class WorkerLostError(ModelError):
-    """The worker ended, or said nothing sensible, while it looked at a model."""
+    """The worker ended, or broke the protocol, while it inspected a model."""
 
 
 class DataError(InputError):
@@ -85,7 +88,7 @@ class SweepFailedError(YouraiError):
 
 
 class SafetyStopError(YouraiError):
-    """The guard saw too little memory left, or a worker that took too much; says which.
+    """Too little memory is left, or a worker took too much; the message says which.
 
     `is_its_own_fault` is False where others took most of what was missing.
     """
@@ -95,8 +98,20 @@ class SafetyStopError(YouraiError):
         self.is_its_own_fault = is_its_own_fault
 
 
+class OverdueError(YouraiError):
+    """A run takes too long."""
+
+
+class StepOverdueError(OverdueError):
+    """No step of training ended for too long."""
+
+
+class StopOverdueError(OverdueError):
+    """The worker was asked to end training, and went on."""
+
+
 class WorkerError(YouraiError):
-    """The worker process sent something that is no message."""
+    """The worker process cannot be started, or broke the protocol."""
 
 
 class WorkerDiedError(WorkerError):

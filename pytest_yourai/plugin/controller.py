@@ -25,7 +25,7 @@ from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.console import Console
 from pytest_yourai.report.output_files import check_closing_files, write_closing_files
 from pytest_yourai.store.compare.baseline import BaselineComparison, compare_with_baseline
-from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
 from pytest_yourai.sweep.run_results import (
     PROPERTY,
@@ -120,7 +120,7 @@ class ControllerHooks:
 
     def _look_beforehand(self) -> None:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
-        run = StageRunner(self._setup, NoJournal(), self._say)
+        run = StageRunner(self._setup, TaggedLog(), self._say)
         try:
             run.inspect_all(self._setup.stages)
         except InputError as problem:

@@ -170,7 +170,7 @@ class ItemHooks:
         Only past items of the same file and class: pytest has set up for those already.
         """
         sweep = self._runner.sweep_of(stage) if self._runner else None
-        if sweep is None or not sweep.is_searching:
+        if sweep is None or not sweep.search.is_on:
             return
         here: dict[LoraConfig, int] = {}
         elsewhere: set[LoraConfig] = set()
@@ -222,7 +222,7 @@ class ItemHooks:
             if sweep is None or not sweep.is_measuring:
                 raise
             limit_s = self._plan.timeout_s
-            return sweep.give_up(Outcome.TIMEOUT, f"no end after {limit_s:g} s,")
+            return sweep.abandon_trial(f"no end after {limit_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:
         """The id of an item's configuration; None for other tests."""
@@ -241,7 +241,7 @@ class ItemHooks:
             # Once: the lengths of all training rows are in it.
             opened=None if stage in self._reported else run.info_of(stage),
             journal_problem=self._journal.problem if self._journal else None,
-            stopped=sweep.stopped if sweep else None,
+            stopped=sweep.search.stopped if sweep else None,
             result=result,
         )
         self._reported.add(stage)

@@ -164,7 +164,7 @@ class TrialDisplay:
         done, total = len(sweep.results) if sweep else 0, len(self._selected[stage])
         of_model = "" if self._setup.has_one_profile else f"{stage.name} "
         title = f"{of_model}[{done + 1}/{total}] {name}"
-        if sweep is None or sweep.is_searching:
+        if sweep is None or sweep.search.is_on:
             # A search has not chosen its next trials yet.
             return DisplayedTrial(title, done, total)
         times = self._times[stage]

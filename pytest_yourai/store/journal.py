@@ -38,34 +38,24 @@ class EventLog(Protocol):
     def close(self) -> None: ...
 
 
-class NoJournal:
-    """Writes nothing: for a process that only looks."""
-
-    problem: str | None = None
-
-    def write(self, event: str, /, **fields: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class TaggedLog:
-    """Writes to another log, and says with every event whose it is."""
+    """Adds `tags` to every event of another log; writes nothing where that is None."""
 
-    def __init__(self, log: EventLog, **tags: Any) -> None:
+    def __init__(self, log: EventLog | None = None, **tags: Any) -> None:
         self._log = log
         self._tags = tags
 
     @property
     def problem(self) -> str | None:
-        return self._log.problem
+        return self._log.problem if self._log is not None else None
 
     def write(self, event: str, /, **fields: Any) -> None:
-        self._log.write(event, **self._tags, **fields)
+        if self._log is not None:
+            self._log.write(event, **self._tags, **fields)
 
     def close(self) -> None:
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 class Journal:

@@ -32,7 +32,8 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
-from pytest_yourai.sweep.trial_record import Tell, nobody_hears
+from pytest_yourai.sweep.start import start_sweep
+from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.sweep.walk_rules import reason_to_skip
 
 
@@ -66,7 +67,8 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download; `tell` the progress of a trial.
+    `print_line` gets a line for people before a download; `on_progress` is called with
+    the progress of a trial.
     """
 
     def __init__(
@@ -74,12 +76,12 @@ class StageRunner:
         plan: RunPlan,
         journal: EventLog,
         print_line: Callable[[str], None],
-        tell: Tell = nobody_hears,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._print_line = print_line
-        self._tell = tell
+        self._on_progress = on_progress
         self._downloads: dict[str, Model] = {}
         self._open: dict[Stage, _OpenStage] = {}
         self._problems = {each: each.problem for each in plan.stages if each.problem}
@@ -142,7 +144,7 @@ class StageRunner:
         try:
             setup = self._with_weights(stage, setup)
             history = read_history(output.log) if output.is_resumed else None
-            sweep = Sweep(setup.plan, self._journal, history, self._tell)
+            sweep = start_sweep(setup.plan, self._journal, history, self._on_progress)
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):
                 raise
@@ -161,7 +163,7 @@ class StageRunner:
     def _share_knowledge(self, stage: Stage, opened: _OpenStage) -> None:
         """Hand over what other models taught."""
         setup, sweep = opened.setup, opened.sweep
-        sweep.hear_of(
+        sweep.add_external_failures(
             each
             for other in self._open.values()
             if other is not opened
@@ -170,14 +172,14 @@ class StageRunner:
         )
         if sweep.results:
             return
-        sweep.start_from(read_prior(setup.plan))
-        lora_keys = sweep.surroundings.inspection.lora_keys
+        sweep.set_prior(read_prior(setup.plan))
+        lora_keys = sweep.context.inspection.lora_keys
         opened.info = StageInfo(
             title=stage.title,
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
-            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.surroundings.notes),
-            surroundings=sweep.surroundings,
+            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
+            surroundings=sweep.context,
             preflight=sweep.preflight(),
             quantized_on_load=setup.quantized_on_load,
         )

@@ -11,7 +11,7 @@ from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import BYTES_PER_GB, scaled
-from pytest_yourai.training.memory_trend import Growth
+from pytest_yourai.machine.leak import Growth
 from pytest_yourai.worker.protocol import TrainedStep, Validated
 
 METRICS_NAME = "metrics.jsonl"

@@ -48,7 +48,7 @@ class Watch(Protocol):
         """How long the next check can wait."""
         ...
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check now; whatever this raises comes out of `WorkerClient.receive`."""
         ...
 
@@ -112,7 +112,7 @@ class WorkerClient:
         deadline = time.monotonic() + timeout_s
         while True:
             if watch and watch.due_in_s() <= 0:
-                watch.look()
+                watch.check()
             if self._inbox:
                 envelope = messages.decode_message(self._inbox.popleft())
                 if envelope.number == self._number:

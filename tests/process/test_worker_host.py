@@ -13,7 +13,7 @@ import pytest
 
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.models.source import ModelSource
-from pytest_yourai.store.journal import NoJournal
+from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.worker.host import WorkerHost
 
 from support.models import TINY
@@ -28,7 +28,7 @@ def test_an_inspection_that_hangs_is_given_up_at_the_limit(
 ) -> None:
     # While it hangs the worker goes on sending what MLX holds.
     faulty_worker("hang@inspect")
-    host = WorkerHost(SOURCE, NoJournal(), start_timeout_s=8)
+    host = WorkerHost(SOURCE, TaggedLog(), start_timeout_s=8)
     began = time.monotonic()
     with pytest.raises(InputError, match="cannot run: the worker gave no answer for 8 s"):
         host.look(None)
