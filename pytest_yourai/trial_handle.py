@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.units import GB
 
 __all__ = ["Trial", "TrialError"]
-
-_BYTES_PER_GB = 1e9
 
 
 class TrialError(Exception):
@@ -59,12 +58,12 @@ class Trial:
 
         TrialError if the trial ended before that was measured.
         """
-        return _reached(self.result.minimum_memory_bytes) / _BYTES_PER_GB
+        return _reached(self.result.minimum_memory_bytes) / GB
 
     @property
     def safe_memory_gb(self) -> float:
         """`minimum_memory_gb` with the margin of 15 %. TrialError if it was not reached."""
-        return _reached(self.result.safe_memory_bytes) / _BYTES_PER_GB
+        return _reached(self.result.safe_memory_bytes) / GB
 
     @property
     def peak_memory_gb(self) -> float:
@@ -72,12 +71,12 @@ class Trial:
 
         TrialError if the trial ended before them.
         """
-        return _reached(self.result.peak_memory_bytes) / _BYTES_PER_GB
+        return _reached(self.result.peak_memory_bytes) / GB
 
     @property
     def memory_limit_gb(self) -> float:
         """Memory budget in GB. TrialError if the trial was not run."""
-        return _reached(self.result.memory_limit_bytes) / _BYTES_PER_GB
+        return _reached(self.result.memory_limit_bytes) / GB
 
     @property
     def step_time_s(self) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-_Number = TypeVar("_Number", int, float)
+from pytest_yourai.core.units import GB
 
-_BYTES_PER_GB = 1e9
+_Number = TypeVar("_Number", int, float)
 
 _MOST_GB = 1e6
 
@@ -19,7 +19,7 @@ def memory_bytes(text: str) -> int:
     gigabytes = positive(_MOST_GB)(text)
     if gigabytes < _LEAST_GB:
         raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
-    return round(gigabytes * _BYTES_PER_GB)
+    return round(gigabytes * GB)
 
 
 def positive(most: float) -> Callable[[str], float]:

@@ -64,13 +64,11 @@ def parameters(count: float | None) -> str:
     """A model's size as it is called: `7B`, `1.2B`, `0.3M`; `?` where it is not known."""
     if count is None:
         return "?"
-    unit = "B" if count >= GB / 10 else "M"
+    unit = "B" if count >= _COUNT_UNITS["B"] / 10 else "M"
     number = count / _COUNT_UNITS[unit]
     return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits
 
 
-BYTES_PER_GB = GB
-
-
 def scaled(count_bytes: float | None, unit: float) -> float | None:
+    """`count_bytes` in a larger unit, such as `GB`; None stays None."""
     return None if count_bytes is None else count_bytes / unit

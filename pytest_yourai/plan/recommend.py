@@ -14,7 +14,7 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.files import check_writable, write_json
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.units import gigabytes, machine_memory, parameters
+from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip
@@ -29,7 +29,6 @@ from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
 
-_BYTES_PER_GB = 1e9
 
 _COMPONENTS = {
     "weights_bytes": "weights",
@@ -194,7 +193,7 @@ def document(found: Recommendations) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "estimates_only": True,
-        "memory_limit_gb": found.budget.limit_bytes / _BYTES_PER_GB,
+        "memory_limit_gb": found.budget.limit_bytes / GB,
         "memory_limit_is_detected": found.budget.is_detected,
         "backend": found.backend,
         "models": [_row(model) for model in found.models],

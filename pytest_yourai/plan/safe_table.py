@@ -12,10 +12,8 @@ import pydantic
 from pytest_yourai.core.config import LoraConfig, RowShape
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
-from pytest_yourai.core.units import parameter_count
+from pytest_yourai.core.units import GB, parameter_count
 from pytest_yourai.core.yaml_file import read_yaml, validate
-
-_BYTES_PER_GB = 1e9
 
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 
@@ -67,7 +65,7 @@ class SafeTable:
 
         The number of layers is cut to the model's `depth`, if that is known.
         """
-        available_gb = available_bytes / _BYTES_PER_GB
+        available_gb = available_bytes / GB
         row = next(row for row in self.rows if row.matches(parameters, available_gb))
         return LoraConfig(
             batch_size=row.batch_size,

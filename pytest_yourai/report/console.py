@@ -41,12 +41,9 @@ class Console:
     def opened(
         self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
-        """The header of `stage`, the first time that it is called for it."""
-        found = self._collected.of(stage)
-        if found.opened is not None:
-            return []
-        is_first = not any(each.opened for each in self._collected.stages.values())
-        found.opened, found.selected = opened, counts.of_stage
+        """The header of a stage that was just added to the results."""
+        found = self._collected.stages[stage]
+        is_first = sum(each.opened is not None for each in self._collected.stages.values()) == 1
         data = opened.surroundings.inspection.data
         if not self._setup.is_walk:
             about_data = data_lines(data, stage.max_seq_lengths)
@@ -171,7 +168,7 @@ class Console:
             list(not_run_lines(found.results)),
         ]
         others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
-        table = list(configuration_lines(found.standing, objective, naming, room, others))
+        table = list(configuration_lines(found.remaining, objective, naming, room, others))
         for lines in (first, table, *rest):
             if lines is not first and lines:
                 yield ""
@@ -190,7 +187,7 @@ class Console:
 
     def soaked(self, stage: Stage) -> Iterator[str]:
         """The optimum after a model's soaks, if they changed it."""
-        found = self._collected.of(stage)
+        found = self._collected.stages[stage]
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             optimum = self._collected.optimum(found)
             name = stage.naming.name(optimum.config) if optimum else "none, all failed their soak"

@@ -10,7 +10,7 @@ from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import printable
-from pytest_yourai.core.units import duration, gigabytes, machine_memory, seconds
+from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
@@ -176,8 +176,6 @@ def predictions(
         yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"
 
 
-_BYTES_PER_MB = 1e6
-
 _LEAST_SWAP_GROWTH_BYTES = 1_000_000
 
 _AS_FAST = 0.05
@@ -216,7 +214,7 @@ def _measured(soak: SoakResult) -> Iterator[str]:
 
 def _growth(bytes_per_step: float) -> str:
     # Adding 0 takes the sign from a zero.
-    return f"{round(bytes_per_step / _BYTES_PER_MB, 1) + 0.0:+.1f}"
+    return f"{round(bytes_per_step / MB, 1) + 0.0:+.1f}"
 
 
 def _compared(slowdown: float) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome, SkipReason
-
-_BYTES_PER_MB = 1e6
+from pytest_yourai.core.units import MB
 
 _LEAST, _MOST = 1e-6, 1e9
 """Limits of megabytes, seconds and milliseconds: all that is outside is a mistake."""
@@ -129,9 +128,9 @@ def _minimum_mb(row: Mapping[str, Any]) -> float | None:
 
 
 def _megabytes(row: Mapping[str, Any], key: str) -> float | None:
-    count_bytes = amount(row.get(key), _MOST * _BYTES_PER_MB)
-    return None if count_bytes is None else count_bytes / _BYTES_PER_MB
+    count_bytes = amount(row.get(key), _MOST * MB)
+    return None if count_bytes is None else count_bytes / MB
 
 
 def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * _BYTES_PER_MB)
+    return None if count_mb is None else round(count_mb * MB)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import queue
 import resource
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import DataError, InputError, WorkerError
@@ -34,6 +35,9 @@ from pytest_yourai.worker.protocol import (
 )
 
 _FREQUENT = StepSample | TrainedStep | MlxMemory
+
+_TEST_ENGINE = "YOURAI_TEST_ENGINE"
+"""Names another engine as `module:class`: a door for tests of everything but the engine."""
 
 
 class _Wire:
@@ -136,10 +140,20 @@ def _failed(problem: Exception) -> messages.Failed:
 
 def _start_engine() -> Engine | messages.Failed:
     try:
-        from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
+        return _engine_class()()
     except ImportError as problem:
         return messages.Failed("backend", str(problem), traceback.format_exc())
-    return MlxEngine()
+
+
+def _engine_class() -> Callable[[], Engine]:
+    """MLX's; ImportError where it is missing."""
+    if name := os.environ.get(_TEST_ENGINE):
+        module, _, attribute = name.partition(":")
+        found: Callable[[], Engine] = getattr(importlib.import_module(module), attribute)
+        return found
+    from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
+
+    return MlxEngine
 
 
 def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:

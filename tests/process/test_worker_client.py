@@ -20,6 +20,8 @@ from pytest_yourai.worker.client import WorkerClient
 
 from support.models import TINY, write_rows
 
+pytestmark = pytest.mark.real_engine
+
 
 @pytest.fixture
 def worker() -> Iterator[WorkerClient]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written, read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 
 def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:
@@ -58,13 +57,3 @@ class BaselineComparison:
     def fails(self) -> bool:
         """True if the session must fail for a regression."""
         return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
-
-
-def compare_with_baseline(
-    document: Mapping[str, Any],
-    name: str,
-    baseline: Sequence[StoredProfile],
-    gate: RegressionThresholds,
-) -> BaselineComparison:
-    """The run that `document`, to be written to the file `name`, tells of."""
-    return BaselineComparison.of(baseline, parse_written(document, name), gate)

@@ -79,7 +79,7 @@ MODELS_TEXT = st.text() | st.from_regex(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=MODELS_TEXT)
 def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "models.yaml"

@@ -161,7 +161,7 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
     assert resolve("bare", NOWHERE, "auto", presets).depth == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary() | st.text().map(str.encode))
 def test_no_config_gives_anything_but_a_model_or_a_model_error(
     tmp_path: Path, content: bytes
