@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import GB
 
 __all__ = ["Trial", "TrialError"]
 
 
-class TrialError(Exception):
+class TrialError(YouraiError):
     """A value of a trial was read that is not there (yet)."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_yourai.core.config import LoraConfig, Quantization, QuantizeChoice, RowShape
 from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import detect_budget
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
@@ -21,9 +22,7 @@ from pytest_yourai.store.recording import (
 )
 from pytest_yourai.store.stored_profile import StoredProfile
 
-_GB = 1_000_000_000
-
-LOW_MEMORY_BYTES = 10 * _GB
+LOW_MEMORY_BYTES = 10 * GB
 """Below this budget, a model gets the low-memory matrix unless the user names one."""
 
 _LEAST_PARAMETERS = 1e9
@@ -89,7 +88,7 @@ class ConfigChoice:
             has_chosen_keys = set(lora_keys) == set(self.lora_keys or ())
             keys = ", ".join(lora_keys) if has_chosen_keys else "the usual LoRA keys"
             yield (
-                f"under {LOW_MEMORY_BYTES // _GB} GB: the low-memory matrix ({held}, {keys}); "
+                f"under {LOW_MEMORY_BYTES // GB} GB: the low-memory matrix ({held}, {keys}); "
                 "--yourai-matrix or --quick choose another"
             )
         over = self.matrix.layers_over(model.depth) if self.matrix else []

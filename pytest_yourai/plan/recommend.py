@@ -29,7 +29,6 @@ from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
 
-
 _COMPONENTS = {
     "weights_bytes": "weights",
     "adapters_bytes": "adapters",

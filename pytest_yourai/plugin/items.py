@@ -103,6 +103,8 @@ class ItemHooks:
         if self._selected and not self._config.option.collectonly:
             try:
                 self._journal = Journal(self._plan.output.log)
+                if self._journal.note is not None:
+                    self._print_line(f"Warning: {self._journal.note}")
                 self._runner = StageRunner(
                     self._plan, self._journal, self._print_line, self._display.on_progress
                 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.options import OutputOptions
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -138,7 +139,7 @@ def _presets(options: OutputOptions) -> Iterator[str]:
 def _budget(options: OutputOptions) -> Iterator[str]:
     """The argument for the budget that was given."""
     if options.memory_limit_bytes is not None:
-        yield f"--yourai-max-memory={options.memory_limit_bytes / 1e9:g}"
+        yield f"--yourai-max-memory={options.memory_limit_bytes / GB:g}"
 
 
 def _what_may_fit(

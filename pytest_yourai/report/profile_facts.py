@@ -15,7 +15,6 @@ from pytest_yourai.store.stored_profile import StoredProfile
 Facts = list[tuple[str, str]]
 """Labels and texts, in their order."""
 
-
 _MACHINE = {
     "device": "Device",
     "backend": "MLX backend",

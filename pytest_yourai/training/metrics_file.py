@@ -16,7 +16,6 @@ from pytest_yourai.worker.protocol import TrainedStep, Validated
 
 METRICS_NAME = "metrics.jsonl"
 
-
 _NAMED_BY = "--adapter-path"
 
 

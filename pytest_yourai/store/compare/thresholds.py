@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import GB, MB, gigabytes, seconds
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower_configs
 
@@ -16,7 +16,7 @@ MEAN_STEP_TIME = "mean_step_time"
 """The geometric mean of the changes of step time over all configurations."""
 
 _UNITS: dict[str, dict[str, float]] = {
-    "memory": {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    "memory": {"B": 1, "kB": 1e3, "MB": MB, "GB": GB},
     "time": {"us": 1e-6, "ms": 1e-3, "s": 1},
     "speed": {"": 1},
 }
