@@ -75,6 +75,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
+
+    runs_elsewhere = _is_distributed(config)
+    workers = WorkerStarter()
+    config.add_cleanup(workers.close)
+    if not runs_elsewhere and command_line.needs_worker(config):
+        workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -82,7 +89,7 @@ def _activate(config: pytest.Config) -> None:
 
     plan = stages.make_run_plan(read_options(config))
     owns_session = _collect_packaged_suite(config, with_soak=bool(plan.soaked_by_id))
-    has_items_here = not _is_distributed(config)
+    has_items_here = not runs_elsewhere
     manager = config.pluginmanager
     sweep_display = SweepDisplay()
     hooks = None
@@ -92,7 +99,7 @@ def _activate(config: pytest.Config) -> None:
         )
     if has_items_here:
         on_opened = hooks.stage_opened if hooks else None
-        item_hooks = items.ItemHooks(config, plan, sweep_display, on_opened)
+        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, on_opened)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
         if plan.soaked_by_id:

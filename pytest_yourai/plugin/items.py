@@ -24,6 +24,7 @@ from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.process import WorkerStarter
 
 OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
 
@@ -40,11 +41,13 @@ class ItemHooks:
         config: pytest.Config,
         plan: RunPlan,
         display: SweepDisplay,
+        workers: WorkerStarter,
         on_opened: OnOpened | None,
     ) -> None:
         self._config = config
         self._plan = plan
         self._display = display
+        self._workers = workers
         self._on_opened = on_opened
         self._journal: Journal | None = None
         self._runner: StageRunner | None = None
@@ -106,7 +109,11 @@ class ItemHooks:
                 if self._journal.note is not None:
                     self._print_line(f"Warning: {self._journal.note}")
                 self._runner = StageRunner(
-                    self._plan, self._journal, self._print_line, self._display.on_progress
+                    self._plan,
+                    self._journal,
+                    self._print_line,
+                    self._display.on_progress,
+                    self._workers,
                 )
                 with self.uncaptured():
                     self._runner.inspect_all(self._selected)

@@ -35,6 +35,7 @@ from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.sweep.walk_rules import reason_to_skip
+from pytest_yourai.worker.process import WorkerStarter
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ class StageRunner:
         journal: EventLog,
         print_line: Callable[[str], None],
         on_progress: OnProgress | None = None,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._print_line = print_line
         self._on_progress = on_progress
+        self._workers = workers
         self._downloads: dict[str, Model] = {}
         self._open: dict[Stage, _OpenStage] = {}
         self._problems = {each: each.problem for each in plan.stages if each.problem}
@@ -144,7 +147,9 @@ class StageRunner:
         try:
             setup = self._with_weights(stage, setup)
             history = read_history(output.log) if output.is_resumed else None
-            sweep = start_sweep(setup.plan, self._journal, history, self._on_progress)
+            sweep = start_sweep(
+                setup.plan, self._journal, history, self._on_progress, self._workers
+            )
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):
                 raise

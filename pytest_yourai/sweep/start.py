@@ -16,6 +16,7 @@ from pytest_yourai.sweep.replay_runner import recorded_context
 from pytest_yourai.sweep.resume import NOTHING_RESUMED, resume
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.process import WorkerStarter
 
 
 def start_sweep(
@@ -23,11 +24,12 @@ def start_sweep(
     journal: EventLog,
     history: History | None = None,
     on_progress: OnProgress | None = None,
+    workers: WorkerStarter | None = None,
 ) -> Sweep:
     """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
 
     BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
-    the results of earlier runs of the same identity are kept.
+    the results of earlier runs of the same identity are kept. One of `workers` may run already.
     """
     log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
     boot = last_boot()
@@ -39,7 +41,7 @@ def start_sweep(
         settings=plan.settings.as_json(),
         identity=plan.identity,
     )
-    host = WorkerHost(plan.source, log, plan.start_timeout_s)
+    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
         if plan.recording is not None:
             context = recorded_context(plan, plan.recording)
