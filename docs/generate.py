@@ -1,20 +1,22 @@
-"""Write the tables of the pages that are generated from the code's own tables.
+"""Write what is generated from the code: tables of the pages, and the JSON schema of profiles.
 
 python docs/generate.py [--check]
 
-Each is between two comments in a page. `--check` writes nothing, and fails where one is stale.
+A table is between two comments in its page. `--check` writes nothing, and fails if one is stale.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 DOCS = Path(__file__).resolve().parent
@@ -59,6 +61,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 """By name: the page, and what makes the part."""
 
+PROFILE_SCHEMA = "reference/profile.schema.json"
+
 
 def generated(page: str, name: str, text: str) -> str:
     """`page` with its part of that name replaced by `text`."""
@@ -70,17 +74,26 @@ def generated(page: str, name: str, text: str) -> str:
     return f"{before}{start}\n\n{text}\n{_END}{after}"
 
 
-def main(arguments: list[str]) -> int:
-    stale = []
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each generated file and its text; of pages with generated parts the whole page."""
+    texts: dict[Path, str] = {}
     for name, (place, make) in PARTS.items():
         path = DOCS / place
-        old = path.read_text(encoding="utf-8")
-        new = generated(old, name, make())
-        if new == old:
+        page = texts.get(path) or path.read_text(encoding="utf-8")
+        texts[path] = generated(page, name, make())
+    yield from texts.items()
+    schema = ProfileDocument.model_json_schema()
+    yield DOCS / PROFILE_SCHEMA, json.dumps(schema, indent=2) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for path, text in pages():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(place)
+        stale.append(str(path.relative_to(DOCS)))
         if arguments != ["--check"]:
-            path.write_text(new, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     if not stale:
         print("All generated parts are fresh")
     elif arguments == ["--check"]:

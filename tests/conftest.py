@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
+import pkgutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +13,47 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import pytest_yourai
+
 from support.hub import hub_cache
 
 __all__ = ["hub_cache"]
 
 # Machines are shared: an example may take long for no reason of its own.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-engine",
+        action="store_true",
+        help="let MLX train in every worker, also where a scripted engine would do",
+    )
+
+
+@functools.cache
+def _import_once() -> None:
+    for module in pkgutil.walk_packages(pytest_yourai.__path__, "pytest_yourai."):
+        if not any(part in module.name for part in ("worker.engine", "suite", "__main__")):
+            importlib.import_module(module.name)
+    for name in ("_snapshot_download", "hf_api"):
+        importlib.import_module(f"huggingface_hub.{name}")
 
 
 @pytest.fixture(autouse=True)
-def _no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that run as a job on GitHub append nothing to its summary."""
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+def _modules_stay(request: pytest.FixtureRequest) -> None:
+    """pytester takes out of sys.modules what a run in this process imports, for each run anew."""
+    if "pytester" in request.fixturenames:
+        _import_once()
+
+
+@pytest.fixture(autouse=True)
+def _own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test runs takes itself for no part of a job on GitHub, nor of xdist's worker."""
+    for name in ("GITHUB_STEP_SUMMARY", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pytest_yourai.cli import flags, pytest_commands
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, PytestCommand
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.sweep.child_process import pytest_command, shown
+from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _run_pytest(command: PytestCommand, given: argparse.Namespace, rest: Sequenc
     """Replace this process by pytest, so that signals and exit status are its own."""
     arguments = pytest_commands.pytest_arguments(command, given, rest)
     print(shown(arguments), flush=True)
-    process = pytest_command(arguments)
+    process = command_of_pytest(arguments)
     os.execv(process[0], process)  # noqa: S606 - no shell is wanted
     return 0
 

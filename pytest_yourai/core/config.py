@@ -1,4 +1,4 @@
-"""What is measured: one LoRA configuration, the base model's quantization, the plan of steps."""
+"""LoRA configurations, quantization of the base model, the steps of a trial, and their defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SAFETY_MARGIN = 1.15
-"""Safe memory is minimum memory times this; the limit while measuring is the budget over it."""
+"""Safe memory is minimum memory times this; the limit while measuring is the budget over this."""
 
 # mlx-lm's defaults (mlx_lm.lora.CONFIG_DEFAULTS).
 LORA_SCALE = 20.0
@@ -25,13 +25,18 @@ ITERATIONS = 1000
 SEED = 0
 
 USUAL_LORA_KEYS = ("q_proj", "k_proj", "v_proj", "o_proj")
-"""Last components of the module paths that get adapters where the user names none."""
+"""Last components of the module paths that get adapters unless the user names others."""
+
+DEFAULT_MAX_SEQ_LENGTH = 512
+"""Tokens, for a model whose preset has no default of its own."""
 
 COMPILING_STEPS = 2
 """The first builds the optimizer's state, so the second one compiles again."""
 
+MAX_WARMUP_STEPS = 8
+
 QUANTIZATION_BITS = (2, 3, 4, 5, 6, 8)
-"""What `mlx.core.quantize` takes in its affine mode."""
+"""Numbers of bits that `mlx.core.quantize` takes in its affine mode."""
 
 QUANTIZATION_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 
@@ -61,11 +66,11 @@ class Quantization:
 
 
 QuantizeChoice = Quantization | Literal["none"] | None
-"""What the user chose for the base model: a quantization, none, or (None) nothing."""
+"""The user's choice for the base model: a quantization, "none", or no choice (None)."""
 
 
 def parse_quantize(text: str) -> Quantization | Literal["none"]:
-    """`none` or a number of bits; ValueError otherwise."""
+    """The quantization that `text` names: "none" or a number of bits; ValueError otherwise."""
     if text == "none":
         return "none"
     if text.isdecimal() and int(text) in QUANTIZATION_BITS:
@@ -75,22 +80,30 @@ def parse_quantize(text: str) -> Quantization | Literal["none"]:
 
 
 def checked_quantize(value: int | str | None) -> int | str | None:
-    """`value` as a file has it, where `parse_quantize` takes it or it is None; else ValueError."""
+    """`value` of a file, unchanged; ValueError unless it is None or `parse_quantize` takes it."""
     if value is not None:
         parse_quantize(str(value))
     return value
 
 
 class Objective(enum.StrEnum):
-    """What "best" means."""
+    """The measure that the best configuration has most of."""
 
     SCORE = "score"
     TOKENS_PER_SECOND = "tokens_per_second"
 
 
 @dataclass(frozen=True, slots=True)
+class RowShape:
+    """How rows are trained, whatever the batch: `max_seq_length` is in tokens."""
+
+    max_seq_length: int
+    grad_checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """One point of the matrix, in mlx-lm's spelling.
+    """One point of the matrix, in mlx-lm's spelling; ValueError for a number below its minimum.
 
     `num_layers` counts adapted layers from the end of the model; `max_seq_length` is in tokens.
     """
@@ -109,12 +122,17 @@ class LoraConfig:
             raise ValueError(f"max_seq_length must be at least 2, not {self.max_seq_length}")
 
     @property
+    def row_shape(self) -> RowShape:
+        """The two axes that say how rows are trained."""
+        return RowShape(self.max_seq_length, self.grad_checkpoint)
+
+    @property
     def throughput_score(self) -> int:
-        """Batch size × rank × adapted layers: the default measure of what is best."""
+        """Batch size × rank × adapted layers, the default objective; without a unit."""
         return self.batch_size * self.rank * self.num_layers
 
     def needs_at_least_as_much_as(self, other: LoraConfig) -> bool:
-        """Whether no axis is below `other`'s, so that minimum memory cannot be either.
+        """True if no axis is below `other`'s, so that minimum memory cannot be below it either.
 
         Minimum memory rises with batch, rank, layers and tokens; checkpointing lowers it.
         """
@@ -132,17 +150,17 @@ class LoraConfig:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How many steps a trial runs.
+    """How many steps a trial runs; ValueError for numbers that contradict each other.
 
     Warm-up goes on, from `warmup_steps` to at most `max_warmup_steps`, until the times of two
     steps in a row agree within `warmup_tolerance` of the shorter; the first two, which both
-    compile, are no such pair. Settling steps under the wider limit follow, one for each padded
-    shape that will be measured (made-up rows have one), then `measured_steps`.
+    compile, do not count as such a pair. Settling steps under the wider limit follow, one for each
+    padded shape that will be measured (synthetic rows have one), then `measured_steps`.
     """
 
     measured_steps: int = 10
     warmup_steps: int = 2
-    max_warmup_steps: int = 8
+    max_warmup_steps: int = MAX_WARMUP_STEPS
     warmup_tolerance: float = 0.10
 
     def __post_init__(self) -> None:
@@ -151,10 +169,18 @@ class StepPlan:
         if self.warmup_steps < COMPILING_STEPS:
             raise ValueError(f"warmup_steps must be at least 2, not {self.warmup_steps}")
         if self.max_warmup_steps < self.warmup_steps:
-            object.__setattr__(self, "max_warmup_steps", self.warmup_steps)
+            raise ValueError(
+                f"max_warmup_steps must be at least warmup_steps, which is {self.warmup_steps}, "
+                f"not {self.max_warmup_steps}"
+            )
+
+    @classmethod
+    def of(cls, measured_steps: int, warmup_steps: int) -> StepPlan:
+        """A plan that runs all of `warmup_steps`, even if they are more than MAX_WARMUP_STEPS."""
+        return cls(measured_steps, warmup_steps, max(warmup_steps, MAX_WARMUP_STEPS))
 
     def warmup_is_over(self, step_times_s: list[float]) -> bool:
-        """Whether warm-up may end after steps that took `step_times_s`."""
+        """True if warm-up may end after steps that took `step_times_s` (seconds, in order)."""
         if len(step_times_s) < max(self.warmup_steps, COMPILING_STEPS + 1):
             return False
         if len(step_times_s) >= self.max_warmup_steps:
@@ -169,15 +195,11 @@ class StepPlan:
 
 
 def minimum_memory_bytes(warmup_peaks: Sequence[int]) -> int:
-    """What a configuration needs, from the MLX peaks of its warm-up steps, in their order.
+    """Minimum memory in bytes, from the MLX peaks of one or more warm-up steps, in their order.
 
-    The first step is left out where there are others: it has no optimizer state yet. Of the rest
-    the (lower) median: most steps have the same peak to the byte, and one in sixteen, where a
-    buffer was released late, up to 2 % more (measured on an H200, llama-8b in 4 bits, 12
-    configurations, 48 trials of 8 steps, MLX 0.32.4).
+    The first step is left out if there are others: it has no optimizer state yet. Of the rest the
+    (lower) median: most steps have the same peak to the byte, and one in sixteen, where a buffer
+    was released late, up to 2 % more (measured on an H200, llama-8b in 4 bits, 12 configurations,
+    48 trials of 8 steps, MLX 0.32.4).
     """
     return statistics.median_low(warmup_peaks[1:] or warmup_peaks)
-
-
-DEFAULT_MAX_SEQ_LENGTH = 512
-"""Of a model without a default of its own, in tokens."""

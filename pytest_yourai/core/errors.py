@@ -1,23 +1,29 @@
 """The exceptions of this package.
 
     YouraiError
-    ├── InputError            the user can fix it: one sentence, what is wrong and what to do
-    │   ├── OptionError       a flag or an ini key
+    ├── InputError                the user can fix it: one sentence, what is wrong and what to do
+    │   ├── OptionError           a flag or an ini key
     │   │   └── TooLittleMemoryError  no budget is left on this machine now
-    │   ├── MatrixError       a matrix file
-    │   ├── ModelError        a preset, a model folder, its weights or its LoRA keys
+    │   ├── MatrixError           a matrix file
+    │   ├── ModelError            a preset, a model folder, its weights or its LoRA keys
     │   │   ├── UnavailableError  it is not there: gated, missing, out of reach
     │   │   └── WorkerLostError   the worker ended over it, before any trial
-    │   ├── DataError         training data, for whatever model
-    │   ├── RecordingError    a file of recorded measurements
-    │   ├── CheckpointError   a training run that cannot be gone on with
-    │   ├── BackendError      MLX cannot run here
-    │   └── OutputError       a file that cannot be written
-    ├── SweepFailedError      the sweep before training ended without an answer
-    ├── SafetyStopError       a trial must not go on: the machine would suffer
-    └── WorkerError           the worker process did not keep to the protocol
-        ├── WorkerDiedError   it ended, or closed its messages
-        └── WorkerFailedError its engine raised
+    │   ├── DataError             training data, for whatever model
+    │   ├── RecordingError        a file of recorded measurements
+    │   ├── CheckpointError       a training run that cannot be gone on with
+    │   ├── BackendError          MLX cannot run here
+    │   └── OutputError           a file that cannot be written
+    ├── SweepFailedError          the sweep before training ended without an answer
+    ├── SafetyStopError           a run must not go on: the machine would suffer
+    ├── OverdueError              a run takes too long
+    │   ├── StepOverdueError      no step ended
+    │   └── StopOverdueError      training was asked to end, and went on
+    ├── WorkerError               the worker process cannot be started, or broke the protocol
+    │   ├── WorkerDiedError       it ended, or closed its messages
+    │   └── WorkerFailedError     its engine raised
+    ├── InvalidLossError          in the engine: the loss of a step is no finite number above 0
+    ├── TrialError                in a user's test: the trial did not measure that value
+    └── NoStepTimesError          in pytest-benchmark: the trial has no step times
 
 The pytest layer turns every InputError into a usage error (exit status 4).
 """
@@ -30,7 +36,7 @@ class YouraiError(Exception):
 
 
 class InputError(YouraiError):
-    """What was asked for cannot be done as asked."""
+    """The user's input cannot be used; the message says what to do."""
 
 
 class OptionError(InputError):
@@ -38,7 +44,7 @@ class OptionError(InputError):
 
 
 class TooLittleMemoryError(OptionError):
-    """So little memory is available that no budget can be detected."""
+    """Too little memory is available to detect a budget."""
 
 
 class MatrixError(InputError):
@@ -50,11 +56,11 @@ class ModelError(InputError):
 
 
 class UnavailableError(ModelError):
-    """A model, or its weights, cannot be had here and now: others may be."""
+    """A model, or its weights, is not available here and now; others may be."""
 
 
 class WorkerLostError(ModelError):
-    """The worker ended, or said nothing sensible, while it looked at a model."""
+    """The worker ended, or broke the protocol, while it inspected a model."""
 
 
 class DataError(InputError):
@@ -85,7 +91,7 @@ class SweepFailedError(YouraiError):
 
 
 class SafetyStopError(YouraiError):
-    """The guard saw too little memory left, or a worker that took too much; says which.
+    """Too little memory is left, or a worker took too much; the message says which.
 
     `is_its_own_fault` is False where others took most of what was missing.
     """
@@ -95,8 +101,20 @@ class SafetyStopError(YouraiError):
         self.is_its_own_fault = is_its_own_fault
 
 
+class OverdueError(YouraiError):
+    """A run takes too long."""
+
+
+class StepOverdueError(OverdueError):
+    """No step of training ended for too long."""
+
+
+class StopOverdueError(OverdueError):
+    """The worker was asked to end training, and went on."""
+
+
 class WorkerError(YouraiError):
-    """The worker process sent something that is no message."""
+    """The worker process cannot be started, or broke the protocol."""
 
 
 class WorkerDiedError(WorkerError):

@@ -1,4 +1,4 @@
-"""Writing files so that the old one or the new one is there, never a part."""
+"""Atomic files, temporary folders, and JSON documents."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TEMPORARY_PREFIX = ".yourai-"
 
 
 def write_atomically(path: Path, text: str, named_by: str) -> None:
-    """Put `text`, as UTF-8, into the place of what is there.
+    """Replace the file `path` with `text` in UTF-8: it is old or new at any time, never partial.
 
-    A symbolic link is followed, and the mode of an old file kept. OutputError where that fails;
-    it begins with `named_by`, the flag that names the file.
+    A symbolic link is followed, and the mode of an old file kept. OutputError, which begins with
+    `named_by`, the flag that names the file, if that fails.
     """
     target = path.resolve()
     try:
@@ -43,10 +43,10 @@ def write_atomically(path: Path, text: str, named_by: str) -> None:
 
 
 def check_writable(path: Path, named_by: str) -> None:
-    """Raise OutputError now where `write_atomically` would raise it after the last trial."""
+    """Raise OutputError if `write_atomically` could not write `path`."""
     target = path.resolve()
     if target.exists() and not target.is_file():
-        raise OutputError(f"{named_by}: {path} is no regular file: name another one")
+        raise OutputError(f"{named_by}: {path} is not a regular file: name another one")
     try:
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=target.parent):
             pass
@@ -96,18 +96,20 @@ _DEEPEST = 50
 
 
 def read_document(path: Path) -> Mapping[str, Any]:
-    """The JSON object in `path`; RecordingError where it is none."""
+    """The JSON object in `path`; RecordingError, naming the file, for everything else."""
     try:
         document = all_printable(json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
-        raise RecordingError(f"{path} is no JSON: {problem}; name a profile") from None
+        raise RecordingError(f"{path} is not JSON: {problem}; name a profile") from None
     if not isinstance(document, dict):
-        raise RecordingError(f"{path} is no profile: it must have the keys model and all_results")
+        raise RecordingError(
+            f"{path} is not a profile: it must have the keys model and all_results"
+        )
     if _is_deeper(document, _DEEPEST):
         raise RecordingError(
-            f"{path} is no profile: it is nested more than {_DEEPEST} levels deep; name another"
+            f"{path} is not a profile: it is nested more than {_DEEPEST} levels deep; name another"
         )
     return document
 
@@ -118,7 +120,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def check_version(document: Mapping[str, Any], known: int, name: str) -> int:
-    """The `schema_version`, 0 where it has none; RecordingError for one after `known`."""
+    """The `schema_version`, 0 if it has none; RecordingError for one after `known`."""
     version = document.get("schema_version", 0)
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise RecordingError(f"{name}: schema_version: it must be a whole number")
@@ -131,11 +133,11 @@ def check_version(document: Mapping[str, Any], known: int, name: str) -> int:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value`, or an empty one where it is no JSON object."""
+    """`value` if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def write_json(path: Path, document: Mapping[str, Any], flag: str) -> None:
-    """Write atomically; a number that is not finite as null. OutputError, naming `flag`."""
+    """Write a JSON file atomically; numbers that are not finite become null. Errors name `flag`."""
     text = json.dumps(clean(document), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n", flag)

@@ -1,4 +1,4 @@
-"""How the configurations of one sweep are named in words."""
+"""Names for the configurations of one sweep."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pytest_yourai.core.sanitize import redactor
 
 @dataclass(frozen=True, slots=True)
 class ConfigLabels:
-    """What all configurations have in common, and so need not say; None where they differ.
+    """Names configurations without the values that all of them share; None where they differ.
 
-    Tokens for `max_seq_length`.
+    `max_seq_length` is in tokens.
     """
 
     max_seq_length: int | None
@@ -22,7 +22,7 @@ class ConfigLabels:
 
     @classmethod
     def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
-        """That of a sweep through `configs`."""
+        """Labels for a sweep through `configs`."""
         lengths, checkpoints = set(), set()
         for config in configs:
             lengths.add(config.max_seq_length)
@@ -34,16 +34,16 @@ class ConfigLabels:
 
     @property
     def has_lengths(self) -> bool:
-        """Whether sequence length is an axis."""
+        """True if sequence length is an axis."""
         return self.max_seq_length is None
 
     @property
     def has_checkpointing(self) -> bool:
-        """Whether gradient checkpointing is an axis."""
+        """True if gradient checkpointing is an axis."""
         return self.grad_checkpoint is None
 
     def name(self, config: LoraConfig) -> str:
-        """`batch=1, rank=8, layers=4`, and what is not common to all: `seq=512, checkpoint=on`."""
+        """`batch=1, rank=8, layers=4`, and the axes not shared by all: `seq=512, checkpoint=on`."""
         parts = [str(config)]
         if config.max_seq_length != self.max_seq_length:
             parts.append(f"seq={config.max_seq_length}")
@@ -53,9 +53,10 @@ class ConfigLabels:
 
 
 def on_or_off(is_on: bool) -> str:
+    """The word for a switch: `on` or `off`."""
     return "on" if is_on else "off"
 
 
 def id_name(name: str) -> str:
-    """`name` with nothing that `-k` cannot match, and no secret: ids go everywhere."""
+    """`name` as part of a test id: only characters that `-k` can match, and without secrets."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", redactor()(name)) or "model"

@@ -1,12 +1,13 @@
-"""From the text of a flag or an ini key to its value; ValueError, in words, where it is none."""
+"""Parsers of the values of flags and ini keys; each raises ValueError with a reason in words."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-_BYTES_PER_GB = 1e9
+from pytest_yourai.core.units import GB
+
+_Number = TypeVar("_Number", int, float)
 
 _MOST_GB = 1e6
 
@@ -14,22 +15,20 @@ _LEAST_GB = 0.001
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes, from a number of GB."""
+    """Bytes, from a number of GB (1e9 bytes)."""
     gigabytes = positive(_MOST_GB)(text)
     if gigabytes < _LEAST_GB:
         raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
-    return round(gigabytes * _BYTES_PER_GB)
+    return round(gigabytes * GB)
 
 
 def positive(most: float) -> Callable[[str], float]:
-    """A parser of numbers above 0."""
+    """A parser of numbers above 0, up to `most`."""
 
     def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not 0 < number <= most:
+        number = _number(text, float)
+        # NaN compares false with everything.
+        if number is None or not 0 < number <= most:
             raise ValueError(f"it must be a number above 0 and at most {most:g}")
         return number
 
@@ -37,14 +36,11 @@ def positive(most: float) -> Callable[[str], float]:
 
 
 def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers."""
+    """A parser of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
+        number = _number(text, int)
+        if number is None or number < least:
             raise ValueError(f"it must be a whole number of at least {least}")
         if most is not None and number > most:
             raise ValueError(f"it must be at most {most:,}")
@@ -54,7 +50,7 @@ def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def one_of(*choices: Any) -> Callable[[str], Any]:
-    """A parser of words."""
+    """A parser that takes one of the words `choices`."""
 
     def parse(text: str) -> Any:
         if text not in choices:
@@ -65,7 +61,15 @@ def one_of(*choices: Any) -> Callable[[str], Any]:
 
 
 def module_names(text: str) -> tuple[str, ...]:
+    """Names of modules, separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
     return names
+
+
+def _number(text: str, number_type: Callable[[str], _Number]) -> _Number | None:
+    try:
+        return number_type(text)
+    except ValueError:
+        return None

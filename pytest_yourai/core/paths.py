@@ -1,4 +1,4 @@
-"""Where the packaged data lies, and what a path means that a user wrote."""
+"""Paths of the packaged data, and paths that a user wrote."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ SUITE_NODE_IDS = {
     SUITE: "pytest_yourai/suite/test_lora.py",
     SOAK_SUITE: "pytest_yourai/suite/test_soak.py",
 }
-"""The packaged tests' node ids, the same from every folder."""
+"""Node ids of the packaged tests, the same from every folder."""
 
 
 def matrices_folder() -> Path:
-    """The matrices: inside the package in a wheel, beside it in an editable install."""
+    """The folder of packaged matrices: in the package in a wheel, beside it if it is editable."""
     packaged = PACKAGE / "matrices"
     return packaged if packaged.is_dir() else PACKAGE.parent / "matrices"
 
 
 def packaged_models() -> Path:
-    """The list of presets where the user names none."""
+    """The packaged list of presets, the default of --yourai-models."""
     return matrices_folder() / "models.yaml"
 
 
 def given_path(text: str, folder: Path) -> Path:
-    """`text` as seen from `folder`; `~` is the home, and stays as it is where nobody lives."""
+    """`text` as seen from `folder`; `~` is the home folder, unless the user has none."""
     return folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is one that can be looked at; not where its name is too long, or it is locked."""
+    """True if `path` is a folder; False if it cannot be read, or its name is too long."""
     try:
         return path.is_dir()
     except OSError:

@@ -1,4 +1,4 @@
-"""Takes tokens and passwords out of text before it is kept or shown."""
+"""Removes tokens, passwords and control characters from text before it is kept or shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|SOCK|URL)$", re.IGNORECASE)
 """Variables that say where a secret lies, not what it is."""
 
 _SHORTEST_SECRET = 8
-"""Shorter values (`true`, `1`) would blot out ordinary words."""
+"""Shorter values (`true`, `1`) would hide ordinary words."""
 
 _KNOWN_FORMS = re.compile(
     r"\b(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-)[A-Za-z0-9_-]{16,}"
@@ -59,12 +59,12 @@ class Redactor:
 
 @functools.cache
 def redactor() -> Redactor:
-    """The one for this process's environment, as it was first asked for."""
+    """The redactor for the environment of this process at its first call."""
     return Redactor(os.environ)
 
 
 def _stored_tokens(environment: Mapping[str, str]) -> list[str]:
-    """What `hf auth login` has stored; huggingface_hub's documented place."""
+    """The token that `hf auth login` stores, at huggingface_hub's documented place."""
     home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:

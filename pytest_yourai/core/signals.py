@@ -1,4 +1,4 @@
-"""Ends from outside: Ctrl-C, a cancelled job, a closed terminal, all by KeyboardInterrupt."""
+"""SIGINT, SIGTERM and SIGHUP (Ctrl-C, a cancelled job, a closed terminal) end a run alike."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from typing import Any, Self
 
 _IMPATIENCE_S = 2.0
-"""Within this time a second Ctrl-C means the first one: the end has begun, and is being written."""
+"""A second Ctrl-C within this time repeats the first one: results are being written by then."""
 
 
 class Interrupts:
     """While installed, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once.
 
-    What is known is then printed and written. Handlers that somebody else has set stay.
+    Results so far are printed and written then. Handlers that others have set stay.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Interrupts:
         self._first_at: float | None = None
 
     def install(self) -> None:
-        """Does nothing outside the main thread, where Python takes no signals."""
+        """Set the handlers; does nothing outside the main thread, where Python takes no signals."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, usual in (
@@ -34,6 +34,7 @@ class Interrupts:
                 self._earlier[number] = signal.signal(number, self._interrupt)
 
     def remove(self) -> None:
+        """Set the earlier handlers again."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier.clear()
@@ -47,10 +48,10 @@ class Interrupts:
 
 
 class StopSignals:
-    """While installed, SIGINT, SIGTERM and SIGHUP ask for the end; a second one ends at once.
+    """While entered, SIGINT, SIGTERM and SIGHUP ask to stop; a second one ends at once.
 
-    The end is asked for while `is_patient`; before, and the second time, KeyboardInterrupt, once:
-    the end has begun then.
+    While `is_patient`, the first one only sets `is_asked`. Before that, and the second time, they
+    raise KeyboardInterrupt, once.
     """
 
     def __init__(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_GB = 1e9
+GB = 1e9
 
-_MB = 1e6
+MB = 1e6
 
 _KB = 1e3
 
@@ -22,16 +22,16 @@ _COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 def gigabytes(count_bytes: float) -> str:
     """Memory of models: `12.4 GB`; small ones as `5.3 MB`."""
-    if abs(count_bytes) >= _GB / 10:
-        return f"{count_bytes / _GB:.1f} GB"
-    if abs(count_bytes) >= _MB / 10:
-        return f"{count_bytes / _MB:.1f} MB"
+    if abs(count_bytes) >= GB / 10:
+        return f"{count_bytes / GB:.1f} GB"
+    if abs(count_bytes) >= MB / 10:
+        return f"{count_bytes / MB:.1f} MB"
     return f"{count_bytes / _KB:.1f} kB"
 
 
 def machine_memory(count_bytes: float) -> str:
     """A machine's size in both units: `38.7 GB (36 GiB)`."""
-    return f"{count_bytes / _GB:.1f} GB ({count_bytes / _GIB:.0f} GiB)"
+    return f"{count_bytes / GB:.1f} GB ({count_bytes / _GIB:.0f} GiB)"
 
 
 def seconds(value: float) -> str:
@@ -64,13 +64,11 @@ def parameters(count: float | None) -> str:
     """A model's size as it is called: `7B`, `1.2B`, `0.3M`; `?` where it is not known."""
     if count is None:
         return "?"
-    unit = "B" if count >= _GB / 10 else "M"
+    unit = "B" if count >= _COUNT_UNITS["B"] / 10 else "M"
     number = count / _COUNT_UNITS[unit]
     return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits
 
 
-BYTES_PER_GB = 1e9
-
-
 def scaled(count_bytes: float | None, unit: float) -> float | None:
+    """`count_bytes` in a larger unit, such as `GB`; None stays None."""
     return None if count_bytes is None else count_bytes / unit

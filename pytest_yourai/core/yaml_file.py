@@ -1,4 +1,4 @@
-"""YAML files whose mistakes can be named by file, line and key."""
+"""YAML files whose errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _NoAliases(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
-                None, None, "aliases are not taken: write the values out", mark
+                None, None, "aliases are not supported: write the values out", mark
             )
         return super().compose_node(parent, index)
 
@@ -37,9 +37,9 @@ class YamlFile:
     lines: dict[tuple[str | int, ...], int]
 
     def where(self, location: tuple[str | int, ...]) -> str:
-        """`file:line: key`, as deep as the file has the location."""
+        """`file:line: key`, with the line of the deepest part of `location` that the file has."""
         while location[1:] and isinstance(location[-1], int) and location not in self.lines:
-            # One value that stands for a list of itself has no place in it.
+            # A single value that stands for a list of one has no index.
             location = location[:-1]
         for depth in range(len(location), 0, -1):
             if line := self.lines.get(location[:depth]):
@@ -50,8 +50,8 @@ class YamlFile:
 def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     """The file at `path`, with nothing but plain values constructed.
 
-    Raises `error`, naming file and line, for what is not readable as one YAML document
-    with unique keys. `kind` says what the file should have been ("a matrix").
+    Raises `error`, naming file and line, unless the file is one readable YAML document with unique
+    keys. `kind` names what the file should be, for the message ("a matrix").
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
         raise error(f"{path}: this is not plain YAML: {_first_line(problem)}") from None
     lines: dict[tuple[str | int, ...], int] = {}
     if node is not None:
-        _note_lines(node, (), lines, path, error)
+        _record_lines(node, (), lines, path, error)
     return YamlFile(path, value, lines)
 
 
@@ -82,27 +82,27 @@ def validate(
     error: type[InputError],
     at: tuple[str | int, ...] = (),
 ) -> _Schema:
-    """`value`, found in `file` under `at`, as a `schema`; raises `error` for the first mistake."""
+    """`value`, found in `file` under `at`, as a `schema`; raises `error` for its first error."""
     try:
         return schema.model_validate(value)
     except pydantic.ValidationError as problem:
         first = problem.errors()[0]
-        raise error(f"{file.where((*at, *first['loc']))}: {_say(first, schema)}") from None
+        raise error(f"{file.where((*at, *first['loc']))}: {_message(first, schema)}") from None
 
 
-def _say(problem: Any, schema: type[pydantic.BaseModel]) -> str:
+def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = ", ".join(schema.model_fields)
         return f"unknown key: the known ones are {known}"
     if problem["type"] == "missing":
         return "this key is missing"
     if problem["type"] == "model_type":
-        return f"it must have keys of its own, such as {', '.join(schema.model_fields)}"
+        return f"it must be a mapping with keys such as {', '.join(schema.model_fields)}"
     message: str = problem["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]} (found {problem['input']!r:.60})"
 
 
-def _note_lines(
+def _record_lines(
     node: yaml.Node,
     location: tuple[str | int, ...],
     lines: dict[tuple[str | int, ...], int],
@@ -115,14 +115,14 @@ def _note_lines(
             line = key.start_mark.line + 1
             name = str(key.value)
             if name in seen:
-                raise error(f"{path}:{line}: {name:.60}: this key stands twice, keep one")
+                raise error(f"{path}:{line}: {name:.60}: this key appears twice: keep one")
             seen.add(name)
             lines[(*location, name)] = line
-            _note_lines(value, (*location, name), lines, path, error)
+            _record_lines(value, (*location, name), lines, path, error)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             lines[(*location, index)] = value.start_mark.line + 1
-            _note_lines(value, (*location, index), lines, path, error)
+            _record_lines(value, (*location, index), lines, path, error)
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:

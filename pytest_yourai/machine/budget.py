@@ -1,4 +1,4 @@
-"""How much memory a trial may need: detected, or as the user gave it. Bytes."""
+"""The memory budget of a trial: detected, or as the user gave it. Bytes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OptionError, TooLittleMemoryError
-from pytest_yourai.core.units import gigabytes
-from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.core.units import GB, gigabytes
+from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 
 BUDGET_SHARE = 0.8
-"""Of the smallest total: the rest is the system's and other programs'."""
-
-_GB = 1e9
+"""Share of the smallest total; the rest is left to the system and other programs."""
 
 _LARGE_MAC_BYTES = 36 * (1 << 30)
 
 WORKING_SET_SHARES = (2 / 3, 3 / 4)
-"""Of a Mac's memory, what Metal recommends as the working set: up to 36 GB, and above.
+"""Shares of a Mac's memory that Metal recommends as the working set: up to 36 GB, and above.
 
 An assumption, from what Macs are seen to report, for where Metal itself is not asked.
 """
 
 RESERVE_BYTES = 2_000_000_000
-"""Of what is available now, kept free."""
+"""Kept free of what is available now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a trial may need, with the margin, and why."""
+    """The memory that a trial may need, with the margin, and where the figure comes from."""
 
     limit_bytes: int
     reason: str
@@ -39,7 +37,12 @@ class Budget:
         return f"{gigabytes(self.limit_bytes)} ({self.reason})"
 
 
-NO_BUDGET = Budget(0, "not known yet")
+def choose_budget(given_bytes: int | None, device: DeviceInfo) -> Budget:
+    """The user's budget where one is given, else the one that this machine has now."""
+    system = read_system_memory()
+    if given_bytes is None:
+        return detect_budget(system, device)
+    return given_budget(given_bytes, system, device)
 
 
 def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
@@ -73,8 +76,8 @@ def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> 
     physical, what = _physical(system, device)
     if limit_bytes > physical:
         raise OptionError(
-            f"--yourai-max-memory: {limit_bytes / _GB:g} GB is more than the "
-            f"{physical / _GB:.3f} GB of {what}: give less, or leave it out"
+            f"--yourai-max-memory: {limit_bytes / GB:g} GB is more than the "
+            f"{physical / GB:.3f} GB of {what}: give less, or leave it out"
         )
     return Budget(limit_bytes, "as given")
 

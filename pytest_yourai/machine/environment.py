@@ -1,7 +1,8 @@
-"""What machine, power and versions a sweep ran on. Works without MLX."""
+"""The machine, its power and the versions that a sweep runs on. Works without MLX."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -9,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from pytest_yourai.core.device import Backend, DeviceInfo
 _COMMAND_TIMEOUT_S = 5
 
 _MEMORY_TOLERANCE = 0.05
-"""By how much one machine's own memory may seem to differ, from one start to the next."""
+"""Share by which one machine's own memory may differ from one start to the next."""
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides about measurements."""
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Versions of the packages that measurements depend on."""
     found = {"python": platform.python_version()}
     for name in ("pytest-yourai", "mlx", "mlx-lm"):
         try:
@@ -35,14 +38,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def installed_backend() -> Backend:
-    """Where MLX would run, by what is installed; asking MLX would take its import."""
+    """The backend that MLX would use, by what is installed: asking MLX would take its import."""
     if sys.platform == "darwin":
         return "metal"
     names = {each.metadata["Name"] for each in importlib.metadata.distributions()}
     return "cuda" if any(name.startswith("mlx-cuda") for name in names if name) else "cpu"
 
 
+@functools.cache
 def chip(platform_name: str = sys.platform) -> str:
     """`Apple M3 Max` on a Mac, the processor's model name on Linux."""
     if platform_name == "darwin":
@@ -63,7 +68,7 @@ class Boot:
     started_at: float
 
     def is_later_than(self, boot_id: str | None, at: float) -> bool:
-        """Whether the machine was started again since `at`, when its boot was `boot_id`.
+        """True if the machine was started again since `at`, when its boot was `boot_id`.
 
         Names count for more than times, since clocks are set.
         """
@@ -84,8 +89,8 @@ def last_boot(platform_name: str = sys.platform) -> Boot:
 
 
 def machine_info() -> dict[str, Any]:
-    """What pytest-benchmark keeps in a saved run beside its own."""
-    return {"chip": chip(), "versions": versions()}
+    """The fields that pytest-benchmark keeps in a saved run beside its own."""
+    return {"chip": chip(), "versions": dict(versions())}
 
 
 def describe(device: DeviceInfo) -> Environment:
@@ -97,14 +102,14 @@ def describe(device: DeviceInfo) -> Environment:
         device_memory_bytes=device.memory_bytes,
         system_memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),
-        versions=versions(),
+        versions=dict(versions()),
         power_source=power_source(),
         low_power_mode=low_power_mode(),
     )
 
 
 def is_other_memory(count_bytes: int, than_bytes: int) -> bool:
-    """Whether so much memory says that it is of another machine."""
+    """True if so much memory shows that it is another machine."""
     return abs(count_bytes - than_bytes) > _MEMORY_TOLERANCE * than_bytes
 
 
@@ -119,7 +124,7 @@ def power_source(platform_name: str = sys.platform) -> str | None:
 
 
 def parse_power_source(pmset_batt: str) -> str | None:
-    """From the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
+    """The power source in the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
     match = re.search(r"drawing from '([^']+)'", pmset_batt)
     if match is None:
         return None
@@ -127,14 +132,14 @@ def parse_power_source(pmset_batt: str) -> str | None:
 
 
 def low_power_mode(platform_name: str = sys.platform) -> bool | None:
-    """Whether macOS saves energy at the cost of speed; None elsewhere."""
+    """True if macOS saves energy at the cost of speed; None elsewhere."""
     if platform_name != "darwin":
         return None
     return parse_low_power_mode(_output_of("pmset", "-g"))
 
 
 def parse_low_power_mode(pmset: str) -> bool | None:
-    """From the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
+    """The value in the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
     match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)", pmset, re.MULTILINE)
     return None if match is None else match.group(1) == "1"
 

@@ -1,12 +1,13 @@
-"""Watches the machine while a trial runs, and says when the trial must end. Bytes.
+"""Checks the machine and the worker while a trial runs, and stops the trial in danger. Bytes.
 
-Asked by the parent between messages of the worker, a few times a second. A look took 0.45 ms on
+The parent does so between messages of the worker, a few times a second. A check took 0.45 ms on
 Linux (two cores, AMD EPYC), 0.2 % of a core.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_yourai.core.device import MlxMemory
@@ -25,24 +26,24 @@ _FLOOR_SHARE = 0.05
 _TOLERATED_EXCESS = 0.10
 
 _OWN_SHARE = 0.5
-"""Of the memory that went since the trial began: who took less did not cause the lack."""
+"""Share of the drop in available memory above which the trial itself is to blame."""
 
 _LEAST_TOLERATED_BYTES = 200_000_000
-"""For small budgets: a worker of `tiny` grew by up to 25 MB beside its 12 MB of arrays (Linux)."""
+"""With small budgets: a worker of `tiny` grew by up to 25 MB beside its 12 MB of arrays (Linux)."""
 
 
 def floor_bytes(system: SystemMemory) -> int:
-    """What must stay available: 2 GB, or 5 % of a small machine or container."""
+    """The memory that must stay available: 2 GB, or 5 % of a small machine or container."""
     return min(_LARGEST_FLOOR_BYTES, round(_FLOOR_SHARE * system.usable_bytes))
 
 
 def footprint_limit_bytes(budget_bytes: int) -> int:
-    """What a worker may hold: the budget and 10 %, for what it takes beside MLX's arrays."""
+    """The most that a worker may hold: the budget and 10 %, for what it takes beside arrays."""
     return budget_bytes + max(_LEAST_TOLERATED_BYTES, round(_TOLERATED_EXCESS * budget_bytes))
 
 
 def too_little_left(system: SystemMemory, floor: int | None = None) -> str | None:
-    """Why no trial should run now, in words; None where one may. `floor` in place of the usual."""
+    """The reason why no trial should run now, None where one may; `floor` replaces the usual."""
     floor = floor_bytes(system) if floor is None else floor
     if system.available_bytes >= floor:
         return None
@@ -55,7 +56,7 @@ def too_little_left(system: SystemMemory, floor: int | None = None) -> str | Non
 def too_much_held(
     footprint_bytes: int | None, budget_bytes: int, holder: str = "the worker"
 ) -> str | None:
-    """Why a trial should not go on, in words; None where it may."""
+    """The reason why a trial should not go on; None where it may."""
     limit = footprint_limit_bytes(budget_bytes)
     if footprint_bytes is None or footprint_bytes <= limit:
         return None
@@ -67,7 +68,7 @@ def too_much_held(
 
 @dataclass
 class MemoryTrace:
-    """The extremes of what was seen during one trial.
+    """The extremes of what was read during one trial.
 
     Footprints are the worker's growth since before it loaded the model; on CUDA the growth of
     what its device has given away.
@@ -82,7 +83,7 @@ class MemoryTrace:
     """The largest MLX peak, or active memory with the cache."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
-    """How many processes the kernel ended meanwhile, in the worker's container."""
+    """Number of processes that the kernel ended meanwhile in the worker's container."""
 
     @property
     def swap_growth_bytes(self) -> int:
@@ -90,10 +91,11 @@ class MemoryTrace:
 
 
 class GuardedWatch:
-    """For watches that ask a guard, and decide for themselves when to."""
+    """The watch of a run: its guard, and after each check of that `on_check`."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, on_check: Callable[[], None] | None = None) -> None:
         self._guard = guard
+        self._on_check = on_check
 
     def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
         self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
@@ -104,18 +106,24 @@ class GuardedWatch:
     def due_in_s(self) -> float:
         return self._guard.due_in_s()
 
+    def check(self) -> None:
+        """SafetyStopError where the run must end, and whatever `on_check` raises."""
+        self._guard.check()
+        if self._on_check is not None:
+            self._on_check()
+
 
 class Guard:
-    """Looks at the machine and at one worker, for one trial.
+    """Checks the machine and one worker during one run.
 
-    With `forced` a danger is kept in `warnings`, and the trial goes on.
+    With `forced` a danger is kept in `warnings`, and the run goes on.
     """
 
     def __init__(self, budget_bytes: int, before: SystemMemory, *, forced: bool) -> None:
         self.trace = MemoryTrace(before, largest_swap_used_bytes=before.swap_used_bytes)
         self.warnings: list[str] = []
         self.mlx: MlxMemory | None = None
-        """What the worker said last."""
+        """The last report of the worker."""
         self._warned_of: set[str] = set()
         self._budget_bytes = budget_bytes
         self._forced = forced
@@ -131,25 +139,25 @@ class Guard:
     def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
         """Watch this worker, which held `base_bytes` before it loaded the model.
 
-        `has_own_memory` is that of a CUDA device: the worker says then what is taken of it.
+        With `has_own_memory`, on CUDA, the worker says how much of the device is in use.
         """
         self._pid, self._base_bytes = pid, base_bytes
         self._has_own_memory = has_own_memory
-        self._footprint_at_start = self.footprint_bytes() or 0
+        self._footprint_at_start = self.read_footprint() or 0
         # Its container need not be ours, and each counts its own.
         self._cgroup = MemoryCgroup.of(pid)
         self._earlier_kills = read_system_memory(self._cgroup).oom_kills
 
     def note(self, memory: MlxMemory) -> None:
-        """Take in what the worker says that MLX holds."""
+        """Take in how much MLX holds."""
         self.mlx = memory
         held = max(memory.peak_bytes, memory.active_bytes + memory.cache_bytes)
         self.trace.largest_mlx_bytes = max(self.trace.largest_mlx_bytes, held)
         if memory.device_used_bytes is not None:
             self._device_used_bytes = memory.device_used_bytes
 
-    def footprint_bytes(self) -> int | None:
-        """The worker's growth as of now; None where it is gone, or has not said so yet."""
+    def read_footprint(self) -> int | None:
+        """Read the worker's growth, and keep its maximum; None where it is gone or not known."""
         if self._pid is None:
             return None
         process = read_process_memory(self._pid)
@@ -168,7 +176,7 @@ class Guard:
 
     @property
     def pool_bytes(self) -> int | None:
-        """The most that a CUDA device had given away so far: its pools may keep it. Else None."""
+        """The most that was in use of a CUDA device, whose pools may keep it; None elsewhere."""
         if not self._has_own_memory or self.trace.largest_footprint_bytes is None:
             return None
         return self._base_bytes + self.trace.largest_footprint_bytes
@@ -176,11 +184,11 @@ class Guard:
     def due_in_s(self) -> float:
         return max(0.0, self._next_at - time.monotonic())
 
-    def look(self) -> None:
-        """SafetyStopError where the trial must end."""
+    def check(self) -> None:
+        """SafetyStopError where the run must end."""
         self._next_at = time.monotonic() + INTERVAL_S
         system = self.read_system()
-        footprint = self.footprint_bytes()
+        footprint = self.read_footprint()
         holder = "the device" if self._has_own_memory else "the worker"
         if held := too_much_held(footprint, self._budget_bytes, holder):
             self._warn_or_stop(held, "footprint", is_its_own_fault=True)
@@ -191,7 +199,7 @@ class Guard:
             self._warn_or_stop(left, "floor", is_its_own_fault=own)
 
     def read_system(self) -> SystemMemory:
-        """The machine as the worker's own container shows it, also once the worker is gone."""
+        """Read the machine's memory as the worker's container shows it, even once that is gone."""
         cgroup = MemoryCgroup.of(self._pid) if self._pid is not None else None
         if cgroup is not None and cgroup != self._cgroup:
             self._cgroup = cgroup

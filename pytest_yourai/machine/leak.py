@@ -1,19 +1,93 @@
-"""Whether memory grows from step to step."""
+"""Growth of memory from step to step, and when it is a leak. Bytes."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.core.units import gigabytes
 
 _LEAK_BYTES_PER_STEP = 50_000_000
 
 _FEWEST_STEPS = 5
 
+_FEWEST_STEPS_ALONE = 20
+"""With nothing from before the steps to hold their growth against."""
+
 _STEADY_SHARE = 0.8
 
 _MOST_POINTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Bytes a step, as the robust slope over the steps; None for fewer than five steps."""
+
+    active_bytes_per_step: float | None
+    footprint_bytes_per_step: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Memory that grows steadily. `what` names it, `steps` is how many show it."""
+
+    what: str
+    bytes_per_step: float
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.what} grew by {gigabytes(self.bytes_per_step)} a step"
+
+
+class LeakWatch:
+    """Memory held after each step of a run: MLX's active memory and the worker's footprint.
+
+    `footprint_counts` is False on CUDA, where the footprint is the device's use: its memory pools
+    fill up and vary by gigabytes where nothing leaks. `kept_steps` is how many of the last steps
+    are kept, None for all.
+    """
+
+    def __init__(self, *, footprint_counts: bool = True, kept_steps: int | None = None) -> None:
+        self._footprint_counts = footprint_counts
+        self._active: deque[int] = deque(maxlen=kept_steps)
+        self._footprints: deque[int] = deque(maxlen=kept_steps)
+
+    def add(self, active_bytes: int, footprint_bytes: int | None) -> None:
+        """Take a step in that compiled nothing; a footprint that is not known is None."""
+        self._active.append(active_bytes)
+        if footprint_bytes is not None:
+            self._footprints.append(footprint_bytes)
+
+    @property
+    def growth(self) -> Growth:
+        return Growth(growth_per_step(self._active), growth_per_step(self._footprints))
+
+    def leaks(
+        self, earlier_active: Sequence[int] = (), earlier_footprints: Sequence[int] = ()
+    ) -> Iterator[Leak]:
+        """The leaks: growth by more than memory varied in the earlier steps.
+
+        Without earlier ones the first quarter of the steps is taken for them, of 20 at least.
+        """
+        yield from _leaks("MLX's active memory", self._active, earlier_active)
+        if self._footprint_counts:
+            yield from _leaks("the footprint", self._footprints, earlier_footprints)
+
+
+def _leaks(what: str, held: Sequence[int], earlier: Sequence[int]) -> Iterator[Leak]:
+    values = list(held)
+    if not earlier:
+        if len(values) < _FEWEST_STEPS_ALONE:
+            return
+        # What a leak added before must be less than what it adds afterwards: a quarter.
+        quarter = len(values) // 4
+        earlier, values = values[:quarter], values[quarter:]
+    if leaks(values, earlier):
+        yield Leak(what, growth_per_step(values) or 0, len(values))
 
 
 def growth_per_step(values: Sequence[int]) -> float | None:
@@ -27,7 +101,7 @@ def growth_per_step(values: Sequence[int]) -> float | None:
 
 
 def leaks(values: Sequence[int], earlier: Sequence[int]) -> bool:
-    """Whether bytes grow by more than 50 MB a step, steadily, and by more than they vary anyway.
+    """True if bytes grow by more than 50 MB a step, steadily, and by more than they vary anyway.
 
     Steadily: in four of five pairs of steps. Anyway: within `earlier`, what was held before. A CUDA
     device's memory pools fill up, and go up and down by gigabytes from step to step: the slope

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
 
 EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
@@ -242,3 +243,26 @@ def _array_sizes(
 def paged(size: int, page_bytes: int) -> int:
     """What an allocator of pages gives out for `size` bytes: small arrays share a page."""
     return -(-size // page_bytes) * page_bytes if size > page_bytes else size
+
+
+def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
+    """The quantization of the weights, from mlx-lm's key in config.json; None if there is none."""
+    raw = architecture.get("quantization")
+    if not isinstance(raw, Mapping):
+        return None
+    try:
+        return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ModelError(
+            f"config.json: quantization: mlx-lm has no such quantization: {problem}"
+        ) from None
+
+
+def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
+    """Number of hidden layers; None if no known key has it."""
+    for mapping in (architecture, architecture.get("text_config")):
+        if isinstance(mapping, Mapping):
+            for key in DEPTH_KEYS:
+                if isinstance(mapping.get(key), int):
+                    return int(mapping[key])
+    return None

@@ -1,4 +1,4 @@
-"""How mlx-lm's own commands get a model in the quantization that it was loaded in."""
+"""The command of mlx-lm that stores a model in the quantization that it was loaded in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.models.resolve import stored_quantization
+from pytest_yourai.models.architecture import stored_quantization
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Conversion:
 def quantized_on_load(
     architecture: Mapping[str, Any], quantization: Quantization | None
 ) -> Quantization | None:
-    """What weights are loaded in, which is `quantization`, and not stored in."""
+    """`quantization`, unless the weights are stored quantized already."""
     return None if stored_quantization(architecture) is not None else quantization
 
 
 def conversion(
     model: str, name: str, quantization: Quantization, *, trust_remote_code: bool
 ) -> Conversion:
-    """Of `model`, as mlx-lm takes it, into a folder with `name` and the bits in its own."""
+    """Converts `model`, a folder or repository, into a folder called after `name` and the bits."""
     folder = f"{name}-{quantization.bits}bit"
     command = [
         "mlx_lm.convert",

@@ -1,8 +1,8 @@
-"""From a name to a model: its architecture, where its weights come from, its quantization.
+"""From a name to a model: its architecture, the source of its weights, its quantization.
 
 A name is a preset of a models file, a folder with a config.json, or a repository of the Hugging
-Face hub. Weights are read from a folder as mlx-lm loads it (one's own, or a snapshot in the local
-cache), downloaded into that cache first, or made up (synthetic) in the shapes of the architecture.
+Face hub. Weights are read from a folder as mlx-lm loads it (the user's, or a snapshot in the local
+cache), downloaded into that cache first, or synthetic, in the shapes of the architecture.
 """
 
 from __future__ import annotations
@@ -21,22 +21,26 @@ from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
-from pytest_yourai.models.architecture import DEPTH_KEYS, read_architecture_shapes
+from pytest_yourai.models.architecture import (
+    architecture_depth,
+    read_architecture_shapes,
+    stored_quantization,
+)
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
 from pytest_yourai.models.presets import Preset
 
 Weights = Literal["local", "hub", "synthetic"]
-"""Those of a folder; still to be downloaded; made up."""
+"""In a folder; still to be downloaded; synthetic."""
 
 WeightsChoice = Literal["auto", "local", "hub", "synthetic"]
 
 PRESET_QUANTIZATION = Quantization(bits=4)
-"""Of synthetic preset weights where nobody chose: the way most people fine-tune them."""
+"""Default for synthetic weights of presets: the way most people fine-tune them."""
 
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model as it was named; `folder` is the one that this means if it is no preset's name."""
+    """A model by its name; `folder` is the path that this means unless it names a preset."""
 
     name: str
     folder: Path
@@ -44,10 +48,10 @@ class NamedModel:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be measured: `name` is fit for test ids, `title` for people.
+    """A model that can be measured: `name` is for test ids, `title` for people.
 
-    With weights `hub` there is a `repo`, and no folder before it is `fetched`. `note` says why
-    weights are made up of which some are there.
+    With weights `hub` there is a `repo`, and no folder until it is `downloaded`. `note` says why
+    weights are synthetic although some are there.
     """
 
     name: str
@@ -59,20 +63,20 @@ class Model:
     repo: str | None = None
     note: str | None = None
 
-    def fetched(self, say: Callable[[str], None]) -> Model:
-        """The same model with its weights in a folder, downloaded if need be.
+    def downloaded(self, print_line: Callable[[str], None]) -> Model:
+        """The same model with its weights in a folder, downloaded if necessary.
 
-        Its architecture, and so its quantization, is that of the folder then. `say` gets a line
-        for people. UnavailableError, with its remedy, where the weights cannot be had.
+        Architecture and quantization are those of the folder. `print_line` gets a line for people.
+        UnavailableError, with its remedy, if the weights cannot be downloaded.
         """
         if self.weights != "hub" or self.repo is None:
             return self
-        folder = hub.download(self.repo, say)
+        folder = hub.download(self.repo, print_line)
         architecture = read_architecture(folder / CONFIG)
         return dataclasses.replace(self, weights="local", folder=folder, architecture=architecture)
 
     def require_tokenizer(self) -> None:
-        """ModelError where it has none, so that no training data can be read for it."""
+        """ModelError if it has none, so that no training data can be read for it."""
         if self.folder is None and self.weights != "hub":
             raise ModelError(
                 f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
@@ -80,12 +84,12 @@ class Model:
 
     @property
     def depth(self) -> int | None:
-        """Number of hidden layers, where the architecture says it in a known key."""
+        """Number of hidden layers; None if no known key of the architecture has it."""
         return architecture_depth(self.architecture)
 
     @property
     def parameters(self) -> float | None:
-        """As the model is called by, else by its shapes; None where neither tells."""
+        """Number of parameters, as the preset states, else by its shapes; None if neither does."""
         if self.preset is not None and self.preset.params is not None:
             return parameter_count(self.preset.params)
         try:
@@ -94,29 +98,28 @@ class Model:
             return None
 
     @property
-    def usual_max_seq_length(self) -> int:
-        """Tokens of a row where nobody chose."""
-        return usual_max_seq_length(self.preset)
+    def default_max_seq_length(self) -> int:
+        """Tokens of a row unless the user chose."""
+        return default_max_seq_length(self.preset)
 
     @property
     def foreign_quantization(self) -> str | None:
-        """The method of weights that are quantized in another way than mlx-lm's own."""
+        """The method of weights that are quantized, but not by mlx-lm."""
         if "quantization" in self.architecture:
             return None
         foreign = self.architecture.get("quantization_config")
         return str(foreign.get("quant_method")) if isinstance(foreign, Mapping) else None
 
     def quantization(self, choice: QuantizeChoice) -> Quantization | None:
-        """How mlx-lm quantizes the base model; ModelError where `choice` contradicts its weights.
+        """How mlx-lm quantizes the base model; ModelError if `choice` contradicts its weights.
 
-        None for full precision, and for weights in a foreign quantization, which are taken as they
-        are.
+        None for full precision, and for weights in a foreign quantization, which stay as they are.
         """
         stored = stored_quantization(self.architecture)
         if self.foreign_quantization is not None and self.weights == "synthetic":
             raise ModelError(
-                f"{self.title} is quantized with {self.foreign_quantization}, which cannot be made "
-                "up: put its weights into the folder"
+                f"{self.title} is quantized with {self.foreign_quantization}, which synthetic "
+                "weights cannot have: put its weights into the folder"
             )
         if stored is not None or self.foreign_quantization is not None:
             if choice is not None and not _agree(choice, stored):
@@ -133,43 +136,21 @@ class Model:
         return choice if isinstance(choice, Quantization) else None
 
 
-def usual_max_seq_length(preset: Preset | None) -> int:
-    """In tokens, where nobody chose."""
+def default_max_seq_length(preset: Preset | None) -> int:
+    """The preset's default, else the common one, in tokens."""
     return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
 
 
 def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:
-    """Whether the bits that were asked for are those of the stored affine quantization."""
+    """True if `choice` has the bits of the stored affine quantization."""
     if stored is None or not isinstance(choice, Quantization):
         return False
     return stored.mode == choice.mode and stored.bits == choice.bits
 
 
-def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
-    """What a config.json says of its weights' quantization, in mlx-lm's own key."""
-    raw = architecture.get("quantization")
-    if not isinstance(raw, Mapping):
-        return None
-    try:
-        return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ModelError(
-            f"config.json: quantization: it is not one of mlx-lm's: {problem}"
-        ) from None
-
-
-def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
-    for mapping in (architecture, architecture.get("text_config")):
-        if isinstance(mapping, Mapping):
-            for key in DEPTH_KEYS:
-                if isinstance(mapping.get(key), int):
-                    return int(mapping[key])
-    return None
-
-
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a model before its weights are looked for."""
+    """A model before its weights are looked for."""
 
     name: str
     title: str
@@ -200,8 +181,8 @@ def resolve(
 ) -> Model:
     """The model that `name` means: a preset, else `folder`, else a repository of the hub.
 
-    UnavailableError where it is not there, or not with `weights`; ModelError where it is none of
-    them, or unreadable. The network is used for the config.json of a repository under `hub` alone.
+    UnavailableError if it is not there, or not with `weights`; ModelError if `name` is none of
+    them, or unreadable. The network is used only for a repository's config.json, under `hub`.
     """
     if preset := presets.get(name):
         return _from_preset(preset, weights)
@@ -219,7 +200,7 @@ def resolve(
 
 
 def unknown_model(name: str) -> Model:
-    """A model of which a recording has nothing but the name."""
+    """A model known only by its name in a recording."""
     return Model(
         name=id_name(name),
         title=redactor()(name),
@@ -239,11 +220,11 @@ def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
     if preset.repo is not None:
         return _from_repo(known, preset.repo, weights, preset.architecture)
     if weights in ("local", "hub") or preset.architecture is None:
-        raise _nowhere(preset)
+        raise _without_source(preset)
     return known.model(preset.architecture, "synthetic")
 
 
-def _nowhere(preset: Preset) -> ModelError:
+def _without_source(preset: Preset) -> ModelError:
     if preset.folder is not None:
         return UnavailableError(f"{preset.name}: there is no folder {preset.folder}: fix its path")
     if preset.architecture is None:
@@ -262,14 +243,14 @@ def _from_folder(known: _Known, folder: Path, weights: WeightsChoice) -> Model:
         raise UnavailableError(
             f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
         )
-    note = _why_made_up(known, missing) if weights == "auto" else None
+    note = _why_synthetic(known, missing) if weights == "auto" else None
     return known.model(architecture, "synthetic", folder, note=note)
 
 
 def _from_repo(
     known: _Known, repo: str, weights: WeightsChoice, architecture: Mapping[str, Any] | None
 ) -> Model:
-    """Of a repository that is cached or not; `architecture` is the preset's."""
+    """The model of a repository, cached or not; `architecture` is the preset's."""
     if weights == "synthetic" and architecture is not None:
         return known.model(architecture, "synthetic", repo=repo)
     snapshot = hub.cached_snapshot(repo)
@@ -285,7 +266,7 @@ def _from_repo(
             path = hub.fetch_config(repo)
         expected = read_architecture(path) if path else architecture
         return known.model(expected or {}, "hub", repo=repo)
-    note = _why_made_up(known, snapshot.missing) if snapshot and weights == "auto" else None
+    note = _why_synthetic(known, snapshot.missing) if snapshot and weights == "auto" else None
     if architecture is not None:
         return known.model(architecture, "synthetic", repo=repo, note=note)
     if there is None:
@@ -293,11 +274,11 @@ def _from_repo(
     return known.model(read_architecture(there / CONFIG), "synthetic", there, repo, note)
 
 
-def _why_made_up(known: _Known, missing: str | None) -> str | None:
-    """Nothing where there are no weights at all: that they are made up stands in the header."""
+def _why_synthetic(known: _Known, missing: str | None) -> str | None:
+    """A note if some weights are there; without any, the header says "synthetic" already."""
     if missing in (None, WEIGHTS):
         return None
-    return f"the weights of {known.title} are made up: there is no {missing}"
+    return f"the weights of {known.title} are synthetic: there is no {missing}"
 
 
 def _not_cached(known: _Known, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:

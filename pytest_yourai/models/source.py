@@ -1,3 +1,5 @@
+"""The base model of a sweep: as a worker is to build it, and as it found it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Which base model to hold. `folder` has weights unless `synthetic`."""
+    """The base model that a worker holds. `folder` has its weights unless they are `synthetic`."""
 
     name: str
     architecture: Mapping[str, Any]
@@ -20,18 +22,20 @@ class ModelSource:
     quantization: Quantization | None
     lora_keys: tuple[str, ...] | None
     trust_remote_code: bool = False
-    """Whether Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
+    """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
+    requires_lora_keys: bool = True
+    """False: a model without one of `lora_keys` gets the usual ones instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the lazily built model says of itself, before anything is allocated."""
+    """Facts of the lazily built model, before anything is allocated."""
 
     num_hidden_layers: int
     parameters: int
     lora_keys: tuple[str, ...]
     """Paths within a layer of the modules that get adapters."""
     sizes: InspectedShapes | None = None
-    """Exact, for the estimate; None where nothing was built, as in a replay."""
+    """Exact shapes, for the estimate; None if no model was built, as in a replay."""
     data: TrainingData | None = None
-    """None where rows are made up."""
+    """None for synthetic rows."""

@@ -14,7 +14,6 @@ exclude:
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Collection
@@ -25,16 +24,9 @@ from typing import Annotated, Any
 import pydantic
 
 from pytest_yourai.core.config import LoraConfig, QuantizeChoice, checked_quantize, parse_quantize
-from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
-from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.ranking import lightest_first
 from pytest_yourai.core.yaml_file import read_yaml, validate
-from pytest_yourai.machine.budget import detect_budget
-from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.resolve import Model
-from pytest_yourai.models.source import ModelSource
-from pytest_yourai.plan.options import Options
 
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 
@@ -98,9 +90,9 @@ class _MatrixSchema(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Axes, what is fixed for all, and what is left out; `source` is the file it came from.
+    """Axes, values fixed for all configurations, and exclusions, as read from the file `source`.
 
-    None stands for what the file leaves to others.
+    None where the file leaves the value to flags and defaults.
     """
 
     source: Path
@@ -120,10 +112,10 @@ class Matrix:
         grad_checkpoints: Collection[bool],
         depth: int | None,
     ) -> list[LoraConfig]:
-        """The combinations, lightest first; layers over `depth` become `depth`, without doubles.
+        """The combinations, lightest first; layers over `depth` become `depth`, without duplicates.
 
-        The last two axes are given, since flags go before the file. `exclude` is held against the
-        layers that are left. MatrixError where it leaves nothing, or where there are too many.
+        The last two axes are arguments, since flags override the file. `exclude` applies to the
+        layers after that. MatrixError if it leaves nothing, or if there are too many combinations.
         """
         axes = (
             self.batch_size,
@@ -152,12 +144,12 @@ class Matrix:
         return lightest_first(combinations)
 
     def layers_over(self, depth: int | None) -> list[int]:
-        """The numbers of layers that a model of `depth` layers does not have."""
+        """The numbers of layers in the matrix that a model of `depth` layers does not have."""
         return sorted({layers for layers in self.lora_layers if depth and layers > depth})
 
 
 def read_matrix(path: Path) -> Matrix:
-    """The matrix in `path`; MatrixError, naming file, line and key, where it is none."""
+    """The matrix in `path`; MatrixError, naming file, line and key, if it is not valid."""
     file = read_yaml(path, MatrixError, "a matrix")
     if not isinstance(file.value, dict):
         raise MatrixError(
@@ -176,117 +168,3 @@ def read_matrix(path: Path) -> Matrix:
         quantize=None if raw.quantize is None else parse_quantize(str(raw.quantize)),
         exclude=tuple(raw.exclude),
     )
-
-
-_GB = 1_000_000_000
-
-LITTLE_MEMORY_BYTES = 10 * _GB
-"""A smaller budget, where nobody names a matrix, gets the one for machines with little memory."""
-
-_LEAST_PARAMETERS = 1e9
-"""Smaller models leave room for the full matrix."""
-
-TYPES_WITH_Q_PROJ = (
-    "cohere",
-    "cohere2",
-    "ernie4_5",
-    "exaone4",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "glm",
-    "glm4",
-    "granite",
-    "helium",
-    "hunyuan_v1_dense",
-    "internlm3",
-    "llama",
-    "mimo",
-    "minicpm",
-    "ministral3",
-    "mistral",
-    "nemotron",
-    "olmo2",
-    "olmo3",
-    "phi",
-    "qwen2",
-    "qwen3",
-    "stablelm",
-    "starcoder2",
-)
-"""Model types whose layers have a self_attn.q_proj in mlx-lm; others may name it differently."""
-
-
-@dataclass(frozen=True)
-class MatrixChoice:
-    """`matrix` is None for a recording that is replayed as a whole."""
-
-    matrix: Matrix | None
-    is_for_little_memory: bool = False
-    """Whether it was chosen for the machine's sake, without being named."""
-
-    def again(self, model: Model) -> MatrixChoice:
-        """The same choice once the weights are here, whatever memory is available by then."""
-        if not self.is_for_little_memory:
-            return self
-        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
-
-    def note(self, source: ModelSource, model: Model) -> str | None:
-        """The line that says so, with what `source` came to."""
-        if not self.is_for_little_memory:
-            return None
-        how = source.quantization or model.foreign_quantization or "not quantized"
-        keys = ", ".join(source.lora_keys) if source.lora_keys else "the usual LoRA keys"
-        return (
-            f"under {LITTLE_MEMORY_BYTES // _GB} GB: the low-memory matrix ({how}, {keys}); "
-            "--yourai-matrix or --quick choose another"
-        )
-
-
-def choose_matrix(options: Options, model: Model) -> MatrixChoice:
-    """MatrixError where two are named, or where the named one cannot be read."""
-    if options.matrix is not None:
-        if options.quick:
-            raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
-        return MatrixChoice(read_matrix(options.matrix))
-    if options.quick:
-        return MatrixChoice(_packaged((model.preset and model.preset.quick_matrix) or "quick"))
-    if options.replay is not None:
-        return MatrixChoice(None)
-    if _is_large(model) and _has_little_memory(options):
-        return MatrixChoice(low_memory_matrix(model), is_for_little_memory=True)
-    return MatrixChoice(_packaged("full"))
-
-
-def _packaged(name: str) -> Matrix:
-    return read_matrix(matrices_folder() / f"{name}.yaml")
-
-
-def _has_little_memory(options: Options) -> bool:
-    """By the user's budget, else this machine's; what a GPU has of its own is not known yet."""
-    if options.memory_limit_bytes is not None:
-        return options.memory_limit_bytes < LITTLE_MEMORY_BYTES
-    if installed_backend() == "cuda":
-        return False
-    try:
-        return detect_budget(read_system_memory(), None).limit_bytes < LITTLE_MEMORY_BYTES
-    except OptionError:
-        # Nothing is left at this moment: the sweep says so itself.
-        return True
-
-
-def _is_large(model: Model) -> bool:
-    """Whether it is known to have a billion parameters or more."""
-    return (model.parameters or 0) >= _LEAST_PARAMETERS
-
-
-def low_memory_matrix(model: Model) -> Matrix:
-    """The packaged one, without what contradicts the model: nobody asked for it."""
-    matrix = _packaged("low-memory")
-    if model.architecture.get("model_type") not in TYPES_WITH_Q_PROJ:
-        matrix = dataclasses.replace(matrix, lora_keys=None)
-    try:
-        model.quantization(matrix.quantize)
-    except ModelError:
-        return dataclasses.replace(matrix, quantize=None)
-    return matrix

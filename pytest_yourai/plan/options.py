@@ -1,4 +1,4 @@
-"""What was asked for, as frozen Options: flag, else ini key, else default."""
+"""The options of a run, each from its flag, else its ini key, else its default."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pytest_yourai.store.compare.thresholds import RegressionThresholds
 DEFAULT_TIMEOUT_S = 300.0
 
 CHECK_STEPS = 5
-"""Measured steps of a safe configuration: enough to see that it trains."""
+"""Measured steps of a safe configuration: enough to show that it trains."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. None where the model or the matrix decides.
+    """Everything that the user asked for; None where the model or the matrix decides.
 
-    `presets` is the list of models that names are looked up in; `check_steps` are those of the
-    safe configurations of a benchmark.
+    `presets` is the list of models to look names up in; `check_steps` are the steps of a safe
+    configuration in a benchmark.
     """
 
     given: frozenset[str]
-    """The flags that stand on the command line, by name: the rest is from ini keys or defaults."""
+    """Names of the flags on the command line; all others are from ini keys or defaults."""
     models: tuple[NamedModel, ...]
     presets: Path
     benchmark: bool
@@ -53,27 +53,72 @@ class Options:
     lora_keys: tuple[str, ...] | None
     grad_checkpoint: bool | None
     timeout_s: float
-    """0 where pytest's own --timeout says that there is none."""
+    """Seconds; 0 if pytest's own --timeout switches the limit off."""
     objective: Objective
     search: Literal["fast", "exhaustive"]
     soak_s: float | None
     replay: Path | None
     compare: Path | None
-    gate: RegressionThresholds
+    thresholds: RegressionThresholds
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool
     trust_remote_code: bool
 
 
+@dataclass(frozen=True)
+class OutputOptions:
+    """The part of the options that the end of a run needs: its files, its measures, what is next.
+
+    None for a file that is not written.
+    """
+
+    profile: Path
+    log: Path
+    lora_config: Path | None
+    report: Path | None
+    markdown: Path | None
+    objective: Objective
+    thresholds: RegressionThresholds
+    presets: Path
+    memory_limit_bytes: int | None
+    """The user's budget; None if it is detected."""
+    data: str | None
+    trust_remote_code: bool
+    is_replay: bool
+    is_resumed: bool
+    sweeps_models: bool
+    """False for a walk that only checks safe configurations."""
+
+    @classmethod
+    def of(cls, options: Options) -> OutputOptions:
+        """The part of `options` that outlives planning."""
+        return cls(
+            profile=options.output,
+            log=options.log,
+            lora_config=options.lora_config,
+            report=options.report,
+            markdown=options.markdown,
+            objective=options.objective,
+            thresholds=options.thresholds,
+            presets=options.presets,
+            memory_limit_bytes=options.memory_limit_bytes,
+            data=options.data,
+            trust_remote_code=options.trust_remote_code,
+            is_replay=options.replay is not None,
+            is_resumed=options.resume,
+            sweeps_models=options.optimize or not options.benchmark,
+        )
+
+
 def check_combinations(options: Options) -> None:
-    """What was asked for at once must go together; an ini key that says nothing here may stay."""
+    """OptionError if flags contradict each other; an ini key without effect here may stay."""
     given = options.given
     if "optimize" in given and options.optimize and not options.benchmark:
         raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
     if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
         raise OptionError(
-            "--quick and --yourai-matrix are of sweeps: add --yourai-optimize to sweep the models "
+            "--quick and --yourai-matrix are for sweeps: add --yourai-optimize to sweep the models "
             "that pass, or leave them out"
         )
     if "lora-config" in given and options.benchmark and not options.optimize:
@@ -105,7 +150,7 @@ def check_combinations(options: Options) -> None:
 
 
 def check_files(options: Options) -> None:
-    """No file may be written that is another one, or read."""
+    """OptionError if a file would be written twice, or is also read."""
     given = {
         "output": options.output,
         "log": options.log,
@@ -128,7 +173,7 @@ def check_files(options: Options) -> None:
 
 
 def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
-    """What the run itself reads, each with the name of its flag."""
+    """Name of the flag, and path, of each file that the run reads."""
     single = (
         ("models", options.presets),
         ("matrix", options.matrix),

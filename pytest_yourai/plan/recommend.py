@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization, RowShape
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.files import check_writable, write_json
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.units import gigabytes, machine_memory, parameters
+from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial, usual_backend
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip
@@ -28,8 +28,6 @@ from pytest_yourai.store.profile import OUTPUT_FLAG
 from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
-
-_BYTES_PER_GB = 1e9
 
 _COMPONENTS = {
     "weights_bytes": "weights",
@@ -160,13 +158,12 @@ def _recommendation(
     shapes = read_architecture_shapes(model.architecture)
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
-    [max_seq_length] = options.max_seq_lengths or [model.usual_max_seq_length]
+    [max_seq_length] = options.max_seq_lengths or [model.default_max_seq_length]
     config = safe.configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
-        max_seq_length=max_seq_length,
-        grad_checkpoint=options.grad_checkpoint or False,
+        shape=RowShape(max_seq_length, options.grad_checkpoint or False),
     )
     estimate = estimate_trial(
         config, model.architecture, quantization, options.lora_keys, backend=backend
@@ -195,7 +192,7 @@ def document(found: Recommendations) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "estimates_only": True,
-        "memory_limit_gb": found.budget.limit_bytes / _BYTES_PER_GB,
+        "memory_limit_gb": found.budget.limit_bytes / GB,
         "memory_limit_is_detected": found.budget.is_detected,
         "backend": found.backend,
         "models": [_row(model) for model in found.models],

@@ -1,4 +1,4 @@
-"""The configuration to try a model with first: small enough to be safe, and still of use."""
+"""The configuration to try a model in first: small enough to be safe, and still useful."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Annotated
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig, RowShape
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
-from pytest_yourai.core.units import parameter_count
+from pytest_yourai.core.units import GB, parameter_count
 from pytest_yourai.core.yaml_file import read_yaml, validate
-
-_BYTES_PER_GB = 1e9
 
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 
@@ -40,7 +38,7 @@ class _Row(pydantic.BaseModel):
         conditions = (self.from_params, self.over_params, self.under_gb, self.up_to_gb)
         return any(condition is not None for condition in conditions)
 
-    def holds(self, parameters: float, available_gb: float) -> bool:
+    def matches(self, parameters: float, available_gb: float) -> bool:
         return (
             (self.from_params is None or parameters >= parameter_count(self.from_params))
             and (self.over_params is None or parameters > parameter_count(self.over_params))
@@ -51,7 +49,7 @@ class _Row(pydantic.BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SafeTable:
-    """Which configuration is safe for which model and memory; the first row that holds counts."""
+    """Safe configurations by model size and memory; the first row that matches counts."""
 
     rows: tuple[_Row, ...]
 
@@ -61,37 +59,36 @@ class SafeTable:
         available_bytes: float,
         *,
         depth: int | None,
-        max_seq_length: int,
-        grad_checkpoint: bool = False,
+        shape: RowShape,
     ) -> LoraConfig:
-        """By the model's number of parameters and the memory that training may take.
+        """The safe configuration for a model of so many parameters, within `available_bytes`.
 
-        The number of layers is cut to `depth`, the model's own, where that is known.
+        The number of layers is cut to the model's `depth`, if that is known.
         """
-        available_gb = available_bytes / _BYTES_PER_GB
-        row = next(row for row in self.rows if row.holds(parameters, available_gb))
+        available_gb = available_bytes / GB
+        row = next(row for row in self.rows if row.matches(parameters, available_gb))
         return LoraConfig(
             batch_size=row.batch_size,
             rank=row.lora_rank,
             num_layers=min(row.lora_layers, depth or row.lora_layers),
-            max_seq_length=max_seq_length,
-            grad_checkpoint=grad_checkpoint,
+            max_seq_length=shape.max_seq_length,
+            grad_checkpoint=shape.grad_checkpoint,
         )
 
 
 @functools.cache
 def read_safe_table(path: Path | None = None) -> SafeTable:
-    """The packaged table, or that in `path`; MatrixError, naming file, line and key."""
+    """The packaged table, or the one in `path`; MatrixError if it is not valid."""
     path = path or matrices_folder() / "safe.yaml"
     file = read_yaml(path, MatrixError, "a table of safe configurations")
     if not isinstance(file.value, list) or not file.value:
-        raise MatrixError(f"{path}:1: this is no list of safe configurations: write one")
+        raise MatrixError(f"{path}:1: this is not a list of safe configurations: write one")
     rows = tuple(
         validate(file, _Row, row, MatrixError, at=(index,)) for index, row in enumerate(file.value)
     )
     if rows[-1].has_conditions:
         raise MatrixError(
-            f"{file.where((len(rows) - 1,))}: the last row must hold for every model: remove its "
+            f"{file.where((len(rows) - 1,))}: the last row must match every model: remove its "
             "conditions"
         )
     return SafeTable(rows)

@@ -1,54 +1,52 @@
-"""From options to a run: which models, in which order, and what is known of each beforehand."""
+"""The plan of a run: its stages, one model after the other.
+
+Three steps lead there: `resolved_models` finds the models, `config_choice` chooses configurations
+for each, and `planner` makes the plan of its sweep or check.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig
-from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
+from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
-from pytest_yourai.core.results import Outcome
-from pytest_yourai.core.units import parameter_count
 from pytest_yourai.machine.budget import BUDGET_SHARE
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import (
-    Model,
     NamedModel,
+    default_max_seq_length,
     resolve,
     unknown_model,
-    usual_max_seq_length,
 )
-from pytest_yourai.plan.options import Options, check_combinations, check_files
-from pytest_yourai.plan.planner import ModelDefaults, SweepSetup, checked_rows, make_setup
+from pytest_yourai.plan.config_choice import check_shape
+from pytest_yourai.plan.options import Options, OutputOptions, check_combinations, check_files
+from pytest_yourai.plan.planner import ModelDefaults, SweepSetup, plan_check, plan_sweep
+from pytest_yourai.plan.resolved_models import (
+    ResolvedModel,
+    StageProblem,
+    resolve_models,
+    resolved,
+)
 from pytest_yourai.plan.safe_table import read_safe_table
 from pytest_yourai.store.compare.baseline import read_baseline
 from pytest_yourai.store.recording import read_recording
 from pytest_yourai.store.stored_profile import StoredProfile
 
 
-@dataclass(frozen=True)
-class StageProblem:
-    """Why a model cannot be tried, known beforehand."""
-
-    outcome: Outcome
-    reason: str
-
-
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One model's part of a run: its sweep, or the check of its safe configuration.
 
-    `name` is that of its items, `asked_as` what the user calls the model. `setup` is None where
-    there is a `problem`. `rows` has the length and checkpointing that a check
-    is asked for.
+    `name` begins the ids of its items, `asked_as` is the user's name for the model. `setup` is
+    None if there is a `problem`. `shape` is that of a check's rows.
     """
 
     name: str
@@ -57,66 +55,57 @@ class Stage:
     parameters: float | None
     is_check: bool
     setup: SweepSetup | None
-    rows: LoraConfig
+    shape: RowShape
+    default_max_seq_length: int
+    assumed_config: LoraConfig
+    """The safe configuration, as far as it is known before a worker has looked at the model."""
     problem: StageProblem | None = None
-    memory_limit_bytes: int | None = None
-    """The budget that the user names."""
-    usual_max_seq_length: int = DEFAULT_MAX_SEQ_LENGTH
-
-    @cached_property
-    def assumed_config(self) -> LoraConfig:
-        """What would be safe, before a worker has looked at the model and the machine."""
-        limit_bytes = self.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
-        return read_safe_table().configuration(
-            self.parameters or 0,
-            limit_bytes,
-            depth=self.setup.plan.depth if self.setup else None,
-            max_seq_length=self.rows.max_seq_length,
-            grad_checkpoint=self.rows.grad_checkpoint,
-        )
 
     @property
     def naming(self) -> ConfigLabels:
-        """How its configurations are named in words."""
+        """Names for its configurations."""
         if self.is_check:
-            return ConfigLabels(self.usual_max_seq_length, grad_checkpoint=False)
+            return ConfigLabels(self.default_max_seq_length, grad_checkpoint=False)
         return self.setup.plan.naming if self.setup else ConfigLabels.of(())
 
     @property
     def max_seq_lengths(self) -> set[int]:
-        """Of all that it tries, in tokens."""
-        configs = (self.rows,) if self.is_check or not self.setup else self.setup.plan.configs
-        return {config.max_seq_length for config in configs}
+        """All sequence lengths that it tries, in tokens."""
+        if self.is_check or not self.setup:
+            return {self.shape.max_seq_length}
+        return {config.max_seq_length for config in self.setup.plan.configs}
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration; None for one that is not known yet."""
         if self.setup is not None:
             return self.setup.configs_by_id
-        suffix = ModelDefaults(self.usual_max_seq_length, None).suffix(self.rows, None)
+        suffix = ModelDefaults(self.default_max_seq_length, None).suffix(self.shape, None)
         return {f"{self.name}{suffix}": None}
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """All that is known before anything runs: the stages, in the order of the run."""
+    """The stages of a run, in order, and what is to be done at its end."""
 
-    options: Options
     stages: tuple[Stage, ...]
+    output: OutputOptions
+    is_walk: bool
+    """True if models are tried, smallest first, until one does not fit."""
+    timeout_s: float
+    """Limit of one item in seconds; 0 for none."""
+    soak_s: float | None
+    """Duration of a soak in seconds; None if none was asked for."""
     baseline: tuple[StoredProfile, ...] = ()
-    """What the run is to be compared with."""
-
-    @property
-    def is_walk(self) -> bool:
-        """Whether models are tried until one does not fit."""
-        return self.options.benchmark
+    """The profiles to compare the run with."""
 
     @property
     def has_one_profile(self) -> bool:
-        """Whether the answer is the profile of one model."""
+        """True if the run ends with the profile of one model."""
         return len(self.stages) == 1 and not self.is_walk
 
     def stage_called(self, name: str, *, is_check: bool) -> Stage:
+        """The check or the sweep of the model called `name`."""
         return next(each for each in self.stages if (each.name, each.is_check) == (name, is_check))
 
     @cached_property
@@ -126,153 +115,118 @@ class RunPlan:
 
     @cached_property
     def soaked_by_id(self) -> Mapping[str, Stage]:
-        """Item id → the sweep that a soak follows; empty where none was asked for."""
-        if self.options.soak_s is None or self.options.replay is not None:
+        """Item id of a soak → the sweep that it follows; empty if no soak was asked for."""
+        if self.soak_s is None or self.output.is_replay:
             return {}
         return {f"{stage.name}-soak": stage for stage in self.stages if not stage.is_check}
 
 
 def make_run_plan(options: Options) -> RunPlan:
-    """An InputError where the options do not lead to a run."""
+    """The plan of the run that `options` ask for; an InputError if they do not lead to one."""
     check_combinations(options)
     check_files(options)
     presets = read_presets(options.presets)
     if options.replay is not None and not options.benchmark:
-        stages = [_replayed(options, options.replay, presets)]
-        return _compared(RunPlan(options, tuple(stages)))
-    stages = sorted(
-        _stages(options, presets),
-        key=lambda stage: math.inf if stage.parameters is None else stage.parameters,
-    )
+        stages = [_replay_stage(options, options.replay, presets)]
+    else:
+        models = resolve_models(options, presets)
+        stages = [stage for each in models for stage in _stages(each, options)]
+        stages.sort(key=lambda each: math.inf if each.parameters is None else each.parameters)
     if not stages:
         raise OptionError(f"--yourai-benchmark: {options.presets} has no model to walk: add one")
-    if options.benchmark and options.optimize:
-        stages = [each for stage in stages for each in _check_and_sweep(options, stage)]
     _check_ids(stages)
-    return _compared(RunPlan(options, tuple(stages)))
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    return RunPlan(
+        stages=tuple(stages),
+        output=OutputOptions.of(options),
+        is_walk=options.benchmark,
+        timeout_s=options.timeout_s,
+        soak_s=options.soak_s,
+        baseline=read_baseline(options.compare, names) if options.compare is not None else (),
+    )
 
 
-def _compared(setup: RunPlan) -> RunPlan:
-    """With what it is to be compared with, if anything."""
-    path = setup.options.compare
-    if path is None:
-        return setup
-    models = list(dict.fromkeys(stage.name for stage in setup.stages))
-    return dataclasses.replace(setup, baseline=read_baseline(path, models))
-
-
-def _stages(options: Options, presets: Mapping[str, Preset]) -> Iterator[Stage]:
-    """A sweep, or in a walk a check, of every model that was named; else of all presets."""
-    taken: set[str] = set()
-    walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.in_walk]
-    for named in options.models or walked:
+def _stages(found: ResolvedModel, options: Options) -> Iterator[Stage]:
+    """The sweep of a model; in a walk its check, and the sweep after that if it is asked for."""
+    if not options.benchmark:
+        if found.model is not None:
+            yield _stage(found, options, plan_sweep(found.model, options))
+        return
+    setup, problem = None, found.problem
+    if found.model is not None:
         try:
-            model = resolve(named.name, named.folder, options.weights, presets)
-            name = _own_name(model.name, taken)
-            stage = _stage(options, named.name, dataclasses.replace(model, name=name))
-        except ModelError as problem:
+            setup = plan_check(found.model, options)
+        except ModelError as contradiction:
             if options.models:
                 raise
-            stage = _unavailable(options, named, presets, problem, taken)
-        taken.add(stage.name)
-        yield stage
-
-
-def _unavailable(
-    options: Options,
-    named: NamedModel,
-    presets: Mapping[str, Preset],
-    problem: ModelError,
-    taken: Container[str],
-) -> Stage:
-    preset = presets[named.name]
-    is_there = not isinstance(problem, UnavailableError)
-    usual = usual_max_seq_length(preset)
-    return Stage(
-        name=_own_name(id_name(preset.name), taken),
-        asked_as=named.name,
-        title=preset.title,
-        parameters=_size(named, presets),
-        is_check=True,
-        setup=None,
-        rows=_rows(options, usual),
-        problem=StageProblem(Outcome.ERROR if is_there else Outcome.UNAVAILABLE, str(problem)),
-        memory_limit_bytes=options.memory_limit_bytes,
-        usual_max_seq_length=usual,
-    )
-
-
-def _size(named: NamedModel, presets: Mapping[str, Preset]) -> float | None:
-    """Number of parameters of a model that cannot be tried: as it is called by, else by shapes."""
-    params = presets[named.name].params
-    if params is not None:
-        return parameter_count(params)
-    try:
-        return resolve(named.name, named.folder, "synthetic", presets).parameters
-    except ModelError:
-        return None
-
-
-def _rows(options: Options, usual: int) -> LoraConfig:
-    checkpoints = (options.grad_checkpoint or False,)
-    return checked_rows(options, options.max_seq_lengths or (usual,), checkpoints)
-
-
-def _stage(
-    options: Options, asked_as: str, model: Model, recording: StoredProfile | None = None
-) -> Stage:
-    is_check = options.benchmark
-    setup = make_setup(options, model, recording, is_check=is_check)
-    usual = model.usual_max_seq_length
-    return Stage(
-        name=model.name,
-        asked_as=asked_as,
-        title=model.title,
-        parameters=model.parameters,
-        is_check=is_check,
-        setup=setup,
-        rows=setup.plan.check.rows if setup.plan.check else _rows(options, usual),
-        memory_limit_bytes=options.memory_limit_bytes,
-        usual_max_seq_length=usual,
-    )
-
-
-def _check_and_sweep(options: Options, check: Stage) -> Iterator[Stage]:
+            problem = StageProblem.of(contradiction)
+    check = _stage(found, options, setup, problem)
     yield check
-    if check.setup is not None:
-        sweep = make_setup(options, check.setup.model)
+    if options.optimize and found.model is not None and setup is not None:
+        sweep = plan_sweep(found.model, options)
         yield dataclasses.replace(check, is_check=False, setup=sweep)
 
 
-def _own_name(name: str, taken: Container[str]) -> str:
-    """A second model of the same name becomes NAME-2."""
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(each for each in names if each not in taken)
+def _stage(
+    found: ResolvedModel,
+    options: Options,
+    setup: SweepSetup | None,
+    problem: StageProblem | None = None,
+) -> Stage:
+    shape = _shape(found, options, setup)
+    limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
+    return Stage(
+        name=found.name,
+        asked_as=found.asked_as,
+        title=found.title,
+        parameters=found.parameters,
+        is_check=options.benchmark,
+        setup=setup,
+        shape=shape,
+        default_max_seq_length=found.default_max_seq_length,
+        assumed_config=read_safe_table().configuration(
+            found.parameters or 0,
+            limit_bytes,
+            depth=setup.plan.depth if setup else None,
+            shape=shape,
+        ),
+        problem=problem,
+    )
+
+
+def _shape(found: ResolvedModel, options: Options, setup: SweepSetup | None) -> RowShape:
+    if setup is not None and setup.plan.check is not None:
+        return setup.plan.check.shape
+    lengths = options.max_seq_lengths or (found.default_max_seq_length,)
+    return check_shape(lengths, (options.grad_checkpoint or False,), options)
+
+
+def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -> Stage:
+    """A sweep of the recorded model, even if nothing else is known about it."""
+    named = next(iter(options.models), None)
+    default = default_max_seq_length(presets.get(named.name) if named else None)
+    lengths = options.max_seq_lengths or ()
+    recording = read_recording(path, lengths[0] if len(lengths) == 1 else default)
+    if named is None and recording.model not in presets:
+        named = NamedModel(recording.model, Path(recording.model))
+        model = unknown_model(recording.model)
+    else:
+        named = named or NamedModel(recording.model, Path(recording.model))
+        model = resolve(named.name, named.folder, options.weights, presets)
+    if model.name != id_name(recording.model):
+        raise OptionError(
+            f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
+            "leave --yourai-model out, or name another recording"
+        )
+    setup = plan_sweep(model, options, recording)
+    return _stage(resolved(named.name, model), options, setup)
 
 
 def _check_ids(stages: Iterable[Stage]) -> None:
-    """No item may stand for two models."""
+    """OptionError if two models would have an item of the same id."""
     counts = Counter(item_id for stage in stages for item_id in stage.configs_by_id)
     [(item_id, count)] = counts.most_common(1)
     if count > 1:
         raise OptionError(
             f"two models have an item of the same name, {item_id}: give one of them another name"
         )
-
-
-def _replayed(options: Options, replayed: Path, presets: Mapping[str, Preset]) -> Stage:
-    """A sweep of the model that was recorded, also one that nothing else is known of."""
-    named = next(iter(options.models), None)
-    usual = usual_max_seq_length(presets.get(named.name) if named else None)
-    lengths = options.max_seq_lengths or ()
-    recording = read_recording(replayed, lengths[0] if len(lengths) == 1 else usual)
-    if named is None and recording.model not in presets:
-        return _stage(options, recording.model, unknown_model(recording.model), recording)
-    named = named or NamedModel(recording.model, Path(recording.model))
-    model = resolve(named.name, named.folder, options.weights, presets)
-    if model.name != id_name(recording.model):
-        raise OptionError(
-            f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
-            "leave --yourai-model out, or name another recording"
-        )
-    return _stage(options, named.name, model, recording)

@@ -1,4 +1,4 @@
-"""What a sweep is to do, and what it finds before its first trial."""
+"""The plan of one sweep, and the facts that a worker adds before the first trial."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, Objective, StepPlan
+from pytest_yourai.core.config import LoraConfig, Objective, RowShape, StepPlan
 from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.estimate.calibration import Calibration
+from pytest_yourai.estimate.calibration import Calibration, read_calibration, write_calibration
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.plan.identity import machine_id
 from pytest_yourai.plan.safe_table import read_safe_table
+from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
 
 Isolation = Literal["model", "trial"]
@@ -27,26 +30,24 @@ SearchKind = Literal["fast", "exhaustive"]
 
 @dataclass(frozen=True)
 class SafeCheck:
-    """That a model is tried in the one configuration that is safe for it.
+    """A trial of a model in the one configuration that is safe for it.
 
-    `parameters` is None where the worker has to tell; of `rows` their length and checkpointing
-    count.
+    `parameters` is the model's number of parameters, None until a worker has counted them.
     """
 
     parameters: float | None
-    rows: LoraConfig
+    shape: RowShape
 
     def configuration(self, inspection: Inspection, limit_bytes: int) -> LoraConfig:
-        """The one that is safe within so much memory, with no more rows in a batch than there are.
+        """The configuration that is safe for the inspected model within `limit_bytes`.
 
-        By the model as `inspection` found it.
+        A batch has no more rows than the training data.
         """
         safe = read_safe_table().configuration(
             self.parameters or inspection.parameters,
             limit_bytes,
             depth=inspection.num_hidden_layers,
-            max_seq_length=self.rows.max_seq_length,
-            grad_checkpoint=self.rows.grad_checkpoint,
+            shape=self.shape,
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
         return dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
@@ -54,10 +55,10 @@ class SafeCheck:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep is to do. `memory_limit_bytes` is None where it is to be detected.
+    """The work of one sweep. `memory_limit_bytes` is None if the budget is to be detected.
 
-    `settings` is what the journal and the profile say of all this, `identity` what must be the
-    same for measurements of another run to be taken over; with `force` the guard only warns.
+    `settings` describes the sweep in the journal and the profile. Measurements of a run with the
+    same `identity` can be kept. With `force` the guard only warns.
     """
 
     source: ModelSource
@@ -72,31 +73,31 @@ class SweepPlan:
     identity: dict[str, Any]
     force: bool = False
     memory_wait_s: float = 5.0
-    """How long to wait before a trial for memory that others may give back."""
+    """How long a trial waits at its start for memory that other processes may free."""
     search: SearchKind = "exhaustive"
     objective: Objective = Objective.SCORE
     depth: int | None = None
-    """Number of hidden layers, where the architecture tells."""
+    """Number of hidden layers; None if the architecture does not name it."""
     recording: StoredProfile | None = None
-    """Where measurements come from instead of a worker."""
+    """Source of the measurements in a replay; None if a worker measures."""
     check: SafeCheck | None = None
-    """In place of `configs`."""
+    """For a check, which has no `configs`."""
 
     def tried(self, inspection: Inspection, limit_bytes: int) -> tuple[LoraConfig, ...]:
-        """Its configurations; of a check the safe one of so much memory."""
+        """The configurations to try; for a check the one that is safe within `limit_bytes`."""
         if self.check is None:
             return self.configs
         return (self.check.configuration(inspection, limit_bytes),)
 
     @cached_property
     def naming(self) -> ConfigLabels:
-        """How its configurations are told apart in words."""
+        """Names for its configurations."""
         return ConfigLabels.of(self.configs)
 
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What the worker said before the first trial, and the budget that follows from it.
+    """Device and model as the worker found them, and the budget that follows.
 
     `notes` are lines for the console's header.
     """
@@ -125,3 +126,28 @@ def predictor_of(
         longest_row=data.longest if data else None,
         is_enabled=plan.recording is None or plan.recording.has_minima,
     )
+
+
+def static_predictor(plan: SweepPlan) -> Predictor:
+    """A predictor that needs no worker: for the backend that is installed, or was recorded."""
+    recording = plan.recording
+    backend = backend_of(recording.environment) if recording else installed_backend()
+    return predictor_of(plan, read_prior(plan), backend)
+
+
+def estimated_weight_bytes(plan: SweepPlan) -> int | None:
+    """Bytes of the base model in memory, by arithmetic; None if its shapes are unknown."""
+    backend = installed_backend()
+    found = predictor_of(plan, Calibration(), backend).predict(LoraConfig(1, 1, 1, 2))
+    return found.weights_bytes if found else None
+
+
+def read_prior(plan: SweepPlan) -> Calibration:
+    """The calibration of this machine from earlier runs; an empty one for a replay."""
+    return Calibration() if plan.recording is not None else read_calibration(machine_id())
+
+
+def save_calibration(plan: SweepPlan, calibration: Calibration | None) -> None:
+    """Keep what `plan`'s trials taught about this machine; a replay teaches nothing."""
+    if calibration is not None and plan.recording is None:
+        write_calibration(machine_id(), calibration.for_the_next_model())

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import TrialResult
 
 
-class NoStepTimesError(Exception):
+class NoStepTimesError(YouraiError):
     """A trial ended before it measured a step."""
 
 

@@ -55,6 +55,12 @@ def is_active(config: pytest.Config) -> bool:
     return False
 
 
+def needs_worker(config: pytest.Config) -> bool:
+    """True if trials will be run, as far as the command line says: not collected or replayed."""
+    is_replay = config.getoption("yourai_replay") or config.getini("yourai_replay")
+    return not (is_replay or config.option.collectonly or config.getoption("help", False))
+
+
 def wants_recommendation(config: pytest.Config) -> bool:
     """Whether to print estimates instead of running tests; pytest's own --help goes first."""
     return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)

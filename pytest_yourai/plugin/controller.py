@@ -1,41 +1,31 @@
-"""The controller's side: collects trials from reports, prints them, writes the profile.
+"""Controller side of the plugin: collects trials from reports, prints them, writes the files.
 
 Works on `report.user_properties` alone, so that it is the same with and without xdist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.results import LETTERS, SoakResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin.command_line import has_timeout
-from pytest_yourai.plugin.display import terminal_size
-from pytest_yourai.plugin.items import ItemHooks
+from pytest_yourai.plugin.item_reports import reported_outcome, soak_report, trial_report
+from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.console import Console
-from pytest_yourai.report.output_files import check_closing_files, write_closing_files
-from pytest_yourai.store.compare.baseline import BaselineComparison, compare_with_baseline
-from pytest_yourai.store.journal import Journal, NoJournal
+from pytest_yourai.report.output_files import SessionOutput, check_output_files, write_session
+from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
-from pytest_yourai.sweep.run_results import (
-    PROPERTY,
-    SOAK_PROPERTY,
-    ItemCounts,
-    RunResults,
-    SoakReport,
-    TrialReport,
-)
+from pytest_yourai.sweep.run_results import ItemCounts, RunResults, SoakReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 
 _LEAST_VERBOSITY = -1
@@ -43,41 +33,33 @@ _LEAST_VERBOSITY = -1
 
 
 class ControllerHooks:
-    """Registered in the process that the user started, while a run is asked for.
+    """Registered in the process that the user started, if a run is asked for.
 
-    `item_hooks` is None where another process, of xdist, runs the items. `owns_session` says that
-    the packaged test is all that runs, so that the console is ours.
+    `has_items_here` is False if a worker of xdist runs the items. With `owns_session` only packaged
+    tests run, so that the console is ours.
     """
 
     def __init__(
-        self,
-        config: pytest.Config,
-        setup: RunPlan,
-        item_hooks: ItemHooks | None,
-        *,
-        owns_session: bool,
+        self, config: pytest.Config, plan: RunPlan, *, has_items_here: bool, owns_session: bool
     ) -> None:
         self._config = config
-        self._setup = setup
-        self._has_items_here = item_hooks is not None
-        if item_hooks is not None:
-            item_hooks.on_opened = self._opened
+        self._plan = plan
+        self._has_items_here = has_items_here
         self._owns_session = owns_session
-        self._collected = RunResults(setup)
-        self._console = Console(setup, self._collected, lambda: terminal_size(config))
+        self._terminal = Terminal(config)
+        self._results = RunResults(plan)
+        self._console = Console(plan, self._results, lambda: self._terminal.size)
         self._is_running = False
-        self._compared: BaselineComparison | None = None
-        self._is_saved = False
-        self._closing_lines: list[str] = []
+        self._output: SessionOutput | None = None
         self._interrupts = Interrupts()
 
     def pytest_sessionstart(self) -> None:
         if self._config.option.collectonly:
             return
         try:
-            check_closing_files(self._setup.options)
+            check_output_files(self._plan.output)
             if not self._has_items_here:
-                Journal(self._setup.options.log).close()
+                Journal(self._plan.output.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
@@ -92,24 +74,23 @@ class ControllerHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """With --collect-only: what each configuration is predicted to need, beside its id."""
-        if not self._config.option.collectonly or self._verbosity < _LEAST_VERBOSITY:
+        """With --collect-only: the predicted memory of each configuration, beside its id."""
+        if not self._config.option.collectonly or self._terminal.verbosity < _LEAST_VERBOSITY:
             return
         ids = [
             item.callspec.params.get("trial") for item in session.items if hasattr(item, "callspec")
         ]
-        self._say("", *self._console.predictions(dict.fromkeys(ids)))
+        self._terminal.print_lines("", *self._console.predictions(dict.fromkeys(ids)))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Runs inside ItemHooks' wrapper, which has begun the run by now."""
+        """Runs inside the wrapper of ItemHooks, which has begun the run by now."""
         if self._config.option.collectonly:
             return (yield)
         if not self._has_items_here:
-            self._look_beforehand()
-        if self._owns_session and self._verbosity == 0 and self._reporter is not None:
-            # Each trial has a line of its own: the file's name before each would be noise.
-            self._reporter.showfspath = False
+            self._inspect_models()
+        if self._owns_session:
+            self._terminal.hide_file_names()
         awake = environment.keep_awake()
         self._is_running = True
         try:
@@ -121,21 +102,21 @@ class ControllerHooks:
                 awake.terminate()
                 awake.wait()
 
-    def _look_beforehand(self) -> None:
+    def _inspect_models(self) -> None:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
-        run = StageRunner(self._setup, NoJournal(), self._say)
+        runner = StageRunner(self._plan, TaggedLog(), self._terminal.print_lines)
         try:
-            run.look_at_all(self._setup.stages)
+            runner.inspect_all(self._plan.stages)
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         finally:
-            run.close({})
+            runner.close({})
 
-    def _opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
-        """A worker has looked at the model of a stage."""
-        lines = self._console.opened(stage, opened, counts, self._notes())
-        if self._verbosity >= 0:
-            self._say(*lines)
+    def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
+        """Called when a worker has inspected the model of a stage."""
+        if self._results.add_stage(stage, opened, counts):
+            lines = self._console.opened(stage, opened, counts, self._notes())
+            self._terminal.print_unless_quiet(*lines)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -151,15 +132,13 @@ class ControllerHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
-        """Our letters; and no letter at all where a line of its own says it while it runs."""
-        outcome = _outcome_in(report)
+        """Our letters; no letter for what has a line of its own while items run."""
+        outcome = reported_outcome(report)
         if outcome is None:
             return None
         did_not_fit = outcome.is_memory_failure and report.skipped
-        is_told_by_its_line = outcome.is_failure is report.failed and not hasattr(
-            report, "wasxfail"
-        )
-        if self._is_running and self._verbosity == 0 and (did_not_fit or is_told_by_its_line):
+        has_its_line = outcome.is_failure is report.failed and not hasattr(report, "wasxfail")
+        if self._is_running and self._terminal.verbosity == 0 and (did_not_fit or has_its_line):
             return ("xfailed" if did_not_fit else str(report.outcome)), "", ""
         if did_not_fit:
             word = outcome.replace("_", " ").upper()
@@ -168,148 +147,76 @@ class ControllerHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if (soak := _soak_in(report)) is not None:
-            self._soaked(soak)
-        trial = _trial_in(report)
+        if (soak := soak_report(report)) is not None:
+            self._add_soaks(soak)
+        trial = trial_report(report)
         if trial is None:
             return
-        stage = self._setup.stage_called(trial.model, is_check=trial.is_check)
+        stage = self._plan.stage_called(trial.model, is_check=trial.is_check)
         if trial.opened is not None and not self._has_items_here:
-            self._opened(stage, trial.opened, trial.counts)
-        lines = self._console.trial(trial, self._collected.add(trial))
-        if self._verbosity >= 0:
-            self._say(*lines)
+            self.stage_opened(stage, trial.opened, trial.counts)
+        lines = self._console.trial(trial, self._results.add(trial))
+        self._terminal.print_unless_quiet(*lines)
 
-    def _soaked(self, reported: SoakReport) -> None:
-        stage = self._setup.stage_called(reported.model, is_check=False)
+    def _add_soaks(self, reported: SoakReport) -> None:
+        stage = self._plan.stage_called(reported.model, is_check=False)
         if not self._has_items_here:
             for result in reported.results:
                 self.soak_ended(stage, result)
-        self._collected.journal_problem = reported.journal_problem
-        if self._verbosity >= 0:
-            self._say(*self._console.soaked(stage))
+        self._results.journal_problem = reported.journal_problem
+        self._terminal.print_unless_quiet(*self._console.soaked(stage))
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
-        """Told while items run in this process: a soak takes minutes."""
-        self._collected.is_soaking = True
-        if self._verbosity >= 0:
-            self._say(self._console.soak_begins(stage, config))
+        """Called where items run in this process: a soak takes minutes."""
+        self._results.is_soaking = True
+        self._terminal.print_unless_quiet(self._console.soak_begins(stage, config))
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> None:
-        """Told at once, so that an interruption of the next one loses nothing."""
-        self._collected.add_soak(stage, result)
-        if self._verbosity >= 0:
-            self._say(self._console.soak_ended(stage, result))
+        """Called after each soak, so that an interruption of the next one loses nothing."""
+        self._results.add_soak(stage, result)
+        self._terminal.print_unless_quiet(self._console.soak_ended(stage, result))
 
     def pytest_unconfigure(self) -> None:
         self._interrupts.remove()
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        results = self._collected.results
         was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        if not results and not (was_interrupted and self._collected.has_begun_several):
+        if not self._results.results and not (was_interrupted and self._results.has_begun_several):
             return
-        if exitstatus == pytest.ExitCode.OK and not self._collected.has_success:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        document = self._collected.document()
-        self._compare(session, document)
-        for line in write_closing_files(
-            self._setup, self._collected, document, self._compared, self._shown
-        ):
-            self._closing_lines.append(line.text)
-            self._is_saved |= line.saves_profile
-            if line.is_failure:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _compare(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
-        options = self._setup.options
-        if not self._setup.baseline:
-            return
-        name = self._shown(options.output)
-        try:
-            self._compared = compare_with_baseline(
-                document, name, self._setup.baseline, options.gate
-            )
-        except InputError as problem:
-            self._closing_lines.append(f"Not compared: {problem}")
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            return
-        if self._compared.fails and session.exitstatus == pytest.ExitCode.OK:
+        self._output = write_session(self._plan, self._results, self._terminal.shown_path)
+        fails = not self._results.has_success or self._output.has_regressed
+        if (exitstatus == pytest.ExitCode.OK and fails) or self._output.has_failed_to_write:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
-        if not self._collected.stages:
+        if not self._results.stages:
             return
-        if self._collected.journal_problem is not None:
-            problem = self._collected.journal_problem
-            self._closing_lines.append(f"The journal is incomplete: {problem}")
-        elif self._collected.results:
-            self._closing_lines.append(f"Journal: {self._shown(self._setup.options.log)}")
-        if not self._collected.results and not self._closing_lines:
-            self._closing_lines.append("No trial has ended, and no profile was written")
-        self._say(*self._console.summary(), "")
-        if self._compared is not None:
-            self._say(*baseline_lines(self._compared, terminal_size(self._config).columns), "")
-        self._say(*self._closing_lines)
-        self._say_whole(*self._next_steps())
+        terminal = self._terminal
+        terminal.print_lines(*self._console.summary(), "")
+        if self._output is not None and self._output.comparison is not None:
+            terminal.print_lines(
+                *baseline_lines(self._output.comparison, terminal.size.columns), ""
+            )
+        terminal.print_lines(*self._closing_lines())
+        terminal.print_unwrapped(*self._next_steps())
+
+    def _closing_lines(self) -> list[str]:
+        lines = self._output.lines if self._output else []
+        if self._results.journal_problem is not None:
+            lines.append(f"The journal is incomplete: {self._results.journal_problem}")
+        elif self._results.results:
+            lines.append(f"Journal: {self._terminal.shown_path(self._plan.output.log)}")
+        return lines or ["No trial has ended, and no profile was written"]
 
     def _next_steps(self) -> Iterator[str]:
-        """Nothing without a profile, and for a sweep before training, which goes on by itself."""
-        if self._is_saved and not self._config.pluginmanager.hasplugin(TETHER):
+        """Nothing without a profile, or in a sweep before training, which goes on by itself."""
+        is_saved = self._output is not None and self._output.is_saved
+        if is_saved and not self._config.pluginmanager.hasplugin(TETHER):
             arguments = self._config.invocation_params.args
-            shown = self._shown(self._setup.options.output)
-            yield from next_steps(self._setup, self._collected, arguments, shown)
+            shown = self._terminal.shown_path(self._plan.output.profile)
+            yield from next_steps(self._plan, self._results, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         machine_info.update(environment.machine_info())
-
-    @property
-    def _verbosity(self) -> int:
-        return self._config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES)
-
-    @property
-    def _reporter(self) -> Any:
-        """None under `-p no:terminal`."""
-        return self._config.pluginmanager.getplugin("terminalreporter")
-
-    def _shown(self, path: Path) -> str:
-        """As seen from where pytest was started."""
-        folder = self._config.invocation_params.dir
-        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-
-    def _say(self, *lines: str) -> None:
-        room = terminal_size(self._config)
-        self._say_whole(*(part for line in lines for part in room.wrapped(line)))
-
-    def _say_whole(self, *lines: str) -> None:
-        """Commands, which are to be copied, are left to the terminal to break."""
-        if self._reporter is not None:
-            for line in lines:
-                self._reporter.write_line(redactor()(line))
-
-
-def _trial_in(report: pytest.TestReport) -> TrialReport | None:
-    text = _property_in(report, PROPERTY)
-    return TrialReport.from_json(text) if text is not None else None
-
-
-def _soak_in(report: pytest.TestReport) -> SoakReport | None:
-    text = _property_in(report, SOAK_PROPERTY)
-    return SoakReport.from_json(text) if text is not None else None
-
-
-def _property_in(report: pytest.TestReport, wanted: str) -> str | None:
-    if report.when != "call":
-        return None
-    return next((str(value) for name, value in report.user_properties if name == wanted), None)
-
-
-def _outcome_in(report: pytest.TestReport) -> Outcome | None:
-    """Of its trial, or of the last of its soaks."""
-    if (trial := _trial_in(report)) is not None:
-        return trial.result.outcome
-    soak = _soak_in(report)
-    return soak.results[-1].outcome if soak is not None else None

@@ -10,8 +10,9 @@ from pathlib import Path
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.options import OutputOptions
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -69,16 +70,16 @@ def next_steps(
 
     `profile` is the file that it has written, relative to the working directory.
     """
-    options = setup.options
+    options = setup.output
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
-    if not is_over and options.replay is None:
+    if not is_over and not options.is_replay:
         yield f"To go on: {_resumed(options, arguments)}"
     elif found is not None and collected.optimum(found) is not None:
         yield _training(setup, found.stage, profile)
         if any(each in _QUICK for each in arguments):
             yield f"Or the full matrix: {pytest_line(*_without(arguments, *_QUICK))}"
-    elif setup.is_walk and not options.optimize:
+    elif setup.is_walk and not options.sweeps_models:
         yield from _sweep_of_recommended(setup, collected)
     elif found is not None:
         yield from _what_may_fit(options, found, arguments)
@@ -86,8 +87,8 @@ def next_steps(
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """The command that trains with the optimum of `stage`."""
-    options = setup.options
-    if options.replay is not None:
+    options = setup.output
+    if options.is_replay:
         return f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
@@ -111,42 +112,44 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
     if stage is not None:
         yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.output)}"
 
 
-def _estimates(options: Options) -> str:
+def _estimates(options: OutputOptions) -> str:
     """The command that prints which models fit by estimate."""
     return pytest_line("--yourai-recommend", *_presets(options), *_budget(options))
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest for the model of `stage`."""
-    yield from _presets(setup.options)
+    yield from _presets(setup.output)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _own_presets(options: Options) -> Path | None:
+def _own_presets(options: OutputOptions) -> Path | None:
     return None if options.presets == packaged_models() else options.presets
 
 
-def _presets(options: Options) -> Iterator[str]:
+def _presets(options: OutputOptions) -> Iterator[str]:
     """The argument for the user's own presets."""
     if presets := _own_presets(options):
         yield f"--yourai-models={presets}"
 
 
-def _budget(options: Options) -> Iterator[str]:
+def _budget(options: OutputOptions) -> Iterator[str]:
     """The argument for the budget that was given."""
     if options.memory_limit_bytes is not None:
-        yield f"--yourai-max-memory={options.memory_limit_bytes / 1e9:g}"
+        yield f"--yourai-max-memory={options.memory_limit_bytes / GB:g}"
 
 
-def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
+def _what_may_fit(
+    options: OutputOptions, found: StageResults, arguments: Sequence[str]
+) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
     lacks_memory = any(each.lacks_memory for each in results)
     if not lacks_memory or setup is None:
-        if options.replay is None:
+        if not options.is_replay:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
         return
     yield "Next: what takes less memory, one or more of"
@@ -171,8 +174,8 @@ def _is_wide(quantization: Quantization | None) -> bool:
     return quantization is None or quantization.bits > _FEWEST_BITS
 
 
-def _resumed(options: Options, arguments: Sequence[str]) -> str:
-    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
+def _resumed(options: OutputOptions, arguments: Sequence[str]) -> str:
+    return pytest_line(*arguments, *([] if options.is_resumed else ["--yourai-resume"]))
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

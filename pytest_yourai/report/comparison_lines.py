@@ -34,10 +34,9 @@ _NOTHING = "–"
 def comparison_lines(
     comparison: Comparison, notes: Sequence[str], width: int | None
 ) -> Iterator[str]:
-    """A table of all configurations, old, new and change; a block for each where it is too wide.
+    """A table of all configurations, old, new and change; a block for each if it is too wide.
 
-    `notes` is what is to be said before it; `width` is in columns, None where
-    lines go into a log.
+    `notes` come before it; `width` is in columns, None for a log.
     """
     title, *facts = comparison_facts(comparison, notes)
     yield title
@@ -48,7 +47,7 @@ def comparison_lines(
 
 
 def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
-    """What is compared, and then what is to be known of all configurations together."""
+    """The two sweeps, the differences of their conditions, optima, and the overall change."""
     before, after = comparison.before, comparison.after
     machines = "" if are_of_one_machine(before, after) else " (two machines)"
     yield f"{after.model}: {after.name} compared with {_dated(before)}{machines}"
@@ -58,7 +57,7 @@ def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[s
 
 
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
-    """What got worse, a line each; `gate` names the thresholds."""
+    """A line for each regression; `gate` names the thresholds."""
     yield f"{regression_count(found)} ({gate}){':' * bool(found)}"
     yield from (f"  REGRESSION {each}" for each in found)
 
@@ -137,7 +136,7 @@ def _value(result: TrialResult | None, metric: Metric) -> str:
 
 
 def outcome_change(change: Change) -> str:
-    """`ok`, or `ok → oom`; a configuration of one sweep alone is told as such."""
+    """`ok`, or `ok → oom`; `new: ok` or `ok → not tried` if one sweep lacks the configuration."""
     if change.before is None:
         return f"new: {_outcome(change.after)}"
     if change.after is None:
@@ -151,7 +150,7 @@ def _outcome(result: TrialResult | None) -> str:
 
 
 def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[str]:
-    """For a terminal of `width` columns; None where lines go into a log."""
+    """All comparisons, for a terminal of `width` columns; None for a log."""
     for comparison in compared.comparisons:
         yield from comparison_lines(
             comparison, list(not_compared(comparison, compared.gate)), width

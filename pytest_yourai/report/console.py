@@ -1,4 +1,4 @@
-"""What a run says on the console while it goes on, and at its end: which lines, and when."""
+"""The lines on the console during a run and at its end: which of them, and when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pytest_yourai.core.results import SoakResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import trial_lines, walk_lines
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.report.screen import TerminalSize
@@ -18,13 +19,13 @@ from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
-"""Where the files are, what is next, and what pytest says at its end."""
+"""Lines after the summary: the files, the next command, and pytest's own."""
 
 
 class Console:
-    """Makes lines of text of what comes in; prints nothing itself.
+    """Makes lines of text from results as they come in; prints nothing itself.
 
-    `room` says what there is to print on, whenever that counts.
+    `room` returns the present size of the terminal.
     """
 
     def __init__(
@@ -40,12 +41,9 @@ class Console:
     def opened(
         self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
-        """What is about to be measured, the first time that it is told of `stage`."""
-        found = self._collected.of(stage)
-        if found.opened is not None:
-            return []
-        is_first = not any(each.opened for each in self._collected.stages.values())
-        found.opened, found.selected = opened, counts.of_stage
+        """The header of a stage that was just added to the results."""
+        found = self._collected.stages[stage]
+        is_first = sum(each.opened is not None for each in self._collected.stages.values()) == 1
         data = opened.surroundings.inspection.data
         if not self._setup.is_walk:
             about_data = data_lines(data, stage.max_seq_lengths)
@@ -68,14 +66,14 @@ class Console:
         return lines + [f"Note: {note}" for note in opened.notes]
 
     def _has_line(self, stage: Stage) -> bool:
-        """Whether the console has the line of a model, by its check."""
+        """True if the check of the model has a line on the console."""
         return any(
             each.is_check and each.name == stage.name and found.results
             for each, found in self._collected.stages.items()
         )
 
     def _lengths(self, name: str) -> set[int]:
-        """Of whatever a model is tried with, in tokens."""
+        """All sequence lengths that a model is tried with, in tokens."""
         stages = (stage for stage in self._setup.stages if stage.name == name)
         return {length for stage in stages for length in stage.max_seq_lengths}
 
@@ -86,7 +84,7 @@ class Console:
         return walk_lines.model_line(place, counts.models, name, found.params, said, self._width)
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
-        """Once, before whatever else a walk says."""
+        """The title of a walk, once, before its other lines."""
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
@@ -105,7 +103,7 @@ class Console:
             device=_device(opened),
             notes=[*opened.notes, *notes],
             warnings=list(short),
-            is_replay=self._setup.options.replay is not None,
+            is_replay=self._setup.output.is_replay,
         )
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
@@ -126,7 +124,7 @@ class Console:
         return lines
 
     def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
-        """Of a check; or of a sweep that could not begin, once, where no check has said so."""
+        """The line of a check; or, once, of a sweep that could not begin and has no check."""
         result, opened = reported.result, found.opened
         is_told = self._has_line(found.stage) or len(found.results) > 1
         if is_told and not found.stage.is_check:
@@ -138,7 +136,7 @@ class Console:
             yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
 
     def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
-        """The answer of a stage, once."""
+        """The summary of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
         self._summed_up.add(found.stage)
@@ -149,7 +147,7 @@ class Console:
             if optimum is not None:
                 yield from walk_lines.indented(epoch_lines(data, optimum))
             return
-        objective, naming = self._setup.options.objective, found.stage.naming
+        objective, naming = self._setup.output.objective, found.stage.naming
         has_one = self._setup.has_one_profile
         answer = trial_lines.summary(
             found.results,
@@ -170,28 +168,26 @@ class Console:
             list(not_run_lines(found.results)),
         ]
         others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
-        table = list(configuration_lines(found.standing, objective, naming, room, others))
+        table = list(configuration_lines(found.remaining, objective, naming, room, others))
         for lines in (first, table, *rest):
             if lines is not first and lines:
                 yield ""
             yield from lines
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
-        """A configuration is about to be soaked."""
+        """The line of a soak that begins."""
         name = stage.naming.name(config)
-        return trial_lines.begin_line(
-            self._soak_title(stage), name, self._setup.options.soak_s or 0
-        )
+        return trial_lines.begin_line(self._soak_title(stage), name, self._setup.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
-        """The line of a soak, however it ended."""
+        """The line of a soak that ended."""
         return trial_lines.soak_line(
             self._soak_title(stage), stage.naming.name(result.config), result
         )
 
     def soaked(self, stage: Stage) -> Iterator[str]:
-        """Once a model's soaks are over: its answer, where another was told before."""
-        found = self._collected.of(stage)
+        """The optimum after a model's soaks, if they changed it."""
+        found = self._collected.stages[stage]
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             optimum = self._collected.optimum(found)
             name = stage.naming.name(optimum.config) if optimum else "none, all failed their soak"
@@ -201,7 +197,7 @@ class Console:
         return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"
 
     def summary(self) -> Iterator[str]:
-        """The answer of the run, as much of it as there is room for."""
+        """The summary of the run, as far as the terminal has room for it."""
         room = self._room()
         if self._collected.is_soaking:
             yield "Incomplete: a soak was broken off"
@@ -223,18 +219,21 @@ class Console:
         yield from walk_lines.conclusion(best.name if best else None, others)
 
     def predictions(self, ids: Container[str]) -> Iterator[str]:
-        """With --collect-only: what each configuration is predicted to need."""
+        """The predicted memory of each configuration, for --collect-only."""
         found: dict[str, Prediction | str] = {}
-        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
+        backend, limit_bytes = "", self._setup.output.memory_limit_bytes
         for stage in self._setup.stages:
-            predictor = stage.setup.predictor() if stage.setup else None
+            predictor = static_predictor(stage.setup.plan) if stage.setup else None
             for item_id, config in stage.configs_by_id.items():
                 if item_id not in ids:
                     continue
                 prediction = predictor and predictor.predict(config or stage.assumed_config)
                 found[item_id] = prediction or _why_unknown(stage)
             if stage.setup is not None and predictor is not None:
-                backend, limit_bytes = predictor.backend, stage.setup.known_limit_bytes
+                recording = stage.setup.plan.recording
+                recorded_bytes = recording.memory_limit_bytes if recording else None
+                backend = predictor.backend
+                limit_bytes = self._setup.output.memory_limit_bytes or recorded_bytes
         yield from trial_lines.predictions(found, backend, limit_bytes)
 
 

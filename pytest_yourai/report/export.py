@@ -16,10 +16,10 @@ from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 _FORMULA = ("=", "+", "-", "@")
-"""What spreadsheets take for the beginning of one."""
+"""First characters of a formula in a spreadsheet."""
 
-_OF_MINIMA = ("minimum_memory_mb", "safe_memory_mb", "minimum_memory_bytes")
-"""Null where peaks stand in for them."""
+_MINIMA = ("minimum_memory_mb", "safe_memory_mb", "minimum_memory_bytes")
+"""Null if peaks stand in for them."""
 
 
 def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[
                 "model": profile.model,
                 "optimal": result is profile.optimum,
                 **TrialRow.from_result(result).as_json(),
-                **(dict.fromkeys(_OF_MINIMA) if not profile.has_minima else {}),
+                **(dict.fromkeys(_MINIMA) if not profile.has_minima else {}),
             }
         )
         for profile in profiles
@@ -68,16 +68,16 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return _harmless(";".join(map(_cell, value)))
-    return _harmless(value) if isinstance(value, str) else str(value)
+        return _without_formula(";".join(map(_cell, value)))
+    return _without_formula(value) if isinstance(value, str) else str(value)
 
 
-def _harmless(text: str) -> str:
+def _without_formula(text: str) -> str:
     """Text that no spreadsheet runs."""
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
-_OF_ROWS = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
+_ROW_FORMATS = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
 
 
 def formatted(paths: Sequence[Path], name: str) -> str:
@@ -87,4 +87,4 @@ def formatted(paths: Sequence[Path], name: str) -> str:
         return markdown(profiles)
     if name == "table":
         return "".join(f"{line}\n" for line in aligned(profiles))
-    return _OF_ROWS[name](flat_rows(profiles, with_profile=len(paths) > 1))
+    return _ROW_FORMATS[name](flat_rows(profiles, with_profile=len(paths) > 1))

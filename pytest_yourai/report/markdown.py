@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import gigabytes, seconds
@@ -23,10 +21,10 @@ from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written
+from pytest_yourai.store.stored_profile import StoredProfile
 
 MARKDOWN_FLAG = "--yourai-markdown"
-"""What names the file."""
+"""The flag that names the file."""
 
 
 def markdown(
@@ -36,7 +34,7 @@ def markdown(
 ) -> str:
     """The text of a file: the answer, where it was measured, what changed, and all rows.
 
-    `recommended` is the model to take of several, where that is known. Rows come best first.
+    `recommended` is the recommended one of several models, if known. Rows come best first.
     """
     changed = [] if compared is None else list(comparison_section(compared))
     if len(profiles) == 1:
@@ -47,21 +45,17 @@ def markdown(
 
 
 def session_markdown(
-    document: Mapping[str, Any],
-    name: str,
-    results: Iterable[TrialResult],
+    profiles: Sequence[StoredProfile],
+    recommended: str | None,
     compared: BaselineComparison | None,
+    results: Iterable[TrialResult],
 ) -> str:
-    """As `markdown`, of the `document` that a session writes to the file `name`.
-
-    Where no model could be looked at, of why its `results` say so.
-    """
-    try:
-        return markdown(parse_written(document, name), document.get("recommended"), compared)
-    except RecordingError:
-        reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
-        title = "## LoRA fine-tuning: nothing was measured"
-        return "\n".join([title, "", *(f"- {each}" for each in reasons)]) + "\n"
+    """The Markdown of a session; without `profiles` the reasons in its `results`."""
+    if profiles:
+        return markdown(profiles, recommended, compared)
+    reasons = dict.fromkeys(escaped(clean(outcome(each))) for each in results)
+    title = "## LoRA fine-tuning: nothing was measured"
+    return "\n".join([title, "", *(f"- {each}" for each in reasons)]) + "\n"
 
 
 def _of_one(profile: StoredProfile, changed: Sequence[str]) -> Iterator[str]:

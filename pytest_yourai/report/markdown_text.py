@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.core.sanitize import printable
 
 _INVISIBLE = "&#8203;"
-"""A space without width: what it parts is no name, no number and no address to GitHub."""
+"""A space without width: it keeps GitHub from seeing names, numbers and addresses."""
 
 _SPECIAL = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 """An underscore between letters emphasizes nothing."""
@@ -46,9 +46,9 @@ def table(
 
 
 def cut(text: str, most_bytes: int, why: str) -> str:
-    """As many whole lines of `text` as `most_bytes` of UTF-8 hold, and that it was cut, and why.
+    """The first whole lines of `text` within `most_bytes` of UTF-8, and a note with the reason.
 
-    Empty where not even that can be said.
+    Empty if not even the note fits.
     """
     if len(text.encode()) <= most_bytes:
         return text

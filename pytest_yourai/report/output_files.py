@@ -1,16 +1,16 @@
-"""The files that a run writes at its end, each with the line that says so."""
+"""Files that a session writes at its end, and the lines about them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
-from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.options import OutputOptions
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
@@ -18,22 +18,58 @@ from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly,
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
-from pytest_yourai.store.stored_profile import parse_written
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written
 from pytest_yourai.sweep.run_results import RunResults
 
 
 @dataclass(frozen=True)
-class ClosingLine:
-    """What is said of a file; `is_failure` where it should have been written and was not."""
+class OutputLine:
+    """The line about a file; `is_failure` if it could not be written."""
 
     text: str
     is_failure: bool = False
     saves_profile: bool = False
 
 
-def check_closing_files(options: Options) -> None:
-    """Raise an InputError now where a file could not be written after the last trial."""
-    check_writable(options.output, profile.OUTPUT_FLAG)
+@dataclass(frozen=True)
+class SessionOutput:
+    """All that a session wrote and compared at its end.
+
+    `comparison` is None without a baseline, or if that cannot be compared: `compare_problem` then
+    says why.
+    """
+
+    files: tuple[OutputLine, ...]
+    comparison: BaselineComparison | None
+    compare_problem: str | None
+
+    @property
+    def has_regressed(self) -> bool:
+        """True if the session must fail for its comparison."""
+        regressed = self.comparison is not None and self.comparison.fails
+        return regressed or self.compare_problem is not None
+
+    @property
+    def has_failed_to_write(self) -> bool:
+        """True if a file could not be written."""
+        return any(each.is_failure for each in self.files)
+
+    @property
+    def is_saved(self) -> bool:
+        """True if the profile was written."""
+        return any(each.saves_profile for each in self.files)
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines about the comparison and each file."""
+        problem = self.compare_problem
+        failed = [] if problem is None else [f"Not compared: {problem}"]
+        return failed + [each.text for each in self.files]
+
+
+def check_output_files(options: OutputOptions) -> None:
+    """Raise an InputError if a file could not be written after the last trial."""
+    check_writable(options.profile, profile.OUTPUT_FLAG)
     if options.lora_config is not None:
         check_writable(options.lora_config, LORA_CONFIG_FLAG)
     if options.report is not None:
@@ -43,76 +79,101 @@ def check_closing_files(options: Options) -> None:
         check_writable(options.markdown, MARKDOWN_FLAG)
 
 
-def write_closing_files(
-    setup: RunPlan,
-    collected: RunResults,
-    document: Mapping[str, Any],
-    compared: BaselineComparison | None,
-    shown: Callable[[Path], str],
-) -> Iterator[ClosingLine]:
-    """Write what was asked for of `document`, the profile; `shown` is how a path is printed.
-
-    `compared` is what came of it beside its baseline, where there is one.
-    """
-    options = setup.options
+def write_session(
+    plan: RunPlan, results: RunResults, shown_path: Callable[[Path], str]
+) -> SessionOutput:
+    """Compare the results with the baseline, and write all files that the options name."""
+    document, name = results.document(), shown_path(plan.output.profile)
     try:
-        write_json(options.output, document, profile.OUTPUT_FLAG)
-        yield ClosingLine(f"Saved to: {shown(options.output)}", saves_profile=True)
-    except OutputError as problem:
-        yield ClosingLine(f"Not saved: {problem}", is_failure=True)
-        if collected.journal_problem is None:
-            yield ClosingLine(f"The journal has it all: {options.log}")
-    if options.lora_config is not None:
-        yield _lora_config(options.lora_config, collected, shown)
-    if options.report is not None:
-        yield _report(options.report, setup, document, shown)
+        profiles = parse_written(document, name)
+    except RecordingError:
+        profiles = []
+    comparison, problem = _compare(plan, profiles)
+    files = [*_profile(plan.output, results, document, shown_path)]
+    if plan.output.lora_config is not None:
+        files.append(_lora_config(plan.output.lora_config, results, shown_path))
+    if plan.output.report is not None:
+        files.append(_report(plan.output.report, plan, profiles, shown_path))
     summary = step_summary(os.environ)
-    if options.markdown is None and summary is None:
-        return
-    text = session_markdown(document, options.output.name, collected.results, compared)
-    if options.markdown is not None:
-        yield _markdown(options.markdown, text, shown)
-    if summary is not None and (said := append_to_step_summary(summary, text)):
-        yield ClosingLine(said)
+    if plan.output.markdown is not None or summary is not None:
+        text = session_markdown(profiles, document.get("recommended"), comparison, results.results)
+        files += _markdown(plan.output.markdown, summary, text, shown_path)
+    return SessionOutput(tuple(files), comparison, problem)
 
 
-def _lora_config(path: Path, collected: RunResults, shown: Callable[[Path], str]) -> ClosingLine:
-    text = collected.lora_config(path.name)
+def _compare(
+    plan: RunPlan, profiles: Sequence[StoredProfile]
+) -> tuple[BaselineComparison | None, str | None]:
+    """The comparison with the baseline, or why there is none."""
+    if not plan.baseline:
+        return None, None
+    if not profiles:
+        return None, "nothing was tried"
+    try:
+        return BaselineComparison.of(plan.baseline, profiles, plan.output.thresholds), None
+    except RecordingError as problem:
+        return None, str(problem)
+
+
+def _profile(
+    options: OutputOptions,
+    results: RunResults,
+    document: Mapping[str, Any],
+    shown_path: Callable[[Path], str],
+) -> list[OutputLine]:
+    try:
+        write_json(options.profile, document, profile.OUTPUT_FLAG)
+    except OutputError as problem:
+        failed = OutputLine(f"Not saved: {problem}", is_failure=True)
+        if results.journal_problem is not None:
+            return [failed]
+        return [failed, OutputLine(f"The journal has it all: {options.log}")]
+    return [OutputLine(f"Saved to: {shown_path(options.profile)}", saves_profile=True)]
+
+
+def _lora_config(path: Path, results: RunResults, shown_path: Callable[[Path], str]) -> OutputLine:
+    text = results.lora_config(path.name)
     if text is None:
-        return ClosingLine("LoRA config: not written, no optimum was found")
+        return OutputLine("LoRA config: not written, no optimum was found")
     try:
         write_atomically(path, text, LORA_CONFIG_FLAG)
     except OutputError as problem:
-        return ClosingLine(f"LoRA config: {problem}", is_failure=True)
-    return ClosingLine(f"LoRA config: {shown(path)}")
+        return OutputLine(f"LoRA config: {problem}", is_failure=True)
+    return OutputLine(f"LoRA config: {shown_path(path)}")
 
 
 def _report(
-    path: Path, setup: RunPlan, document: Mapping[str, Any], shown: Callable[[Path], str]
-) -> ClosingLine:
+    path: Path,
+    plan: RunPlan,
+    profiles: Sequence[StoredProfile],
+    shown_path: Callable[[Path], str],
+) -> OutputLine:
+    if not profiles:
+        return OutputLine("Page: not written, nothing was tried")
+    models = {each.model for each in profiles}
+    earlier = [each for each in plan.baseline if each.model in models]
     try:
-        measured = parse_written(document, shown(setup.options.output))
-        models = {each.model for each in measured}
-        earlier = [each for each in setup.baseline if each.model in models]
-        content = Content([*earlier, *measured], gate=setup.options.gate)
-        write_page(path, content, REPORT_FLAG)
-    except RecordingError:
-        return ClosingLine("Page: not written, nothing was tried")
+        write_page(path, Content([*earlier, *profiles], gate=plan.output.thresholds), REPORT_FLAG)
     except OutputError as problem:
-        return ClosingLine(f"Page: {problem}", is_failure=True)
-    return ClosingLine(f"Page: {shown(path)}")
+        return OutputLine(f"Page: {problem}", is_failure=True)
+    return OutputLine(f"Page: {shown_path(path)}")
 
 
-def _markdown(path: Path, text: str, shown: Callable[[Path], str]) -> ClosingLine:
-    try:
-        write_atomically(path, text, MARKDOWN_FLAG)
-    except OutputError as problem:
-        return ClosingLine(f"Markdown: {problem}", is_failure=True)
-    return ClosingLine(f"Markdown: {shown(path)}")
+def _markdown(
+    path: Path | None, summary: Path | None, text: str, shown_path: Callable[[Path], str]
+) -> Iterator[OutputLine]:
+    if path is not None:
+        try:
+            write_atomically(path, text, MARKDOWN_FLAG)
+            yield OutputLine(f"Markdown: {shown_path(path)}")
+        except OutputError as problem:
+            yield OutputLine(f"Markdown: {problem}", is_failure=True)
+    if summary is not None and (line := append_to_step_summary(summary, text)):
+        yield OutputLine(line)
 
 
 MOST_BYTES = 1 << 20
-"""Of all that one step appends: GitHub shows nothing of a step that wrote more."""
+"""The limit of what one step appends: GitHub shows nothing of a step that wrote more."""
 
 _LIMIT = "GitHub shows 1 MiB of a step"
 
@@ -120,15 +181,15 @@ _VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
 def step_summary(environment: Mapping[str, str]) -> Path | None:
-    """Where the summary of the job goes; None outside of one."""
+    """The file of the job summary; None outside of a GitHub job."""
     name = environment.get(_VARIABLE)
     return Path(name) if name else None
 
 
 def append_to_step_summary(path: Path, text: str) -> str | None:
-    """Append `text`, cut where it is too long; what to say of it, None where it is all there.
+    """Append `text`, cut if it is too long; the line about it, None if all was appended.
 
-    What goes wrong here is said, and nothing more comes of it: the job is about something else.
+    A failure gets a line and no more: the job is not about its summary.
     """
     try:
         used_bytes = path.stat().st_size if path.exists() else 0

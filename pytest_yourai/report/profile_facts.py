@@ -8,14 +8,12 @@ from typing import Any
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.results import SoakResult
-from pytest_yourai.core.units import duration, gigabytes, machine_memory, seconds
+from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.stored_profile import StoredProfile
 
 Facts = list[tuple[str, str]]
 """Labels and texts, in their order."""
-
-_BYTES_PER_MB = 1e6
 
 _MACHINE = {
     "device": "Device",
@@ -96,7 +94,7 @@ def _soak_facts(soak: SoakResult) -> Iterator[tuple[str, str]]:
     labels = "Growth of active memory", "of the footprint"
     for label, growth in zip(labels, growths, strict=True):
         if growth is not None:
-            yield label, f"{growth / _BYTES_PER_MB:+.2f} MB a step"
+            yield label, f"{growth / MB:+.2f} MB a step"
     times_s = soak.first_tenth_step_time_s, soak.last_tenth_step_time_s
     for label, time_s in zip(("first", "last"), times_s, strict=True):
         if time_s is not None:

@@ -140,14 +140,14 @@ def _remedy(result: TrialResult) -> str:
 
 
 def _what(result: TrialResult) -> str:
-    """What happened, in words."""
+    """The failure in words, without its remedy."""
     if result.outcome is Outcome.OVER_BUDGET and result.minimum_memory_bytes is not None:
         return f"needs {gigabytes(result.minimum_memory_bytes)}"
     return printable(result.reason or "")
 
 
 def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
-    """How many were skipped for which reason; what the search left out has a line of its own."""
+    """Counts of skipped trials by reason; those that the search left out have their own line."""
     reasons = Counter(
         _why(result)
         for result in results

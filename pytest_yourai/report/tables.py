@@ -12,11 +12,11 @@ from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.store.stored_profile import StoredProfile
 
 NOTHING = "–"
-"""What a cell says where nothing was measured."""
+"""Text of a cell without a measurement."""
 
 
 class Column(NamedTuple):
-    """`cell` makes its text of a result; numbers stand at the right."""
+    """A column: `cell` gives the text for a result; numbers are aligned right."""
 
     heading: str
     cell: Callable[[TrialResult], str]
@@ -37,9 +37,10 @@ def ranked_rows(profile: StoredProfile) -> list[TrialResult]:
 
 
 def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
-    """Those that say something of `profiles`.
+    """The columns that tell the rows of `profiles` apart.
 
-    An axis of length or checkpointing with one value does not, nor do minima that are peaks.
+    An axis of length or checkpointing with one value is left out, and so are minima if all are
+    peaks.
     """
     naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
     return [
@@ -54,14 +55,14 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
 
 
 def label(profile: StoredProfile, profiles: Sequence[StoredProfile]) -> str:
-    """Its model, with its file where `profiles` are of several."""
+    """Its model, and its file if `profiles` come from several."""
     if len({each.name for each in profiles}) == 1:
         return profile.model
     return f"{profile.model} ({profile.name})"
 
 
 def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
-    """Lines of text with a star before each optimum, and the model where there are several."""
+    """A text table with a star before each optimum, and a model column for several profiles."""
     shown = columns(profiles)
     names = ["model"] if len(profiles) > 1 else []
     lines = [["", *names, *(column.heading for column in shown)]]
@@ -85,7 +86,7 @@ def _configuration(naming: ConfigLabels) -> Iterator[Column]:
 
 
 def outcome(result: TrialResult) -> str:
-    """How it ended, why, and what else is to be said of it."""
+    """The outcome, its error and warnings, in one line."""
     ending = result.outcome.value if result.success else f"{result.outcome}: {result.error}"
     return "; ".join((ending, *result.warnings))
 
@@ -108,7 +109,7 @@ _NEEDS = Column("needs", lambda each: _memory(each.minimum_memory_bytes))
 def text_table(
     rows: Sequence[Sequence[str]], is_number: Sequence[bool], gap: str = "  "
 ) -> Iterator[str]:
-    """A line for each of `rows`, all as wide as the widest; numbers stand at the right."""
+    """A line for each of `rows`, in columns as wide as their widest cell; numbers at the right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for cells in rows:
         parts = (

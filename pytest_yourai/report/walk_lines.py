@@ -1,4 +1,4 @@
-"""What a walk over models says on the console, as lines of text."""
+"""Console lines of a walk over models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDENT = " " * 6
 
 
 def title(models: int, rule: str) -> Iterator[str]:
-    """What is about to be tried."""
+    """The title and the number of models."""
     yield ""
     yield rule
     yield "Model Benchmark"
@@ -26,7 +26,7 @@ def title(models: int, rule: str) -> Iterator[str]:
 def where(
     *, budget: Budget, system_memory_bytes: int, device: str, notes: Sequence[str]
 ) -> Iterator[str]:
-    """Where it is tried, once a worker has told."""
+    """Device, memory, budget and notes."""
     yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
     yield f"Memory limit: {budget}"
     for note in notes:
@@ -35,9 +35,9 @@ def where(
 
 
 def preflight_lines(name: str, found: Preflight, naming: ConfigLabels) -> Iterator[str]:
-    """What a model asks of the machine, and what to do where that is more than there is.
+    """Memory that a model requires, and what to do if that is more than is available.
 
-    `naming` is that of the model's usual rows.
+    `naming` is that of the model's default rows.
     """
     yield (
         f"Pre-flight {name}: {gigabytes(found.available_bytes)} available, "
@@ -48,7 +48,7 @@ def preflight_lines(name: str, found: Preflight, naming: ConfigLabels) -> Iterat
 
 
 def shortage_lines(found: Preflight) -> Iterator[str]:
-    """Nothing where enough is available."""
+    """A warning if too little memory is available; else nothing."""
     if not found.missing_bytes:
         return
     held = ", ".join(
@@ -61,22 +61,22 @@ def shortage_lines(found: Preflight) -> Iterator[str]:
 
 
 def model_line(index: int, total: int, name: str, params: str, said: str, width: int) -> str:
-    """One line for a model; `said` is how it ended, or what is to be done."""
+    """The line of a model; `said` is its verdict, or what comes next."""
     return f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {said}"
 
 
 def verdict(result: TrialResult, weights: str) -> str:
-    """How the check of a model ended; `weights` is empty where it was not looked at."""
+    """The verdict of a check; `weights` is empty if the model was never inspected."""
     return _ending(result, weights) + remarks(result)
 
 
 def sweep_alone(weights: str) -> str:
-    """In the place of a verdict, where the check of a model was not selected."""
+    """The verdict of a model whose check was not selected."""
     return f"swept without a check, {weights}"
 
 
 def indented(lines: Iterable[str]) -> Iterator[str]:
-    """What belongs to the line of a model, without blank lines."""
+    """Lines below that of a model, indented, without blank ones."""
     return (INDENT + line for line in lines if line)
 
 
@@ -92,14 +92,14 @@ def _ending(result: TrialResult, weights: str) -> str:
 
 
 def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:
-    """The answer of a model's sweep."""
+    """The optimum of a model's sweep."""
     if optimum is None:
         return "Optimal: none, no configuration was measured to its end"
     return f"Optimal: {naming.name(optimum.config)}: {optimum_figures(optimum)}"
 
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:
-    """The model to take, and those that fit as well, larger ones first."""
+    """The recommended model, and the others that fit, larger ones first."""
     if recommended is None:
         yield "Recommended: none of these models was seen to fit"
         return

@@ -1,1 +1,1 @@
-"""What was measured, on disk: journal, profile, recordings."""
+"""Measurements on disk: journal, profile, recordings."""

@@ -12,7 +12,7 @@ from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.units import BYTES_PER_GB, parameters, scaled
+from pytest_yourai.core.units import GB, parameters, scaled
 from pytest_yourai.store.profile import created_at
 from pytest_yourai.store.rows import configuration
 from pytest_yourai.store.schema import first_problem
@@ -111,7 +111,7 @@ def _row(model: ModelResult) -> dict[str, Any]:
 
 
 def _gigabytes(count_bytes: int | None) -> float | None:
-    return scaled(count_bytes, BYTES_PER_GB)
+    return scaled(count_bytes, GB)
 
 
 class BenchmarkEntry(pydantic.BaseModel):
@@ -152,7 +152,7 @@ class BenchmarkEntry(pydantic.BaseModel):
             "step_time_ms": self.step_time_s and self.step_time_s * 1e3,
             "tokens_per_second": self.tokens_per_second,
             "predicted_minimum_memory_bytes": self.predicted_minimum_memory_gb
-            and self.predicted_minimum_memory_gb * BYTES_PER_GB,
+            and self.predicted_minimum_memory_gb * GB,
         }
         optimum = self.safe_config if self.success else dict.fromkeys(self.safe_config)
         shared = ("created_at", "complete", "environment")

@@ -9,11 +9,10 @@ from typing import Any
 
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome, SkipReason
-
-_BYTES_PER_MB = 1e6
+from pytest_yourai.core.units import MB
 
 _LEAST, _MOST = 1e-6, 1e9
-"""Of megabytes, seconds and milliseconds: what is outside is a mistake."""
+"""Limits of megabytes, seconds and milliseconds: all that is outside is a mistake."""
 
 _MEMORY_WORDS = re.compile(r"\boom\b|out of memory|insufficient memory|memory limit", re.IGNORECASE)
 
@@ -109,7 +108,7 @@ def _step_times(row: Mapping[str, Any]) -> list[float]:
 
 
 def _step_tokens(row: Mapping[str, Any], length: Any, times_s: list[float]) -> list[int]:
-    """From its tokens per second, else those of full rows."""
+    """Tokens of each step, from the tokens per second, else those of full rows."""
     speed, batch = amount(row.get("tokens_per_second"), _MOST * 1e3), row.get("batch_size")
     if not times_s or amount(length) is None or amount(batch) is None:
         return []
@@ -129,9 +128,9 @@ def _minimum_mb(row: Mapping[str, Any]) -> float | None:
 
 
 def _megabytes(row: Mapping[str, Any], key: str) -> float | None:
-    count_bytes = amount(row.get(key), _MOST * _BYTES_PER_MB)
-    return None if count_bytes is None else count_bytes / _BYTES_PER_MB
+    count_bytes = amount(row.get(key), _MOST * MB)
+    return None if count_bytes is None else count_bytes / MB
 
 
 def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * _BYTES_PER_MB)
+    return None if count_mb is None else round(count_mb * MB)

@@ -20,15 +20,14 @@ from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
 
-_HOLDER_WAIT_S = 2.0
-
-_HOLDER_POLL_S = 0.05
-
 _MOST_PIDS = 1 << 31
+
+_BEGINNINGS = ("benchmark_start", "training_start")
+"""The events that have the pid of the run that holds the file."""
 
 
 class EventLog(Protocol):
-    """Where a sweep writes what happens. `problem` says why it stopped, if it did."""
+    """A log of events. `problem` says why it stopped, if it did."""
 
     @property
     def problem(self) -> str | None: ...
@@ -38,34 +37,24 @@ class EventLog(Protocol):
     def close(self) -> None: ...
 
 
-class NoJournal:
-    """Writes nothing: for a process that only looks."""
-
-    problem: str | None = None
-
-    def write(self, event: str, /, **fields: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class TaggedLog:
-    """Writes to another log, and says with every event whose it is."""
+    """Adds `tags` to every event of another log; writes nothing where that is None."""
 
-    def __init__(self, log: EventLog, **tags: Any) -> None:
+    def __init__(self, log: EventLog | None = None, **tags: Any) -> None:
         self._log = log
         self._tags = tags
 
     @property
     def problem(self) -> str | None:
-        return self._log.problem
+        return self._log.problem if self._log is not None else None
 
     def write(self, event: str, /, **fields: Any) -> None:
-        self._log.write(event, **self._tags, **fields)
+        if self._log is not None:
+            self._log.write(event, **self._tags, **fields)
 
     def close(self) -> None:
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 class Journal:
@@ -73,11 +62,13 @@ class Journal:
 
     OutputError, which calls the file `named`, where it cannot be written or another run holds it.
     When the disk fills up later, it stops, and the run goes on: the profile may still be written.
+    `note` is one for people where the file system has no locks, so that nothing is refused.
     """
 
     def __init__(self, path: Path, named: str = "--yourai-log", run: str = "sweep") -> None:
         self.path = path
         self.problem: str | None = None
+        self.note: str | None = None
         if path.exists() and not path.is_file():
             raise OutputError(f"{named}: {path} is no regular file: name another one")
         try:
@@ -87,14 +78,18 @@ class Journal:
                 f"{named}: {path} cannot be written: {problem.strerror}; name another file"
             ) from None
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            unlocked = _lock(self._fd)
+        except BlockingIOError:
             holder = _holder(self._fd)
             os.close(self._fd)
             raise OutputError(
                 f"{named}: {path} is in use by another {run}{holder}: wait for it, or name "
                 "another file"
             ) from None
+        if unlocked is not None:
+            self.note = (
+                f"{path} cannot be locked here ({unlocked}): start no other {run} that writes to it"
+            )
         try:
             self._end_torn_line()
         except OSError as problem:
@@ -132,20 +127,29 @@ class Journal:
             os.write(self._fd, b"\n")
 
 
+def _lock(fd: int) -> str | None:
+    """Lock a file for this process; why that cannot be done here, None where it is.
+
+    BlockingIOError where another process holds it.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as problem:
+        # Some network and FUSE file systems have no locks.
+        return problem.strerror
+    return None
+
+
 def _holder(fd: int) -> str:
-    """Who holds the lock, in words: it may have to be waited for until it says so."""
-    deadline = time.monotonic() + _HOLDER_WAIT_S
-    while True:
-        pid = _last_pid(fd)
-        if pid is not None and psutil.pid_exists(pid):
-            return f" (process {pid})"
-        if time.monotonic() > deadline:
-            return ""
-        time.sleep(_HOLDER_POLL_S)
+    """The process that holds the lock, in words, where the journal names one that lives."""
+    pid = _last_pid(fd)
+    return f" (process {pid})" if pid is not None and psutil.pid_exists(pid) else ""
 
 
 def _last_pid(fd: int) -> int | None:
-    """Of the last run that has begun, which may be over."""
+    """The process of the last run that has begun, which may be over."""
     size = os.fstat(fd).st_size
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
@@ -153,11 +157,7 @@ def _last_pid(fd: int) -> int | None:
             event = json.loads(line)
         except ValueError:
             continue
-        if (
-            isinstance(event, dict)
-            and str(event.get("event")).endswith("_start")
-            and "pid" in event
-        ):
+        if isinstance(event, dict) and event.get("event") in _BEGINNINGS:
             pid = event.get("pid")
             return pid if isinstance(pid, int) and 0 < pid < _MOST_PIDS else None
     return None

@@ -38,11 +38,11 @@ _NO_DATA = "data"
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfigFile:
-    """What there is to say to mlx-lm of a sweep's optimum; `name` is that of the file.
+    """The optimum of a sweep as a configuration file of mlx-lm; `name` is that of the file.
 
-    `weights` says of what kind they were: `synthetic 4-bit`. `lora_keys` are paths within a layer,
-    empty where a recording does not tell. `convert_to` is the quantization that the weights were
-    measured in and are not stored in; `replay` the recording that was measured before.
+    `weights` is their kind, such as `synthetic 4-bit`. `lora_keys` are paths within a layer, empty
+    if a recording has none. `convert_to` is the quantization in which the weights were measured but
+    are not stored; `replay` names the recording that was measured before.
     """
 
     name: str
@@ -59,7 +59,7 @@ class LoraConfigFile:
     trust_remote_code: bool
 
     def text(self) -> str:
-        """The YAML, with comments that say what was measured. Without secrets, and ASCII alone."""
+        """The YAML, with the measurements as comments; without secrets, and in ASCII."""
         config = self.optimum.config
         lora: dict[str, Any] = {
             "rank": config.rank,
@@ -98,7 +98,7 @@ class LoraConfigFile:
 
     @property
     def _model(self) -> str:
-        """As mlx-lm takes it."""
+        """The model by the name that mlx-lm takes."""
         return self.model.repo or (str(self.model.folder) if self.model.folder else _NO_MODEL)
 
     @property
@@ -160,7 +160,7 @@ class LoraConfigFile:
             yield "Which modules got adapters is not recorded: without keys mlx-lm takes all linear"
 
     def _validation(self) -> dict[str, int]:
-        """What keeps mlx-lm from refusing a validation set that is smaller than a batch."""
+        """The switch that turns validation off: mlx-lm refuses a set smaller than a batch."""
         if self.data is None:
             return {}
         try:
@@ -172,7 +172,7 @@ class LoraConfigFile:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what looks like a number: mlx-lm reads 1e5 as one, which YAML 1.1 does not."""
+    """Quotes text like 1e5, which mlx-lm would read as a number and YAML 1.1 does not."""
 
 
 _Dumper.add_implicit_resolver(
@@ -188,6 +188,6 @@ def _yaml(values: dict[str, Any]) -> str:
 
 
 def _comments(lines: Iterator[str]) -> Iterator[str]:
-    """Each on one line, whatever characters a name has."""
+    """Comments of one line each, without control characters."""
     for line in lines:
         yield f"# {redactor()(line).encode('unicode_escape').decode('ascii')}"

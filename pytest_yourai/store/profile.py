@@ -12,7 +12,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best, pareto, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
-from pytest_yourai.core.units import BYTES_PER_GB, scaled
+from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
 from pytest_yourai.store.schema import Amount, Axis, Count, Length, Row
@@ -103,12 +103,12 @@ def build_profile(
         "schema_version": SCHEMA_VERSION,
         "model": model,
         **{f"optimal_{key}": value for key, value in named.items()},
-        "peak_memory_gb": optimum and scaled(optimum.peak_memory_bytes, BYTES_PER_GB),
+        "peak_memory_gb": optimum and scaled(optimum.peak_memory_bytes, GB),
         "throughput_score": optimum and optimum.config.throughput_score,
         "created_at": created_at(),
         "complete": complete,
         "trials_run": sum(result.started for result in results),
-        "memory_limit_gb": scaled(memory_limit_bytes, BYTES_PER_GB),
+        "memory_limit_gb": scaled(memory_limit_bytes, GB),
         "objective": objective.value,
         "optimal_for": {
             each.value: configuration(found.config) if (found := best(remaining, each)) else None

@@ -13,7 +13,7 @@ import pydantic
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
-from pytest_yourai.core.units import scaled
+from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
 from pytest_yourai.store.schema import (
     Amount,
@@ -26,8 +26,6 @@ from pytest_yourai.store.schema import (
     SkipName,
     StepTime,
 )
-
-BYTES_PER_MB = 1e6
 
 _S_PER_MINUTE = 60
 
@@ -114,9 +112,9 @@ class TrialRow(ConfigRow):
         return cls.model_construct(
             **_config_values(result.config),
             **_shared_values(cls, result),
-            peak_memory_mb=scaled(peak, BYTES_PER_MB),
-            minimum_memory_mb=scaled(result.minimum_memory_bytes, BYTES_PER_MB),
-            safe_memory_mb=scaled(result.safe_memory_bytes, BYTES_PER_MB),
+            peak_memory_mb=scaled(peak, MB),
+            minimum_memory_mb=scaled(result.minimum_memory_bytes, MB),
+            safe_memory_mb=scaled(result.safe_memory_bytes, MB),
             step_time_ms=None if step_time_s is None else round(step_time_s * 1e3, 4),
             throughput_score=result.config.throughput_score,
             **_growths_mb(result),
@@ -187,8 +185,8 @@ class SoakRow(ConfigRow):
             **_shared_values(cls, soak),
             asked_minutes=soak.asked_s / _S_PER_MINUTE,
             minutes=soak.duration_s / _S_PER_MINUTE,
-            peak_memory_mb=scaled(soak.peak_memory_bytes, BYTES_PER_MB),
-            trial_peak_memory_mb=scaled(soak.trial_peak_memory_bytes, BYTES_PER_MB),
+            peak_memory_mb=scaled(soak.peak_memory_bytes, MB),
+            trial_peak_memory_mb=scaled(soak.trial_peak_memory_bytes, MB),
             **_growths_mb(soak),
         )
 
@@ -239,16 +237,14 @@ def _result_values(
 
 def _growths_mb(result: TrialResult | SoakResult) -> dict[str, Any]:
     return {
-        "active_growth_mb_per_step": scaled(result.active_growth_bytes_per_step, BYTES_PER_MB),
-        "footprint_growth_mb_per_step": scaled(
-            result.footprint_growth_bytes_per_step, BYTES_PER_MB
-        ),
+        "active_growth_mb_per_step": scaled(result.active_growth_bytes_per_step, MB),
+        "footprint_growth_mb_per_step": scaled(result.footprint_growth_bytes_per_step, MB),
     }
 
 
 def _unscaled(count_mb: float | None) -> float | None:
-    return None if count_mb is None else count_mb * BYTES_PER_MB
+    return None if count_mb is None else count_mb * MB
 
 
 def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * BYTES_PER_MB)
+    return None if count_mb is None else round(count_mb * MB)

@@ -21,7 +21,7 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.sanitize import all_printable, clean, printable
-from pytest_yourai.core.units import BYTES_PER_GB
+from pytest_yourai.core.units import GB
 from pytest_yourai.store import benchmark_results, profile
 from pytest_yourai.store.benchmark_results import read_entries
 from pytest_yourai.store.foreign_rows import amount, lacks_minimum
@@ -153,7 +153,7 @@ def stored_profile(
         objective=objective,
         complete=document.get("complete") is not False,
         created_at=_time(document.get("created_at")),
-        memory_limit_bytes=None if limit_gb is None else round(limit_gb * BYTES_PER_GB),
+        memory_limit_bytes=None if limit_gb is None else round(limit_gb * GB),
         has_minima=not settings.peaks_stand_in_for_minima and not any(map(lacks_minimum, rows)),
         settings=settings,
         environment=_environment(document),
@@ -165,7 +165,7 @@ def stored_profile(
 def _results(
     rows: list[Any], model: str, usual_seq_length: int, name: str
 ) -> dict[LoraConfig, TrialResult]:
-    """By configuration; a success is not lost to a second row of the same."""
+    """Results by configuration; a second row of the same does not replace a success."""
     context = {"usual_seq_length": usual_seq_length}
     results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):

@@ -1,4 +1,4 @@
-"""A plugin that ends a pytest whose parent has died, for the sweep before training.
+"""The pytest that sweeps before training, and a plugin that ends it when its parent dies.
 
 `pytest -p pytest_yourai.sweep.child_process`, with the reading end of a pipe of the parent's in
 the environment.
@@ -40,11 +40,14 @@ def _end_with_parent(descriptor: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def pytest_command(arguments: Sequence[str]) -> list[str]:
-    """With this Python, and as `pytest` itself: a pytest.py in the folder is not taken for it."""
+def command_of_pytest(arguments: Sequence[str]) -> list[str]:
+    """With this Python, and as `pytest` itself: a pytest.py in the folder is not taken for it.
+
+    Its name must not begin with pytest_, or pytest takes it for a hook.
+    """
     return [sys.executable, "-P", "-m", "pytest", *arguments]
 
 
 def shown(arguments: Sequence[str]) -> str:
-    """The line that tells people what is run, and that they can run themselves."""
+    """The line that shows the command, which people can run themselves."""
     return f"+ {shlex.join(['pytest', *arguments])}"

@@ -1,118 +1,102 @@
 """One sweep: which trials run, what of them is known already, and what the journal says.
 
 Knows nothing of pytest: whoever interrupts `measure` (a timeout, Ctrl-C) does so by raising out
-of it; the worker is ended, and `give_up` turns what was measured so far into a result.
+of it; the worker is ended, and `abandon_trial` turns what was measured so far into a result.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import os
-import uuid
 from collections.abc import Collection, Iterable, Iterator
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Prediction, Predictor
-from pytest_yourai.machine.environment import last_boot
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
-from pytest_yourai.store.history import History
-from pytest_yourai.store.journal import EventLog, TaggedLog
+from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import TrialRow, configuration
-from pytest_yourai.sweep.preflight import Preflight, TrialChecks, preflight, preflight_fields
+from pytest_yourai.sweep.preflight import (
+    Preflight,
+    TrialChecks,
+    available_bytes,
+    model_size,
+    preflight,
+    preflight_fields,
+)
 from pytest_yourai.sweep.replay_runner import ReplayRunner
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
+from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
-from pytest_yourai.sweep.trial_record import Tell, TrialRecord, nobody_hears
+from pytest_yourai.sweep.trial_record import OnProgress, TrialMeasurement, TrialRecord
 from pytest_yourai.sweep.trial_runner import Runner, TrialRunner
-from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.host import preview
+from pytest_yourai.worker.host import WorkerHost, preview
+from pytest_yourai.worker.supervised_run import NO_OUTPUT, overdue
 
 
 class Sweep:
-    """Runs the trials of one model, one after the other. Writes to `journal`, does not close it.
+    """Runs the trials of one model, one after the other, and makes their results.
 
-    Starting one starts a worker that looks at the model; nothing is loaded yet. BackendError,
-    ModelError or OptionError where the sweep cannot work. With `history`, what earlier runs of
-    the same identity measured is kept. `tell` hears how far the trial or soak is that runs.
+    Writes to `journal`, does not close it. `host` has the worker, which a replay does not start.
+    `last_output` and `last_traceback` are those of the worker of the last trial, if it ended.
     """
 
     def __init__(
         self,
         plan: SweepPlan,
+        context: SweepContext,
         journal: EventLog,
-        history: History | None = None,
-        tell: Tell = nobody_hears,
+        host: WorkerHost,
+        resumed: ResumeState = NOTHING_RESUMED,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.plan = plan
-        self._tell = tell
+        self.context = context
         self.results: dict[LoraConfig, TrialResult] = {}
-        self._journal = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
+        self.last_output, self.last_traceback = NO_OUTPUT, ""
+        self._journal = journal
+        self._host = host
+        self._resumed = resumed
+        self._on_progress = on_progress
+        self._runner: Runner = TrialRunner(plan, host, context.device.backend, on_progress)
+        if plan.recording is not None:
+            self._runner = ReplayRunner(plan.recording)
+        self._size = model_size(context.inspection)
+        self._limit_bytes = context.budget.limit_bytes
         self._record: TrialRecord | None = None
-        self._runner = _runner_of(plan, self._journal, tell)
-        self._boot = last_boot()
-        self._journal.write(
-            "benchmark_start",
-            boot_id=self._boot.boot_id,
-            pid=os.getpid(),
-            configurations=len(plan.configs),
-            settings=plan.settings.as_json(),
-            identity=plan.identity,
-        )
-        try:
-            self.surroundings, self._resumed = self._look(history)
-        except BaseException as problem:
-            self._runner.end(because=repr(problem))
-            raise
-        self._runner.stay_within(self.surroundings.budget)
-        self._others_failures: tuple[TrialResult, ...] = ()
-        self.start_from(Calibration())
+        self._external_failures: tuple[TrialResult, ...] = ()
+        self.set_prior(Calibration())
 
-    def hear_of(self, failures: Iterable[TrialResult]) -> None:
-        """Take in what other models failed for memory with."""
-        self._others_failures = tuple(failures)
+    def add_external_failures(self, failures: Iterable[TrialResult]) -> None:
+        """Take in the trials of other models that failed for memory."""
+        self._external_failures = tuple(failures)
 
-    def start_from(self, prior: Calibration) -> None:
-        """Take in what this machine's estimates were off by, before the first trial."""
+    def set_prior(self, prior: Calibration) -> None:
+        """Take in how far this machine's estimates were off, before the first trial."""
         self._prior = prior
         self._predictor = self._new_predictor()
-        self._search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
-        self._gate = TrialChecks(
-            self.plan, self.surroundings, self._size, self._runner, self._search
-        )
-        for result in self._resumed.results.values():
+        self.search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
+        self._checks = TrialChecks(self.plan, self.context, self.search, self._end_worker)
+        self._earlier = dict(self._resumed.kept)
+        for result in self._resumed.kept.values():
             self._predictor.learn(result)
+        for config, measured in self._resumed.crashed.items():
+            self._earlier[config] = self._result(config, measured, self._predictor.predict(config))
 
-    def _look(self, history: History | None) -> tuple[SweepContext, ResumeState]:
-        device, inspection = self._runner.look()
-        budget = self._runner.detect_budget(device)
-        resumed = NOTHING_RESUMED
-        if history is not None:
-            here = SweepContext(device, inspection, budget)
-            resumed = resume(history, self.plan, here, self._boot)
-            budget = resumed.budget or budget
-        self._journal.write(
-            "model_start",
-            weights=self.plan.settings.weights,
-            parameters=inspection.parameters,
-            memory_limit_bytes=budget.limit_bytes,
-            memory_limit_is_detected=budget.is_detected,
-            device=dataclasses.asdict(device),
-        )
-        return SweepContext(device, inspection, budget, resumed.notes), resumed
+    def _end_worker(self, because: str) -> None:
+        self._host.end(killed_because=because)
 
     def release(self) -> None:
         """End the worker, so that another model has the memory; the next trial starts a new one."""
-        self._runner.end()
+        self._host.end()
 
     def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
-        """Train on with what was measured, in a fresh worker; ends that of the trials."""
+        """Train on with the configuration of `trial` in a fresh worker; ends that of the trials."""
         self.release()
-        soaker = SoakRunner(self.plan, self.surroundings, self._journal, self._tell)
+        soaker = SoakRunner(self.plan, self.context, self._journal, self._on_progress)
         return soaker.soak(trial, clock)
 
     def close(self, *, complete: bool) -> None:
@@ -121,24 +105,14 @@ class Sweep:
         self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def _new_predictor(self) -> Predictor:
-        device, found = self.surroundings.device, self.surroundings.inspection
+        device, found = self.context.device, self.context.inspection
         return predictor_of(
             self.plan, self._prior, device.backend, device.name, found.sizes, found.data
         )
 
     @property
-    def is_searching(self) -> bool:
-        """Whether the fast search still has to choose."""
-        return self._search.is_on
-
-    @property
-    def stopped(self) -> str | None:
-        """Why the fast search needs no more trials."""
-        return self._search.stopped
-
-    @property
     def calibration(self) -> Calibration | None:
-        """What this run's own trials say of this machine's estimates; None without any."""
+        """The error of the estimates that this run's own trials show; None without any."""
         own = self._new_predictor()
         for result in self.results.values():
             if result.started and not result.kept:
@@ -147,34 +121,41 @@ class Sweep:
 
     @functools.cached_property
     def safe_config(self) -> LoraConfig | None:
-        """What a check tries: safe for this model and this budget."""
+        """The configuration of a check, safe for this model and budget; None for a sweep."""
         if self.plan.check is None:
             return None
-        return self.plan.check.configuration(self.surroundings.inspection, self._limit_bytes)
+        return self.plan.check.configuration(self.context.inspection, self._limit_bytes)
 
     def preflight(self) -> Preflight | None:
-        """What the first configuration asks of this machine; None where that cannot be told."""
+        """The predicted memory of the first configuration; None where it cannot be predicted."""
         config = self.safe_config or next(iter(self.plan.configs))
-        prediction, available = self._predictor.predict(config), self._runner.available_bytes()
+        prediction, device = self._predictor.predict(config), self.context.device
+        available = available_bytes(device) if self.plan.recording is None else None
         if prediction is None or available is None:
             return None
-        shares_memory = not self.surroundings.device.has_own_memory
-        return preflight(config, prediction, available, shares_memory=shares_memory)
+        return preflight(config, prediction, available, shares_memory=not device.has_own_memory)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]
     ) -> LoraConfig | None:
-        """Which of the configurations `here` the fast search runs next; None for none of them.
+        """The configuration out of `here` that the fast search runs next; None for none of them.
 
         It judges those `elsewhere` too, that cannot run next. Once it has stopped, `measure` skips
-        whatever was not measured, for the reason it gave.
+        whatever was not measured.
         """
-        if not self.is_searching:
+        if not self.search.is_on:
             return None
-        chosen = self._search.choose(here, elsewhere, {**self._resumed.results, **self.results})
-        if self._search.stopped is not None:
-            self._journal.write("search_stopped", reason=self._search.stopped)
+        chosen = self.search.choose(here, elsewhere, {**self._earlier, **self.results})
+        if self.search.stopped is not None:
+            self._journal.write("search_stopped", reason=self.search.stopped)
         return chosen
+
+    def expects_trial(self, config: LoraConfig) -> bool:
+        """True if a configuration is still to be run, as far as is known by now."""
+        if config in self.results or config in self._earlier:
+            return False
+        prediction = self._predictor.predict(config)
+        return self._checks.expects_trial(config, prediction, self._failures())
 
     def measure(self, config: LoraConfig) -> TrialResult:
         """Run one trial, or say why it need not run; a configuration is measured once.
@@ -183,109 +164,98 @@ class Sweep:
         """
         if config in self.results:
             return self.results[config]
-        self._runner.forget()
-        prediction = self._predictor.predict(config)
-        if known := self._known(config, prediction):
-            return self._keep(known, prediction)
-        self._record = self._runner.begin(config)
-        self._journal.write("trial_start", **configuration(config))
-        return self._keep(self._runner.run(self._record), prediction)
-
-    def expects_trial(self, config: LoraConfig) -> bool:
-        """Whether a configuration is still to be run, as far as is known by now."""
-        if config in self.results or config in self._resumed.results:
-            return False
-        prediction = self._predictor.predict(config)
-        return self._gate.expects_trial(config, prediction, self._failures())
-
-    @property
-    def last_output(self) -> Output:
-        return self._runner.last_output
-
-    @property
-    def last_traceback(self) -> str:
-        return self._runner.last_traceback
-
-    @property
-    def is_measuring(self) -> bool:
-        """Whether a trial began that has no result yet."""
-        return self._record is not None
-
-    def give_up(self, outcome: Outcome, reason: str) -> TrialResult:
-        """The result of the trial that `measure` was interrupted in, with what it measured."""
-        if self._record is None:
-            raise RuntimeError("no trial is under way")
-        result = self._runner.give_up(self._record, outcome, reason)
-        if outcome is Outcome.TIMEOUT:
-            self._journal.write("subprocess_timeout", reason=result.error)
-        return self._keep(result, self._predictor.predict(result.config))
-
-    def _keep(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
-        was_run = self._record is not None
         self._record = None
-        if result.kept:
-            self.results[result.config] = dataclasses.replace(result, size=self._size)
-            self._journal.write("trial_kept", **configuration(result.config))
-            return self.results[result.config]
-        result = self._with(result, prediction)
-        self.results[result.config] = result
-        if result.outcome is Outcome.SAFETY_STOP:
-            self._journal.write("safety_stop", reason=result.error, **configuration(result.config))
-        for warning in result.warnings:
-            self._journal.write("warning", reason=warning, **configuration(result.config))
-        printed = preview(self.last_output) if was_run and not result.success else {}
-        self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
-        if was_run:
-            self._predictor.learn(result)
-        return result
+        self.last_output, self.last_traceback = NO_OUTPUT, ""
+        if earlier := self._earlier.get(config):
+            return self._keep(earlier)
+        prediction = self._predictor.predict(config)
+        measured = self._not_run(config, prediction) or self._run(config)
+        return self._keep(self._result(config, measured, prediction))
 
-    def _with(self, result: TrialResult, prediction: Prediction | None) -> TrialResult:
-        """`result` with what had been predicted for it, and a warning where that was too much."""
-        result = dataclasses.replace(result, size=self._size)
-        if (data := self.surroundings.inspection.data) is not None:
-            time_s = data.epoch_time_s(result.config, result.step_times_s)
-            result = dataclasses.replace(result, epoch_time_s=time_s)
-        if prediction is None:
-            return result
-        warnings = result.warnings
-        if result.started and prediction.conservative_bytes > self._limit_bytes:
-            most = gigabytes(prediction.conservative_bytes)
-            warnings += (f"it was predicted to need up to {most}, over the budget",)
-        return dataclasses.replace(
-            result,
-            warnings=warnings,
-            predicted_minimum_memory_bytes=prediction.minimum_bytes,
-        )
-
-    def _known(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
-        """The result of a trial that need not or must not run."""
-        if kept := self._resumed.results.get(config):
-            return kept
-        if unneeded := self._gate.not_needed(config, prediction, self._failures()):
-            return unneeded
+    def _not_run(
+        self, config: LoraConfig, prediction: Prediction | None
+    ) -> TrialMeasurement | None:
+        """The end of a trial that need not or must not run; None where it is to run."""
+        if skip := self._checks.skip(config, prediction, self._failures()):
+            return TrialMeasurement.skipped(skip)
         if prediction is not None:
             self._journal.write(
                 "preflight_check", **preflight_fields(prediction), **configuration(config)
             )
-        return None if self.plan.force else self._gate.refused(config, prediction)
+        return None if self.plan.force else self._checks.refusal(config, prediction)
 
     def _failures(self) -> Iterator[TrialResult]:
-        """What did not fit: of this model, first of earlier runs, and of other models."""
-        own = {**self._resumed.results, **self.results}
+        """The trials that did not fit: of this model, first of earlier runs, and of others."""
+        own = {**self._earlier, **self.results}
         yield from (each for each in own.values() if each.prunes_larger)
-        yield from self._others_failures
+        yield from self._external_failures
+
+    def _run(self, config: LoraConfig) -> TrialMeasurement:
+        guard = Guard(self._limit_bytes, read_system_memory(), forced=self.plan.force)
+        record = TrialRecord(config, self.plan.steps, self._limit_bytes, guard)
+        self._record = record
+        self._journal.write("trial_start", **configuration(config))
+        try:
+            measured = self._runner.run(record)
+        except Exception:
+            # No interruption, so that nobody abandons the trial.
+            self._record = None
+            raise
+        finally:
+            self.last_output, self.last_traceback = record.output, record.traceback
+        self._record = None
+        return measured
 
     @property
-    def _size(self) -> ModelSize | None:
-        found = self.surroundings.inspection
-        return ModelSize(found.parameters, found.sizes.weight_bytes) if found.sizes else None
+    def is_measuring(self) -> bool:
+        """True if a trial runs, or was interrupted and not abandoned yet."""
+        return self._record is not None
 
-    @property
-    def _limit_bytes(self) -> int:
-        return self.surroundings.budget.limit_bytes
+    def abandon_trial(self, reason: str) -> TrialResult:
+        """The result of the trial that `measure` was interrupted in by a timeout, so far.
 
+        `reason` begins the sentence of it. RuntimeError where no trial was interrupted.
+        """
+        record, self._record = self._record, None
+        if record is None:
+            raise RuntimeError("no trial is under way")
+        measured = record.measurement(overdue(record, reason))
+        result = self._result(record.config, measured, self._predictor.predict(record.config))
+        self._journal.write("subprocess_timeout", reason=result.error)
+        return self._keep(result)
 
-def _runner_of(plan: SweepPlan, journal: EventLog, tell: Tell) -> Runner:
-    if plan.recording is not None:
-        return ReplayRunner(plan, plan.recording)
-    return TrialRunner(plan, journal, tell)
+    def _result(
+        self, config: LoraConfig, measured: TrialMeasurement, prediction: Prediction | None
+    ) -> TrialResult:
+        """The result, with its prediction, and a warning where that was over the budget."""
+        fields = vars(measured).copy()
+        if (data := self.context.inspection.data) is not None:
+            fields["epoch_time_s"] = data.epoch_time_s(config, measured.step_times_s)
+        if prediction is not None:
+            fields["predicted_minimum_memory_bytes"] = prediction.minimum_bytes
+            if measured.started and prediction.conservative_bytes > self._limit_bytes:
+                most = gigabytes(prediction.conservative_bytes)
+                warning = f"it was predicted to need up to {most}, over the budget"
+                fields["warnings"] += (warning,)
+        return TrialResult(
+            self.plan.source.name,
+            config,
+            memory_limit_bytes=self._limit_bytes,
+            size=self._size,
+            **fields,
+        )
+
+    def _keep(self, result: TrialResult) -> TrialResult:
+        config = configuration(result.config)
+        self.results[result.config] = result
+        if result.kept:
+            self._journal.write("trial_kept", **config)
+            return result
+        if result.outcome is Outcome.SAFETY_STOP:
+            self._journal.write("safety_stop", reason=result.error, **config)
+        for warning in result.warnings:
+            self._journal.write("warning", reason=warning, **config)
+        printed = {} if result.success else preview(self.last_output)
+        self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
+        self._predictor.learn(result)
+        return result

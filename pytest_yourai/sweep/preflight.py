@@ -1,32 +1,33 @@
-"""What is known of a trial before it starts, and what of that is written down."""
+"""Rules that skip or refuse a trial before it starts: dominated, over the budget, unsafe now."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.trial_runner import Runner
+from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
-"""With less no model of a walk is loaded."""
-
-_BYTES_PER_GB = 1e9
+"""No model of a walk is loaded with less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What a model asks of the machine in one configuration, before it is loaded. Bytes.
+    """The memory that a model is predicted to take in one configuration, and what is there. Bytes.
 
-    `holders` are the processes that hold most memory, where more than there is may be needed.
+    `holders` are the processes with most memory, where more than what is available may be needed.
     """
 
     config: LoraConfig
@@ -38,8 +39,15 @@ class Preflight:
 
     @property
     def missing_bytes(self) -> int:
-        """What had better be freed first."""
+        """The memory that should be freed first."""
         return max(0, self.conservative_bytes - self.available_bytes)
+
+
+def available_bytes(device: DeviceInfo) -> int | None:
+    """The memory that a model could take now: of the device where it has its own."""
+    if device.has_own_memory:
+        return device.free_memory_bytes
+    return read_system_memory().available_bytes
 
 
 def preflight(
@@ -47,7 +55,7 @@ def preflight(
 ) -> Preflight:
     """The figures of `prediction` against what is available now.
 
-    Who holds memory matters where the device shares the machine's (`shares_memory`).
+    Other processes matter where the device shares the machine's memory (`shares_memory`).
     """
     found = Preflight(
         config=config,
@@ -62,17 +70,17 @@ def preflight(
 
 
 def preflight_fields(prediction: Prediction) -> dict[str, float]:
-    """Of the journal's `preflight_check`. GB (1e9 bytes)."""
+    """The fields of the journal's `preflight_check`. GB (1e9 bytes)."""
     return {
-        "available_gb": read_system_memory().available_bytes / _BYTES_PER_GB,
-        "estimated_base_gb": prediction.weights_bytes / _BYTES_PER_GB,
-        "estimated_minimum_gb": prediction.minimum_bytes / _BYTES_PER_GB,
-        "estimated_conservative_gb": prediction.conservative_bytes / _BYTES_PER_GB,
+        "available_gb": read_system_memory().available_bytes / GB,
+        "estimated_base_gb": prediction.weights_bytes / GB,
+        "estimated_minimum_gb": prediction.minimum_bytes / GB,
+        "estimated_conservative_gb": prediction.conservative_bytes / GB,
     }
 
 
 def predicted_over(prediction: Prediction, limit_bytes: int) -> Skip:
-    """Why a trial is not run whose prediction is surely over the budget."""
+    """The skip of a trial whose prediction is surely over the budget."""
     return Skip(
         SkipReason.PREDICTED_OVER_BUDGET,
         f"predicted over the budget of {gigabytes(limit_bytes)}: needs {prediction}, and the "
@@ -82,15 +90,15 @@ def predicted_over(prediction: Prediction, limit_bytes: int) -> Skip:
 
 
 def dominated_by(smaller: str, failed: TrialResult) -> Skip:
-    """Why a trial is not run that needs at least as much as `failed`, which is called `smaller`."""
+    """The skip of a trial that needs at least as much as `failed`, which is called `smaller`."""
     reason = f"no smaller than {smaller}, which failed for memory ({failed.outcome})"
     return Skip(SkipReason.DOMINATED, reason)
 
 
 def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
-    """Why a model cannot fit whose weights alone are over the budget; None where they are not.
+    """Why a model cannot fit, if its weights alone are over the budget; None where they are not.
 
-    No prediction: the worker builds the model without allocating it, and counts its bytes.
+    This is no prediction: the worker builds the model without allocating it, and counts its bytes.
     """
     if size is None or size.weight_bytes * SAFETY_MARGIN <= limit_bytes:
         return None
@@ -104,83 +112,68 @@ def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
 _WAIT_STEP_S = 0.25
 
 
+def model_size(inspection: Inspection) -> ModelSize | None:
+    """The size of a model that was inspected; None where its layers are not known."""
+    sizes = inspection.sizes
+    return ModelSize(inspection.parameters, sizes.weight_bytes) if sizes else None
+
+
 class TrialChecks:
-    """Of one sweep. `size` is None where the model's is not known."""
+    """The rules of one sweep. `end_worker` frees the memory of its worker, for a reason."""
 
     def __init__(
         self,
         plan: SweepPlan,
-        surroundings: SweepContext,
-        size: ModelSize | None,
-        runner: Runner,
+        context: SweepContext,
         search: SweepSearch,
+        end_worker: Callable[[str], None],
     ) -> None:
         self._plan = plan
-        self._limit_bytes = surroundings.budget.limit_bytes
-        self._depth = surroundings.inspection.num_hidden_layers
-        data = surroundings.inspection.data
+        self._limit_bytes = context.budget.limit_bytes
+        self._depth = context.inspection.num_hidden_layers
+        data = context.inspection.data
         self._rows = data.rows if data else None
-        self._size = size
-        self._runner = runner
+        self._size = model_size(context.inspection)
         self._search = search
-
-    def not_needed(
-        self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
-    ) -> TrialResult | None:
-        """A result in the place of a trial that can tell nothing new; None where it can.
-
-        `failures` are what failed for memory so far.
-        """
-        skip = self._reason_to_skip(config, prediction, failures)
-        return self._skipped(config, skip) if skip else None
+        self._end_worker = end_worker
 
     def expects_trial(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
     ) -> bool:
-        """Whether nothing that is known by now speaks against a trial."""
-        if self._reason_to_skip(config, prediction, failures):
+        """True if nothing that is known by now speaks against a trial."""
+        if self.skip(config, prediction, failures):
             return False
         is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
         return self._plan.force or not is_over
 
-    def refused(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
-        """A result in the place of a trial that is too large, or too dangerous now; else None."""
+    def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialMeasurement | None:
+        """The end of a trial that is too large, or unsafe now; None where it may start."""
         if self._plan.check is not None:
             if reason := too_heavy(self._size, self._limit_bytes):
-                name = self._plan.source.name
-                return TrialResult(name, config, Outcome.OVER_BUDGET, reason, started=False)
+                return TrialMeasurement(Outcome.OVER_BUDGET, reason, started=False)
         elif (
             prediction is not None
             and config != self._search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
-            return self._skipped(config, predicted_over(prediction, self._limit_bytes))
-        if danger := self._lasting_danger():
-            return TrialResult(
-                self._plan.source.name,
-                config,
+            return TrialMeasurement.skipped(predicted_over(prediction, self._limit_bytes))
+        if self._plan.recording is None and (reason := self._unsafe_reason()):
+            return TrialMeasurement(
                 Outcome.SAFETY_STOP,
-                f"not started: {danger}",
+                f"not started: {reason}",
                 "close programs, or add --yourai-force",
                 started=False,
                 conclusive=False,
             )
         return None
 
-    def _skipped(self, config: LoraConfig, skip: Skip) -> TrialResult:
-        return TrialResult(
-            self._plan.source.name,
-            config,
-            Outcome.SKIPPED,
-            skip.reason,
-            skip.remedy,
-            skip_reason=skip.rule,
-            started=False,
-        )
-
-    def _reason_to_skip(
+    def skip(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
     ) -> Skip | None:
+        """Why a trial can tell nothing new; None where it can.
+
+        `failures` are what failed for memory so far.
+        """
         if config.num_layers > self._depth:
             reason = f"not valid for this model, which has {self._depth} layers"
             return Skip(SkipReason.INVALID, reason)
@@ -196,18 +189,18 @@ class TrialChecks:
             return dominated_by(f"{whose}{self._plan.naming.name(failed.config)}", failed)
         return self._search.reason_to_skip(config)
 
-    def _lasting_danger(self) -> str | None:
+    def _unsafe_reason(self) -> str | None:
         """Why no trial may start, even without our own worker and after a while; else None."""
         floor_bytes = LEAST_AVAILABLE_BYTES if self._plan.check else None
-        danger = self._runner.danger(floor_bytes)
-        if danger is None:
+        reason = too_little_left(read_system_memory(), floor_bytes)
+        if reason is None:
             return None
-        self._runner.end(because=f"to free its memory: {danger}")
+        self._end_worker(f"to free its memory: {reason}")
         deadline = time.monotonic() + self._plan.memory_wait_s
-        while danger is not None and time.monotonic() < deadline:
+        while reason is not None and time.monotonic() < deadline:
             time.sleep(_WAIT_STEP_S)
-            danger = self._runner.danger(floor_bytes)
-        return danger
+            reason = too_little_left(read_system_memory(), floor_bytes)
+        return reason
 
 
 def dominating_failure(
@@ -219,8 +212,8 @@ def dominating_failure(
 ) -> TrialResult | None:
     """The first result that failed for memory with no more of anything than `config`.
 
-    Results of another model count where that one is known to be no larger than `model`, and not
-    predicted to need more than `predicted_bytes`, what `config` is: vocabularies differ.
+    Results of another model count where that one is known to be no larger than `model`, of `size`,
+    and not predicted to need more than `predicted_bytes`, as `config` is: vocabularies differ.
     """
 
     def is_no_larger(result: TrialResult) -> bool:

@@ -1,9 +1,8 @@
-"""Takes over what earlier runs of the same identity measured, and says what crashed the machine."""
+"""Takes over the results of earlier runs of the same identity, and finds what crashed them."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,8 @@ from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import Boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History, PastRun
+from pytest_yourai.sweep.preflight import model_size
+from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 _MOST_ATTEMPTS = 2
 
@@ -24,9 +25,12 @@ _BUDGET_TOLERANCE = 1.05
 
 @dataclass(frozen=True)
 class ResumeState:
-    """`results` need not be measured again; `budget` is that of the run that is resumed."""
+    """Trials that earlier runs spare a sweep; `budget` is that of the run that is resumed."""
 
-    results: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
+    kept: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
+    """Results that need not be measured again."""
+    crashed: Mapping[LoraConfig, TrialMeasurement] = field(default_factory=dict)
+    """Trials that are not run again, because of how they ended."""
     budget: Budget | None = None
     notes: tuple[str, ...] = ()
 
@@ -35,7 +39,7 @@ NOTHING_RESUMED = ResumeState()
 
 
 def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) -> ResumeState:
-    """What of `history` holds for `plan` on this machine.
+    """The part of `history` that holds for `plan` on this machine.
 
     A detected budget differs with what else is running: that of the run with the most results is
     taken over, unless memory has become scarcer by more than 5 %.
@@ -43,29 +47,30 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
     alike = [run for run in history.runs if _is_alike(run, plan, here.device)]
     earlier = _earlier_budget(alike, plan, here)
     budget = earlier or here.budget
-    known: dict[LoraConfig, TrialResult] = {}
+    size = model_size(here.inspection)
+    kept: dict[LoraConfig, TrialResult] = {}
+    crashed: dict[LoraConfig, TrialMeasurement] = {}
     attempts: Counter[LoraConfig] = Counter()
-    unmeasured = functools.partial(
-        TrialResult, plan.source.name, started=False, memory_limit_bytes=budget.limit_bytes
-    )
     for run in alike:
         for config, result in run.results.items():
             attempts.pop(config, None)
             if run.budget_bytes == budget.limit_bytes:
-                known.pop(config, None)
+                kept.pop(config, None)
+                crashed.pop(config, None)
                 if _is_settled(result, force=plan.force):
-                    known[config] = dataclasses.replace(result, kept=True)
+                    kept[config] = dataclasses.replace(result, kept=True, size=size)
         broken_off = run.unfinished
         if broken_off is None or not _tells_of(run, budget):
             continue
         attempts[broken_off] += 1
         if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
-            known[broken_off] = unmeasured(broken_off, Outcome.MACHINE_CRASH, *_MACHINE_CRASH)
+            crashed[broken_off] = _MACHINE_CRASH
         elif attempts[broken_off] >= _MOST_ATTEMPTS:
-            known[broken_off] = unmeasured(broken_off, Outcome.CRASHED, *_TWICE)
-    wanted = plan.tried(here.inspection, budget.limit_bytes)
-    kept = sum(result.kept for config, result in known.items() if config in wanted)
-    return ResumeState(known, earlier, tuple(_notes(history, kept)))
+            crashed[broken_off] = _CRASHED_TWICE
+    kept = {config: result for config, result in kept.items() if config not in crashed}
+    wanted = set(plan.tried(here.inspection, budget.limit_bytes))
+    count = sum(config in wanted for config in kept)
+    return ResumeState(kept, crashed, earlier, tuple(_notes(history, count)))
 
 
 def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
@@ -83,7 +88,7 @@ def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: SweepContext) ->
     most = here.budget.limit_bytes * _BUDGET_TOLERANCE
     for run in reversed(runs):
         if run.budget_is_detected and 0 < run.budget_bytes <= most:
-            wanted = plan.tried(here.inspection, run.budget_bytes)
+            wanted = set(plan.tried(here.inspection, run.budget_bytes))
             results[run.budget_bytes] += sum(
                 _is_settled(result, force=plan.force) and config in wanted
                 for config, result in run.results.items()
@@ -95,7 +100,7 @@ def _earlier_budget(runs: list[PastRun], plan: SweepPlan, here: SweepContext) ->
 
 
 def _is_settled(result: TrialResult, *, force: bool) -> bool:
-    """Whether it need not be run again; with force the guard stops nothing.
+    """True if it need not be run again; with force the guard stops nothing.
 
     What failed otherwise than for memory is run again: whatever was wrong may have been fixed.
     """
@@ -105,13 +110,13 @@ def _is_settled(result: TrialResult, *, force: bool) -> bool:
 
 
 def _tells_of(run: PastRun, budget: Budget) -> bool:
-    """Whether what went wrong in `run` says something of trials within `budget`."""
+    """True if a failure of `run` says something about trials within `budget`."""
     both_detected = run.budget_is_detected and budget.is_detected
     return both_detected or 0 < run.budget_bytes <= budget.limit_bytes
 
 
 def _survived(run: PastRun, history: History) -> bool:
-    """Whether a later process, for whatever, ran in the same boot: the machine did not go down."""
+    """True if a later process ran in the same boot, so that the machine did not go down."""
     later = itertools.dropwhile(lambda each: each is not run, history.runs)
     next(later)
     return run.boot_id is not None and any(
@@ -119,14 +124,18 @@ def _survived(run: PastRun, history: History) -> bool:
     )
 
 
-_MACHINE_CRASH = (
+_MACHINE_CRASH = TrialMeasurement(
+    Outcome.MACHINE_CRASH,
     "the machine went down, or was restarted, before its trial ended",
     "choose a smaller configuration, or leave --yourai-resume out to try it again",
+    started=False,
 )
 
-_TWICE = (
+_CRASHED_TWICE = TrialMeasurement(
+    Outcome.CRASHED,
     "pytest was killed in it twice",
     "find out by what, then leave --yourai-resume out, or resume once more",
+    started=False,
 )
 
 

@@ -1,4 +1,4 @@
-"""What has come in of a run: results by stage, and the documents that are made of them."""
+"""Results of all stages of a run, and the documents built from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_yourai.sweep.stage_runner import StageInfo
 
 @dataclass
 class StageResults:
-    """Of one stage. `selected` is how many of its configurations are to be run."""
+    """Results of one stage so far. `selected` is the number of configurations to run."""
 
     stage: Stage
     selected: int = 0
@@ -37,13 +37,13 @@ class StageResults:
         return len(self.results) >= self.selected
 
     @property
-    def standing(self) -> list[TrialResult]:
-        """The results that no soak speaks against."""
+    def remaining(self) -> list[TrialResult]:
+        """The results that no soak has ruled out."""
         return soak_survivors(self.results, self.soaks)
 
     @property
     def parameters(self) -> float | None:
-        """As the model is called by, else as the worker counted them."""
+        """The number in the model's name, else as the worker counted them."""
         if self.stage.parameters is not None or self.opened is None:
             return self.stage.parameters
         return float(self.opened.surroundings.inspection.parameters)
@@ -55,7 +55,7 @@ class StageResults:
 
 
 class RunResults:
-    """Filled from reports, in the process that the user started."""
+    """Collects reports in the process that the user started."""
 
     def __init__(self, setup: RunPlan) -> None:
         self._setup = setup
@@ -63,14 +63,22 @@ class RunResults:
         self.journal_problem: str | None = None
         self._all_selected = 0
         self.is_soaking = False
-        """Whether a soak has begun that has not ended."""
+        """True while a soak runs."""
 
-    def of(self, stage: Stage) -> StageResults:
+    def add_stage(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> bool:
+        """Add a stage whose model was inspected; False if it is known already."""
+        found = self._stage(stage)
+        if found.opened is not None:
+            return False
+        found.opened, found.selected = opened, counts.of_stage
+        return True
+
+    def _stage(self, stage: Stage) -> StageResults:
         return self.stages.setdefault(stage, StageResults(stage))
 
     def add(self, reported: TrialReport) -> StageResults:
-        """Take a trial in; what is known of its stage by now."""
-        found = self.of(self._setup.stage_called(reported.model, is_check=reported.is_check))
+        """Add a trial; returns the results of its stage so far."""
+        found = self._stage(self._setup.stage_called(reported.model, is_check=reported.is_check))
         found.selected = reported.counts.of_stage
         found.opened = reported.opened or found.opened
         found.stopped = reported.stopped
@@ -80,7 +88,8 @@ class RunResults:
         return found
 
     def add_soak(self, stage: Stage, soak: SoakResult) -> None:
-        self.of(stage).soaks.append(soak)
+        """Add a soak that has ended."""
+        self._stage(stage).soaks.append(soak)
         self.is_soaking = False
 
     @property
@@ -89,13 +98,13 @@ class RunResults:
 
     @property
     def has_begun_several(self) -> bool:
-        """Whether one of several models was looked at, so that none of them is an answer too."""
+        """True if one of several models was inspected: that none fits is an answer, too."""
         return bool(self.stages) and not self._setup.has_one_profile
 
     @property
     def has_success(self) -> bool:
-        """Whether a configuration is ok, and has survived its soak where there was one."""
-        return any(each.success for found in self.stages.values() for each in found.standing)
+        """True if a configuration is ok that no soak has ruled out."""
+        return any(each.success for found in self.stages.values() for each in found.remaining)
 
     def document(self) -> dict[str, Any]:
         """The profile of a run of one model, else the benchmark results."""
@@ -108,18 +117,18 @@ class RunResults:
             self.models(),
             complete=self.is_complete,
             memory_limit_bytes=(
-                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
+                where.budget.limit_bytes if where else self._setup.output.memory_limit_bytes
             ),
             environment=environment.describe(where.device) if where else None,
         )
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was selected has come in; the first result says how much that is."""
+        """True if all selected items have ended; the first result has their number."""
         return 0 < self._all_selected <= len(self.results)
 
     def models(self) -> list[ModelResult]:
-        """What is known of each model, smallest first, in whatever order they came."""
+        """The results of each model, smallest first."""
         having = [self.stages.get(stage) for stage in self._setup.stages]
         names = dict.fromkeys(each.stage.name for each in having if each and each.results)
         found = [self._model(name) for name in names]
@@ -147,15 +156,15 @@ class RunResults:
             data=data_object(
                 where.inspection.data if where else None,
                 [check] if check else stages[0].results,
-                self._setup.options.objective,
+                self._setup.output.objective,
             ),
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:
-        return best(found.standing, self._setup.options.objective)
+        return best(found.remaining, self._setup.output.objective)
 
     def recommended_sweep(self) -> StageResults | None:
-        """Of the model to take; None where it was not swept, or none fits."""
+        """The sweep of the recommended model; None if there is none, or it was not swept."""
         swept = [found for found in self.stages.values() if not found.stage.is_check]
         if self._setup.has_one_profile:
             return next(iter(swept), None)
@@ -163,7 +172,7 @@ class RunResults:
         return next((each for each in swept if model and each.stage.asked_as == model.preset), None)
 
     def lora_config(self, name: str) -> str | None:
-        """The text of a file of that name for mlx-lm; None where there is nothing to train with."""
+        """The text of the file `name` for mlx-lm; None without an optimum."""
         found = self.recommended_sweep()
         optimum = found and self.optimum(found)
         if not (found and optimum and found.opened and found.stage.setup):
@@ -179,10 +188,10 @@ class RunResults:
             version=environment.versions().get("pytest-yourai", "unknown"),
             memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
             lora_keys=where.inspection.lora_keys,
-            data=self._setup.options.data,
+            data=self._setup.output.data,
             convert_to=opened.quantized_on_load,
             replay=setup.plan.settings.replay,
-            trust_remote_code=self._setup.options.trust_remote_code,
+            trust_remote_code=self._setup.output.trust_remote_code,
         ).text()
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
@@ -193,27 +202,27 @@ class RunResults:
             model=found.stage.name,
             results=found.results,
             complete=found.is_complete,
-            objective=self._setup.options.objective,
+            objective=self._setup.output.objective,
             memory_limit_bytes=found.results[-1].memory_limit_bytes
             or opened.surroundings.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.surroundings.device),
             data=data_object(
-                opened.surroundings.inspection.data, found.standing, self._setup.options.objective
+                opened.surroundings.inspection.data, found.remaining, self._setup.output.objective
             ),
             soaks=found.soaks,
         )
 
 
 PROPERTY = "yourai"
-"""Name of the user property that carries it, as JSON: values must be plain."""
+"""Name of the user property with a trial as JSON: values of properties must be plain."""
 
 SOAK_PROPERTY = "yourai_soak"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """How many items are to be run, of a stage and of all; and of how many models."""
+    """Numbers of selected items, of a stage and of all, and of their models."""
 
     of_stage: int
     of_all: int
@@ -222,7 +231,7 @@ class ItemCounts:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """`stopped` is why a fast search needs no more trials."""
+    """One trial on its way to the controller; `stopped` is why a fast search needs no more."""
 
     model: str
     is_check: bool
@@ -234,7 +243,7 @@ class TrialReport:
 
     @property
     def is_not_needed(self) -> bool:
-        """Whether the fast search left it out."""
+        """True if the fast search left it out."""
         return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
 
     def to_json(self) -> str:

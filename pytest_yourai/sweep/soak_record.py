@@ -1,7 +1,4 @@
-"""A soak: a measured configuration trains on for a while, and what that shows of memory and heat.
-
-What fails here is no answer of its sweep: `candidate` and `standing` leave it out.
-"""
+"""One soak while it runs: what its steps show of memory and heat, and the result."""
 
 from __future__ import annotations
 
@@ -13,98 +10,65 @@ from collections.abc import Sequence
 
 from pytest_yourai.core.config import COMPILING_STEPS
 from pytest_yourai.core.results import SoakResult, TrialResult
-from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.machine.leak import LeakWatch
 from pytest_yourai.sweep.trial_record import TrialProgress
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
+from pytest_yourai.worker.supervised_run import TrainingRecord
 
 _FEWEST_STEPS = 20
-"""Fewer say nothing of a tenth of them."""
+"""Fewer say nothing about a tenth of them."""
 
 _SLOWED_DOWN = 1.2
 
 _BLOCKS = 60
-"""So many medians are looked at for paging: of thousands of steps a few are slow anyway."""
+"""Number of medians by which paging is judged: of thousands of steps a few are slow anyway."""
 
 
-class SoakRecord:
-    """The steps of a soak so far, and the result that they become, however it ends.
-
-    With `footprint_counts` unset, on CUDA, a growing footprint is no leak: memory pools fill up.
-    """
+class SoakRecord(TrainingRecord):
+    """The steps of a soak so far. With `footprint_counts` as for a LeakWatch."""
 
     def __init__(
         self, trial: TrialResult, asked_s: float, guard: Guard, *, footprint_counts: bool
     ) -> None:
-        self.where = "while starting the worker"
-        self.heard_at = time.monotonic()
-        """When a step ended last, or whatever came before the first one."""
-        self.began_at: float | None = None
-        self.guard = guard
+        super().__init__(guard)
         self.config = trial.config
         self._trial = trial
         self._asked_s = asked_s
-        self._footprint_counts = footprint_counts
-        self._steps = 0
-        self._peak_bytes: int | None = None
         self._times_s = array("d")
         self._tokens = array("q")
-        self._active_bytes = array("q")
-        self._footprints = array("q")
-
-    @property
-    def swap_growth_bytes(self) -> int:
-        return self.guard.trace.swap_growth_bytes
+        self._held = LeakWatch(footprint_counts=footprint_counts)
 
     @property
     def is_time_over(self) -> bool:
-        return self.began_at is not None and time.monotonic() >= self.began_at + self._asked_s
-
-    def loading(self) -> None:
-        self._heard("while loading the model")
-
-    def started(self) -> None:
-        """The worker holds the model."""
-        self._heard("in step 1")
-        self.began_at = self.heard_at
+        return self.started_at is not None and time.monotonic() >= self.started_at + self._asked_s
 
     def add(self, event: TrainingEvent) -> None:
-        if not isinstance(event, TrainedStep):
-            self._heard(self.where)
+        super().add(event)
+        if not isinstance(event, TrainedStep) or event.step <= COMPILING_STEPS:
             return
-        self._steps = event.step
-        self._heard(f"in step {event.step + 1}")
-        self._peak_bytes = max(self._peak_bytes or 0, event.peak_memory_bytes)
-        if event.step <= COMPILING_STEPS:
-            return
-        self._active_bytes.append(event.active_memory_bytes)
-        if event.footprint_bytes is not None:
-            self._footprints.append(event.footprint_bytes)
+        self._held.add(event.active_memory_bytes, event.footprint_bytes)
         if event.tokens:
             self._times_s.append(event.step_time_s)
             self._tokens.append(event.tokens)
 
     def progress(self, memory_limit_bytes: int) -> TrialProgress:
-        """How far it is by now, within so much memory."""
-        mlx, began_at = self.guard.mlx, self.began_at
+        """The progress by now, of a soak within `memory_limit_bytes`."""
+        mlx, started_at = self.guard.mlx, self.started_at
         phase, step, left_s = self.where.removeprefix("while "), None, None
-        if began_at is not None:
-            phase, step = "training", self._steps + 1
-            left_s = max(0.0, began_at + self._asked_s - time.monotonic())
+        if started_at is not None:
+            phase, step = "training", self.step + 1
+            left_s = max(0.0, started_at + self._asked_s - time.monotonic())
         return TrialProgress(
             phase=phase,
             step=step,
             steps=None,
             active_bytes=mlx.active_bytes if mlx else None,
-            peak_bytes=max(mlx.peak_bytes, self._peak_bytes or 0) if mlx else None,
+            peak_bytes=max(mlx.peak_bytes, self.peak_memory_bytes or 0) if mlx else None,
             memory_limit_bytes=memory_limit_bytes,
             left_s=left_s,
         )
-
-    def _heard(self, where: str) -> None:
-        self.where, self.heard_at = where, time.monotonic()
 
     def paces(self, *, with_running_step: bool) -> list[float]:
         """Medians of blocks of steps, and the time of the step that is running, for `paging`.
@@ -126,44 +90,32 @@ class SoakRecord:
         return [time_s / tokens for time_s, tokens in zip(self._times_s, self._tokens, strict=True)]
 
     def result(self, end: Diagnosis) -> SoakResult:
-        """Everything that was measured before the soak ended so."""
+        """All that was measured before the soak ended so."""
         first_s, last_s = _tenths(self._times_s)
         first_pace, last_pace = _tenths(self._times_per_token())
         slowdown = last_pace / first_pace if first_pace and last_pace else None
-        began = self.began_at
+        started_at, growth = self.started_at, self._held.growth
+        leaks = [f"{leak}: something leaks" for leak in self._held.leaks()]
         return SoakResult(
             config=self.config,
             outcome=end.outcome,
             reason=end.reason,
             remedy=end.remedy,
-            warnings=(*self.guard.warnings, *self._leak_warnings(), *_heat_warning(slowdown)),
+            warnings=(*self.guard.warnings, *leaks, *_heat_warning(slowdown)),
             conclusive=end.conclusive,
             asked_s=self._asked_s,
-            duration_s=0.0 if began is None else time.monotonic() - began,
-            steps=self._steps,
-            peak_memory_bytes=self._peak_bytes,
+            duration_s=0.0 if started_at is None else time.monotonic() - started_at,
+            steps=self.step,
+            peak_memory_bytes=self.peak_memory_bytes,
             trial_peak_memory_bytes=self._trial.peak_memory_bytes,
             footprint_bytes=self.guard.trace.largest_footprint_bytes,
-            active_growth_bytes_per_step=growth_per_step(self._active_bytes),
-            footprint_growth_bytes_per_step=growth_per_step(self._footprints),
+            active_growth_bytes_per_step=growth.active_bytes_per_step,
+            footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
             slowdown=slowdown,
             first_tenth_step_time_s=first_s,
             last_tenth_step_time_s=last_s,
             swap_growth_bytes=self.swap_growth_bytes,
         )
-
-    def _leak_warnings(self) -> list[str]:
-        held = {"MLX's active memory": self._active_bytes}
-        if self._footprint_counts:
-            held["the footprint"] = self._footprints
-        warnings = []
-        for what, values in held.items():
-            # What a leak added before must be less than what it adds afterwards: a quarter.
-            quarter = len(values) // 4
-            if len(values) >= _FEWEST_STEPS and leaks(values[quarter:], values[:quarter]):
-                grew = gigabytes(growth_per_step(values) or 0)
-                warnings.append(f"{what} grew by {grew} a step: something leaks")
-        return warnings
 
 
 def _tenths(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:

@@ -7,14 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LEARNING_RATE
-from pytest_yourai.core.errors import (
-    InputError,
-    SafetyStopError,
-    WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
-    YouraiError,
-)
+from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import gigabytes
@@ -25,19 +18,12 @@ from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.soak_record import SoakRecord
-from pytest_yourai.sweep.trial_record import Tell, nobody_hears
+from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import (
-    SMALLER_OR_CLOSE,
-    TIMEOUT_REMEDY,
-    Diagnosis,
-    classify,
-    gather,
-    paging,
-    safety_stop,
-)
+from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.protocol import TrainingEnd, TrainingParameters, TrainingRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
@@ -45,7 +31,7 @@ _NO_END = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class SoakClock:
-    """How long to train, and how long to wait for a step; seconds, 0 for as long as it takes."""
+    """The time to train, and the limit for a step; seconds, 0 for as long as it takes."""
 
     asked_s: float
     step_timeout_s: float
@@ -53,38 +39,24 @@ class SoakClock:
 
 @dataclass(frozen=True, slots=True)
 class SoakOutcome:
-    """A soak, and what its worker said where it failed."""
+    """A soak, and the output and traceback of its worker where it failed."""
 
     result: SoakResult
     output: Output
     traceback: str
 
 
-class StepOverdueError(YouraiError):
-    """No step of training ended for too long."""
+class SoakTimer:
+    """Asks for the end of a soak once when its time is over, and ends one that hangs."""
 
-
-class SoakWatch(GuardedWatch):
-    """The guard of a trial, and the clock: asks for the end when the time is over."""
-
-    def __init__(
-        self,
-        record: SoakRecord,
-        clock: SoakClock,
-        stop: Callable[[], None],
-        tell: Callable[[], None],
-    ) -> None:
-        super().__init__(record.guard)
+    def __init__(self, record: SoakRecord, clock: SoakClock, stop: Callable[[], None]) -> None:
         self._record = record
         self._clock = clock
         self._stop = stop
-        self._tell = tell
         self._is_asked = False
 
-    def look(self) -> None:
-        """SafetyStopError and StepOverdueError where the soak must end."""
-        self._guard.look()
-        self._tell()
+    def check(self) -> None:
+        """StepOverdueError where no step ended for too long."""
         if self._record.is_time_over and not self._is_asked:
             self._is_asked = True
             self._stop()
@@ -99,79 +71,67 @@ class SoakRunner:
     def __init__(
         self,
         plan: SweepPlan,
-        where: SweepContext,
+        context: SweepContext,
         journal: EventLog,
-        tell: Tell = nobody_hears,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._plan = plan
-        self._where = where
+        self._context = context
         self._journal = journal
-        self._tell = tell
+        self._on_progress = on_progress
 
     def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
-        """Train with the configuration of `trial`. What is raised from outside ends the worker."""
-        record = SoakRecord(
-            trial,
-            clock.asked_s,
-            Guard(self._limit_bytes, read_system_memory(), forced=self._plan.force),
-            footprint_counts=not self._where.device.has_own_memory,
-        )
+        """Train with the configuration of `trial`. Whatever is raised from outside ends it."""
+        guard = Guard(self._limit_bytes, read_system_memory(), forced=self._plan.force)
+        footprint_counts = not self._context.device.has_own_memory
+        record = SoakRecord(trial, clock.asked_s, guard, footprint_counts=footprint_counts)
         self._journal.write(
             "soak_start", asked_minutes=clock.asked_s / 60, **configuration(trial.config)
         )
         host = WorkerHost(self._plan.source, self._journal, self._plan.start_timeout_s)
         with scratch_folder("yourai-soak-") as adapter_path:
             try:
-                soaked = self._soaked(host, record, clock, adapter_path)
+                result = record.result(self._run(host, record, clock, adapter_path))
+            finally:
                 host.end()
-            except BaseException as interruption:
-                host.end(killed_because=repr(interruption))
-                raise
-        printed = {} if soaked.result.success else preview(soaked.output)
-        self._journal.write(
-            "soak_complete", **SoakRow.from_result(soaked.result).as_json(), **printed
-        )
-        return soaked
+        printed = {} if result.success else preview(record.output)
+        self._journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
+        return SoakOutcome(result, record.output, record.traceback)
 
     @property
     def _limit_bytes(self) -> int:
-        return self._where.budget.limit_bytes
+        return self._context.budget.limit_bytes
 
-    def _soaked(
+    def _run(
         self, host: WorkerHost, record: SoakRecord, clock: SoakClock, adapter_path: str
-    ) -> SoakOutcome:
-        def tell() -> None:
-            self._tell(record.progress(self._limit_bytes))
+    ) -> Diagnosis:
+        timer = SoakTimer(record, clock, host.stop_training)
 
-        watch = SoakWatch(record, clock, host.stop_training, tell)
-        output, traceback = Output("", ""), ""
-        tell()
-        try:
-            end = host.train(self._request(record, adapter_path), record, watch)
-        except SafetyStopError as stop:
-            diagnosis = safety_stop(stop, record.where)
-            host.end(killed_because=str(stop))
-        except StepOverdueError as hang:
-            record.guard.read_system()
-            diagnosis = _overdue(record, hang)
-            output = host.end(killed_because=str(hang), with_stacks=True)
-        except (WorkerError, InputError) as problem:
-            output = host.end(killed_because=str(problem))
-            diagnosis = self._broken_off(record, problem, output)
-            if isinstance(problem, WorkerFailedError):
-                traceback = problem.traceback
-        else:
-            record.guard.read_system()
-            diagnosis = self._ended(record, end)
-        return SoakOutcome(record.result(diagnosis), output, traceback)
+        def on_check() -> None:
+            if self._on_progress is not None:
+                self._on_progress(record.progress(self._limit_bytes))
+            timer.check()
 
-    def _ended(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
-        """How a soak ended that nothing broke off."""
+        on_check()
+        watch = GuardedWatch(record.guard, on_check)
+        request = self._request(record, adapter_path)
+        ended = supervise(
+            lambda: host.train(request, record, watch),
+            host,
+            record,
+            backend=self._context.device.backend,
+            limit_bytes=self._limit_bytes,
+            largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
+        )
+        return ended.diagnosis if isinstance(ended, BrokenOff) else self._diagnose(record, ended)
+
+    def _diagnose(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
+        """The outcome of a soak that nothing broke off."""
         if end.reason == "memory_limit":
             limit = gigabytes(self._limit_bytes)
             reason = f"MLX held more than the budget of {limit} in step {end.step}"
             return Diagnosis(Outcome.OVER_BUDGET, reason)
-        if why := paging(record.paces(with_running_step=False), record.swap_growth_bytes):
+        if why := record.paging():
             return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
         return Diagnosis(Outcome.OK)
 
@@ -198,29 +158,3 @@ class SoakRunner:
             reload_footprint_bytes=None,
             may_pass_the_limit=self._plan.force,
         )
-
-    def _broken_off(self, record: SoakRecord, problem: Exception, output: Output) -> Diagnosis:
-        record.guard.read_system()
-        died = problem if isinstance(problem, WorkerDiedError) else None
-        return classify(
-            gather(
-                record.guard.trace,
-                where=record.where,
-                problem=None if died else problem,
-                returncode=died.returncode if died else None,
-                stderr=output.stderr,
-                backend=self._where.device.backend,
-                memory_limit_bytes=self._limit_bytes,
-                largest_array_bytes=largest_array_bytes(
-                    record.config, self._plan.source.architecture
-                ),
-            )
-        )
-
-
-def _overdue(record: SoakRecord, hang: StepOverdueError) -> Diagnosis:
-    """A step without an end is paging where swap grew, as in a trial."""
-    paces = record.paces(with_running_step=True)
-    if why := paging(paces, record.swap_growth_bytes):
-        return Diagnosis(Outcome.PAGING, f"{hang}, {record.where}: {why}", SMALLER_OR_CLOSE)
-    return Diagnosis(Outcome.TIMEOUT, f"{hang}, {record.where}", TIMEOUT_REMEDY)

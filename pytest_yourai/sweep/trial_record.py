@@ -1,52 +1,86 @@
-"""What is known of a trial while it runs, and the result that it becomes, however it ends."""
+"""One trial while it runs: its steps so far, and the measurement that they become."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
-from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.machine.leak import LeakWatch
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
+from pytest_yourai.worker.supervised_run import RunRecord
 
 
-@dataclass
-class TrialRecord:
-    """The steps that a worker streamed so far. `where` says what it is doing, in words."""
+@dataclass(frozen=True)
+class TrialMeasurement:
+    """The outcome and the measured values of one trial, or the reason why it was not run.
 
-    model: str
-    config: LoraConfig
-    plan: StepPlan
-    memory_limit_bytes: int
-    guard: Guard
-    where: str = "while starting the worker"
-    samples: list[StepSample] = field(default_factory=list)
-    step_began_at: float | None = None
-    pool_bytes: int | None = None
-    """What a CUDA device's memory pools had held before the measured steps."""
+    The fields are those of a TrialResult that the trial alone decides; predictions and epoch times
+    are there in a recording only.
+    """
 
-    def loading(self) -> None:
-        self.where = "while loading the model"
+    outcome: Outcome
+    reason: str | None = None
+    remedy: str | None = None
+    skip_reason: SkipReason | None = None
+    warnings: tuple[str, ...] = ()
+    started: bool = True
+    conclusive: bool = True
+    warmup_step_times_s: tuple[float, ...] = ()
+    step_times_s: tuple[float, ...] = ()
+    step_tokens: tuple[int, ...] = ()
+    loss: float | None = None
+    minimum_memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    active_memory_bytes: int | None = None
+    cache_memory_bytes: int | None = None
+    footprint_bytes: int | None = None
+    swap_growth_bytes: int | None = None
+    active_growth_bytes_per_step: float | None = None
+    footprint_growth_bytes_per_step: float | None = None
+    predicted_minimum_memory_bytes: int | None = None
+    epoch_time_s: float | None = None
 
-    def started(self) -> None:
-        """The worker holds the model."""
-        self.where = "in step 1"
-        self.step_began_at = time.monotonic()
+    @classmethod
+    def skipped(cls, skip: Skip) -> TrialMeasurement:
+        """The measurement of a trial that is not run."""
+        return cls(Outcome.SKIPPED, skip.reason, skip.remedy, skip.rule, started=False)
+
+    @classmethod
+    def recorded(cls, result: TrialResult, **changes: Any) -> TrialMeasurement:
+        """The measurement behind `result`, but for `changes`."""
+        fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(cls)}
+        return cls(**{**fields, **changes})
+
+
+class TrialRecord(RunRecord):
+    """The steps that a worker streamed so far."""
+
+    def __init__(
+        self, config: LoraConfig, plan: StepPlan, memory_limit_bytes: int, guard: Guard
+    ) -> None:
+        super().__init__(guard)
+        self.config = config
+        self.plan = plan
+        self.memory_limit_bytes = memory_limit_bytes
+        self.samples: list[StepSample] = []
+        self._pool_bytes: int | None = None
+        """The most that a CUDA device's memory pools had held before the measured steps."""
 
     def add(self, sample: StepSample) -> None:
         self.samples.append(sample)
-        self.where = f"in step {len(self.samples) + 1}"
-        self.step_began_at = time.monotonic()
+        self._advance(f"in step {len(self.samples) + 1}")
         if sample.phase != "measure":
-            self.pool_bytes = self.guard.pool_bytes
+            self._pool_bytes = self.guard.pool_bytes
 
     def paces(self, *, with_running_step: bool) -> list[float]:
-        """The times of all steps that nothing was compiled in, and of the one that is running.
+        """The times of all steps that compiled nothing, and of the one that is running.
 
         Of the settling steps only the first has a shape that was compiled before.
 
@@ -59,18 +93,14 @@ class TrialRecord:
         steps = [each for each in compiled_before if each.tokens]
         most = max((each.tokens for each in steps), default=1)
         paces = [each.step_time_s * most / each.tokens for each in steps]
-        if with_running_step and paces and self.step_began_at is not None:
-            running_s = time.monotonic() - self.step_began_at
+        if with_running_step and paces and self.started_at is not None:
+            running_s = time.monotonic() - self.heard_at
             return [*paces, running_s] if running_s > min(paces) else paces
         return paces
 
     @property
-    def swap_growth_bytes(self) -> int:
-        return self.guard.trace.swap_growth_bytes
-
-    @property
     def warmup_is_over(self) -> bool:
-        """Whether its minimum memory is measured; one that does not fit ends there."""
+        """True once its minimum memory is measured; a trial that does not fit ends there."""
         return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
 
     @property
@@ -82,7 +112,7 @@ class TrialRecord:
 
     @property
     def progress(self) -> TrialProgress:
-        """How far it is by now; of a step that runs, which one it is as far as can be told."""
+        """The progress by now."""
         mlx = self.guard.mlx
         peaks = [sample.peak_memory_bytes for sample in self.samples]
         phase, step, steps = self._phase
@@ -97,7 +127,7 @@ class TrialRecord:
 
     @property
     def _phase(self) -> tuple[str, int | None, int | None]:
-        if self.step_began_at is None:
+        if self.started_at is None:
             return self.where.removeprefix("while "), None, None
         if len(self.samples) < COMPILING_STEPS:
             return "compiling", len(self.samples) + 1, COMPILING_STEPS
@@ -113,24 +143,26 @@ class TrialRecord:
 
     @property
     def largest_mlx_bytes(self) -> int:
+        # Once it is known to fit, MLX takes what it is given, which is near the budget.
+        if self.warmup_is_over:
+            return 0
         peaks = (sample.peak_memory_bytes for sample in self.samples)
         return max(self.guard.trace.largest_mlx_bytes, *peaks, 0)
 
-    def result(self, end: Diagnosis) -> TrialResult:
-        """Everything that was measured before the trial ended so."""
+    def measurement(self, end: Diagnosis) -> TrialMeasurement:
+        """All that was measured before the trial ended so."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
         last = self.samples[-1] if self.samples else None
-        active = [sample.active_memory_bytes for sample in measured]
-        footprints = _footprints(measured)
-        before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
-        return TrialResult(
-            model=self.model,
-            config=self.config,
+        held = LeakWatch()
+        for sample in measured:
+            held.add(sample.active_memory_bytes, sample.footprint_bytes)
+        growth = held.growth
+        return TrialMeasurement(
             outcome=end.outcome,
             reason=end.reason,
             remedy=end.remedy,
             conclusive=end.conclusive,
-            warnings=(*self.guard.warnings, *self._leak_warnings(before, measured)),
+            warnings=(*self.guard.warnings, *self._leak_warnings(held, measured)),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -141,38 +173,29 @@ class TrialRecord:
             cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=self.guard.trace.largest_footprint_bytes,
             swap_growth_bytes=self.swap_growth_bytes,
-            active_growth_bytes_per_step=growth_per_step(active),
-            footprint_growth_bytes_per_step=growth_per_step(footprints),
-            memory_limit_bytes=self.memory_limit_bytes,
+            active_growth_bytes_per_step=growth.active_bytes_per_step,
+            footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
         )
 
-    def _leak_warnings(self, before: list[StepSample], measured: list[StepSample]) -> list[str]:
-        held = {
-            "MLX's active memory": [
-                [each.active_memory_bytes for each in samples] for samples in (measured, before)
-            ],
-            "the footprint": [
-                _footprints(measured),
-                _footprints(before) + self._pool_bytes_by_peaks(before, measured),
-            ],
-        }
-        return [
-            f"{what} grew by {gigabytes(growth_per_step(values) or 0)} a step: something leaks"
-            for what, (values, earlier) in held.items()
-            if leaks(values, earlier)
-        ]
+    def _leak_warnings(self, held: LeakWatch, measured: list[StepSample]) -> list[str]:
+        before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
+        found = held.leaks(
+            [each.active_memory_bytes for each in before],
+            _footprints(before) + self._pool_bytes_by_peaks(before, measured),
+        )
+        return [f"{leak}: something leaks" for leak in found]
 
     def _pool_bytes_by_peaks(
         self, before: list[StepSample], measured: list[StepSample]
     ) -> list[int]:
-        """What a CUDA device's pools may hold: what they held, and as much as MLX's peak grew by.
+        """The most that a CUDA device's pools may hold: as before, and what MLX's peak grew by.
 
         Measured steps may take more than warm-up steps, and the pools fill up to that in a while:
         by 0.2 to 0.3 GB a step over all ten, where nothing leaked (H200, 7B and 8B in 4 bits).
         """
-        if self.pool_bytes is None or not before:
+        if self._pool_bytes is None or not before:
             return []
-        held = max([self.pool_bytes, *_footprints(before)])
+        held = max([self._pool_bytes, *_footprints(before)])
         # The last of them, which settles, takes as much as those that are measured.
         warm = min(each.peak_memory_bytes for each in before)
         return [held + max([0, *(each.peak_memory_bytes - warm for each in measured)])]
@@ -184,11 +207,11 @@ def _footprints(samples: list[StepSample]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class TrialProgress:
-    """One moment of it. Bytes and seconds.
+    """Progress of a trial or a soak. Bytes and seconds.
 
-    `phase` is what the worker does, in words; `step` counts from 1 within the phase, `steps` is how
-    many it has, None where that is not known. Memory is MLX's, None before it was told, the peak
-    that of the whole trial. `left_s` is None where nobody knows.
+    `phase` says what the worker does; `step` counts from 1 within the phase, `steps` is how many it
+    has, None where that is not known. Memory is MLX's, None until it is known, the peak that of the
+    whole trial. `left_s` is None where nobody knows.
     """
 
     phase: str
@@ -200,9 +223,5 @@ class TrialProgress:
     left_s: float | None = None
 
 
-Tell = Callable[[TrialProgress], None]
-"""Hears of it, at the beginning and then a few times a second, between messages of the worker."""
-
-
-def nobody_hears(progress: TrialProgress) -> None:
-    """For runs that nobody looks at."""
+OnProgress = Callable[[TrialProgress], None]
+"""Called at the beginning and then a few times a second, between messages of the worker."""

@@ -10,15 +10,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_yourai.core.errors import OptionError, OutputError, RecordingError, SweepFailedError
+from pytest_yourai.core.config import QuantizeChoice
+from pytest_yourai.core.errors import (
+    ModelError,
+    OptionError,
+    OutputError,
+    RecordingError,
+    SweepFailedError,
+)
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.models.resolve import Model
+from pytest_yourai.plan.config_choice import low_memory_matrix
 from pytest_yourai.plan.flags import FLAGS
-from pytest_yourai.plan.matrix import low_memory_matrix
 from pytest_yourai.store.stored_profile import read_profiles
-from pytest_yourai.sweep.child_process import FD_VARIABLE, PLUGIN_ARGUMENTS, pytest_command, shown
+from pytest_yourai.sweep.child_process import (
+    FD_VARIABLE,
+    PLUGIN_ARGUMENTS,
+    command_of_pytest,
+    shown,
+)
 from pytest_yourai.training.choices import ChosenConfig, ValueSource, profile_source
 from pytest_yourai.training.measured_profile import read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
@@ -56,7 +68,7 @@ def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> Ch
         ) from None
     arguments = list(sweep_arguments(options))
     say(shown(arguments))
-    status = _run(pytest_command([*PLUGIN_ARGUMENTS, *arguments]))
+    status = _run(command_of_pytest([*PLUGIN_ARGUMENTS, *arguments]))
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status == _REFUSED:
@@ -129,16 +141,17 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
     If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
     try:
-        results = [each for found in read_profiles(path) for each in found.results.values()]
+        [swept] = read_profiles(path)
     except RecordingError as problem:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
+    results = list(swept.results.values())
     if any(result.success for result in results):
         profile = read_profile(path, model)
         source = profile_source(profile, origin, is_of_this_model=True)
         return ChosenConfig(source, profile)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
-    return _frugal(results, model)
+    return _frugal(results, swept.settings.lora_keys or (), model)
 
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
@@ -153,8 +166,12 @@ def _is_other_failure(result: TrialResult) -> bool:
     return result.outcome.is_failure or result.outcome is Outcome.UNAVAILABLE
 
 
-def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
-    matrix = low_memory_matrix(model)
+def _frugal(
+    results: Sequence[TrialResult], swept_keys: Sequence[str], model: Model
+) -> ChosenConfig:
+    """The configuration that needs the least; of its LoRA keys the model may lack some."""
+    matrix = low_memory_matrix()
+    has_keys = set(matrix.lora_keys or ()) <= set(swept_keys)
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     first = next(each for each in results if each.lacks_memory)
@@ -167,9 +184,18 @@ def _frugal(results: Sequence[TrialResult], model: Model) -> ChosenConfig:
                 rank=min(matrix.lora_rank),
                 num_layers=min(matrix.lora_layers),
                 grad_checkpoint=True,
-                lora_keys=matrix.lora_keys,
-                quantize=matrix.quantize,
+                lora_keys=matrix.lora_keys if has_keys else None,
+                quantize=matrix.quantize if _can_be(model, matrix.quantize) else None,
             ),
         ),
         warnings=(f"{why}: the configuration that needs the least is tried",),
     )
+
+
+def _can_be(model: Model, quantize: QuantizeChoice) -> bool:
+    """True if the weights of `model` can be held in that quantization."""
+    try:
+        model.quantization(quantize)
+    except ModelError:
+        return False
+    return True

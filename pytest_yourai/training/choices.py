@@ -10,8 +10,9 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.checkpoint import Checkpoint
-from pytest_yourai.training.measured_profile import ChosenProfile, ProfileDifferences
+from pytest_yourai.training.measured_profile import ProfileDifferences, baseline_of
 from pytest_yourai.training.options import DEFAULTS, VALUE_OPTIONS, TrainOptions, TrainValues
 from pytest_yourai.training.settings import MeasuredBaseline
 
@@ -33,7 +34,7 @@ class ChosenConfig:
     """The configuration of a profile, or of a sweep without an optimum."""
 
     source: ValueSource
-    profile: ChosenProfile | None = None
+    profile: StoredProfile | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -79,15 +80,15 @@ class Choices:
 
 
 def decided(value: _Value | None) -> _Value:
-    """The value of an option that has a default."""
+    """A value that is known to be there, such as that of an option with a default."""
     if value is None:
-        raise TypeError("an option without a default was left out")
+        raise TypeError("a value is missing")
     return value
 
 
-def profile_source(profile: ChosenProfile, origin: str, *, is_of_this_model: bool) -> ValueSource:
+def profile_source(profile: StoredProfile, origin: str, *, is_of_this_model: bool) -> ValueSource:
     """The values of a profile's optimum, without the LoRA keys of another model."""
-    config = profile.config
+    config = decided(profile.optimum).config
     return ValueSource(
         origin,
         TrainValues(
@@ -96,8 +97,8 @@ def profile_source(profile: ChosenProfile, origin: str, *, is_of_this_model: boo
             num_layers=config.num_layers,
             max_seq_length=config.max_seq_length,
             grad_checkpoint=config.grad_checkpoint,
-            lora_keys=profile.recording.settings.lora_keys if is_of_this_model else None,
-            quantize=profile.recording.settings.quantization,
+            lora_keys=profile.settings.lora_keys if is_of_this_model else None,
+            quantize=profile.settings.quantization,
         ),
     )
 
@@ -120,7 +121,7 @@ def memory_limit(
         return found
     profile = chosen.profile if chosen else None
     if found.bytes is None and chosen and profile and differing and differing.machine is None:
-        found = Limit(profile.recording.memory_limit_bytes, chosen.source.origin)
+        found = Limit(profile.memory_limit_bytes, chosen.source.origin)
     if found.bytes is None:
         return Limit()
     # Memory of a CUDA device is its own, and only MLX can tell how much there is.
@@ -146,6 +147,6 @@ def measured_baseline(
         return before, "checkpoint"
     profile = chosen.profile if chosen else None
     is_same = differing is not None and not differing.changes_what_runs
-    if chosen and profile and is_same and (measured := profile.baseline(config)):
+    if chosen and profile and is_same and (measured := baseline_of(profile, config)):
         return measured, chosen.source.origin
     return None, "nothing was measured for this configuration"

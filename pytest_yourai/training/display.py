@@ -17,9 +17,10 @@ from rich.text import Text
 from pytest_yourai.core.config import COMPILING_STEPS
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import duration, gigabytes, seconds
+from pytest_yourai.machine.leak import Growth
 from pytest_yourai.report.safe_stream import safe_stream
 from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
-from pytest_yourai.training.memory_trend import Growth, MemoryTrend
+from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.worker.protocol import Saved, TrainedStep, Validated
 
 _PACE_STEPS = 100

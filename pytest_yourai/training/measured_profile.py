@@ -1,4 +1,4 @@
-"""The configuration that a profile found best, and how the run that it is for differs."""
+"""Reads the profile to train with, and compares its conditions with those of the run."""
 
 from __future__ import annotations
 
@@ -21,38 +21,11 @@ from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
 from pytest_yourai.training.settings import MeasuredBaseline
 
 
-@dataclass(frozen=True)
-class ChosenProfile:
-    """The optimum of a profile, and all that was measured beside it. `name` is the file's."""
+def read_profile(path: Path, model: Model) -> StoredProfile:
+    """The profile in `path`, which has an optimum; of benchmark results that of `model`.
 
-    name: str
-    config: LoraConfig
-    recording: StoredProfile
-
-    @property
-    def quantization(self) -> Quantization | None:
-        """How the base model was quantized; None for not at all, or where it does not tell."""
-        choice = self.recording.settings.quantization
-        return choice if isinstance(choice, Quantization) else None
-
-    def baseline(self, config: LoraConfig) -> MeasuredBaseline | None:
-        """What was measured of `config`; None where nothing was."""
-        result = self.recording.measured.get(config)
-        if result is None or not result.success or result.peak_memory_bytes is None:
-            return None
-        return MeasuredBaseline(
-            peak_memory_bytes=result.peak_memory_bytes,
-            minimum_memory_bytes=result.minimum_memory_bytes,
-            active_memory_bytes=result.active_memory_bytes,
-            step_time_s=result.step_time_s,
-            tokens_per_second=result.tokens_per_second,
-        )
-
-
-def read_profile(path: Path, model: Model) -> ChosenProfile:
-    """The profile in `path`; of benchmark results that of `model`.
-
-    RecordingError, naming the file, if it is not a profile, or nothing in it fits.
+    Its name is the file's alone. RecordingError, naming the file, if it is not a profile, or
+    nothing in it fits.
     """
     found = read_profile_of(path, _names(model))
     if found.optimum is None:
@@ -60,17 +33,31 @@ def read_profile(path: Path, model: Model) -> ChosenProfile:
             f"{path}: {found.model} did not fit when it was measured: name another profile, or "
             "choose with --batch-size, --lora-rank and --lora-layers"
         )
-    return ChosenProfile(path.name, found.optimum.config, found)
+    return dataclasses.replace(found, name=path.name)
+
+
+def baseline_of(profile: StoredProfile, config: LoraConfig) -> MeasuredBaseline | None:
+    """The measurements of `config`; None without any."""
+    result = profile.measured.get(config)
+    if result is None or not result.success or result.peak_memory_bytes is None:
+        return None
+    return MeasuredBaseline(
+        peak_memory_bytes=result.peak_memory_bytes,
+        minimum_memory_bytes=result.minimum_memory_bytes,
+        active_memory_bytes=result.active_memory_bytes,
+        step_time_s=result.step_time_s,
+        tokens_per_second=result.tokens_per_second,
+    )
 
 
 def _names(model: Model) -> set[str]:
-    """What a profile may call the model: as it was named, or as its folder or repository is."""
+    """The names that a profile may give the model: its own, its folder's or its repository's."""
     return {model.name, id_name(model.title)}
 
 
 @dataclass(frozen=True)
 class ProfileDifferences:
-    """In words, how what was measured differs from what will run; None where it does not."""
+    """Differences between the conditions of a profile and of a run, in words; None without one."""
 
     machine: str | None
     model: str | None
@@ -80,29 +67,29 @@ class ProfileDifferences:
 
     @property
     def changes_what_runs(self) -> bool:
-        """Whether the measured figures are of something else than what will run."""
+        """True if the measurements are of another model, or of other weights or adapters."""
         return any((self.model, self.quantization, self.lora_keys))
 
     def warnings(self, name: str) -> Iterator[str]:
-        """A sentence for each; `name` is the profile's."""
+        """One sentence for each difference; `name` is the profile's."""
         parts = (getattr(self, field.name) for field in dataclasses.fields(self))
         yield from (f"{name} was measured {part}" for part in parts if part)
 
 
 def profile_differences(
-    recording: StoredProfile,
+    profile: StoredProfile,
     model: Model,
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
     lora_keys: tuple[str, ...] | None,
 ) -> ProfileDifferences:
-    """How `recording` differs from training `model`, quantized and with keys as given."""
+    """The differences from training `model`, quantized and with keys as given."""
     return ProfileDifferences(
-        machine=_machine(recording.environment),
-        model=_model(recording.model, model, presets),
-        quantization=_quantization(recording, quantization),
-        lora_keys=_lora_keys(recording, lora_keys),
-        versions=_versions(recording.environment),
+        machine=_machine(profile.environment),
+        model=_model(profile.model, model, presets),
+        quantization=_quantization(profile, quantization),
+        lora_keys=_lora_keys(profile, lora_keys),
+        versions=_versions(profile.environment),
     )
 
 
@@ -134,8 +121,8 @@ def _model(measured: str, model: Model, presets: Mapping[str, Preset]) -> str | 
     return f"with another model ({measured}, not {model.name}): nothing is known of this one"
 
 
-def _quantization(recording: StoredProfile, here: Quantization | None) -> str | None:
-    choice = recording.settings.quantization
+def _quantization(profile: StoredProfile, here: Quantization | None) -> str | None:
+    choice = profile.settings.quantization
     there = choice if isinstance(choice, Quantization) else None
     if choice is None or there == here:
         return None
@@ -148,8 +135,8 @@ def _words(quantization: Quantization | None) -> str:
     return f"{quantization} in groups of {quantization.group_size}"
 
 
-def _lora_keys(recording: StoredProfile, here: tuple[str, ...] | None) -> str | None:
-    there = recording.settings.lora_keys
+def _lora_keys(profile: StoredProfile, here: tuple[str, ...] | None) -> str | None:
+    there = profile.settings.lora_keys
     if there is None or here is None or set(there) == set(here):
         return None
     return (

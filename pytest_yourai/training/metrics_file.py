@@ -10,13 +10,11 @@ from typing import Any
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.sanitize import clean
-from pytest_yourai.core.units import BYTES_PER_GB, scaled
-from pytest_yourai.training.memory_trend import Growth
+from pytest_yourai.core.units import GB, MB, scaled
+from pytest_yourai.machine.leak import Growth
 from pytest_yourai.worker.protocol import TrainedStep, Validated
 
 METRICS_NAME = "metrics.jsonl"
-
-_BYTES_PER_MB = 1e6
 
 _NAMED_BY = "--adapter-path"
 
@@ -53,14 +51,12 @@ class MetricsFile:
         }
         if growth is not None:
             row |= {
-                "active_memory_gb": scaled(step.active_memory_bytes, BYTES_PER_GB),
-                "peak_memory_gb": scaled(step.peak_memory_bytes, BYTES_PER_GB),
-                "cache_memory_gb": scaled(step.cache_memory_bytes, BYTES_PER_GB),
-                "footprint_gb": scaled(step.footprint_bytes, BYTES_PER_GB),
-                "active_growth_mb_per_step": scaled(growth.active_bytes_per_step, _BYTES_PER_MB),
-                "footprint_growth_mb_per_step": scaled(
-                    growth.footprint_bytes_per_step, _BYTES_PER_MB
-                ),
+                "active_memory_gb": scaled(step.active_memory_bytes, GB),
+                "peak_memory_gb": scaled(step.peak_memory_bytes, GB),
+                "cache_memory_gb": scaled(step.cache_memory_bytes, GB),
+                "footprint_gb": scaled(step.footprint_bytes, GB),
+                "active_growth_mb_per_step": scaled(growth.active_bytes_per_step, MB),
+                "footprint_growth_mb_per_step": scaled(growth.footprint_bytes_per_step, MB),
             }
         self._append(row)
 

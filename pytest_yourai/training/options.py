@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pytest_yourai.core.config import LEARNING_RATE, SEED, QuantizeChoice, parse_quantize
 from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
 from pytest_yourai.core.paths import given_path, packaged_models
+from pytest_yourai.core.units import GB
 from pytest_yourai.models.dataset_checks import data_source
 
 _MAX_COUNT = 1_000_000_000
@@ -24,8 +25,6 @@ _MAX_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
 
 _MAX_LEARNING_RATE = 10
-
-_BYTES_PER_GB = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +175,7 @@ class TrainValues:
         metavar="GB",
         default_help="that of the profile, if measured here, else detected",
         parse=memory_bytes,
-        text=lambda value: repr(value / _BYTES_PER_GB),
+        text=lambda value: repr(value / GB),
     )
     save_every: int | None = _count("--save-every", "steps between checkpoints", default=100)
     reload_interval: int | None = _count(

@@ -51,7 +51,7 @@ def train_settings(options: TrainOptions, say: Callable[[str], None]) -> TrainSe
     else:
         chosen = read_choice(start)
     resolve_options(start, chosen)
-    fetched = dataclasses.replace(start, model=start.model.fetched(say))
+    fetched = dataclasses.replace(start, model=start.model.downloaded(say))
     if fetched.checkpoint is not None:
         check_model(fetched.checkpoint, options, fetched.model)
     return resolve_options(fetched, chosen)
@@ -63,7 +63,7 @@ def read_choice(start: Start) -> ChosenConfig | None:
     if path is None:
         return None
     profile = read_profile(path, start.model)
-    found = profile_differences(profile.recording, start.model, start.presets, None, None)
+    found = profile_differences(profile, start.model, start.presets, None, None)
     source = profile_source(profile, profile.name, is_of_this_model=found.model is None)
     return ChosenConfig(source, profile)
 
@@ -71,7 +71,7 @@ def read_choice(start: Start) -> ChosenConfig | None:
 def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
     """The settings of a run of `start.model`, as far as it is here."""
     model = start.model
-    choices = Choices(start.options, start.checkpoint, chosen, model.usual_max_seq_length)
+    choices = Choices(start.options, start.checkpoint, chosen, model.default_max_seq_length)
     values = choices.values
     config = _config(values, model)
     check_rows(start.rows, config.batch_size, choices.origin("batch_size"))
@@ -112,7 +112,7 @@ def _differences(
     if chosen is None or chosen.profile is None:
         return None
     return profile_differences(
-        chosen.profile.recording, start.model, start.presets, source.quantization, source.lora_keys
+        chosen.profile, start.model, start.presets, source.quantization, source.lora_keys
     )
 
 

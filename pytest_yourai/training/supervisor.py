@@ -1,4 +1,4 @@
-"""Trains in a worker process: reloads it, goes on after a crash, and keeps what it says."""
+"""Trains in a worker process: reloads it, goes on after a crash, and passes its events on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pytest_yourai.core.errors import (
     InputError,
     ModelError,
     SafetyStopError,
+    StopOverdueError,
     WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
 )
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.signals import StopSignals
-from pytest_yourai.machine.budget import Budget, detect_budget, given_budget
+from pytest_yourai.core.units import GB
+from pytest_yourai.machine.budget import Budget, choose_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
@@ -28,22 +28,20 @@ from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.watch import (
     ProgressListener,
-    StopOverdueError,
     TrainingWatch,
     WorkerRecord,
     over_the_limit,
     since,
 )
-from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import Diagnosis, classify, gather
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 START_TIMEOUT_S = 600.0
 """For a worker to say hello, and to look at model and data: tokenizing may take minutes."""
 
 _ACTIVE_SHARE = 0.7
-"""Of the memory limit: more than this in MLX's arrays after a step calls for a fresh process."""
+"""Share of the memory limit that MLX's arrays may take after a step without a fresh process."""
 
 _FEWEST_STEPS = 10
 """A fresh process that needs another one sooner shows that none helps."""
@@ -57,7 +55,7 @@ _WHY_RELOADED: dict[EndReason, str] = {
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """How a run ended, after `step` steps that are saved. `problem` is None where all are done."""
+    """The end of a run, after `step` steps that are saved; `problem` is None where all are done."""
 
     step: int
     peak_memory_bytes: int | None
@@ -67,7 +65,7 @@ class TrainingOutcome:
 
 @dataclass(frozen=True, slots=True)
 class TrainingContext:
-    """Where training runs, what it found there, and how much memory it may take."""
+    """The device and the model of a run, and its memory budget."""
 
     device: DeviceInfo
     inspection: Inspection
@@ -88,7 +86,7 @@ class TrainingRun:
         self._crashed_in: set[int] = set()
 
     def look(self) -> TrainingContext:
-        """Where it would run. An InputError where it cannot: nothing is loaded yet."""
+        """Inspect the device and the model, and load nothing. InputError where it cannot run."""
         settings = self._settings
         device, inspection = self._host.look(settings.data)
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers
@@ -103,90 +101,96 @@ class TrainingRun:
                 f"--data: {settings.data} has {rows} rows, fewer than a batch of "
                 f"{settings.config.batch_size}: add rows, or make --batch-size smaller"
             )
-        system = read_system_memory()
-        if settings.memory_limit_bytes is None:
-            budget = detect_budget(system, device)
-        else:
-            budget = given_budget(settings.memory_limit_bytes, system, device)
+        budget = choose_budget(settings.memory_limit_bytes, device)
         return TrainingContext(device, inspection, budget)
 
     def train(
         self, where: TrainingContext, first_step: int, progress: ProgressListener
     ) -> TrainingOutcome:
-        """From after `first_step`, which a checkpoint has unless it is 0, until it ends."""
+        """Train on after `first_step`, which a checkpoint has unless it is 0, until it ends."""
         self._journal.write(
             "training_start",
             pid=os.getpid(),
             first_step=first_step,
             max_steps=self._settings.parameters.max_steps,
-            memory_limit_gb=where.budget.limit_bytes / 1e9,
+            memory_limit_gb=where.budget.limit_bytes / GB,
         )
         step = first_step
         while True:
-            turn = WorkerRecord(step, self._signals, progress)
+            guard = Guard(
+                where.budget.limit_bytes, read_system_memory(), forced=self._settings.force
+            )
+            record = WorkerRecord(guard, step, self._signals, progress)
             try:
                 progress.begin(step)
-                ended = self._turn(where, turn)
+                ended = self._train_in_process(where, record)
             except KeyboardInterrupt:
-                ended = self._ended(turn, f"it was interrupted {turn.where}", was_interrupted=True)
+                self._settle(record)
+                problem = f"it was interrupted {record.where}; {since(record)}"
+                ended = self._ended(record, problem, was_interrupted=True)
             finally:
-                self._end_worker(turn)
-                self._has_trained = self._has_trained or turn.step > turn.first_step
+                self._host.end()
+                self._settle(record)
             if ended is not None:
                 self._journal.write("training_complete", step=ended.step, problem=ended.problem)
                 return ended
-            step = turn.saved_step
+            step = record.saved_step
 
-    def _end_worker(self, turn: WorkerRecord, because: str | None = None) -> Output:
-        """End it, and see what it has saved: it may have been cut off before it could say so."""
-        output = self._host.end(killed_because=because)
+    def _settle(self, record: WorkerRecord) -> None:
+        """Take in what an ended process has done; it may have saved more than it could say."""
         with contextlib.suppress(CheckpointError):
             found = read_checkpoint(self._settings.adapter_path)
-            turn.saved_step = found.step if found else turn.saved_step
-        peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
-        self._peak_memory_bytes = max((peak for peak in peaks if peak), default=None)
-        return output
+            record.saved_step = found.step if found else record.saved_step
+        self._has_trained = self._has_trained or record.step > record.first_step
+        self._peak_memory_bytes = self._peak_with(record)
+
+    def _peak_with(self, record: WorkerRecord) -> int | None:
+        peaks = (self._peak_memory_bytes, record.peak_memory_bytes)
+        return max((peak for peak in peaks if peak), default=None)
 
     def close(self) -> None:
         self._host.end()
 
-    def _turn(self, where: TrainingContext, turn: WorkerRecord) -> TrainingOutcome | None:
-        """One process; None where a fresh one is to go on."""
+    def _train_in_process(
+        self, where: TrainingContext, record: WorkerRecord
+    ) -> TrainingOutcome | None:
+        """Train in one process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
-        guard = Guard(limit_bytes, read_system_memory(), forced=self._settings.force)
-        watch = TrainingWatch(
-            guard, self._signals, self._host.stop_training, lambda: turn.longest_step_s
+        watch = TrainingWatch(record, self._signals, self._host.stop_training)
+        request = self._request(where, record.first_step)
+        end = supervise(
+            lambda: self._host.train(request, record, watch),
+            self._host,
+            record,
+            backend=where.device.backend,
+            limit_bytes=limit_bytes,
         )
-        try:
-            end = self._host.train(self._request(where, turn.first_step), turn, watch)
-        except (SafetyStopError, StopOverdueError, KeyboardInterrupt) as ending:
-            self._end_worker(turn, repr(ending))
-            return self._broken_off(turn, ending)
-        except WorkerError as problem:
-            return self._after_crash(where, turn, guard, problem)
-        except InputError as problem:
-            if turn.step == turn.first_step and not self._has_trained:
-                raise
-            self._end_worker(turn, str(problem))
-            return self._ended(turn, f"{problem}; {since(turn)}")
+        if isinstance(end, BrokenOff):
+            return self._broken_off(record, end)
         if end.reason == "finished":
-            return self._ended(turn, None)
+            return self._ended(record, None)
         if end.reason in ("stopped", "memory_limit"):
-            why = watch.reason or over_the_limit(turn, limit_bytes)
-            return self._ended(turn, why, was_interrupted=self._signals.is_asked)
-        self._reload(end, turn)
+            why = watch.reason or over_the_limit(record, limit_bytes)
+            return self._ended(record, why, was_interrupted=self._signals.is_asked)
+        self._reload(end, record)
         return None
 
-    def _broken_off(self, turn: WorkerRecord, ending: BaseException) -> TrainingOutcome:
-        match ending:
+    def _broken_off(self, record: WorkerRecord, end: BrokenOff) -> TrainingOutcome | None:
+        has_begun = self._has_trained or record.step > record.first_step
+        self._settle(record)
+        match end.cause:
             case SafetyStopError():
-                problem = f"the guard stopped it {turn.where}: {ending}"
+                problem = end.diagnosis.reason
             case StopOverdueError():
-                problem = str(ending)
+                problem = str(end.cause)
+            case InputError():
+                if not has_begun:
+                    raise end.cause
+                problem = str(end.cause)
             case _:
-                problem = f"it was interrupted {turn.where}"
-        interrupted = self._signals.is_asked or isinstance(ending, KeyboardInterrupt)
-        return self._ended(turn, f"{problem}; {since(turn)}", was_interrupted=interrupted)
+                return self._after_crash(record, end)
+        interrupted = self._signals.is_asked
+        return self._ended(record, f"{problem}; {since(record)}", was_interrupted=interrupted)
 
     def _request(self, where: TrainingContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
@@ -207,62 +211,34 @@ class TrainingRun:
             report_config={each.name: each.value for each in settings.used},
         )
 
-    def _reload(self, end: TrainingEnd, turn: WorkerRecord) -> None:
+    def _reload(self, end: TrainingEnd, record: WorkerRecord) -> None:
         why = _WHY_RELOADED[end.reason]
         self._journal.write("training_reload", step=end.step, reason=end.reason)
-        turn.progress.say(f"Reload after step {end.step}: {why}")
-        if end.reason != "interval" and end.step - turn.first_step < _FEWEST_STEPS:
+        record.progress.say(f"Reload after step {end.step}: {why}")
+        if end.reason != "interval" and end.step - record.first_step < _FEWEST_STEPS:
             self._watches_memory = False
-            turn.progress.say(
+            record.progress.say(
                 "A fresh process came to the same point at once, so that memory is needed, not "
                 "lost: no more reloads for memory"
             )
 
-    def _after_crash(
-        self, where: TrainingContext, turn: WorkerRecord, guard: Guard, problem: WorkerError
-    ) -> TrainingOutcome | None:
+    def _after_crash(self, record: WorkerRecord, end: BrokenOff) -> TrainingOutcome | None:
         """Go on once from what is saved; a second crash in the same step is the end."""
-        died = problem if isinstance(problem, WorkerDiedError) else None
-        output = self._end_worker(turn, str(problem))
-        diagnosis = self._diagnose(where, turn, guard, problem, output)
-        outcome, reason = diagnosis.outcome, diagnosis.reason
-        self._journal.write("training_crash", step=turn.step, outcome=outcome, reason=reason)
-        again = turn.step in self._crashed_in
-        self._crashed_in.add(turn.step)
+        outcome, reason = end.diagnosis.outcome, end.diagnosis.reason
+        self._journal.write("training_crash", step=record.step, outcome=outcome, reason=reason)
+        again = record.step in self._crashed_in
+        self._crashed_in.add(record.step)
         if outcome is Outcome.INVALID_LOSS:
-            return self._ended(turn, f"{reason}; {since(turn)}; try a smaller --learning-rate")
-        if again or (died is None and outcome is Outcome.ERROR):
+            return self._ended(record, f"{reason}; {since(record)}; try a smaller --learning-rate")
+        has_died = isinstance(end.cause, WorkerDiedError)
+        if again or (outcome is Outcome.ERROR and not has_died):
             twice = " a second time" if again else ""
-            return self._ended(turn, f"{reason}{twice}; {since(turn)}")
-        turn.progress.say(f"Reload after a crash: {reason}; {since(turn)}")
+            return self._ended(record, f"{reason}{twice}; {since(record)}")
+        record.progress.say(f"Reload after a crash: {reason}; {since(record)}")
         return None
 
-    def _diagnose(
-        self,
-        where: TrainingContext,
-        turn: WorkerRecord,
-        guard: Guard,
-        problem: WorkerError,
-        output: Output,
-    ) -> Diagnosis:
-        guard.read_system()
-        died = isinstance(problem, WorkerDiedError)
-        is_of_a_loss = isinstance(problem, WorkerFailedError) and problem.loss_is_invalid
-        return classify(
-            gather(
-                guard.trace,
-                where=f"in step {turn.step}" if is_of_a_loss else turn.where,
-                problem=None if died else problem,
-                returncode=problem.returncode if isinstance(problem, WorkerDiedError) else None,
-                stderr=output.stderr,
-                backend=where.device.backend,
-                memory_limit_bytes=where.budget.limit_bytes,
-            )
-        )
-
     def _ended(
-        self, turn: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
+        self, record: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
     ) -> TrainingOutcome:
-        peaks = (self._peak_memory_bytes, turn.peak_memory_bytes)
-        peak = max((each for each in peaks if each), default=None)
-        return TrainingOutcome(turn.saved_step, peak, problem, was_interrupted)
+        peak = self._peak_with(record)
+        return TrainingOutcome(record.saved_step, peak, problem, was_interrupted)

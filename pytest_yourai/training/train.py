@@ -112,6 +112,8 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
         is_new = settings.first_step == 0
         os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
     journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
+    if journal.note is not None:
+        print(f"Warning: {journal.note}", file=stream)
     awake = keep_awake()
     try:
         with StopSignals() as signals:

@@ -1,16 +1,16 @@
-"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD INTERVAL_S`: holds the engine.
+"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD INTERVAL_S`: the process with the engine.
 
 Commands come as JSON lines on the first pipe, messages go out on the second; stdout and stderr
-belong to the libraries. While a command is worked on, a thread sends what MLX holds every
-INTERVAL_S seconds (0: never). Knows nothing of pytest. Ends itself when the command pipe closes,
-so that no worker outlives its parent, not even one that is inside a long evaluation.
+belong to the libraries. While a command runs, a thread sends what MLX holds every INTERVAL_S
+seconds (0: never). Knows nothing of pytest. Ends itself when the command pipe closes, so that no
+worker outlives its parent, not even one that is inside a long evaluation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import faulthandler
+import importlib
 import os
 import queue
 import resource
@@ -18,17 +18,34 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from pytest_yourai.core.errors import DataError, InputError
+from pytest_yourai.core.device import MlxMemory
+from pytest_yourai.core.errors import DataError, InputError, WorkerError
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.protocol import Engine, InvalidLossError, Saving, TrainingEvent
+from pytest_yourai.worker.protocol import (
+    Engine,
+    InvalidLossError,
+    Saving,
+    StepSample,
+    TrainedStep,
+    TrainingEvent,
+    TrainingRequest,
+    TrialRequest,
+)
+
+_FREQUENT = StepSample | TrainedStep | MlxMemory
+
+_TEST_ENGINE = "YOURAI_TEST_ENGINE"
+"""Names another engine as `module:class`: a door for tests of everything but the engine."""
 
 
 class _Wire:
+    """The worker's end of both pipes; commands are read in a thread."""
+
     def __init__(self, command_fd: int, message_fd: int) -> None:
         self._message_fd = message_fd
-        self._commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[messages.Envelope[messages.Command]] = queue.SimpleQueue()
         self._write_lock = threading.Lock()
         self._number = 0
         self.is_busy = False
@@ -39,40 +56,48 @@ class _Wire:
     def _read(self, command_fd: int) -> None:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
-                if messages.is_stop(line):
-                    self._stop.set()
-                elif messages.is_go_on(line):
-                    self._go_on.set()
-                else:
-                    self._stop.clear()
-                    self._commands.put(line)
+                try:
+                    self._take(messages.decode_command(line))
+                except WorkerError:
+                    traceback.print_exc()
+                    os._exit(1)
         if self.is_busy:
             # With whatever it started: MLX's compiler would outlive it for seconds.
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(0)
 
+    def _take(self, envelope: messages.Envelope[messages.Command]) -> None:
+        match envelope.body:
+            case messages.Stop():
+                self._stop.set()
+            case messages.GoOn():
+                self._go_on.set()
+            case _:
+                self._stop.clear()
+                self._commands.put(envelope)
+
     def next_command(self) -> messages.Command:
-        command = messages.decode_command(self._commands.get())
-        self._number = command.number
-        return command
+        envelope = self._commands.get()
+        self._number = envelope.number
+        return envelope.body
 
     def should_stop(self) -> bool:
-        """Whether the command that is worked on is to end early."""
+        """True if the running command is to end early."""
         return self._stop.is_set()
 
-    def tell(self, event: TrainingEvent) -> None:
+    def report(self, event: TrainingEvent) -> None:
         """Send it; before a checkpoint wait until the parent has all the steps up to it."""
         self._go_on.clear()
-        self.send(messages.of_training(event))
+        self.send(event)
         if isinstance(event, Saving):
             self._go_on.wait()
 
     def send(self, message: messages.Message) -> None:
         """Flush what libraries printed, then send: the parent sees both in that order."""
-        if not isinstance(message, messages.Step | messages.Trained | messages.Memory):
+        if not isinstance(message, _FREQUENT):
             sys.stdout.flush()
             sys.stderr.flush()
-        data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
+        data = memoryview(messages.encode(messages.Envelope(self._number, message)))
         with self._write_lock:
             while data:
                 data = data[os.write(self._message_fd, data) :]
@@ -88,7 +113,7 @@ def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[Non
 
     def send() -> None:
         while not ended.wait(interval_s):
-            wire.send(messages.Memory(engine.memory()))
+            wire.send(engine.memory())
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
@@ -115,10 +140,20 @@ def _failed(problem: Exception) -> messages.Failed:
 
 def _start_engine() -> Engine | messages.Failed:
     try:
-        from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
+        return _engine_class()()
     except ImportError as problem:
         return messages.Failed("backend", str(problem), traceback.format_exc())
-    return MlxEngine()
+
+
+def _engine_class() -> Callable[[], Engine]:
+    """MLX's; ImportError where it is missing."""
+    if name := os.environ.get(_TEST_ENGINE):
+        module, _, attribute = name.partition(":")
+        found: Callable[[], Engine] = getattr(importlib.import_module(module), attribute)
+        return found
+    from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
+
+    return MlxEngine
 
 
 def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
@@ -137,19 +172,19 @@ def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
 def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
     match command:
         case messages.Inspect(source, data):
-            return messages.Inspected(engine.inspect(source, data))
+            return engine.inspect(source, data)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
-        case messages.RunTrial(request):
-            found = engine.run_trial(request, lambda sample: wire.send(messages.Step(sample)))
-            return messages.Measured(found)
-        case messages.Train(request):
-            return messages.TrainingEnded(engine.train(request, wire.tell, wire.should_stop))
+        case TrialRequest():
+            return engine.run_trial(command, wire.send)
+        case TrainingRequest():
+            return engine.train(command, wire.report, wire.should_stop)
         case messages.Ping():
             return messages.Pong()
+    raise WorkerError(f"{type(command).__name__} is not a command of its own")
 
 
-def _prepare_for_the_worst() -> None:
+def _enable_crash_reports() -> None:
     """Print stacks where the process dies or is asked to, and leave no core file behind."""
     faulthandler.enable()
     faulthandler.register(messages.STACK_SIGNAL, all_threads=True)
@@ -158,13 +193,13 @@ def _prepare_for_the_worst() -> None:
 
 
 def main() -> None:
-    _prepare_for_the_worst()
+    _enable_crash_reports()
     wire = _Wire(int(sys.argv[1]), int(sys.argv[2]))
     engine = _start_engine()
     if isinstance(engine, messages.Failed):
         wire.send(engine)
         return
-    wire.send(messages.Hello(engine.device()))
+    wire.send(engine.device())
     _serve(engine, wire, float(sys.argv[3]))
 
 

@@ -1,79 +1,95 @@
-"""The parent's side of a worker: starts it, talks to it, captures its output, ends it.
+"""The parent's side of a worker: talks to it, captures its output, ends it.
 
-Everything waits in one selector, without threads. Whoever is interrupted in here (pytest-timeout
-raises out of a blocked read, and so does Ctrl-C) must call `kill`: the conversation is broken.
+Everything waits in one selector, without threads. A caller that is interrupted in here
+(pytest-timeout raises out of a blocked read, and so does Ctrl-C) must call `kill`: the conversation
+is broken.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import re
 import selectors
 import signal
-import subprocess
-import sys
-import sysconfig
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from pytest_yourai.core.errors import WorkerDiedError, WorkerError
-from pytest_yourai.core.paths import PACKAGE
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import (
+    BackendError,
+    DataError,
+    ModelError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerFailedError,
+)
 from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.process import WorkerProcess
+from pytest_yourai.worker.protocol import Measurement, TrainingEnd
 
 _READ_SIZE = 1 << 16
 
 _LONGEST_LINE_BYTES = 1 << 24
 
-_EXIT_WAIT_S = 5.0
-
 _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
-MEMORY_INTERVAL_S = 0.25
-"""How often a worker says what MLX holds."""
+
+_Answer = TypeVar(
+    "_Answer",
+    DeviceInfo,
+    Inspection,
+    messages.Pong,
+    messages.Loaded,
+    Measurement,
+    TrainingEnd,
+)
 
 
 class Watch(Protocol):
-    """Looks at the machine between messages."""
+    """Checks the machine between messages."""
 
     def due_in_s(self) -> float:
-        """How long it can wait for its next look."""
+        """How long the next check can wait."""
         ...
 
-    def look(self) -> None:
-        """Whatever this raises comes out of `WorkerClient.receive`."""
+    def check(self) -> None:
+        """Check now; whatever this raises comes out of the wait for a message."""
         ...
+
+    def note(self, memory: MlxMemory) -> None:
+        """Take in what MLX holds in the worker."""
+        ...
+
+
+class TimeLimit:
+    """One limit for several messages together."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._end = time.monotonic() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+
+_NO_LIMIT = TimeLimit(math.inf)
 
 
 class WorkerClient:
-    """One worker process, in a session and process group of its own."""
+    """The conversation with one worker process, which this ends."""
 
-    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
-        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
-        command_read, self._command_fd = os.pipe()
-        self._message_fd, message_write = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pytest_yourai.worker"]
-                + [str(command_read), str(message_write), str(memory_interval_s)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=(command_read, message_write),
-                env=_environment(os.environ),
-                start_new_session=True,
-            )
-        finally:
-            os.close(command_read)
-            os.close(message_write)
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
         self._number = 0
         self._partial = b""
         self._ended = False
@@ -81,64 +97,94 @@ class WorkerClient:
         self._inbox: deque[bytes] = deque()
         self._tails = (Tail(), Tail())
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._message_fd, selectors.EVENT_READ, None)
-        streams = (self._process.stdout, self._process.stderr)
-        for stream, tail in zip(streams, self._tails, strict=True):
-            if stream is not None:
-                self._selector.register(stream.fileno(), selectors.EVENT_READ, tail)
+        self._selector.register(process.message_fd, selectors.EVENT_READ, None)
+        for fd, tail in zip(process.output_fds, self._tails, strict=True):
+            self._selector.register(fd, selectors.EVENT_READ, tail)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def send(self, command: messages.Command) -> None:
-        """WorkerDiedError where nobody reads any more."""
+        """Send a command, which is to be answered; WorkerDiedError where the worker has ended."""
         self._number += 1
         self._write(command)
 
     def stop_training(self) -> None:
-        """Ask for the end of the command that is worked on, whose answer is still to come."""
+        """Ask for an early end of the running command, whose answer is still to come."""
         self._write(messages.Stop())
 
     def go_on(self) -> None:
-        """Let the checkpoint be written that the command is about to write."""
+        """Let the running command write the checkpoint that it has announced."""
         self._write(messages.GoOn())
 
-    def _write(self, message: messages.Command | messages.Stop | messages.GoOn) -> None:
-        data = memoryview(messages.encode(dataclasses.replace(message, number=self._number)))
+    def _write(self, command: messages.Command) -> None:
+        data = memoryview(messages.encode(messages.Envelope(self._number, command)))
         try:
             while data:
-                data = data[os.write(self._command_fd, data) :]
+                data = data[os.write(self._process.command_fd, data) :]
         except BrokenPipeError:
-            raise self._died() from None
+            raise WorkerDiedError(self._process.await_end()) from None
 
-    def receive(self, timeout_s: float = math.inf, watch: Watch | None = None) -> messages.Message:
-        """The next message that belongs to the last command.
+    def answer(
+        self,
+        kind: type[_Answer],
+        watch: Watch | None = None,
+        take: Callable[[messages.Message], bool] | None = None,
+        limit: TimeLimit = _NO_LIMIT,
+    ) -> _Answer:
+        """The answer to the last command, of the class `kind`.
 
-        While waiting for it, `watch` looks whenever it is due. WorkerDiedError where the worker
-        ended, WorkerError where it sent something else or nothing within `timeout_s`.
+        Messages before it go to `watch`, or to `take`, which returns True for its own. Raises as
+        `receive`, and WorkerError if there is no answer within `limit`, whatever else comes; where
+        the command failed BackendError, ModelError, DataError or WorkerFailedError.
+        """
+        while True:
+            message = self.receive(limit.left_s, watch)
+            match message:
+                case None:
+                    raise WorkerError(f"the worker gave no answer for {limit.limit_s:g} s")
+                case MlxMemory():
+                    if watch is not None:
+                        watch.note(message)
+                case _ if isinstance(message, kind):
+                    return message
+                case _ if take is not None and take(message):
+                    pass
+                case messages.Failed():
+                    raise _error_of(message)
+                case _:
+                    raise WorkerError(f"the worker sent a {type(message).__name__} out of turn")
+
+    def receive(
+        self, timeout_s: float = math.inf, watch: Watch | None = None
+    ) -> messages.Message | None:
+        """The next message that belongs to the last command; None if none comes in `timeout_s`.
+
+        While waiting for it, `watch` checks whenever it is due. WorkerDiedError where the worker
+        ended, WorkerError where it sent something else.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             if watch and watch.due_in_s() <= 0:
-                watch.look()
+                watch.check()
             if self._inbox:
-                message = messages.decode_message(self._inbox.popleft())
-                if message.number == self._number:
-                    return _without_secrets(message)
+                envelope = messages.decode_message(self._inbox.popleft())
+                if envelope.number == self._number:
+                    return envelope.body
             elif self._ended:
-                raise self._died()
+                raise WorkerDiedError(self._process.await_end())
             else:
                 left_s = max(0.0, deadline - time.monotonic())
                 look_s = watch.due_in_s() if watch else math.inf
                 wait_s = min(left_s, look_s)
-                heard = self._read_once(None if math.isinf(wait_s) else wait_s)
-                if not heard and look_s > left_s:
-                    raise WorkerError(f"the worker sent nothing for {timeout_s:g} s")
+                came = self._read_once(None if math.isinf(wait_s) else wait_s)
+                if not came and look_s > left_s:
+                    return None
 
     def print_stacks(self) -> None:
         """Make the worker print its Python stacks, and wait until it has: a second at most."""
-        if self._process.poll() is not None:
+        if self._process.is_reaped:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, messages.STACK_SIGNAL)
@@ -149,7 +195,7 @@ class WorkerClient:
                 end = min(deadline, time.monotonic() + _STACK_QUIET_S)
 
     def take_output(self) -> Output:
-        """What the worker printed since this was last called, at most 64 KiB of each stream."""
+        """The worker's output since this was last called, at most 64 KiB of each stream."""
         while not self._released and self._read_once(0.0):
             pass
         stdout, stderr = self._tails
@@ -157,45 +203,20 @@ class WorkerClient:
 
     def close(self) -> int:
         """Let the worker end itself; it is killed where it does not. Returns its status."""
-        self._close_commands()
-        try:
-            self._process.wait(_EXIT_WAIT_S)
-        except subprocess.TimeoutExpired:
-            return self.kill()
-        self._kill_group()
-        return self._release()
+        self._process.close_commands()
+        self._process.await_end()
+        return self.kill()
 
     def kill(self) -> int:
         """End the worker and all that it started, now. Returns its status."""
-        self._kill_group()
-        self._process.wait()
-        return self._release()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _release(self) -> int:
-        if self._released:
-            return self._process.returncode
-        self._released = True
-        self._selector.close()
-        self._close_commands()
-        if self._message_fd >= 0:
-            os.close(self._message_fd)
-            self._message_fd = -1
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-        return self._process.returncode
-
-    def _close_commands(self) -> None:
-        if self._command_fd >= 0:
-            os.close(self._command_fd)
-            self._command_fd = -1
+        status = self._process.kill()
+        if not self._released:
+            self._released = True
+            self._selector.close()
+        return status
 
     def _read_once(self, wait_s: float | None) -> bool:
-        """Read what is there, after waiting for it; False where nothing came in time."""
+        """Wait for data and read it; False where none came in time."""
         ready = self._selector.select(wait_s)
         for key, _ in ready:
             data = os.read(key.fd, _READ_SIZE)
@@ -216,44 +237,35 @@ class WorkerClient:
         if len(self._partial) > _LONGEST_LINE_BYTES:
             raise WorkerError("the worker sent a message without end")
 
-    def _died(self) -> WorkerDiedError:
-        try:
-            return WorkerDiedError(self._process.wait(_EXIT_WAIT_S))
-        except subprocess.TimeoutExpired:
-            self._kill_group()
-            return WorkerDiedError(self._process.wait())
 
-
-def _without_secrets(message: messages.Message) -> messages.Message:
-    if not isinstance(message, messages.Failed):
-        return message
-    text, traceback = map(redactor(), (message.text, message.traceback))
-    return dataclasses.replace(message, text=text, traceback=traceback)
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The parent's environment, in which the worker finds this very package."""
-    environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
-    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
-    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
-    root = str(PACKAGE.parent)
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        earlier = own.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
-    return environment
+def _error_of(failed: messages.Failed) -> Exception:
+    text, traceback = map(redactor(), (failed.text, failed.traceback))
+    match failed.failure:
+        case "backend":
+            return BackendError(
+                f"MLX cannot run here ({text}): install a backend, on Linux "
+                "pip install 'pytest-yourai[cpu]' or 'pytest-yourai[cuda13]'"
+            )
+        case "model":
+            return ModelError(text)
+        case "data":
+            return DataError(text)
+        case "invalid_loss" | "exception":
+            is_invalid = failed.failure == "invalid_loss"
+            return WorkerFailedError(text, traceback, loss_is_invalid=is_invalid)
 
 
 _KEPT_BYTES = 1 << 16
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""Colours and cursor movements: mlx-lm prints them into pipes too."""
+"""Colours and cursor movements, which mlx-lm prints into pipes too."""
 
 _CUT_WORD = re.compile(r"\A\S*")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The end of what the worker printed since it was last asked."""
+    """The end of the worker's output since it was last taken."""
 
     stdout: str
     stderr: str
@@ -273,10 +285,10 @@ class Tail:
             del self._data[:-_KEPT_BYTES]
 
     def take(self) -> str:
-        """What was added since the last time."""
+        """The text that was added since this was last called."""
         text = self._data.decode(errors="replace")
         if self._is_cut:
-            # It could be the rest of a token, which nobody would recognise.
+            # It could be the rest of a secret, which the redactor would not recognise.
             text = _CUT_WORD.sub("", text)
         self._data.clear()
         self._is_cut = False

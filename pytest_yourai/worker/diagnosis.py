@@ -1,4 +1,4 @@
-"""From evidence to outcome: how a trial ended, why, and what to do about it."""
+"""Diagnosis of a run that ended: its outcome, the reason, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN
-from pytest_yourai.core.errors import SafetyStopError, WorkerFailedError
+from pytest_yourai.core.errors import SafetyStopError
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.units import gigabytes, seconds
-from pytest_yourai.machine.guard import MemoryTrace
-from pytest_yourai.machine.process_memory import address_space_limit_bytes
 
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
-"""How a process ends that memory was refused to.
+"""Signals that end a process which was refused memory.
 
 The kernel kills it, or MLX's CPU allocator returns null and it faults.
 """
@@ -41,7 +39,7 @@ TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """How a trial, a soak or training ended: what happened where, and what to do about it.
+    """The outcome of a run: what happened where, and what to do about it.
 
     `conclusive` is as in a TrialResult.
     """
@@ -54,7 +52,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known when a trial broke off. Bytes.
+    """All that is known when a run breaks off. Bytes.
 
     `exception` is the worker's text, None where it died; `returncode` that of `subprocess`, None
     where it lives. `largest_bytes` is the most that MLX held, 0 once the configuration is known to
@@ -69,52 +67,20 @@ class Evidence:
     backend: str = "cpu"
     largest_bytes: int = 0
     largest_array_bytes: int = 0
-    """What the trial must allocate in one piece on the CPU backend, by arithmetic."""
+    """The largest single allocation of the trial on the CPU backend, by arithmetic."""
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
     """The least that was available while it ran."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
-    """How many processes the kernel ended for lack of memory meanwhile."""
+    """Number of processes that the kernel ended for lack of memory meanwhile."""
     address_space_bytes: int = 0
     address_space_limit_bytes: int | None = None
     """RLIMIT_AS of the worker, where one is set."""
 
 
-def gather(
-    trace: MemoryTrace,
-    *,
-    where: str,
-    problem: Exception | None,
-    returncode: int | None,
-    stderr: str,
-    backend: str,
-    memory_limit_bytes: int,
-    largest_bytes: int = 0,
-    largest_array_bytes: int = 0,
-) -> Evidence:
-    """What is known when a worker raised (`problem`) or ended (`returncode`)."""
-    failed = problem if isinstance(problem, WorkerFailedError) else None
-    return Evidence(
-        where=where,
-        exception=None if problem is None else str(problem),
-        loss_is_invalid=failed is not None and failed.loss_is_invalid,
-        returncode=returncode,
-        stderr=stderr,
-        backend=backend,
-        largest_bytes=largest_bytes,
-        largest_array_bytes=largest_array_bytes,
-        memory_limit_bytes=memory_limit_bytes,
-        least_available_bytes=trace.least_available_bytes,
-        was_under_the_floor=trace.was_under_the_floor,
-        oom_kills=trace.oom_kills,
-        address_space_bytes=trace.largest_address_space_bytes,
-        address_space_limit_bytes=address_space_limit_bytes(),
-    )
-
-
 def classify(evidence: Evidence) -> Diagnosis:
-    """How the worker raised, or died."""
+    """The outcome of a worker that raised, or died."""
     where = evidence.where
     if evidence.loss_is_invalid:
         return Diagnosis(
@@ -147,7 +113,7 @@ def _classify_death(evidence: Evidence) -> Diagnosis:
 
 
 def _why_memory(evidence: Evidence, number: int) -> str | None:
-    """Why a death by this signal was for lack of memory; None where nothing says so."""
+    """Why a death by this signal was for lack of memory; None where it need not be."""
     available = evidence.least_available_bytes
     if number == signal.SIGKILL and evidence.oom_kills:
         return ", by the kernel for lack of memory"
@@ -199,7 +165,7 @@ def _first_line(text: str) -> str:
 
 
 def _last_words(stderr: str) -> str | None:
-    """What C++ says of an exception that nobody caught."""
+    """The line in which C++ reports an uncaught exception."""
     lines = stderr.splitlines()
     for line in lines:
         if "terminating due to uncaught exception" in line or line.strip().startswith("what():"):
@@ -215,7 +181,7 @@ def _signal_name(number: int) -> str:
 
 
 def safety_stop(stop: SafetyStopError, where: str) -> Diagnosis:
-    """How it ended where the guard stopped it."""
+    """The outcome of a run that the guard stopped."""
     whose = "" if stop.is_its_own_fault else ", most of which others had taken"
     return Diagnosis(
         Outcome.SAFETY_STOP,
@@ -226,7 +192,7 @@ def safety_stop(stop: SafetyStopError, where: str) -> Diagnosis:
 
 
 def over_budget(minimum_bytes: int, limit_bytes: int) -> Diagnosis:
-    """How a trial ended whose minimum memory, with the margin, is over its budget."""
+    """The outcome of a trial whose minimum memory, with the margin, is over its budget."""
     safe_bytes = minimum_bytes * SAFETY_MARGIN
     return Diagnosis(
         Outcome.OVER_BUDGET,

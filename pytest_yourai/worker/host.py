@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from pytest_yourai.core.device import DeviceInfo, MlxMemory
-from pytest_yourai.core.errors import (
-    BackendError,
-    DataError,
-    ModelError,
-    WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
-    WorkerLostError,
-)
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Output, Watch, WorkerClient
+from pytest_yourai.worker.client import Output, TimeLimit, Watch, WorkerClient
+from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import (
     Measurement,
     Saving,
@@ -31,23 +22,13 @@ from pytest_yourai.worker.protocol import (
     TrialRequest,
 )
 
-_Answer = TypeVar(
-    "_Answer",
-    messages.Hello,
-    messages.Pong,
-    messages.Inspected,
-    messages.Loaded,
-    messages.Measured,
-    messages.TrainingEnded,
-)
-
 _PREVIEW_CHARACTERS = 2000
 
 _PONG_TIMEOUT_S = 5.0
 
 
 class Loading(Protocol):
-    """Hears when the model is loaded, and when that is done."""
+    """Notified when the model begins to load, and when the worker is ready."""
 
     def loading(self) -> None: ...
 
@@ -55,46 +36,46 @@ class Loading(Protocol):
 
 
 class Observer(Loading, Protocol):
-    """Hears how far a trial is."""
+    """Notified of each step of a trial."""
 
     def add(self, sample: StepSample) -> None: ...
 
 
 class TrainingObserver(Loading, Protocol):
-    """Hears how far training is."""
+    """Notified of each event of training."""
 
     def add(self, event: TrainingEvent) -> None: ...
 
 
 class WorkerWatch(Watch, Protocol):
-    """Looks at the machine and at the worker while a trial runs."""
+    """Checks the machine and the worker while a trial runs."""
 
     def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
         """Watch the worker `pid`; `base_bytes` is its footprint before it loaded the model.
 
-        With `has_own_memory` it is that of its CUDA device.
+        With `has_own_memory` these are the bytes in use on its CUDA device.
         """
-        ...
-
-    def note(self, memory: MlxMemory) -> None:
-        """The worker says what MLX holds."""
         ...
 
 
 class WorkerHost:
-    """A worker for `source`, started when it is needed."""
+    """A worker for `source`, started when it is needed.
+
+    `start_timeout_s` limits the start of a worker, and start and inspection together. With
+    `workers` the first may have been started already.
+    """
 
     def __init__(
         self,
         source: ModelSource,
         journal: EventLog,
         start_timeout_s: float,
-        memory_interval_s: float = MEMORY_INTERVAL_S,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self._source = source
         self._journal = journal
         self._start_timeout_s = start_timeout_s
-        self._memory_interval_s = memory_interval_s
+        self._workers = workers or WorkerStarter()
         self._client: WorkerClient | None = None
         self._device: DeviceInfo | None = None
         self._base_bytes = 0
@@ -109,59 +90,60 @@ class WorkerHost:
         return self._client.pid if self._client else None
 
     def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
-        """Start a worker that says where it runs and what the model is like.
+        """Start a worker, and let it inspect its device, the model and the data.
 
-        BackendError where MLX or the worker cannot run, DataError where the data is unfit for
-        whatever model, ModelError where the model is, or the worker ends over them.
+        BackendError where MLX or the worker cannot run, DataError where no model could use the
+        data, ModelError where the model cannot be used, WorkerLostError where the worker ends or
+        hangs over them.
         """
         kind: type[BackendError | WorkerLostError] = BackendError
+        limit = TimeLimit(self._start_timeout_s)
         try:
-            client, device = self._start()
+            client, device = self._start(limit)
             kind = WorkerLostError
             client.send(messages.Inspect(self._source, data))
-            answer = _receive(client, messages.Inspected, timeout_s=self._start_timeout_s)
+            inspection = client.answer(Inspection, limit=limit)
         except WorkerDiedError as death:
             last = _last_line(self.end(killed_because=str(death)).stderr)
             raise kind(f"the worker process cannot run ({death}): {last}") from None
         except WorkerError as problem:
             self.end(killed_because=str(problem))
             raise kind(f"the worker process cannot run: {problem}") from None
-        return device, answer.inspection
+        return device, inspection
 
     def run(self, request: TrialRequest, observer: Observer, watch: WorkerWatch) -> Measurement:
         """Run a trial in a worker that holds the model.
 
         WorkerFailedError where the engine raised, WorkerDiedError where the worker ended,
-        WorkerError where it broke the protocol; and whatever `watch` raises.
+        WorkerError where it cannot be started or broke the protocol; and whatever `watch` raises.
         """
         client = self._loaded(observer, watch)
-        client.send(messages.RunTrial(request))
+        client.send(request)
 
-        def hear(message: messages.Message) -> bool:
-            if isinstance(message, messages.Step):
-                observer.add(message.sample)
+        def take(message: messages.Message) -> bool:
+            if isinstance(message, StepSample):
+                observer.add(message)
                 return True
             return False
 
-        return _receive(client, messages.Measured, watch, hear).measurement
+        return client.answer(Measurement, watch, take)
 
     def train(
         self, request: TrainingRequest, observer: TrainingObserver, watch: WorkerWatch
     ) -> TrainingEnd:
         """Train in a worker that holds the model; raises as `run` does."""
         client = self._loaded(observer, watch)
-        client.send(messages.Train(request))
+        client.send(request)
 
-        def hear(message: messages.Message) -> bool:
-            event = messages.training_event(message)
-            if event is None:
+        def take(message: messages.Message) -> bool:
+            if not isinstance(message, TrainingEvent):
                 return False
-            observer.add(event)
-            if isinstance(event, Saving):
+            observer.add(message)
+            if isinstance(message, Saving):
                 client.go_on()
             return True
 
-        return _receive(client, messages.TrainingEnded, watch, hear).end
+        return client.answer(TrainingEnd, watch, take)
 
     def stop_training(self) -> None:
         """Make `train` end after the step that runs, with everything saved."""
@@ -178,16 +160,16 @@ class WorkerHost:
         if not self._is_loaded:
             observer.loading()
             client.send(messages.Load(self._source))
-            base = _receive(client, messages.Loaded, watch).base_memory_bytes
+            base = client.answer(messages.Loaded, watch).base_memory_bytes
             self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
         observer.started()
         return client
 
     def end(self, *, killed_because: str | None = None, with_stacks: bool = False) -> Output:
-        """End the worker, if there is one; what it printed since it was last asked.
+        """End the worker, if there is one; returns its output since the last trial began.
 
-        `with_stacks` makes it print where it is, first.
+        With `with_stacks` it prints its Python stacks first.
         """
         if self._client is None:
             return Output("", "")
@@ -208,31 +190,30 @@ class WorkerHost:
         return output
 
     def _ready(self) -> tuple[WorkerClient, DeviceInfo]:
-        """The worker that is there and answers, or a new one.
+        """The present worker if it answers, else a new one.
 
-        What happened to it between two trials is not the next one's fault.
+        The next trial is not to blame for what happened to it between two trials.
         """
-        if self._client is None or self._device is None:
-            return self._start()
-        try:
-            self._client.send(messages.Ping())
-            _receive(self._client, messages.Pong, timeout_s=_PONG_TIMEOUT_S)
-        except WorkerError as problem:
-            self.end(killed_because=f"before the trial began: {problem}")
-            return self._start()
-        return self._client, self._device
+        if self._client is not None and self._device is not None:
+            try:
+                self._client.send(messages.Ping())
+                self._client.answer(messages.Pong, limit=TimeLimit(_PONG_TIMEOUT_S))
+            except WorkerError as problem:
+                self.end(killed_because=f"before the trial began: {problem}")
+            else:
+                return self._client, self._device
+        return self._start(TimeLimit(self._start_timeout_s))
 
-    def _start(self) -> tuple[WorkerClient, DeviceInfo]:
+    def _start(self, limit: TimeLimit) -> tuple[WorkerClient, DeviceInfo]:
         self._journal.write("subprocess_start")
-        self._client = WorkerClient(self._memory_interval_s)
-        self._journal.write("subprocess_spawned", pid=self._client.pid)
-        hello = _receive(self._client, messages.Hello, timeout_s=self._start_timeout_s)
-        self._device = hello.device
-        return self._client, hello.device
+        client = self._client = WorkerClient(self._workers.take())
+        self._journal.write("subprocess_spawned", pid=client.pid)
+        device = self._device = client.answer(DeviceInfo, limit=limit)
+        return client, device
 
 
 def preview(output: Output) -> dict[str, str]:
-    """The end of a worker's output, as journal fields; empty streams are left out."""
+    """The end of a worker's output as journal fields, without empty streams."""
     streams = {"stdout_preview": output.stdout, "stderr_preview": output.stderr}
     return {name: text[-_PREVIEW_CHARACTERS:] for name, text in streams.items() if text}
 
@@ -242,47 +223,6 @@ def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
         return device.memory_bytes - device.free_memory_bytes
     process = read_process_memory(pid)
     return process.footprint_bytes if process else 0
-
-
-def _receive(
-    client: WorkerClient,
-    kind: type[_Answer],
-    watch: WorkerWatch | None = None,
-    hear: Callable[[messages.Message], bool] | None = None,
-    timeout_s: float = math.inf,
-) -> _Answer:
-    """The answer; what is sent before it goes to `watch`, and to `hear`, which may take it."""
-    while True:
-        message = client.receive(timeout_s, watch)
-        match message:
-            case messages.Memory(memory):
-                if watch is not None:
-                    watch.note(memory)
-            case _ if isinstance(message, kind):
-                return message
-            case _ if hear is not None and hear(message):
-                pass
-            case _:
-                raise _unexpected(message)
-
-
-def _unexpected(message: messages.Message) -> Exception:
-    if not isinstance(message, messages.Failed):
-        return WorkerError(f"the worker sent {message.kind} where it should not have")
-    match message.failure:
-        case "backend":
-            return BackendError(
-                f"MLX cannot run here ({message.text}): install a backend, on Linux "
-                "pip install 'pytest-yourai[cpu]' or 'pytest-yourai[cuda13]'"
-            )
-        case "model":
-            return ModelError(message.text)
-        case "data":
-            return DataError(message.text)
-        case "invalid_loss" | "exception":
-            return WorkerFailedError(
-                message.text, message.traceback, loss_is_invalid=message.failure == "invalid_loss"
-            )
 
 
 def _last_line(text: str) -> str:

@@ -1,17 +1,19 @@
 """The wire format between parent and worker: one JSON object a line, on pipes of their own.
 
-Every line names its `kind`, and the `number` of the command that it is or belongs to: an answer
-that comes late is no answer to the next command. Floats that are not finite travel as NaN and
-Infinity, which Python's and pydantic's JSON readers both take.
+A line is an envelope: a body, named by its `kind`, and the `number` of the command that it is or
+belongs to, so that a late answer is not taken for that of the next command. Floats that are not
+finite travel as NaN and Infinity, which Python's and pydantic's JSON readers both take.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import operator
 import signal
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import pydantic
 
@@ -21,18 +23,12 @@ from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.protocol import (
     Measurement,
-    Saved,
-    Saving,
     StepSample,
-    TrainedStep,
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
     TrialRequest,
-    Validated,
 )
-
-_T = TypeVar("_T")
 
 STACK_SIGNAL = signal.SIGUSR1
 """Makes the worker print the Python stacks of all its threads to stderr, whatever it does."""
@@ -41,234 +37,114 @@ FailureKind = Literal["backend", "model", "data", "invalid_loss", "exception"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbered:
-    """A command, or what belongs to the command of that number."""
+class Inspect:
+    """Answered by an Inspection."""
 
-    number: int = field(default=0, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Inspect(_Numbered):
     source: ModelSource
     data: str | None
-    kind: Literal["inspect"] = "inspect"
 
 
 @dataclass(frozen=True, slots=True)
-class Load(_Numbered):
+class Load:
+    """Answered by Loaded."""
+
     source: ModelSource
-    kind: Literal["load"] = "load"
 
 
 @dataclass(frozen=True, slots=True)
-class RunTrial(_Numbered):
-    request: TrialRequest
-    kind: Literal["run_trial"] = "run_trial"
-
-
-@dataclass(frozen=True, slots=True)
-class Train(_Numbered):
-    request: TrainingRequest
-    kind: Literal["train"] = "train"
-
-
-@dataclass(frozen=True, slots=True)
-class Stop(_Numbered):
-    """No command of its own: a Train is to end after the step that runs, and to save."""
-
-    kind: Literal["stop"] = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class GoOn(_Numbered):
-    """No command of its own: the steps of a Train up to a checkpoint are kept."""
-
-    kind: Literal["go_on"] = "go_on"
-
-
-@dataclass(frozen=True, slots=True)
-class Ping(_Numbered):
-    kind: Literal["ping"] = "ping"
-
-
-@dataclass(frozen=True, slots=True)
-class Pong(_Numbered):
-    kind: Literal["pong"] = "pong"
-
-
-@dataclass(frozen=True, slots=True)
-class Hello(_Numbered):
-    """The worker's first message: its engine runs."""
-
-    device: DeviceInfo
-    kind: Literal["hello"] = "hello"
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected(_Numbered):
-    inspection: Inspection
-    kind: Literal["inspected"] = "inspected"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(_Numbered):
+class Loaded:
     base_memory_bytes: int
-    kind: Literal["loaded"] = "loaded"
 
 
 @dataclass(frozen=True, slots=True)
-class Memory(_Numbered):
-    """Sent a few times a second while a command is worked on."""
-
-    memory: MlxMemory
-    kind: Literal["memory"] = "memory"
+class Stop:
+    """Not a command of its own: training is to end after the step that runs, and to save."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step(_Numbered):
-    sample: StepSample
-    kind: Literal["step"] = "step"
+class GoOn:
+    """Not a command of its own: the parent has the steps up to a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured(_Numbered):
-    measurement: Measurement
-    kind: Literal["measured"] = "measured"
+class Ping:
+    """Answered by a Pong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trained(_Numbered):
-    trained: TrainedStep
-    kind: Literal["trained"] = "trained"
+class Pong:
+    """The worker answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class ValidationLoss(_Numbered):
-    validated: Validated
-    kind: Literal["validation_loss"] = "validation_loss"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointDue(_Numbered):
-    """The worker waits for a GoOn before it writes the checkpoint."""
-
-    saving: Saving
-    kind: Literal["checkpoint_due"] = "checkpoint_due"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointSaved(_Numbered):
-    saved: Saved
-    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingEnded(_Numbered):
-    end: TrainingEnd
-    kind: Literal["training_ended"] = "training_ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Failed(_Numbered):
+class Failed:
     """A command, or the start, ended with an exception: `text` is one line of it."""
 
     failure: FailureKind
     text: str
     traceback: str
-    kind: Literal["failed"] = "failed"
 
 
-Command = Inspect | Load | RunTrial | Train | Ping
+Command = Inspect | Load | TrialRequest | TrainingRequest | Ping | Stop | GoOn
+"""What the parent sends."""
 
 Message = (
-    Hello
+    DeviceInfo
     | Pong
-    | Inspected
+    | Inspection
     | Loaded
-    | Memory
-    | Step
-    | Measured
-    | Trained
-    | ValidationLoss
-    | CheckpointDue
-    | CheckpointSaved
-    | TrainingEnded
+    | MlxMemory
+    | StepSample
+    | Measurement
+    | TrainingEvent
+    | TrainingEnd
     | Failed
 )
+"""What the worker sends: DeviceInfo once when its engine runs, MlxMemory a few times a second while
+a command is worked on, steps and events as they happen, and one answer to each command."""
 
-_COMMANDS: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(
-    Annotated[Command, pydantic.Field(discriminator="kind")]
-)
-
-_MESSAGES: pydantic.TypeAdapter[Message] = pydantic.TypeAdapter(
-    Annotated[Message, pydantic.Field(discriminator="kind")]
-)
+_Body = TypeVar("_Body", bound=Command | Message)
 
 
-def of_training(
-    event: TrainingEvent,
-) -> Trained | ValidationLoss | CheckpointDue | CheckpointSaved:
-    """The message that says it."""
-    match event:
-        case TrainedStep():
-            return Trained(event)
-        case Validated():
-            return ValidationLoss(event)
-        case Saving():
-            return CheckpointDue(event)
-        case Saved():
-            return CheckpointSaved(event)
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[_Body]):
+    """A command, or what belongs to the command of that number."""
+
+    number: int
+    body: _Body
 
 
-def training_event(message: Message) -> TrainingEvent | None:
-    """What it says of training, if it does."""
-    match message:
-        case Trained(trained):
-            return trained
-        case ValidationLoss(validated):
-            return validated
-        case CheckpointDue(saving):
-            return saving
-        case CheckpointSaved(saved):
-            return saved
-    return None
+def encode(envelope: Envelope[Any]) -> bytes:
+    body = {"kind": type(envelope.body).__name__, **dataclasses.asdict(envelope.body)}
+    return json.dumps({"number": envelope.number, "body": body}).encode() + b"\n"
 
 
-def encode(message: Command | Stop | GoOn | Message) -> bytes:
-    return json.dumps(dataclasses.asdict(message)).encode() + b"\n"
+def decode_command(line: bytes) -> Envelope[Command]:
+    """The command in `line`; WorkerError where there is none."""
+    return _decode(Command, line)
 
 
-def decode_command(line: bytes) -> Command:
-    """The command in `line`; WorkerError where it is none."""
-    return _decode(_COMMANDS, line)
+def decode_message(line: bytes) -> Envelope[Message]:
+    """The message in `line`; WorkerError where there is none."""
+    return _decode(Message, line)
 
 
-def is_stop(line: bytes) -> bool:
-    """Whether this is a Stop, which must be heard while another command is worked on."""
-    return _kind(line) == "stop"
-
-
-def is_go_on(line: bytes) -> bool:
-    """Whether this is a GoOn, which is awaited while another command is worked on."""
-    return _kind(line) == "go_on"
-
-
-def _kind(line: bytes) -> object:
+def _decode(bodies: Any, line: bytes) -> Envelope[Any]:
     try:
-        return json.loads(line)["kind"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def decode_message(line: bytes) -> Message:
-    """The message in `line`; WorkerError where it is none."""
-    return _decode(_MESSAGES, line)
-
-
-def _decode(adapter: pydantic.TypeAdapter[_T], line: bytes) -> _T:
-    try:
-        return adapter.validate_json(line)
+        return _reader(bodies).validate_json(line)
     except pydantic.ValidationError as problem:
-        what = problem.errors(include_url=False)[0]["msg"]
+        why = problem.errors(include_url=False)[0]["msg"]
         shown = redactor()(line.decode(errors="replace"))[:80]
-        raise WorkerError(f"not a message ({what}): {shown!r}") from None
+        raise WorkerError(f"not a message ({why}): {shown!r}") from None
+
+
+@functools.cache
+def _reader(bodies: Any) -> pydantic.TypeAdapter[Envelope[Any]]:
+    """Built when it is needed: each side reads one direction."""
+    tagged = [Annotated[each, pydantic.Tag(each.__name__)] for each in get_args(bodies)]
+    union: Any = functools.reduce(operator.or_, tagged)
+    return pydantic.TypeAdapter(Envelope[Annotated[union, pydantic.Discriminator(_kind)]])
+
+
+def _kind(body: Any) -> Any:
+    return body.get("kind") if isinstance(body, dict) else None

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.models.source import Inspection, ModelSource
 
 Phase = Literal["warmup", "settle", "measure"]
@@ -155,7 +156,7 @@ class TrainingEnd:
     reason: EndReason
 
 
-class InvalidLossError(Exception):
+class InvalidLossError(YouraiError):
     """The loss was zero or not finite."""
 
 

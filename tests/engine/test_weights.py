@@ -1,5 +1,6 @@
 """Weights, with the real engine."""
 
+import dataclasses
 import gc
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,8 @@ from mlx.utils import tree_flatten
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.architecture import stored_quantization
 from pytest_yourai.models.folder import missing_file
-from pytest_yourai.models.resolve import stored_quantization
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import weights
 
@@ -224,6 +225,21 @@ def test_the_attention_projections_get_adapters_unless_others_are_named() -> Non
     )
     named = weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
     assert named.lora_keys == ("mlp.up_proj",)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        (TINY, ("self_attn.q_proj",)),
+        ({**TINY, "model_type": "phi3"}, ("self_attn.o_proj",)),
+    ],
+)
+def test_keys_that_are_not_required_give_way_to_the_usual_ones(
+    architecture: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    source = synthetic(architecture, keys=("self_attn.q_proj",))
+    source = dataclasses.replace(source, requires_lora_keys=False)
+    assert weights.inspect(source).lora_keys == expected
 
 
 def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def main() -> None:
     parser.add_argument("--limit-gb", type=float, default=8.0)
     asked = parser.parse_args()
     found = resolve(asked.model, Path(asked.model), "synthetic", read_presets(packaged_models()))
-    config = LoraConfig(asked.batch_size, 16, 16, found.usual_max_seq_length)
+    config = LoraConfig(asked.batch_size, 16, 16, found.default_max_seq_length)
     source = ModelSource(found.name, found.architecture, None, True, found.quantization(None), None)
     model = weights.load(source)
-    keys = weights.matching_lora_keys(model, None, found.name)
+    keys = weights.matching_lora_keys(model, source)
     layers = min(config.num_layers, len(model.layers))
     linear_to_lora_layers(
         model, layers, {"rank": 16, "scale": LORA_SCALE, "dropout": 0.0, "keys": list(keys)}

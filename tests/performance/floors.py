@@ -224,7 +224,7 @@ class Bench:
         }
 
     def _keys_of(self, model: nn.Module, job: Job) -> tuple[str, ...]:
-        usual = weights.matching_lora_keys(model, None, job.model)
+        usual = weights.matching_lora_keys(model, self._source(job))
         if job.keys == "usual":
             return usual
         linear = (nn.Linear, nn.QuantizedLinear)
@@ -234,21 +234,23 @@ class Bench:
             )
         )
 
+    def _source(self, job: Job) -> ModelSource:
+        return ModelSource(
+            name=job.model,
+            architecture=self.architecture(job),
+            folder=None,
+            synthetic=True,
+            quantization=Quantization(job.bits) if job.bits else None,
+            lora_keys=None,
+        )
+
     def _load(self, job: Job) -> nn.Module:
         wanted = job.model, job.bits, job.dtype
         if self._model is None or self._held != wanted:
             self._model = None
             gc.collect()
             mx.clear_cache()
-            source = ModelSource(
-                name=job.model,
-                architecture=self.architecture(job),
-                folder=None,
-                synthetic=True,
-                quantization=Quantization(job.bits) if job.bits else None,
-                lora_keys=None,
-            )
-            self._model = weights.load(source)
+            self._model = weights.load(self._source(job))
             self._held = wanted
             self.base_bytes = mx.get_active_memory()
         return self._model

@@ -18,14 +18,17 @@ from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.store.journal import NoJournal
+from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
+from pytest_yourai.sweep.start import start_sweep
+from pytest_yourai.sweep.trial_record import TrialRecord
 
 from _common import spread, table, verdict
 
@@ -70,9 +73,9 @@ def measure_again(sweep: Sweep, config: LoraConfig) -> TrialResult:
 
 
 def compare_workers(plan: SweepPlan) -> list[TrialResult]:
-    reused = Sweep(plan, NoJournal())
-    fresh = Sweep(dataclasses.replace(plan, isolation="trial"), NoJournal())
-    tolerance = 0.03 if reused.surroundings.device.backend == "cpu" else 0.01
+    reused = start_sweep(plan, TaggedLog())
+    fresh = start_sweep(dataclasses.replace(plan, isolation="trial"), TaggedLog())
+    tolerance = 0.03 if reused.context.device.backend == "cpu" else 0.01
     rows, results = [], []
     for config in plan.configs:
         first, second = measure_again(reused, config), measure_again(fresh, config)
@@ -98,18 +101,18 @@ def compare_workers(plan: SweepPlan) -> list[TrialResult]:
 
 def compare_budgets(plan: SweepPlan, known: list[TrialResult], repetitions: int) -> None:
     # A budget 10 % above the minimum is under what a device holds besides: the guard only warns.
-    sweep = Sweep(dataclasses.replace(plan, force=True), NoJournal())
-    surroundings = sweep.surroundings
-    tolerance = 0.03 if surroundings.device.backend == "cpu" else 0.005
+    sweep = start_sweep(dataclasses.replace(plan, force=True), TaggedLog())
+    tolerance = 0.03 if sweep.context.device.backend == "cpu" else 0.005
     rows = []
     for result in known:
         narrow_bytes = round((result.minimum_memory_bytes or 0) * 1.10)
-        budgets = {"wide": surroundings.budget, "narrow": Budget(narrow_bytes, "10 % above")}
+        budgets = {"wide": sweep.context.budget.limit_bytes, "narrow": narrow_bytes}
         minima: dict[str, list[int]] = {name: [] for name in budgets}
         for _ in range(repetitions):
-            for name, budget in budgets.items():
-                sweep._runner.stay_within(budget)
-                again = measure_again(sweep, result.config)
+            for name, limit_bytes in budgets.items():
+                guard = Guard(limit_bytes, read_system_memory(), forced=True)
+                record = TrialRecord(result.config, plan.steps, limit_bytes, guard)
+                again = sweep._runner.run(record)
                 minima[name].append(again.minimum_memory_bytes or 0)
         together = spread(minima["wide"] + minima["narrow"])
         rows.append(

@@ -22,7 +22,7 @@ from _common import ROOT, table, timed, verdict
 sys.path.insert(0, str(ROOT / "tests"))
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.signals import StopSignals
-from pytest_yourai.store.journal import NoJournal
+from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.training.supervisor import TrainingRun
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
 
@@ -67,7 +67,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
         )
         clock = Clock()
         with StopSignals() as signals:
-            run = TrainingRun(asked, NoJournal(), signals)
+            run = TrainingRun(asked, TaggedLog(), signals)
             try:
                 run.train(run.look(), 0, clock)
             finally:

@@ -10,9 +10,26 @@ import pytest
 from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, write_calibration
 from pytest_yourai.plan.identity import machine_id
 
-from support import faults
-from support.faults import FAULTY_PATH, Judge
+from support import faults, worker_faults
+from support.faults import Judge
 from support.processes import SweepResult, SweepRun
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers answer from a script, unless the test or the user wants the real engine."""
+    if request.config.getoption("--real-engine") or request.node.get_closest_marker("real_engine"):
+        return
+    put_on_path(monkeypatch, TESTS)
+    monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.scripted_engine:ScriptedEngine")
+
+
+def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the processes that are started find modules in `folder`."""
+    earlier = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{earlier}" if earlier else str(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +81,13 @@ def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
 def faulty_worker(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], None]:
-    """Makes the next worker suffer what tests/worker_faults/sitecustomize.py knows."""
+    """Makes the next worker suffer what `worker_faults` knows."""
 
     def set_fault(fault: str) -> None:
-        path = os.environ.get("PYTHONPATH")
-        monkeypatch.setenv(
-            "PYTHONPATH", f"{FAULTY_PATH}{os.pathsep}{path}" if path else str(FAULTY_PATH)
-        )
-        monkeypatch.setenv("YOURAI_TEST_FAULT", fault)
-        monkeypatch.setenv("YOURAI_TEST_FAULT_DONE", str(pytester.path / "fault-done"))
+        put_on_path(monkeypatch, TESTS)
+        put_on_path(monkeypatch, TESTS / "worker_faults")
+        monkeypatch.setenv(worker_faults.VARIABLE, fault)
+        monkeypatch.setenv(worker_faults.DONE_VARIABLE, str(pytester.path / "fault-done"))
 
     return set_fault
 

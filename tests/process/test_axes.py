@@ -17,6 +17,7 @@ def axes(small_matrix: Path) -> None:
     )
 
 
+@pytest.mark.real_engine
 @pytest.mark.usefixtures("axes")
 def test_a_sweep_measures_names_and_resumes_each_combination(sweep: SweepRun) -> None:
     done = sweep()

@@ -43,7 +43,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-data", "./absent"), ["--yourai-data", "no such folder"]),
         (("--yourai-data", "x" * 300), ["--yourai-data", "no such folder"]),
         (("--yourai-output", "absent/p.json"), ["--yourai-output", "cannot be written"]),
-        (("--yourai-output", "/"), ["--yourai-output", "is no regular file"]),
+        (("--yourai-output", "/"), ["--yourai-output", "is not a regular file"]),
         (("--yourai-output", "a", "--yourai-log", "a"), ["are one file: name two"]),
         (("--yourai-max-memory", "1e300"), ["--yourai-max-memory", "at most 1e+06"]),
         (("--yourai-steps", "3", "--yourai-steps", "4"), ["--yourai-steps", "give it once"]),
@@ -73,6 +73,7 @@ def test_a_folder_that_is_no_model(pytester: pytest.Pytester, sweep: SweepRun) -
     assert_usage_error(sweep(model="empty"), "is not a model: it has no config.json")
 
 
+@pytest.mark.real_engine
 @pytest.mark.parametrize(
     ("config", "part"),
     [
@@ -87,6 +88,7 @@ def test_a_config_that_mlx_lm_cannot_build(
     assert_usage_error(sweep(model="m"), part)
 
 
+@pytest.mark.real_engine
 @pytest.mark.parametrize(
     ("lines", "part"),
     [
@@ -103,6 +105,7 @@ def test_data_that_mlx_lm_cannot_read(
     assert_usage_error(sweep("--yourai-data", "data", model=str(model)), "--yourai-data: ", part)
 
 
+@pytest.mark.real_engine
 def test_weights_that_cannot_be_loaded_are_found_before_the_first_trial(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
@@ -111,6 +114,7 @@ def test_weights_that_cannot_be_loaded_are_found_before_the_first_trial(
     assert_usage_error(sweep(model=str(model)), "cannot be loaded as mlx-lm does")
 
 
+@pytest.mark.real_engine
 def test_lora_keys_that_match_nothing_get_the_path_that_was_meant(sweep: SweepRun) -> None:
     assert_usage_error(
         sweep("--yourai-lora-keys", "q_proj"),
@@ -125,6 +129,7 @@ def test_a_matrix_that_is_none(pytester: pytest.Pytester, sweep: SweepRun) -> No
     assert_usage_error(sweep(matrix="bad.yaml"), "bad.yaml:2: lora_rank.0: ")
 
 
+@pytest.mark.real_engine
 def test_mlx_without_a_backend_is_one_sentence(
     pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

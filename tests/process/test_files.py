@@ -129,8 +129,9 @@ def test_a_clock_that_is_set_back_changes_no_step_time_and_no_resume(
 def test_of_two_sweeps_at_once_one_is_refused_naming_the_other(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    processes = [start_sweep(tmp_path) for _ in range(2)]
-    outputs = [finish(process) for process in processes]
+    with start_sweep(tmp_path) as one, start_sweep(tmp_path) as other:
+        processes = [one, other]
+        outputs = [finish(process) for process in processes]
     refused = next(i for i, each in enumerate(processes) if each.returncode)
     ran = processes[1 - refused]
     assert processes[refused].returncode == pytest.ExitCode.USAGE_ERROR

@@ -15,6 +15,7 @@ from support.models import SMALL_QWEN2, make_data, make_model
 from support.processes import SweepRun
 
 
+@pytest.mark.real_engine
 def test_mlx_lm_trains_and_generates_with_it(pytester: pytest.Pytester, sweep: SweepRun) -> None:
     model = make_model(pytester.path / "model")
     make_data(pytester.path / "data", rows=8, words=20)

@@ -65,6 +65,7 @@ def models(pytester: pytest.Pytester, hub_cache: Path) -> Path:
     return path
 
 
+@pytest.mark.real_engine
 def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     walk: WalkRun, models: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_models_that_pass_are_swept_and_show_their_optimum_under_their_line(
     done.run.assert_outcomes(passed=3, xfailed=1, skipped=5)
 
 
+@pytest.mark.real_engine
 def test_what_fails_otherwise_does_not_stop_larger_models(
     walk: WalkRun, models: Path, pytester: pytest.Pytester
 ) -> None:
@@ -277,6 +279,7 @@ def test_a_worker_that_dies_over_a_model_is_that_models_crash(
     assert "ended with status -9" in done.benchmark["results"][0]["error"]
 
 
+@pytest.mark.real_engine
 def test_where_nothing_can_run_it_is_one_sentence(
     walk: WalkRun, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

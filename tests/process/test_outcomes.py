@@ -23,6 +23,7 @@ from support.processes import (
 )
 
 
+@pytest.mark.real_engine
 def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
@@ -42,6 +43,7 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     assert done.profile["trials_run"] == 3
 
 
+@pytest.mark.real_engine
 def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path, judge: Judge
 ) -> None:
@@ -57,6 +59,7 @@ def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
 
 
+@pytest.mark.real_engine
 def test_a_refused_allocation_in_the_first_step_is_oom(
     pytester: pytest.Pytester, judge: Judge
 ) -> None:
@@ -92,6 +95,7 @@ def test_runxfail_turns_memory_failures_into_failures(sweep: SweepRun) -> None:
     done.run.assert_outcomes(passed=2, failed=1)
 
 
+@pytest.mark.real_engine
 def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: SweepRun) -> None:
     done = sweep(steps=40, plugins=(SignalInTrial(2, signal.SIGSEGV),))
     assert done.outcomes == ["ok", "crashed", "ok"]
@@ -104,6 +108,7 @@ def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: Swe
     assert worker_processes() == []
 
 
+@pytest.mark.real_engine
 @pytest.mark.parametrize("what", ["nan", "zero"])
 def test_a_loss_that_is_no_loss_fails(
     pytester: pytest.Pytester, sweep: SweepRun, what: str, judge: Judge
@@ -158,6 +163,7 @@ class RemoveInTrial(AtTrial):
         self._path.unlink()
 
 
+@pytest.mark.real_engine
 def test_weights_that_vanish_make_the_model_unavailable_and_prune_nothing(
     pytester: pytest.Pytester, sweep: SweepRun, judge: Judge
 ) -> None:

@@ -15,6 +15,8 @@ from support.faults import Judge
 from support.models import make_heavy_config
 from support.processes import AfterSteps, ConfineInTrial, SweepRun, confine
 
+pytestmark = pytest.mark.real_engine
+
 SWAP_BYTES = 1_500_000_000
 
 

@@ -9,6 +9,8 @@ import pytest
 from support.models import make_model, text_of, write_rows
 from support.processes import SweepResult, SweepRun
 
+pytestmark = pytest.mark.real_engine
+
 
 def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     pytester: pytest.Pytester, sweep: SweepRun

@@ -179,7 +179,7 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
         (("--yourai-model", "lama-8b"), ["lama-8b", "did you mean llama-8b"]),
         (("--yourai-lora-keys", "nothing"), ["LoRA key nothing names no linear layer"]),
         (("--yourai-output", "absent/r.json"), ["--yourai-output", "cannot be written"]),
-        (("--yourai-output", "/"), ["--yourai-output", "is no regular file"]),
+        (("--yourai-output", "/"), ["--yourai-output", "is not a regular file"]),
     ],
 )
 def test_mistakes_are_one_sentence(

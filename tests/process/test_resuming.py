@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,36 +14,37 @@ from support.faults import Judgement, processes_left
 from support.processes import (
     SweepRun,
     events,
-    finish,
     outcomes,
     profile,
+    run_sweep,
     start_sweep,
     wait_for,
     worker_pids,
 )
 
-LONG = "batch_size: [1, 2, 64]\nlora_rank: [4]\nlora_layers: [2]\n"
+LONG = "batch_size: [1, 2, 128]\nlora_rank: [4]\nlora_layers: [2]\n"
 
 
 def kept(folder: Path) -> list[bool]:
     return [row["kept"] for row in profile(folder)["all_results"]]
 
 
-def kill_in_third_trial(folder: Path) -> None:
-    running = start_sweep(folder, "--yourai-steps=2", matrix=LONG)
-    wait_for(lambda: len(events(folder, "trial_start")) == 3)
-    os.kill(running.pid, signal.SIGKILL)
-    running.communicate()
+def kill_in_trial(folder: Path, number: int, *arguments: str) -> None:
+    """Kill a sweep in the trial of that number, counted over all sweeps of the folder."""
+    with start_sweep(folder, "--yourai-steps=2", *arguments, matrix=LONG) as running:
+        wait_for(lambda: len(events(folder, "trial_start")) == number)
+        running.kill()
+        running.communicate()
 
 
-def resume(folder: Path) -> str:
-    return finish(start_sweep(folder, "--yourai-steps=2", "--yourai-resume", matrix=LONG))
+def resume(folder: Path, matrix: str = LONG) -> str:
+    return run_sweep(folder, "--yourai-steps=2", "--yourai-resume", matrix=matrix)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    kill_in_third_trial(tmp_path)
+    kill_in_trial(tmp_path, 3)
     before = events(tmp_path, "trial_complete")
     output = resume(tmp_path)
     assert "Note: 2 results are kept from benchmark_log.jsonl" in output
@@ -80,7 +79,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_what_ran_when_the_machine_went_down_is_marked_and_prunes(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    kill_in_third_trial(tmp_path)
+    kill_in_trial(tmp_path, 3)
 
     def before_the_last_boot(event: dict[str, Any]) -> None:
         if event["event"] == "benchmark_start":
@@ -101,18 +100,15 @@ def test_what_ran_when_the_machine_went_down_is_marked_and_prunes(
         ),
     )
     # It stays marked, and a larger one is skipped.
-    larger = LONG.replace("64]", "64, 128]")
-    finish(start_sweep(tmp_path, "--yourai-steps=2", "--yourai-resume", matrix=larger))
+    larger = LONG.replace("128]", "128, 256]")
+    resume(tmp_path, larger)
     assert outcomes(tmp_path) == ["ok", "ok", "machine_crash", "skipped"]
     assert kept(tmp_path) == [True, True, True, False]
 
 
 def test_killed_twice_in_one_trial_it_is_not_run_a_third_time(tmp_path: Path) -> None:
-    kill_in_third_trial(tmp_path)
-    running = start_sweep(tmp_path, "--yourai-steps=2", "--yourai-resume", matrix=LONG)
-    wait_for(lambda: len(events(tmp_path, "trial_start")) == 4)
-    os.kill(running.pid, signal.SIGKILL)
-    running.communicate()
+    kill_in_trial(tmp_path, 3)
+    kill_in_trial(tmp_path, 4, "--yourai-resume")
     output = resume(tmp_path)
     assert outcomes(tmp_path) == ["ok", "ok", "crashed"]
     assert "pytest was killed in it twice" in output

@@ -30,6 +30,7 @@ def hungry(pytester: pytest.Pytester) -> str:
     return "hungry.yaml"
 
 
+@pytest.mark.real_engine
 @pytest.mark.usefixtures("too_hopeful")
 def test_a_worker_over_the_budget_is_stopped_and_larger_ones_are_skipped(
     sweep: SweepRun, hungry: str, judge: Judge
@@ -55,6 +56,7 @@ def heavy(pytester: pytest.Pytester) -> str:
 SHORT = ("--yourai-max-memory", "0.1", "--yourai-seq-length", "4")
 
 
+@pytest.mark.real_engine
 @pytest.mark.usefixtures("too_hopeful")
 def test_a_model_that_is_too_large_is_stopped_while_it_is_loaded(
     sweep: SweepRun, heavy: str, judge: Judge
@@ -65,6 +67,7 @@ def test_a_model_that_is_too_large_is_stopped_while_it_is_loaded(
     assert done.ret == 1
 
 
+@pytest.mark.real_engine
 def test_with_force_it_goes_on_and_the_line_says_so(sweep: SweepRun, heavy: str) -> None:
     done = sweep(*SHORT, "--yourai-force", model=heavy)
     assert done.outcomes == ["over_budget", "skipped", "skipped"]
@@ -135,6 +138,7 @@ def full_container(small_cgroup: Path) -> Iterator[FillTheContainer]:
     plugin.leave()
 
 
+@pytest.mark.real_engine
 def test_no_trial_starts_where_too_little_is_left_and_that_prunes_nothing(
     sweep: SweepRun, full_container: FillTheContainer, judge: Judge
 ) -> None:

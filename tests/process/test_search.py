@@ -12,6 +12,7 @@ from support.processes import SweepResult, SweepRun
 RECORDED = Path(__file__).resolve().parents[1] / "data" / "h200_llama8b_quick.json"
 
 
+@pytest.mark.real_engine
 def test_the_best_score_is_found_without_running_the_rest(
     sweep: SweepRun,
 ) -> None:
@@ -70,6 +71,7 @@ def test_speed_is_searched_with_few_trials_of_a_recording(pytester: pytest.Pytes
     assert done.profile["trials_run"] <= 6
 
 
+@pytest.mark.real_engine
 def test_each_trial_is_predicted_before_it_runs(sweep: SweepRun) -> None:
     done = sweep()
     names = [event["event"] for event in done.journal]
@@ -114,6 +116,7 @@ def test_collect_only_shows_what_is_predicted_beside_each_id(sweep: SweepRun) ->
     assert not done.has_profile
 
 
+@pytest.mark.real_engine
 def test_what_was_learned_is_kept_for_the_next_run(sweep: SweepRun, tmp_path: Path) -> None:
     sweep()
     kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())

@@ -36,6 +36,7 @@ def test_tokens_reach_no_file_and_no_report(
         assert secret not in done.text + done.errors
 
 
+@pytest.mark.real_engine
 def test_tokens_in_what_was_asked_for_reach_no_file_either(
     pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def model_with_code(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.real_engine
 def test_code_of_a_model_is_run_with_the_flag_alone(sweep: SweepRun, model_with_code: Path) -> None:
     refused = sweep("-k", "batch1", model=str(model_with_code))
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
@@ -102,6 +104,7 @@ def test_yaml_makes_no_objects(pytester: pytest.Pytester, sweep: SweepRun) -> No
     assert not (pytester.path / "was-run").exists()
 
 
+@pytest.mark.real_engine
 def test_a_pickle_named_like_weights_is_not_loaded(sweep: SweepRun, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     folder.mkdir()

@@ -80,7 +80,7 @@ def test_a_model_that_is_not_there_ends_it_before_the_first_trial(
     ("arguments", "part"),
     [
         (("--yourai-optimize",), "--yourai-optimize needs --yourai-benchmark"),
-        (("--yourai-benchmark",), "--quick and --yourai-matrix are of sweeps"),
+        (("--yourai-benchmark",), "--quick and --yourai-matrix are for sweeps"),
         (("--yourai-replay", "m.yaml"), "a recording is of one model"),
     ],
 )

@@ -14,13 +14,13 @@ import pytest
 from support.processes import (
     SweepResult,
     SweepRun,
-    events,
     finish,
     is_gone,
     profile,
     start_sweep,
     wait_for,
     worker_of,
+    worker_pids,
 )
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
@@ -39,6 +39,7 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
 
 
+@pytest.mark.real_engine
 def test_the_best_configuration_trains_on_and_is_told(sweep: SweepRun) -> None:
     done = sweep("--yourai-soak", "0.05")
     assert done.ret == 0
@@ -109,12 +110,13 @@ def test_where_none_lasts_there_is_no_answer(
 
 
 def test_ctrl_c_in_a_soak_keeps_the_sweep(tmp_path: Path) -> None:
-    running = start_sweep(tmp_path, "--yourai-soak=10", "--yourai-steps=2", matrix=ONE)
-    wait_for(lambda: events(tmp_path, "soak_start"))
-    time.sleep(0.5)
-    worker = worker_of(tmp_path)
-    running.send_signal(signal.SIGINT)
-    output = finish(running, 30)
+    with start_sweep(tmp_path, "--yourai-soak=10", "--yourai-steps=2", matrix=ONE) as running:
+        # The soak's worker is the second one.
+        wait_for(lambda: len(worker_pids(tmp_path)) == 2)
+        time.sleep(0.5)
+        worker = worker_of(tmp_path)
+        running.send_signal(signal.SIGINT)
+        output = finish(running)
     assert running.returncode == pytest.ExitCode.INTERRUPTED
     assert is_gone(worker)
     assert "Optimal Configuration Found" in output

@@ -7,6 +7,7 @@ import pytest
 from support.processes import SweepRun, worker_processes
 
 
+@pytest.mark.real_engine
 def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
@@ -32,6 +33,7 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     assert worker_processes() == []
 
 
+@pytest.mark.real_engine
 def test_minimum_memory_rises_with_every_axis_and_stays_under_the_peak(sweep: SweepRun) -> None:
     rows = {
         (row["batch_size"], row["lora_rank"], row["lora_layers"]): row
@@ -50,6 +52,7 @@ def test_minimum_memory_rises_with_every_axis_and_stays_under_the_peak(sweep: Sw
                 assert rows[larger]["minimum_memory_bytes"] > least
 
 
+@pytest.mark.real_engine
 def test_rows_keep_warmup_and_measured_steps_apart(sweep: SweepRun) -> None:
     done = sweep(steps=3)
     for row in done.rows:
@@ -90,6 +93,7 @@ def test_one_worker_serves_all_trials_and_with_isolation_each_its_own(sweep: Swe
     assert worker_processes() == []
 
 
+@pytest.mark.real_engine
 def test_the_flags_reach_the_trials(sweep: SweepRun) -> None:
     done = sweep(
         *("--yourai-seq-length", "32", "--yourai-grad-checkpoint", "--yourai-warmup", "4"),

@@ -18,7 +18,9 @@ OURS = re.compile(rb"(\x1bD)+\x1b\[\dA|\x1b7.*?\x1b8", re.DOTALL)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Long enough to be seen.
+    monkeypatch.setenv("YOURAI_TEST_STEP_S", "0.15")
     (tmp_path / "m.yaml").write_text(MATRIX)
     (tmp_path / "test_mine.py").write_text(
         "def test_mine(trial):\n    print('said by a test', end='')\n"

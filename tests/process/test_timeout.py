@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Callable
 
-from support.processes import SignalInTrial, SweepRun
+from support.processes import SweepRun
 
 
 def test_items_carry_the_mark_with_the_value_given(sweep: SweepRun) -> None:
@@ -23,6 +23,9 @@ def test_items_carry_the_mark_with_the_value_given(sweep: SweepRun) -> None:
     assert marks.found == [300.0] * 3 + [50.0] * 3 + [7.0] * 3
 
 
-def test_pytests_own_timeout_holds_as_well(sweep: SweepRun) -> None:
-    done = sweep("--timeout", "6", steps=15, plugins=(SignalInTrial(2, signal.SIGSTOP),))
+def test_pytests_own_timeout_holds_as_well(
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGSTOP@measure")
+    done = sweep("--timeout", "8")
     assert done.outcomes == ["ok", "timeout", "ok"]

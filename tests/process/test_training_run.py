@@ -14,6 +14,8 @@ from pytest_yourai.training.checkpoint import LOG
 
 from support.training_runs import Heard, make_input, run, settings
 
+pytestmark = pytest.mark.real_engine
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

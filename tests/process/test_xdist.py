@@ -44,6 +44,7 @@ def test_several_workers_are_refused(sweep: SweepRun, arguments: tuple[str, ...]
     assert "Traceback" not in done.errors
 
 
+@pytest.mark.real_engine
 def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(sweep: SweepRun) -> None:
     done = sweep("-n", "1", "--yourai-lora-keys", "q_proj", subprocess=True)
     assert done.ret == pytest.ExitCode.USAGE_ERROR

@@ -13,8 +13,6 @@ import pytest
 
 from support.processes import SweepResult
 
-FAULTY_PATH = Path(__file__).parents[1] / "worker_faults"
-
 PROPERTY = "fault"
 
 Judge = Callable[[str, SweepResult, Sequence[str]], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +22,67 @@ import pytest
 MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n"
 
 
+@contextmanager
+def started(
+    command: Sequence[str | Path],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    **streams: Any,
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that signals end, however the tests were started; with it goes its group."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509 - it takes no lock
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | streams),
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def heed_signals() -> None:
+    """What a background job or nohup ignores, its children ignore too."""
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
 def start_sweep(
     folder: Path,
     *arguments: str,
     matrix: str = MATRIX,
     environment: Mapping[str, str] | None = None,
-) -> subprocess.Popen[str]:
-    """A sweep of tiny in `folder`, warnings being errors."""
+) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of tiny in `folder`, warnings being errors; it ends with the context."""
     (folder / "m.yaml").write_text(matrix)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "--yourai-model=tiny", "--yourai-matrix=m.yaml"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
+    with started([*command, *arguments], folder, environment) as process:
+        yield process
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> str:
+def run_sweep(folder: Path, *arguments: str, matrix: str = MATRIX) -> str:
+    """The output of a whole sweep."""
+    with start_sweep(folder, *arguments, matrix=matrix) as process:
+        return finish(process)
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> str:
     """Its whole output, once it has ended."""
     output, _ = process.communicate(timeout=timeout_s)
     return output
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import html.parser
 import io
@@ -9,6 +10,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -22,10 +24,12 @@ import cmarkgfm
 import pyte
 from cmarkgfm.cmark import Options
 
+from support.processes import heed_signals
+
 ROWS = 30
 _MOST_LINES = 2000
 _LOOKS_EVERY_S = 0.1
-_END_WAIT_S = 30.0
+_END_WAIT_S = 120.0
 _COLORS = re.compile(rb"\x1b\[[0-9;]*m")
 _LEFT_OUT = ("CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "LINES")
 """What would say something else of the terminal than it is."""
@@ -104,6 +108,7 @@ def run_in_terminal(
         stdout=its_end,
         stderr=its_end,
         start_new_session=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509 - it takes no lock
     )
     os.close(its_end)
     seen = Seen(Terminal(columns))
@@ -111,7 +116,8 @@ def run_in_terminal(
         _watch(seen, own_end, process.pid, on_look)
         seen.status = process.wait(_END_WAIT_S)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(own_end)
     return seen

@@ -99,7 +99,7 @@ def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str,
 
 
 def _in_utc(at: datetime.datetime) -> datetime.datetime:
-    """`at` as it is shown; as it is where that is before the first or after the last year."""
+    """`at` in UTC; unchanged if that is before the first or after the last year."""
     try:
         return at.astimezone(datetime.UTC)
     except OverflowError:

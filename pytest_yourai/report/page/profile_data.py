@@ -1,4 +1,4 @@
-"""One profile as the plain JSON that the page is made of: bytes, seconds, and texts."""
+"""One profile as plain JSON for the page: bytes, seconds, and texts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
-"""Of each outcome, where nothing fits: the rest says the same in other numbers."""
+"""Reasons shown per outcome; further ones differ in their numbers alone."""
 
 
 def outcome_data() -> dict[str, Any]:
-    """Of each outcome its letter, its name in words, and of which kind it is."""
+    """Letter, name in words, and kind of each outcome."""
     return {
         each.value: {
             "letter": LETTERS[each],
@@ -41,7 +41,7 @@ def _kind(outcome: Outcome) -> str:
 
 
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
-    """What the page shows of one profile; `optimum`, `unbeaten` and `frontier` number its rows."""
+    """The JSON of one profile; `optimum`, `unbeaten` and `frontier` are indices of its rows."""
     results = list(profile.results.values())
     lasting = soak_survivors(results, profile.soaks)
     lasting_configs = {each.config for each in lasting}
@@ -86,7 +86,7 @@ def _heading(profile: StoredProfile) -> str:
 
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
-    """One trial. Bytes and seconds; null where it was not measured."""
+    """One trial; null where it was not measured."""
     config = result.config
     return {
         "name": naming.name(config),
@@ -124,13 +124,13 @@ def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
 
 
 def prediction_error(result: TrialResult) -> float | None:
-    """By which share the prediction was too high; negative where it was too low."""
+    """Relative error of the predicted minimum memory, positive if it was too high."""
     predicted, measured = result.predicted_minimum_memory_bytes, result.minimum_memory_bytes
     return predicted / measured - 1 if predicted and measured else None
 
 
 def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """What nothing beats in speed without more memory, by rising memory."""
+    """Results that none beats in speed without more memory, by ascending memory."""
     measured = [each for each in results if each.success and each.minimum_memory_bytes]
     found: list[TrialResult] = []
     fastest = 0.0
@@ -157,7 +157,7 @@ def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
 
 
 def _reasons(results: Sequence[TrialResult], outcome: Outcome) -> Iterator[str]:
-    """Different ones, in their order."""
+    """The first few distinct reasons of an outcome."""
     said = (each.error for each in results if each.outcome is outcome)
     yield from list(dict.fromkeys(each for each in said if each))[:_MOST_REASONS]
 
@@ -170,5 +170,5 @@ def _prediction(results: Sequence[TrialResult]) -> Mapping[str, Any] | None:
 
 
 def _rounded(times_s: Sequence[float]) -> list[float]:
-    """To a microsecond: what is finer is noise, and makes the page larger."""
+    """Times rounded to a microsecond: finer digits are noise, and make the page larger."""
     return [round(each, 6) for each in times_s]

@@ -42,7 +42,7 @@ _SCRIPTS = (
     "about",
     "main",
 )
-"""In this order, as one script."""
+"""Scripts of the page, joined in this order."""
 
 _ESCAPED = {
     "<": "\\u003c",
@@ -51,12 +51,12 @@ _ESCAPED = {
     "\u2028": "\\u2028",
     "\u2029": "\\u2029",
 }
-"""What HTML, or a script, could take for its own."""
+"""Characters with a meaning in HTML or scripts, as JSON escapes."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a page shows: profiles, what of their folder is none, and what counts as worse."""
+    """Content of a page: profiles, files that were left out, thresholds of regressions."""
 
     profiles: Sequence[StoredProfile]
     left_out: Sequence[LeftOut] = ()
@@ -64,7 +64,7 @@ class Content:
 
     @property
     def opened(self) -> int:
-        """The number of the profile that is shown first: the last one, of a folder the newest.
+        """Index of the profile shown first: the last, which in a folder is the newest.
 
         Of several models it is the largest that fits: a walk goes from small to large.
         """
@@ -76,14 +76,14 @@ class Content:
 
 
 def check_plotly(flag: str | None = None) -> None:
-    """Raise OptionError now where `page` would miss Plotly later; `flag` could be left out."""
+    """Raise OptionError if Plotly is not installed; `flag` names what to leave out instead."""
     if importlib.util.find_spec("plotly") is None:
         said = "the page needs Plotly: pip install 'pytest-yourai[report]'"
         raise OptionError(f"{flag}: {said}, or leave it out" if flag else said)
 
 
 def write_page(path: Path, content: Content, named_by: str) -> None:
-    """Write the page; OutputError, beginning with `named_by`, where that fails."""
+    """Write the page; OutputError, beginning with `named_by`, if that fails."""
     write_atomically(path, page(content), named_by)
 
 
@@ -101,7 +101,7 @@ def page(content: Content) -> str:
 
 
 def embedded(value: Any) -> str:
-    """`value` as JSON that no HTML parser sees markup in, whatever texts it has."""
+    """`value` as JSON in which no HTML parser sees markup."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return re.sub("[<>&\u2028\u2029]", lambda match: _ESCAPED[match[0]], text)
 
@@ -157,7 +157,7 @@ _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file of a folder that is no profile, and why."""
+    """A file in a folder that could not be read as a profile, and why."""
 
     name: str
     why: str
@@ -165,7 +165,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Sources:
-    """All that a page is made of; `files` is what was read for it."""
+    """The profiles of a page; `files` are those that were read."""
 
     profiles: tuple[StoredProfile, ...]
     left_out: tuple[LeftOut, ...]
@@ -173,9 +173,9 @@ class Sources:
 
 
 def read_sources(paths: Iterable[Path]) -> Sources:
-    """The profiles of files, and of the JSON files in folders, these by when they were made.
+    """The profiles in files, and in the JSON files of folders, these in order of creation.
 
-    RecordingError where a file is no profile, or a folder has none.
+    RecordingError if a file cannot be read as a profile, or a folder has none.
     """
     profiles: list[StoredProfile] = []
     left_out: list[LeftOut] = []

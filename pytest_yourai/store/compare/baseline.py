@@ -1,22 +1,21 @@
-"""A run held against an earlier one: read before it starts, judged when it is over."""
+"""Comparison of a run with an earlier profile, read before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written, read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 
 def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:
-    """The profiles in `path`; an InputError where a run of `models` cannot be compared with them.
+    """The profiles in `path`; InputError if a run of `models` cannot be compared with them.
 
-    Found before the run: what was measured for hours must not end in a mistake.
+    It is raised before the run, so that hours of measuring do not end in a mistake.
     """
     found = tuple(read_profiles(path))
     known = {each.model for each in found}
@@ -35,12 +34,12 @@ def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, .
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """What a run is beside its baseline, and what the gate says of it."""
+    """A run beside its baseline, and the thresholds it must keep."""
 
     comparisons: tuple[Comparison, ...]
     gate: RegressionThresholds
     missing: tuple[str, ...] = ()
-    """Models that were measured before, and were not looked at now."""
+    """Models of the baseline that were not measured now."""
 
     @classmethod
     def of(
@@ -49,22 +48,12 @@ class BaselineComparison:
         after: Sequence[StoredProfile],
         gate: RegressionThresholds,
     ) -> BaselineComparison:
-        """Each model of `before` beside the same of `after`; RecordingError where there is none."""
+        """Each model of `before` beside the same of `after`; errors as of `compare_all`."""
         models = {each.model for each in after}
         missing = tuple(each.model for each in before if each.model not in models)
         return cls(tuple(compare_all(before, after)), gate, missing)
 
     @property
     def fails(self) -> bool:
-        """Whether the session must fail for it."""
+        """True if the session must fail for a regression."""
         return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
-
-
-def compare_with_baseline(
-    document: Mapping[str, Any],
-    name: str,
-    baseline: Sequence[StoredProfile],
-    gate: RegressionThresholds,
-) -> BaselineComparison:
-    """The run that `document`, to be written to the file `name`, tells of."""
-    return BaselineComparison.of(baseline, parse_written(document, name), gate)

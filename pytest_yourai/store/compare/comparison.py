@@ -1,4 +1,4 @@
-"""Two sweeps side by side: what each configuration took before, and what it takes now."""
+"""Two sweeps side by side: each configuration before and after."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pytest_yourai.store.compare.differences import differences
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _BUDGET_TOLERANCE = 1e-3
-"""By how much a detected budget may differ and still be called equal."""
+"""Relative difference up to which two detected budgets count as equal."""
 
 
 class Metric(enum.StrEnum):
-    """What of a configuration is compared. Memory in bytes, times in seconds."""
+    """A measure of a configuration to compare. Memory in bytes, times in seconds."""
 
     MINIMUM_MEMORY = "minimum_memory"
     PEAK_MEMORY = "peak_memory"
@@ -29,10 +29,11 @@ class Metric(enum.StrEnum):
 
     @property
     def is_time(self) -> bool:
-        """Whether it is as noisy as the times of steps are."""
+        """True if it is as noisy as the times of steps."""
         return self in (Metric.STEP_TIME, Metric.TOKENS_PER_SECOND)
 
     def of(self, result: TrialResult) -> float | None:
+        """Its value in `result`, None if it was not measured."""
         match self:
             case Metric.MINIMUM_MEMORY:
                 return result.minimum_memory_bytes
@@ -46,7 +47,7 @@ class Metric(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One configuration; None where a sweep does not have it."""
+    """One configuration; `before` or `after` is None if that sweep lacks it."""
 
     config: LoraConfig
     before: TrialResult | None
@@ -54,26 +55,26 @@ class Change:
 
     @property
     def successes(self) -> tuple[TrialResult, TrialResult] | None:
-        """Before and after, where it succeeded both times; else None."""
+        """Both results if both are ok, else None."""
         if not (self.before and self.after and self.before.success and self.after.success):
             return None
         return self.before, self.after
 
     def values(self, metric: Metric) -> tuple[float, float] | None:
-        """Before and after, of two successes; else None."""
+        """The metric before and after, None unless both results are ok."""
         if self.successes is None:
             return None
         before, after = map(metric.of, self.successes)
         return (before, after) if before and after else None
 
     def share(self, metric: Metric) -> float | None:
-        """By how much it grew, as a share of what it was: 0.05 for 5 % more."""
+        """Relative growth of the metric, 0.05 for 5 % more; None unless both results are ok."""
         found = self.values(metric)
         return None if found is None else found[1] / found[0] - 1
 
     @property
     def no_longer_fits(self) -> bool:
-        """Whether it was a success, and fails for memory now, or was ruled out by one that does."""
+        """True if it was ok, and now fails for memory or is ruled out by one that does."""
         after = self.after
         return bool(
             self.before
@@ -84,14 +85,14 @@ class Change:
 
     @property
     def no_longer_runs(self) -> bool:
-        """Whether it was a success, and fails now for what memory does not explain."""
+        """True if it was ok, and now fails for another reason than memory."""
         was_ok = self.before is not None and self.before.success
         return was_ok and self.after is not None and self.after.outcome.is_failure
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sweeps of one model. `differences` says in words how their circumstances differ."""
+    """Two sweeps of one model. `differences` are those of their conditions, in words."""
 
     before: StoredProfile
     after: StoredProfile
@@ -100,15 +101,15 @@ class Comparison:
 
     @cached_property
     def naming(self) -> ConfigLabels:
-        """How its configurations are named in words."""
+        """Labels of the configurations."""
         return ConfigLabels.of(change.config for change in self.changes)
 
     @property
     def fits_no_more(self) -> TrialResult | None:
-        """Where something fitted before, and nothing does now: the first that fails for memory.
+        """The first memory failure, if something fitted before and nothing does now; else None.
 
-        A walk tries a smaller configuration under a smaller budget, so that the one which
-        fitted before need not be among those of now.
+        A walk tries a smaller configuration under a smaller budget, so the one that fitted before
+        need not be among those of now.
         """
         if self.before.optimum is None or self.after.optimum is not None:
             return None
@@ -116,7 +117,7 @@ class Comparison:
         return next((each for each in after if each.outcome.is_memory_failure), None)
 
     def lacks(self, metric: Metric) -> str | None:
-        """Why a metric cannot be compared, in words; None where it can."""
+        """Why a metric cannot be compared, in words; None if it can."""
         if metric is Metric.MINIMUM_MEMORY:
             lacking = [each.name for each in (self.before, self.after) if not each.has_minima]
             return f"{' and '.join(lacking)}: peaks alone were recorded" if lacking else None
@@ -142,9 +143,9 @@ def compare(before: StoredProfile, after: StoredProfile) -> Comparison:
 def compare_all(
     before: Sequence[StoredProfile], after: Sequence[StoredProfile]
 ) -> list[Comparison]:
-    """Each model that both have, in the order of `after`.
+    """A comparison for each model that both have, in the order of `after`.
 
-    RecordingError, naming the files, where there is none, or where nothing succeeded before.
+    RecordingError, naming the files, if there is none, or if nothing in `before` is ok.
     """
     earlier = {each.model: each for each in before}
     found = [compare(earlier[each.model], each) for each in after if each.model in earlier]

@@ -1,4 +1,4 @@
-"""Whether step times changed by more than they vary anyway: the tests behind a gate.
+"""Statistical tests that tell changes of step times from noise.
 
 On a machine that others use too one and the same program is slower or faster from run to run, and
 single trials are by half, since the machine is. To keep that apart from a change of the program:
@@ -42,7 +42,7 @@ _DEVIATION_OF_A_NORMAL = 1.4826
 """Its standard deviation over its median absolute deviation."""
 
 _ERROR_OF_THE_MIDDLE = 1.2
-"""Of the mean of a normal's middle third, over that of its mean."""
+"""Standard error of the mean of a normal's middle third, over that of its mean."""
 
 _LEAST_STEPS = 4
 """With fewer on either side the test of Mann and Whitney cannot tell anything at 5 %."""
@@ -57,8 +57,8 @@ _SURE = 0.05
 class Slowdown:
     """The geometric mean of the middle third of the changes of fastest steps, of one comparison.
 
-    `share` is 0.1 for 10 % more time; `log_error` is the standard error of its logarithm, 0 where
-    there are too few configurations to tell.
+    `share` is 0.1 for 10 % more time; `log_error` is the standard error of its logarithm, 0 with
+    too few configurations.
     """
 
     share: float
@@ -66,12 +66,12 @@ class Slowdown:
     configurations: int
 
     def is_surely_over(self, share: float) -> bool:
-        """Whether it exceeds both a threshold and the noise."""
+        """True if it exceeds both the threshold `share` and the noise."""
         return self.share > share and math.log1p(self.share) > self.log_error
 
 
 def overall_slowdown(comparison: Comparison) -> Slowdown | None:
-    """Of all configurations that succeeded in both runs; None where there is none."""
+    """Slowdown over all configurations that are ok in both runs; None if there is none."""
     logs = sorted(_log_changes(comparison, per_token=False).values())
     if not logs:
         return None
@@ -84,7 +84,7 @@ def overall_slowdown(comparison: Comparison) -> Slowdown | None:
 def slower_configs(
     comparison: Comparison, share: float, *, per_token: bool = False
 ) -> set[LoraConfig]:
-    """Those of which the steps got longer by more than `share` and than the noise."""
+    """Configurations whose steps got longer by more than `share` and than the noise."""
     logs = _log_changes(comparison, per_token=per_token)
     if not logs:
         return set()
@@ -100,7 +100,7 @@ def slower_configs(
 
 
 def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig, float]:
-    """Of fastest steps."""
+    """Log ratios of the fastest steps, after over before."""
     return {
         before.config: math.log(
             min(_times(after, per_token=per_token)) / min(_times(before, per_token=per_token))
@@ -110,7 +110,7 @@ def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig,
 
 
 def _times(result: TrialResult, *, per_token: bool) -> list[float]:
-    """Of the measured steps; where rows have different lengths a token is what is comparable."""
+    """Times of the measured steps, or of their tokens: rows may have different lengths."""
     if not (per_token and all(result.step_tokens)):
         return list(result.step_times_s)
     pairs = zip(result.step_times_s, result.step_tokens, strict=True)
@@ -122,7 +122,7 @@ def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """Robust, about the median; 0 where there are too few to tell."""
+    """Robust standard deviation about the median; 0 for too few values."""
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0
     middle = statistics.median(values)
@@ -130,10 +130,10 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _deviation_of_noise(values: Sequence[float]) -> float:
-    """As `_deviation`, of changes of which up to a half may be real.
+    """Robust standard deviation of changes, up to half of which may be real.
 
-    A half that is slower moves the median to between the halves, from where all deviates. So it is
-    taken about the lower of the two middle ones, if what got faster is no proof of more noise.
+    A slower half moves the median between the halves, far from all values. So the deviation is
+    taken about the lower of the two middle values, unless faster ones prove more noise.
     """
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0

@@ -1,4 +1,4 @@
-"""What counts as a regression: thresholds, their spelling, and what exceeds them."""
+"""Thresholds of a regression check: their spelling, and the regressions beyond them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import GB, MB, gigabytes, seconds
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower_configs
 
@@ -16,7 +16,7 @@ MEAN_STEP_TIME = "mean_step_time"
 """The geometric mean of the changes of step time over all configurations."""
 
 _UNITS: dict[str, dict[str, float]] = {
-    "memory": {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    "memory": {"B": 1, "kB": 1e3, "MB": MB, "GB": GB},
     "time": {"us": 1e-6, "ms": 1e-3, "s": 1},
     "speed": {"": 1},
 }
@@ -28,7 +28,7 @@ _MOST = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """How much worse a metric may be: by `share` and by `floor`; both must be exceeded.
+    """The largest allowed worsening of a metric; a regression exceeds both `share` and `floor`.
 
     `metric` None stands for the geometric mean of step times over all configurations, which has no
     floor. `share` is 0.05 for 5 %, `floor` is in bytes, seconds or tokens per second.
@@ -40,7 +40,7 @@ class Threshold:
 
     @property
     def time_share(self) -> float:
-        """How much longer steps may take: 25 % for a speed that may be lower by 20 %."""
+        """Allowed relative growth of step time: 25 % for a speed that may be lower by 20 %."""
         if self.metric is Metric.TOKENS_PER_SECOND:
             return self.share / (1 - self.share) if self.share < 1 else math.inf
         return self.share
@@ -50,7 +50,7 @@ class Threshold:
         return self.metric.value if self.metric else MEAN_STEP_TIME
 
     def __str__(self) -> str:
-        """As it is spelled: `step_time:10%+20ms`."""
+        """Its spelling in `--yourai-fail-on`: `step_time:10%+20ms`."""
         parts = [f"{self.share * 100:g}%"] if self.share or not self.floor else []
         if self.floor:
             unit, size = _largest_unit(_kind(self.metric), self.floor)
@@ -60,14 +60,14 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class RegressionThresholds:
-    """What may not get worse. Where it does not `fail`, a regression is named, and no more."""
+    """All thresholds of a check. Without `fails`, regressions are reported but tolerated."""
 
     thresholds: tuple[Threshold, ...]
     fails: bool = True
 
     def __str__(self) -> str:
-        told = ", ".join(map(str, self.thresholds))
-        return told if self.fails else f"{told}; named only"
+        text = ", ".join(map(str, self.thresholds))
+        return text if self.fails else f"{text}; named only"
 
 
 DEFAULT_THRESHOLDS = RegressionThresholds((
@@ -79,7 +79,7 @@ DEFAULT_THRESHOLDS = RegressionThresholds((
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """What got worse. `config` is None where it is all of them."""
+    """A change for the worse, in words. `config` is None if it concerns all configurations."""
 
     config: LoraConfig | None
     text: str
@@ -90,7 +90,7 @@ class Regression:
 
 
 def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> RegressionThresholds:
-    """Of what `parse_fail_on` gave for each flag; the default gate where there is none."""
+    """The thresholds of all `parse_fail_on` results; the default ones if there are none."""
     thresholds = tuple(dict.fromkeys(each for found in parsed for each in found or ()))
     return RegressionThresholds(
         thresholds or DEFAULT_THRESHOLDS.thresholds, fails=None not in parsed
@@ -98,9 +98,9 @@ def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> Regressio
 
 
 def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
-    """`METRIC:PERCENT%`, `METRIC:FLOOR` or `METRIC:PERCENT%+FLOOR`; `default`; `none` is None.
+    """Thresholds of one flag: `METRIC:5%`, `METRIC:FLOOR`, `METRIC:5%+FLOOR`, or `default`.
 
-    ValueError, in words, where it is none of them.
+    None for `none`. ValueError, in words, for everything else.
     """
     if text == "none":
         return None
@@ -136,7 +136,7 @@ def _floor(text: str, metric: Metric | None) -> float:
 def _amount(text: str, units: dict[str, float], why: str) -> float:
     match = _AMOUNT.fullmatch(text)
     if match is None or match[2] not in units or float(match[1]) > _MOST:
-        raise ValueError(f"{text!r} is no amount: {why}")
+        raise ValueError(f"{text!r} is not an amount: {why}")
     return float(match[1]) * units[match[2]]
 
 
@@ -152,7 +152,7 @@ def _largest_unit(kind: str, amount: float) -> tuple[str, float]:
 
 
 def regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regression]:
-    """What got worse by more than `gate` allows, a line each; what no longer fits comes first."""
+    """The regressions beyond `gate`; configurations that no longer fit come first."""
     return [
         *_lost(comparison),
         *(found for threshold in gate.thresholds for found in _exceeding(comparison, threshold)),
@@ -160,7 +160,7 @@ def regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regr
 
 
 def not_compared(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
-    """Which metrics of `gate` cannot be compared, and why."""
+    """The metrics of `gate` that cannot be compared, each with the reason."""
     for metric in dict.fromkeys(each.metric for each in gate.thresholds if each.metric):
         if lack := comparison.lacks(metric):
             yield f"{metric} is not compared: {lack}"
@@ -212,7 +212,7 @@ def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regress
 def _worse(
     comparison: Comparison, change: Change, threshold: Threshold, metric: Metric
 ) -> str | None:
-    """By more than its threshold, in words."""
+    """The regression beyond `threshold` in words; None if there is none."""
     values = change.values(metric)
     if values is None:
         return None

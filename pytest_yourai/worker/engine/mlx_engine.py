@@ -45,7 +45,7 @@ class MlxEngine:
 
     def load(self, source: ModelSource) -> int:
         self._model = weights.load(source)
-        self._lora_keys = weights.matching_lora_keys(self._model, source.lora_keys, source.name)
+        self._lora_keys = weights.matching_lora_keys(self._model, source)
         self._folder = source.folder
         self._source = source
         self._base_bytes = mx.get_active_memory()

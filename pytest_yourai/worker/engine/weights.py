@@ -57,7 +57,7 @@ def inspect(source: ModelSource) -> Inspection:
     Local weights are looked at as far as their headers: what is missing there is found now.
     """
     model = _synthetic_lazily(source) if source.synthetic else _local_lazily(source)
-    keys = matching_lora_keys(model, source.lora_keys, source.name)
+    keys = matching_lora_keys(model, source)
     return Inspection(
         num_hidden_layers=len(model.layers),
         parameters=int(get_total_parameters(model)),
@@ -91,14 +91,13 @@ def _linear(path: str, module: nn.Module) -> LinearShape:
     return LinearShape(path, inputs, outputs, math.prod(copies))
 
 
-def matching_lora_keys(
-    model: nn.Module, wanted: tuple[str, ...] | None, name: str
-) -> tuple[str, ...]:
-    """The paths within a layer that get adapters; ModelError where a wanted one matches nothing.
+def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]:
+    """The paths within a layer that get adapters; ModelError if a required one matches nothing.
 
-    Without `wanted`: the attention projections, and in models that name them otherwise every
-    linear layer, which is mlx-lm's own default.
+    Unless `source` names keys that the model has: the attention projections, and in models that
+    name them otherwise every linear layer, which is mlx-lm's own default.
     """
+    wanted = source.lora_keys
     there = sorted(
         {
             path
@@ -107,7 +106,7 @@ def matching_lora_keys(
             if hasattr(module, "to_lora") or isinstance(module, _ADAPTABLE)
         }
     )
-    if wanted is None:
+    if wanted is None or not (source.requires_lora_keys or set(wanted) <= set(there)):
         usual = tuple(path for path in there if path.rpartition(".")[2] in USUAL_LORA_KEYS)
         return usual or tuple(there)
     outside = {path for path, module in model.named_modules() if isinstance(module, _ADAPTABLE)}
@@ -115,7 +114,9 @@ def matching_lora_keys(
         if key not in there and key not in outside:
             meant = [path for path in there if path.endswith(f".{key}")]
             hint = f"did you mean {meant[0]}?" if meant else f"its modules are {', '.join(there)}"
-            raise ModelError(f"--yourai-lora-keys: {key} matches no module of {name}: {hint}")
+            raise ModelError(
+                f"--yourai-lora-keys: {key} matches no module of {source.name}: {hint}"
+            )
     return wanted
 
 

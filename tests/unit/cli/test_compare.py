@@ -70,10 +70,10 @@ def test_old_and_foreign_profiles_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is no JSON"),
+        ("", "is not JSON"),
         ("{}", "model: it must name"),
         ('{"schema_version": 99}', "schema_version: 99 is newer"),
-        ("[1]", "is no profile"),
+        ("[1]", "is not a profile"),
     ],
 )
 def test_a_bad_file_is_told_in_one_sentence(

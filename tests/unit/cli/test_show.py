@@ -39,7 +39,7 @@ def test_a_profile_alone_is_not_named(capsys: pytest.CaptureFixture[str]) -> Non
     ("text", "message"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("{}", "model: it must name the model"),
         ('{"schema_version": 99, "model": "m"}', "99 is newer than 1"),
     ],

@@ -74,7 +74,7 @@ def test_warmup_ends_when_two_in_a_row_agree_or_at_the_most_steps(
 
 
 def test_more_warmup_steps_than_the_usual_most_are_all_run() -> None:
-    plan = StepPlan(warmup_steps=12)
+    plan = StepPlan.of(measured_steps=10, warmup_steps=12)
     assert not plan.warmup_is_over([1.0] * 11)
     assert plan.warmup_is_over([1.0] * 12)
     assert plan.most_steps == 12 + 2 * 10
@@ -85,6 +85,11 @@ def test_the_minimum_leaves_out_the_first_step_and_single_late_releases() -> Non
     assert minimum_memory_bytes([90, 102, 100]) == 100
     assert minimum_memory_bytes([90, 100]) == 100
     assert minimum_memory_bytes([90]) == 90
+
+
+def test_a_maximum_below_the_minimum_is_refused_and_not_raised_quietly() -> None:
+    with pytest.raises(ValueError, match="max_warmup_steps must be at least warmup_steps"):
+        StepPlan(warmup_steps=12)
 
 
 def test_fewer_than_two_warmup_steps_are_refused_because_both_compile() -> None:

@@ -30,7 +30,7 @@ def test_unwritable_places_are_found_before() -> None:
     with pytest.raises(OutputError, match="^--flag: /proc/p.json cannot be written"):
         check_writable(Path("/proc/p.json"), "--flag")
     for no_file in ("/", "/dev/null"):
-        with pytest.raises(OutputError, match="^--flag: .* is no regular file"):
+        with pytest.raises(OutputError, match="^--flag: .* is not a regular file"):
             check_writable(Path(no_file), "--flag")
     with pytest.raises(OutputError, match="^--flag: /proc/p.json cannot be written"):
         write_atomically(Path("/proc/p.json"), "", "--flag")

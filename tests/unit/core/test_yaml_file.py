@@ -39,8 +39,8 @@ def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: [1\nb: 2\n", r"m\.yaml:2: this is not plain YAML"),
-        ("a: 1\na: 2\n", r"m\.yaml:2: a: this key stands twice"),
-        ("a: &x [*x]\n", r"m\.yaml:1: .* aliases are not taken"),
+        ("a: 1\na: 2\n", r"m\.yaml:2: a: this key appears twice"),
+        ("a: &x [*x]\n", r"m\.yaml:1: .* aliases are not supported"),
         ("a: &x [1]\nb: [*x, *x]\n", r"m\.yaml:2: .* write the values out"),
         ("a: !!python/object/apply:os.system [ls]\n", r"this is not plain YAML"),
         ("--- 1\n--- 2\n", r"this is not plain YAML"),

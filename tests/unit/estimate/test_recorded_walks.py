@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.config import SAFETY_MARGIN, RowShape
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.estimate.training_memory import estimate_training_memory
 from pytest_yourai.models.presets import read_presets
@@ -16,7 +16,7 @@ from pytest_yourai.plan.safe_table import read_safe_table
 
 DATA = Path(__file__).parents[2] / "data"
 PRESETS = read_presets(packaged_models())
-BYTES_PER_GB = 1e9
+GB = 1e9
 ATTENTION = tuple(f"self_attn.{each}_proj" for each in "qkvo")
 
 
@@ -41,9 +41,9 @@ def test_the_walk_is_as_the_presets_and_the_table_say(
     for row in walk["results"]:
         safe = read_safe_table().configuration(
             float(row["params"].removesuffix("B")) * 1e9,
-            row["memory_limit_gb"] * BYTES_PER_GB,
+            row["memory_limit_gb"] * GB,
             depth=None,
-            max_seq_length=512,
+            shape=RowShape(512),
         )
         assert row["safe_config"] == {
             "batch_size": safe.batch_size,
@@ -68,11 +68,11 @@ def test_what_was_measured_is_what_is_estimated(name: str) -> None:
             lora_keys=ATTENTION,
             backend="cuda",
         )
-        limit_bytes = row["memory_limit_gb"] * BYTES_PER_GB
+        limit_bytes = row["memory_limit_gb"] * GB
         if not row["success"]:
             assert estimate.weights_bytes * SAFETY_MARGIN > limit_bytes
             continue
-        minimum_bytes = row["minimum_memory_gb"] * BYTES_PER_GB
+        minimum_bytes = row["minimum_memory_gb"] * GB
         assert estimate.minimum_bytes == pytest.approx(minimum_bytes, rel=0.03)
         assert estimate.conservative_bytes >= minimum_bytes
         assert minimum_bytes * SAFETY_MARGIN < limit_bytes

@@ -71,19 +71,19 @@ def own_bytes() -> int:
 def test_growth_is_counted_from_the_base() -> None:
     guard = watching(GB, own_bytes())
     used = b"x" * 150_000_000
-    guard.look()
+    guard.check()
     assert 140_000_000 < (guard.trace.largest_footprint_bytes or 0) < 200_000_000
     del used
-    guard.look()
+    guard.check()
     assert (guard.trace.largest_footprint_bytes or 0) > 140_000_000, "the largest is kept"
 
 
 def test_what_is_over_the_budget_is_stopped() -> None:
     guard = watching(10_000_000, own_bytes())
-    guard.look()
+    guard.check()
     used = b"x" * 250_000_000
     with pytest.raises(SafetyStopError, match=r"the worker held 0\.\d GB, over") as caught:
-        guard.look()
+        guard.check()
     assert caught.value.is_its_own_fault
     del used
 
@@ -91,8 +91,8 @@ def test_what_is_over_the_budget_is_stopped() -> None:
 def test_with_force_it_is_said_once() -> None:
     guard = watching(10_000_000, own_bytes(), forced=True)
     used = b"x" * 250_000_000
-    guard.look()
-    guard.look()
+    guard.check()
+    guard.check()
     assert len(guard.warnings) == 1
     assert "went on because of --yourai-force" in guard.warnings[0]
     del used
@@ -104,7 +104,7 @@ def test_too_little_available_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     low = SystemMemory(16 * GB, GB // 2, 0)
     monkeypatch.setattr(guard_module, "read_system_memory", lambda _: low)
     with pytest.raises(SafetyStopError, match=r"0\.5 GB of memory was available") as caught:
-        guard.look()
+        guard.check()
     assert not caught.value.is_its_own_fault, "this process has not grown"
     assert guard.trace.was_under_the_floor
     assert guard.trace.least_available_bytes == GB // 2
@@ -120,7 +120,7 @@ def test_who_took_most_of_what_is_missing_is_at_fault(monkeypatch: pytest.Monkey
         low = dataclasses.replace(low, total_bytes=64 * GB)
         monkeypatch.setattr(guard_module, "read_system_memory", lambda _, found=low: found)
         with pytest.raises(SafetyStopError) as caught:
-            guard.look()
+            guard.check()
         assert caught.value.is_its_own_fault is is_its_own_fault
     del used
 
@@ -128,15 +128,15 @@ def test_who_took_most_of_what_is_missing_is_at_fault(monkeypatch: pytest.Monkey
 def test_on_cuda_it_is_the_device_that_counts() -> None:
     guard = Guard(10 * GB, read_system_memory(), forced=False)
     guard.attach(os.getpid(), 1 * GB, has_own_memory=True)
-    guard.look()
+    guard.check()
     assert guard.trace.largest_footprint_bytes is None
     guard.note(MlxMemory(4 * GB, 9 * GB, 2 * GB, 11 * GB))
-    guard.look()
+    guard.check()
     assert guard.trace.largest_footprint_bytes == 10 * GB
     assert guard.trace.largest_mlx_bytes == 9 * GB
     guard.note(MlxMemory(9 * GB, 9 * GB, 2 * GB, 13 * GB))
     with pytest.raises(SafetyStopError, match=r"the device held 12\.0 GB"):
-        guard.look()
+        guard.check()
 
 
 def test_swap_growth_is_the_most_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_swap_growth_is_the_most_that_was_seen(monkeypatch: pytest.MonkeyPatch) 
 def test_it_is_due_again_after_the_interval() -> None:
     guard = watching(10 * GB, own_bytes())
     assert guard.due_in_s() == 0
-    guard.look()
+    guard.check()
     assert 0 < guard.due_in_s() <= INTERVAL_S
     time.sleep(INTERVAL_S)
     assert guard.due_in_s() == 0
@@ -160,9 +160,9 @@ def test_it_is_due_again_after_the_interval() -> None:
 
 def test_a_worker_that_is_gone_does_no_harm() -> None:
     guard = Guard(10 * GB, read_system_memory(), forced=False)
-    guard.look()
+    guard.check()
     guard.attach(2**22 + 1, 0, has_own_memory=False)
-    guard.look()
+    guard.check()
     assert guard.trace.largest_footprint_bytes is None
 
 

@@ -116,7 +116,7 @@ def test_a_fetched_model_is_what_the_hub_has(server: Hub, tmp_path: Path) -> Non
     )
     expected = resolve("mine", tmp_path / "x", "hub", read_presets(tmp_path / "models.yaml"))
     assert (expected.weights, expected.depth, server.requests) == ("hub", 7, [])
-    fetched = expected.fetched(lambda _: None)
+    fetched = expected.downloaded(lambda _: None)
     assert (fetched.weights, fetched.depth, fetched.name) == ("local", 2, "mine")
     assert fetched.folder is not None
     assert (fetched.folder / BIG).is_file()

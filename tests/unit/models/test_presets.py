@@ -27,7 +27,7 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "this is no list of models"),
+        ("", "this is not a list of models"),
         ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
         ("a: {repo: y}\n", "models.yaml:1: a.repo: it must be a repository .* as owner/name"),
         ("a: {walk: never}\n", "models.yaml:1: a.walk: "),
@@ -79,7 +79,7 @@ MODELS_TEXT = st.text() | st.from_regex(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=MODELS_TEXT)
 def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "models.yaml"

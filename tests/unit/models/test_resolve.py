@@ -11,8 +11,9 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.architecture import architecture_depth
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.models.resolve import WeightsChoice, architecture_depth, resolve
+from pytest_yourai.models.resolve import WeightsChoice, resolve
 
 from support.hub import bare_model, cached
 
@@ -71,7 +72,7 @@ def test_a_folder_that_lacks_a_shard_counts_as_one_without_weights(tmp_path: Pat
     model = resolve("", folder, "auto", PRESETS)
     assert (model.weights, model.note) == (
         "synthetic",
-        "the weights of m are made up: there is no model-00002-of-00003.safetensors",
+        "the weights of m are synthetic: there is no model-00002-of-00003.safetensors",
     )
     assert resolve("", folder, "synthetic", PRESETS).note is None
     with pytest.raises(UnavailableError, match=r"m has no model-00002-of-00003\.safetensors"):
@@ -99,7 +100,7 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
     with pytest.raises(ModelError, match="quantized already .gptq."):
         there.quantization(Quantization(4))
     absent = resolve("", folder_with(tmp_path / "b", config), "auto", PRESETS)
-    with pytest.raises(ModelError, match="quantized with gptq, which cannot be made up"):
+    with pytest.raises(ModelError, match="gptq, which synthetic weights cannot have"):
         absent.quantization(None)
 
 
@@ -160,7 +161,7 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
     assert resolve("bare", NOWHERE, "auto", presets).depth == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary() | st.text().map(str.encode))
 def test_no_config_gives_anything_but_a_model_or_a_model_error(
     tmp_path: Path, content: bytes
@@ -189,7 +190,7 @@ def test_a_cached_repository_is_local(
     assert (model.name, model.title, model.weights) == ("My-Model", "My-Model", "local")
     assert model.folder == snapshot
     assert (model.depth, model.quantization(None), model.note) == (2, None, None)
-    assert model.fetched(pytest.fail) is model
+    assert model.downloaded(pytest.fail) is model
 
 
 def test_a_cached_repository_without_weights_gives_its_architecture(
@@ -212,7 +213,7 @@ def test_an_incomplete_snapshot_is_not_there_and_the_missing_file_is_named(
     cached(bare_model(tmp_path / "m", LLAMA, shards=3), REPO, hub_cache, [shard])
     model = resolve(REPO, NOWHERE, "auto", PRESETS)
     assert model.weights == "synthetic"
-    assert model.note == f"the weights of My-Model are made up: there is no {shard}"
+    assert model.note == f"the weights of My-Model are synthetic: there is no {shard}"
     with pytest.raises(UnavailableError, match=rf"the cached {REPO}, has no {shard}: add --yourai"):
         resolve(REPO, NOWHERE, "local", PRESETS)
 

@@ -162,7 +162,7 @@ def test_mistakes_are_named_by_file_line_and_key(tmp_path: Path, text: str, mess
         matrix(tmp_path, text)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text() | st.from_regex(r"(batch_size|lora_rank|lora_layers): .*\n", fullmatch=True))
 def test_no_text_gives_anything_but_a_matrix_or_a_matrix_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.yaml"

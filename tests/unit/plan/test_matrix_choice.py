@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import ModelError
 from pytest_yourai.machine.system_memory import SystemMemory
-from pytest_yourai.plan import matrix
-from pytest_yourai.plan.matrix import TYPES_WITH_Q_PROJ
-from pytest_yourai.plan.planner import SweepSetup, make_setup
+from pytest_yourai.plan import config_choice
+from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
@@ -32,9 +31,9 @@ def _large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def have(monkeypatch: pytest.MonkeyPatch, size: int, backend: str = "metal") -> None:
     monkeypatch.setattr(
-        matrix, "read_system_memory", lambda: SystemMemory(size, size, swap_used_bytes=0)
+        config_choice, "read_system_memory", lambda: SystemMemory(size, size, swap_used_bytes=0)
     )
-    monkeypatch.setattr(matrix, "installed_backend", lambda: backend)
+    monkeypatch.setattr(config_choice, "installed_backend", lambda: backend)
 
 
 def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> SweepSetup:
@@ -54,15 +53,19 @@ def folder(pytester: pytest.Pytester, **config: Any) -> str:
     return str(path)
 
 
+def notes(found: SweepSetup, *lora_keys: str) -> list[str]:
+    return list(found.choice.notes(found.model, lora_keys or found.plan.source.lora_keys or ()))
+
+
 def is_for_little_memory(found: SweepSetup) -> bool:
     is_it = found.plan.settings.matrix == "low-memory.yaml"
-    assert any(note.startswith("under 10 GB") for note in found.notes) is is_it
+    assert any(note.startswith("under 10 GB") for note in notes(found)) is is_it
     return is_it
 
 
 def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytester) -> None:
     found = setup(pytester, "--yourai-max-memory", "9.9")
-    assert found.notes == (NOTE.format("4-bit, self_attn.q_proj"),)
+    assert notes(found) == [NOTE.format("4-bit, self_attn.q_proj")]
     assert list(found.configs_by_id.values()) == [
         LoraConfig(1, rank, layers, 512) for rank, layers in ((16, 4), (16, 8), (32, 4), (32, 8))
     ]
@@ -134,14 +137,15 @@ def test_weights_that_come_quantized_stay_as_they_are(
     pytester: pytest.Pytester, config: dict[str, Any], how: str
 ) -> None:
     found = setup(pytester, "--yourai-max-memory", "8", model=folder(pytester, **config))
-    assert NOTE.format(f"{how}, self_attn.q_proj") in found.notes
-    assert found.plan.source.quantization == found.usual.quantization
+    assert NOTE.format(f"{how}, self_attn.q_proj") in notes(found)
+    assert found.plan.source.quantization == found.model.quantization(None)
 
 
 def test_flags_go_before_the_small_matrix(pytester: pytest.Pytester) -> None:
     flags = ("--yourai-quantize", "none", "--yourai-lora-keys", "self_attn.v_proj,mlp.up_proj")
     found = setup(pytester, "--yourai-max-memory", "8", *flags)
-    assert found.notes == (NOTE.format("not quantized, self_attn.v_proj, mlp.up_proj"),)
+    assert notes(found) == [NOTE.format("not quantized, self_attn.v_proj, mlp.up_proj")]
+    assert found.plan.source.requires_lora_keys
 
 
 def test_a_model_that_names_its_layers_differently_gets_the_usual_keys(
@@ -149,20 +153,8 @@ def test_a_model_that_names_its_layers_differently_gets_the_usual_keys(
 ) -> None:
     other = folder(pytester, model_type="phi3")
     found = setup(pytester, "--yourai-max-memory", "8", model=other)
-    assert NOTE.format("4-bit, the usual LoRA keys") in found.notes
-    assert found.plan.source.lora_keys is None
-
-
-@pytest.mark.parametrize("model_type", TYPES_WITH_Q_PROJ)
-def test_the_types_have_the_projection_in_mlx_lm(model_type: str) -> None:
-    # mlx-lm builds mistral models as llama ones.
-    module = {"mistral": "llama"}.get(model_type, model_type)
-    spec = importlib.util.find_spec(f"mlx_lm.models.{module}")
-    assert spec is not None
-    assert spec.origin is not None
-    text = Path(spec.origin).read_text(encoding="utf-8")
-    assert "self.q_proj = nn.Linear(" in text
-    assert "self.self_attn = " in text
+    assert not found.plan.source.requires_lora_keys
+    assert NOTE.format("4-bit, the usual LoRA keys") in notes(found, "self_attn.qkv_proj")
 
 
 def test_a_recording_is_replayed_as_a_whole(pytester: pytest.Pytester) -> None:
@@ -180,10 +172,31 @@ def test_once_the_weights_are_here_the_choice_stays_but_suits_them(
     quantized = {**found.model.architecture, "quantization": {"bits": 8, "group_size": 64}}
     here = dataclasses.replace(found.model, architecture=quantized, weights="local")
     have(monkeypatch, 64 * GB)
-    again = make_setup(
-        dataclasses.replace(found.options, memory_limit_bytes=None), here, chosen=found.chosen
-    )
+    again = plan_downloaded(found, here)
     assert list(again.configs_by_id.values()) == list(found.configs_by_id.values())
     assert again.plan.source.quantization == Quantization(8)
-    named = setup(pytester, "--quick")
-    assert named.chosen.again(here) == named.chosen
+    assert again.plan.settings.quantization == Quantization(8)
+    assert again.plan.identity != found.plan.identity
+
+
+def test_weights_that_contradict_a_flag_are_refused_once_they_are_here(
+    pytester: pytest.Pytester,
+) -> None:
+    found = setup(pytester, "--yourai-max-memory", "9.9", "--yourai-quantize=4")
+    quantized = {**found.model.architecture, "quantization": {"bits": 8, "group_size": 64}}
+    here = dataclasses.replace(found.model, architecture=quantized, weights="local")
+    with pytest.raises(ModelError, match="are quantized already"):
+        plan_downloaded(found, here)
+
+
+def test_a_check_is_planned_for_the_weights_that_were_downloaded(
+    pytester: pytest.Pytester,
+) -> None:
+    config = pytester.parseconfig("--yourai-benchmark", "--yourai-model=llama-8b")
+    found = only_setup(config)
+    shallow = {**found.model.architecture, "num_hidden_layers": 7}
+    here = dataclasses.replace(found.model, architecture=shallow, weights="local", folder=Path("m"))
+    again = plan_downloaded(found, here).plan
+    assert (again.depth, again.configs, again.source.folder) == (7, (), "m")
+    assert again.check == found.plan.check
+    assert not again.source.synthetic

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_yourai.core.config import RowShape
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.plan.safe_table import read_safe_table
 
@@ -33,7 +34,7 @@ def test_size_and_memory_decide(
     billions: float, memory_gb: float, expected: tuple[int, int, int]
 ) -> None:
     config = read_safe_table().configuration(
-        billions * BILLION, round(memory_gb * GB), depth=80, max_seq_length=512
+        billions * BILLION, round(memory_gb * GB), depth=80, shape=RowShape(512)
     )
     assert (config.batch_size, config.rank, config.num_layers) == expected
     assert config.max_seq_length == 512
@@ -43,7 +44,7 @@ def test_size_and_memory_decide(
 @pytest.mark.parametrize(("depth", "layers"), [(None, 16), (4, 4), (16, 16), (32, 16)])
 def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> None:
     config = read_safe_table().configuration(
-        7 * BILLION, 64 * GB, depth=depth, max_seq_length=128, grad_checkpoint=True
+        7 * BILLION, 64 * GB, depth=depth, shape=RowShape(128, grad_checkpoint=True)
     )
     assert config.num_layers == layers
     assert config.max_seq_length == 128
@@ -53,8 +54,8 @@ def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> N
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "safe.yaml:1: this is no list of safe configurations"),
-        ("batch_size: 1", "safe.yaml:1: this is no list"),
+        ("", "safe.yaml:1: this is not a list of safe configurations"),
+        ("batch_size: 1", "safe.yaml:1: this is not a list"),
         ("- {batch_size: 1, lora_rank: 8}", "safe.yaml:1: 0.lora_layers: this key is missing"),
         (
             "- {over: 3B, batch_size: 1, lora_rank: 8, lora_layers: 4}",
@@ -66,7 +67,7 @@ def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> N
         ),
         (
             "- {under_gb: 8, batch_size: 1, lora_rank: 8, lora_layers: 4}",
-            "safe.yaml:1: 0: the last row must hold for every model: remove its conditions",
+            "safe.yaml:1: 0: the last row must match every model: remove its conditions",
         ),
     ],
 )

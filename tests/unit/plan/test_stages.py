@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig, RowShape
 from pytest_yourai.core.errors import OptionError, UnavailableError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
@@ -41,8 +41,8 @@ def test_the_walk_goes_through_the_presets_but_not_tiny(pytester: pytest.Pyteste
     assert [stage.parameters for stage in found.stages] == [7e9, 8e9, 8e9, 14e9, 70e9]
     assert all(stage.is_check for stage in found.stages)
     assert list(found.stages_by_id) == [stage.name for stage in found.stages]
-    assert found.options.output.name == "benchmark_results.json"
-    assert found.options.check_steps.measured_steps == 5
+    assert found.output.profile.name == "benchmark_results.json"
+    assert {stage.setup.plan.steps.measured_steps for stage in found.stages if stage.setup} == {5}
 
 
 def test_each_check_is_followed_by_the_models_sweep(pytester: pytest.Pytester) -> None:
@@ -113,7 +113,7 @@ def test_files_beside_those_that_are_read_may_be_written(pytester: pytest.Pytest
     write_rows(pytester.path / "rows", [{"text": "a"}])
     bare_model(pytester.path / "mine", TINY)
     flags = ("--yourai-model=mine", "--yourai-data=rows", "--yourai-output=rows/found.json")
-    assert run(pytester, *flags).options.output == pytester.path / "rows" / "found.json"
+    assert run(pytester, *flags).output.profile == pytester.path / "rows" / "found.json"
 
 
 def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
@@ -175,10 +175,10 @@ def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester
     assert [stage.name for stage in found.stages] == ["tiny", "llama-8b"]
     assert [len(stage.configs_by_id) for stage in found.stages] == [12, 12]
     assert not found.has_one_profile
-    assert found.options.output.name == "benchmark_results.json"
+    assert found.output.profile.name == "benchmark_results.json"
     one = run(pytester, "--yourai-model=tiny")
     assert one.has_one_profile
-    assert one.options.output.name == "optimal_config.json"
+    assert one.output.profile.name == "optimal_config.json"
 
 
 def test_an_id_of_a_check_says_what_differs_from_the_defaults(pytester: pytest.Pytester) -> None:
@@ -193,14 +193,14 @@ def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
     flag = listed(pytester, "bare: {architecture: config.json}\nabsent: {path: nowhere}\n")
     lengths = "--yourai-seq-length=128,1024"
     alone = run(pytester, "--yourai-benchmark", flag, lengths)
-    assert [stage.rows for stage in alone.stages] == [LoraConfig(1, 1, 1, 1024)] * 2
+    assert [stage.shape for stage in alone.stages] == [RowShape(1024)] * 2
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\ngrad_checkpoint: [false, true]\n"
     )
     flags = ("--yourai-benchmark", "--yourai-optimize", "--yourai-matrix=m.yaml", flag)
     followed = run(pytester, *flags, lengths)
     checks = [stage for stage in followed.stages if stage.is_check]
-    assert [stage.rows for stage in checks] == [LoraConfig(1, 1, 1, 128)] * 2
+    assert [stage.shape for stage in checks] == [RowShape(128)] * 2
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_walk_alone_has_no_best_configuration(pytester: pytest.Pytester) -> No
     with pytest.raises(OptionError, match="finds no best configuration: add --yourai-optimize"):
         run(pytester, "--yourai-benchmark", "--yourai-lora-config=lora.yaml")
     found = run(pytester, "--yourai-benchmark", "--yourai-optimize", "--yourai-lora-config=l.yaml")
-    assert found.options.lora_config == pytester.path / "l.yaml"
+    assert found.output.lora_config == pytester.path / "l.yaml"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_each_sweep_is_soaked_where_that_is_asked_for(pytester: pytest.Pytester)
     models = ("--yourai-model=tiny", "--yourai-model=llama-8b")
     assert run(pytester, *models).soaked_by_id == {}
     found = run(pytester, *models, "--yourai-soak=0.5")
-    assert found.options.soak_s == 30
+    assert found.soak_s == 30
     assert list(found.soaked_by_id) == ["tiny-soak", "llama-8b-soak"]
     walk = ("--yourai-benchmark", "--yourai-optimize", "--yourai-quick", "--yourai-soak=10")
     stages = run(pytester, *walk).soaked_by_id.values()

@@ -60,7 +60,8 @@ class Walk:
 
     def open(self, *, is_check: bool) -> list[str]:
         stage = self.setup.stage_called("dolphin-8b", is_check=is_check)
-        return self.console.opened(stage, OPENED, COUNTS, [])
+        is_new = self.collected.add_stage(stage, OPENED, COUNTS)
+        return self.console.opened(stage, OPENED, COUNTS, []) if is_new else []
 
     def end(self, result: TrialResult, *, is_check: bool) -> list[str]:
         trial = TrialReport("dolphin-8b", is_check, COUNTS, None, None, None, result)

@@ -141,7 +141,7 @@ def test_axes_and_missing_minima_have_columns_where_they_say_something() -> None
 def test_a_session_that_looked_at_no_model_says_why() -> None:
     config = LoraConfig(1, 8, 4, 64)
     lost = TrialResult("m", config, Outcome.UNAVAILABLE, "the <model> is gated")
-    assert session_markdown({}, "p.json", [lost, lost], None) == (
+    assert session_markdown([], None, None, [lost, lost]) == (
         "## LoRA fine-tuning: nothing was measured\n\n- unavailable: the \\<model> is gated\n"
     )
-    assert session_markdown(document(), "p.json", [], None) == markdown(read_profiles(QUICK))
+    assert session_markdown(read_profiles(QUICK), None, None, []) == markdown(read_profiles(QUICK))

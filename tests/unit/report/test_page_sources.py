@@ -35,7 +35,7 @@ def test_a_folder_is_a_history_and_names_what_is_no_profile(tmp_path: Path) -> N
     found = read_sources([tmp_path])
     assert [Path(each.name).name for each in found.profiles] == ["c.json", "b.json", "a.json"]
     assert [each.name for each in found.left_out] == ["broken.json", "other.json"]
-    assert "is no JSON" in found.left_out[0].why
+    assert "is not JSON" in found.left_out[0].why
     assert len(found.files) == 5
 
 

@@ -147,7 +147,7 @@ def test_the_document_has_the_parts_and_their_sum() -> None:
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is no regular file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         write(tmp_path, all_of(SMALL))
     with pytest.raises(OutputError, match="cannot be written"):
         write(tmp_path / "absent" / "r.json", all_of(SMALL))

@@ -1,16 +1,29 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.report.comparison_lines import baseline_lines
-from pytest_yourai.store.compare.baseline import compare_with_baseline, read_baseline
-from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, make_thresholds
+from pytest_yourai.store.compare.baseline import BaselineComparison, read_baseline
+from pytest_yourai.store.compare.thresholds import (
+    DEFAULT_THRESHOLDS,
+    RegressionThresholds,
+    make_thresholds,
+)
+from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
 
 from support.profiles import QUICK, document, failing, larger, stored
 
 WALK = Path(__file__).parents[2] / "data" / "h200_benchmark_24gb.json"
+
+
+def compared(
+    before: Sequence[StoredProfile], after: dict[str, Any], thresholds: RegressionThresholds
+) -> BaselineComparison:
+    return BaselineComparison.of(before, profiles_in(after, "new.json"), thresholds)
 
 
 def test_a_baseline_of_another_model_is_refused_before_the_run() -> None:
@@ -32,13 +45,17 @@ def test_a_baseline_without_success_is_refused_before_the_run(tmp_path: Path) ->
 
 def test_a_run_that_got_worse_fails_unless_that_is_to_be_named_only() -> None:
     worse = document(larger(1.1))
-    found = compare_with_baseline(worse, "new.json", [stored()], DEFAULT_THRESHOLDS)
+    found = compared([stored()], worse, DEFAULT_THRESHOLDS)
     assert found.fails
     assert sum("REGRESSION" in line for line in baseline_lines(found, 200)) == 12
-    named = compare_with_baseline(worse, "new.json", [stored()], make_thresholds([None]))
+    named = BaselineComparison.of(
+        [stored()], profiles_in(worse, "new.json"), make_thresholds([None])
+    )
     assert not named.fails
     assert sum("REGRESSION" in line for line in baseline_lines(named, 200)) == 12
-    assert not compare_with_baseline(document(), "new.json", [stored()], DEFAULT_THRESHOLDS).fails
+    assert not BaselineComparison.of(
+        [stored()], profiles_in(document(), "new.json"), DEFAULT_THRESHOLDS
+    ).fails
 
 
 def test_a_walk_is_compared_model_by_model() -> None:
@@ -46,7 +63,7 @@ def test_a_walk_is_compared_model_by_model() -> None:
     walk = json.loads(WALK.read_text(encoding="utf-8"))
     del walk["results"][2]
     walk["results"][1].update(success=False, outcome="oom", error="oom: no memory")
-    found = compare_with_baseline(walk, "new.json", baseline, DEFAULT_THRESHOLDS)
+    found = compared(baseline, walk, DEFAULT_THRESHOLDS)
     assert found.missing == ("llama-8b",)
     assert list(baseline_lines(found, 200))[-1] == "Not tried now: llama-8b"
     assert [each.after.model for each in found.comparisons] == [

@@ -226,7 +226,7 @@ EVENTS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=60), max_size=8))
 @example([b"[" * 5000, b'{"event": "trial_complete", "batch_size": 1e999}', b"\xff\xfe\x00"])
 def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
@@ -235,7 +235,7 @@ def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
     assert read_history(path).unreadable_lines >= 0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     EVENTS,
     st.dictionaries(

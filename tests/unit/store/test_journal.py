@@ -1,10 +1,11 @@
+import errno
+import fcntl
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,9 @@ def test_secrets_are_not_written(tmp_path: Path) -> None:
     assert "hf_x" not in (tmp_path / "log.jsonl").read_text()
 
 
-def test_the_first_sweep_is_waited_for_until_it_says_who_it_is(tmp_path: Path) -> None:
+def test_a_holder_that_has_not_said_who_it_is_is_not_confused_with_an_earlier_one(
+    tmp_path: Path,
+) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"],
         text=True,
@@ -96,9 +99,28 @@ def test_the_first_sweep_is_waited_for_until_it_says_who_it_is(tmp_path: Path) -
     )
     first = Journal(tmp_path / "log.jsonl")
     first.write("benchmark_start", pid=int(ended.stdout))
-    timer = threading.Timer(0.3, lambda: first.write("benchmark_start", pid=os.getpid()))
-    timer.start()
-    with pytest.raises(OutputError, match=rf"another sweep \(process {os.getpid()}\)"):
+    with pytest.raises(OutputError, match="in use by another sweep: wait for it"):
         Journal(tmp_path / "log.jsonl")
-    timer.join()
     first.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_written_on_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    journal = Journal(tmp_path / "log.jsonl")
+    journal.write("benchmark_start")
+    journal.close()
+    assert journal.problem is None
+    assert os.strerror(number) in (journal.note or "")
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_where_it_is_locked_there_is_nothing_to_note(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl")
+    journal.close()
+    assert journal.note is None

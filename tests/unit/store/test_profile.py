@@ -9,7 +9,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
-from pytest_yourai.store.profile import SCHEMA_VERSION, build_profile
+from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
 from pytest_yourai.store.rows import TrialRow
 
 from support.profiles import a_soak
@@ -48,6 +48,15 @@ def build(
         environment=Environment(chip="x"),
         soaks=soaks,
     )
+
+
+def test_a_profile_is_valid_by_its_own_schema() -> None:
+    soaks = (a_soak(OK.config, Outcome.CRASHED, slowdown=None),)
+    document = build(OK, OVER, soaks=soaks)
+    read = ProfileDocument.model_validate_json(json.dumps(document))
+    assert read.model_dump(mode="json").keys() == document.keys()
+    assert read.all_results[1].to_result("tiny") == OVER
+    assert [each.to_result() for each in read.soak or ()] == list(soaks)
 
 
 def test_all_promised_keys_are_there() -> None:

@@ -128,7 +128,7 @@ def test_failed_rows_keep_their_reason(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("not json", "is no JSON"),
+        ("not json", "is not JSON"),
         ("[]", "it must have the keys model and all_results"),
         ('{"all_results": [1]}', "model: it must name the model"),
         ('{"model": "m", "all_results": []}', "all_results: it must be a list of measured rows"),

@@ -187,7 +187,7 @@ def test_a_walk_in_which_no_model_was_looked_at_is_refused() -> None:
 def test_deep_nesting_is_no_profile(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text('{"model":' + "[" * 50_000 + "]" * 50_000 + "}", encoding="utf-8")
-    with pytest.raises(RecordingError, match="is no JSON"):
+    with pytest.raises(RecordingError, match="is not JSON"):
         read_profiles(path)
 
 

@@ -14,6 +14,7 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext
 from pytest_yourai.store.history import History, PastRun
 from pytest_yourai.sweep.resume import ResumeState, resume
+from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 from support.profiles import a_plan
 
@@ -53,14 +54,18 @@ def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> Res
     return resume(History("log.jsonl", runs, unreadable), PLAN, here(budget), BOOT)
 
 
+def known(found: ResumeState) -> dict[LoraConfig, TrialResult | TrialMeasurement]:
+    return {**found.kept, **found.crashed}
+
+
 def outcomes(found: ResumeState) -> dict[int, Outcome]:
-    return {config.batch_size: result.outcome for config, result in found.results.items()}
+    return {config.batch_size: result.outcome for config, result in known(found).items()}
 
 
 def test_what_was_measured_is_kept() -> None:
     found = resumed(a_run(Outcome.OK, Outcome.OVER_BUDGET))
     assert outcomes(found) == {1: Outcome.OK, 2: Outcome.OVER_BUDGET}
-    assert all(result.kept for result in found.results.values())
+    assert all(result.kept for result in found.kept.values())
     assert found.notes == ("2 results are kept from log.jsonl",)
 
 
@@ -97,7 +102,7 @@ def test_with_force_every_stop_is_run_again() -> None:
 )
 def test_another_identity_is_not_taken_over(change: dict[str, Any]) -> None:
     found = resumed(a_run(Outcome.OK, **change))
-    assert found.results == {}
+    assert known(found) == {}
     assert "has nothing of this model, settings, budget and machine" in found.notes[0]
 
 
@@ -108,7 +113,7 @@ def test_lengths_and_checkpointing_that_are_no_longer_asked_for_leave_the_rest()
     run.results[longer] = TrialResult("tiny", longer, Outcome.OOM, memory_limit_bytes=20 * GB)
     run.results[lean] = TrialResult("tiny", lean, Outcome.OK, memory_limit_bytes=20 * GB)
     found = resumed(run)
-    assert found.results.keys() == {ONE, longer, lean}
+    assert known(found).keys() == {ONE, longer, lean}
     assert found.notes == ("1 result is kept from log.jsonl",)
 
 
@@ -146,7 +151,7 @@ def test_a_budget_that_is_no_longer_there_is_not_taken_over(
 def test_a_given_budget_must_be_the_same() -> None:
     given = Budget(20 * GB, "as given")
     assert outcomes(resumed(a_run(Outcome.OK), budget=given)) == {1: Outcome.OK}
-    assert resumed(a_run(Outcome.OK, budget_bytes=19 * GB), budget=given).results == {}
+    assert known(resumed(a_run(Outcome.OK, budget_bytes=19 * GB), budget=given)) == {}
 
 
 def test_the_latest_result_counts() -> None:
@@ -157,10 +162,10 @@ def test_the_latest_result_counts() -> None:
 def test_what_was_running_when_the_machine_went_down_crashed_it() -> None:
     found = resumed(a_run(Outcome.OK, unfinished=TWO, boot_id="an earlier boot"))
     assert outcomes(found) == {1: Outcome.OK, 2: Outcome.MACHINE_CRASH}
-    crash = found.results[TWO]
+    crash = found.crashed[TWO]
     assert "the machine went down" in (crash.reason or "")
-    assert crash.prunes_larger
-    assert not crash.kept
+    assert crash.conclusive
+    assert not crash.started
 
 
 def test_a_crash_under_another_detected_budget_is_a_crash() -> None:
@@ -175,7 +180,7 @@ def test_a_crash_within_a_larger_given_budget_says_nothing_of_a_smaller_one() ->
         "boot_id": "an earlier boot",
         "budget_is_detected": False,
     }
-    assert resumed(a_run(budget_bytes=30 * GB, **crash), budget=given).results == {}
+    assert known(resumed(a_run(budget_bytes=30 * GB, **crash), budget=given)) == {}
     assert outcomes(resumed(a_run(budget_bytes=10 * GB, **crash), budget=given)) == {
         2: Outcome.MACHINE_CRASH
     }
@@ -184,8 +189,8 @@ def test_a_crash_within_a_larger_given_budget_says_nothing_of_a_smaller_one() ->
 def test_a_machine_that_went_on_did_not_go_down() -> None:
     broken_off = a_run(unfinished=TWO, boot_id="an earlier boot")
     other = a_run(identity={"model": "other"}, boot_id="an earlier boot", pid=2)
-    assert resumed(broken_off, other).results == {}
-    assert TWO in resumed(other, broken_off).results
+    assert known(resumed(broken_off, other)) == {}
+    assert TWO in known(resumed(other, broken_off))
 
 
 def test_further_models_of_the_same_process_prove_nothing() -> None:
@@ -195,7 +200,7 @@ def test_further_models_of_the_same_process_prove_nothing() -> None:
 
 
 def test_of_a_check_only_its_safe_configuration_counts() -> None:
-    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
+    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
     run = a_run(Outcome.OK, Outcome.OK)
     history = History("log.jsonl", (run,), 0)
     detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))
@@ -205,7 +210,7 @@ def test_of_a_check_only_its_safe_configuration_counts() -> None:
     safe = LoraConfig(2, 64, 4, 64)
     run.results[safe] = TrialResult("tiny", safe, Outcome.OK, memory_limit_bytes=20 * GB)
     found = resume(history, plan, here(detected), BOOT)
-    assert found.results.keys() == {ONE, TWO, safe}
+    assert known(found).keys() == {ONE, TWO, safe}
     assert found.notes == ("1 result is kept from log.jsonl",)
     assert found.budget is not None
     assert found.budget.limit_bytes == 20 * GB
@@ -219,16 +224,16 @@ def test_without_names_of_boots_their_times_count() -> None:
 
 
 def test_without_a_restart_it_is_run_again_once() -> None:
-    assert resumed(a_run(Outcome.OK, unfinished=TWO)).results.keys() == {ONE}
+    assert known(resumed(a_run(Outcome.OK, unfinished=TWO))).keys() == {ONE}
     found = resumed(a_run(Outcome.OK, unfinished=TWO), a_run(unfinished=TWO))
     assert outcomes(found) == {1: Outcome.OK, 2: Outcome.CRASHED}
-    assert "pytest was killed in it twice" in (found.results[TWO].reason or "")
+    assert "pytest was killed in it twice" in (found.crashed[TWO].reason or "")
 
 
 def test_a_result_in_between_makes_the_count_start_anew() -> None:
     done = a_run(Outcome.OK, Outcome.ERROR)
     found = resumed(a_run(unfinished=TWO), done, a_run(unfinished=TWO))
-    assert TWO not in found.results
+    assert TWO not in known(found)
 
 
 def test_what_could_not_be_read_is_counted() -> None:

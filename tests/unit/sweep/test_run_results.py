@@ -125,7 +125,8 @@ def test_what_was_looked_at_and_not_tried_is_no_result(pytester: pytest.Pytester
     setup = walk(pytester, "--yourai-optimize", "--yourai-quick")
     swept, checked = RunResults(setup), RunResults(setup)
     for collected, is_check in ((swept, True), (checked, False)):
-        collected.of(setup.stage_called("dolphin-8b", is_check=is_check)).opened = OPENED
+        stage = setup.stage_called("dolphin-8b", is_check=is_check)
+        collected.add_stage(stage, OPENED, ItemCounts(1, 1, 1))
         trial = reported("dolphin-8b", OK, is_check=not is_check)
         collected.add(dataclasses.replace(trial, opened=OPENED))
     [of_sweep], [of_check] = swept.models(), checked.models()

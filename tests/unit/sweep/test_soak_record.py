@@ -172,7 +172,7 @@ def test_it_says_where_it_is_and_when_it_was_heard_of() -> None:
     found.add(Saved(1))
     assert found.where == "in step 2"
     assert found.heard_at > 0
-    found.began_at = time.monotonic() - 601
+    found.started_at = time.monotonic() - 601
     assert found.is_time_over
 
 

@@ -5,11 +5,12 @@ import time
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.sweep.soak_record import SoakRecord
-from pytest_yourai.sweep.soak_runner import SoakClock, SoakWatch, StepOverdueError
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakTimer
 
 from support.profiles import GB
 from support.training import a_step
@@ -33,51 +34,39 @@ class Stops:
         self.count += 1
 
 
-def nothing() -> None:
-    pass
-
-
-def test_each_look_tells_how_far_it_is() -> None:
-    told = Stops()
-    watch = SoakWatch(a_record(), SoakClock(ASKED_S, step_timeout_s=0), Stops(), told)
-    watch.look()
-    watch.look()
-    assert told.count == 2
-
-
 def test_the_end_is_asked_for_once_when_the_time_is_over() -> None:
     record, stops = a_record(), Stops()
-    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=300), stops, nothing)
+    timer = SoakTimer(record, SoakClock(ASKED_S, step_timeout_s=300), stops)
     record.started()
-    watch.look()
+    timer.check()
     assert stops.count == 0
-    record.began_at = time.monotonic() - ASKED_S
-    watch.look()
-    watch.look()
+    record.started_at = time.monotonic() - ASKED_S
+    timer.check()
+    timer.check()
     assert stops.count == 1
 
 
 def test_loading_is_no_part_of_the_time() -> None:
     record, stops = a_record(), Stops()
     record.heard_at -= 100
-    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), stops, nothing).look()
+    SoakTimer(record, SoakClock(ASKED_S, step_timeout_s=0), stops).check()
     assert stops.count == 0
 
 
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_a_step_without_an_end_is_overdue_also_when_the_end_was_asked_for(is_asked: bool) -> None:
     record, stops = a_record(), Stops()
-    watch = SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=5), stops, nothing)
+    timer = SoakTimer(record, SoakClock(ASKED_S, step_timeout_s=5), stops)
     record.started()
     record.heard_at -= 4
     if is_asked:
-        record.began_at = 0
-    watch.look()
+        record.started_at = 0
+    timer.check()
     record.heard_at -= 2
     with pytest.raises(StepOverdueError, match="no step ended for 5 s"):
-        watch.look()
+        timer.check()
     record.add(a_step(1))
-    watch.look()
+    timer.check()
     assert stops.count == is_asked
 
 
@@ -85,4 +74,4 @@ def test_without_a_limit_it_waits() -> None:
     record = a_record()
     record.started()
     record.heard_at = 0
-    SoakWatch(record, SoakClock(ASKED_S, step_timeout_s=0), Stops(), nothing).look()
+    SoakTimer(record, SoakClock(ASKED_S, step_timeout_s=0), Stops()).check()

@@ -10,17 +10,15 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
+from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
-from pytest_yourai.store.journal import NoJournal
 from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.trial_runner import TrialRunner
 
 from support.made_predictor import MadePredictor
 from support.profiles import a_plan
@@ -45,12 +43,10 @@ def gate(
         data=TrainingData((5,) * rows) if rows else None,
     )
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
-    surroundings = SweepContext(device, inspection, Budget(round(limit_gb * GB), "as given"))
-    size = ModelSize(8_000_000_000, round(weight_gb * GB))
-    runner = TrialRunner(plan, NoJournal())
-    return TrialChecks(
-        plan, surroundings, size, runner, SweepSearch(plan, round(limit_gb * GB), MadePredictor({}))
-    )
+    context = SweepContext(device, inspection, Budget(round(limit_gb * GB), "as given"))
+    search = SweepSearch(plan, round(limit_gb * GB), MadePredictor({}))
+    ended: list[str] = []
+    return TrialChecks(plan, context, search, ended.append)
 
 
 def failed(config: LoraConfig = ONE, **changes: Any) -> TrialResult:
@@ -58,9 +54,9 @@ def failed(config: LoraConfig = ONE, **changes: Any) -> TrialResult:
 
 
 def test_what_can_tell_something_new_is_needed() -> None:
-    assert gate().not_needed(TWO, SURE, []) is None
-    assert gate(rows=2).not_needed(TWO, None, []) is None
-    assert gate().refused(TWO, SURE) is None
+    assert gate().skip(TWO, SURE, []) is None
+    assert gate(rows=2).skip(TWO, None, []) is None
+    assert gate().refusal(TWO, SURE) is None
 
 
 @pytest.mark.parametrize(
@@ -97,28 +93,26 @@ def test_what_cannot_is_skipped_for_its_reason(
     rule: SkipReason,
     reason: str,
 ) -> None:
-    found = gate(rows=rows).not_needed(config, None, failures)
+    found = gate(rows=rows).skip(config, None, failures)
     assert found is not None
-    assert (found.outcome, found.skip_reason) == (Outcome.SKIPPED, rule)
-    assert found.reason == reason
-    assert not found.started
+    assert found == Skip(rule, reason)
 
 
 def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
-    assert gate(limit_gb=11.5).refused(ONE, SURE) is None
-    found = gate(limit_gb=11).refused(ONE, SURE)
+    assert gate(limit_gb=11.5).refusal(ONE, SURE) is None
+    found = gate(limit_gb=11).refusal(ONE, SURE)
     assert found is not None
+    assert found.outcome is Outcome.SKIPPED
     assert found.skip_reason is SkipReason.PREDICTED_OVER_BUDGET
-    assert found.lacks_memory
 
 
 def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
-    assert gate(check, limit_gb=5).refused(ONE, SURE) is None
-    found = gate(check, limit_gb=4.5).refused(ONE, SURE)
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
+    assert gate(check, limit_gb=5).refusal(ONE, SURE) is None
+    found = gate(check, limit_gb=4.5).refusal(ONE, SURE)
     assert found is not None
     assert found.outcome is Outcome.OVER_BUDGET
-    assert found.prunes_larger
+    assert found.conclusive
     assert "its weights alone take 4.0 GB" in (found.reason or "")
 
 
@@ -126,14 +120,14 @@ def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
-    found = gate(check).refused(ONE, SURE)
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
+    found = gate(check).refusal(ONE, SURE)
     assert found is not None
     assert found.outcome is Outcome.SAFETY_STOP
-    assert not found.prunes_larger
+    assert not found.conclusive
     assert found.remedy == "close programs, or add --yourai-force"
     # A sweep keeps the guard's floor.
-    assert gate().refused(ONE, SURE) is None
+    assert gate().refusal(ONE, SURE) is None
 
 
 def test_what_speaks_against_a_trial_is_known_before_its_turn() -> None:

@@ -29,7 +29,11 @@ def failed(outcome: Outcome, reason: str = "why", **more: Any) -> TrialResult:
     return TrialResult("tiny", CONFIG, outcome, reason, **more)
 
 
-def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
+def decided(
+    folder: Path,
+    results: Sequence[TrialResult],
+    lora_keys: tuple[str, ...] = ("self_attn.q_proj", "self_attn.v_proj"),
+) -> ChosenConfig:
     path = folder / PROFILE
     document = build_profile(
         model="tiny",
@@ -37,7 +41,7 @@ def decided(folder: Path, results: Sequence[TrialResult]) -> ChosenConfig:
         complete=True,
         objective=Objective.SCORE,
         memory_limit_bytes=10**9,
-        settings=SweepSettings(),
+        settings=SweepSettings(lora_keys=lora_keys),
         environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
@@ -140,6 +144,11 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
     assert {each.origin for each in settings.used if each.name == "lora_rank"} == {
         "fallback: nothing fits"
     }
+
+
+def test_the_most_frugal_keys_are_those_that_the_swept_model_has(tmp_path: Path) -> None:
+    decision = decided(tmp_path, [failed(Outcome.OOM)], lora_keys=("self_attn.qkv_proj",))
+    assert resolve_options(begin(asked(tmp_path)), decision).source.lora_keys is None
 
 
 def test_a_resumed_run_falls_back_as_it_did_before(tmp_path: Path) -> None:

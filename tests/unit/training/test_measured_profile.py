@@ -22,6 +22,7 @@ from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.measured_profile import (
     ProfileDifferences,
+    baseline_of,
     profile_differences,
     read_profile,
 )
@@ -49,15 +50,16 @@ def changed(
 
 def test_its_optimum_and_what_was_measured_of_it() -> None:
     found = read_profile(PROFILE, model())
-    assert found.config == LoraConfig(4, 128, 32, 512)
-    baseline = found.baseline(found.config)
+    assert found.optimum is not None
+    assert found.optimum.config == LoraConfig(4, 128, 32, 512)
+    baseline = baseline_of(found, found.optimum.config)
     assert baseline is not None
     raw = json.loads(PROFILE.read_text())
     assert baseline.peak_memory_bytes == round(raw["peak_memory_gb"] * 1e9)
     assert baseline.minimum_memory_bytes is not None
     assert baseline.minimum_memory_bytes < baseline.peak_memory_bytes
     assert baseline.tokens_per_second == pytest.approx(4 * 511 / (baseline.step_time_s or 0))
-    assert found.baseline(LoraConfig(4, 128, 31, 512)) is None
+    assert baseline_of(found, LoraConfig(4, 128, 31, 512)) is None
 
 
 def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
@@ -65,8 +67,8 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
         document["all_results"][-1].update(outcome="oom", success=False, error="no memory")
 
     found = read_profile(changed(tmp_path, fail), model())
-    [failed] = [config for config, each in found.recording.results.items() if not each.success]
-    assert found.baseline(failed) is None
+    [failed] = [config for config, each in found.results.items() if not each.success]
+    assert baseline_of(found, failed) is None
 
 
 @pytest.mark.parametrize(
@@ -106,11 +108,12 @@ def test_benchmark_results_give_the_safe_configuration_of_the_model() -> None:
     entry = next(
         each for each in json.loads(WALK.read_text())["results"] if each["preset"] == "llama-8b"
     )
-    assert found.config == LoraConfig(2, 64, 16, 512)
-    baseline = found.baseline(found.config)
+    assert found.optimum is not None
+    assert found.optimum.config == LoraConfig(2, 64, 16, 512)
+    baseline = baseline_of(found, found.optimum.config)
     assert baseline is not None
     assert baseline.peak_memory_bytes == pytest.approx(entry["peak_memory_gb"] * 1e9, abs=1)
-    assert found.recording.memory_limit_bytes == 24_000_000_000
+    assert found.memory_limit_bytes == 24_000_000_000
 
 
 def test_benchmark_results_give_the_optimum_where_there_is_one(tmp_path: Path) -> None:
@@ -119,7 +122,8 @@ def test_benchmark_results_give_the_optimum_where_there_is_one(tmp_path: Path) -
             entry["optimal_config"] = json.loads(PROFILE.read_text())
 
     found = read_profile(changed(tmp_path, optimize, WALK), model())
-    assert found.config == LoraConfig(4, 128, 32, 512)
+    assert found.optimum is not None
+    assert found.optimum.config == LoraConfig(4, 128, 32, 512)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +208,5 @@ def test_a_preset_and_its_repository_are_one_model(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(model().architecture)))
     by_folder = resolve(str(folder), folder, "synthetic", PRESETS)
-    found = profile_differences(
-        read_profile(PROFILE, by_folder).recording, by_folder, PRESETS, None, None
-    )
+    found = profile_differences(read_profile(PROFILE, by_folder), by_folder, PRESETS, None, None)
     assert found.model is None

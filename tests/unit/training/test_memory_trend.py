@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from pytest_yourai.training.memory_trend import Growth, MemoryTrend
+from pytest_yourai.machine.leak import Growth
+from pytest_yourai.training.memory_trend import MemoryTrend
 
 from support.training import GB, a_step
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.training.memory_trend import Growth
+from pytest_yourai.machine.leak import Growth
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.worker.protocol import Validated
 

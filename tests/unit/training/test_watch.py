@@ -8,11 +8,14 @@ import time
 
 import pytest
 
+from pytest_yourai.core.errors import StopOverdueError
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.training import watch
-from pytest_yourai.training.watch import StopOverdueError, TrainingWatch
+from pytest_yourai.training.watch import TrainingWatch, WorkerRecord
+
+from support.training_runs import Heard
 
 GB = 1_000_000_000
 
@@ -20,7 +23,9 @@ GB = 1_000_000_000
 def watching(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> TrainingWatch:
     guard = Guard(budget_bytes, SystemMemory(64 * GB, 32 * GB, 0), forced=False)
     guard.attach(os.getpid(), 0, has_own_memory=False)
-    return TrainingWatch(guard, signals, lambda: asked.append("stop"), lambda: 0.0)
+    record = WorkerRecord(guard, 0, signals, Heard())
+    record.started()
+    return TrainingWatch(record, signals, lambda: asked.append("stop"))
 
 
 def interrupt() -> None:
@@ -56,16 +61,16 @@ def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with StopSignals() as signals:
         signals.is_patient = True
         looking = watching(signals, asked)
-        looking.look()
+        looking.check()
         assert asked == []
         interrupt()
-        looking.look()
-        looking.look()
+        looking.check()
+        looking.check()
         assert asked == ["stop"]
         assert looking.reason == "it was interrupted"
         monkeypatch.setattr(watch, "LONGEST_WAIT_S", 0.0)
         with pytest.raises(StopOverdueError, match="did not end within 0 s"):
-            looking.look()
+            looking.check()
 
 
 def test_the_guard_asks_while_it_trains() -> None:
@@ -75,7 +80,7 @@ def test_the_guard_asks_while_it_trains() -> None:
     # This process holds more than the 0.2 GB that are tolerated beyond no budget at all.
     ballast = bytearray(300_000_000)
     looking = watching(signals, asked, budget_bytes=1)
-    looking.look()
+    looking.check()
     assert asked == ["stop"]
     assert looking.reason is not None
     assert looking.reason.startswith("the guard stopped it: the worker held")

@@ -3,67 +3,120 @@ import math
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization, StepPlan
-from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
+from pytest_yourai.worker.protocol import (
+    Measurement,
+    Saved,
+    Saving,
+    StepSample,
+    TrainingEnd,
+    TrainingParameters,
+    TrainingRequest,
+    TrialRequest,
+    Validated,
+)
+
+from support.training import a_step
 
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
 REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)
+TRAINING = TrainingRequest(
+    config=LoraConfig(1, 8, 4, 64),
+    parameters=TrainingParameters(
+        max_steps=100,
+        learning_rate=1e-5,
+        seed=0,
+        save_every=10,
+        steps_per_eval=10,
+        val_batches=-1,
+    ),
+    memory_limit_bytes=10**12,
+    data="data",
+    adapter_path="adapters",
+    resume=False,
+    reload_active_bytes=None,
+    usual_active_bytes=None,
+    reload_footprint_bytes=None,
+    about={"id": "x"},
+)
 
 
 @pytest.mark.parametrize(
     "command",
-    [messages.Inspect(SOURCE, None), messages.Load(SOURCE), messages.RunTrial(REQUEST)],
-    ids=lambda command: command.kind,
+    [
+        messages.Inspect(SOURCE, None),
+        messages.Load(SOURCE),
+        messages.Ping(),
+        messages.Stop(),
+        messages.GoOn(),
+        REQUEST,
+        TRAINING,
+    ],
+    ids=lambda command: type(command).__name__,
 )
 def test_commands_survive_the_wire(command: messages.Command) -> None:
-    line = messages.encode(command)
+    envelope = messages.Envelope(7, command)
+    line = messages.encode(envelope)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert messages.decode_command(line) == command
+    assert messages.decode_command(line) == envelope
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        messages.Hello(DeviceInfo("metal", "Apple M3 Max", 10**11, None, "0.32.4", "0.32.2")),
-        messages.Inspected(Inspection(32, 8_030_261_248, ("self_attn.q_proj",))),
-        messages.Inspected(Inspection(4, 9, ("a.b",), data=TrainingData((30, 12, 500)))),
+        DeviceInfo("metal", "Apple M3 Max", 10**11, None, "0.32.4", "0.32.2"),
+        Inspection(32, 8_030_261_248, ("self_attn.q_proj",)),
+        Inspection(4, 9, ("a.b",), data=TrainingData((30, 12, 500))),
         messages.Loaded(4_517_407_752),
-        messages.Step(StepSample("measure", 5.5, 0.1, 1, 2, 3, 4, 63)),
-        messages.Measured(Measurement(True, True)),
+        messages.Pong(),
+        MlxMemory(1, 2, 3, None),
+        StepSample("measure", 5.5, 0.1, 1, 2, 3, 4, 63),
+        Measurement(True, True),
+        a_step(3),
+        Validated(10, 2.5, 0.3),
+        Saving(10),
+        Saved(10),
+        TrainingEnd(10, "interval"),
         messages.Failed("exception", "ValueError: line\nbreak", "Traceback …"),
     ],
-    ids=lambda message: message.kind,
+    ids=lambda message: type(message).__name__,
 )
 def test_messages_survive_the_wire(message: messages.Message) -> None:
-    assert messages.decode_message(messages.encode(message)) == message
+    envelope = messages.Envelope(3, message)
+    assert messages.decode_message(messages.encode(envelope)) == envelope
 
 
-def test_a_loss_that_is_no_number_survives_the_wire() -> None:
+def test_a_loss_that_is_not_finite_survives_the_wire() -> None:
     for loss in (math.nan, math.inf):
         sample = StepSample("warmup", loss, 0.1, 1, 2, 3, None, 63)
-        message = messages.decode_message(messages.encode(messages.Step(sample)))
-        assert isinstance(message, messages.Step)
-        assert str(message.sample.loss) == str(loss)
+        message = messages.decode_message(messages.encode(messages.Envelope(1, sample))).body
+        assert isinstance(message, StepSample)
+        assert str(message.loss) == str(loss)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "why"),
     [
-        b"",
-        b"hello",
-        b"[]",
-        b'{"kind": "unknown"}',
-        b'{"kind": "loaded"}',
-        b'{"kind": "loaded", "base_memory_bytes": "many"}',
-        b'{"kind": "step", "sample": {"phase": "rest"}}',
-        b"\xff\xfe",
+        (b"", "Invalid JSON"),
+        (b"hello", "Invalid JSON"),
+        (b"[]", "an object"),
+        (b'{"number": 1}', "Field required"),
+        (b'{"number": 1, "body": []}', "Unable to extract tag"),
+        (b'{"number": 1, "body": {"kind": "Unknown"}}', "does not match any"),
+        (b'{"number": 1, "body": {"kind": "Ping"}}', "does not match any"),
+        (b'{"number": 1, "body": {"kind": "Loaded"}}', "Field required"),
+        (b'{"body": {"kind": "Pong"}}', "Field required"),
+        (b'{"number": 1, "body": {"kind": "Loaded", "base_memory_bytes": "many"}}', "integer"),
+        (b'{"number": 1, "body": {"kind": "StepSample", "phase": "rest"}}', "'warmup'"),
+        (b"\xff\xfe", "Invalid JSON"),
     ],
 )
-def test_anything_else_is_refused(line: bytes) -> None:
-    with pytest.raises(WorkerError, match="not a message"):
+def test_anything_else_is_refused(line: bytes, why: str) -> None:
+    with pytest.raises(WorkerError, match="not a message") as caught:
         messages.decode_message(line)
+    assert why in str(caught.value)

@@ -1,0 +1,231 @@
+"""An engine without MLX, for tests of what is around the engine: it starts in a fraction of the
+time, and its answers come over the real wire from a real worker process.
+
+Memory is what the estimate says on a CPU; each step sleeps for as long as a small formula says, or
+YOURAI_TEST_STEP_S. Faults are those of `worker_faults`. It reads no data, and training, which is
+a soak's, writes no files.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pytest_yourai.core.config import SAFETY_MARGIN, USUAL_LORA_KEYS, LoraConfig
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.estimate import estimate_training_memory
+from pytest_yourai.machine.process_memory import read_process_memory
+from pytest_yourai.models.architecture import (
+    Architecture,
+    InspectedShapes,
+    read_architecture_shapes,
+)
+from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.worker.protocol import (
+    EndReason,
+    Measurement,
+    Phase,
+    Saved,
+    Saving,
+    StepSample,
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingRequest,
+    TrialRequest,
+)
+
+from support.worker_faults import read_fault
+
+STEP_VARIABLE = "YOURAI_TEST_STEP_S"
+
+_COMPILING_STEPS = 2
+
+_LEAK_BYTES = 60_000_000
+"""A step, as the fault `leak` of the real engine."""
+
+_PEAK_OVER_MINIMUM = 1.2
+
+
+class ScriptedEngine:
+    """Holds the name of a model, and says of it what the estimate says."""
+
+    def __init__(self) -> None:
+        self._fault = read_fault()
+        self._source: ModelSource | None = None
+        self._base_bytes = self._peak_bytes = 0
+        self._leaked_bytes = 0
+
+    def device(self) -> DeviceInfo:
+        versions = map(importlib.metadata.version, ("mlx", "mlx-lm"))
+        return DeviceInfo("cpu", "scripted", None, None, *versions)
+
+    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+        self._strike("inspect")
+        if data is not None:
+            raise DataError(f"{data}: the scripted engine reads no data")
+        shapes = read_architecture_shapes(source.architecture)
+        adapted = shapes.adapted(source.lora_keys or USUAL_LORA_KEYS)
+        per_rank = sum(linear.parameters_per_rank for linear in adapted)
+        return Inspection(
+            num_hidden_layers=shapes.num_hidden_layers,
+            parameters=shapes.parameters,
+            lora_keys=tuple(linear.key for linear in adapted),
+            sizes=InspectedShapes(
+                shapes.weight_bytes(*_quantization(source)),
+                adapted,
+                (per_rank,) * shapes.num_hidden_layers,
+            ),
+        )
+
+    def load(self, source: ModelSource) -> int:
+        self._strike("load")
+        self._source = source
+        self._base_bytes = self._shapes().weight_bytes(*_quantization(source))
+        self._peak_bytes = self._base_bytes
+        return self._base_bytes
+
+    def memory(self) -> MlxMemory:
+        return MlxMemory(self._active_bytes, self._peak_bytes, 0)
+
+    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
+        config, plan = request.config, request.plan
+        minimum = self._minimum_bytes(config)
+        fits = minimum * SAFETY_MARGIN <= request.memory_limit_bytes
+        warmup_times_s: list[float] = []
+        while not plan.warmup_is_over(warmup_times_s):
+            compiling = 3.0 if len(warmup_times_s) < _COMPILING_STEPS else 1.0
+            sample = self._step("warmup", config, minimum, compiling)
+            warmup_times_s.append(sample.step_time_s)
+            report(sample)
+            self._strike("warmup", config)
+        if fits:
+            limit = request.memory_limit_bytes / SAFETY_MARGIN
+            peak = round(max(minimum, min(_PEAK_OVER_MINIMUM * minimum, limit)))
+            report(self._step("settle", config, peak))
+            for _ in range(plan.measured_steps):
+                report(self._step("measure", config, peak))
+                self._strike("measure", config)
+        leaked, self._leaked_bytes, self._peak_bytes = self._leaked_bytes, 0, self._base_bytes
+        return Measurement(fits=fits, memory_is_back_at_base=not leaked)
+
+    def train(
+        self,
+        request: TrainingRequest,
+        report: Callable[[TrainingEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingEnd:
+        config = request.config
+        peak = round(_PEAK_OVER_MINIMUM * self._minimum_bytes(config))
+        step, reason = 0, None
+        while reason is None:
+            step += 1
+            sample = self._step("measure", config, peak)
+            report(
+                TrainedStep(
+                    step=step,
+                    loss=sample.loss,
+                    learning_rate=request.parameters.learning_rate,
+                    step_time_s=sample.step_time_s,
+                    tokens=sample.tokens,
+                    peak_memory_bytes=sample.peak_memory_bytes,
+                    active_memory_bytes=sample.active_memory_bytes,
+                    cache_memory_bytes=0,
+                    footprint_bytes=sample.footprint_bytes,
+                )
+            )
+            reason = self._reason_to_end(request, step, should_stop)
+            if reason is None and self._fault and self._fault.is_in_training(step):
+                self._suffer()
+        report(Saving(step))
+        report(Saved(step))
+        return TrainingEnd(step, reason)
+
+    def _reason_to_end(
+        self, request: TrainingRequest, step: int, should_stop: Callable[[], bool]
+    ) -> EndReason | None:
+        if step == request.parameters.max_steps:
+            return "finished"
+        if should_stop():
+            return "stopped"
+        is_over = self._peak_bytes > request.memory_limit_bytes
+        return "memory_limit" if is_over and not request.may_pass_the_limit else None
+
+    def _step(self, phase: Phase, config: LoraConfig, peak: int, slower: float = 1.0) -> StepSample:
+        step_time_s = slower * _step_time_s(config)
+        self._peak_bytes = peak + self._leaked_bytes
+        time.sleep(step_time_s)
+        process = read_process_memory(os.getpid())
+        return StepSample(
+            phase=phase,
+            loss=5.5,
+            step_time_s=step_time_s,
+            peak_memory_bytes=self._peak_bytes,
+            active_memory_bytes=self._active_bytes,
+            cache_memory_bytes=0,
+            footprint_bytes=process.footprint_bytes if process else None,
+            tokens=config.batch_size * (config.max_seq_length - 1),
+        )
+
+    @property
+    def _active_bytes(self) -> int:
+        return self._base_bytes + self._leaked_bytes
+
+    def _minimum_bytes(self, config: LoraConfig) -> int:
+        source = self._loaded
+        bits, group_size = _quantization(source)
+        return estimate_training_memory(
+            source.architecture,
+            batch_size=config.batch_size,
+            lora_rank=config.rank,
+            lora_layers=config.num_layers,
+            seq_length=config.max_seq_length,
+            quantization_bits=bits,
+            group_size=group_size,
+            lora_keys=source.lora_keys or USUAL_LORA_KEYS,
+            grad_checkpoint=config.grad_checkpoint,
+            backend="cpu",
+        ).minimum_bytes
+
+    @property
+    def _loaded(self) -> ModelSource:
+        if self._source is None:
+            raise ModelError("no model is loaded")
+        return self._source
+
+    def _shapes(self) -> Architecture:
+        return read_architecture_shapes(self._loaded.architecture)
+
+    def _strike(self, site: str, config: LoraConfig | None = None) -> None:
+        fault = self._fault
+        if fault and fault.site == site and (config is None or config.batch_size == 2):
+            self._suffer()
+
+    def _suffer(self) -> None:
+        if self._fault and self._fault.kind == "leak":
+            self._leaked_bytes += _LEAK_BYTES
+        elif self._fault:
+            self._fault.strike()
+
+
+def _step_time_s(config: LoraConfig) -> float:
+    """Longer with every axis, and shorter for a token of a larger batch."""
+    fixed = os.environ.get(STEP_VARIABLE)
+    if fixed is not None:
+        return float(fixed)
+    positions = config.batch_size * (config.max_seq_length - 1)
+    again = 1.3 if config.grad_checkpoint else 1.0
+    return 0.002 + 2e-5 * positions * config.num_layers * (1 + config.rank / 256) * again
+
+
+def _quantization(source: ModelSource) -> tuple[int | None, int]:
+    """Bits, and the group size."""
+    stored: dict[str, Any] = source.architecture.get("quantization") or {}
+    if stored:
+        return stored["bits"], stored["group_size"]
+    chosen = source.quantization
+    return (chosen.bits, chosen.group_size) if chosen else (None, 64)

@@ -1,0 +1,116 @@
+"""Faults that a worker suffers, once, where and how YOURAI_TEST_FAULT says: `KIND@SITE`.
+
+KIND is a signal's name or a function below. SITE is one of inspect, load, warmup, measure, train,
+train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh; save5
+is between checkpoint and adapters of step 5. The worker and its death are real. With MLX in it,
+worker_faults/sitecustomize.py brings the faults into its engine; the scripted engine has them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "YOURAI_TEST_FAULT"
+
+DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
+"""The file that says that it happened."""
+
+_HELD: list[Any] = []
+
+
+@dataclass(frozen=True)
+class Fault:
+    kind: str
+    site: str
+
+    def strike(self) -> None:
+        """Suffer it, if this worker or an earlier one has not yet."""
+        action = globals().get(self.kind)
+        if action in _EVERY_TIME:
+            action()
+            return
+        done = Path(os.environ[DONE_VARIABLE])
+        if done.exists():
+            return
+        done.touch()
+        if action is not None:
+            action()
+            return
+        os.kill(os.getpid(), getattr(signal, self.kind))
+        if self.kind == "SIGSEGV":
+            # Until the signal is delivered.
+            threading.Event().wait(1)
+
+    def is_in_training(self, step: int) -> bool:
+        """True if it strikes after this step of training."""
+        return self.site in ("train", f"train{step}")
+
+
+def read_fault() -> Fault | None:
+    """The one that the environment names."""
+    text = os.environ.get(VARIABLE)
+    return Fault(*text.split("@")) if text else None
+
+
+def hang() -> None:
+    while True:
+        time.sleep(1)
+
+
+def print_megabytes() -> None:
+    for stream in (1, 2):
+        os.write(stream, b"\x00\xff\x1b[31m garbage {] \r" * 250_000 + b"\n")
+
+
+def malformed_message() -> None:
+    os.write(_message_fd(), b'{"number": 1, "body": [}\n')
+
+
+def truncated_message() -> None:
+    os.write(_message_fd(), b'{"number": 1, "body": {"kind": "StepSample", "phase": "mea')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def late_message() -> None:
+    """A step of the command before this one."""
+    sample = {"kind": "StepSample", "phase": "measure", "loss": 1.0}
+    sample |= {"step_time_s": 999.0, "tokens": 1, "footprint_bytes": None}
+    sample |= {f"{name}_memory_bytes": 10**12 for name in ("peak", "active", "cache")}
+    message = {"number": 1, "body": sample}
+    os.write(_message_fd(), json.dumps(message).encode() + b"\n")
+
+
+def fill_the_disk() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def fail() -> None:
+    raise ValueError("this was not foreseen")
+
+
+def tell_secrets() -> None:
+    print("my token is", os.environ["HF_TOKEN"], flush=True)
+    raise RuntimeError(f"401 for {os.environ['HF_TOKEN']} and hf_{'x' * 30}")
+
+
+def leak() -> None:
+    """60 MB for each step from now on, of the process and of MLX alike."""
+    import mlx.core as mx  # noqa: PLC0415 - MLX is there by now
+
+    _HELD.append(mx.ones((15_000_000,)))
+    mx.eval(_HELD[-1])
+
+
+_EVERY_TIME = (leak,)
+
+
+def _message_fd() -> int:
+    return int(sys.argv[2])
