@@ -10,7 +10,7 @@ from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 
 
 class Outcome(enum.StrEnum):
-    """How a trial ended."""
+    """Outcome of a trial."""
 
     OK = "ok"
     OVER_BUDGET = "over_budget"
@@ -27,7 +27,7 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_memory_failure(self) -> bool:
-        """It does not fit, by whatever sign."""
+        """True if it did not fit, by whatever sign."""
         return self in (
             Outcome.OVER_BUDGET,
             Outcome.OOM,
@@ -38,11 +38,12 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Something went wrong that memory does not explain."""
+        """True if something went wrong that memory does not explain."""
         return self in (Outcome.TIMEOUT, Outcome.CRASHED, Outcome.INVALID_LOSS, Outcome.ERROR)
 
     @property
     def leaves_the_worker_usable(self) -> bool:
+        """True if the worker can run the next trial."""
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
@@ -60,23 +61,23 @@ LETTERS = {
     Outcome.UNAVAILABLE: "U",
     Outcome.SKIPPED: "–",
 }
-"""What stands for an outcome where there is room for one character."""
+"""One character for each outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """Of a base model, quantized as it is measured."""
+    """Size of a base model, quantized as it is measured."""
 
     parameters: int
     weight_bytes: int
 
     def is_at_least(self, other: ModelSize) -> bool:
-        """Whether it has no fewer parameters and no smaller weights: both cost memory."""
+        """True if it has no fewer parameters and no smaller weights: both cost memory."""
         return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
 
 
 class SkipReason(enum.StrEnum):
-    """Why a trial was skipped."""
+    """Rule by which a trial was skipped."""
 
     PREDICTED_OVER_BUDGET = "predicted_over_budget"
     DOMINATED = "dominated"
@@ -155,11 +156,12 @@ class TrialResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
     def error(self) -> str | None:
-        """What went wrong and what to do about it, in one sentence; None for ok."""
+        """The reason and the remedy in one sentence; None for ok."""
         return _sentence(self.reason, self.remedy)
 
     @property
@@ -170,7 +172,7 @@ class TrialResult:
 
     @property
     def prunes_larger(self) -> bool:
-        """Whether configurations that need no less would fail in the same way."""
+        """True if configurations that need no less would fail in the same way."""
         return self.outcome.is_memory_failure and self.conclusive
 
     @property
@@ -189,7 +191,7 @@ class TrialResult:
 
     @property
     def safe_memory_bytes(self) -> int | None:
-        """What a budget must hold for this configuration: the minimum with its margin."""
+        """The budget that this configuration needs: the minimum with its margin."""
         if self.minimum_memory_bytes is None:
             return None
         return round(self.minimum_memory_bytes * SAFETY_MARGIN)
@@ -197,7 +199,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class SoakResult:
-    """How one soak ended. Bytes and seconds; None where it did not get far enough to be measured.
+    """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as
     in a TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its
@@ -226,15 +228,16 @@ class SoakResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
     def error(self) -> str | None:
-        """What went wrong and what to do about it, in one sentence; None for ok."""
+        """The reason and the remedy in one sentence; None for ok."""
         return _sentence(self.reason, self.remedy)
 
     def rules_out(self, config: LoraConfig) -> bool:
-        """Whether it shows that `config` would not last either."""
+        """True if it shows that `config` would not last either."""
         if self.success or config == self.config:
             return not self.success
         prunes = self.outcome.is_memory_failure and self.conclusive
@@ -243,11 +246,12 @@ class SoakResult:
 
 @dataclass
 class Soak:
-    """What the packaged soak test gets: the soaks of one model, once the test was called."""
+    """Value of the `soak` fixture: the soaks of one model, once the test was called."""
 
     item_id: str
     results: list[SoakResult] = field(default_factory=list)
 
     @property
     def survivor(self) -> SoakResult | None:
+        """The first soak that succeeded; None if none has."""
         return next((each for each in self.results if each.success), None)

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: starts it, talks to it, captures its output, ends it.
+"""The parent's side of a worker: talks to it, captures its output, ends it.
 
 Everything waits in one selector, without threads. A caller that is interrupted in here
 (pytest-timeout raises out of a blocked read, and so does Ctrl-C) must call `kill`: the conversation
@@ -13,32 +13,45 @@ import os
 import re
 import selectors
 import signal
-import subprocess
-import sys
-import sysconfig
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from pytest_yourai.core.errors import WorkerDiedError, WorkerError
-from pytest_yourai.core.paths import PACKAGE
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
+from pytest_yourai.core.errors import (
+    BackendError,
+    DataError,
+    ModelError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerFailedError,
+)
 from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.process import WorkerProcess
+from pytest_yourai.worker.protocol import Measurement, TrainingEnd
 
 _READ_SIZE = 1 << 16
 
 _LONGEST_LINE_BYTES = 1 << 24
 
-_EXIT_WAIT_S = 5.0
-
 _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
-MEMORY_INTERVAL_S = 0.25
-"""How often a worker sends what MLX holds."""
+
+_Answer = TypeVar(
+    "_Answer",
+    DeviceInfo,
+    Inspection,
+    messages.Pong,
+    messages.Loaded,
+    Measurement,
+    TrainingEnd,
+)
 
 
 class Watch(Protocol):
@@ -49,20 +62,34 @@ class Watch(Protocol):
         ...
 
     def check(self) -> None:
-        """Check now; whatever this raises comes out of `WorkerClient.receive`."""
+        """Check now; whatever this raises comes out of the wait for a message."""
+        ...
+
+    def note(self, memory: MlxMemory) -> None:
+        """Take in what MLX holds in the worker."""
         ...
 
 
+class TimeLimit:
+    """One limit for several messages together."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._end = time.monotonic() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+
+_NO_LIMIT = TimeLimit(math.inf)
+
+
 class WorkerClient:
-    """One worker process, in a session and process group of its own.
+    """The conversation with one worker process, which this ends."""
 
-    Constructing it starts the process and does not wait for it. WorkerError where the system
-    refuses one.
-    """
-
-    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
-        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
-        self._process, self._command_fd, self._message_fd = _spawn(memory_interval_s)
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
         self._number = 0
         self._partial = b""
         self._ended = False
@@ -70,11 +97,9 @@ class WorkerClient:
         self._inbox: deque[bytes] = deque()
         self._tails = (Tail(), Tail())
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._message_fd, selectors.EVENT_READ, None)
-        streams = (self._process.stdout, self._process.stderr)
-        for stream, tail in zip(streams, self._tails, strict=True):
-            if stream is not None:
-                self._selector.register(stream.fileno(), selectors.EVENT_READ, tail)
+        self._selector.register(process.message_fd, selectors.EVENT_READ, None)
+        for fd, tail in zip(process.output_fds, self._tails, strict=True):
+            self._selector.register(fd, selectors.EVENT_READ, tail)
 
     @property
     def pid(self) -> int:
@@ -97,9 +122,39 @@ class WorkerClient:
         data = memoryview(messages.encode(messages.Envelope(self._number, command)))
         try:
             while data:
-                data = data[os.write(self._command_fd, data) :]
+                data = data[os.write(self._process.command_fd, data) :]
         except BrokenPipeError:
-            raise self._died() from None
+            raise WorkerDiedError(self._process.await_end()) from None
+
+    def answer(
+        self,
+        kind: type[_Answer],
+        watch: Watch | None = None,
+        take: Callable[[messages.Message], bool] | None = None,
+        limit: TimeLimit = _NO_LIMIT,
+    ) -> _Answer:
+        """The answer to the last command, of the class `kind`.
+
+        Messages before it go to `watch`, or to `take`, which returns True for its own. Raises as
+        `receive`, and WorkerError if there is no answer within `limit`, whatever else comes; where
+        the command failed BackendError, ModelError, DataError or WorkerFailedError.
+        """
+        while True:
+            message = self.receive(limit.left_s, watch)
+            match message:
+                case None:
+                    raise WorkerError(f"the worker gave no answer for {limit.limit_s:g} s")
+                case MlxMemory():
+                    if watch is not None:
+                        watch.note(message)
+                case _ if isinstance(message, kind):
+                    return message
+                case _ if take is not None and take(message):
+                    pass
+                case messages.Failed():
+                    raise _error_of(message)
+                case _:
+                    raise WorkerError(f"the worker sent a {type(message).__name__} out of turn")
 
     def receive(
         self, timeout_s: float = math.inf, watch: Watch | None = None
@@ -118,7 +173,7 @@ class WorkerClient:
                 if envelope.number == self._number:
                     return envelope.body
             elif self._ended:
-                raise self._died()
+                raise WorkerDiedError(self._process.await_end())
             else:
                 left_s = max(0.0, deadline - time.monotonic())
                 look_s = watch.due_in_s() if watch else math.inf
@@ -129,7 +184,7 @@ class WorkerClient:
 
     def print_stacks(self) -> None:
         """Make the worker print its Python stacks, and wait until it has: a second at most."""
-        if self._process.returncode is not None:
+        if self._process.is_reaped:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, messages.STACK_SIGNAL)
@@ -148,52 +203,17 @@ class WorkerClient:
 
     def close(self) -> int:
         """Let the worker end itself; it is killed where it does not. Returns its status."""
-        self._close_commands()
-        self._await_end()
-        return self._release()
+        self._process.close_commands()
+        self._process.await_end()
+        return self.kill()
 
     def kill(self) -> int:
         """End the worker and all that it started, now. Returns its status."""
-        if self._process.returncode is None:
-            self._kill_group()
-            self._await_end()
-        return self._release()
-
-    def _await_end(self) -> int:
-        """The worker's status; it is killed where it does not end, and so is what it leaves."""
-        if self._process.returncode is None:
-            try:
-                self._process.wait(_EXIT_WAIT_S)
-            except subprocess.TimeoutExpired:
-                self._kill_group()
-                self._process.wait()
-            else:
-                # At once, and never again: its number may soon be that of another's group.
-                self._kill_group()
-        return self._process.returncode
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _release(self) -> int:
-        if self._released:
-            return self._process.returncode
-        self._released = True
-        self._selector.close()
-        self._close_commands()
-        if self._message_fd >= 0:
-            os.close(self._message_fd)
-            self._message_fd = -1
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-        return self._process.returncode
-
-    def _close_commands(self) -> None:
-        if self._command_fd >= 0:
-            os.close(self._command_fd)
-            self._command_fd = -1
+        status = self._process.kill()
+        if not self._released:
+            self._released = True
+            self._selector.close()
+        return status
 
     def _read_once(self, wait_s: float | None) -> bool:
         """Wait for data and read it; False where none came in time."""
@@ -217,48 +237,22 @@ class WorkerClient:
         if len(self._partial) > _LONGEST_LINE_BYTES:
             raise WorkerError("the worker sent a message without end")
 
-    def _died(self) -> WorkerDiedError:
-        return WorkerDiedError(self._await_end())
 
-
-def _spawn(memory_interval_s: float) -> tuple[subprocess.Popen[bytes], int, int]:
-    """The process, and the descriptors to write commands to and to read messages from."""
-    fds: list[int] = []
-    try:
-        for _ in range(2):
-            fds += os.pipe()
-        command_read, command_write, message_read, message_write = fds
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pytest_yourai.worker"]
-            + [str(command_read), str(message_write), str(memory_interval_s)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(command_read, message_write),
-            env=_environment(os.environ),
-            start_new_session=True,
-        )
-    except BaseException as problem:
-        for fd in fds:
-            os.close(fd)
-        if isinstance(problem, OSError):
-            raise WorkerError(f"the worker process cannot be started: {problem}") from problem
-        raise
-    os.close(command_read)
-    os.close(message_write)
-    return process, command_write, message_read
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The parent's environment, so changed that the worker imports the parent's package."""
-    environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
-    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
-    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
-    root = str(PACKAGE.parent)
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        earlier = own.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
-    return environment
+def _error_of(failed: messages.Failed) -> Exception:
+    text, traceback = map(redactor(), (failed.text, failed.traceback))
+    match failed.failure:
+        case "backend":
+            return BackendError(
+                f"MLX cannot run here ({text}): install a backend, on Linux "
+                "pip install 'pytest-yourai[cpu]' or 'pytest-yourai[cuda13]'"
+            )
+        case "model":
+            return ModelError(text)
+        case "data":
+            return DataError(text)
+        case "invalid_loss" | "exception":
+            is_invalid = failed.failure == "invalid_loss"
+            return WorkerFailedError(text, traceback, loss_is_invalid=is_invalid)
 
 
 _KEPT_BYTES = 1 << 16

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from pytest_yourai.core.device import DeviceInfo, MlxMemory
-from pytest_yourai.core.errors import (
-    BackendError,
-    DataError,
-    ModelError,
-    WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
-    WorkerLostError,
-)
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import MEMORY_INTERVAL_S, Output, Watch, WorkerClient
+from pytest_yourai.worker.client import Output, TimeLimit, Watch, WorkerClient
+from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import (
     Measurement,
     Saving,
@@ -31,16 +20,6 @@ from pytest_yourai.worker.protocol import (
     TrainingEvent,
     TrainingRequest,
     TrialRequest,
-)
-
-_Answer = TypeVar(
-    "_Answer",
-    DeviceInfo,
-    Inspection,
-    messages.Pong,
-    messages.Loaded,
-    Measurement,
-    TrainingEnd,
 )
 
 _PREVIEW_CHARACTERS = 2000
@@ -78,15 +57,12 @@ class WorkerWatch(Watch, Protocol):
         """
         ...
 
-    def note(self, memory: MlxMemory) -> None:
-        """Take in what MLX holds in the worker."""
-        ...
-
 
 class WorkerHost:
     """A worker for `source`, started when it is needed.
 
-    `start_timeout_s` limits the start of a worker, and start and inspection together.
+    `start_timeout_s` limits the start of a worker, and start and inspection together. With
+    `workers` the first may have been started already.
     """
 
     def __init__(
@@ -94,12 +70,12 @@ class WorkerHost:
         source: ModelSource,
         journal: EventLog,
         start_timeout_s: float,
-        memory_interval_s: float = MEMORY_INTERVAL_S,
+        workers: WorkerStarter | None = None,
     ) -> None:
         self._source = source
         self._journal = journal
         self._start_timeout_s = start_timeout_s
-        self._memory_interval_s = memory_interval_s
+        self._workers = workers or WorkerStarter()
         self._client: WorkerClient | None = None
         self._device: DeviceInfo | None = None
         self._base_bytes = 0
@@ -121,12 +97,12 @@ class WorkerHost:
         hangs over them.
         """
         kind: type[BackendError | WorkerLostError] = BackendError
-        limit = _TimeLimit(self._start_timeout_s)
+        limit = TimeLimit(self._start_timeout_s)
         try:
             client, device = self._start(limit)
             kind = WorkerLostError
             client.send(messages.Inspect(self._source, data))
-            inspection = _receive(client, Inspection, limit=limit)
+            inspection = client.answer(Inspection, limit=limit)
         except WorkerDiedError as death:
             last = _last_line(self.end(killed_because=str(death)).stderr)
             raise kind(f"the worker process cannot run ({death}): {last}") from None
@@ -150,7 +126,7 @@ class WorkerHost:
                 return True
             return False
 
-        return _receive(client, Measurement, watch, take)
+        return client.answer(Measurement, watch, take)
 
     def train(
         self, request: TrainingRequest, observer: TrainingObserver, watch: WorkerWatch
@@ -167,7 +143,7 @@ class WorkerHost:
                 client.go_on()
             return True
 
-        return _receive(client, TrainingEnd, watch, take)
+        return client.answer(TrainingEnd, watch, take)
 
     def stop_training(self) -> None:
         """Make `train` end after the step that runs, with everything saved."""
@@ -184,7 +160,7 @@ class WorkerHost:
         if not self._is_loaded:
             observer.loading()
             client.send(messages.Load(self._source))
-            base = _receive(client, messages.Loaded, watch).base_memory_bytes
+            base = client.answer(messages.Loaded, watch).base_memory_bytes
             self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
         observer.started()
@@ -221,18 +197,18 @@ class WorkerHost:
         if self._client is not None and self._device is not None:
             try:
                 self._client.send(messages.Ping())
-                _receive(self._client, messages.Pong, limit=_TimeLimit(_PONG_TIMEOUT_S))
+                self._client.answer(messages.Pong, limit=TimeLimit(_PONG_TIMEOUT_S))
             except WorkerError as problem:
                 self.end(killed_because=f"before the trial began: {problem}")
             else:
                 return self._client, self._device
-        return self._start(_TimeLimit(self._start_timeout_s))
+        return self._start(TimeLimit(self._start_timeout_s))
 
-    def _start(self, limit: _TimeLimit) -> tuple[WorkerClient, DeviceInfo]:
+    def _start(self, limit: TimeLimit) -> tuple[WorkerClient, DeviceInfo]:
         self._journal.write("subprocess_start")
-        client = self._client = WorkerClient(self._memory_interval_s)
+        client = self._client = WorkerClient(self._workers.take())
         self._journal.write("subprocess_spawned", pid=client.pid)
-        device = self._device = _receive(client, DeviceInfo, limit=limit)
+        device = self._device = client.answer(DeviceInfo, limit=limit)
         return client, device
 
 
@@ -247,67 +223,6 @@ def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
         return device.memory_bytes - device.free_memory_bytes
     process = read_process_memory(pid)
     return process.footprint_bytes if process else 0
-
-
-class _TimeLimit:
-    """One limit for several messages together."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._end = time.monotonic() + limit_s
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-
-_NO_LIMIT = _TimeLimit(math.inf)
-
-
-def _receive(
-    client: WorkerClient,
-    kind: type[_Answer],
-    watch: WorkerWatch | None = None,
-    take: Callable[[messages.Message], bool] | None = None,
-    limit: _TimeLimit = _NO_LIMIT,
-) -> _Answer:
-    """The answer; messages before it go to `watch`, or to `take`, which returns True for its own.
-
-    WorkerError where there is no answer within `limit`, whatever else the worker sends.
-    """
-    while True:
-        message = client.receive(limit.left_s, watch)
-        match message:
-            case None:
-                raise WorkerError(f"the worker gave no answer for {limit.limit_s:g} s")
-            case MlxMemory():
-                if watch is not None:
-                    watch.note(message)
-            case _ if isinstance(message, kind):
-                return message
-            case _ if take is not None and take(message):
-                pass
-            case _:
-                raise _unexpected(message)
-
-
-def _unexpected(message: messages.Message) -> Exception:
-    if not isinstance(message, messages.Failed):
-        return WorkerError(f"the worker sent a {type(message).__name__} out of turn")
-    text, traceback = map(redactor(), (message.text, message.traceback))
-    match message.failure:
-        case "backend":
-            return BackendError(
-                f"MLX cannot run here ({text}): install a backend, on Linux "
-                "pip install 'pytest-yourai[cpu]' or 'pytest-yourai[cuda13]'"
-            )
-        case "model":
-            return ModelError(text)
-        case "data":
-            return DataError(text)
-        case "invalid_loss" | "exception":
-            is_invalid = message.failure == "invalid_loss"
-            return WorkerFailedError(text, traceback, loss_is_invalid=is_invalid)
 
 
 def _last_line(text: str) -> str:

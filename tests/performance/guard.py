@@ -24,8 +24,8 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import TaggedLog
-from pytest_yourai.worker.client import MEMORY_INTERVAL_S
 from pytest_yourai.worker.host import WorkerHost, WorkerWatch
+from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import StepSample, TrialRequest
 
 from _common import table, verdict
@@ -88,8 +88,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = resolve("tiny", Path("tiny"), "auto", read_presets(packaged_models()))
     source = ModelSource("tiny", model.architecture, None, True, None, None)
-    watched = WorkerHost(source, TaggedLog(), 120, MEMORY_INTERVAL_S)
-    alone = WorkerHost(source, TaggedLog(), 120, 0)
+    watched = WorkerHost(source, TaggedLog(), 120)
+    alone = WorkerHost(source, TaggedLog(), 120, WorkerStarter(0))
     configs = [LoraConfig(batch, 8, 4, 64) for batch in (1, 4, 16)]
     times: dict[tuple[LoraConfig, bool], list[float]] = {}
     for number in range(arguments.rounds):

@@ -17,6 +17,7 @@ from pytest_yourai.core.errors import WorkerDiedError, WorkerError
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
+from pytest_yourai.worker.process import WorkerProcess
 
 from support.models import TINY, write_rows
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.real_engine
 
 @pytest.fixture
 def worker() -> Iterator[WorkerClient]:
-    client = WorkerClient()
+    client = WorkerClient(WorkerProcess())
     yield client
     client.kill()
 
@@ -123,19 +124,19 @@ def test_a_refused_process_is_an_error_and_leaves_no_pipe(monkeypatch: pytest.Mo
     monkeypatch.setattr(subprocess, "Popen", refuse)
     before = psutil.Process().num_fds()
     with pytest.raises(WorkerError, match="cannot be started: .*Cannot allocate memory"):
-        WorkerClient()
+        WorkerProcess()
     assert psutil.Process().num_fds() == before
 
 
 def test_close_lets_the_worker_end_itself() -> None:
-    client = said_hello(WorkerClient())
+    client = said_hello(WorkerClient(WorkerProcess()))
     pid = client.pid
     assert client.close() == 0
     assert not psutil.pid_exists(pid)
 
 
 def test_kill_ends_even_a_stopped_worker() -> None:
-    client = said_hello(WorkerClient())
+    client = said_hello(WorkerClient(WorkerProcess()))
     os.kill(client.pid, signal.SIGSTOP)
     assert client.kill() == -signal.SIGKILL
 

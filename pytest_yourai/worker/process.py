@@ -1,0 +1,164 @@
+"""Worker processes and the pipes to them: started, ended, and one of them ahead of its use.
+
+Imports little: a worker needs a second for its imports, and starts before its parent's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from pytest_yourai.core.errors import WorkerError
+from pytest_yourai.core.paths import PACKAGE
+
+MEMORY_INTERVAL_S = 0.25
+"""How often a worker sends what MLX holds."""
+
+_EXIT_WAIT_S = 5.0
+
+
+class WorkerProcess:
+    """A worker in a session and process group of its own.
+
+    Constructing it starts the process and does not wait for it. WorkerError where the system
+    refuses one. Commands are written to `command_fd`, messages read from `message_fd`.
+    """
+
+    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
+        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
+        self._surroundings = _surroundings()
+        fds: list[int] = []
+        try:
+            for _ in range(2):
+                fds += os.pipe()
+            command_read, self.command_fd, self.message_fd, message_write = fds
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pytest_yourai.worker"]
+                + [str(command_read), str(message_write), str(memory_interval_s)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(command_read, message_write),
+                env=_environment(),
+                start_new_session=True,
+            )
+        except BaseException as problem:
+            for fd in fds:
+                os.close(fd)
+            if isinstance(problem, OSError):
+                raise WorkerError(f"the worker process cannot be started: {problem}") from problem
+            raise
+        os.close(command_read)
+        os.close(message_write)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output_fds(self) -> tuple[int, ...]:
+        """The descriptors of its stdout and stderr."""
+        return tuple(each.fileno() for each in (self._popen.stdout, self._popen.stderr) if each)
+
+    @property
+    def is_reaped(self) -> bool:
+        """True once its status was read: its number may be that of another process by now."""
+        return self._popen.returncode is not None
+
+    @property
+    def is_current(self) -> bool:
+        """True if one that is started now would have the same environment and folder."""
+        return self._surroundings == _surroundings()
+
+    def close_commands(self) -> None:
+        """Let it end itself, when it has nothing to do."""
+        if self.command_fd >= 0:
+            os.close(self.command_fd)
+            self.command_fd = -1
+
+    def await_end(self) -> int:
+        """Its status; it is killed where it does not end in time, and so is what it leaves."""
+        if not self.is_reaped:
+            try:
+                self._popen.wait(_EXIT_WAIT_S)
+            except subprocess.TimeoutExpired:
+                self._kill_group()
+                self._popen.wait()
+            else:
+                # At once, and never again: its number may soon be that of another's group.
+                self._kill_group()
+        return self._popen.returncode
+
+    def kill(self) -> int:
+        """End it and all that it started, now. Returns its status."""
+        if not self.is_reaped:
+            self._kill_group()
+        status = self.await_end()
+        self.close_pipes()
+        return status
+
+    def close_pipes(self) -> None:
+        self.close_commands()
+        if self.message_fd >= 0:
+            os.close(self.message_fd)
+            self.message_fd = -1
+        for stream in (self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+class WorkerStarter:
+    """Starts worker processes, the first one ahead of its use if asked to."""
+
+    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
+        self._memory_interval_s = memory_interval_s
+        self._ahead: WorkerProcess | None = None
+
+    def start_ahead(self) -> None:
+        """Start the process that `take` will return, unless the system refuses one now."""
+        with contextlib.suppress(WorkerError):
+            self._ahead = WorkerProcess(self._memory_interval_s)
+
+    def take(self) -> WorkerProcess:
+        """A process that is the caller's to end. WorkerError where the system refuses one."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead.is_current:
+                return ahead
+            ahead.kill()
+        return WorkerProcess(self._memory_interval_s)
+
+    def close(self) -> None:
+        """End the process that was started ahead, if nobody took it."""
+        if self._ahead is not None:
+            self._ahead.kill()
+            self._ahead = None
+
+
+def _environment() -> dict[str, str]:
+    """The parent's environment, so changed that the worker imports the parent's package."""
+    own = os.environ
+    environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
+    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
+    root = str(PACKAGE.parent)
+    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        earlier = own.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
+    return environment
+
+
+def _surroundings() -> tuple[int, dict[str, str]]:
+    """The present folder and the environment, to be compared."""
+    # pytest sets its variable anew for each phase of each test.
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return Path().stat().st_ino, inherited
