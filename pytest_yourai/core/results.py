@@ -43,6 +43,7 @@ class Outcome(enum.StrEnum):
 
     @property
     def leaves_the_worker_usable(self) -> bool:
+        """True if the worker can run the next trial."""
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
@@ -159,6 +160,7 @@ class TrialResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
@@ -230,6 +232,7 @@ class SoakResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
@@ -254,4 +257,5 @@ class Soak:
 
     @property
     def survivor(self) -> SoakResult | None:
+        """The first soak that succeeded; None if none has."""
         return next((each for each in self.results if each.success), None)

@@ -24,7 +24,7 @@ _MOST_MINUTES = 10_000
 
 
 def read_options(config: pytest.Config) -> Options:
-    """OptionError, naming the flag, for a value that is none."""
+    """The options of a run; OptionError, naming the flag, for an invalid value."""
     read = _Reader(config)
     measured_steps = read.value("steps", at_least(1))
     warmup_steps = read.value("warmup", at_least(2)) or StepPlan().warmup_steps
@@ -83,14 +83,14 @@ class _Reader:
         return self.value(name, _truth)
 
     def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
-        """As `value`; `parse` also gets the folder that paths are relative to.
+        """Like `value`; `parse` also gets the folder that paths are relative to.
 
         It is the one where pytest was started, and for an ini key that of the ini file.
         """
         return next(iter(self.several(name, parse)), None)
 
     def several(self, name: str, parse: Callable[[str, Path], _T]) -> tuple[_T, ...]:
-        """As `from_folder`, of a flag that may be given several times."""
+        """Like `from_folder`, for a flag that may be repeated."""
         flag = next(flag for flag in FLAGS if flag.name == name)
         texts, where = self._given(flag), flag.option
         folder = self._config.invocation_params.dir
