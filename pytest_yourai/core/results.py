@@ -43,6 +43,7 @@ class Outcome(enum.StrEnum):
 
     @property
     def leaves_the_worker_usable(self) -> bool:
+        """True if the worker can run the next trial."""
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
@@ -106,55 +107,60 @@ def _sentence(reason: str | None, remedy: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One trial. Bytes and seconds; None where it did not get far enough to be measured.
-
-    `reason` is what went wrong, None for ok; `remedy` is what to do about it, None where nothing
-    helps, or `reason` says so; `skip_reason` is None for all that are not skipped, and where it is
-    not known; `warnings` is what is to be said besides. `kept` is
-    a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
-    False where the outcome says more of the moment than of the configuration: other programs
-    had taken the memory.
-    `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
-    shape. `step_tokens` counts the unmasked trained tokens of each measured step.
-    `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
-    on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
-    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
-    `footprint_bytes` is the most that the worker grew to since before it loaded the model, as the
-    system counts it (on CUDA: the device), `swap_growth_bytes` is the machine's. Growth per step
-    is the robust slope over the measured steps.
-    """
+    """Result of one trial. Bytes and seconds; None where it did not get so far."""
 
     model: str
     config: LoraConfig
     outcome: Outcome
     reason: str | None = None
+    """The cause of a failure or a skip; None for ok."""
     remedy: str | None = None
+    """The way out; None where there is none, or `reason` names it."""
     skip_reason: SkipReason | None = None
+    """The rule that skipped it; None for any other outcome, and where it is not known."""
     warnings: tuple[str, ...] = ()
     started: bool = True
+    """False where no trial was run."""
     conclusive: bool = True
+    """False where the outcome depends on the moment: other programs had taken the memory."""
     kept: bool = False
+    """True for a result of an earlier run."""
     warmup_step_times_s: tuple[float, ...] = ()
+    """The last are those of the settling steps, one for each padded shape."""
     step_times_s: tuple[float, ...] = ()
+    """Times of the measured steps."""
     step_tokens: tuple[int, ...] = ()
+    """Unmasked trained tokens of each measured step."""
     loss: float | None = None
+    """Loss of the last step."""
     minimum_memory_bytes: int | None = None
+    """MLX peak of a step under the lowest memory limit."""
     peak_memory_bytes: int | None = None
+    """Largest MLX peak of the measured steps, under `memory_limit_bytes` ÷ 1.15."""
     active_memory_bytes: int | None = None
+    """MLX's active memory after the last step, adapters still on."""
     cache_memory_bytes: int | None = None
+    """MLX's cache after the last step."""
     footprint_bytes: int | None = None
+    """Most that the worker grew since before it loaded the model; on CUDA the device's use."""
     swap_growth_bytes: int | None = None
+    """Growth of the machine's swap."""
     active_growth_bytes_per_step: float | None = None
+    """Robust slope of the active memory over the measured steps."""
     footprint_growth_bytes_per_step: float | None = None
+    """Robust slope of the footprint over the measured steps."""
     predicted_minimum_memory_bytes: int | None = None
+    """The prediction of `minimum_memory_bytes` before the trial."""
     memory_limit_bytes: int | None = None
+    """The budget of the sweep."""
     epoch_time_s: float | None = None
-    """Of real data at the pace of the measured steps."""
+    """Time for one epoch of real data at the pace of the measured steps."""
     size: ModelSize | None = None
-    """Of the model, where it is known."""
+    """Size of the model, where it is known."""
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
@@ -226,6 +232,7 @@ class SoakResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
@@ -250,4 +257,5 @@ class Soak:
 
     @property
     def survivor(self) -> SoakResult | None:
+        """The first soak that succeeded; None if none has."""
         return next((each for each in self.results if each.success), None)
