@@ -44,14 +44,14 @@ class Console:
         """The header of a stage that was just added to the results."""
         found = self._collected.stages[stage]
         is_first = sum(each.opened is not None for each in self._collected.stages.values()) == 1
-        data = opened.surroundings.inspection.data
+        data = opened.context.inspection.data
         if not self._setup.is_walk:
             about_data = data_lines(data, stage.max_seq_lengths)
             return ["", *self._sweep_header(opened, counts, notes), *about_data]
         lines = list(self._walk_title(counts))
         if is_first:
             lines += walk_lines.where(
-                budget=opened.surroundings.budget,
+                budget=opened.context.budget,
                 system_memory_bytes=read_system_memory().total_bytes,
                 device=_device(opened),
                 notes=notes,
@@ -98,7 +98,7 @@ class Console:
             title=opened.title,
             weights=opened.weights,
             configurations=counts.of_stage,
-            budget=opened.surroundings.budget,
+            budget=opened.context.budget,
             system_memory_bytes=read_system_memory().total_bytes,
             device=_device(opened),
             notes=[*opened.notes, *notes],
@@ -133,14 +133,14 @@ class Console:
         said = walk_lines.verdict(result, opened.weights if opened else "")
         yield self._model_line(found, reported.counts, said)
         if opened and result.success:
-            yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
+            yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 
     def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
         """The summary of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
         self._summed_up.add(found.stage)
-        data = found.opened.surroundings.inspection.data
+        data = found.opened.context.inspection.data
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
             yield from walk_lines.indented([walk_lines.optimum_line(optimum, found.stage.naming)])
@@ -244,5 +244,5 @@ def _why_unknown(stage: Stage) -> str:
 
 
 def _device(opened: StageInfo) -> str:
-    device = opened.surroundings.device
+    device = opened.context.device
     return f"{device.name} ({device.backend}), MLX {device.mlx_version}"
