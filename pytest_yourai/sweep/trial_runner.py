@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.guard import GuardedWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.sweep.trial_record import OnProgress, TrialMeasurement, TrialRecord
+from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
 from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis, over_budget
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import Measurement, TrialRequest
@@ -18,7 +18,7 @@ from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 class Runner(Protocol):
     """Runs a trial in a worker, or takes it from a recording."""
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:
+    def run(self, record: TrialRecord) -> TrialResult:
         """Run the trial of a new `record`."""
         ...
 
@@ -38,7 +38,7 @@ class TrialRunner:
         self._backend = backend
         self._on_progress = on_progress
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:
+    def run(self, record: TrialRecord) -> TrialResult:
         """Run a trial; ends the worker afterwards where it is not as it was before.
 
         Whatever is raised from outside ends the worker and comes out again.
@@ -67,7 +67,7 @@ class TrialRunner:
             largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
         )
         if isinstance(ended, BrokenOff):
-            return record.measurement(ended.diagnosis)
+            return record.result(ended.diagnosis)
         diagnosis = _diagnose(record, ended)
         if not diagnosis.outcome.leaves_the_worker_usable:
             because = f"the trial ended as {diagnosis.outcome}"
@@ -76,7 +76,7 @@ class TrialRunner:
             self._host.end(killed_because="memory was not back at base after the trial")
         elif self._plan.isolation == "trial":
             self._host.end()
-        return record.measurement(diagnosis)
+        return record.result(diagnosis)
 
 
 def _diagnose(record: TrialRecord, measurement: Measurement) -> Diagnosis:
