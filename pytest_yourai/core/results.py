@@ -88,7 +88,7 @@ class Skip:
     remedy: str | None = None
 
 
-class _Ended:
+class _WithOutcome:
     """Properties of results that have an outcome, and a reason and a remedy for it."""
 
     __slots__ = ()
@@ -115,7 +115,7 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class TrialResult(_Ended):
+class TrialResult(_WithOutcome):
     """Result of one trial. Bytes and seconds; None where it did not get so far."""
 
     model: str
@@ -194,7 +194,7 @@ class TrialResult(_Ended):
 
 
 @dataclass(frozen=True, slots=True)
-class SoakResult(_Ended):
+class SoakResult(_WithOutcome):
     """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
+from pytest_yourai.core.units import parameters
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -81,7 +82,9 @@ class Console:
         name = found.stage.name
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
-        return walk_lines.model_line(place, counts.models, name, found.params, said, self._width)
+        return walk_lines.model_line(
+            place, counts.models, name, parameters(found.parameters), said, self._width
+        )
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """The title of a walk, once, before its other lines."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.leak import LeakWatch
+from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
 from pytest_yourai.worker.supervised_run import RunRecord
@@ -122,7 +122,7 @@ class TrialRecord(RunRecord):
             reason=end.reason,
             remedy=end.remedy,
             conclusive=end.conclusive,
-            warnings=(*self.guard.warnings, *self._leak_warnings(held, measured)),
+            warnings=(*self.guard.warnings, *leak_warnings(self._leaks(held, measured))),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -137,13 +137,12 @@ class TrialRecord(RunRecord):
             footprint_growth_bytes_per_step=held.growth.footprint_bytes_per_step,
         )
 
-    def _leak_warnings(self, held: LeakWatch, measured: list[StepSample]) -> list[str]:
+    def _leaks(self, held: LeakWatch, measured: list[StepSample]) -> Iterator[Leak]:
         before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
-        found = held.leaks(
+        return held.leaks(
             [each.active_memory_bytes for each in before],
             _footprints(before) + self._pool_bytes_by_peaks(before, measured),
         )
-        return [f"{leak}: something leaks" for leak in found]
 
     def _pool_bytes_by_peaks(
         self, before: list[StepSample], measured: list[StepSample]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.guard import GuardedWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
-from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis, over_budget
+from pytest_yourai.worker.diagnosis import over_budget
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.protocol import Measurement, TrialRequest
-from pytest_yourai.worker.supervised_run import BrokenOff, supervise
+from pytest_yourai.worker.protocol import TrialRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, completed, supervise
 
 
 class Runner(Protocol):
@@ -68,7 +68,9 @@ class TrialRunner:
         )
         if isinstance(ended, BrokenOff):
             return record.result(ended.diagnosis)
-        diagnosis = _diagnose(record, ended)
+        diagnosis = completed(record)
+        if not ended.fits:
+            diagnosis = over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
         if not diagnosis.outcome.leaves_the_worker_usable:
             because = f"the trial ended as {diagnosis.outcome}"
             record.output = self._host.end(killed_because=because)
@@ -77,12 +79,3 @@ class TrialRunner:
         elif self._plan.isolation == "trial":
             self._host.end()
         return record.result(diagnosis)
-
-
-def _diagnose(record: TrialRecord, measurement: Measurement) -> Diagnosis:
-    """The outcome of a trial that nothing broke off."""
-    if not measurement.fits:
-        return over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
-    if why := record.paging():
-        return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
-    return Diagnosis(Outcome.OK)
