@@ -103,7 +103,7 @@ class Console:
             device=_device(opened),
             notes=[*opened.notes, *notes],
             warnings=list(short),
-            is_replay=self._setup.output.is_replay,
+            is_replay=self._setup.options.is_replay,
         )
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
@@ -147,7 +147,7 @@ class Console:
             if optimum is not None:
                 yield from walk_lines.indented(epoch_lines(data, optimum))
             return
-        objective, naming = self._setup.output.objective, found.stage.naming
+        objective, naming = self._setup.options.objective, found.stage.naming
         has_one = self._setup.has_one_profile
         answer = trial_lines.summary(
             found.results,
@@ -177,7 +177,9 @@ class Console:
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """The line of a soak that begins."""
         name = stage.naming.name(config)
-        return trial_lines.begin_line(self._soak_title(stage), name, self._setup.soak_s or 0)
+        return trial_lines.begin_line(
+            self._soak_title(stage), name, self._setup.options.soak_s or 0
+        )
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak that ended."""
@@ -221,7 +223,7 @@ class Console:
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """The predicted memory of each configuration, for --collect-only."""
         found: dict[str, Prediction | str] = {}
-        backend, limit_bytes = "", self._setup.output.memory_limit_bytes
+        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
         for stage in self._setup.stages:
             predictor = static_predictor(stage.setup.plan) if stage.setup else None
             for item_id, config in stage.configs_by_id.items():
@@ -233,7 +235,7 @@ class Console:
                 recording = stage.setup.plan.recording
                 recorded_bytes = recording.memory_limit_bytes if recording else None
                 backend = predictor.backend
-                limit_bytes = self._setup.output.memory_limit_bytes or recorded_bytes
+                limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
         yield from trial_lines.predictions(found, backend, limit_bytes)
 
 

@@ -14,7 +14,7 @@ from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.models.conversion import conversion
 from pytest_yourai.report.commands import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
@@ -189,8 +189,7 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
     source, folder = settings.source, str(settings.adapter_path)
     model = source.folder or source.name
     trust_remote_code = source.trust_remote_code
-    quantization = quantized_on_load(source.architecture, source.quantization)
-    if quantization is not None:
+    if quantization := source.quantized_on_load:
         converted = conversion(
             model, source.name, quantization, trust_remote_code=trust_remote_code
         )
