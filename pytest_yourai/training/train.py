@@ -15,6 +15,7 @@ from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.report.commands import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
@@ -22,7 +23,7 @@ from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.supervisor import TrainingContext, TrainingOutcome, TrainingRun
+from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
 from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, Validated
 
 _FAILED_STATUS = 1
@@ -140,7 +141,7 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
 def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
-    found = run.look()
+    found = run.inspect()
     for line in _header(found):
         print(line, file=stream, flush=True)
     display = TrainingDisplay(
@@ -156,7 +157,7 @@ def _train(
         return run.train(found, settings.first_step, outputs)
 
 
-def _header(found: TrainingContext) -> Iterator[str]:
+def _header(found: SweepContext) -> Iterator[str]:
     device = found.device
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
