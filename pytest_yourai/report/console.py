@@ -50,7 +50,7 @@ class Console:
         self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
         """The header of a stage that was just added to the results."""
-        data = opened.surroundings.inspection.data
+        data = opened.context.inspection.data
         if not self._setup.is_walk:
             rule, is_replay = self._room().rule, self._setup.output.is_replay
             lines = ["", *header(opened, counts.of_stage, notes, rule, is_replay=is_replay)]
@@ -120,14 +120,14 @@ class Console:
         verdict = walk_lines.verdict(result, opened.weights if opened else "")
         yield self._model_line(found, reported.counts, verdict)
         if opened and result.success:
-            yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
+            yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 
     def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
         """The summary of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
         self._summed_up.add(found.stage)
-        data = found.opened.surroundings.inspection.data
+        data = found.opened.context.inspection.data
         objective, naming = self._setup.output.objective, found.stage.naming
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)

@@ -35,12 +35,12 @@ def header(
 
 def machine_lines(opened: StageInfo) -> Iterator[str]:
     """The device, the memory of the machine, and the budget."""
-    device, memory_bytes = opened.surroundings.device, read_system_memory().total_bytes
+    device, memory_bytes = opened.context.device, read_system_memory().total_bytes
     yield (
         f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, "
         f"system memory: {machine_memory(memory_bytes)}"
     )
-    yield f"Memory limit: {opened.surroundings.budget}"
+    yield f"Memory limit: {opened.context.budget}"
 
 
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
