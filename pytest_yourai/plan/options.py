@@ -67,6 +67,7 @@ class Options:
 
     @property
     def is_replay(self) -> bool:
+        """True if recorded measurements are used, and nothing is run."""
         return self.replay is not None
 
     @property

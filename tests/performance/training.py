@@ -47,7 +47,7 @@ class Clock:
         if isinstance(event, TrainedStep):
             self.seen[event.step] = time.perf_counter()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         print(text)
 
 

@@ -85,7 +85,7 @@ class Heard:
             case Saved():
                 self.saved.append(event.step)
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.said.append(text)
 
 
