@@ -45,51 +45,57 @@ class Trial:
 
     @property
     def success(self) -> bool:
-        """True if the outcome is ok: it ran and fits."""
+        """True if the outcome is ok: it ran and fits. TrialError before the test is called."""
         return self.result.success
 
     @property
     def outcome(self) -> Outcome:
-        """How the trial ended."""
+        """How the trial ended. TrialError before the test is called."""
         return self.result.outcome
 
     @property
     def minimum_memory_gb(self) -> float:
-        """GB that the configuration needs: the MLX peak under the lowest memory limit."""
-        return _there(self.result.minimum_memory_bytes) / GB
+        """GB that the configuration needs, MLX's peak under the lowest memory limit.
+
+        TrialError if the trial ended before that was measured.
+        """
+        return _reached(self.result.minimum_memory_bytes) / GB
 
     @property
     def safe_memory_gb(self) -> float:
-        """GB that it needs with the margin of 15 %."""
-        return _there(self.result.safe_memory_bytes) / GB
+        """`minimum_memory_gb` with the margin of 15 %. TrialError if it was not reached."""
+        return _reached(self.result.safe_memory_bytes) / GB
 
     @property
     def peak_memory_gb(self) -> float:
-        """GB that it takes within the budget: the MLX peak of the measured steps."""
-        return _there(self.result.peak_memory_bytes) / GB
+        """GB that it takes within the budget, MLX's peak in the measured steps.
+
+        TrialError if the trial ended before them.
+        """
+        return _reached(self.result.peak_memory_bytes) / GB
 
     @property
     def memory_limit_gb(self) -> float:
-        """Memory budget in GB."""
-        return _there(self.result.memory_limit_bytes) / GB
+        """Memory budget in GB. TrialError if the trial was not run."""
+        return _reached(self.result.memory_limit_bytes) / GB
 
     @property
     def step_time_s(self) -> float:
-        """Median time of the measured steps, in seconds."""
-        return _there(self.result.step_time_s)
+        """Median time of the measured steps, in seconds. TrialError without any."""
+        return _reached(self.result.step_time_s)
 
     @property
     def tokens_per_second(self) -> float:
-        """Unmasked trained tokens per second of the measured steps."""
-        return _there(self.result.tokens_per_second)
+        """Trained, unmasked tokens per second in the measured steps. TrialError without any."""
+        return _reached(self.result.tokens_per_second)
 
     @property
     def throughput_score(self) -> int:
-        """Batch size × rank × adapted layers. Known before the trial."""
+        """Batch size × rank × adapted layers, without a unit. Known before the trial."""
         return self.config.throughput_score
 
 
-def _there(value: float | None) -> float:
+def _reached(value: float | None) -> float:
     if value is None:
         raise TrialError("the trial ended before this was measured")
     return value

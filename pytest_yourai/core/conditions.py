@@ -78,6 +78,7 @@ class Environment:
 
     @property
     def is_known(self) -> bool:
+        """True if any value is known."""
         return self != Environment()
 
     def as_json(self) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+"""The device that MLX runs on, and its memory."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

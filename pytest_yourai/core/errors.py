@@ -44,7 +44,7 @@ class OptionError(InputError):
 
 
 class TooLittleMemoryError(OptionError):
-    """So little memory is available that no budget can be detected."""
+    """Too little memory is available to detect a budget."""
 
 
 class MatrixError(InputError):

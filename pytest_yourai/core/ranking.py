@@ -1,4 +1,4 @@
-"""Which of the measured configurations is best."""
+"""Order of the measured configurations: best, Pareto front, next to soak."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, floa
 
 
 def score_and_length(config: LoraConfig) -> tuple[int, int]:
-    """What a configuration is worth by score: of equal scores longer rows are more capacity."""
+    """Key by which the score orders: of equal scores longer rows are more capacity."""
     return config.throughput_score, config.max_seq_length
 
 
@@ -69,7 +69,7 @@ def _qualities(result: TrialResult) -> tuple[float, float, float, float]:
 
 
 def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Of each combination of the other axes that fits, the batch size with most tokens per second.
+    """The fastest batch size of each combination of the other axes that fits, by tokens per second.
 
     Ascending adapter capacity, then rank, then length; without checkpointing first.
     """
@@ -109,7 +109,7 @@ def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
 def soak_survivors(
     results: Iterable[TrialResult], soaks: Sequence[SoakResult]
 ) -> list[TrialResult]:
-    """The results that no soak speaks against: neither its own, nor that of a smaller one."""
+    """The results that no soak rules out: neither its own, nor that of a smaller one."""
     return [
         result for result in results if not any(soak.rules_out(result.config) for soak in soaks)
     ]
@@ -118,7 +118,7 @@ def soak_survivors(
 def next_to_soak(
     results: Iterable[TrialResult], soaks: Sequence[SoakResult], objective: Objective
 ) -> TrialResult | None:
-    """What is to be soaked next; None where one has survived, or none is left."""
+    """The result to soak next; None where one has survived, or none is left."""
     if any(soak.success for soak in soaks):
         return None
     return best(soak_survivors(results, soaks), objective)

@@ -10,7 +10,7 @@ from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 
 
 class Outcome(enum.StrEnum):
-    """How a trial ended."""
+    """Outcome of a trial."""
 
     OK = "ok"
     OVER_BUDGET = "over_budget"
@@ -27,7 +27,7 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_memory_failure(self) -> bool:
-        """It does not fit, by whatever sign."""
+        """True if it did not fit, by whatever sign."""
         return self in (
             Outcome.OVER_BUDGET,
             Outcome.OOM,
@@ -38,11 +38,12 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Something went wrong that memory does not explain."""
+        """True if something went wrong that memory does not explain."""
         return self in (Outcome.TIMEOUT, Outcome.CRASHED, Outcome.INVALID_LOSS, Outcome.ERROR)
 
     @property
     def leaves_the_worker_usable(self) -> bool:
+        """True if the worker can run the next trial."""
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
@@ -60,23 +61,23 @@ LETTERS = {
     Outcome.UNAVAILABLE: "U",
     Outcome.SKIPPED: "–",
 }
-"""What stands for an outcome where there is room for one character."""
+"""One character for each outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """Of a base model, quantized as it is measured."""
+    """Size of a base model, quantized as it is measured."""
 
     parameters: int
     weight_bytes: int
 
     def is_at_least(self, other: ModelSize) -> bool:
-        """Whether it has no fewer parameters and no smaller weights: both cost memory."""
+        """True if it has no fewer parameters and no smaller weights: both cost memory."""
         return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
 
 
 class SkipReason(enum.StrEnum):
-    """Why a trial was skipped."""
+    """Rule by which a trial was skipped."""
 
     PREDICTED_OVER_BUDGET = "predicted_over_budget"
     DOMINATED = "dominated"
@@ -106,60 +107,65 @@ def _sentence(reason: str | None, remedy: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One trial. Bytes and seconds; None where it did not get far enough to be measured.
-
-    `reason` is what went wrong, None for ok; `remedy` is what to do about it, None where nothing
-    helps, or `reason` says so; `skip_reason` is None for all that are not skipped, and where it is
-    not known; `warnings` is what is to be said besides. `kept` is
-    a result of an earlier run; `started` is False where no trial was run for it. `conclusive` is
-    False where the outcome says more of the moment than of the configuration: other programs
-    had taken the memory.
-    `warmup_step_times_s` ends with the settling steps when there were any: one for each padded
-    shape. `step_tokens` counts the unmasked trained tokens of each measured step.
-    `active_memory_bytes` and `cache_memory_bytes` are MLX's after the last step, adapters still
-    on. `minimum_memory_bytes` is the MLX peak of a step under the lowest limit,
-    `peak_memory_bytes` the largest of the measured steps, under `memory_limit_bytes` ÷ 1.15.
-    `footprint_bytes` is the most that the worker grew to since before it loaded the model, as the
-    system counts it (on CUDA: the device), `swap_growth_bytes` is the machine's. Growth per step
-    is the robust slope over the measured steps.
-    """
+    """Result of one trial. Bytes and seconds; None where it did not get so far."""
 
     model: str
     config: LoraConfig
     outcome: Outcome
     reason: str | None = None
+    """The cause of a failure or a skip; None for ok."""
     remedy: str | None = None
+    """The way out; None where there is none, or `reason` names it."""
     skip_reason: SkipReason | None = None
+    """The rule that skipped it; None for any other outcome, and where it is not known."""
     warnings: tuple[str, ...] = ()
     started: bool = True
+    """False where no trial was run."""
     conclusive: bool = True
+    """False where the outcome depends on the moment: other programs had taken the memory."""
     kept: bool = False
+    """True for a result of an earlier run."""
     warmup_step_times_s: tuple[float, ...] = ()
+    """The last are those of the settling steps, one for each padded shape."""
     step_times_s: tuple[float, ...] = ()
+    """Times of the measured steps."""
     step_tokens: tuple[int, ...] = ()
+    """Unmasked trained tokens of each measured step."""
     loss: float | None = None
+    """Loss of the last step."""
     minimum_memory_bytes: int | None = None
+    """MLX peak of a step under the lowest memory limit."""
     peak_memory_bytes: int | None = None
+    """Largest MLX peak of the measured steps, under `memory_limit_bytes` ÷ 1.15."""
     active_memory_bytes: int | None = None
+    """MLX's active memory after the last step, adapters still on."""
     cache_memory_bytes: int | None = None
+    """MLX's cache after the last step."""
     footprint_bytes: int | None = None
+    """Most that the worker grew since before it loaded the model; on CUDA the device's use."""
     swap_growth_bytes: int | None = None
+    """Growth of the machine's swap."""
     active_growth_bytes_per_step: float | None = None
+    """Robust slope of the active memory over the measured steps."""
     footprint_growth_bytes_per_step: float | None = None
+    """Robust slope of the footprint over the measured steps."""
     predicted_minimum_memory_bytes: int | None = None
+    """The prediction of `minimum_memory_bytes` before the trial."""
     memory_limit_bytes: int | None = None
+    """The budget of the sweep."""
     epoch_time_s: float | None = None
-    """Of real data at the pace of the measured steps."""
+    """Time for one epoch of real data at the pace of the measured steps."""
     size: ModelSize | None = None
-    """Of the model, where it is known."""
+    """Size of the model, where it is known."""
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
     def error(self) -> str | None:
-        """What went wrong and what to do about it, in one sentence; None for ok."""
+        """The reason and the remedy in one sentence; None for ok."""
         return _sentence(self.reason, self.remedy)
 
     @property
@@ -170,7 +176,7 @@ class TrialResult:
 
     @property
     def prunes_larger(self) -> bool:
-        """Whether configurations that need no less would fail in the same way."""
+        """True if configurations that need no less would fail in the same way."""
         return self.outcome.is_memory_failure and self.conclusive
 
     @property
@@ -189,7 +195,7 @@ class TrialResult:
 
     @property
     def safe_memory_bytes(self) -> int | None:
-        """What a budget must hold for this configuration: the minimum with its margin."""
+        """The budget that this configuration needs: the minimum with its margin."""
         if self.minimum_memory_bytes is None:
             return None
         return round(self.minimum_memory_bytes * SAFETY_MARGIN)
@@ -197,7 +203,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class SoakResult:
-    """How one soak ended. Bytes and seconds; None where it did not get far enough to be measured.
+    """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as
     in a TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its
@@ -226,15 +232,16 @@ class SoakResult:
 
     @property
     def success(self) -> bool:
+        """True if the outcome is ok."""
         return self.outcome is Outcome.OK
 
     @property
     def error(self) -> str | None:
-        """What went wrong and what to do about it, in one sentence; None for ok."""
+        """The reason and the remedy in one sentence; None for ok."""
         return _sentence(self.reason, self.remedy)
 
     def rules_out(self, config: LoraConfig) -> bool:
-        """Whether it shows that `config` would not last either."""
+        """True if it shows that `config` would not last either."""
         if self.success or config == self.config:
             return not self.success
         prunes = self.outcome.is_memory_failure and self.conclusive
@@ -243,11 +250,12 @@ class SoakResult:
 
 @dataclass
 class Soak:
-    """What the packaged soak test gets: the soaks of one model, once the test was called."""
+    """Value of the `soak` fixture: the soaks of one model, once the test was called."""
 
     item_id: str
     results: list[SoakResult] = field(default_factory=list)
 
     @property
     def survivor(self) -> SoakResult | None:
+        """The first soak that succeeded; None if none has."""
         return next((each for each in self.results if each.success), None)

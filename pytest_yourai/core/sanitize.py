@@ -52,6 +52,7 @@ class Redactor:
         self._known = re.compile("|".join(map(re.escape, longest_first))) if names else None
 
     def __call__(self, text: str) -> str:
+        """`text` without secrets."""
         if self._known is not None:
             text = self._known.sub(lambda match: f"[{self._names[match.group()]}]", text)
         return _KNOWN_FORMS.sub("***", text)

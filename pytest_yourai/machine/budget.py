@@ -11,18 +11,18 @@ from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 
 BUDGET_SHARE = 0.8
-"""Of the smallest total: the rest is the system's and other programs'."""
+"""Share of the smallest total; the rest is left to the system and other programs."""
 
 _LARGE_MAC_BYTES = 36 * (1 << 30)
 
 WORKING_SET_SHARES = (2 / 3, 3 / 4)
-"""Of a Mac's memory, what Metal recommends as the working set: up to 36 GB, and above.
+"""Shares of a Mac's memory that Metal recommends as the working set: up to 36 GB, and above.
 
 An assumption, from what Macs are seen to report, for where Metal itself is not asked.
 """
 
 RESERVE_BYTES = 2_000_000_000
-"""Of what is available now, kept free."""
+"""Kept free of what is available now."""
 
 
 @dataclass(frozen=True, slots=True)

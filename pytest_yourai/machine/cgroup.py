@@ -14,7 +14,7 @@ _UNLIMITED_BYTES = 1 << 60
 """Version 1 says "no limit" with a number just under 2⁶³."""
 
 _FLAGS_AFTER_THE_NAME = 6
-"""Where the flags stand in /proc/PID/stat, from the field after the name on: proc(5)."""
+"""Index of the flags in /proc/PID/stat, from the field after the name on: proc(5)."""
 
 _PF_EXITING = 0x4
 
@@ -72,7 +72,7 @@ class MemoryCgroup:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def available_bytes(self) -> int | None:
-        """How much may still be allocated under all limits, files in the cache being given up."""
+        """The memory that may still be allocated under all limits, cached files being given up."""
         left = []
         for folder in self.folders:
             limit = self._limit_bytes(folder)
@@ -95,7 +95,7 @@ class MemoryCgroup:
 
 
 def _is_ending(stat: Path) -> bool:
-    """Whether the kernel has begun to take the process away; its name may hold anything."""
+    """True if the kernel has begun to remove the process; its name may hold any character."""
     fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return bool(int(fields[_FLAGS_AFTER_THE_NAME]) & _PF_EXITING)
 

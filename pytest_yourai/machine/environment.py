@@ -124,7 +124,7 @@ def power_source(platform_name: str = sys.platform) -> str | None:
 
 
 def parse_power_source(pmset_batt: str) -> str | None:
-    """From the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
+    """The power source in the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
     match = re.search(r"drawing from '([^']+)'", pmset_batt)
     if match is None:
         return None
@@ -139,7 +139,7 @@ def low_power_mode(platform_name: str = sys.platform) -> bool | None:
 
 
 def parse_low_power_mode(pmset: str) -> bool | None:
-    """From the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
+    """The value in the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
     match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)", pmset, re.MULTILINE)
     return None if match is None else match.group(1) == "1"
 

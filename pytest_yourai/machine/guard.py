@@ -83,7 +83,7 @@ class MemoryTrace:
     """The largest MLX peak, or active memory with the cache."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
-    """How many processes the kernel ended meanwhile, in the worker's container."""
+    """Number of processes that the kernel ended meanwhile in the worker's container."""
 
     @property
     def swap_growth_bytes(self) -> int:
@@ -123,7 +123,7 @@ class Guard:
         self.trace = MemoryTrace(before, largest_swap_used_bytes=before.swap_used_bytes)
         self.warnings: list[str] = []
         self.mlx: MlxMemory | None = None
-        """As the worker said last."""
+        """The last report of the worker."""
         self._warned_of: set[str] = set()
         self._budget_bytes = budget_bytes
         self._forced = forced

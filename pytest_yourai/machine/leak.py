@@ -44,7 +44,7 @@ class Leak:
 
 
 class LeakWatch:
-    """What was held after each step of a run: MLX's active memory and the worker's footprint.
+    """Memory held after each step of a run: MLX's active memory and the worker's footprint.
 
     `footprint_counts` is False on CUDA, where the footprint is the device's use: its memory pools
     fill up and vary by gigabytes where nothing leaks. `kept_steps` is how many of the last steps
@@ -69,7 +69,7 @@ class LeakWatch:
     def leaks(
         self, earlier_active: Sequence[int] = (), earlier_footprints: Sequence[int] = ()
     ) -> Iterator[Leak]:
-        """What leaks, by more than it varied in the earlier steps.
+        """The leaks: growth by more than memory varied in the earlier steps.
 
         Without earlier ones the first quarter of the steps is taken for them, of 20 at least.
         """

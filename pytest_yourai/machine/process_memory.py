@@ -1,4 +1,4 @@
-"""What one process holds, as its operating system counts it. Bytes."""
+"""Memory of one process, as its operating system counts it. Bytes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _VMSTAT = Path("/proc/vmstat")
 
 @dataclass(frozen=True, slots=True)
 class SystemMemory:
-    """What may be used, and what is.
+    """Memory of the machine: total, available and swapped.
 
     `available_bytes` is the lower of what the machine and what the container has left;
     `container_limit_bytes` is None outside containers. `oom_kills` counts processes that the

@@ -10,7 +10,7 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
 
 EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
-"""Whose weights are counted here to the byte; of others the lazily built model is asked."""
+"""Types whose weights are counted to the byte; for others the lazily built model is inspected."""
 
 _HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 
@@ -30,7 +30,7 @@ class LinearShape:
     inputs: int
     outputs: int
     copies: int = 1
-    """How many of them there are side by side: the experts of a mixture."""
+    """Number of such layers side by side: the experts of a mixture."""
 
     @property
     def name(self) -> str:
@@ -38,13 +38,13 @@ class LinearShape:
 
     @property
     def parameters_per_rank(self) -> int:
-        """Of its adapter: A is inputs × rank, B rank × outputs."""
+        """Parameters of its adapter per rank: A is inputs × rank, B rank × outputs."""
         return (self.inputs + self.outputs) * self.copies
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedShapes:
-    """What the built model says of itself. Bytes.
+    """Exact shapes of the built model. Bytes.
 
     `weight_bytes` is what MLX holds once it is loaded; `linears` get adapters in its last layer;
     `adapter_parameters_per_rank` is of each transformer layer, the first one first.
@@ -57,7 +57,7 @@ class InspectedShapes:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What of a config.json decides about memory. Sizes in elements."""
+    """The parts of a config.json that decide about memory. Sizes in elements."""
 
     model_type: str
     hidden_size: int
@@ -70,7 +70,7 @@ class Architecture:
     element_bytes: int
     has_own_head: bool
     linears: tuple[LinearShape, ...]
-    """Of one transformer layer."""
+    """Linear layers of one transformer layer."""
     vector_parameters: int
     """Biases and norms of the whole model: never quantized."""
 
@@ -84,18 +84,18 @@ class Architecture:
 
     @property
     def keys_size(self) -> int:
-        """Of the keys of one token, and of its values."""
+        """Elements of the keys of one token, and of its values."""
         return self.num_key_value_heads * self.head_dim
 
     @property
     def parameters(self) -> int:
-        """Of the whole model, before it is quantized."""
+        """Number of parameters of the whole model, before it is quantized."""
         layer = sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
         words = (1 + self.has_own_head) * self.vocab_size * self.hidden_size
         return self.num_hidden_layers * layer + words + self.vector_parameters
 
     def weight_bytes(self, bits: int | None, group_size: int, page_bytes: int = 1) -> int:
-        """Of the model as mlx-lm quantizes it, or not (None): what MLX holds once it is loaded.
+        """Bytes that MLX holds once the model is loaded, in `bits`, or in full precision (None).
 
         With `page_bytes` each array takes whole pages, as it does from GPU allocators.
         """
@@ -185,7 +185,7 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def element_bytes(flat: Mapping[str, Any]) -> int:
-    """Of a weight that is not quantized, and of an activation: bfloat16 unless told otherwise."""
+    """Bytes of an unquantized weight, and of an activation; bfloat16 unless the config differs."""
     dtype = flat.get("torch_dtype") or flat.get("dtype")
     return 4 if str(dtype).endswith("float32") else 2
 
@@ -216,7 +216,7 @@ def _needed(flat: Mapping[str, Any], *names: str) -> int:
 
 
 def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[LinearShape, ...]) -> int:
-    """Of one layer, as mlx-lm builds these models."""
+    """Bias parameters of one layer, as mlx-lm builds these models."""
     with_bias: set[str] = set()
     if model_type == "qwen2":
         with_bias |= {"q_proj", "k_proj", "v_proj"}
@@ -241,7 +241,7 @@ def _array_sizes(
 
 
 def paged(size: int, page_bytes: int) -> int:
-    """What an allocator of pages gives out for `size` bytes: small arrays share a page."""
+    """Bytes that an allocator of pages takes for `size` bytes: small arrays share a page."""
     return -(-size // page_bytes) * page_bytes if size > page_bytes else size
 
 

@@ -1,4 +1,4 @@
-"""Rows of training data that mlx-lm cannot read: found before it tries, and told with their line.
+"""Rows of training data that mlx-lm cannot read: found before it tries, with their line.
 
 mlx-lm takes the format of a file from its first row, and fails at the first row that differs with
 an exception that names neither file nor line.
@@ -12,7 +12,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from pytest_yourai.core.errors import DataError
 from pytest_yourai.core.paths import given_path, is_folder
@@ -20,43 +22,84 @@ from pytest_yourai.core.paths import given_path, is_folder
 _LONGEST_REASON = 160
 
 _UNDECODED = re.compile("[\udc80-\udcff]")
-"""What Python's `surrogateescape` makes of bytes that are no UTF-8."""
+"""Characters that `surrogateescape` decodes invalid UTF-8 to."""
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+
+_EXPECTED = {"string_type": "a string", "list_type": "a list", "model_type": "an object"}
+"""Types of pydantic's errors, in JSON's words."""
+
+
+class _Schema(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+
+
+class _Message(_Schema):
+    role: str
+    content: Any = None
+    tool_calls: Any = None
+
+    @pydantic.model_validator(mode="after")
+    def _has_content(self) -> _Message:
+        # A message that calls tools may say nothing; some templates take a list of parts.
+        is_tool_call = self.content is None and self.tool_calls
+        if not is_tool_call and not isinstance(self.content, str | list):
+            raise ValueError("needs content, which is a string")
+        return self
+
+
+class _Completion(_Schema):
+    prompt: str
+    completion: str
+    tools: list[Any] | None = None
+
+
+class _Chat(_Schema):
+    messages: Annotated[list[_Message], pydantic.Field(min_length=1)]
+    tools: list[Any] | None = None
+
+
+class _Text(_Schema):
+    text: str
 
 
 class RowFormat(enum.Enum):
     """mlx-lm's formats, in the order in which it looks for their keys."""
 
-    COMPLETIONS = ("prompt", "completion")
-    CHAT = ("messages",)
-    TEXT = ("text",)
+    COMPLETIONS = _Completion
+    CHAT = _Chat
+    TEXT = _Text
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys by which mlx-lm recognizes it."""
+        return [key for key, each in self.value.model_fields.items() if each.is_required()]
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> RowFormat | None:
-        """The format that mlx-lm takes `row` for; None where it knows none."""
-        return next((each for each in cls if all(key in row for key in each.value)), None)
+        """The format that mlx-lm takes `row` for; None if it knows none."""
+        return next((each for each in cls if all(key in row for key in each.keys)), None)
 
     def __str__(self) -> str:
-        return " and ".join(self.value)
+        return " and ".join(self.keys)
 
 
 def data_files(folder: Path) -> list[Path]:
-    """What mlx-lm reads in `folder`, as far as it is there."""
+    """The files that mlx-lm reads in `folder`; some may be missing."""
     return [folder / f"{name}.jsonl" for name in ("train", "valid", "test")]
 
 
 def check_folder(folder: Path) -> None:
-    """DataError where mlx-lm would fail at a file in `folder`."""
+    """DataError if mlx-lm would fail at a file in `folder`."""
     for path in data_files(folder):
         if path.exists():
             check_file(path)
 
 
 def check_file(path: Path) -> None:
-    """DataError that names the first row that mlx-lm would fail at, and says how many there are."""
+    """DataError with the first row that mlx-lm would fail at, and the number of such rows."""
     if not path.is_file():
-        raise DataError(f"--yourai-data: {path} is no file: put one in its place, or remove it")
+        raise DataError(f"--yourai-data: {path} is not a file: put one in its place, or remove it")
     first, bad = None, 0
     try:
         for number, problem in _problems(path):
@@ -74,18 +117,18 @@ def check_file(path: Path) -> None:
 
 
 def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> str:
-    """What is to be said of the row at `place`."""
+    """The message about the row at `place`."""
     return f"--yourai-data: {place}: {reason}: fix or remove the {what}"
 
 
 def shortened(text: str) -> str:
-    """One line of `text`, and not too much of it."""
+    """`text` in one line, cut if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
 
 
 def _problems(path: Path) -> Iterator[tuple[int, str]]:
-    """Number of the line and what is wrong, for each row that is not as mlx-lm needs it.
+    """Line number and error of each row that mlx-lm would fail at.
 
     Lines end where they do for mlx-lm, which opens the file as text.
     """
@@ -107,7 +150,7 @@ def _problems(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The row in `line`, or what is wrong with it."""
+    """The row in `line`, or its error."""
     if not line.strip():
         return None, "the line is blank"
     if _UNDECODED.search(line):
@@ -124,44 +167,22 @@ def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def row_problem(row: dict[str, Any], row_format: RowFormat) -> str | None:
-    """What of `row` does not suit the format of the rows before it; None where all does."""
-    for key in row_format.value:
-        if key not in row:
-            return f"it has no {key}, which the first row has"
-    tools = row.get("tools")
-    if row_format is not RowFormat.TEXT and not isinstance(tools, list | None):
-        return f"tools must be a list, not {_kind(tools)}"
-    if row_format is RowFormat.CHAT:
-        return _messages_problem(row["messages"])
-    for key in row_format.value:
-        if not isinstance(row[key], str):
-            return f"{key} must be a string, not {_kind(row[key])}"
-    return None
-
-
-def _messages_problem(messages: Any) -> str | None:
-    if not isinstance(messages, list):
-        return f"messages must be a list, not {_kind(messages)}"
-    if not messages:
-        return "messages is an empty list"
-    problems = (_message_problem(each) for each in messages)
-    return next(
-        (f"messages[{place}] {problem}" for place, problem in enumerate(problems) if problem), None
-    )
-
-
-def _message_problem(message: Any) -> str | None:
-    if not isinstance(message, dict):
-        return f"must be an object, not {_kind(message)}"
-    if not isinstance(message.get("role"), str):
-        return "needs a role, which is a string"
-    content = message.get("content")
-    # A message that calls tools may say nothing; some templates take a list of parts.
-    if content is None and message.get("tool_calls"):
+    """The first error of `row` as one in the format of the rows before it; None if it is valid."""
+    try:
+        row_format.value.model_validate(row)
+    except pydantic.ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+    else:
         return None
-    if not isinstance(content, str | list):
-        return "needs content, which is a string"
-    return None
+    place = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first["loc"])
+    place, is_nested = place.removeprefix("."), len(first["loc"]) > 1
+    if first["type"] == "missing":
+        return f"{place} is missing" if is_nested else f"it has no {place}, which the first row has"
+    if first["type"] == "too_short":
+        return f"{place} is an empty list"
+    if expected := _EXPECTED.get(first["type"]):
+        return f"{place} must be {expected}, not {_kind(first['input'])}"
+    return f"{place} {first['msg'].removeprefix('Value error, ')}"
 
 
 def _kind(value: Any) -> str:
@@ -174,9 +195,9 @@ def _formats() -> str:
 
 
 def data_source(text: str, folder: Path) -> str:
-    """A folder as an absolute path, since the worker may start elsewhere; else a data set's name.
+    """An absolute path to a folder, since the worker may start elsewhere; else a data set's name.
 
-    A path that cannot be a data set's name must exist.
+    ValueError for a folder without rows, and for a path to nothing that cannot be such a name.
     """
     path = given_path(text, folder)
     if is_folder(path):

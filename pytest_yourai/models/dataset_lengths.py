@@ -1,4 +1,4 @@
-"""What the lengths of training rows say: how mlx-lm cuts, pads and batches them, and for how long.
+"""Lengths of training rows: how mlx-lm cuts, pads and batches them, and how long an epoch takes.
 
 The rules are those of `mlx_lm.tuner.trainer.iterate_batches`, and are tested against it.
 """
@@ -19,7 +19,7 @@ _MOST_BARS = 8
 
 
 def padded_length(tokens: int, max_seq_length: int) -> int:
-    """How wide mlx-lm makes a batch whose longest row has so many tokens: 32n + 1, or cut."""
+    """Width of mlx-lm's batch whose longest row has so many tokens: 32n + 1, or the maximum."""
     return min(1 + _PADDED_TO * -(-tokens // _PADDED_TO), max_seq_length)
 
 
@@ -27,8 +27,8 @@ def padded_length(tokens: int, max_seq_length: int) -> int:
 class Epoch:
     """All batches that mlx-lm makes of the data, once. A remainder of rows is dropped.
 
-    `positions` are what is computed, padding too: a padded row of S tokens has S - 1.
-    `padded_shapes` counts distinct ones, each of which compiles once.
+    `positions` includes padding: a padded row of S tokens has S - 1. `padded_shapes` counts
+    distinct shapes, each of which compiles once.
     """
 
     batches: int
@@ -38,13 +38,13 @@ class Epoch:
 
     @property
     def padding_share(self) -> float:
-        """Of the positions, those that train nothing; 0 where there is no batch."""
+        """Share of the positions that train nothing; 0 without a batch."""
         return 1 - self.trained_tokens / self.positions if self.positions else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramBar:
-    """How many rows have from `least` to `most` tokens; None for any number."""
+    """Number of rows with `least` to `most` tokens; `most` is None without an upper bound."""
 
     least: int
     most: int | None
@@ -86,7 +86,7 @@ class TrainingData:
         return sorted(self.lengths, reverse=True)
 
     def rows_over(self, max_seq_length: int) -> int:
-        """How many rows mlx-lm cuts."""
+        """Number of rows that mlx-lm cuts."""
         return sum(length > max_seq_length for length in self.lengths)
 
     def histogram(self, max_seq_length: int) -> tuple[HistogramBar, ...]:
@@ -98,7 +98,7 @@ class TrainingData:
         return tuple(bars)
 
     def epoch(self, batch_size: int, max_seq_length: int) -> Epoch:
-        """One pass over the data; of no batches where there are fewer rows than in one."""
+        """One pass over the data; it has no batches if there are fewer rows than in one."""
         trained = positions = batches = 0
         shapes: set[int] = set()
         for start in range(0, self.rows - batch_size + 1, batch_size):
@@ -112,10 +112,10 @@ class TrainingData:
         return Epoch(batches, trained, positions, len(shapes))
 
     def epoch_time_s(self, config: LoraConfig, step_times_s: Sequence[float]) -> float | None:
-        """How long an epoch takes at the pace of measured steps; None without any.
+        """Seconds of an epoch at the pace of measured steps; None without any.
 
-        These went through the longest batches, in order. The pace is their median time for a
-        position, padded ones too, since padding costs as much; compiling is not counted.
+        The steps went through the longest batches, in order. The pace is their median time per
+        position, padding included, since it costs as much; compiling is not counted.
         """
         measured = itertools.cycle(self._measured_positions(config, len(step_times_s)))
         paces = [time_s / count for time_s, count in zip(step_times_s, measured, strict=False)]

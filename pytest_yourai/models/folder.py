@@ -1,4 +1,4 @@
-"""What a model's folder has in it: its architecture, and the files that mlx-lm would load."""
+"""A model's folder: its architecture, and the files that mlx-lm would load."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pytest_yourai.core.errors import ModelError
 CONFIG = "config.json"
 
 WEIGHTS = "model*.safetensors"
-"""The files that mlx-lm reads weights from."""
+"""Pattern of the files that mlx-lm reads weights from."""
 
 INDEX = "model.safetensors.index.json"
 
 _WHOLE = "model.safetensors"
-"""What all weights are in where they are not cut into shards."""
+"""The only file of weights if they are not split into shards."""
 
 _SHARD = re.compile(r"(.*-)(\d+)(-of-)(\d+)(\.safetensors)")
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
-    """A config.json as a mapping with a model_type; ModelError where it is none."""
+    """A config.json as a mapping with a model_type; ModelError if it is not valid."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -39,14 +39,14 @@ def read_architecture(path: Path) -> dict[str, Any]:
 
 
 def missing_file(folder: Path) -> str | None:
-    """The first file without which mlx-lm cannot load the folder; None where all are there.
+    """The first missing file that mlx-lm needs to load the folder; None if all are there.
 
-    ModelError where the index of its weights is none.
+    ModelError if the index of its weights is not valid.
     """
     there = sorted(file.name for file in folder.glob(WEIGHTS) if file.is_file())
     indexed = _indexed(folder / INDEX)
     if _WHOLE in there and _WHOLE not in indexed:
-        # The index is of other files, before all were put into this one: nobody reads it then.
+        # The index lists shards from before they were merged into this file: mlx-lm ignores it.
         indexed = []
     wanted = [CONFIG, *indexed, *_announced(there)]
     absent = (name for name in wanted if not (folder / name).is_file())
@@ -54,7 +54,7 @@ def missing_file(folder: Path) -> str | None:
 
 
 def _indexed(path: Path) -> list[str]:
-    """The weight files that an index names; none without an index."""
+    """The weight files that an index names; empty without an index."""
     if not path.is_file():
         return []
     try:
@@ -67,7 +67,7 @@ def _indexed(path: Path) -> list[str]:
 
 
 def _announced(names: Iterable[str]) -> list[str]:
-    """All shards of those of which one is among `names`: model-00001-of-00003.safetensors."""
+    """All shards of each family with one among `names`: model-00001-of-00003.safetensors."""
     shards = (match for name in names if (match := _SHARD.fullmatch(name)))
     families = {
         (match[1], len(match[2]), match[3] + match[4] + match[5], int(match[4])) for match in shards

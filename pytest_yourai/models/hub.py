@@ -39,10 +39,10 @@ DOWNLOADED = (
     "*.jsonl",
     "*.jinja",
 )
-"""What mlx-lm itself downloads of a repository: no pickled weights."""
+"""Files of a repository that mlx-lm downloads: no pickled weights."""
 
 _NEEDED = (CONFIG, INDEX, WEIGHTS)
-"""What makes a snapshot complete. A tokenizer does not: made-up rows need none."""
+"""Files of a complete snapshot. A tokenizer is optional: synthetic rows need none."""
 
 _REPO_ID = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 """huggingface_hub's own form of it. It also refuses a few names, when they are looked up."""
@@ -59,14 +59,14 @@ class Snapshot:
 
 
 def is_repo_id(name: str) -> bool:
-    """Whether `name` has the form of an `owner/name` of the hub."""
+    """True if `name` has the form of an `owner/name` of the hub."""
     return _REPO_ID.fullmatch(name) is not None
 
 
 def cached_snapshot(repo: str) -> Snapshot | None:
-    """What the local cache has of `repo`, without any network; None for nothing.
+    """The snapshot of `repo` in the local cache; None without one. Does not use the network.
 
-    ModelError where its index of weights cannot be read.
+    ModelError if its index of weights cannot be read.
     """
     if not is_folder(Path(constants.HF_HUB_CACHE)):
         return None

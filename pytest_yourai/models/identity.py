@@ -1,3 +1,5 @@
+"""The identity of a model, for adapters."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,19 +16,19 @@ _SAMPLE_BYTES = 4096
 
 
 def model_identity(model: Model) -> str:
-    """What two models must have in common for adapters of one to be adapters of the other.
+    """A digest that two models share if adapters of one fit the other.
 
-    The same for a folder wherever it lies. Of weights that are there only samples are read: all of
-    them take minutes, and names and sizes are the same for every fine-tuned model of a family.
+    It does not depend on the path of a folder. Only samples of the weights are read: all of them
+    take minutes, and names and sizes are the same for every fine-tuned model of a family.
     """
     files: list[Path] = []
     if model.weights == "local" and model.folder is not None:
         files = sorted(file for file in model.folder.glob(WEIGHTS) if file.is_file())
-    return _digest([model.architecture, [(file.name, *_sampled(file)) for file in files]])
+    return digest([model.architecture, [(file.name, *_sampled(file)) for file in files]])
 
 
 def _sampled(file: Path) -> tuple[int, str]:
-    """Its size in bytes, and a digest of parts that lie at even distances."""
+    """Size of the file in bytes, and a digest of samples at even distances."""
     size_bytes = file.stat().st_size
     found = hashlib.sha256()
     with file.open("rb") as content:
@@ -36,6 +38,7 @@ def _sampled(file: Path) -> tuple[int, str]:
     return size_bytes, found.hexdigest()
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A short digest of a JSON value."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Lists of models: a name to a repository, a folder or an architecture, with defaults."""
+"""Lists of models: names of repositories, folders or architectures, with their defaults."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class _Preset(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Preset:
-    """One entry of a models file. `in_walk` says whether a walk over all models visits it.
+    """One entry of a models file; `in_walk` is True if a walk over all models visits it.
 
-    `mistake` is why its architecture cannot be read, with the place of the key; None where it can,
-    or where it has none.
+    `mistake` is why its architecture cannot be read, with the place of the key; None if it can be,
+    or if the entry has none.
     """
 
     name: str
@@ -83,18 +83,19 @@ class Preset:
 
 
 def read_presets(path: Path) -> dict[str, Preset]:
-    """The presets of a models file, in its order; ModelError where it is none.
+    """The presets of a models file, in its order; ModelError if the file is not valid.
 
-    An architecture in a file of its own that cannot be read is the mistake of its entry alone.
+    An architecture in a separate file that cannot be read is the mistake of its entry alone.
     """
     file = read_yaml(path, ModelError, "a list of models")
     if not isinstance(file.value, dict) or not file.value:
-        raise ModelError(f"{path}:1: this is no list of models: it must map names to models")
+        raise ModelError(f"{path}:1: this is not a list of models: it must map names to models")
     presets = {}
     for name, value in file.value.items():
         if not isinstance(name, str) or not name.strip():
             raise ModelError(
-                f"{file.where((str(name),))}: {name!r} is no name: write it in quotes, or another"
+                f"{file.where((str(name),))}: {name!r} is not a name: write it in "
+                "quotes, or choose another"
             )
         raw = validate(file, _Preset, value, ModelError, at=(name,))
         presets[name] = _preset(name, raw, path.parent, file.where((name, "architecture")))
@@ -102,7 +103,7 @@ def read_presets(path: Path) -> dict[str, Preset]:
 
 
 def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
-    """`where` is the place of its architecture in the file."""
+    """The preset of an entry; `where` is the place of its architecture in the file."""
     architecture, mistake = raw.architecture, None
     if isinstance(architecture, str):
         try:

@@ -71,7 +71,7 @@ class ConfigChoice:
         )
 
     def quantization(self, model: Model) -> Quantization | None:
-        """How the base model is held; ModelError if its weights contradict what was asked for."""
+        """Quantization of the base model; ModelError if its weights contradict the choice."""
         try:
             return model.quantization(self.quantize)
         except ModelError:
@@ -191,7 +191,7 @@ def _packaged(name: str) -> Matrix:
 
 
 def _has_low_memory(limit_bytes: int | None) -> bool:
-    """By the user's budget, else this machine's; a GPU's own memory is not known yet."""
+    """True for a small budget: the user's, else this machine's; False on a GPU, not known yet."""
     if limit_bytes is not None:
         return limit_bytes < LOW_MEMORY_BYTES
     if installed_backend() == "cuda":

@@ -1,6 +1,6 @@
-"""Flags and ini keys, and what is to be known of them in every pytest run.
+"""The table of flags and ini keys, from which help, documentation and parsing come.
 
-Kept light: other people's suites import this, without our flags. Their values: `options`.
+Kept light: every pytest run imports it, with or without our flags.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Flag(NamedTuple):
     """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar.
 
-    What is a command has no ini key: it would take every run over.
+    A command has no ini key, which would turn every run of pytest into one.
     """
 
     name: str
@@ -20,130 +20,142 @@ class Flag(NamedTuple):
     default: str = ""
     is_command: bool = False
     is_repeatable: bool = False
-    """Whether it may be given several times; its ini key then takes a line for each."""
+    """True if it may be repeated; its ini key takes one value a line."""
 
     @property
     def option(self) -> str:
+        """The flag on the command line."""
         return f"--yourai-{self.name}"
 
     @property
     def key(self) -> str:
+        """The key in the ini file."""
         return f"yourai_{self.name.replace('-', '_')}"
 
 
 FAIL_ON_HELP = (
-    "what may not get worse: METRIC:5%, METRIC:20ms or METRIC:5%+20ms, METRIC one of "
-    "minimum_memory, peak_memory, step_time, tokens_per_second and mean_step_time; or none, to "
-    "name it only; may be repeated"
+    "largest tolerated regression: METRIC:5%, METRIC:20ms or METRIC:5%+20ms, where METRIC is "
+    "minimum_memory, peak_memory, step_time, tokens_per_second or mean_step_time; or none, to "
+    "report only; may be repeated"
 )
 
 FLAGS = (
     Flag(
         "model",
         "NAME",
-        "measure this model: a preset, a folder or owner/name; may be repeated",
+        "model to measure: a preset, a folder or owner/name; may be repeated",
         is_repeatable=True,
     ),
-    Flag("models", "FILE", "a YAML list of presets of one's own", "models.yaml"),
+    Flag("models", "FILE", "your own YAML list of presets", "models.yaml"),
     Flag(
         "benchmark",
         None,
-        "try models in a safe configuration each, smallest first, until one does not fit",
+        "try each model in its safe configuration, smallest first, until one does not fit",
         "off",
         is_command=True,
     ),
-    Flag("optimize", None, "with --yourai-benchmark: sweep each model that passes", "off"),
-    Flag("quick", None, "the quick matrix; with another --yourai flag also as --quick", "off"),
+    Flag("optimize", None, "with --yourai-benchmark: also sweep each model that passes", "off"),
+    Flag(
+        "quick",
+        None,
+        "use the quick matrix; with another --yourai flag, --quick for short",
+        "off",
+    ),
     Flag(
         "matrix",
         "FILE",
-        "a YAML matrix of one's own",
+        "your own YAML matrix",
         "full.yaml; under 10 GB low-memory.yaml",
     ),
     Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
     Flag(
         "output",
         "FILE",
-        "where the profile goes, or of several models the benchmark results",
+        "file for the profile, or for the benchmark results of several models",
         "optimal_config.json, benchmark_results.json",
     ),
-    Flag("log", "FILE", "where the journal goes", "benchmark_log.jsonl"),
+    Flag("log", "FILE", "file for the journal", "benchmark_log.jsonl"),
     Flag(
         "lora-config",
         "FILE",
-        "where the best configuration goes, as a file for mlx_lm.lora --config",
+        "file for the best configuration, for mlx_lm.lora --config",
         "not written",
     ),
     Flag(
         "report",
         "FILE",
-        "where an HTML page of the results goes; needs the extra report",
+        "file for an HTML page of the results; needs the extra `report`",
         "not written",
     ),
     Flag(
         "markdown",
         "FILE",
-        "where the results go as Markdown for GitHub",
-        "not written; the summary of a job on GitHub always",
+        "file for the results as Markdown for GitHub",
+        "not written; in a GitHub job always its summary",
     ),
-    Flag("steps", "N", "measured steps of each trial", "10; 5 with --yourai-benchmark"),
-    Flag("warmup", "N", "least warm-up steps of each trial", "2"),
+    Flag("steps", "N", "measured steps in each trial", "10; 5 with --yourai-benchmark"),
+    Flag("warmup", "N", "minimum number of warm-up steps in each trial", "2"),
     Flag(
         "seq-length",
         "N,M",
-        "max_seq_length of mlx-lm, in tokens; several make it an axis",
+        "mlx-lm's max_seq_length, in tokens; several values make it an axis",
         "512 (tiny: 64)",
     ),
-    Flag("data", "PATH", "training data as mlx-lm reads it", "made-up rows of full length"),
+    Flag("data", "PATH", "training data, in a format of mlx-lm", "synthetic rows of full length"),
     Flag(
         "weights",
         "auto|local|hub|synthetic",
-        "where weights come from; auto: a folder or the local Hugging Face cache, else synthetic",
+        "source of the weights; auto: a folder or the local Hugging Face cache, else synthetic",
         "auto",
     ),
     Flag(
         "quantize",
         "BITS|none",
         "quantization of the base model",
-        "that of local weights; for synthetic presets 4 (tiny: none)",
+        "as stored for local weights; 4 for synthetic presets (tiny: none)",
     ),
     Flag(
         "lora-keys",
         "A,B",
-        "modules that get adapters, as paths within a layer",
+        "modules to adapt, as paths within a layer",
         "the q, k, v and o projections",
     ),
     Flag("grad-checkpoint", None, "gradient checkpointing", "off"),
-    Flag("timeout", "S", "seconds for each item, as a pytest-timeout mark", "300 or --timeout"),
-    Flag("objective", "score|tokens_per_second", 'what "best" means', "score"),
+    Flag(
+        "timeout",
+        "S",
+        "time limit of each item in seconds, as a pytest-timeout mark",
+        "300 or --timeout",
+    ),
+    Flag("objective", "score|tokens_per_second", "measure of the best configuration", "score"),
     Flag(
         "search",
         "fast|exhaustive",
-        "run all configurations, or those that lead to the best one",
+        "fast: only run configurations that lead to the best one",
         "exhaustive",
     ),
     Flag(
         "isolation",
         "model|trial",
-        "a worker serves all trials of a model, or one each",
+        "one worker process for all trials of a model, or one for each trial",
         "model",
     ),
     Flag(
         "force",
         None,
-        "go on where the guard would stop, available memory is under the floor, or a prediction "
-        "says no",
+        "go on although the guard would stop, available memory is too low, or a trial is "
+        "predicted not to fit",
         "off",
     ),
-    Flag("resume", None, "keep what an earlier run of the same identity measured", "off"),
+    Flag("resume", None, "keep the results of an earlier run with the same identity", "off"),
     Flag(
         "soak",
         "MINUTES",
-        "after a sweep train on with its best configuration for so long",
+        "after a sweep, train with its best configuration for so many minutes",
         "no soak",
     ),
-    Flag("replay", "PROFILE", "take measurements from a recorded profile instead of a worker"),
-    Flag("compare", "PROFILE", "compare with this earlier profile, and fail where it was better"),
+    Flag("replay", "PROFILE", "replay the measurements of a recorded profile; nothing is run"),
+    Flag("compare", "PROFILE", "compare with this earlier profile, and fail if results got worse"),
     Flag(
         "fail-on",
         "METRIC:AMOUNT",
@@ -154,9 +166,9 @@ FLAGS = (
     Flag(
         "recommend",
         None,
-        "print which models fit, by estimate, and run nothing",
+        "print which models fit by estimate, and run nothing",
         "off",
         is_command=True,
     ),
-    Flag("trust-remote-code", None, "run Python code that a model folder brings", "off"),
+    Flag("trust-remote-code", None, "run Python code from a model folder", "off"),
 )

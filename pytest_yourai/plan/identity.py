@@ -1,4 +1,4 @@
-"""What a run, and a machine, must have in common for one's measurements to hold for another."""
+"""Identities of runs and machines: measurements hold wherever they are equal."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.identity import _digest
+from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import ModelSource
 
 _NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length", "grad_checkpoint")
-"""Settings that leave each trial's measurement as it is, or that each row says of itself."""
+"""Settings that do not change the measurement of a trial, or that each row has itself."""
 
 _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
-"""Which lengths real rows have depends on these, chat templates too."""
+"""The lengths of real rows depend on these files, chat templates included."""
 
 
 def run_identity(source: ModelSource, data: str | None, settings: SweepSettings) -> dict[str, Any]:
-    """What two runs must have in common for one to take over the other's measurements."""
+    """The identity of a run: one with an equal identity can keep its measurements."""
     known = settings.as_json()
     identity = {
         "model": source.name,
-        "architecture": _digest(source.architecture),
+        "architecture": digest(source.architecture),
         "folder": _files(source.folder, "*.safetensors", "*.py", *_TOKENIZER_FILES),
         "trust_remote_code": source.trust_remote_code,
         "data": _files(data, "train.jsonl"),
@@ -38,20 +38,20 @@ def run_identity(source: ModelSource, data: str | None, settings: SweepSettings)
 
 
 def machine_id() -> str:
-    """What calibrations hold for: this machine with these versions."""
+    """A digest of this machine and its versions, which calibrations belong to."""
     identity = {
         "chip": environment.chip(),
         "system_memory_bytes": read_system_memory().total_bytes,
         "versions": environment.versions(),
     }
-    return _digest(identity)
+    return digest(identity)
 
 
 def _files(folder: str | None, *patterns: str) -> str | None:
-    """A digest of names, sizes and times: weights are too large to be read for this."""
+    """A digest of names, sizes and times of files; None without a folder. Weights are not read."""
     if folder is None:
         return None
     found = (file for pattern in patterns for file in Path(folder).glob(pattern))
     files = sorted(file for file in found if file.is_file())
     facts = [(file.name, file.stat()) for file in files]
-    return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
+    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])

@@ -115,16 +115,7 @@ def make_plan(
     model: Model, choice: ConfigChoice, options: Options, check: SafeCheck | None = None
 ) -> SweepPlan:
     """The plan of a sweep through `choice`, or of `check`."""
-    source = ModelSource(
-        name=model.name,
-        architecture=model.architecture,
-        folder=str(model.folder) if model.folder else None,
-        synthetic=model.weights == "synthetic",
-        quantization=choice.quantization(model),
-        lora_keys=choice.lora_keys,
-        trust_remote_code=options.trust_remote_code,
-        requires_lora_keys=choice.requires_lora_keys,
-    )
+    source = _source(model, choice, options)
     configs = () if check else choice.configs(model.depth)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
         raise OptionError(
@@ -152,6 +143,19 @@ def make_plan(
         depth=model.depth,
         recording=choice.recording,
         check=check,
+    )
+
+
+def _source(model: Model, choice: ConfigChoice, options: Options) -> ModelSource:
+    return ModelSource(
+        name=model.name,
+        architecture=model.architecture,
+        folder=str(model.folder) if model.folder else None,
+        synthetic=model.weights == "synthetic",
+        quantization=choice.quantization(model),
+        lora_keys=choice.lora_keys,
+        trust_remote_code=options.trust_remote_code,
+        requires_lora_keys=choice.requires_lora_keys,
     )
 
 

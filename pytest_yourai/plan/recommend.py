@@ -42,7 +42,7 @@ _COMPONENTS = {
 
 
 class Verdict(enum.StrEnum):
-    """Whether training fits: by the conservative estimate, by the minimum alone, or not."""
+    """Training fits by the conservative estimate, by the minimum alone, or not at all."""
 
     FITS = "fits"
     TIGHT = "tight"
@@ -67,7 +67,7 @@ class Recommendation:
 
     @property
     def largest_component(self) -> str:
-        """What most of the memory is for: `weights 39.7 GB`."""
+        """The largest part of the memory: `weights 39.7 GB`."""
         largest = max(_COMPONENTS, key=lambda name: int(getattr(self.estimate, name)))
         return f"{_COMPONENTS[largest]} {gigabytes(getattr(self.estimate, largest))}"
 
@@ -79,11 +79,10 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """What is known of all models that were asked for, within `budget`.
+    """Estimates for all models that were asked for, within `budget`.
 
-    `machine` says whose the budget is, and is None where the user gave it. `left_out` maps models
-    of the list of which nothing can be estimated to the reason; `own_list` is the list where it
-    is the user's.
+    `machine` names the machine of a detected budget, and is None for the user's. `left_out` maps
+    models that cannot be estimated to the reason; `own_list` is the user's list of presets, if any.
     """
 
     budget: Budget
@@ -181,14 +180,14 @@ def _recommendation(
 
 
 def judge(estimate: MemoryEstimate, limit_bytes: int) -> Verdict:
-    """Whether it fits `limit_bytes` with the safety margin, as measured trials must."""
+    """The verdict within `limit_bytes`, with the safety margin of measured trials."""
     if estimate.conservative_bytes * SAFETY_MARGIN <= limit_bytes:
         return Verdict.FITS
     return Verdict.TIGHT if estimate.minimum_bytes * SAFETY_MARGIN <= limit_bytes else Verdict.NO
 
 
 def document(found: Recommendations) -> dict[str, Any]:
-    """As it is written to a file."""
+    """The JSON document of a file of estimates."""
     return {
         "schema_version": SCHEMA_VERSION,
         "estimates_only": True,

@@ -73,7 +73,7 @@ class SweepPlan:
     identity: dict[str, Any]
     force: bool = False
     memory_wait_s: float = 5.0
-    """How long a trial waits at its start for memory that other processes may free."""
+    """Seconds that a trial waits at its start for memory that other processes may free."""
     search: SearchKind = "exhaustive"
     objective: Objective = Objective.SCORE
     depth: int | None = None

@@ -85,28 +85,30 @@ def _activate(config: pytest.Config) -> None:
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
+    from pytest_yourai.report.live_sweep import SweepDisplay  # noqa: PLC0415
 
-    setup = stages.make_run_plan(read_options(config))
-    owns_session = _collect_packaged_suite(config, with_soak=bool(setup.soaked_by_id))
-    item_hooks = None if runs_elsewhere else items.ItemHooks(config, setup, workers)
-    soak_hooks = None
-    if item_hooks is not None:
-        config.stash[ITEM_HOOKS] = item_hooks
-        config.pluginmanager.register(item_hooks, "yourai-items")
-        if setup.soaked_by_id:
-            soak_hooks = soak_items.SoakHooks(config, setup, item_hooks)
-            config.pluginmanager.register(soak_hooks, "yourai-soak-items")
+    plan = stages.make_run_plan(read_options(config))
+    owns_session = _collect_packaged_suite(config, with_soak=bool(plan.soaked_by_id))
+    has_items_here = not runs_elsewhere
+    manager = config.pluginmanager
+    sweep_display = SweepDisplay()
+    hooks = None
     if not hasattr(config, "workerinput"):
         hooks = controller.ControllerHooks(
-            config, setup, has_items_here=item_hooks is not None, owns_session=owns_session
+            config, plan, has_items_here=has_items_here, owns_session=owns_session
         )
-        config.pluginmanager.register(hooks, "yourai-controller")
-        if soak_hooks is not None:
-            soak_hooks.listener = hooks
-        if item_hooks is not None:
-            item_hooks.on_opened = hooks.stage_opened
-            display_hooks = display.DisplayHooks(config, item_hooks)
-            config.pluginmanager.register(display_hooks, "yourai-display")
+    if has_items_here:
+        on_opened = hooks.stage_opened if hooks else None
+        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, on_opened)
+        config.stash[ITEM_HOOKS] = item_hooks
+        manager.register(item_hooks, "yourai-items")
+        if plan.soaked_by_id:
+            soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, hooks)
+            manager.register(soak_hooks, "yourai-soak-items")
+    if hooks is not None:
+        manager.register(hooks, "yourai-controller")
+        if has_items_here:
+            manager.register(display.DisplayHooks(config, sweep_display), "yourai-display")
     if not command_line.has_benchmark(config):
         config.pluginmanager.register(_NoBenchmark())
 
@@ -123,7 +125,7 @@ class _NoBenchmark:
 
 
 def _collect_packaged_suite(config: pytest.Config, *, with_soak: bool) -> bool:
-    """Collect the packaged tests where no path is given; whether they are all that is collected.
+    """Collect the packaged tests unless paths are given; True if nothing else is collected.
 
     The soak comes last, when all sweeps are over.
     """
@@ -138,7 +140,7 @@ def _collect_packaged_suite(config: pytest.Config, *, with_soak: bool) -> bool:
 
 
 def _resolve_node_id(arg: str, config: pytest.Config) -> str:
-    """A packaged test's own node id, pasted, means its file wherever that is installed."""
+    """The path of a packaged test for its node id, wherever it is installed; other paths as is."""
     path, separator, rest = arg.partition("::")
     for ours, node_id in SUITE_NODE_IDS.items():
         is_ours = PurePosixPath(path).parts[-3:] == PurePosixPath(node_id).parts
@@ -148,7 +150,7 @@ def _resolve_node_id(arg: str, config: pytest.Config) -> str:
 
 
 def _is_distributed(config: pytest.Config) -> bool:
-    """Whether one worker of xdist runs the items; UsageError where several would."""
+    """True if one worker of xdist runs the items; UsageError if several would."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
         return False
     specs = config.getoption("tx", None) or []
@@ -162,7 +164,7 @@ def _is_distributed(config: pytest.Config) -> bool:
 
 
 class _SuiteModule(pytest.Module):
-    """A packaged test file, whatever the project calls its own tests."""
+    """A packaged test file, collected whatever names the project gives its own tests."""
 
     def funcnamefilter(self, name: str) -> bool:
         return name.startswith("test_")

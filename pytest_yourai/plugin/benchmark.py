@@ -73,7 +73,7 @@ def _extra_info(result: TrialResult) -> dict[str, Any]:
 
 
 def _nothing() -> None:
-    """What is timed happened in the worker."""
+    """Stands for the steps, which the worker has timed."""
 
 
 def _fail() -> None:

@@ -39,9 +39,9 @@ def rewrite_quick(args: list[str]) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether models or a recording were named, by flag or ini key, and are to be measured.
+    """True if a model or a recording is named, by flag or ini key, and is to be measured.
 
-    OptionError where flags of ours were given without one.
+    OptionError if other flags of ours are given without one.
     """
     if config.getoption("yourai_recommend"):
         return False
@@ -62,20 +62,20 @@ def needs_worker(config: pytest.Config) -> bool:
 
 
 def wants_recommendation(config: pytest.Config) -> bool:
-    """Whether to print estimates instead of running tests; pytest's own --help goes first."""
+    """True for estimates instead of tests; pytest's own --help comes first."""
     return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)
 
 
 def has_timeout(config: pytest.Config) -> bool:
-    """Whether pytest-timeout is there, under whatever name it was loaded."""
+    """True if pytest-timeout is active, under whatever name."""
     return hasattr(config.option, "timeout_method")
 
 
 def has_benchmark(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark is there, under whatever name it was loaded."""
+    """True if pytest-benchmark is active, under whatever name."""
     return hasattr(config.option, "benchmark_disable")
 
 
 def wants_packaged_suite(config: pytest.Config) -> bool:
-    """Whether to collect the packaged test: by flag alone, so that an ini key hijacks nothing."""
+    """True to collect the packaged tests: by flag alone, so that an ini key takes no run over."""
     return any(config.getoption(key) for key in _STARTERS)

@@ -106,7 +106,7 @@ class ControllerHooks:
         """Find mistakes here: xdist makes an internal error of what its worker raises."""
         runner = StageRunner(self._plan, TaggedLog(), self._terminal.print_lines)
         try:
-            runner.look_at_all(self._plan.stages)
+            runner.inspect_all(self._plan.stages)
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         finally:

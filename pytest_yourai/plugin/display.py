@@ -1,4 +1,4 @@
-"""Gives the display of a running trial its place: the terminal that pytest writes on."""
+"""The display of a running trial, on the terminal that pytest writes to."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from typing import IO
 
 import pytest
 
-from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import SweepDisplay
 from pytest_yourai.report.safe_stream import safe_stream
 from pytest_yourai.report.screen import TerminalSize, is_terminal
 
 _LOG_READERS = ("CI", "BUILD_NUMBER")
-"""As pytest itself tells that its output is kept, whatever it is written on."""
+"""Variables by which pytest recognizes that its output goes to a log, even on a terminal."""
 
 
 class DisplayHooks:
-    """Registered where items run in the process that the user started."""
+    """Gives `display` the terminal; registered if items run in the process that writes there."""
 
-    def __init__(self, config: pytest.Config, items: ItemHooks) -> None:
+    def __init__(self, config: pytest.Config, display: SweepDisplay) -> None:
         self._config = config
-        self._items = items
+        self._display = display
         self._stream: IO[str] | None = None
 
     def pytest_sessionstart(self) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None or self._config.option.collectonly or not _is_looked_at():
+        if reporter is None or self._config.option.collectonly or not _is_watched():
             return
-        # A descriptor of its own: the usual one is pytest's to capture while tests run.
+        # A descriptor of its own: pytest captures the usual one while tests run.
         self._stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
         writer = self._config.get_terminal_writer()
         area = LiveArea(
@@ -39,7 +38,7 @@ class DisplayHooks:
             has_color=writer.hasmarkup,
             line_width=lambda: writer.width_of_current_line,
         )
-        self._items.display = SweepDisplay(area)
+        self._display.draw_on(area)
 
     def pytest_unconfigure(self) -> None:
         if self._stream is not None:
@@ -48,15 +47,16 @@ class DisplayHooks:
 
 
 def terminal_size(config: pytest.Config) -> TerminalSize:
-    """How much can be read at once where pytest writes."""
+    """Size of the terminal that pytest writes to; without one, all text may be long."""
     is_verbose = config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES) > 0
-    if config.pluginmanager.getplugin("terminalreporter") is None or not _is_looked_at():
+    if config.pluginmanager.getplugin("terminalreporter") is None or not _is_watched():
         return TerminalSize(is_verbose=is_verbose)
     columns, rows = shutil.get_terminal_size()
     return TerminalSize(columns, rows, is_verbose)
 
 
-def _is_looked_at() -> bool:
+def _is_watched() -> bool:
+    """True if a person reads standard output as it is written."""
     if any(os.environ.get(name) for name in _LOG_READERS):
         return False
     return is_terminal(safe_stream(sys.stdout))

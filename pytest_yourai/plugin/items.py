@@ -1,6 +1,6 @@
 """From configurations to pytest items: parametrization, ids, marks, the trial, outcome → report.
 
-Lives in the process that runs items: pytest itself, or the one worker of `-n 1`.
+Active in the process that runs items: pytest itself, or the one worker of `-n 1`.
 """
 
 from __future__ import annotations
@@ -20,41 +20,46 @@ from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.process import WorkerStarter
 
+OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
+
 
 class ItemHooks:
-    """Registered where items run, while a run is asked for."""
+    """Registered where items run, while a run is asked for.
 
-    def __init__(self, config: pytest.Config, setup: RunPlan, workers: WorkerStarter) -> None:
+    `on_opened` is called once for each stage whose model a worker has looked at, before its first
+    trial; None in a process of xdist.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        plan: RunPlan,
+        display: SweepDisplay,
+        workers: WorkerStarter,
+        on_opened: OnOpened | None,
+    ) -> None:
         self._config = config
-        self._setup = setup
+        self._plan = plan
+        self._display = display
         self._workers = workers
+        self._on_opened = on_opened
         self._journal: Journal | None = None
-        self._run: StageRunner | None = None
+        self._runner: StageRunner | None = None
         self._selected: dict[Stage, set[str]] = {}
-        self._told: set[Stage] = set()
+        self._announced: set[Stage] = set()
         self._reported: set[Stage] = set()
-        self.display = SweepDisplay(None)
-        """Where the trial that runs is shown."""
-        self.shown_trials = TrialDisplay(self.display, setup, self._selected)
-        self.on_opened: Callable[[Stage, StageInfo, ItemCounts], None] | None = None
-        """Told of each stage whose model a worker has looked at, before its first trial."""
+        self.trial_display = TrialDisplay(display, plan, self._selected)
 
     @property
-    def run(self) -> StageRunner | None:
-        """None before the first item, and where no configuration is selected."""
-        return self._run
-
-    @property
-    def sweep(self) -> Sweep | None:
-        """The present one, once its first item is about to run."""
-        return self._run.sweep if self._run else None
+    def runner(self) -> StageRunner | None:
+        """None before the first item, and if no configuration is selected."""
+        return self._runner
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "trial" in metafunc.fixturenames:
@@ -63,7 +68,7 @@ class ItemHooks:
                 "trial",
                 [
                     self._param(item_id, stage, has_benchmark)
-                    for item_id, stage in self._setup.stages_by_id.items()
+                    for item_id, stage in self._plan.stages_by_id.items()
                 ],
                 indirect=True,
             )
@@ -81,34 +86,37 @@ class ItemHooks:
             }
         marks = [pytest.mark.lora(model=stage.name, **axes)]
         if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._setup.timeout_s, method="signal"))
+            marks.append(pytest.mark.timeout(self._plan.timeout_s, method="signal"))
         if has_benchmark and command_line.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
 
     def trial(self, item_id: str) -> Trial:
-        """The handle that the fixture gives out."""
-        if self._run is None:
+        """The value of the fixture `trial`."""
+        if self._runner is None:
             pytest.skip("the run has not begun: `trial` is for test functions alone")
-        stage = self._setup.stages_by_id[item_id]
-        return Trial(stage.name, self._run.config_of(stage, item_id), item_id)
+        stage = self._plan.stages_by_id[item_id]
+        return Trial(stage.name, self._runner.config_of(stage, item_id), item_id)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         for item_id in dict.fromkeys(map(self._id_of, session.items)):
             if item_id is not None:
-                self._selected.setdefault(self._setup.stages_by_id[item_id], set()).add(item_id)
-        self.shown_trials = TrialDisplay(self.display, self._setup, self._selected)
+                self._selected.setdefault(self._plan.stages_by_id[item_id], set()).add(item_id)
         if self._selected and not self._config.option.collectonly:
             try:
-                self._journal = Journal(self._setup.output.log)
+                self._journal = Journal(self._plan.output.log)
                 if self._journal.note is not None:
-                    self._say(f"Warning: {self._journal.note}")
-                self._run = StageRunner(
-                    self._setup, self._journal, self._say, self.display.goes_on, self._workers
+                    self._print_line(f"Warning: {self._journal.note}")
+                self._runner = StageRunner(
+                    self._plan,
+                    self._journal,
+                    self._print_line,
+                    self._display.on_progress,
+                    self._workers,
                 )
-                with self.shown():
-                    self._run.look_at_all(self._selected)
+                with self.uncaptured():
+                    self._runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
                 raise pytest.UsageError(str(problem)) from None
@@ -121,29 +129,29 @@ class ItemHooks:
         session = item.session
         self._begin(item)
         result = yield
-        if self._run is not None and not (session.shouldstop or session.shouldfail):
+        if self._runner is not None and not (session.shouldstop or session.shouldfail):
             self._prepare(session.items, session.items.index(item) + 1)
         return result
 
     def _prepare(self, items: list[pytest.Item], start: int) -> None:
-        """Begin the stage of the item that is next, and put there what its search chooses."""
+        """Begin the stage of the next item, and move the item there that its search chooses."""
         stage = self._begin(items[start]) if start < len(items) else None
         if stage is not None:
             self._put_next(items, start, stage)
 
     def _begin(self, item: pytest.Item) -> Stage | None:
-        """Begin the stage of an item, and tell of it; None for tests of other things."""
+        """Begin the stage of an item, and announce it; None for other tests."""
         item_id = self._id_of(item)
-        if self._run is None or item_id is None:
+        if self._runner is None or item_id is None:
             return None
-        stage = self._setup.stages_by_id[item_id]
-        if not self._run.is_known(stage, item_id):
-            with self.shown():
-                self._run.begin(stage)
-        opened = self._run.opened(stage)
-        if opened is not None and self.on_opened is not None and stage not in self._told:
-            self._told.add(stage)
-            self.on_opened(stage, opened, self._counts(stage))
+        stage = self._plan.stages_by_id[item_id]
+        if not self._runner.is_known(stage, item_id):
+            with self.uncaptured():
+                self._runner.begin(stage)
+        opened = self._runner.info_of(stage)
+        if opened is not None and self._on_opened is not None and stage not in self._announced:
+            self._announced.add(stage)
+            self._on_opened(stage, opened, self._counts(stage))
         return stage
 
     def _counts(self, stage: Stage) -> ItemCounts:
@@ -154,23 +162,23 @@ class ItemHooks:
         )
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
-        """Let through what is printed meanwhile: downloads show how far they are."""
+    def uncaptured(self) -> Iterator[None]:
+        """Switch pytest's capture off: downloads print their progress."""
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(redactor()(line))
 
     def _put_next(self, items: list[pytest.Item], start: int, stage: Stage) -> None:
-        """Move the item that the search chooses to `start`, among those that stay to be run.
+        """Move the item that the search chooses to `start`.
 
         Only past items of the same file and class: pytest has set up for those already.
         """
-        sweep = self._run.sweep_of(stage) if self._run else None
+        sweep = self._runner.sweep_of(stage) if self._runner else None
         if sweep is None or not sweep.search.is_on:
             return
         here: dict[LoraConfig, int] = {}
@@ -190,46 +198,46 @@ class ItemHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if self._run is not None:
-            self._run.close({stage: len(ids) for stage, ids in self._selected.items()})
+        if self._runner is not None:
+            self._runner.close({stage: len(ids) for stage, ids in self._selected.items()})
         if self._journal is not None:
             self._journal.close()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         trial = getattr(item, "funcargs", {}).get("trial")
-        if isinstance(trial, Trial) and self._run is not None:
-            stage = self._setup.stages_by_id[trial.item_id]
-            is_first = not self._run.is_known(stage, trial.item_id)
+        if isinstance(trial, Trial) and self._runner is not None:
+            stage = self._plan.stages_by_id[trial.item_id]
+            is_first = not self._runner.is_known(stage, trial.item_id)
             try:
-                result = self._measure(self._run, stage, trial)
+                result = self._measure(self._runner, stage, trial)
             except BaseException:
                 feed_benchmark(item, None)
                 raise
             trial.ended_as(result)
             if is_first:
-                self._publish(item, self._run, stage, result)
+                self._publish(item, self._runner, stage, result)
             feed_benchmark(item, result)
             _raise_outcome(result)
         return (yield)
 
     def _measure(self, run: StageRunner, stage: Stage, trial: Trial) -> TrialResult:
         try:
-            with self.shown_trials.trial(run, stage, trial.item_id):
+            with self.trial_display.trial(run, stage, trial.item_id):
                 return run.measure(stage, trial.item_id)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
-            limit_s = self._setup.timeout_s
+            limit_s = self._plan.timeout_s
             return sweep.abandon_trial(f"no end after {limit_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:
-        """Which configuration an item is of; None for tests of other things."""
+        """The id of an item's configuration; None for other tests."""
         callspec = getattr(item, "callspec", None)
         item_id = callspec.params.get("trial") if callspec else None
-        return item_id if item_id in self._setup.stages_by_id else None
+        return item_id if item_id in self._plan.stages_by_id else None
 
     def _publish(
         self, item: pytest.Item, run: StageRunner, stage: Stage, result: TrialResult
@@ -240,7 +248,7 @@ class ItemHooks:
             is_check=stage.is_check,
             counts=self._counts(stage),
             # Once: the lengths of all training rows are in it.
-            opened=None if stage in self._reported else run.opened(stage),
+            opened=None if stage in self._reported else run.info_of(stage),
             journal_problem=self._journal.problem if self._journal else None,
             stopped=sweep.search.stopped if sweep else None,
             result=result,
@@ -256,7 +264,7 @@ class ItemHooks:
 
 
 def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> None:
-    """What a worker said before its item failed."""
+    """Add the worker's output to the report of an item that failed."""
     for title, text in (
         ("worker traceback", traceback),
         ("worker stdout", output.stdout),

@@ -24,16 +24,11 @@ _MOST_MINUTES = 10_000
 
 
 def read_options(config: pytest.Config) -> Options:
-    """OptionError, naming the flag, for a value that is none."""
-    read = _Reader(config)
-    measured_steps = read.value("steps", at_least(1))
-    warmup_steps = read.value("warmup", at_least(2)) or StepPlan().warmup_steps
+    """The options of a run; OptionError, naming the flag, for an invalid value."""
+    read, started_in = _Reader(config), config.invocation_params.dir
     models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
     benchmark = read.switch("benchmark") or False
     name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
-    started_in = config.invocation_params.dir
-    pytests_own = config.getoption("timeout", None)
-    soak_minutes = read.value("soak", positive(_MOST_MINUTES))
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
@@ -48,19 +43,18 @@ def read_options(config: pytest.Config) -> Options:
         lora_config=read.from_folder("lora-config", given_path),
         report=read.from_folder("report", given_path),
         markdown=read.from_folder("markdown", given_path),
-        steps=StepPlan.of(measured_steps or StepPlan().measured_steps, warmup_steps),
-        check_steps=StepPlan.of(measured_steps or CHECK_STEPS, warmup_steps),
+        steps=_step_plan(read, StepPlan().measured_steps),
+        check_steps=_step_plan(read, CHECK_STEPS),
         max_seq_lengths=read.value("seq-length", _lengths),
         data=read.from_folder("data", data_source),
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
         lora_keys=read.value("lora-keys", module_names),
         grad_checkpoint=read.switch("grad-checkpoint"),
-        timeout_s=read.value("timeout", positive(_MOST_SECONDS))
-        or (DEFAULT_TIMEOUT_S if pytests_own is None else float(pytests_own)),
+        timeout_s=read.value("timeout", positive(_MOST_SECONDS)) or _pytests_timeout_s(config),
         objective=read.value("objective", _objective) or Objective.SCORE,
         search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
-        soak_s=None if soak_minutes is None else soak_minutes * 60,
+        soak_s=read.value("soak", lambda text: positive(_MOST_MINUTES)(text) * 60),
         replay=read.from_folder("replay", given_path),
         compare=read.from_folder("compare", given_path),
         thresholds=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
@@ -69,6 +63,18 @@ def read_options(config: pytest.Config) -> Options:
         resume=read.switch("resume") or False,
         trust_remote_code=read.switch("trust-remote-code") or False,
     )
+
+
+def _step_plan(read: _Reader, default_measured_steps: int) -> StepPlan:
+    measured_steps = read.value("steps", at_least(1)) or default_measured_steps
+    warmup_steps = read.value("warmup", at_least(2)) or StepPlan().warmup_steps
+    return StepPlan.of(measured_steps, warmup_steps)
+
+
+def _pytests_timeout_s(config: pytest.Config) -> float:
+    """The limit of pytest-timeout's own --timeout, else the default."""
+    given = config.getoption("timeout", None)
+    return DEFAULT_TIMEOUT_S if given is None else float(given)
 
 
 class _Reader:
@@ -83,14 +89,14 @@ class _Reader:
         return self.value(name, _truth)
 
     def from_folder(self, name: str, parse: Callable[[str, Path], _T]) -> _T | None:
-        """As `value`; `parse` also gets the folder that paths are relative to.
+        """Like `value`; `parse` also gets the folder that paths are relative to.
 
         It is the one where pytest was started, and for an ini key that of the ini file.
         """
         return next(iter(self.several(name, parse)), None)
 
     def several(self, name: str, parse: Callable[[str, Path], _T]) -> tuple[_T, ...]:
-        """As `from_folder`, of a flag that may be given several times."""
+        """Like `from_folder`, for a flag that may be repeated."""
         flag = next(flag for flag in FLAGS if flag.name == name)
         texts, where = self._given(flag), flag.option
         folder = self._config.invocation_params.dir

@@ -1,6 +1,6 @@
 """The packaged soak as pytest items: parametrization, the loop over candidates, outcome → report.
 
-Lives in the process that runs items, beside `items`, where a soak is asked for.
+Active in the process that runs items, beside `items`, if a soak is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pytest_yourai.sweep.stage_runner import StageRunner
 
 
 class SoakListener(Protocol):
-    """Hears of soaks as they go, in the process that the user started."""
+    """Callbacks for soaks as they go, in the process that the user started."""
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> None: ...
 
@@ -31,19 +31,27 @@ class SoakListener(Protocol):
 
 
 class SoakHooks:
-    """Registered where items run, while a soak is asked for. `items` has the run."""
+    """Registered where items run, if a soak is asked for; `items` has the runner.
 
-    def __init__(self, config: pytest.Config, setup: RunPlan, items: ItemHooks) -> None:
+    `listener` is None in a process of xdist: the controller reads the reports there.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        plan: RunPlan,
+        items: ItemHooks,
+        listener: SoakListener | None,
+    ) -> None:
         self._config = config
-        self._setup = setup
+        self._plan = plan
         self._items = items
-        self.listener: SoakListener | None = None
-        """None in a process of xdist, where the reports of its items say what it would hear."""
+        self._listener = listener
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path == SOAK_SUITE:
             params = [
-                self._param(item_id, stage) for item_id, stage in self._setup.soaked_by_id.items()
+                self._param(item_id, stage) for item_id, stage in self._plan.soaked_by_id.items()
             ]
             metafunc.parametrize("soak", params, indirect=True)
 
@@ -58,29 +66,29 @@ class SoakHooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         soak = getattr(item, "funcargs", {}).get("soak")
         if isinstance(soak, Soak):
-            stage = self._setup.soaked_by_id[soak.item_id]
+            stage = self._plan.soaked_by_id[soak.item_id]
             self._soak(item, soak, stage)
             _raise_outcome(soak, stage)
         return (yield)
 
     def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
         """Soak the best configuration, then, while they fail, the next best."""
-        run, soak_s = self._items.run, self._setup.soak_s
+        run, soak_s = self._items.runner, self._plan.soak_s
         if run is None or soak_s is None:
             return
-        clock = SoakClock(soak_s, self._setup.timeout_s)
+        clock = SoakClock(soak_s, self._plan.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := next_to_soak(results, soak.results, self._setup.output.objective):
-            if self.listener is not None:
-                with self._items.shown():
-                    self.listener.soak_begins(stage, trial.config)
-            with self._items.shown_trials.soak(stage, trial.config):
+        while trial := next_to_soak(results, soak.results, self._plan.output.objective):
+            if self._listener is not None:
+                with self._items.uncaptured():
+                    self._listener.soak_begins(stage, trial.config)
+            with self._items.trial_display.soak(stage, trial.config):
                 soaked = run.soak(stage, trial, clock)
             soak.results.append(soaked.result)
-            if self.listener is not None:
-                with self._items.shown():
-                    self.listener.soak_ended(stage, soaked.result)
+            if self._listener is not None:
+                with self._items.uncaptured():
+                    self._listener.soak_ended(stage, soaked.result)
             if soaked.result.outcome.is_failure:
                 add_worker_sections(item, soaked.output, soaked.traceback)
         self._publish(item, soak, stage, run)
@@ -95,7 +103,7 @@ class SoakHooks:
 
 
 def _raise_outcome(soak: Soak, stage: Stage) -> None:
-    """As of a trial: a failure that memory does not explain counts more than one that it does."""
+    """Raise pytest's outcome; a failure that memory does not explain comes first."""
     if not soak.results:
         pytest.skip(f"nothing to soak: no configuration of {stage.name} was measured and fits")
     if soak.survivor is not None:

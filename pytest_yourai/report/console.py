@@ -1,4 +1,4 @@
-"""What a run says on the console while it goes on, and at its end: which lines, and when."""
+"""The lines on the console during a run and at its end: which of them, and when."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
-"""Where the files are, what is next, and what pytest says at its end."""
+"""Lines after the summary: the files, the next command, and pytest's own."""
 
 
 class Console:
-    """Makes lines of text of what comes in; prints nothing itself.
+    """Makes lines of text from results as they come in; prints nothing itself.
 
-    `room` says what there is to print on, whenever that counts.
+    `room` returns the present size of the terminal.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Console:
     def opened(
         self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
-        """Lines about a stage that was just added to the results."""
+        """The header of a stage that was just added to the results."""
         found = self._collected.stages[stage]
         is_first = sum(each.opened is not None for each in self._collected.stages.values()) == 1
         data = opened.surroundings.inspection.data
@@ -66,14 +66,14 @@ class Console:
         return lines + [f"Note: {note}" for note in opened.notes]
 
     def _has_line(self, stage: Stage) -> bool:
-        """Whether the console has the line of a model, by its check."""
+        """True if the check of the model has a line on the console."""
         return any(
             each.is_check and each.name == stage.name and found.results
             for each, found in self._collected.stages.items()
         )
 
     def _lengths(self, name: str) -> set[int]:
-        """Of whatever a model is tried with, in tokens."""
+        """All sequence lengths that a model is tried with, in tokens."""
         stages = (stage for stage in self._setup.stages if stage.name == name)
         return {length for stage in stages for length in stage.max_seq_lengths}
 
@@ -84,7 +84,7 @@ class Console:
         return walk_lines.model_line(place, counts.models, name, found.params, said, self._width)
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
-        """Once, before whatever else a walk says."""
+        """The title of a walk, once, before its other lines."""
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
@@ -124,7 +124,7 @@ class Console:
         return lines
 
     def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
-        """Of a check; or of a sweep that could not begin, once, where no check has said so."""
+        """The line of a check; or, once, of a sweep that could not begin and has no check."""
         result, opened = reported.result, found.opened
         is_told = self._has_line(found.stage) or len(found.results) > 1
         if is_told and not found.stage.is_check:
@@ -136,7 +136,7 @@ class Console:
             yield from walk_lines.indented(epoch_lines(opened.surroundings.inspection.data, result))
 
     def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
-        """The answer of a stage, once."""
+        """The summary of a stage, once."""
         if found.stage in self._summed_up or found.stage.is_check or not found.opened:
             return
         self._summed_up.add(found.stage)
@@ -175,18 +175,18 @@ class Console:
             yield from lines
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
-        """A configuration is about to be soaked."""
+        """The line of a soak that begins."""
         name = stage.naming.name(config)
         return trial_lines.begin_line(self._soak_title(stage), name, self._setup.soak_s or 0)
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
-        """The line of a soak, however it ended."""
+        """The line of a soak that ended."""
         return trial_lines.soak_line(
             self._soak_title(stage), stage.naming.name(result.config), result
         )
 
     def soaked(self, stage: Stage) -> Iterator[str]:
-        """Once a model's soaks are over: its answer, where another was told before."""
+        """The optimum after a model's soaks, if they changed it."""
         found = self._collected.stages[stage]
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             optimum = self._collected.optimum(found)
@@ -197,7 +197,7 @@ class Console:
         return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"
 
     def summary(self) -> Iterator[str]:
-        """The answer of the run, as much of it as there is room for."""
+        """The summary of the run, as far as the terminal has room for it."""
         room = self._room()
         if self._collected.is_soaking:
             yield "Incomplete: a soak was broken off"
@@ -219,7 +219,7 @@ class Console:
         yield from walk_lines.conclusion(best.name if best else None, others)
 
     def predictions(self, ids: Container[str]) -> Iterator[str]:
-        """With --collect-only: what each configuration is predicted to need."""
+        """The predicted memory of each configuration, for --collect-only."""
         found: dict[str, Prediction | str] = {}
         backend, limit_bytes = "", self._setup.output.memory_limit_bytes
         for stage in self._setup.stages:

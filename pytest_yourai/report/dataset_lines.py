@@ -1,4 +1,4 @@
-"""What is said of training data: lines for the console, and an object for the profile."""
+"""Lines about training data for the console."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDEST_BAR = 30
 
 
 def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> Iterator[str]:
-    """For the header; nothing where rows are made up."""
+    """Lines for the header; none for synthetic rows."""
     if data is None:
         return
     yield (
@@ -37,12 +37,12 @@ def _rows(count: int) -> str:
 
 
 def _drawn(bar: HistogramBar, most: int) -> str:
-    """A bar that can be seen where there is one row at least."""
+    """A bar, at least one character long if there is a row."""
     return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
 
 
 def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str]:
-    """For the summary, under the optimum."""
+    """Lines for the summary, below the optimum."""
     if data is None:
         return
     epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)

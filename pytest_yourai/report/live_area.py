@@ -1,7 +1,7 @@
-"""A few lines below the cursor of a terminal that somebody else writes on.
+"""A few lines below the cursor of a terminal that others write to.
 
-The cursor stays where it is between two drawings: whatever comes next, a word at the end of
-pytest's line or a traceback, begins where it would without these lines.
+The cursor does not move between two drawings: the next output, a word at the end of pytest's line
+or a traceback, begins where it would without these lines.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from rich.console import Console, RenderableType
 from pytest_yourai.report.safe_stream import safe_stream
 
 _LEAST_ROWS = 6
-"""On a lower terminal lines would take the place of what they tell of."""
+"""On a lower terminal the lines would push out the output that they belong to."""
 
 _SAVE_CURSOR, _RESTORE_CURSOR = "\x1b7", "\x1b8"
 
 _ROW_DOWN, _ROWS_UP = "\x1bD", "\x1b[{}A"
-"""The first scrolls where need be. Both keep the column."""
+"""The first scrolls if necessary. Both keep the column."""
 
 _ERASE_REST_OF_ROW, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 class LiveArea:
-    """Lines on the terminal `stream`, which nobody else writes on while they are drawn.
+    """Lines on the terminal `stream`, which nobody else writes to while they are drawn.
 
-    Without `has_color` nothing is colored or bold. `line_width` says how many columns of the
-    cursor's line are written on. A stream that cannot be written on any more is left alone.
+    Without `has_color` nothing is colored or bold. `line_width` returns how many columns of the
+    cursor's line are in use. Errors of a closed stream are ignored.
     """
 
     def __init__(self, stream: IO[str], *, has_color: bool, line_width: Callable[[], int]) -> None:
@@ -48,11 +48,11 @@ class LiveArea:
 
     @property
     def columns(self) -> int:
-        """How many a drawing may fill: the last one is left free, where terminals differ."""
+        """Columns of a drawing: all but the last one, in which terminals differ."""
         return self._size()[0] - 1
 
     def draw(self, picture: RenderableType) -> None:
-        """Show `picture` in the place of what was drawn before."""
+        """Replace the last drawing by `picture`."""
         columns, rows = self._size()
         if rows < _LEAST_ROWS:
             self.erase()
@@ -65,18 +65,18 @@ class LiveArea:
         self._write(self._room(len(lines), columns) + _below(drawn + _ERASE_BELOW))
 
     def _room(self, height: int, columns: int) -> str:
-        """Make sure that there are as many rows below the cursor.
+        """Text that makes sure of `height` rows below the cursor.
 
-        Each time: a terminal that has become lower may have left none of them.
+        It is needed each time: the terminal may have become lower.
         """
         width = 0 if self._height else self._line_width()
-        # A row that is full has its cursor on it still, until something comes after it.
+        # The cursor stays on a full row until more is written.
         is_full = width > 0 and width % columns == 0
         self._height = height
         return "\r\n" * is_full + _rows_below(height)
 
     def erase(self) -> None:
-        """Leave nothing behind."""
+        """Remove the drawing."""
         if self._height:
             self._height = 0
             self._write(_rows_below(1) + _below(f"\r\n{_ERASE_BELOW}"))
@@ -86,7 +86,7 @@ class LiveArea:
         self._stream.flush()
 
     def _size(self) -> os.terminal_size:
-        """Columns and rows: the terminal's own, whatever the environment says of them."""
+        """Columns and rows of the terminal itself, before those of the environment."""
         try:
             size = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):

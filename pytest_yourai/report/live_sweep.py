@@ -1,6 +1,6 @@
-"""What a terminal shows of the trial or soak that runs, below the lines of those that ended.
+"""The display of the running trial or soak on a terminal, below the lines of those that ended.
 
-A drawing took 0.5 ms (AMD EPYC), so that four a second take 0.2 % of a core.
+A drawing takes 0.5 ms (AMD EPYC); four a second take 0.2 % of a core.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pytest_yourai.sweep.trial_record import TrialProgress
 
 @dataclass(frozen=True, slots=True)
 class DisplayedTrial:
-    """What runs: `title` names it, `done` of `total` are over.
+    """A running trial called `title`, after `done` of `total`.
 
-    It takes `expected_s`, and what follows `later_s`; None where nobody knows.
+    It takes `expected_s`, the trials after it `later_s`; None if that is unknown.
     """
 
     title: str
@@ -47,21 +47,26 @@ class DisplayedTrial:
 
 
 class SweepDisplay:
-    """Draws at most four times a second; `area` None is for where nobody looks."""
+    """Draws the running trial at most four times a second, once it has an area to draw on."""
 
-    def __init__(self, area: LiveArea | None) -> None:
-        self._area = area
+    def __init__(self) -> None:
+        self._area: LiveArea | None = None
         self._shown = DisplayedTrial("", 0, 1)
         self._began_at = 0.0
         self._drawn_at = -DRAWN_EVERY_S
 
+    def draw_on(self, area: LiveArea) -> None:
+        """Draw on `area` from now on."""
+        self._area = area
+
     @property
     def is_on(self) -> bool:
+        """True if there is an area to draw on."""
         return self._area is not None
 
     @contextlib.contextmanager
     def of(self, shown: DisplayedTrial) -> Iterator[None]:
-        """While `shown` runs; nothing is left of it, however it ends."""
+        """Show `shown` while it runs, and remove it however it ends."""
         self._shown, self._began_at = shown, time.monotonic()
         try:
             yield
@@ -69,8 +74,8 @@ class SweepDisplay:
             if self._area is not None:
                 self._area.erase()
 
-    def goes_on(self, progress: TrialProgress) -> None:
-        """Show how far it is."""
+    def on_progress(self, progress: TrialProgress) -> None:
+        """Show the progress, unless the last drawing is too recent."""
         now = time.monotonic()
         if self._area is None or now < self._drawn_at + DRAWN_EVERY_S:
             return
@@ -78,7 +83,7 @@ class SweepDisplay:
         self._area.draw(self._picture(progress, self._area.columns))
 
     def _picture(self, progress: TrialProgress, columns: int) -> RenderableType:
-        """Two lines that fit into 40 columns, and a third where it is known what MLX holds."""
+        """Two lines that fit into 40 columns, and a third if MLX's memory is known."""
         shown, left = self._shown, self._time_left(progress)
         phase, lines = _phase(progress), list[RenderableType]()
         if columns >= WIDE_COLUMNS:
@@ -98,7 +103,7 @@ class SweepDisplay:
         return Group(*lines)
 
     def _time_left(self, progress: TrialProgress) -> str:
-        """Nothing where it is not known, or took longer than it was thought to."""
+        """The remaining time; empty if it is unknown, or over."""
         left_s = progress.left_s
         if self._shown.expected_s is not None:
             passed_s = time.monotonic() - self._began_at
@@ -115,7 +120,7 @@ def _phase(progress: TrialProgress) -> str:
 
 
 class TrialDisplay:
-    """Of one run; `selected` has the ids of the items that are to be run, by stage."""
+    """Displays the trials of one run; `selected` has the ids of its items by stage."""
 
     def __init__(
         self, display: SweepDisplay, setup: RunPlan, selected: Mapping[Stage, Collection[str]]
@@ -127,7 +132,7 @@ class TrialDisplay:
 
     @contextlib.contextmanager
     def trial(self, run: StageRunner, stage: Stage, item_id: str) -> Iterator[None]:
-        """While this trial is measured, or whatever happens in its place."""
+        """Display a trial while it is measured or skipped."""
         if not self._display.is_on:
             yield
             return
@@ -140,7 +145,7 @@ class TrialDisplay:
 
     @contextlib.contextmanager
     def soak(self, stage: Stage, config: LoraConfig) -> Iterator[None]:
-        """While this configuration is soaked."""
+        """Display the soak of a configuration while it runs."""
         of_model = "" if self._setup.has_one_profile else f" of {stage.name}"
         asked_s = self._setup.soak_s or 1.0
         with self._display.of(
@@ -160,7 +165,7 @@ class TrialDisplay:
         of_model = "" if self._setup.has_one_profile else f"{stage.name} "
         title = f"{of_model}[{done + 1}/{total}] {name}"
         if sweep is None or sweep.search.is_on:
-            # Nobody knows what a search will want to know.
+            # A search has not chosen its next trials yet.
             return DisplayedTrial(title, done, total)
         times = self._times[stage]
         later = self._later(stage, sweep, config)
@@ -169,7 +174,7 @@ class TrialDisplay:
         )
 
     def _later(self, stage: Stage, sweep: Sweep, present: LoraConfig) -> list[LoraConfig]:
-        """What is still to be run after `present`."""
+        """The configurations to run after `present`."""
         configs = {stage.configs_by_id[item_id] for item_id in self._selected[stage]}
         return [
             config
@@ -179,14 +184,14 @@ class TrialDisplay:
 
 
 _TRIALS = 5
-"""So many of the last ones count: the nearer a configuration, the more it is like the next."""
+"""So many of the latest trials count: they are most like the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """A trial: seconds for a token of its rows, how many steps it took, and the rest of its time.
+    """A trial: seconds per token of its rows, number of steps, and the rest of its time.
 
-    The rest is to load the model where that was needed, to compile, and to clear up.
+    The rest went into loading the model if necessary, compiling, and clearing up.
     """
 
     token_s: float
@@ -195,13 +200,13 @@ class _Timed:
 
 
 class TrialTimes:
-    """Filled with the trials of one sweep as they end."""
+    """Times of the latest trials of one sweep."""
 
     def __init__(self) -> None:
         self._last: deque[_Timed] = deque(maxlen=_TRIALS)
 
     def add(self, result: TrialResult, time_s: float) -> None:
-        """Take in a trial that took `time_s`; those without measured steps say nothing."""
+        """Take in a trial that took `time_s`, if it has measured steps."""
         step_s = result.step_time_s
         if not result.success or result.kept or not step_s:
             return
@@ -210,7 +215,7 @@ class TrialTimes:
         self._last.append(_Timed(step_s / _tokens(result.config), steps, rest_s))
 
     def expected_s(self, configs: Iterable[LoraConfig]) -> float | None:
-        """How long trials of `configs` take in all; None before anything was measured."""
+        """Seconds that trials of `configs` take in all; None before the first measured trial."""
         if not self._last:
             return None
         token_s = statistics.median(each.token_s for each in self._last)
@@ -220,5 +225,5 @@ class TrialTimes:
 
 
 def _tokens(config: LoraConfig) -> int:
-    """Of a step with rows of full length."""
+    """Tokens of a step with rows of full length."""
     return config.batch_size * config.max_seq_length

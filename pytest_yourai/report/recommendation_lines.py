@@ -1,4 +1,4 @@
-"""The table of estimates, as lines of at most 80 ASCII characters where names are no longer."""
+"""The table of estimates, in lines of at most 80 ASCII characters unless names are long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACKENDS = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}
 
 
 def lines(found: Recommendations) -> Iterator[str]:
-    """The budget, a row for each model, what the columns mean, and what to run next."""
+    """The budget, a row for each model, the meaning of the columns, and the next command."""
     machine = f" for {found.machine}" if found.machine else ""
     yield f"Estimates{machine}: nothing was run"
     yield f"Memory limit: {found.budget}, training on {_BACKENDS[found.backend]}"
@@ -67,7 +67,7 @@ def _weights(models: Iterable[Recommendation]) -> str:
 
 
 def _usual(values: dict[str, str]) -> str:
-    """What most have, and in brackets those that have another: `512 (tiny: 64)`."""
+    """The most common value, and in brackets the exceptions: `512 (tiny: 64)`."""
     usual, _ = Counter(values.values()).most_common(1)[0]
     others = ", ".join(f"{name}: {value}" for name, value in values.items() if value != usual)
     return f"{usual} ({others})" if others else usual

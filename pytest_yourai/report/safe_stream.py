@@ -1,4 +1,4 @@
-"""Printing that must not end what it tells of: where nobody reads any more it is left alone."""
+"""Streams that ignore a closed pipe: output must not end the work that it reports on."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import IO, cast
 
 
 def safe_stream(stream: IO[str] | None) -> IO[str]:
-    """`stream`, with writes that never fail; None is one that is gone already.
+    """`stream` with writes that never fail; None stands for a stream that is closed already.
 
-    What its encoding does not have becomes a question mark.
+    Characters that its encoding lacks become question marks.
     """
-    return stream if isinstance(stream, _LastingStream) else cast("IO[str]", _LastingStream(stream))
+    return stream if isinstance(stream, _SafeStream) else cast("IO[str]", _SafeStream(stream))
 
 
 def close_stream(stream: IO[str] | None) -> None:
-    """At the end of a process: Python would fail over what cannot be flushed even then."""
+    """Flush at the end of a process, or drop what is buffered: Python would fail over it."""
     if stream is None:
         return
     try:
         stream.flush()
     except (OSError, ValueError):
-        _forget(stream)
+        _discard_output(stream)
 
 
 def open_missing_streams() -> None:
-    """Open those of stdin, stdout and stderr that are closed on nothing.
+    """Open those of stdin, stdout and stderr that are closed on the null device.
 
-    Else the next files that are opened would take their places, and get what is printed.
+    Otherwise the next files that are opened would take their numbers, and receive the output.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         os.set_inheritable(opened, True)
@@ -39,7 +39,7 @@ def open_missing_streams() -> None:
 _STDERR = 2
 
 
-class _LastingStream:
+class _SafeStream:
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -60,7 +60,7 @@ class _LastingStream:
 
     def fileno(self) -> int:
         if self._stream is None:
-            raise OSError("nobody reads any more")
+            raise OSError("the stream is closed")
         return self._stream.fileno()
 
     def _try(self, act: Callable[[IO[str]], object]) -> None:
@@ -69,14 +69,14 @@ class _LastingStream:
         try:
             act(self._stream)
         except (BrokenPipeError, ValueError):  # the latter where it is closed
-            _forget(self._stream)
+            _discard_output(self._stream)
             self._stream = None
         except OSError:  # a full disk, which may have room again
             return
 
 
-def _forget(stream: IO[str]) -> None:
-    """Let what is still buffered, and all that is printed later, go nowhere."""
+def _discard_output(stream: IO[str]) -> None:
+    """Send buffered and later output of `stream` to the null device."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""How much there is to print on, and text that fits into it."""
+"""The size of the terminal, and lines that fit into it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FEWEST_ROWS = 5
 
 @dataclass(frozen=True, slots=True)
 class TerminalSize:
-    """Of a terminal; columns and rows are None where lines go into a log.
+    """Size of the terminal; columns and rows are None if lines go to a log.
 
     With `is_verbose` nothing is left out.
     """
@@ -39,7 +39,7 @@ class TerminalSize:
         return "━" * min(_RULE_COLUMNS, self.columns or _RULE_COLUMNS)
 
     def rows_beside(self, other_lines: int) -> int | None:
-        """How many rows of a table are to be shown; None for all."""
+        """How many rows of a table fit beside `other_lines`; None for all."""
         if self.is_verbose:
             return None
         if self.rows is None:
@@ -47,7 +47,7 @@ class TerminalSize:
         return max(_FEWEST_ROWS, self.rows - other_lines)
 
     def wrapped(self, line: str) -> list[str]:
-        """`line` without secrets, between words where it is too long; deeper from its second on."""
+        """`line` without secrets, wrapped between words; lines after the first are indented."""
         line = redactor()(line)
         if self.columns is None or len(line) <= self.columns:
             return [line]
@@ -64,16 +64,16 @@ class TerminalSize:
 DRAWN_EVERY_S = 0.25
 
 WIDE_COLUMNS = 60
-"""From here on there is room for the memory limit."""
+"""Terminals of so many columns have room for the memory limit."""
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Whether somebody looks at it, on a terminal that can move its cursor."""
+    """True for a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def status_row(left: str, middle: RenderableType, right: str) -> Table:
-    """One line as wide as the terminal; `middle` takes what room there is."""
+    """One line as wide as the terminal; `middle` takes the remaining columns."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
@@ -83,12 +83,12 @@ def status_row(left: str, middle: RenderableType, right: str) -> Table:
 
 
 def one_line(text: str) -> Text:
-    """Shown as it is, never as markup, and cut where the terminal ends."""
+    """`text` as it is, never as markup, cut at the edge of the terminal."""
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Table:
-    """What is held in words, and as a bar against the limit."""
+    """The memory in use as text, and as a bar against the limit."""
     share = f"{peak_bytes / limit_bytes:.0%}"
     told = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
     return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), told)

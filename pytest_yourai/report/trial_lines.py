@@ -1,4 +1,4 @@
-"""What a sweep says on the console, as lines of text."""
+"""Lines of text for the console of a sweep."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def header(
     warnings: Sequence[str],
     is_replay: bool,
 ) -> Iterator[str]:
-    """What is about to be measured."""
+    """The header of a sweep: model, machine, budget, notes."""
     yield rule
     yield "Empirical Optimization Results"
     yield rule
@@ -54,13 +54,13 @@ def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels
 
 
 def remarks(result: TrialResult) -> str:
-    """What is to be said of a trial besides its verdict."""
+    """Warnings of a trial, to follow its verdict."""
     known = " (kept)" if result.kept else ""
     return "".join(f"; {warning}" for warning in result.warnings) + known
 
 
 def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
-    """How good the predictions were, after every tenth trial that had one."""
+    """The errors of the predictions, after every tenth trial that had one."""
     errors = PredictionErrors.of(results)
     is_new = bool(PredictionErrors.of(results[-1:]).errors)
     if is_new and len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0:
@@ -91,11 +91,10 @@ def summary(
     model: str | None = None,
     soaks: Sequence[SoakResult] = (),
 ) -> Iterator[str]:
-    """The answer, from `results` of `total` configurations.
+    """The optimum, from `results` of `total` configurations that have survived their `soaks`.
 
-    `stopped` is why a fast search left out the rest; `naming` says which axes there are;
-    `data` is real training data, if any; `model` is named where it is one of several, whose answers
-    are short. What did not survive one of `soaks` is no answer.
+    `stopped` is why a fast search left out the rest; `data` is real training data, if any. `model`
+    is the name of one of several models, whose summaries are short.
     """
     of_model = f": {model}" if model else ""
     if len(results) < total:
@@ -118,7 +117,7 @@ def summary(
 
 
 def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
-    """What is said where there is no optimum."""
+    """Why there is no optimum."""
     if has_soaks:
         return "No configuration survived its soak"
     if any(each.lacks_memory for each in results):
@@ -127,7 +126,7 @@ def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
 
 
 def optimum_figures(optimum: TrialResult) -> str:
-    """What is best of it, in one part of a line."""
+    """The figures of an optimum, as part of a line."""
     return (
         f"{gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
         f"{optimum.config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
@@ -161,9 +160,9 @@ def _counts(results: Sequence[TrialResult]) -> str:
 def predictions(
     found: Mapping[str, Prediction | str], backend: str, limit_bytes: int | None
 ) -> Iterator[str]:
-    """What each configuration, by its id, is predicted to need; or why nobody can say.
+    """The predicted memory of each configuration, by its id; or why it cannot be predicted.
 
-    `backend` is empty where that is so of all.
+    `backend` is empty if nothing can be predicted.
     """
     width = max(map(len, found), default=0)
     if backend:
@@ -180,11 +179,11 @@ def predictions(
 _LEAST_SWAP_GROWTH_BYTES = 1_000_000
 
 _AS_FAST = 0.05
-"""Step times vary by so much anyway."""
+"""Common variation of step times; a smaller change counts as none."""
 
 
 def begin_line(title: str, name: str, asked_s: float) -> str:
-    """A soak has begun, which takes a while."""
+    """One line for a soak that begins."""
     return f"{title}: {name} for {duration(asked_s)}"
 
 

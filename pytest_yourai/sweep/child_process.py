@@ -1,4 +1,4 @@
-"""A plugin that ends a pytest whose parent has died, for the sweep before training.
+"""The pytest that sweeps before training, and a plugin that ends it when its parent dies.
 
 `pytest -p pytest_yourai.sweep.child_process`, with the reading end of a pipe of the parent's in
 the environment.
@@ -49,5 +49,5 @@ def command_of_pytest(arguments: Sequence[str]) -> list[str]:
 
 
 def shown(arguments: Sequence[str]) -> str:
-    """The line that tells people what is run, and that they can run themselves."""
+    """The line that shows the command, which people can run themselves."""
     return f"+ {shlex.join(['pytest', *arguments])}"

@@ -118,7 +118,7 @@ class Sweep:
 
     @property
     def calibration(self) -> Calibration | None:
-        """How far this run's own trials show the estimates to be off; None without any."""
+        """The error of the estimates that this run's own trials show; None without any."""
         own = self._new_predictor()
         for result in self.results.values():
             if result.started and not result.kept:

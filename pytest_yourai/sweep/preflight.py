@@ -39,7 +39,7 @@ class Preflight:
 
     @property
     def missing_bytes(self) -> int:
-        """How much had better be freed first."""
+        """The memory that should be freed first."""
         return max(0, self.conservative_bytes - self.available_bytes)
 
 

@@ -25,7 +25,7 @@ _BUDGET_TOLERANCE = 1.05
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What earlier runs leave out of a sweep; `budget` is that of the run that is resumed."""
+    """Trials that earlier runs spare a sweep; `budget` is that of the run that is resumed."""
 
     kept: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
     """Results that need not be measured again."""

@@ -54,7 +54,7 @@ class SoakRecord(TrainingRecord):
             self._tokens.append(event.tokens)
 
     def progress(self, memory_limit_bytes: int) -> TrialProgress:
-        """How far it is by now, within so much memory."""
+        """The progress by now, of a soak within `memory_limit_bytes`."""
         mlx, started_at = self.guard.mlx, self.started_at
         phase, step, left_s = self.where.removeprefix("while "), None, None
         if started_at is not None:

@@ -31,7 +31,7 @@ _NO_END = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class SoakClock:
-    """How long to train, and how long to wait for a step; seconds, 0 for as long as it takes."""
+    """The time to train, and the limit for a step; seconds, 0 for as long as it takes."""
 
     asked_s: float
     step_timeout_s: float
@@ -126,7 +126,7 @@ class SoakRunner:
         return ended.diagnosis if isinstance(ended, BrokenOff) else self._diagnose(record, ended)
 
     def _diagnose(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
-        """How a soak ended that nothing broke off."""
+        """The outcome of a soak that nothing broke off."""
         if end.reason == "memory_limit":
             limit = gigabytes(self._limit_bytes)
             reason = f"MLX held more than the budget of {limit} in step {end.step}"

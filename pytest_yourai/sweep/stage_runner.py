@@ -1,8 +1,7 @@
-"""A run: one model after the other, smallest first, each with a worker of its own.
+"""Runs a plan: one model after the other, smallest first, each with a worker of its own.
 
-What one model teaches, the next ones know: what did not fit, and how far estimates were off. In a
-walk a model that does not fit ends it for those that are no smaller; whatever else goes wrong is
-that model's outcome alone.
+Later models profit from earlier ones: from the failures for memory, and from the errors of the
+estimates. In a walk an error of a model is the outcome of that model alone.
 """
 
 from __future__ import annotations
@@ -27,28 +26,24 @@ from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plan.sweep_plan import (
-    SweepContext,
-    estimated_weight_bytes,
-    read_prior,
-    save_calibration,
-)
+from pytest_yourai.plan.sweep_plan import SweepContext, read_prior, save_calibration
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.preflight import Preflight, dominated_by
+from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_record import OnProgress
+from pytest_yourai.sweep.walk_rules import reason_to_skip
 from pytest_yourai.worker.process import WorkerStarter
 
 
 @dataclass(frozen=True)
 class StageInfo:
-    """What is known of a stage once its worker has looked at the model.
+    """Facts of a stage once its worker has looked at the model.
 
-    `weights` says of what kind they are: `synthetic 4-bit`; `quantized_on_load` is how, where they
-    are stored in another precision. `settings` are those of its profile.
+    `weights` is their kind: `synthetic 4-bit`; `quantized_on_load` is their quantization if they
+    are stored in full precision. `settings` are those of its profile, `notes` lines for the header.
     """
 
     title: str
@@ -60,119 +55,131 @@ class StageInfo:
     quantized_on_load: Quantization | None
 
 
-class StageRunner:
-    """Goes through the stages of `setup`; one at a time has a worker. Does not close `journal`.
+@dataclass
+class _OpenStage:
+    """A stage whose model a worker has looked at."""
 
-    `say` gets a line for people before a model is downloaded; `on_progress` is called with
-    how far the trial is.
+    setup: SweepSetup
+    """The plan that runs: that of the stage, or the one for the weights that were downloaded."""
+    sweep: Sweep
+    info: StageInfo | None = None
+
+
+class StageRunner:
+    """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
+
+    `print_line` gets a line for people before a download; `on_progress` is called with
+    the progress of a trial.
     """
 
     def __init__(
         self,
-        setup: RunPlan,
+        plan: RunPlan,
         journal: EventLog,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         on_progress: OnProgress | None = None,
         workers: WorkerStarter | None = None,
     ) -> None:
-        self._setup = setup
+        self._plan = plan
         self._journal = journal
-        self._say = say
+        self._print_line = print_line
         self._on_progress = on_progress
         self._workers = workers
-        self._setups: dict[Stage, SweepSetup] = {}
         self._downloads: dict[str, Model] = {}
-        self._sweeps: dict[Stage, Sweep] = {}
-        self._opened: dict[Stage, StageInfo] = {}
-        self._problems = {each: each.problem for each in setup.stages if each.problem}
+        self._open: dict[Stage, _OpenStage] = {}
+        self._problems = {each: each.problem for each in plan.stages if each.problem}
         self._not_run: dict[tuple[Stage, LoraConfig], TrialResult] = {}
-        self.stage: Stage | None = None
-
-    @property
-    def sweep(self) -> Sweep | None:
-        """That of the present stage; None where it is not run."""
-        return self.sweep_of(self.stage) if self.stage else None
+        self._present: Stage | None = None
 
     @property
     def journal_problem(self) -> str | None:
-        """Why the journal stopped, if it did."""
+        """Why the journal is incomplete; None if it is not."""
         return self._journal.problem
 
     def sweep_of(self, stage: Stage) -> Sweep | None:
-        """None where the stage was not begun, or is not run."""
-        return self._sweeps.get(stage)
+        """The sweep of `stage`; None if it has not begun, or is not run."""
+        found = self._open.get(stage)
+        return found.sweep if found else None
 
-    def opened(self, stage: Stage) -> StageInfo | None:
-        """None where the stage was not begun, or is not run."""
-        return self._opened.get(stage)
+    def info_of(self, stage: Stage) -> StageInfo | None:
+        """The facts of `stage`; None if it has not begun, or is not run."""
+        found = self._open.get(stage)
+        return found.info if found else None
 
-    def look_at_all(self, selected: Container[Stage]) -> None:
-        """Look at every named model before the first trial; InputError where one cannot be run.
+    def inspect_all(self, selected: Container[Stage]) -> None:
+        """Inspect every model before the first trial; InputError if one cannot be run.
 
-        A walk looks at each when its turn comes, and now at the first that is there: an InputError
-        that would be every model's is raised.
+        A walk inspects each model in its turn, and now only the first that can be run: it raises
+        the InputErrors that every model would raise.
         """
-        for stage in self._setup.stages:
+        for stage in self._plan.stages:
             if stage in selected:
                 self._begin(stage, is_beforehand=True)
-                if self._setup.is_walk and stage in self._sweeps:
+                if self._plan.is_walk and stage in self._open:
                     return
 
     def begin(self, stage: Stage) -> None:
-        """Make `stage` the present one: end the worker of the one before, look at its model."""
+        """Make `stage` the present one: end the worker of the one before, inspect its model."""
         self._begin(stage, is_beforehand=False)
 
     def _begin(self, stage: Stage, *, is_beforehand: bool) -> None:
-        if stage is self.stage:
+        if stage is self._present:
             return
-        if self.sweep is not None:
-            self.sweep.release()
-            self._remember(self.stage, self.sweep)
-        self.stage = stage
-        is_new = stage not in self._sweeps and stage not in self._problems
-        if is_new and stage.setup is not None and not self._reason_not_to_run(stage):
-            self._open(stage, stage.setup, is_beforehand=is_beforehand)
-        if self.sweep is not None:
-            self._teach(stage, self.sweep)
+        self._end_present()
+        is_new = stage not in self._open and stage not in self._problems
+        if is_new and stage.setup is not None and not self._reason_to_skip(stage):
+            self._start(stage, stage.setup, is_beforehand=is_beforehand)
+        if stage in self._open:
+            self._share_knowledge(stage, self._open[stage])
+        # Last: a stage that failed to open is not the present one, and is opened when asked again.
+        self._present = stage
 
-    def _open(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
+    def _end_present(self) -> None:
+        """End the worker of the present stage, and keep what its trials taught."""
+        ended = self._open.get(self._present) if self._present else None
+        if ended is not None:
+            ended.sweep.release()
+            save_calibration(ended.setup.plan, ended.sweep.calibration)
+        self._present = None
+
+    def _start(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
+        output = self._plan.output
         try:
-            setup = self._setups[stage] = self._downloaded(stage, setup)
-            output = self._setup.output
+            setup = self._with_weights(stage, setup)
             history = read_history(output.log) if output.is_resumed else None
-            self._sweeps[stage] = start_sweep(
+            sweep = start_sweep(
                 setup.plan, self._journal, history, self._on_progress, self._workers
             )
         except InputError as problem:
-            if not self._setup.is_walk or (is_beforehand and _is_everyones(problem)):
+            if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):
                 raise
-            outcome = _outcome_of(problem, setup)
-            self._problems[stage] = StageProblem(outcome, str(problem))
+            self._problems[stage] = StageProblem(_outcome_of(problem, setup), str(problem))
+        else:
+            self._open[stage] = _OpenStage(setup, sweep)
 
-    def _downloaded(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
-        """`setup`, planned for the weights in a folder if they had to be downloaded."""
+    def _with_weights(self, stage: Stage, setup: SweepSetup) -> SweepSetup:
+        """`setup`, planned anew for weights that had to be downloaded."""
         if setup.model.weights != "hub":
             return setup
-        model = self._downloads.get(stage.name)
-        if model is None:
-            model = self._downloads[stage.name] = setup.model.downloaded(self._say)
-        return plan_downloaded(setup, model)
+        if stage.name not in self._downloads:
+            self._downloads[stage.name] = setup.model.downloaded(self._print_line)
+        return plan_downloaded(setup, self._downloads[stage.name])
 
-    def _teach(self, stage: Stage, sweep: Sweep) -> None:
+    def _share_knowledge(self, stage: Stage, opened: _OpenStage) -> None:
         """Hand over what other models taught."""
-        setup = self._setups[stage]
+        setup, sweep = opened.setup, opened.sweep
         sweep.add_external_failures(
             each
-            for other in self._sweeps.values()
-            if other is not sweep
-            for each in other.results.values()
+            for other in self._open.values()
+            if other is not opened
+            for each in other.sweep.results.values()
             if each.prunes_larger
         )
         if sweep.results:
             return
         sweep.set_prior(read_prior(setup.plan))
         lora_keys = sweep.context.inspection.lora_keys
-        self._opened[stage] = StageInfo(
+        opened.info = StageInfo(
             title=stage.title,
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
@@ -182,37 +189,36 @@ class StageRunner:
             quantized_on_load=setup.quantized_on_load,
         )
 
-    def _remember(self, stage: Stage | None, sweep: Sweep) -> None:
-        if stage is not None and stage in self._setups:
-            save_calibration(self._setups[stage].plan, sweep.calibration)
-
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:
-        """What the item tries; of a check known once its stage has begun."""
+        """The configuration of an item; for a check an assumption until its stage has begun."""
         config = stage.configs_by_id[item_id]
         if config is not None:
             return config
-        sweep = self._sweeps.get(stage)
+        sweep = self.sweep_of(stage)
         return (sweep and sweep.safe_config) or stage.assumed_config
 
     def is_known(self, stage: Stage, item_id: str) -> bool:
-        """Whether `measure` would only repeat itself."""
-        sweep, config = self._sweeps.get(stage), self.config_of(stage, item_id)
-        return (stage, config) in self._not_run or (sweep is not None and config in sweep.results)
+        """True if `measure` would return a result that it has returned before."""
+        return self._known(stage, self.config_of(stage, item_id)) is not None
+
+    def _known(self, stage: Stage, config: LoraConfig) -> TrialResult | None:
+        sweep = self.sweep_of(stage)
+        measured = sweep.results.get(config) if sweep else None
+        return measured or self._not_run.get((stage, config))
 
     def measure(self, stage: Stage, item_id: str) -> TrialResult:
-        """The result of one trial, or why it is not run; measured once, whoever asks again."""
+        """The result of one trial, or why it is not run; each is measured once."""
         config = self.config_of(stage, item_id)
         if known := self._not_run.get((stage, config)):
             return known
         self.begin(stage)
-        sweep = self._sweeps.get(stage)
-        if sweep is not None and config in sweep.results:
-            return sweep.results[config]
+        if known := self._known(stage, config):
+            return known
         if problem := self._problems.get(stage):
             return self._keep_unrun(stage, config, problem.outcome, problem.reason)
-        if skip := self._reason_not_to_run(stage):
+        if skip := self._reason_to_skip(stage):
             return self._keep_unrun(stage, config, Outcome.SKIPPED, skip.reason, skip.rule)
-        return self._sweeps[stage].measure(config)
+        return self._open[stage].sweep.measure(config)
 
     def _keep_unrun(
         self,
@@ -235,77 +241,41 @@ class StageRunner:
         self._journal.write("model_not_run", model=stage.name, outcome=outcome.value, reason=reason)
         return result
 
-    def _reason_not_to_run(self, stage: Stage) -> Skip | None:
-        if not self._setup.is_walk:
+    def _reason_to_skip(self, stage: Stage) -> Skip | None:
+        if not self._plan.is_walk:
             return None
-        if stage.is_check:
-            return self._smaller_failure(stage)
-        check = self._checked(stage.name)
-        if check is None or check.success:
-            return None
-        reason = f"not swept: its safe configuration ended as {check.outcome}"
-        return Skip(SkipReason.CHECK_FAILED, reason)
-
-    def _checked(self, name: str) -> TrialResult | None:
-        """How the check of a model ended, if it was run or refused."""
-        for stage, sweep in self._sweeps.items():
-            if stage.is_check and stage.name == name:
-                return next(iter(sweep.results.values()), None)
-        unrun = [each for (stage, _), each in self._not_run.items() if stage.is_check]
-        return next((each for each in unrun if each.model == name), None)
-
-    def _smaller_failure(self, stage: Stage) -> Skip | None:
-        """The skip of a model that is no smaller than one that failed for memory."""
-        weight_bytes = estimated_weight_bytes(stage.setup.plan) if stage.setup else None
-        for other, sweep in self._sweeps.items():
-            if other is stage or not other.is_check:
-                continue
-            for failed in sweep.results.values():
-                if failed.prunes_larger and _is_no_smaller(stage, weight_bytes, other, failed):
-                    return dominated_by(other.name, failed)
-        return None
+        results = {other: tuple(each.sweep.results.values()) for other, each in self._open.items()}
+        for (other, _), result in self._not_run.items():
+            results[other] = (*results.get(other, ()), result)
+        return reason_to_skip(stage, results)
 
     def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train on with a configuration that the sweep of `stage` has measured."""
         self.begin(stage)
-        return self._sweeps[stage].soak(trial, clock)
+        return self._open[stage].sweep.soak(trial, clock)
 
     def close(self, selected: Mapping[Stage, int]) -> None:
-        """End the worker, and the sweeps in the journal; keep what was learned.
+        """End the worker and the sweeps in the journal, and keep what the trials taught.
 
-        `selected` is how many configurations of each stage were to be run.
+        `selected` is the number of items of each stage.
         """
-        if self.sweep is not None:
-            self._remember(self.stage, self.sweep)
-        for stage, sweep in self._sweeps.items():
-            sweep.close(complete=len(sweep.results) >= selected.get(stage, 0))
+        self._end_present()
+        for stage, opened in self._open.items():
+            complete = len(opened.sweep.results) >= selected.get(stage, 0)
+            opened.sweep.close(complete=complete)
 
 
-def _is_everyones(problem: InputError) -> bool:
-    """Whether no model could be tried: MLX is missing, or a flag or the data is mistaken."""
-    is_mistaken = isinstance(problem, OptionError) and not isinstance(problem, TooLittleMemoryError)
-    return is_mistaken or isinstance(problem, BackendError | DataError)
+def _concerns_all_models(problem: InputError) -> bool:
+    """True if no model could be tried: MLX is missing, or a flag or the data is wrong."""
+    is_mistake = isinstance(problem, OptionError) and not isinstance(problem, TooLittleMemoryError)
+    return is_mistake or isinstance(problem, BackendError | DataError)
 
 
 def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:
-    """Of a model that a worker could not look at."""
+    """The outcome of a model that no worker could look at."""
     folder = setup.model.folder
     if isinstance(problem, UnavailableError) or (folder is not None and not folder.is_dir()):
         return Outcome.UNAVAILABLE
     if isinstance(problem, TooLittleMemoryError):
         return Outcome.SAFETY_STOP
     return Outcome.CRASHED if isinstance(problem, WorkerLostError) else Outcome.ERROR
-
-
-def _is_no_smaller(
-    stage: Stage, weight_bytes: int | None, other: Stage, failed: TrialResult
-) -> bool:
-    """Whether a model has no fewer parameters than `other`, and no lighter weights, if known.
-
-    Weights in fewer bits are lighter. Of a model of which the size is not known nobody can say.
-    """
-    if stage.parameters is None or stage.parameters < (other.parameters or 0):
-        return False
-    if weight_bytes is None or failed.size is None:
-        return True
-    return weight_bytes >= failed.size.weight_bytes

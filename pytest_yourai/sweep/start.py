@@ -7,13 +7,13 @@ import os
 import uuid
 
 from pytest_yourai.machine.budget import choose_budget
-from pytest_yourai.machine.environment import last_boot
+from pytest_yourai.machine.environment import Boot, last_boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.replay_runner import recorded_context
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, resume
+from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
@@ -43,16 +43,7 @@ def start_sweep(
     )
     host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
-        if plan.recording is not None:
-            context = recorded_context(plan, plan.recording)
-        else:
-            context = _inspect(plan, host)
-        resumed = NOTHING_RESUMED
-        if history is not None:
-            resumed = resume(history, plan, context, boot)
-            context = dataclasses.replace(
-                context, budget=resumed.budget or context.budget, notes=resumed.notes
-            )
+        context, resumed = _context(plan, host, history, boot)
         log.write(
             "model_start",
             weights=plan.settings.weights,
@@ -67,6 +58,17 @@ def start_sweep(
     return Sweep(plan, context, log, host, resumed, on_progress)
 
 
-def _inspect(plan: SweepPlan, host: WorkerHost) -> SweepContext:
-    device, inspection = host.look(plan.data)
-    return SweepContext(device, inspection, choose_budget(plan.memory_limit_bytes, device))
+def _context(
+    plan: SweepPlan, host: WorkerHost, history: History | None, boot: Boot
+) -> tuple[SweepContext, ResumeState]:
+    if plan.recording is not None:
+        context = recorded_context(plan, plan.recording)
+    else:
+        device, inspection = host.look(plan.data)
+        budget = choose_budget(plan.memory_limit_bytes, device)
+        context = SweepContext(device, inspection, budget)
+    if history is None:
+        return context, NOTHING_RESUMED
+    resumed = resume(history, plan, context, boot)
+    budget = resumed.budget or context.budget
+    return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed

@@ -19,7 +19,7 @@ from pytest_yourai.worker.supervised_run import RunRecord
 
 @dataclass(frozen=True)
 class TrialMeasurement:
-    """How one trial ended and what it measured, or why it was not run.
+    """The outcome and the measured values of one trial, or the reason why it was not run.
 
     The fields are those of a TrialResult that the trial alone decides; predictions and epoch times
     are there in a recording only.
@@ -49,12 +49,12 @@ class TrialMeasurement:
 
     @classmethod
     def skipped(cls, skip: Skip) -> TrialMeasurement:
-        """Of a trial that is not run."""
+        """The measurement of a trial that is not run."""
         return cls(Outcome.SKIPPED, skip.reason, skip.remedy, skip.rule, started=False)
 
     @classmethod
     def recorded(cls, result: TrialResult, **changes: Any) -> TrialMeasurement:
-        """What `result` measured, but for `changes`."""
+        """The measurement behind `result`, but for `changes`."""
         fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(cls)}
         return cls(**{**fields, **changes})
 
@@ -112,7 +112,7 @@ class TrialRecord(RunRecord):
 
     @property
     def progress(self) -> TrialProgress:
-        """How far it is by now."""
+        """The progress by now."""
         mlx = self.guard.mlx
         peaks = [sample.peak_memory_bytes for sample in self.samples]
         phase, step, steps = self._phase
@@ -207,7 +207,7 @@ def _footprints(samples: list[StepSample]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class TrialProgress:
-    """How far a trial or a soak is. Bytes and seconds.
+    """Progress of a trial or a soak. Bytes and seconds.
 
     `phase` says what the worker does; `step` counts from 1 within the phase, `steps` is how many it
     has, None where that is not known. Memory is MLX's, None until it is known, the peak that of the

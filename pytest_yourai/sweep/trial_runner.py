@@ -80,7 +80,7 @@ class TrialRunner:
 
 
 def _diagnose(record: TrialRecord, measurement: Measurement) -> Diagnosis:
-    """How a trial ended that nothing broke off."""
+    """The outcome of a trial that nothing broke off."""
     if not measurement.fits:
         return over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
     if why := record.paging():

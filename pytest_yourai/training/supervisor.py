@@ -41,7 +41,7 @@ START_TIMEOUT_S = 600.0
 """For a worker to say hello, and to look at model and data: tokenizing may take minutes."""
 
 _ACTIVE_SHARE = 0.7
-"""Of the memory limit: more than this in MLX's arrays after a step calls for a fresh process."""
+"""Share of the memory limit that MLX's arrays may take after a step without a fresh process."""
 
 _FEWEST_STEPS = 10
 """A fresh process that needs another one sooner shows that none helps."""
@@ -154,7 +154,7 @@ class TrainingRun:
     def _train_in_process(
         self, where: TrainingContext, record: WorkerRecord
     ) -> TrainingOutcome | None:
-        """How training ended in one process; None where a fresh one is to go on."""
+        """Train in one process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
         watch = TrainingWatch(record, self._signals, self._host.stop_training)
         request = self._request(where, record.first_step)

@@ -17,7 +17,7 @@ LONGEST_WAIT_S = 60.0
 """For the step that runs when the end is asked for, and for what is saved after it."""
 
 _STEPS_OF_PATIENCE = 3
-"""Where steps take longer than that."""
+"""The wait in steps, where those take longer."""
 
 
 class TrainingWatch(GuardedWatch):
@@ -78,7 +78,7 @@ class ProgressListener(Protocol):
 
 
 class WorkerRecord(TrainingRecord):
-    """What one worker process of a training run has done, passed on to `progress`."""
+    """State of one worker process of a training run, passed on to `progress`."""
 
     def __init__(
         self, guard: Guard, first_step: int, signals: StopSignals, progress: ProgressListener
@@ -116,7 +116,7 @@ def over_the_limit(record: WorkerRecord, limit_bytes: int) -> str:
 
 
 def since(record: WorkerRecord) -> str:
-    """What is saved where a process was cut off."""
+    """The clause that says what is saved of a process that was cut off."""
     if not record.saved_step:
         return "nothing is saved yet"
     return f"what is saved is that of step {record.saved_step}"

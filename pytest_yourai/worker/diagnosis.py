@@ -13,7 +13,7 @@ from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.units import gigabytes, seconds
 
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
-"""How a process ends that was refused memory.
+"""Signals that end a process which was refused memory.
 
 The kernel kills it, or MLX's CPU allocator returns null and it faults.
 """
@@ -39,7 +39,7 @@ TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """How a trial, a soak or training ended: what happened where, and what to do about it.
+    """The outcome of a run: what happened where, and what to do about it.
 
     `conclusive` is as in a TrialResult.
     """
@@ -67,13 +67,13 @@ class Evidence:
     backend: str = "cpu"
     largest_bytes: int = 0
     largest_array_bytes: int = 0
-    """What the trial must allocate in one piece on the CPU backend, by arithmetic."""
+    """The largest single allocation of the trial on the CPU backend, by arithmetic."""
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
     """The least that was available while it ran."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
-    """How many processes the kernel ended for lack of memory meanwhile."""
+    """Number of processes that the kernel ended for lack of memory meanwhile."""
     address_space_bytes: int = 0
     address_space_limit_bytes: int | None = None
     """RLIMIT_AS of the worker, where one is set."""

@@ -37,7 +37,7 @@ _Answer = TypeVar("_Answer", Measurement, TrainingEnd)
 
 
 class RunRecord:
-    """What a worker has done so far in one run.
+    """State of one run in a worker.
 
     `where` is what it does now, in words; `heard_at` when it began to, `started_at` when it held
     the model. `output` and `traceback` are the worker's once `supervise` has ended it.
@@ -68,7 +68,7 @@ class RunRecord:
 
     @property
     def where_loss_is_computed(self) -> str:
-        """Where an invalid loss came up."""
+        """The place in the run of a loss that is invalid."""
         return self.where
 
     @property
@@ -86,7 +86,7 @@ class RunRecord:
 
 
 class TrainingRecord(RunRecord):
-    """What a worker has done so far that trains, after the step `first_step`."""
+    """State of a worker that trains, after the step `first_step`."""
 
     def __init__(self, guard: Guard, first_step: int = 0) -> None:
         super().__init__(guard)
@@ -162,7 +162,7 @@ def supervise(
 
 
 def overdue(record: RunRecord, said: str) -> Diagnosis:
-    """How a run ended that took too long; `said` begins the sentence. Paging where swap grew."""
+    """The outcome of a run that took too long: paging where swap grew; `said` begins the reason."""
     record.guard.read_system()
     if why := record.paging(with_running_step=True):
         return Diagnosis(Outcome.PAGING, f"{said} {record.where}: {why}", SMALLER_OR_CLOSE)

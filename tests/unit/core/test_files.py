@@ -1,9 +1,10 @@
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import check_writable, write_atomically
+from pytest_yourai.core.files import check_writable, scratch_folder, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -24,6 +25,22 @@ def test_a_link_is_followed_and_the_mode_kept(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_temporary_folder_goes_at_its_end_and_one_without_an_owner_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "soak-left").mkdir()
+    (tmp_path / "soak-left" / ".lock").touch()
+    with scratch_folder("soak-") as first, scratch_folder("soak-") as second:
+        assert {each.name for each in tmp_path.iterdir()} == {Path(first).name, Path(second).name}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_not_a_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="--flag: .* is not a regular file"):
+        check_writable(tmp_path, "--flag")
 
 
 def test_unwritable_places_are_found_before() -> None:

@@ -100,7 +100,7 @@ def test_a_bad_line_is_named_with_its_reason(tmp_path: Path, line: bytes, reason
         ({"messages": "a"}, "messages must be a list, not a string"),
         ({"messages": []}, "messages is an empty list"),
         ({"messages": ["a"]}, "messages[0] must be an object, not a string"),
-        ({"messages": [{"content": "a"}]}, "messages[0] needs a role"),
+        ({"messages": [{"content": "a"}]}, "messages[0].role is missing"),
         (
             {"messages": [*GOOD_CHAT["messages"], {"role": "user"}]},
             "messages[2] needs content",
@@ -153,9 +153,9 @@ def test_the_other_files_that_mlx_lm_reads_are_checked_too(tmp_path: Path) -> No
     assert f"{tmp_path}/valid.jsonl is empty: fill it or remove it" in said(tmp_path)
     (tmp_path / "valid.jsonl").unlink()
     (tmp_path / "test.jsonl").mkdir()
-    assert "test.jsonl is no file: put one in its place, or remove it" in said(tmp_path)
+    assert "test.jsonl is not a file: put one in its place, or remove it" in said(tmp_path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "valid.jsonl")
-    assert "valid.jsonl is no file" in said(tmp_path)
+    assert "valid.jsonl is not a file" in said(tmp_path)

@@ -27,7 +27,7 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "this is no list of models"),
+        ("", "this is not a list of models"),
         ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
         ("a: {repo: y}\n", "models.yaml:1: a.repo: it must be a repository .* as owner/name"),
         ("a: {walk: never}\n", "models.yaml:1: a.walk: "),

@@ -31,11 +31,12 @@ class Looked:
         monkeypatch.setenv("COLUMNS", str(columns))
         self.stream = Written(columns)
         area = LiveArea(self.stream, has_color=False, line_width=lambda: 0)
-        self.display = SweepDisplay(area)
+        self.display = SweepDisplay()
+        self.display.draw_on(area)
 
     def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
         with self.display.of(shown):
-            self.display.goes_on(progress)
+            self.display.on_progress(progress)
             lines = self.stream.lines
         assert self.stream.lines == [""]
         return lines[1:]
@@ -73,10 +74,10 @@ def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.Mo
     now = time.monotonic()
     with wide.display.of(last):
         monkeypatch.setattr(time, "monotonic", lambda: now + 12)
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         assert wide.stream.lines[1].endswith(" 18 s left")
         monkeypatch.setattr(time, "monotonic", lambda: now + 40)
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         assert "left" not in wide.stream.lines[1]
 
 
@@ -95,7 +96,7 @@ def test_it_is_drawn_four_times_a_second_at_most(
     for tick in range(200):
         monkeypatch.setattr(time, "monotonic", lambda: began + tick / 100)  # noqa: B023
         before = len(wide.stream.getvalue())
-        wide.display.goes_on(MEASURING)
+        wide.display.on_progress(MEASURING)
         drawings += len(wide.stream.getvalue()) > before
     assert drawings == 8
 
@@ -103,7 +104,7 @@ def test_it_is_drawn_four_times_a_second_at_most(
 def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
     def interrupted() -> None:
         with wide.display.of(THIRD):
-            wide.display.goes_on(MEASURING)
+            wide.display.on_progress(MEASURING)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -112,7 +113,7 @@ def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
 
 
 def test_where_nobody_looks_nothing_is_drawn() -> None:
-    display = SweepDisplay(None)
+    display = SweepDisplay()
     with display.of(THIRD):
-        display.goes_on(MEASURING)
+        display.on_progress(MEASURING)
     assert not display.is_on

@@ -81,3 +81,8 @@ def test_the_largest_that_fits_is_recommended_by_check_or_by_sweep() -> None:
     assert document["results"][0]["peak_memory_gb"] == 12.4
     assert document["results"][0]["memory_limit_gb"] == 24.0
     assert document["results"][1]["error"] == "no configuration was measured to its end"
+
+
+def test_a_model_whose_configurations_all_failed_their_soak_does_not_fit() -> None:
+    found = dataclasses.replace(model("small", OK), is_soaked_out=True)
+    assert (found.success, found.error) == (False, "no configuration survived its soak")

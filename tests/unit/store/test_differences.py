@@ -28,6 +28,11 @@ from support.profiles import stored
             lambda it: it["settings"].update(lora_keys=["a", "b"]),
             r"other settings: lora_keys .*, now a\+b",
         ),
+        (
+            lambda it: it["settings"].update(quantization={"bits": 8}),
+            "other settings: quantization bits 4 .*, now bits 8 group_size 64 mode affine",
+        ),
+        (lambda it: it["settings"].update(grad_checkpoint=True), ".* grad_checkpoint off, now on"),
         (lambda it: it["settings"].update(matrix="other.yaml"), None),
         (
             lambda it: it["environment"].update(power_source="battery"),

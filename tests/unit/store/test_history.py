@@ -153,6 +153,16 @@ def test_a_run_whose_first_line_is_lost_is_no_part_of_the_run_before(tmp_path: P
     assert history.unreadable_lines == 1
 
 
+def test_events_that_say_nothing_of_results_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run(path)
+    journal = Journal(path)
+    journal.write("subprocess_spawned", run_id="r", pid=1)
+    journal.close()
+    history = read_history(path)
+    assert (len(history.runs), history.unreadable_lines) == (1, 0)
+
+
 def test_runs_come_back_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     write_run(path)

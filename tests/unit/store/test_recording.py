@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.store.recording import (
+    backend_of,
     read_recording,
     recorded_checkpointing,
     recorded_configs,
@@ -171,6 +173,11 @@ def test_what_is_no_recording_is_refused_in_one_sentence(
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recording_that_names_no_known_backend_is_of_cuda() -> None:
+    assert backend_of(Environment(backend="metal")) == "metal"
+    assert backend_of(Environment(backend="rocm")) == backend_of(Environment()) == "cuda"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.store.stored_profile import parse_written, profiles_in, read_profiles
+from pytest_yourai.store.stored_profile import (
+    parse_written,
+    profiles_in,
+    read_profile_of,
+    read_profiles,
+)
 
 DATA = Path(__file__).parents[2] / "data"
 QUICK = DATA / "h200_llama8b_quick.json"
@@ -182,6 +187,16 @@ def test_a_walk_in_which_no_model_was_looked_at_is_refused() -> None:
         each.update(safe_config=None, optimal_config=None)
     with pytest.raises(RecordingError, match="none of its models was tried"):
         profiles_in(document, "w.json")
+
+
+def test_a_model_that_was_not_tried_is_named(tmp_path: Path) -> None:
+    document: dict[str, Any] = json.loads(WALK.read_text(encoding="utf-8"))
+    document["results"][0].update(safe_config=None, optimal_config=None)
+    path = tmp_path / "walk.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(RecordingError, match="hermes-mistral-7b was not tried"):
+        read_profile_of(path, {"hermes-mistral-7b"})
+    assert read_profile_of(path, {"llama-8b"}).optimum is not None
 
 
 def test_deep_nesting_is_no_profile(tmp_path: Path) -> None:

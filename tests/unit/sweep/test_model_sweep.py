@@ -1,0 +1,95 @@
+"""What a sweep makes of a trial, without a worker."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.store.journal import TaggedLog
+from pytest_yourai.sweep.model_sweep import Sweep
+from pytest_yourai.sweep.trial_record import TrialMeasurement, TrialRecord
+from pytest_yourai.worker.host import WorkerHost
+
+from support.profiles import GB, a_plan
+
+ONE, TWO = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2))
+
+
+class Interrupted(BaseException):
+    """What a timeout raises."""
+
+
+class Script:
+    """A runner whose trials all end in the same way."""
+
+    def __init__(self, end: TrialMeasurement | BaseException) -> None:
+        self._end = end
+
+    def run(self, record: TrialRecord) -> TrialMeasurement:  # noqa: ARG002
+        if isinstance(self._end, BaseException):
+            raise self._end
+        return self._end
+
+
+def a_sweep(end: TrialMeasurement | BaseException) -> Sweep:
+    plan = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
+    device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
+    context = SweepContext(device, Inspection(8, 8 * GB, ()), Budget(20 * GB, "as given"))
+    sweep = Sweep(plan, context, TaggedLog(), WorkerHost(plan.source, TaggedLog(), 1))
+    sweep._runner = Script(end)
+    return sweep
+
+
+def test_every_field_of_a_measurement_is_one_of_the_result() -> None:
+    fields = {each.name for each in dataclasses.fields(TrialResult)}
+    assert {each.name for each in dataclasses.fields(TrialMeasurement)} < fields
+
+
+def test_the_result_has_what_was_measured_and_what_the_sweep_knows() -> None:
+    measured = TrialMeasurement(Outcome.OK, step_times_s=(0.5,), minimum_memory_bytes=GB)
+    sweep = a_sweep(measured)
+    result = sweep.measure(ONE)
+    assert (result.model, result.config, result.outcome) == ("llama-8b", ONE, Outcome.OK)
+    assert (result.step_times_s, result.minimum_memory_bytes) == ((0.5,), GB)
+    assert result.memory_limit_bytes == 20 * GB
+    assert sweep.results == {ONE: result}
+    assert sweep.measure(ONE) is result
+    assert not sweep.is_measuring
+
+
+def test_an_interrupted_trial_can_be_abandoned_once() -> None:
+    sweep = a_sweep(Interrupted())
+    with pytest.raises(Interrupted):
+        sweep.measure(ONE)
+    assert sweep.is_measuring
+    result = sweep.abandon_trial("no end after 5 s,")
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.reason == "no end after 5 s, while starting the worker"
+    assert sweep.results == {ONE: result}
+    assert not sweep.is_measuring
+    with pytest.raises(RuntimeError):
+        sweep.abandon_trial("again")
+
+
+def test_a_mistake_in_a_trial_leaves_nothing_that_is_measured() -> None:
+    sweep = a_sweep(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        sweep.measure(ONE)
+    assert not sweep.is_measuring
+    assert sweep.results == {}
+
+
+def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial() -> None:
+    sweep = a_sweep(Interrupted())
+    with pytest.raises(Interrupted):
+        sweep.measure(ONE)
+    sweep._runner = Script(TrialMeasurement(Outcome.OOM, "no"))
+    assert sweep.measure(TWO).outcome is Outcome.OOM
+    assert not sweep.is_measuring

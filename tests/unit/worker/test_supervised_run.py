@@ -1,0 +1,128 @@
+"""How a run in a worker breaks off, without a worker."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.errors import (
+    DataError,
+    SafetyStopError,
+    StepOverdueError,
+    WorkerDiedError,
+    WorkerFailedError,
+)
+from pytest_yourai.core.results import Outcome
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
+from pytest_yourai.worker.client import Output
+from pytest_yourai.worker.protocol import Measurement
+from pytest_yourai.worker.supervised_run import BrokenOff, RunRecord, TrainingRecord, supervise
+
+from support.training import GB, a_step
+
+MEASUREMENT = Measurement(fits=True, memory_is_back_at_base=True)
+
+
+class Host:
+    """A host without a worker that keeps how it was ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[dict[str, Any]] = []
+
+    def end(self, **how: Any) -> Output:
+        self.ended.append(how)
+        return Output("printed", "")
+
+
+def a_guard(before: SystemMemory | None = None) -> Guard:
+    return Guard(20 * GB, before or read_system_memory(), forced=False)
+
+
+def supervised(
+    problem: BaseException | None, record: RunRecord | None = None
+) -> tuple[Measurement | BrokenOff, Host, RunRecord]:
+    host, record = Host(), record or RunRecord(a_guard())
+
+    def command() -> Measurement:
+        if problem is not None:
+            raise problem
+        return MEASUREMENT
+
+    made: Any = host
+    ended = supervise(command, made, record, backend="cpu", limit_bytes=20 * GB)
+    return ended, host, record
+
+
+def test_an_answer_comes_back_and_the_worker_stays() -> None:
+    ended, host, _ = supervised(None)
+    assert ended == MEASUREMENT
+    assert host.ended == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "outcome", "conclusive"),
+    [
+        (SafetyStopError("too much", is_its_own_fault=True), Outcome.SAFETY_STOP, True),
+        (SafetyStopError("too little", is_its_own_fault=False), Outcome.SAFETY_STOP, False),
+        (StepOverdueError("no step ended for 5 s"), Outcome.TIMEOUT, True),
+        (WorkerDiedError(-signal.SIGTERM), Outcome.CRASHED, True),
+        (WorkerFailedError("odd", "a traceback", loss_is_invalid=False), Outcome.ERROR, True),
+        (WorkerFailedError("nan", "", loss_is_invalid=True), Outcome.INVALID_LOSS, True),
+        (DataError("a bad row"), Outcome.ERROR, True),
+    ],
+)
+def test_whatever_breaks_it_off_ends_the_worker_and_is_diagnosed(
+    problem: Exception, outcome: Outcome, conclusive: bool
+) -> None:
+    ended, host, record = supervised(problem)
+    assert isinstance(ended, BrokenOff)
+    assert ended.cause is problem
+    assert (ended.diagnosis.outcome, ended.diagnosis.conclusive) == (outcome, conclusive)
+    assert "while starting the worker" in (ended.diagnosis.reason or "")
+    is_overdue = isinstance(problem, StepOverdueError)
+    assert host.ended == [{"killed_because": str(problem), "with_stacks": is_overdue}]
+    assert record.output.stdout == "printed"
+    assert record.traceback == getattr(problem, "traceback", "")
+
+
+@pytest.mark.parametrize(
+    ("problem", "with_stacks"),
+    [(KeyboardInterrupt(), False), (ZeroDivisionError("a mistake"), True)],
+)
+def test_anything_else_ends_the_worker_and_comes_out(
+    problem: BaseException, with_stacks: bool
+) -> None:
+    record = RunRecord(a_guard())
+    with pytest.raises(type(problem)):
+        supervised(problem, record)
+    assert record.output.stdout == "printed"
+
+
+class Slowing(RunRecord):
+    """A record of steps that became slow."""
+
+    def paces(self, *, with_running_step: bool) -> list[float]:
+        return [1.0, 1.0, 9.0] if with_running_step else [1.0, 1.0]
+
+
+def test_a_hang_while_swap_grew_is_paging() -> None:
+    record = Slowing(a_guard())
+    record.guard.trace.largest_swap_used_bytes += GB
+    ended, _, _ = supervised(StepOverdueError("no step ended for 5 s"), record)
+    assert isinstance(ended, BrokenOff)
+    assert ended.diagnosis.outcome is Outcome.PAGING
+    assert ended.diagnosis.remedy is not None
+
+
+def test_an_invalid_loss_of_training_is_of_the_step_that_was_told_last() -> None:
+    record = TrainingRecord(a_guard(), first_step=7)
+    record.started()
+    assert record.where == "in step 8"
+    record.add(a_step(8))
+    assert record.where == "in step 9"
+    ended, _, _ = supervised(WorkerFailedError("nan", "", loss_is_invalid=True), record)
+    assert isinstance(ended, BrokenOff)
+    assert (ended.diagnosis.reason or "").startswith("nan in step 8")
