@@ -64,7 +64,7 @@ def _context(
     if plan.recording is not None:
         context = recorded_context(plan, plan.recording)
     else:
-        device, inspection = host.look(plan.data)
+        device, inspection = host.inspect(plan.data)
         budget = choose_budget(plan.memory_limit_bytes, device)
         context = SweepContext(device, inspection, budget)
     if history is None:

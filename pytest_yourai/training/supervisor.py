@@ -88,7 +88,7 @@ class TrainingRun:
     def look(self) -> TrainingContext:
         """Inspect the device and the model, and load nothing. InputError where it cannot run."""
         settings = self._settings
-        device, inspection = self._host.look(settings.data)
+        device, inspection = self._host.inspect(settings.data)
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers
         if layers > depth:
             raise ModelError(

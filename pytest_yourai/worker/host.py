@@ -89,7 +89,7 @@ class WorkerHost:
     def pid(self) -> int | None:
         return self._client.pid if self._client else None
 
-    def look(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
+    def inspect(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker, and let it inspect its device, the model and the data.
 
         BackendError where MLX or the worker cannot run, DataError where no model could use the

@@ -31,7 +31,7 @@ def test_an_inspection_that_hangs_is_given_up_at_the_limit(
     host = WorkerHost(SOURCE, TaggedLog(), start_timeout_s=8)
     began = time.monotonic()
     with pytest.raises(InputError, match="cannot run: the worker gave no answer for 8 s"):
-        host.look(None)
+        host.inspect(None)
     assert 8 <= time.monotonic() - began < 60
     assert worker_processes() == []
 
