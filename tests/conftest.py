@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="let MLX train in every worker, also where a scripted engine would do",
     )
+
+
+def pytest_configure() -> None:
+    # A background job ignores Ctrl-C, and so would all that it starts.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache

@@ -90,17 +90,21 @@ class Predictor:
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
     is_enabled: bool = True
     """False where trials measure no minimum memory: then nothing is predicted or learned."""
-    _observations: dict[bool, list[Observation]] = field(
-        default_factory=lambda: {False: [], True: []}
+    _observations: dict[LoraConfig, Observation] = field(init=False, default_factory=dict)
+    _fits: dict[tuple[bool, LoraConfig | None], CalibrationFit] = field(
+        init=False, default_factory=dict
     )
-    _fits: dict[bool, CalibrationFit] = field(default_factory=dict)
+    _estimates: dict[LoraConfig, MemoryEstimate | None] = field(init=False, default_factory=dict)
 
-    def predict(self, config: LoraConfig) -> Prediction | None:
-        """Prediction for `config`; None where the architecture is unknown or not supported."""
+    def predict(self, config: LoraConfig, without: LoraConfig | None = None) -> Prediction | None:
+        """Prediction for `config`; None where the architecture is unknown or not supported.
+
+        The trial of `without` is left out, as if it had not been learned.
+        """
         estimate = self._estimate(config)
         if estimate is None:
             return None
-        fitted = self._fitted(estimate, config.grad_checkpoint)
+        fitted = self._fitted(estimate, config.grad_checkpoint, without)
         minimum, relative_error = fitted.predict(estimate)
         return Prediction(
             minimum_bytes=round(minimum),
@@ -112,29 +116,39 @@ class Predictor:
     def learn(self, result: TrialResult) -> None:
         """Correct later predictions by what a trial measured."""
         estimate = self._estimate(result.config)
-        if estimate is None or result.minimum_memory_bytes is None:
-            return
-        checkpoint = result.config.grad_checkpoint
-        self._observations[checkpoint].append(Observation(estimate, result.minimum_memory_bytes))
-        self._fits.pop(checkpoint, None)
+        if estimate is not None and result.minimum_memory_bytes is not None:
+            self._observations[result.config] = Observation(estimate, result.minimum_memory_bytes)
+            self._fits.clear()
 
     @property
     def calibration(self) -> Calibration | None:
         """Correction learned from the kind with most trials; None before the first one."""
-        checkpoint = len(self._observations[True]) > len(self._observations[False])
-        if not self._observations[checkpoint]:
+        kinds = [config.grad_checkpoint for config in self._observations]
+        if not kinds:
             return None
-        return self._fitted(self._observations[checkpoint][0].estimate, checkpoint).calibration
+        checkpoint = sum(kinds) > len(kinds) / 2
+        config = next(each for each in self._observations if each.grad_checkpoint == checkpoint)
+        return self._fitted(self._observations[config].estimate, checkpoint).calibration
 
-    def _fitted(self, estimate: MemoryEstimate, checkpoint: bool) -> CalibrationFit:
-        if checkpoint not in self._fits:
+    def _fitted(
+        self, estimate: MemoryEstimate, checkpoint: bool, without: LoraConfig | None = None
+    ) -> CalibrationFit:
+        if (checkpoint, without) not in self._fits:
+            observations = [
+                each
+                for config, each in self._observations.items()
+                if config.grad_checkpoint == checkpoint and config != without
+            ]
             prior = self.prior.for_estimates_off_by(estimate.relative_error)
-            self._fits[checkpoint] = fit_calibration(prior, self._observations[checkpoint])
-        return self._fits[checkpoint]
+            self._fits[checkpoint, without] = fit_calibration(prior, observations)
+        return self._fits[checkpoint, without]
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
-        if not self.is_enabled:
-            return None
+        if config not in self._estimates:
+            self._estimates[config] = self._new_estimate(config) if self.is_enabled else None
+        return self._estimates[config]
+
+    def _new_estimate(self, config: LoraConfig) -> MemoryEstimate | None:
         source = self.source
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)

@@ -29,7 +29,6 @@ from pytest_yourai.sweep.preflight import (
 )
 from pytest_yourai.sweep.replay_runner import ReplayRunner
 from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState
-from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
 from pytest_yourai.sweep.trial_record import OnProgress, TrialMeasurement, TrialRecord
@@ -79,12 +78,7 @@ class Sweep:
         """Take in how far this machine's estimates were off, before the first trial."""
         self._prior = prior
         self._predictor = self._new_predictor()
-        first = {
-            config: Predicted(found.minimum_bytes, found.relative_error)
-            for config in self.plan.configs
-            if self.plan.search == "fast" and (found := self._predictor.predict(config))
-        }
-        self.search = SweepSearch(self.plan, self._limit_bytes, first)
+        self.search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
         self._checks = TrialChecks(self.plan, self.context, self.search, self._end_worker)
         self._earlier = dict(self._resumed.kept)
         for result in self._resumed.kept.values():

@@ -27,8 +27,6 @@ from support.profiles import (
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 LARGEST_MB = 6.0
-SLOWEST_S = 10.0
-"""The machine is shared; tests/performance/page.py measures it alone."""
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +216,7 @@ def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None
         assert found.complaints == []
 
 
-def test_three_whole_matrices_open_soon(browser: Browser, tmp_path: Path) -> None:
+def test_three_whole_matrices_are_one_page(browser: Browser, tmp_path: Path) -> None:
     path = page_of(tmp_path, full(1), full(2), full(3))
     size_mb = path.stat().st_size / 1e6
     with opened(browser, path) as found:
@@ -226,7 +224,6 @@ def test_three_whole_matrices_open_soon(browser: Browser, tmp_path: Path) -> Non
         assert found.page.locator("#heat-map .cell").count() == 80
         print(json.dumps({"size_mb": round(size_mb, 2), "load_s": round(found.load_s, 2)}))
         assert size_mb < LARGEST_MB
-        assert found.load_s < SLOWEST_S
         assert found.complaints == []
 
 

@@ -4,9 +4,10 @@ python tests/performance/search.py [FILE...] [--seeds 3] [--budgets 20] [--scena
 
 Each FILE is a profile with complete rows (tests/data/matrix_*.json where none is given); matrices
 made by formulas come in addition. For every budget and seed the search starts from nothing; the
-recorded values are what a trial measures. Regret is what is missing of the best score, or of the
-most tokens per second, among the configurations that fit by the recorded values. The time of a
-choice is processor time, as other programs may use the machine too.
+recorded values are what a trial measures, and what the predictions learn from. Regret is what is
+missing of the best score, or of the most tokens per second, among the configurations that fit by
+the recorded values. The time of a choice is processor time without that of the first
+estimates, as other programs may use the machine too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,13 +28,15 @@ import numpy as np
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
 from pytest_yourai.core.ranking import best
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.estimate.predictor import Prediction, Predictor
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.recording import read_recording
-from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.strategy import choose_next, most_trials
 
 from _common import ROOT, table, verdict
+
+sys.path.insert(0, str(ROOT / "tests"))
+from support.made_predictor import MadePredictor
 
 ALLOWED_REGRET = {Objective.SCORE: 0.0, Objective.TOKENS_PER_SECOND: 0.03}
 ALLOWED_CHOICE_S = 0.010
@@ -75,8 +79,9 @@ Matrix = dict[LoraConfig, Row]
 class Scenario:
     """`bias` and `jitter` of the estimate are half widths; None: there is no estimate.
 
-    `claimed` is the error it is said to have, `calibrated` says whether it follows the trials;
-    `own` is the project's own estimate, of files whose model it knows.
+    `claimed` is the error it is said to have. `calibrated` follows the trials by one factor, the
+    others by the program's own calibration; `own` is the program's own estimate as well, of files
+    whose model it knows.
     """
 
     name: str
@@ -108,35 +113,45 @@ SCENARIOS = (
 )
 
 
-def predict(
+class ScaledPredictor(MadePredictor):
+    """Corrected by one factor: the median of what was measured over what was estimated."""
+
+    def __init__(self, minima: Mapping[LoraConfig, float], relative_error: float) -> None:
+        super().__init__(minima, relative_error)
+        self._relative_error = relative_error
+
+    def predict(self, config: LoraConfig, without: LoraConfig | None = None) -> Prediction | None:
+        if (estimate := self.estimates.get(config)) is None:
+            return None
+        ratios = [
+            each.minimum_bytes / each.estimate.minimum_bytes
+            for measured, each in self.observations.items()
+            if measured != without
+        ]
+        minimum = round(estimate.minimum_bytes * (statistics.median(ratios) if ratios else 1.0))
+        return Prediction(minimum, minimum, estimate.weights_bytes, self._relative_error)
+
+
+def new_predictor(
+    matrix: Matrix, own: Predictor | None, scenario: Scenario, random: np.random.Generator
+) -> Predictor | MadePredictor:
+    """One that has learned nothing yet."""
+    if scenario.own and own is not None:
+        return Predictor(own.source, own.backend, is_enabled=own.is_enabled)
+    made = ScaledPredictor if scenario.calibrated else MadePredictor
+    return made(estimated(matrix, scenario, random), scenario.claimed)
+
+
+def estimated(
     matrix: Mapping[LoraConfig, Row], scenario: Scenario, random: np.random.Generator
-) -> dict[LoraConfig, Predicted]:
-    """The source of predictions: the recorded minima, off by a common bias and by jitter."""
+) -> dict[LoraConfig, float]:
+    """The recorded minima, off by a common bias and by jitter. Bytes."""
     if scenario.bias is None:
         return {}
     common = 1 + random.uniform(-scenario.bias, scenario.bias)
     return {
-        config: Predicted(
-            row.need_bytes * common * (1 + random.uniform(-scenario.jitter, scenario.jitter)),
-            scenario.claimed,
-        )
+        config: row.need_bytes * common * (1 + random.uniform(-scenario.jitter, scenario.jitter))
         for config, row in matrix.items()
-    }
-
-
-def calibrate(
-    raw: dict[LoraConfig, Predicted], results: Mapping[LoraConfig, TrialResult]
-) -> dict[LoraConfig, Predicted]:
-    """Scaled by the median of what was measured over what was predicted."""
-    ratios = [
-        result.minimum_memory_bytes / raw[config].minimum_bytes
-        for config, result in results.items()
-        if result.minimum_memory_bytes and config in raw
-    ]
-    factor = statistics.median(ratios) if ratios else 1.0
-    return {
-        config: dataclasses.replace(each, minimum_bytes=each.minimum_bytes * factor)
-        for config, each in raw.items()
     }
 
 
@@ -150,8 +165,8 @@ class Search:
     reason: str
 
 
-def own_predictions(path: Path) -> dict[LoraConfig, Predicted]:
-    """What the program itself predicts for a recorded matrix; nothing where that has no minima."""
+def own_predictor(path: Path) -> Predictor:
+    """The program's own predictor for a recorded matrix; off where that has no minima."""
     recording = read_recording(path, usual_seq_length=512)
     floors = json.loads((ROOT / "tests" / "data" / "floors_h200.json").read_text(encoding="utf-8"))
     source = ModelSource(
@@ -162,18 +177,12 @@ def own_predictions(path: Path) -> dict[LoraConfig, Predicted]:
         quantization=Quantization(4),
         lora_keys=None,
     )
-    predictor = Predictor(source, "cuda")
-    predictions = {config: predictor.predict(config) for config in recording.results}
-    return {
-        config: Predicted(found.minimum_bytes, found.relative_error)
-        for config, found in predictions.items()
-        if found is not None and recording.has_minima
-    }
+    return Predictor(source, "cuda", is_enabled=recording.has_minima)
 
 
 def search(
     matrix: Matrix,
-    own: Mapping[LoraConfig, Predicted],
+    own: Predictor | None,
     limit_bytes: int,
     objective: Objective,
     scenario: Scenario,
@@ -182,21 +191,20 @@ def search(
     """An outlier strikes one of the first three trials, and then is what is recorded."""
     random = np.random.default_rng(seed)
     recorded = dict(matrix)
-    predicted = dict(own) if scenario.own else predict(recorded, scenario, random)
+    predictor = new_predictor(recorded, own, scenario, random)
     for config, row in matrix.items():
         if random.random() < scenario.crashing:
             recorded[config] = dataclasses.replace(row, crashes=True)
     struck = int(random.integers(3))
-    off_need, off_time = (
-        random.choice(scenario.need_outliers),
-        random.choice(scenario.speed_outliers),
-    )
+    off_need = random.choice(scenario.need_outliers)
+    off_time = random.choice(scenario.speed_outliers)
     results: dict[LoraConfig, TrialResult] = {}
     times = []
+    for config in matrix:
+        predictor.predict(config)
     while True:
-        known = calibrate(predicted, results) if scenario.calibrated else predicted
         start = time.thread_time()
-        choice = choose_next(list(matrix), known, results, limit_bytes, objective)
+        choice = choose_next(list(matrix), predictor, results, limit_bytes, objective)
         times.append(time.thread_time() - start)
         if choice.config is None:
             break
@@ -206,6 +214,7 @@ def search(
                 row, need_bytes=row.need_bytes * off_need, step_s=row.step_s * off_time
             )
         results[choice.config] = recorded[choice.config].result(choice.config, limit_bytes)
+        predictor.learn(results[choice.config])
     everything = (row.result(config, limit_bytes) for config, row in recorded.items())
     top = value(best(everything, objective), objective)
     regret = 1 - value(best(results.values(), objective), objective) / top if top else 0.0
@@ -311,7 +320,7 @@ def budgets(matrix: Matrix, count: int) -> Iterator[int]:
 def judge(
     name: str,
     matrix: Matrix,
-    own: Mapping[LoraConfig, Predicted],
+    own: Predictor | None,
     scenario: Scenario,
     arguments: argparse.Namespace,
 ) -> Iterator[list[str]]:
@@ -344,6 +353,12 @@ def judge(
         ]
 
 
+HEADER = (
+    *("matrix", "estimate", "best by", "trials", "most", "", "regret", "worst", "missed", ""),
+    *("choice ms", "longest", f"≤ {ALLOWED_CHOICE_S * 1e3:.0f}"),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
@@ -353,7 +368,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = arguments.files or sorted((ROOT / "tests" / "data").glob("matrix_*.json"))
     matrices = {path.stem: read_matrix(path) for path in files}
-    owns = {path.stem: own_predictions(path) for path in files}
+    owns = {path.stem: own_predictor(path) for path in files}
     matrices |= {name: made_matrix(machine, 1) for name, machine in MACHINES.items()}
     matrices["two lengths"] = made_matrix(MACHINES["gpu-like"], 1, (256, 512))
     matrices |= {f"{name} quick": quick(each) for name, each in matrices.items()}
@@ -363,25 +378,8 @@ def main() -> None:
             for name, matrix in matrices.items():
                 own = owns.get(name.removesuffix(" quick"))
                 if own is not None or not scenario.own:
-                    rows += judge(name, matrix, own or {}, scenario, arguments)
-    table(
-        [
-            "matrix",
-            "estimate",
-            "best by",
-            "trials",
-            "most",
-            "",
-            "regret",
-            "worst",
-            "missed",
-            "",
-            "choice ms",
-            "longest",
-            f"≤ {ALLOWED_CHOICE_S * 1e3:.0f}",
-        ],
-        rows,
-    )
+                    rows += judge(name, matrix, own, scenario, arguments)
+    table(HEADER, rows)
     for what, column in (("trials", 5), ("regret", 9), ("time of a choice", 12)):
         missed = sum(row[column] == verdict(False) for row in rows)
         print(f"{what}: {verdict(not missed)} ({missed} of {len(rows)} lines missed)")

@@ -43,6 +43,7 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     assert done.profile["trials_run"] == 3
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.real_engine
 def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     pytester: pytest.Pytester, sweep: SweepRun, small_cgroup: Path, judge: Judge
@@ -59,6 +60,7 @@ def test_memory_that_the_kernel_refuses_is_oom_and_prunes(
     done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.real_engine
 def test_a_refused_allocation_in_the_first_step_is_oom(
     pytester: pytest.Pytester, judge: Judge

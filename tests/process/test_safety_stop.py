@@ -30,6 +30,7 @@ def hungry(pytester: pytest.Pytester) -> str:
     return "hungry.yaml"
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.real_engine
 @pytest.mark.usefixtures("too_hopeful")
 def test_a_worker_over_the_budget_is_stopped_and_larger_ones_are_skipped(
@@ -138,6 +139,7 @@ def full_container(small_cgroup: Path) -> Iterator[FillTheContainer]:
     plugin.leave()
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.real_engine
 def test_no_trial_starts_where_too_little_is_left_and_that_prunes_nothing(
     sweep: SweepRun, full_container: FillTheContainer, judge: Judge

@@ -14,7 +14,7 @@ from pytest_yourai.training.checkpoint import LOG
 
 from support.training_runs import Heard, make_input, run, settings
 
-pytestmark = pytest.mark.real_engine
+pytestmark = [pytest.mark.real_engine, pytest.mark.xdist_group("training")]
 
 
 @pytest.fixture(scope="module")

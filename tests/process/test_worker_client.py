@@ -78,14 +78,14 @@ def test_silence_gives_nothing_after_the_time_given(worker: WorkerClient) -> Non
     said_hello(worker)
     start = time.monotonic()
     assert worker.receive(0.2) is None
-    assert 0.2 <= time.monotonic() - start < 5
+    assert 0.2 <= time.monotonic() - start < 60
 
 
 def test_waiting_costs_no_processor_time(worker: WorkerClient) -> None:
     said_hello(worker)
     before = time.process_time()
     assert worker.receive(1.0) is None
-    assert time.process_time() - before < 0.1
+    assert time.process_time() - before < 0.5
 
 
 def test_a_death_is_told_with_its_signal(worker: WorkerClient) -> None:

@@ -1,7 +1,7 @@
-"""What a step's time and its minimum memory are made of, where nothing else is known of them.
+"""Speed of each configuration, and priors of step time and of minimum memory without an estimate.
 
 Both are sums of terms that grow with tokens (batch size × sequence length), adapted layers and
-rank. How large each term is beside the others is believed within a factor of three or so.
+rank. The prior knows each term's share within a factor of about three.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.sweep.search.posterior import (
-    Belief,
     Floats,
-    Measured,
+    Observations,
+    Posterior,
     Prior,
-    alike,
-    believe,
+    condition,
+    exponential_kernel,
     normal,
 )
 
@@ -33,7 +33,7 @@ _STEP_TIME = {
     "layers × rank": (0.03, 1.2),  # the optimizer
     "tokens × length": (0.03, 1.5),  # attention
 }
-"""Usual share at the middle of the matrix, and the deviation of the share's logarithm."""
+"""Share of the step time at the middle of the matrix, and standard deviation of its logarithm."""
 
 _MINIMUM_MEMORY = {
     "constant": (0.50, 1.0),  # weights
@@ -48,32 +48,20 @@ _MINIMUM_MEMORY = {
 _TIME_WITH_CHECKPOINTING = 1.8
 
 _MEMORY_WITH_CHECKPOINTING = 0.15
-"""Times the terms of tokens × layers: the forward pass is repeated, and little kept of it."""
+"""Factors of the terms of tokens × layers: the forward pass is repeated, little of it is kept."""
 
-UNKNOWN_SCALE = 3.0
-"""Deviation of the logarithm of the whole."""
+_SCALE_STD = 3.0
+"""Standard deviation of the logarithm of the whole quantity."""
 
-_TIME_JITTER = 0.025
+OUTLIER_CHANCE = 0.08
+"""Share of measurements that are wrong."""
 
-_TIME_LIKENESS = 0.06
-
-_TIME_OUTLIER = 0.5
-
-_NEED_JITTER = 0.01
-
-_NEED_LIKENESS = 0.02
-
-_OUTLIER_CHANCE = 0.08
-
-NEED_OUTLIER = 0.15
-"""Deviation of a minimum that was measured wrongly."""
-
-_AT_LEAST_AS_SLOW = 0.04
-"""By how much more rank or layers may seem faster, at most: one deviation, two measurements'."""
+_MOST_STD_OF_LARGER = 0.04
+"""Largest standard deviation where more rank or layers seem faster: that of two measurements."""
 
 
 def coordinates(points: Sequence[LoraConfig]) -> Floats:
-    """Of each point, such that a distance of one is a clear difference."""
+    """Position of each point, n × 5: a distance of 1 is a clear difference."""
     rows = [
         (
             0.7 * math.log2(each.batch_size),
@@ -87,49 +75,34 @@ def coordinates(points: Sequence[LoraConfig]) -> Floats:
     return np.array(rows, np.float64)
 
 
-def need_prior(
-    points: Sequence[LoraConfig], middle_log: float, scale: float = UNKNOWN_SCALE
-) -> Prior:
-    """Of minimum memory without a good estimate.
-
-    At the middle of the matrix it is `middle_log`, with a deviation of `scale`.
-    """
-    return _physical(
-        points,
-        _MINIMUM_MEMORY,
-        middle_log,
-        scale,
-        with_checkpointing=_MEMORY_WITH_CHECKPOINTING,
-        likeness=_NEED_LIKENESS,
-        jitter=_NEED_JITTER,
-        outlier=NEED_OUTLIER,
-    )
-
-
-def _physical(
-    points: Sequence[LoraConfig],
-    terms: Mapping[str, tuple[float, float]],
-    middle_log: float,
-    scale: float,
-    *,
-    with_checkpointing: float,
-    likeness: float,
-    jitter: float,
-    outlier: float,
-) -> Prior:
+def memory_prior(points: Sequence[LoraConfig], middle_log: float) -> Prior:
+    """Prior of minimum memory without an estimate: `middle_log` at the middle of the matrix."""
     return Prior(
-        columns=_columns(points, with_checkpointing),
-        usual=np.log([share for share, _ in terms.values()]) + middle_log,
-        spread=np.array([deviation for _, deviation in terms.values()]),
-        likeness=alike(coordinates(points), likeness) + scale**2,
-        jitter=jitter,
-        outlier=outlier,
-        outlier_chance=_OUTLIER_CHANCE,
+        terms=_terms(points, _MEMORY_WITH_CHECKPOINTING),
+        prior_mean=np.log([share for share, _ in _MINIMUM_MEMORY.values()]) + middle_log,
+        prior_std=np.array([std for _, std in _MINIMUM_MEMORY.values()]),
+        covariance=exponential_kernel(coordinates(points), 0.02) + _SCALE_STD**2,
+        noise_std=0.01,
+        outlier_std=0.15,
+        outlier_chance=OUTLIER_CHANCE,
     )
 
 
-def _columns(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
-    """The terms, in the order of the shares; each is one at the middle of the matrix."""
+def _step_time_prior(points: Sequence[LoraConfig], middle_log: float) -> Prior:
+    """Prior of the time of a step: `middle_log` at the middle of the matrix."""
+    return Prior(
+        terms=_terms(points, _TIME_WITH_CHECKPOINTING),
+        prior_mean=np.log([share for share, _ in _STEP_TIME.values()]) + middle_log,
+        prior_std=np.array([std for _, std in _STEP_TIME.values()]),
+        covariance=exponential_kernel(coordinates(points), 0.06) + _SCALE_STD**2,
+        noise_std=0.025,
+        outlier_std=0.5,
+        outlier_chance=OUTLIER_CHANCE,
+    )
+
+
+def _terms(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
+    """Terms, n × 7, in the order of the shares; each is 1 at the middle of the matrix."""
     batch, rank, layers, length = np.array(
         [(each.batch_size, each.rank, each.num_layers, each.max_seq_length) for each in points],
         np.float64,
@@ -137,7 +110,7 @@ def _columns(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
     tokens = batch * length
     factors = np.array([with_checkpointing if each.grad_checkpoint else 1.0 for each in points])
     backward = tokens * layers * factors
-    columns = np.stack(
+    terms = np.stack(
         [
             np.ones(len(points)),
             tokens,
@@ -149,27 +122,30 @@ def _columns(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
         ],
         axis=1,
     )
-    return np.asarray(columns / np.exp(np.log(columns).mean(axis=0)))
+    return np.asarray(terms / np.exp(np.log(terms).mean(axis=0)))
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Logarithms of tokens per second: in each case a mean and a deviation for each point."""
+class SpeedPosterior:
+    """Mixture of h cases: mean and standard deviation, h × n, of log tokens per second."""
 
     weights: Floats
     means: Floats
-    deviations: Floats
+    stds: Floats
 
     def expected(self) -> Floats:
+        """Expected logarithm at each point, over all cases."""
         return np.asarray(self.weights @ self.means)
 
     def chances_above(self, log_bound: float) -> Floats:
-        """Of each point, that a trial would measure more than `log_bound`."""
-        return np.asarray(self.weights @ normal((self.means - log_bound) / self.deviations))
+        """Chance of each point that a trial measures more than `log_bound`."""
+        return np.asarray(self.weights @ normal((self.means - log_bound) / self.stds))
 
 
-def judge_pace(points: Sequence[LoraConfig], measured: Mapping[LoraConfig, TrialResult]) -> Pace:
-    """What the speeds of `measured` results say of each of `points`."""
+def speed_posterior(
+    points: Sequence[LoraConfig], measured: Mapping[LoraConfig, TrialResult]
+) -> SpeedPosterior:
+    """Speed of each of `points`, conditioned on the `measured` results among them."""
     speeds = {
         row: math.log(measured[each].tokens_per_second or 1.0)
         for row, each in enumerate(points)
@@ -178,38 +154,29 @@ def judge_pace(points: Sequence[LoraConfig], measured: Mapping[LoraConfig, Trial
     tokens = np.array([math.log(each.batch_size * (each.max_seq_length - 1)) for each in points])
     rows = np.array(list(speeds), np.intp)
     step_times = tokens[rows] - np.array(list(speeds.values()))
-    prior = _physical(
-        points,
-        _STEP_TIME,
-        float(step_times.mean()) if speeds else 0.0,
-        UNKNOWN_SCALE,
-        with_checkpointing=_TIME_WITH_CHECKPOINTING,
-        likeness=_TIME_LIKENESS,
-        jitter=_TIME_JITTER,
-        outlier=_TIME_OUTLIER,
-    )
-    belief = believe(prior, Measured(rows, step_times, np.zeros(len(rows))))
-    return _no_larger_faster(points, belief, tokens - belief.means, speeds)
+    prior = _step_time_prior(points, float(step_times.mean()) if speeds else 0.0)
+    found = condition(prior, Observations(rows, step_times, np.zeros(len(rows))))
+    return _no_larger_faster(points, found, tokens - found.means, speeds)
 
 
 def _no_larger_faster(
-    points: Sequence[LoraConfig], belief: Belief, means: Floats, speeds: Mapping[int, float]
-) -> Pace:
-    """At the same batch size more rank or layers are not faster than a speed that is trusted."""
-    means, deviations = means.copy(), belief.deviations.copy()
+    points: Sequence[LoraConfig], found: Posterior, means: Floats, speeds: Mapping[int, float]
+) -> SpeedPosterior:
+    """Bound speeds: at one batch size more rank or layers are not faster than a trusted speed."""
+    means, stds = means.copy(), found.stds.copy()
     for row, speed in speeds.items():
         larger = [is_no_faster(each, points[row]) for each in points]
         larger[row] = False
-        at = np.ix_(belief.suspects != row, np.array(larger))
-        reaching = means[at] + deviations[at] > speed
-        narrow = np.minimum(deviations[at], _AT_LEAST_AS_SLOW)
-        deviations[at] = np.where(reaching, narrow, deviations[at])
+        at = np.ix_(found.outliers != row, np.array(larger))
+        reaching = means[at] + stds[at] > speed
+        narrow = np.minimum(stds[at], _MOST_STD_OF_LARGER)
+        stds[at] = np.where(reaching, narrow, stds[at])
         means[at] = np.minimum(means[at], speed)
-    return Pace(belief.weights, means, deviations)
+    return SpeedPosterior(found.weights, means, stds)
 
 
 def is_no_faster(one: LoraConfig, other: LoraConfig) -> bool:
-    """Whether `one` does all that `other` does for as many tokens, and maybe more."""
+    """True if `one` does all the work of `other` for as many tokens, and maybe more."""
     return (
         one.batch_size == other.batch_size
         and one.max_seq_length == other.max_seq_length

@@ -1,10 +1,10 @@
-"""Which configuration to measure next, so that the best one is found in few trials.
+"""Choice of the next configuration, so that the best one is found in few trials.
 
-After each trial `fit` judges what fits, and `pace` what is fast. By score the next is the highest
-that is likely to fit, until no higher one can; of equal scores longer rows are higher, then those
-without checkpointing, which costs time. By speed it is the one that is likeliest to be clearly
-faster than the fastest so far, until that is unlikely of all together, and the batch sizes next to
-the fastest were measured.
+`memory_model` gives the chance of each to fit, `speed_model` its speed. By score the next is the
+highest that is likely to fit, until no higher one can; of equal scores longer rows are higher, then
+those without checkpointing, which costs time. By speed it is the one that is likeliest to be
+clearly faster than the fastest so far, until that is unlikely of all together, and the batch sizes
+next to the fastest were measured.
 """
 
 from __future__ import annotations
@@ -20,48 +20,46 @@ from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.sweep.search.memory_model import Fit, Predicted, judge_fit
-from pytest_yourai.sweep.search.speed_model import Pace, is_no_faster, judge_pace
-
-__all__ = ["Choice", "Predicted", "choose_next", "most_trials"]
+from pytest_yourai.sweep.search.memory_model import FitChances, PredictsMinimum, fit_chances
+from pytest_yourai.sweep.search.speed_model import SpeedPosterior, is_no_faster, speed_posterior
 
 _LIKELY = 0.4
-"""Chance to fit below which a trial is spent only where nothing likelier is left to try."""
+"""Chance to fit below which a trial is run only if nothing likelier is left."""
 
 _POSSIBLE = 0.005
-"""Chance to fit below which no trial is spent."""
+"""Chance to fit below which no trial is run."""
 
 _CLEARLY_FASTER = math.log(1.03)
 
-_DOUBT = 0.02
-"""Chance that any of the others is clearly faster, below which the search by speed ends."""
+_NEGLIGIBLE = 0.02
+"""Chance that any other is clearly faster, below which the search by speed ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to run next, or None to stop, and why, as one part of a sentence."""
+    """Configuration to run next, or None to stop, and the reason as a clause."""
 
     config: LoraConfig | None
     reason: str
 
 
 def most_trials(count: int) -> int:
-    """How many of `count` configurations may be run once one fits: 6 of 12, 10 of 80."""
+    """Largest number of trials among `count` configurations if one fits: 6 of 12, 10 of 80."""
     return 1 + int(1.5 * math.log2(max(count, 1)))
 
 
 def choose_next(
     configs: Sequence[LoraConfig],
-    predicted: Mapping[LoraConfig, Predicted],
+    predictor: PredictsMinimum,
     results: Mapping[LoraConfig, TrialResult],
     limit_bytes: int,
     objective: Objective,
     fixed: Collection[LoraConfig] = (),
 ) -> Choice:
-    """What to run next out of `configs`; it depends on nothing but the arguments.
+    """Choose the next of `configs`, from nothing but the arguments.
 
-    `results` are all that are known, not started ones included; what has one, or is in `fixed`, is
-    never chosen. `predicted` may lack configurations, or be empty.
+    `results` are all known ones, trials that were not started included; a configuration that has
+    one, or is in `fixed`, is never chosen. `predictor` has learned their minima.
     """
     own = lightest_first(set(configs))
     known = {each: result for each, result in results.items() if result.started or result.kept}
@@ -71,7 +69,7 @@ def choose_next(
         points=points,
         rows=[row for row, each in enumerate(own) if each not in closed],
         measured=known,
-        fit=judge_fit(points, predicted, known, limit_bytes) if points else _NOTHING,
+        fit=fit_chances(points, predictor, known, limit_bytes) if points else _NOTHING,
         leader=best((known[each] for each in own if each in known), objective),
         failed=any(known[each].outcome.is_failure for each in own if each in known),
         trials=sum(not known[each].kept for each in own if each in known),
@@ -85,12 +83,12 @@ def choose_next(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What one choice is made from; `rows` are the points that may be chosen."""
+    """Data of one choice; `rows` are the points that may be chosen."""
 
     points: Sequence[LoraConfig]
     rows: Sequence[int]
     measured: Mapping[LoraConfig, TrialResult]
-    fit: Fit
+    fit: FitChances
     leader: TrialResult | None
     failed: bool
     trials: int
@@ -99,11 +97,11 @@ class _State:
 
     @property
     def is_spent(self) -> bool:
-        """Whether there is an answer, and no trial left to better it."""
+        """True if there is an answer, and no trial left to improve it."""
         return self.leader is not None and self.trials >= self.allowed
 
 
-_NOTHING = Fit(np.empty(0), np.empty(0, np.bool_), np.empty(0))
+_NOTHING = FitChances(np.empty(0), np.empty(0, np.bool_), np.empty(0))
 
 
 def _all_known(state: _State) -> str:
@@ -142,12 +140,12 @@ def _height(config: LoraConfig) -> tuple[int, int, bool]:
 
 
 def _is_higher(config: LoraConfig, leader: TrialResult | None) -> bool:
-    """Whether it would be the best by score, if it fits."""
+    """True if it is the best by score, provided that it fits."""
     return leader is None or _height(config) > _height(leader.config)
 
 
 def _ties(configs: Iterable[LoraConfig]) -> str:
-    """What else counts as a higher score, in words, where `configs` differ in it."""
+    """Tie-breakers between equal scores, in words, as far as `configs` differ in them."""
     naming = ConfigLabels.of(configs)
     parts = [
         *(["with longer rows"] if naming.has_lengths else []),
@@ -157,7 +155,7 @@ def _ties(configs: Iterable[LoraConfig]) -> str:
 
 
 def _is_late(state: _State) -> bool:
-    """Whether so many trials gave no answer that any answer is better than the best."""
+    """True if nothing has fitted so far and the next trial is the last but one allowed."""
     return state.leader is None and state.trials >= state.allowed - 1
 
 
@@ -174,7 +172,7 @@ _NO_REASON = "has a result"
 
 
 def _why_not(state: _State, rows: Iterable[int]) -> str:
-    """What speaks against the points in `rows`, and against those with results."""
+    """Reasons against the points in `rows`, and against those with results."""
     parts = []
     if any(result.prunes_larger for result in state.measured.values()):
         parts.append("was measured over the budget, or is no smaller than one that was")
@@ -189,25 +187,25 @@ def _why_not(state: _State, rows: Iterable[int]) -> str:
 
 def _by_speed(state: _State) -> Choice:
     points, chances = state.points, state.fit.chances
-    pace = judge_pace(points, state.measured)
+    speeds = speed_posterior(points, state.measured)
     if state.leader is None:
-        return _first_that_fits(state, pace)
+        return _first_that_fits(state, speeds)
     log_speed = math.log(state.leader.tokens_per_second or 1e-9)
-    faster = chances * pace.chances_above(log_speed + _CLEARLY_FASTER)
+    faster = chances * speeds.chances_above(log_speed + _CLEARLY_FASTER)
     leanest = _leanest(points, state.rows)
-    doubt = min(sum(float(faster[row]) for row in leanest), 1.0)
+    chance = min(sum(float(faster[row]) for row in leanest), 1.0)
     beside = _unseen_beside(state)
-    if doubt < _DOUBT and beside is not None and not state.is_spent:
+    if chance < _NEGLIGIBLE and beside is not None and not state.is_spent:
         return Choice(
             points[beside], "its batch size is next to that of the fastest, and was not measured"
         )
-    if doubt < _DOUBT:
+    if chance < _NEGLIGIBLE:
         return Choice(None, "no other configuration is predicted to be more than 3 % faster")
     if state.is_spent:
         return Choice(
             None,
             f"{state.trials} trials are enough: the chance that another one is more than 3 % "
-            f"faster is {doubt:.0%}",
+            f"faster is {chance:.0%}",
         )
     row = max(leanest, key=lambda each: float(faster[each]))
     return Choice(
@@ -215,7 +213,7 @@ def _by_speed(state: _State) -> Choice:
     )
 
 
-def _first_that_fits(state: _State, pace: Pace) -> Choice:
+def _first_that_fits(state: _State, speeds: SpeedPosterior) -> Choice:
     points, chances = state.points, state.fit.chances
     left = [row for row in state.rows if chances[row] > _POSSIBLE]
     if not left:
@@ -223,13 +221,13 @@ def _first_that_fits(state: _State, pace: Pace) -> Choice:
     if _is_late(state):
         row = max(left, key=lambda each: float(chances[each]))
         return Choice(points[row], "it is the likeliest to fit, and nothing has fitted so far")
-    speeds = np.exp(pace.expected() - pace.expected().max())
-    row = max(left, key=lambda each: float(chances[each] * speeds[each]))
+    relative = np.exp(speeds.expected() - speeds.expected().max())
+    row = max(left, key=lambda each: float(chances[each] * relative[each]))
     return Choice(points[row], "it is likely to fit and to be among the fastest")
 
 
 def _unseen_beside(state: _State) -> int | None:
-    """The leanest likely to fit at a batch size next to the leader's that has no speed yet."""
+    """Smallest likely to fit at a batch size next to the leader's that has no speed yet."""
     if state.leader is None:
         return None
     leader = state.leader.config
@@ -255,7 +253,7 @@ def _unseen_beside(state: _State) -> int | None:
 
 
 def _leanest(points: Sequence[LoraConfig], rows: Sequence[int]) -> list[int]:
-    """Those of `rows` that no other is as fast as by doing less for as many tokens."""
+    """Those of `rows` for which no other does less work for as many tokens."""
     return [
         row
         for row in rows

@@ -1,4 +1,4 @@
-"""The fast search within one sweep: which trial is next, and which are not needed."""
+"""Fast search within one sweep: the next trial, and the trials that are not needed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Collection, Mapping
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.sweep.search.memory_model import Predicted
+from pytest_yourai.sweep.search.memory_model import PredictsMinimum
 from pytest_yourai.sweep.search.strategy import choose_next
 
 
 class SweepSearch:
-    """Chooses among the configurations of `plan`, within a budget of `limit_bytes`.
+    """Search among the configurations of `plan`, within a budget of `limit_bytes`.
 
-    It learns from trials by itself, and doubts them: `predictions` are those before the first one.
+    `predictor` is asked before each choice, so that it can learn from the trials.
     """
 
     def __init__(
-        self, plan: SweepPlan, limit_bytes: int, predictions: Mapping[LoraConfig, Predicted]
+        self,
+        plan: SweepPlan,
+        limit_bytes: int,
+        predictor: PredictsMinimum,
     ) -> None:
         self._plan = plan
         self._limit_bytes = limit_bytes
-        self._predictions = predictions
+        self._predictor = predictor
         self._left: set[LoraConfig] = set()
         self.chosen: LoraConfig | None = None
         self.stopped: str | None = None
@@ -30,7 +33,7 @@ class SweepSearch:
 
     @property
     def is_on(self) -> bool:
-        """Whether it still has to choose."""
+        """True while it still has to choose."""
         return self._plan.search == "fast" and self.stopped is None
 
     def choose(
@@ -39,16 +42,16 @@ class SweepSearch:
         elsewhere: Collection[LoraConfig],
         known: Mapping[LoraConfig, TrialResult],
     ) -> LoraConfig | None:
-        """Which of the configurations `here` runs next; None for none of them.
+        """Next of the configurations `here`; None if none of them is.
 
-        It judges those `elsewhere` too, that cannot run next.
+        Those `elsewhere` are judged as well, but cannot run next.
         """
         if not self.is_on:
             return None
         waiting = {*here, *elsewhere}
         configs = [each for each in self._plan.configs if each in waiting or each in known]
         choice = choose_next(
-            configs, self._predictions, known, self._limit_bytes, self._plan.objective
+            configs, self._predictor, known, self._limit_bytes, self._plan.objective
         )
         if choice.config is None:
             self.stopped = choice.reason
@@ -62,7 +65,7 @@ class SweepSearch:
         return None
 
     def reason_to_skip(self, config: LoraConfig) -> Skip | None:
-        """Why a configuration need not run; None where it may have to."""
+        """Reason why a configuration is not needed; None while it may be."""
         if self.stopped is not None:
             return Skip(SkipReason.SEARCH_IS_DONE, f"not needed: {self.stopped}")
         if config in self._left:
@@ -73,5 +76,5 @@ class SweepSearch:
         return None
 
     def doubts(self, failed: TrialResult, config: LoraConfig) -> bool:
-        """Whether `config` was chosen because a smaller one's minimum is taken for wrong."""
+        """True if `config` was chosen although a smaller one was measured over the budget."""
         return config == self.chosen and failed.outcome is Outcome.OVER_BUDGET

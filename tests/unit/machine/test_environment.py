@@ -1,5 +1,5 @@
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -90,4 +90,4 @@ def test_this_machine_has_a_chip_and_versions() -> None:
 @pytest.mark.skipif(sys.platform != "darwin", reason="asks a real Mac")
 def test_a_real_mac_has_a_power_source() -> None:
     assert environment.power_source() in ("battery", "mains", None)
-    assert subprocess.run(["caffeinate", "-h"], check=False, capture_output=True).returncode >= 0
+    assert shutil.which("caffeinate")

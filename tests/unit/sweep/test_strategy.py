@@ -9,8 +9,9 @@ import pytest
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
 from pytest_yourai.core.ranking import best, score_and_length
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.strategy import Choice, choose_next, most_trials
+
+from support.made_predictor import MadePredictor
 
 SCORE, SPEED = Objective.SCORE, Objective.TOKENS_PER_SECOND
 Needs = dict[LoraConfig, float]
@@ -57,8 +58,12 @@ def measured(config: LoraConfig, limit_bytes: float, need: float, seconds: float
     )
 
 
-def estimate(configs: Iterable[LoraConfig], factor: float = 1.04) -> dict[LoraConfig, Predicted]:
-    return {each: Predicted(need_bytes(each) * factor, 0.03) for each in configs}
+def estimate(configs: Iterable[LoraConfig], factor: float = 1.04) -> MadePredictor:
+    """Estimates that are all off by one factor; nothing learned yet."""
+    return MadePredictor({each: need_bytes(each) * factor for each in configs})
+
+
+NO_ESTIMATE: list[LoraConfig] = []
 
 
 class Bench:
@@ -87,17 +92,18 @@ class Bench:
         for each in crashing:
             self.truth[each] = TrialResult("made", each, Outcome.CRASHED, "died")
 
-    def search(
-        self, objective: Objective, predicted: Mapping[LoraConfig, Predicted]
-    ) -> tuple[Results, str]:
+    def search(self, objective: Objective, estimated: Iterable[LoraConfig]) -> tuple[Results, str]:
+        """All trials of a search that has estimates for the configurations `estimated`."""
         results: Results = {}
+        predictor = estimate(estimated)
         while True:
-            choice = choose_next(self.configs, predicted, results, self.limit_bytes, objective)
+            choice = choose_next(self.configs, predictor, results, self.limit_bytes, objective)
             if choice.config is None:
                 return results, choice.reason
             assert choice.config not in results
             assert choice.reason
             results[choice.config] = self.truth[choice.config]
+            predictor.learn(results[choice.config])
 
     def regret(self, results: Results, objective: Objective) -> float:
         top, found = (best(each.values(), objective) for each in (self.truth, results))
@@ -126,11 +132,11 @@ def limits(configs: list[LoraConfig], count: int = 9) -> list[float]:
 def test_the_best_is_found_in_few_trials_at_any_budget(
     configs: list[LoraConfig], most: int, known: bool
 ) -> None:
-    predicted = estimate(configs) if known else {}
+    estimated = configs if known else NO_ESTIMATE
     for limit_bytes in limits(configs):
         bench = Bench(configs, limit_bytes)
         for objective, allowed in ((SCORE, 1e-9), (SPEED, 0.03)):
-            results, _ = bench.search(objective, predicted)
+            results, _ = bench.search(objective, estimated)
             assert len(results) <= most
             assert bench.regret(results, objective) <= allowed
 
@@ -138,8 +144,8 @@ def test_the_best_is_found_in_few_trials_at_any_budget(
 def test_an_estimate_saves_trials_by_score() -> None:
     configs = matrix()
     benches = [Bench(configs, each) for each in limits(configs)]
-    informed = sum(len(bench.search(SCORE, estimate(configs))[0]) for bench in benches)
-    blind = sum(len(bench.search(SCORE, {})[0]) for bench in benches)
+    informed = sum(len(bench.search(SCORE, configs)[0]) for bench in benches)
+    blind = sum(len(bench.search(SCORE, NO_ESTIMATE)[0]) for bench in benches)
     assert informed <= 3 * len(benches)
     assert informed < 0.8 * blind
 
@@ -152,7 +158,7 @@ def test_a_minimum_measured_wrongly_does_not_mislead(objective: Objective, facto
         first = choose_next(configs, estimate(configs), {}, round(limit_bytes), objective).config
         assert first
         bench = Bench(configs, limit_bytes, needs={first: factor})
-        results, _ = bench.search(objective, estimate(configs))
+        results, _ = bench.search(objective, configs)
         assert len(results) <= 10
         assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
 
@@ -164,7 +170,7 @@ def test_a_step_time_measured_wrongly_does_not_mislead(factor: float) -> None:
         first = choose_next(configs, estimate(configs), {}, round(limit_bytes), SPEED).config
         assert first
         bench = Bench(configs, limit_bytes, times={first: factor})
-        results, _ = bench.search(SPEED, estimate(configs))
+        results, _ = bench.search(SPEED, configs)
         assert len(results) <= 10
         assert bench.regret(results, SPEED) <= 0.03
 
@@ -174,7 +180,7 @@ def test_what_is_fast_in_the_middle_is_found() -> None:
     configs = matrix()
     slow = {each: 1 + 0.3 * max(0, each.batch_size - 4) for each in configs}
     bench = Bench(configs, 1e12, times=slow)
-    results, _ = bench.search(SPEED, estimate(configs))
+    results, _ = bench.search(SPEED, configs)
     top = best(results.values(), SPEED)
     assert top
     assert top.config.batch_size == 4
@@ -185,11 +191,11 @@ def test_what_is_fast_in_the_middle_is_found() -> None:
 def test_crashes_say_nothing_of_memory(objective: Objective) -> None:
     configs = matrix()
     limit_bytes = limits(configs)[5]
-    plain, _ = Bench(configs, limit_bytes).search(objective, estimate(configs))
+    plain, _ = Bench(configs, limit_bytes).search(objective, configs)
     winner = best(plain.values(), objective)
     assert winner
     bench = Bench(configs, limit_bytes, crashing=[winner.config])
-    results, reason = bench.search(objective, estimate(configs))
+    results, reason = bench.search(objective, configs)
     assert results[winner.config].outcome is Outcome.CRASHED
     assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
     assert "found" in reason or "faster" in reason
@@ -197,24 +203,24 @@ def test_crashes_say_nothing_of_memory(objective: Objective) -> None:
 
 @pytest.mark.parametrize("objective", list(Objective))
 def test_it_says_that_nothing_fits(objective: Objective) -> None:
-    results, reason = Bench(QUICK, 3e9).search(objective, estimate(QUICK))
+    results, reason = Bench(QUICK, 3e9).search(objective, QUICK)
     assert len(results) <= 2
     assert reason.startswith("nothing fits: every configuration ")
-    results, reason = Bench(QUICK, 3e9).search(objective, {})
+    results, reason = Bench(QUICK, 3e9).search(objective, NO_ESTIMATE)
     assert len(results) <= 6
     assert reason.startswith("nothing fits: every configuration was measured over the budget, or ")
 
 
 def test_it_says_why_the_best_score_is_the_best() -> None:
-    _, reason = Bench(QUICK, 1e12).search(SCORE, estimate(QUICK))
+    _, reason = Bench(QUICK, 1e12).search(SCORE, QUICK)
     assert reason == "the best score is found: none is higher"
-    over = Bench(QUICK, limits(QUICK)[4]).search(SCORE, estimate(QUICK))[1]
+    over = Bench(QUICK, limits(QUICK)[4]).search(SCORE, QUICK)[1]
     assert over.startswith("the best score is found: everything with a higher score ")
     assert "budget" in over
 
 
 def test_it_says_why_no_other_is_faster() -> None:
-    _, reason = Bench(QUICK, 1e12).search(SPEED, estimate(QUICK))
+    _, reason = Bench(QUICK, 1e12).search(SPEED, QUICK)
     assert reason == "no other configuration is predicted to be more than 3 % faster"
 
 
@@ -224,7 +230,7 @@ def test_holes_and_several_lengths(objective: Objective) -> None:
     configs = [each for number, each in enumerate(full) if number % 5]
     for limit_bytes in limits(configs):
         bench = Bench(configs, limit_bytes)
-        results, _ = bench.search(objective, estimate(configs))
+        results, _ = bench.search(objective, configs)
         assert len(results) <= most_trials(len(configs))
         assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
 
@@ -234,10 +240,10 @@ ALL_AXES = matrix((1, 2, 4), (64, 128), (16, 32), (256, 512, 1024), (False, True
 
 @pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
 def test_by_score_the_longest_rows_without_checkpointing_are_found(known: bool) -> None:
-    predicted = estimate(ALL_AXES) if known else {}
+    estimated = ALL_AXES if known else NO_ESTIMATE
     for limit_bytes in limits(ALL_AXES):
         bench = Bench(ALL_AXES, limit_bytes)
-        results, reason = bench.search(SCORE, predicted)
+        results, reason = bench.search(SCORE, estimated)
         assert len(results) <= most_trials(len(ALL_AXES))
         top, found = (best(each.values(), SCORE) for each in (bench.truth, results))
         if top is None or found is None:
@@ -251,10 +257,10 @@ def test_by_score_the_longest_rows_without_checkpointing_are_found(known: bool) 
 
 @pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
 def test_by_speed_lengths_and_checkpointing_are_searched_too(known: bool) -> None:
-    predicted = estimate(ALL_AXES) if known else {}
+    estimated = ALL_AXES if known else NO_ESTIMATE
     for limit_bytes in limits(ALL_AXES):
         bench = Bench(ALL_AXES, limit_bytes)
-        results, _ = bench.search(SPEED, predicted)
+        results, _ = bench.search(SPEED, estimated)
         assert len(results) <= most_trials(len(ALL_AXES))
         assert bench.regret(results, SPEED) <= 0.03
 
@@ -264,45 +270,40 @@ def test_a_checkpointed_best_is_tried_without_it_unless_that_cannot_fit() -> Non
     lean = dataclasses.replace(plain, grad_checkpoint=True)
     known = {lean: measured(lean, 1e12, need_bytes(lean), step_s(lean))}
     for limit_bytes, expected in ((1e12, plain), (round(1.2 * need_bytes(lean)), None)):
-        predicted = estimate([plain, lean], 1.0)
-        choice = choose_next([plain, lean], predicted, known, round(limit_bytes), SCORE)
+        predictor = estimate([plain, lean], 1.0)
+        choice = choose_next([plain, lean], predictor, known, round(limit_bytes), SCORE)
         assert choice.config == expected
 
 
 def test_a_checkpointed_best_is_no_answer_while_as_high_a_score_may_fit_without() -> None:
     lean, plain = LoraConfig(2, 64, 32, 512, grad_checkpoint=True), LoraConfig(4, 64, 16, 512)
     known = {lean: measured(lean, 1e12, need_bytes(lean), step_s(lean))}
-    assert choose_next([plain, lean], {}, known, 10**12, SCORE).config == plain
+    assert choose_next([plain, lean], estimate([]), known, 10**12, SCORE).config == plain
     known[plain] = measured(plain, 1e12, need_bytes(plain), step_s(plain))
-    assert choose_next([plain, lean], {}, known, 10**12, SCORE).config is None
+    assert choose_next([plain, lean], estimate([]), known, 10**12, SCORE).config is None
 
 
 @pytest.mark.parametrize("objective", list(Objective))
 @pytest.mark.parametrize("known", [True, False])
 def test_one_configuration_is_measured_once(objective: Objective, known: bool) -> None:
     only = LoraConfig(1, 8, 4, 64)
-    predicted = estimate([only]) if known else {}
-    results, reason = Bench([only], 1e12).search(objective, predicted)
+    estimated = [only] if known else NO_ESTIMATE
+    results, reason = Bench([only], 1e12).search(objective, estimated)
     assert (list(results), reason) == ([only], "every configuration has a result")
-    _, reason = Bench([only], 1e9).search(objective, {})
+    _, reason = Bench([only], 1e9).search(objective, NO_ESTIMATE)
     assert reason == "every configuration has a result, and none fits"
 
 
 def test_no_configuration_at_all() -> None:
-    assert choose_next([], {}, {}, 10, SCORE) == Choice(None, "there is no configuration")
+    assert choose_next([], estimate([]), {}, 10, SCORE) == Choice(None, "there is no configuration")
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-def test_predictions_may_lack_configurations_or_be_nonsense(objective: Objective) -> None:
+def test_estimates_of_some_configurations_alone_are_no_estimate(objective: Objective) -> None:
     configs = matrix()
-    predicted = estimate(configs[::3])
-    predicted[configs[1]] = Predicted(float("nan"), 0.03)
-    predicted[configs[2]] = Predicted(-1.0, 0.03)
     for limit_bytes in limits(configs, 5):
         bench = Bench(configs, limit_bytes)
-        results, _ = bench.search(objective, predicted)
-        assert len(results) <= 10
-        assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
+        assert bench.search(objective, configs[::3]) == bench.search(objective, NO_ESTIMATE)
 
 
 def test_results_that_were_not_measured_say_nothing_but_are_not_chosen() -> None:
@@ -317,13 +318,15 @@ def test_results_that_were_not_measured_say_nothing_but_are_not_chosen() -> None
 
 def test_kept_results_count_as_measured_but_not_as_trials() -> None:
     bench = Bench(QUICK, limits(QUICK)[5])
-    done, reason = bench.search(SPEED, estimate(QUICK))
+    done, reason = bench.search(SPEED, QUICK)
     kept = {
         each: dataclasses.replace(result, started=False, kept=True) for each, result in done.items()
     }
-    assert choose_next(QUICK, estimate(QUICK), kept, bench.limit_bytes, SPEED) == Choice(
-        None, reason
-    )
+    predictor = estimate(QUICK)
+    for result in kept.values():
+        predictor.learn(result)
+    again = choose_next(QUICK, predictor, kept, bench.limit_bytes, SPEED)
+    assert again == Choice(None, reason)
 
 
 def test_an_allocation_that_failed_rules_out_what_is_larger() -> None:
@@ -341,13 +344,12 @@ def test_an_allocation_that_failed_rules_out_what_is_larger() -> None:
 def test_the_choice_depends_on_nothing_but_what_is_known(objective: Objective) -> None:
     configs = matrix()
     bench = Bench(configs, limits(configs)[4])
-    results, _ = bench.search(objective, estimate(configs))
+    results, _ = bench.search(objective, configs)
     known = dict(list(results.items())[:2])
     turned = dict(reversed(known.items()))
-    here = choose_next(configs, estimate(configs), known, bench.limit_bytes, objective)
-    there = choose_next(
-        configs[::-1], estimate(configs[::-1]), turned, bench.limit_bytes, objective
-    )
+    predictor = estimate(configs)
+    here = choose_next(configs, predictor, known, bench.limit_bytes, objective)
+    there = choose_next(configs[::-1], predictor, turned, bench.limit_bytes, objective)
     assert here == there
 
 

@@ -7,19 +7,19 @@ import dataclasses
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.sweep.search.memory_model import Predicted
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 
+from support.made_predictor import MadePredictor
 from support.profiles import a_plan
 
 GB = 1_000_000_000
 CONFIGS = tuple(LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4, 8))
 PLAN = a_plan("m", CONFIGS, search="fast")
-NEEDS = {config: Predicted(config.batch_size * GB, 0.01) for config in CONFIGS}
+PREDICTOR = MadePredictor({config: config.batch_size * GB for config in CONFIGS}, 0.01)
 
 
 def search(limit_gb: float = 5, plan: SweepPlan = PLAN) -> SweepSearch:
-    return SweepSearch(plan, round(limit_gb * GB), NEEDS)
+    return SweepSearch(plan, round(limit_gb * GB), PREDICTOR)
 
 
 def ok(config: LoraConfig) -> TrialResult:

@@ -20,6 +20,7 @@ from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
 from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 
+from support.made_predictor import MadePredictor
 from support.profiles import a_plan
 
 GB = 1_000_000_000
@@ -43,7 +44,7 @@ def gate(
     )
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
     context = SweepContext(device, inspection, Budget(round(limit_gb * GB), "as given"))
-    search = SweepSearch(plan, round(limit_gb * GB), {})
+    search = SweepSearch(plan, round(limit_gb * GB), MadePredictor({}))
     ended: list[str] = []
     return TrialChecks(plan, context, search, ended.append)
 
