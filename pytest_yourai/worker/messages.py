@@ -102,8 +102,8 @@ Message = (
 )
 """A body that the worker sends.
 
-DeviceInfo once, when its engine runs; MlxMemory a few times a second while a command runs; steps and
-events as they happen; one answer to each command.
+DeviceInfo once, when its engine runs; MlxMemory a few times a second while a command runs; steps
+and events as they happen; one answer to each command.
 """
 
 _Body = TypeVar("_Body", bound=Command | Message)
