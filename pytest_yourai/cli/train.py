@@ -31,13 +31,13 @@ def train(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace, stream: IO[str]) -> int:
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         print(line, file=stream, flush=True)
 
     values = {name: value for name, value in vars(given).items() if name != "command"}
-    settings = train_settings(TrainOptions(**values), say)
+    settings = train_settings(TrainOptions(**values), print_line)
     for line in lines(settings):
-        say(line)
+        print_line(line)
     from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
 
     return run_training(settings, stream)

@@ -101,12 +101,12 @@ def fetch_config(repo: str) -> Path:
     return path
 
 
-def download(repo: str, say: Callable[[str], None]) -> Path:
+def download(repo: str, print_line: Callable[[str], None]) -> Path:
     """Download what is not cached yet of `repo`, and give its folder, which is complete then.
 
-    `say` gets a line with size and target; huggingface_hub draws its bars on stderr. Files that
-    are complete are kept whatever happens. UnavailableError, with its remedy, where the model is
-    gated, missing, has no safetensors, is out of reach, or larger than the room on the disk.
+    `print_line` gets a line with size and target; huggingface_hub draws its bars on stderr. Files
+    that are complete are kept whatever happens. UnavailableError, with its remedy, where the model
+    is gated, missing, has no safetensors, is out of reach, or larger than the room on the disk.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
@@ -120,7 +120,7 @@ def download(repo: str, say: Callable[[str], None]) -> Path:
             raise _incomplete(repo, wanted)
     size_bytes = sum(file.file_size or 0 for file in files if file.will_download)
     _check_room(repo, size_bytes)
-    say(f"Downloading {repo}: {gigabytes(size_bytes)} to {constants.HF_HUB_CACHE}")
+    print_line(f"Downloading {repo}: {gigabytes(size_bytes)} to {constants.HF_HUB_CACHE}")
     folder = _fetch_one_by_one(repo, files)
     if missing := missing_file(folder):
         raise _incomplete(repo, missing)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,21 +63,22 @@ class SessionOutput:
     @property
     def lines(self) -> list[str]:
         """Lines about the comparison and each file."""
-        problem = self.compare_problem
-        failed = [] if problem is None else [f"Not compared: {problem}"]
-        return failed + [each.text for each in self.files]
+        problems = [f"Not compared: {self.compare_problem}"] if self.compare_problem else []
+        return problems + [each.text for each in self.files]
 
 
 def check_output_files(options: OutputOptions) -> None:
     """Raise an InputError if a file could not be written after the last trial."""
     check_writable(options.profile, profile.OUTPUT_FLAG)
-    if options.lora_config is not None:
-        check_writable(options.lora_config, LORA_CONFIG_FLAG)
     if options.report is not None:
         check_plotly(REPORT_FLAG)
-        check_writable(options.report, REPORT_FLAG)
-    if options.markdown is not None:
-        check_writable(options.markdown, MARKDOWN_FLAG)
+    for path, flag in (
+        (options.lora_config, LORA_CONFIG_FLAG),
+        (options.report, REPORT_FLAG),
+        (options.markdown, MARKDOWN_FLAG),
+    ):
+        if path is not None:
+            check_writable(path, flag)
 
 
 def write_session(
@@ -94,11 +96,24 @@ def write_session(
         files.append(_lora_config(plan.output.lora_config, results, shown_path))
     if plan.output.report is not None:
         files.append(_report(plan.output.report, plan, profiles, shown_path))
-    summary = step_summary(os.environ)
-    if plan.output.markdown is not None or summary is not None:
+    path, summary = plan.output.markdown, step_summary(os.environ)
+    if path is not None or summary is not None:
         text = session_markdown(profiles, document.get("recommended"), comparison, results.results)
-        files += _markdown(plan.output.markdown, summary, text, shown_path)
+        if path is not None:
+            write = functools.partial(write_atomically, path, text, MARKDOWN_FLAG)
+            files.append(_written("Markdown", shown_path(path), write))
+        if summary is not None and (line := append_to_step_summary(summary, text)):
+            files.append(OutputLine(line))
     return SessionOutput(tuple(files), comparison, problem)
+
+
+def _written(label: str, shown: str, write: Callable[[], None]) -> OutputLine:
+    """The line about a file that `write` writes."""
+    try:
+        write()
+    except OutputError as problem:
+        return OutputLine(f"{label}: {problem}", is_failure=True)
+    return OutputLine(f"{label}: {shown}")
 
 
 def _compare(
@@ -135,11 +150,8 @@ def _lora_config(path: Path, results: RunResults, shown_path: Callable[[Path], s
     text = results.lora_config(path.name)
     if text is None:
         return OutputLine("LoRA config: not written, no optimum was found")
-    try:
-        write_atomically(path, text, LORA_CONFIG_FLAG)
-    except OutputError as problem:
-        return OutputLine(f"LoRA config: {problem}", is_failure=True)
-    return OutputLine(f"LoRA config: {shown_path(path)}")
+    write = functools.partial(write_atomically, path, text, LORA_CONFIG_FLAG)
+    return _written("LoRA config", shown_path(path), write)
 
 
 def _report(
@@ -152,24 +164,9 @@ def _report(
         return OutputLine("Page: not written, nothing was tried")
     models = {each.model for each in profiles}
     earlier = [each for each in plan.baseline if each.model in models]
-    try:
-        write_page(path, Content([*earlier, *profiles], gate=plan.output.thresholds), REPORT_FLAG)
-    except OutputError as problem:
-        return OutputLine(f"Page: {problem}", is_failure=True)
-    return OutputLine(f"Page: {shown_path(path)}")
-
-
-def _markdown(
-    path: Path | None, summary: Path | None, text: str, shown_path: Callable[[Path], str]
-) -> Iterator[OutputLine]:
-    if path is not None:
-        try:
-            write_atomically(path, text, MARKDOWN_FLAG)
-            yield OutputLine(f"Markdown: {shown_path(path)}")
-        except OutputError as problem:
-            yield OutputLine(f"Markdown: {problem}", is_failure=True)
-    if summary is not None and (line := append_to_step_summary(summary, text)):
-        yield OutputLine(line)
+    content = Content([*earlier, *profiles], gate=plan.output.thresholds)
+    write = functools.partial(write_page, path, content, REPORT_FLAG)
+    return _written("Page", shown_path(path), write)
 
 
 MOST_BYTES = 1 << 20

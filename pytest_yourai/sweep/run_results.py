@@ -46,7 +46,7 @@ class StageResults:
         """The number in the model's name, else as the worker counted them."""
         if self.stage.parameters is not None or self.opened is None:
             return self.stage.parameters
-        return float(self.opened.surroundings.inspection.parameters)
+        return float(self.opened.context.inspection.parameters)
 
     @property
     def params(self) -> str:
@@ -112,7 +112,7 @@ class RunResults:
             [found] = self.stages.values()
             return self._profile(found) or {}
         opened = next((each.opened for each in self.stages.values() if each.opened), None)
-        where = opened.surroundings if opened else None
+        where = opened.context if opened else None
         return build_benchmark_results(
             self.models(),
             complete=self.is_complete,
@@ -139,7 +139,7 @@ class RunResults:
         check = next((each.results[0] for each in stages if each.stage.is_check), None)
         sweep = next((each for each in stages if not each.stage.is_check), None)
         opened = next((each.opened for each in stages if each.opened), None)
-        where = opened.surroundings if opened else None
+        where = opened.context if opened else None
         return ModelResult(
             name=name,
             preset=stages[0].stage.asked_as,
@@ -178,7 +178,7 @@ class RunResults:
         if not (found and optimum and found.opened and found.stage.setup):
             return None
         opened, setup = found.opened, found.stage.setup
-        where = opened.surroundings
+        where = opened.context
         return LoraConfigFile(
             name=name,
             model=setup.model,
@@ -204,11 +204,11 @@ class RunResults:
             complete=found.is_complete,
             objective=self._setup.output.objective,
             memory_limit_bytes=found.results[-1].memory_limit_bytes
-            or opened.surroundings.budget.limit_bytes,
+            or opened.context.budget.limit_bytes,
             settings=opened.settings,
-            environment=environment.describe(opened.surroundings.device),
+            environment=environment.describe(opened.context.device),
             data=data_object(
-                opened.surroundings.inspection.data, found.remaining, self._setup.output.objective
+                opened.context.inspection.data, found.remaining, self._setup.output.objective
             ),
             soaks=found.soaks,
         )

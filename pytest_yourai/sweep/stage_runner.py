@@ -50,7 +50,7 @@ class StageInfo:
     weights: str
     settings: SweepSettings
     notes: tuple[str, ...]
-    surroundings: SweepContext
+    context: SweepContext
     preflight: Preflight | None
     quantized_on_load: Quantization | None
 
@@ -184,7 +184,7 @@ class StageRunner:
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
             notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
-            surroundings=sweep.context,
+            context=sweep.context,
             preflight=sweep.preflight(),
             quantized_on_load=setup.quantized_on_load,
         )

@@ -51,7 +51,7 @@ _MEASURED = (0, 1)
 """Statuses of pytest; the last is that of a sweep with a failure, which may have an optimum."""
 
 
-def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> ChosenConfig:
+def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]) -> ChosenConfig:
     """Sweep `model`, and choose; the profile and the journal go into the adapter path.
 
     OptionError if pytest refuses, SweepFailedError if it has no answer for other reasons than
@@ -67,7 +67,7 @@ def sweep(options: TrainOptions, model: Model, say: Callable[[str], None]) -> Ch
             "another"
         ) from None
     arguments = list(sweep_arguments(options))
-    say(shown(arguments))
+    print_line(shown(arguments))
     status = _run(command_of_pytest([*PLUGIN_ARGUMENTS, *arguments]))
     if status in _INTERRUPTED:
         raise KeyboardInterrupt

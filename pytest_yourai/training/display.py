@@ -101,7 +101,7 @@ class TrainingDisplay:
         if self._live is not None:
             self._line(f"saved after step {saved.step}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print any other text, without secrets, and never as markup."""
         for line in redactor()(text).splitlines():
             self._line(line)

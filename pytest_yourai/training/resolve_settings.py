@@ -39,19 +39,19 @@ from pytest_yourai.training.start import Start, begin
 from pytest_yourai.worker.protocol import TrainingParameters
 
 
-def train_settings(options: TrainOptions, say: Callable[[str], None]) -> TrainSettings:
+def train_settings(options: TrainOptions, print_line: Callable[[str], None]) -> TrainSettings:
     """The settings of a run, after the sweep and the download that `options` ask for.
 
-    `say` gets lines for people. InputError for options that cannot hold, before either;
+    `print_line` gets lines for people. InputError for options that cannot hold, before either;
     SweepFailedError if a sweep has no answer. KeyboardInterrupt ends the sweep, too.
     """
     start = begin(options)
     if options.auto_optimize:
-        chosen: ChosenConfig | None = sweep(options, start.model, say)
+        chosen: ChosenConfig | None = sweep(options, start.model, print_line)
     else:
         chosen = read_choice(start)
     resolve_options(start, chosen)
-    fetched = dataclasses.replace(start, model=start.model.downloaded(say))
+    fetched = dataclasses.replace(start, model=start.model.downloaded(print_line))
     if fetched.checkpoint is not None:
         check_model(fetched.checkpoint, options, fetched.model)
     return resolve_options(fetched, chosen)

@@ -85,7 +85,7 @@ class TrainingRun:
         self._has_trained = False
         self._crashed_in: set[int] = set()
 
-    def look(self) -> TrainingContext:
+    def inspect(self) -> TrainingContext:
         """Inspect the device and the model, and load nothing. InputError where it cannot run."""
         settings = self._settings
         device, inspection = self._host.inspect(settings.data)
@@ -214,10 +214,10 @@ class TrainingRun:
     def _reload(self, end: TrainingEnd, record: WorkerRecord) -> None:
         why = _WHY_RELOADED[end.reason]
         self._journal.write("training_reload", step=end.step, reason=end.reason)
-        record.progress.say(f"Reload after step {end.step}: {why}")
+        record.progress.print_line(f"Reload after step {end.step}: {why}")
         if end.reason != "interval" and end.step - record.first_step < _FEWEST_STEPS:
             self._watches_memory = False
-            record.progress.say(
+            record.progress.print_line(
                 "A fresh process came to the same point at once, so that memory is needed, not "
                 "lost: no more reloads for memory"
             )
@@ -234,7 +234,7 @@ class TrainingRun:
         if again or (outcome is Outcome.ERROR and not has_died):
             twice = " a second time" if again else ""
             return self._ended(record, f"{reason}{twice}; {since(record)}")
-        record.progress.say(f"Reload after a crash: {reason}; {since(record)}")
+        record.progress.print_line(f"Reload after a crash: {reason}; {since(record)}")
         return None
 
     def _ended(

@@ -67,14 +67,14 @@ class Outputs:
                 self._display.saved(event)
                 self._journal.write("training_saved", step=event.step)
 
-    def say(self, text: str) -> None:
-        self._display.say(text)
+    def print_line(self, text: str) -> None:
+        self._display.print_line(text)
 
     def close(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
             if self._metrics.problem is not None:
-                self.say(f"Warning: {self._metrics.problem}")
+                self.print_line(f"Warning: {self._metrics.problem}")
         self._metrics = None
 
     def _step(self, step: TrainedStep) -> None:
@@ -96,7 +96,7 @@ class Outputs:
             )
         self._display.step(step, self._trend)
         if warning is not None:
-            self._display.say(f"Warning: {warning}")
+            self._display.print_line(f"Warning: {warning}")
             self._journal.write("warning", step=step.step, text=warning)
 
 
@@ -140,7 +140,7 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
 def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
-    found = run.look()
+    found = run.inspect()
     for line in _header(found):
         print(line, file=stream, flush=True)
     display = TrainingDisplay(

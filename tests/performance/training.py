@@ -47,7 +47,7 @@ class Clock:
         if isinstance(event, TrainedStep):
             self.seen[event.step] = time.perf_counter()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         print(text)
 
 
@@ -69,7 +69,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
         with StopSignals() as signals:
             run = TrainingRun(asked, TaggedLog(), signals)
             try:
-                run.train(run.look(), 0, clock)
+                run.train(run.inspect(), 0, clock)
             finally:
                 run.close()
     return pace(clock.seen, steps)

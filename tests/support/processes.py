@@ -181,6 +181,11 @@ def worker_processes() -> list[psutil.Process]:
     ]
 
 
+def signal_workers(sent: signal.Signals) -> None:
+    for worker in worker_processes():
+        os.kill(worker.pid, sent)
+
+
 class AtTrial(abc.ABC):
     """A pytest plugin that does something when the `number`th trial begins."""
 
@@ -199,23 +204,6 @@ class AtTrial(abc.ABC):
     def strike(self) -> None: ...
 
 
-class SignalInTrial(AtTrial):
-    """Signals the worker a moment after the trial began."""
-
-    def __init__(self, number: int, sent: signal.Signals, after_s: float = 0.3) -> None:
-        super().__init__(number)
-        self._sent = sent
-        self._after_s = after_s
-
-    def strike(self) -> None:
-        threading.Thread(target=self._send, daemon=True).start()
-
-    def _send(self) -> None:
-        time.sleep(self._after_s)
-        for worker in worker_processes():
-            os.kill(worker.pid, self._sent)
-
-
 class AfterSteps:
     """A pytest plugin that does something once the `number`th trial has run some steps."""
 
@@ -230,13 +218,19 @@ class AfterSteps:
         self._seen += 1
         if self._seen == self._number:
             hooks: Any = item.config.pluginmanager.getplugin("yourai-items")
-            threading.Thread(target=self._wait, args=(hooks.sweep,), daemon=True).start()
+            threading.Thread(target=self._wait, args=(hooks._runner,), daemon=True).start()
         return (yield)
 
-    def _wait(self, sweep: Any) -> None:
-        while sweep._record is None or len(sweep._record.samples) < self._steps:
+    def _wait(self, runner: Any) -> None:
+        while self._steps_so_far(runner) < self._steps:
             time.sleep(0.001)
         self._action()
+
+    @staticmethod
+    def _steps_so_far(runner: Any) -> int:
+        sweep = runner.sweep_of(runner._present)
+        record = sweep and sweep._record
+        return len(record.samples) if record else 0
 
 
 def confine(cgroup: Path) -> None:

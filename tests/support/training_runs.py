@@ -85,7 +85,7 @@ class Heard:
             case Saved():
                 self.saved.append(event.step)
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.said.append(text)
 
 
@@ -94,7 +94,7 @@ def run(asked: TrainSettings, heard: Heard) -> TrainingOutcome:
     with StopSignals() as signals:
         training = TrainingRun(asked, journal, signals)
         try:
-            return training.train(training.look(), asked.first_step, heard)
+            return training.train(training.inspect(), asked.first_step, heard)
         finally:
             training.close()
             journal.close()

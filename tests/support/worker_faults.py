@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +43,8 @@ class Fault:
         if action is not None:
             action()
             return
-        os.kill(os.getpid(), getattr(signal, self.kind))
-        if self.kind == "SIGSEGV":
-            # Until the signal is delivered.
-            threading.Event().wait(1)
+        # Sent to this thread: sent to the process, it may come after the next steps.
+        signal.raise_signal(getattr(signal, self.kind))
 
     def is_in_training(self, step: int) -> bool:
         """True if it strikes after this step of training."""

@@ -26,7 +26,7 @@ OPENED = StageInfo(
     weights="synthetic 4-bit",
     settings=SweepSettings(),
     notes=(),
-    surroundings=SweepContext(
+    context=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
         Inspection(32, 8 * GB, ()),
         Budget(28 * GB, "as given"),

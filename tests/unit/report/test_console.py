@@ -38,7 +38,7 @@ OPENED = StageInfo(
     weights="synthetic 4-bit",
     settings=SweepSettings(),
     notes=("a note",),
-    surroundings=SweepContext(
+    context=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
         Inspection(32, 8 * GB, (), data=TrainingData((20, 600, 30, 40))),
         Budget(28 * GB, "as given"),

@@ -32,7 +32,7 @@ OPENED = StageInfo(
     weights="synthetic 4-bit",
     settings=SweepSettings(lora_keys=("self_attn.q_proj",), quantization=Quantization(4)),
     notes=("a note",),
-    surroundings=SweepContext(
+    context=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
         Inspection(
             32,

@@ -50,7 +50,7 @@ def train(
             if number == 150:
                 display.validated(Validated(150, 1.25, 30.0))
                 display.saved(Saved(150))
-                display.say("[bold]reload[/bold] of \x1b[31mm/\u202edel\nbecause")
+                display.print_line("[bold]reload[/bold] of \x1b[31mm/\u202edel\nbecause")
 
 
 def plain(**changes: int) -> list[str]:
@@ -191,12 +191,12 @@ def test_what_the_encoding_lacks_is_a_question_mark() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     with TrainingDisplay(9, 1, None, 1, stream) as display:
-        display.say("4 × 8 \udc80")
+        display.print_line("4 × 8 \udc80")
     assert raw.getvalue() == b"4 ? 8 ?\n"
 
 
 def test_secrets_are_taken_out() -> None:
     stream = io.StringIO()
     with TrainingDisplay(9, 1, None, 1, stream) as display:
-        display.say("hf_" + "x" * 30)
+        display.print_line("hf_" + "x" * 30)
     assert stream.getvalue() == "***\n"
