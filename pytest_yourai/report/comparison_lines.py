@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.report.tables import text_table
+from pytest_yourai.report.tables import NOTHING, text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.differences import are_of_one_machine
@@ -19,7 +18,6 @@ from pytest_yourai.store.compare.thresholds import (
     not_compared,
     regressions,
 )
-from pytest_yourai.store.stored_profile import StoredProfile
 
 TITLES = {
     Metric.MINIMUM_MEMORY: "needs",
@@ -27,8 +25,6 @@ TITLES = {
     Metric.STEP_TIME: "step time",
     Metric.TOKENS_PER_SECOND: "tokens/s",
 }
-
-_NOTHING = "–"
 
 
 def comparison_lines(
@@ -41,7 +37,7 @@ def comparison_lines(
     title, *facts = comparison_facts(comparison, notes)
     yield title
     yield from (f"  {fact}" for fact in facts)
-    table = list(_table(comparison))
+    table = _table(comparison)
     is_narrow = width is not None and max(map(len, table)) > width
     yield from _blocks(comparison) if is_narrow else table
 
@@ -49,11 +45,18 @@ def comparison_lines(
 def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
     """The two sweeps, the differences of their conditions, optima, and the overall change."""
     before, after = comparison.before, comparison.after
+    created = f" of {before.created_at:%Y-%m-%d %H:%M %Z}" if before.created_at else ""
     machines = "" if are_of_one_machine(before, after) else " (two machines)"
-    yield f"{after.model}: {after.name} compared with {_dated(before)}{machines}"
+    yield f"{after.model}: {after.name} compared with {before.name}{created}{machines}"
     yield from (f"Note: {note}" for note in (*comparison.differences, *notes))
-    yield from _optima(comparison)
-    yield from _overall(comparison)
+    old, new = (
+        comparison.naming.name(optimum.config) if optimum else "none"
+        for optimum in (before.optimum, after.optimum)
+    )
+    yield f"Optimum: {old}" + (", as before" if old == new else f" → {new}")
+    slowdown = overall_slowdown(comparison)
+    if slowdown is not None:
+        yield f"All together: {mean_change(slowdown)}"
 
 
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
@@ -67,42 +70,16 @@ def regression_count(found: Sequence[Regression]) -> str:
     return f"{len(found) or 'No'} regression{'s' * (len(found) > 1)}"
 
 
-def _dated(profile: StoredProfile) -> str:
-    if profile.created_at is None:
-        return profile.name
-    return f"{profile.name} of {profile.created_at:%Y-%m-%d %H:%M %Z}"
-
-
-def _optima(comparison: Comparison) -> Iterator[str]:
-    before, after = comparison.before.optimum, comparison.after.optimum
-    names = [_named(each, comparison.naming) for each in (before, after)]
-    yield f"Optimum: {names[0]}" + (", as before" if names[0] == names[1] else f" → {names[1]}")
-
-
-def _overall(comparison: Comparison) -> Iterator[str]:
-    slowdown = overall_slowdown(comparison)
-    if slowdown is not None:
-        yield f"All together: {mean_change(slowdown)}"
-
-
-def _named(result: TrialResult | None, naming: ConfigLabels) -> str:
-    return naming.name(result.config) if result else "none"
-
-
-def _table(comparison: Comparison) -> Iterator[str]:
-    rows = [["configuration", *_titles(), "outcome"]]
+def _table(comparison: Comparison) -> list[str]:
+    titles = [heading for title in TITLES.values() for heading in (title, "now", "change")]
+    rows = [["configuration", *titles, "outcome"]]
     for change in comparison.changes:
         cells = [
             cell for metric in Metric for cell in values_and_change(comparison, change, metric)
         ]
         rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
-    is_number = [False, *(True for _ in _titles()), False]
-    yield from (f"  {line}" for line in text_table(rows, is_number))
-
-
-def _titles() -> Iterator[str]:
-    for title in TITLES.values():
-        yield from (title, "now", "change")
+    is_number = [False, *(True for _ in titles), False]
+    return [f"  {line}" for line in text_table(rows, is_number)]
 
 
 def _blocks(comparison: Comparison) -> Iterator[str]:
@@ -110,7 +87,7 @@ def _blocks(comparison: Comparison) -> Iterator[str]:
         yield f"  {comparison.naming.name(change.config)}: {outcome_change(change)}"
         for metric, title in TITLES.items():
             before, after, share = values_and_change(comparison, change, metric)
-            if (before, after) != (_NOTHING, _NOTHING):
+            if (before, after) != (NOTHING, NOTHING):
                 yield f"    {title:9} {before:>9} → {after:>9} {share:>9}".rstrip()
 
 
@@ -118,20 +95,20 @@ def values_and_change(
     comparison: Comparison, change: Change, metric: Metric
 ) -> tuple[str, str, str]:
     """Old, new and change of a metric; the change of two successes alone, and none of peaks."""
-    if metric is Metric.MINIMUM_MEMORY and comparison.lacks(metric):
-        minima = comparison.before.has_minima, comparison.after.has_minima
-        sides = zip((change.before, change.after), minima, strict=True)
-        before, after = (_value(each, metric) if has else _NOTHING for each, has in sides)
-        return before, after, _NOTHING
-    share = change.share(metric)
-    before, after = (_value(each, metric) for each in (change.before, change.after))
-    return before, after, _NOTHING if share is None else format_change(share)
+    needs_minima = metric is Metric.MINIMUM_MEMORY
+    sides = (comparison.before, change.before), (comparison.after, change.after)
+    before, after = (
+        NOTHING if needs_minima and not profile.has_minima else _value(result, metric)
+        for profile, result in sides
+    )
+    share = None if needs_minima and comparison.lacks(metric) else change.share(metric)
+    return before, after, NOTHING if share is None else format_change(share)
 
 
 def _value(result: TrialResult | None, metric: Metric) -> str:
     value = metric.of(result) if result else None
     if value is None:
-        return _NOTHING
+        return NOTHING
     return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else format_amount(metric, value)
 
 
@@ -146,7 +123,7 @@ def outcome_change(change: Change) -> str:
 
 
 def _outcome(result: TrialResult | None) -> str:
-    return result.outcome.replace("_", " ") if result else _NOTHING
+    return result.outcome.replace("_", " ") if result else NOTHING
 
 
 def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[str]:

@@ -6,15 +6,23 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
-from pytest_yourai.core.units import parameters
+from pytest_yourai.core.units import duration, parameters
 from pytest_yourai.estimate.predictor import Prediction
-from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
-from pytest_yourai.report import trial_lines, walk_lines
+from pytest_yourai.report import walk_lines
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines, failure_lines, not_run_lines
+from pytest_yourai.report.trial_lines import (
+    errors_so_far,
+    header,
+    machine_lines,
+    predictions,
+    soak_line,
+    summary,
+    trial_line,
+)
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
@@ -37,33 +45,31 @@ class Console:
         self._collected = collected
         self._summed_up: set[Stage] = set()
         self._has_title = False
-        self._width = max((len(stage.name) for stage in setup.stages), default=0)
 
     def opened(
         self, stage: Stage, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
     ) -> list[str]:
         """The header of a stage that was just added to the results."""
-        found = self._collected.stages[stage]
-        is_first = sum(each.opened is not None for each in self._collected.stages.values()) == 1
         data = opened.context.inspection.data
         if not self._setup.is_walk:
-            about_data = data_lines(data, stage.max_seq_lengths)
-            return ["", *self._sweep_header(opened, counts, notes), *about_data]
+            rule, is_replay = self._room().rule, self._setup.options.is_replay
+            lines = ["", *header(opened, counts.of_stage, notes, rule, is_replay=is_replay)]
+            if opened.preflight:
+                lines += walk_lines.shortage_lines(opened.preflight)
+            return [*lines, "", *data_lines(data, stage.max_seq_lengths)]
         lines = list(self._walk_title(counts))
-        if is_first:
-            lines += walk_lines.where(
-                budget=opened.context.budget,
-                system_memory_bytes=read_system_memory().total_bytes,
-                device=_device(opened),
-                notes=notes,
-            )
+        if sum(each.opened is not None for each in self._collected.stages.values()) == 1:
+            lines += [*machine_lines(opened), *(f"Note: {note}" for note in notes), ""]
         is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
             lines += walk_lines.preflight_lines(stage.name, opened.preflight, stage.naming)
         elif is_new and not stage.is_check:
-            lines.append(self._model_line(found, counts, walk_lines.sweep_alone(opened.weights)))
+            found, verdict = self._collected.stages[stage], "swept without a check"
+            lines.append(self._model_line(found, counts, f"{verdict}, {opened.weights}"))
         if is_new:
-            lines += walk_lines.indented(data_lines(data, self._lengths(stage.name)))
+            stages = (each for each in self._setup.stages if each.name == stage.name)
+            lengths = {length for each in stages for length in each.max_seq_lengths}
+            lines += walk_lines.indented(data_lines(data, lengths))
         return lines + [f"Note: {note}" for note in opened.notes]
 
     def _has_line(self, stage: Stage) -> bool:
@@ -73,41 +79,19 @@ class Console:
             for each, found in self._collected.stages.items()
         )
 
-    def _lengths(self, name: str) -> set[int]:
-        """All sequence lengths that a model is tried with, in tokens."""
-        stages = (stage for stage in self._setup.stages if stage.name == name)
-        return {length for stage in stages for length in stage.max_seq_lengths}
-
-    def _model_line(self, found: StageResults, counts: ItemCounts, said: str) -> str:
+    def _model_line(self, found: StageResults, counts: ItemCounts, verdict: str) -> str:
         name = found.stage.name
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
-        return walk_lines.model_line(
-            place, counts.models, name, parameters(found.parameters), said, self._width
-        )
+        width = max(len(stage.name) for stage in self._setup.stages)
+        size = parameters(found.parameters)
+        return walk_lines.model_line(place, counts.models, name, size, verdict, width)
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """The title of a walk, once, before its other lines."""
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
-
-    def _sweep_header(
-        self, opened: StageInfo, counts: ItemCounts, notes: Sequence[str]
-    ) -> Iterator[str]:
-        short = walk_lines.shortage_lines(opened.preflight) if opened.preflight else ()
-        return trial_lines.header(
-            rule=self._room().rule,
-            title=opened.title,
-            weights=opened.weights,
-            configurations=counts.of_stage,
-            budget=opened.context.budget,
-            system_memory_bytes=read_system_memory().total_bytes,
-            device=_device(opened),
-            notes=[*opened.notes, *notes],
-            warnings=list(short),
-            is_replay=self._setup.output.is_replay,
-        )
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
@@ -116,12 +100,13 @@ class Console:
             return list(self._verdict(reported, found))
         lines: list[str] = []
         if not reported.is_not_needed:
-            indent = walk_lines.INDENT if self._setup.is_walk else ""
-            naming = stage.naming
-            lines.append(
-                indent + trial_lines.trial_line(len(found.results), found.selected, result, naming)
-            )
-            lines += [indent + line for line in trial_lines.errors_so_far(found.results)]
+            count, naming = len(found.results), stage.naming
+            lines = [
+                trial_line(count, found.selected, result, naming),
+                *errors_so_far(found.results),
+            ]
+            if self._setup.is_walk:
+                lines = list(walk_lines.indented(lines))
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found, self._room())
         return lines
@@ -129,12 +114,12 @@ class Console:
     def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
         """The line of a check; or, once, of a sweep that could not begin and has no check."""
         result, opened = reported.result, found.opened
-        is_told = self._has_line(found.stage) or len(found.results) > 1
-        if is_told and not found.stage.is_check:
+        has_line = self._has_line(found.stage) or len(found.results) > 1
+        if has_line and not found.stage.is_check:
             return
         yield from self._walk_title(reported.counts)
-        said = walk_lines.verdict(result, opened.weights if opened else "")
-        yield self._model_line(found, reported.counts, said)
+        verdict = walk_lines.verdict(result, opened.weights if opened else "")
+        yield self._model_line(found, reported.counts, verdict)
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 
@@ -144,25 +129,23 @@ class Console:
             return
         self._summed_up.add(found.stage)
         data = found.opened.context.inspection.data
+        objective, naming = self._setup.options.objective, found.stage.naming
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
-            yield from walk_lines.indented([walk_lines.optimum_line(optimum, found.stage.naming)])
-            if optimum is not None:
-                yield from walk_lines.indented(epoch_lines(data, optimum))
+            epoch = epoch_lines(data, optimum) if optimum else ()
+            yield from walk_lines.indented([walk_lines.optimum_line(optimum, naming), *epoch])
             return
-        objective, naming = self._setup.output.objective, found.stage.naming
-        has_one = self._setup.has_one_profile
-        answer = trial_lines.summary(
+        answer = summary(
             found.results,
             objective,
             found.selected,
             found.stopped,
             naming,
             data,
-            None if has_one else found.stage.name,
+            None if self._setup.has_one_profile else found.stage.name,
             found.soaks,
         )
-        if not has_one:
+        if not self._setup.has_one_profile:
             yield from ("", *answer)
             return
         first = list(answer)
@@ -172,21 +155,18 @@ class Console:
         ]
         others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
         table = list(configuration_lines(found.remaining, objective, naming, room, others))
-        for lines in (first, table, *rest):
-            if lines is not first and lines:
-                yield ""
-            yield from lines
+        yield from first
+        for lines in filter(None, (table, *rest)):
+            yield from ("", *lines)
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """The line of a soak that begins."""
-        name = stage.naming.name(config)
-        return trial_lines.begin_line(self._soak_title(stage), name, self._setup.soak_s or 0)
+        name, asked = stage.naming.name(config), duration(self._setup.options.soak_s or 0)
+        return f"{self._soak_title(stage)}: {name} for {asked}"
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
         """The line of a soak that ended."""
-        return trial_lines.soak_line(
-            self._soak_title(stage), stage.naming.name(result.config), result
-        )
+        return soak_line(self._soak_title(stage), stage.naming.name(result.config), result)
 
     def soaked(self, stage: Stage) -> Iterator[str]:
         """The optimum after a model's soaks, if they changed it."""
@@ -204,9 +184,8 @@ class Console:
         room = self._room()
         if self._collected.is_soaking:
             yield "Incomplete: a soak was broken off"
-        closing = [
-            line for found in self._collected.stages.values() for line in self._closing(found, room)
-        ]
+        stages = self._collected.stages.values()
+        closing = [line for found in stages for line in self._closing(found, room)]
         yield from closing
         if self._setup.has_one_profile:
             return
@@ -224,28 +203,18 @@ class Console:
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """The predicted memory of each configuration, for --collect-only."""
         found: dict[str, Prediction | str] = {}
-        backend, limit_bytes = "", self._setup.output.memory_limit_bytes
+        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
         for stage in self._setup.stages:
             predictor = static_predictor(stage.setup.plan) if stage.setup else None
+            problem, unknown = stage.problem, "unknown: it cannot be estimated"
+            reason = f"{problem.outcome}: {problem.reason}" if problem else unknown
             for item_id, config in stage.configs_by_id.items():
-                if item_id not in ids:
-                    continue
-                prediction = predictor and predictor.predict(config or stage.assumed_config)
-                found[item_id] = prediction or _why_unknown(stage)
+                if item_id in ids:
+                    prediction = predictor and predictor.predict(config or stage.assumed_config)
+                    found[item_id] = prediction or reason
             if stage.setup is not None and predictor is not None:
                 recording = stage.setup.plan.recording
                 recorded_bytes = recording.memory_limit_bytes if recording else None
                 backend = predictor.backend
-                limit_bytes = self._setup.output.memory_limit_bytes or recorded_bytes
-        yield from trial_lines.predictions(found, backend, limit_bytes)
-
-
-def _why_unknown(stage: Stage) -> str:
-    if stage.problem is None:
-        return "unknown: it cannot be estimated"
-    return f"{stage.problem.outcome}: {stage.problem.reason}"
-
-
-def _device(opened: StageInfo) -> str:
-    device = opened.context.device
-    return f"{device.name} ({device.backend}), MLX {device.mlx_version}"
+                limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
+        yield from predictions(found, backend, limit_bytes)

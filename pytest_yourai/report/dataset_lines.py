@@ -20,9 +20,7 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
         f"to {data.longest:,}, median {data.median:,.0f}"
     )
     bars = data.histogram(max(max_seq_lengths))
-    names = [
-        f"{bar.least:,}–{bar.most:,}" if bar.most else f"over {bar.least - 1:,}" for bar in bars
-    ]
+    names = [bar_name(bar.least, bar.most) for bar in bars]
     most, width = max(bar.rows for bar in bars), max(map(len, names))
     for name, bar in zip(names, bars, strict=True):
         yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
@@ -30,6 +28,11 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
         if cut := data.rows_over(limit):
             yield f"  {_rows(cut)} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
     yield ""
+
+
+def bar_name(least: int, most: int | None) -> str:
+    """The lengths that a bar counts, in tokens; `most` is None for the last one."""
+    return f"{least:,}–{most:,}" if most else f"over {least - 1:,}"
 
 
 def _rows(count: int) -> str:

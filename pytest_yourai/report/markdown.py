@@ -38,10 +38,10 @@ def markdown(
     """
     changed = [] if compared is None else list(comparison_section(compared))
     if len(profiles) == 1:
-        lines = [*_of_one(profiles[0], changed)]
+        lines = _of_one(profiles[0], changed)
     else:
-        lines = [*_of_several(profiles, recommended, changed)]
-    return "\n".join(lines) + "\n"
+        lines = _of_several(profiles, recommended, changed)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def session_markdown(
@@ -98,30 +98,23 @@ def _of_several(
 def _models(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     """A row for each model: its optimum, or else how the first of its trials failed."""
     shown = columns(profiles)
-    rows = (
-        [
-            escaped(label(profile, profiles)),
-            *(escaped(column.cell(ranked_rows(profile)[0])) for column in shown),
-        ]
-        for profile in profiles
-    )
-    yield from table(
-        ["model", *(column.heading for column in shown)],
-        rows,
-        [False, *(column.is_number for column in shown)],
-    )
+    rows = []
+    for profile in profiles:
+        first = ranked_rows(profile)[0]
+        cells = [label(profile, profiles), *(column.cell(first) for column in shown)]
+        rows.append(list(map(escaped, cells)))
+    headings = ["model", *(column.heading for column in shown)]
+    yield from table(headings, rows, [False, *(column.is_number for column in shown)])
 
 
 def _rows(profile: StoredProfile) -> Iterator[str]:
     shown = columns([profile])
-    yield from table(
-        [column.heading for column in shown],
-        (
-            [_marked(escaped(column.cell(each)), each, profile) for column in shown]
-            for each in ranked_rows(profile)
-        ),
-        [column.is_number for column in shown],
-    )
+    rows = []
+    for result in ranked_rows(profile):
+        mark = "**" if result is profile.optimum else ""
+        rows.append([f"{mark}{escaped(column.cell(result))}{mark}" for column in shown])
+    headings = [column.heading for column in shown]
+    yield from table(headings, rows, [column.is_number for column in shown])
 
 
 def _answer(profile: StoredProfile) -> Iterator[str]:
@@ -154,10 +147,6 @@ def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield ""
 
 
-def _marked(cell: str, result: TrialResult, profile: StoredProfile) -> str:
-    return f"**{cell}**" if result is profile.optimum else cell
-
-
 def comparison_section(compared: BaselineComparison) -> Iterator[str]:
     """All models of it, each under a heading of its own."""
     for comparison in compared.comparisons:
@@ -176,7 +165,7 @@ def _one_comparison(comparison: Comparison, gate: RegressionThresholds) -> Itera
     yield ""
     yield from table(
         ["configuration: old / new / change", *TITLES.values(), "outcome"],
-        (_cells(comparison, change) for change in comparison.changes),
+        [_cells(comparison, change) for change in comparison.changes],
         [False, *(True for _ in TITLES), False],
     )
     yield ""

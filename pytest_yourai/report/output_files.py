@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
-from pytest_yourai.plan.options import OutputOptions
+from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
@@ -62,43 +63,57 @@ class SessionOutput:
     @property
     def lines(self) -> list[str]:
         """Lines about the comparison and each file."""
-        problem = self.compare_problem
-        failed = [] if problem is None else [f"Not compared: {problem}"]
-        return failed + [each.text for each in self.files]
+        problems = [f"Not compared: {self.compare_problem}"] if self.compare_problem else []
+        return problems + [each.text for each in self.files]
 
 
-def check_output_files(options: OutputOptions) -> None:
+def check_output_files(options: Options) -> None:
     """Raise an InputError if a file could not be written after the last trial."""
-    check_writable(options.profile, profile.OUTPUT_FLAG)
-    if options.lora_config is not None:
-        check_writable(options.lora_config, LORA_CONFIG_FLAG)
+    check_writable(options.output, profile.OUTPUT_FLAG)
     if options.report is not None:
         check_plotly(REPORT_FLAG)
-        check_writable(options.report, REPORT_FLAG)
-    if options.markdown is not None:
-        check_writable(options.markdown, MARKDOWN_FLAG)
+    for path, flag in (
+        (options.lora_config, LORA_CONFIG_FLAG),
+        (options.report, REPORT_FLAG),
+        (options.markdown, MARKDOWN_FLAG),
+    ):
+        if path is not None:
+            check_writable(path, flag)
 
 
 def write_session(
     plan: RunPlan, results: RunResults, shown_path: Callable[[Path], str]
 ) -> SessionOutput:
     """Compare the results with the baseline, and write all files that the options name."""
-    document, name = results.document(), shown_path(plan.output.profile)
+    document, name = results.document(), shown_path(plan.options.output)
     try:
         profiles = parse_written(document, name)
     except RecordingError:
         profiles = []
     comparison, problem = _compare(plan, profiles)
-    files = [*_profile(plan.output, results, document, shown_path)]
-    if plan.output.lora_config is not None:
-        files.append(_lora_config(plan.output.lora_config, results, shown_path))
-    if plan.output.report is not None:
-        files.append(_report(plan.output.report, plan, profiles, shown_path))
-    summary = step_summary(os.environ)
-    if plan.output.markdown is not None or summary is not None:
+    files = [*_profile(plan.options, results, document, shown_path)]
+    if plan.options.lora_config is not None:
+        files.append(_lora_config(plan.options.lora_config, results, shown_path))
+    if plan.options.report is not None:
+        files.append(_report(plan.options.report, plan, profiles, shown_path))
+    path, summary = plan.options.markdown, step_summary(os.environ)
+    if path is not None or summary is not None:
         text = session_markdown(profiles, document.get("recommended"), comparison, results.results)
-        files += _markdown(plan.output.markdown, summary, text, shown_path)
+        if path is not None:
+            write = functools.partial(write_atomically, path, text, MARKDOWN_FLAG)
+            files.append(_written("Markdown", shown_path(path), write))
+        if summary is not None and (line := append_to_step_summary(summary, text)):
+            files.append(OutputLine(line))
     return SessionOutput(tuple(files), comparison, problem)
+
+
+def _written(label: str, shown: str, write: Callable[[], None]) -> OutputLine:
+    """The line about a file that `write` writes."""
+    try:
+        write()
+    except OutputError as problem:
+        return OutputLine(f"{label}: {problem}", is_failure=True)
+    return OutputLine(f"{label}: {shown}")
 
 
 def _compare(
@@ -110,36 +125,33 @@ def _compare(
     if not profiles:
         return None, "nothing was tried"
     try:
-        return BaselineComparison.of(plan.baseline, profiles, plan.output.thresholds), None
+        return BaselineComparison.of(plan.baseline, profiles, plan.options.thresholds), None
     except RecordingError as problem:
         return None, str(problem)
 
 
 def _profile(
-    options: OutputOptions,
+    options: Options,
     results: RunResults,
     document: Mapping[str, Any],
     shown_path: Callable[[Path], str],
 ) -> list[OutputLine]:
     try:
-        write_json(options.profile, document, profile.OUTPUT_FLAG)
+        write_json(options.output, document, profile.OUTPUT_FLAG)
     except OutputError as problem:
         failed = OutputLine(f"Not saved: {problem}", is_failure=True)
         if results.journal_problem is not None:
             return [failed]
         return [failed, OutputLine(f"The journal has it all: {options.log}")]
-    return [OutputLine(f"Saved to: {shown_path(options.profile)}", saves_profile=True)]
+    return [OutputLine(f"Saved to: {shown_path(options.output)}", saves_profile=True)]
 
 
 def _lora_config(path: Path, results: RunResults, shown_path: Callable[[Path], str]) -> OutputLine:
     text = results.lora_config(path.name)
     if text is None:
         return OutputLine("LoRA config: not written, no optimum was found")
-    try:
-        write_atomically(path, text, LORA_CONFIG_FLAG)
-    except OutputError as problem:
-        return OutputLine(f"LoRA config: {problem}", is_failure=True)
-    return OutputLine(f"LoRA config: {shown_path(path)}")
+    write = functools.partial(write_atomically, path, text, LORA_CONFIG_FLAG)
+    return _written("LoRA config", shown_path(path), write)
 
 
 def _report(
@@ -152,24 +164,9 @@ def _report(
         return OutputLine("Page: not written, nothing was tried")
     models = {each.model for each in profiles}
     earlier = [each for each in plan.baseline if each.model in models]
-    try:
-        write_page(path, Content([*earlier, *profiles], gate=plan.output.thresholds), REPORT_FLAG)
-    except OutputError as problem:
-        return OutputLine(f"Page: {problem}", is_failure=True)
-    return OutputLine(f"Page: {shown_path(path)}")
-
-
-def _markdown(
-    path: Path | None, summary: Path | None, text: str, shown_path: Callable[[Path], str]
-) -> Iterator[OutputLine]:
-    if path is not None:
-        try:
-            write_atomically(path, text, MARKDOWN_FLAG)
-            yield OutputLine(f"Markdown: {shown_path(path)}")
-        except OutputError as problem:
-            yield OutputLine(f"Markdown: {problem}", is_failure=True)
-    if summary is not None and (line := append_to_step_summary(summary, text)):
-        yield OutputLine(line)
+    content = Content([*earlier, *profiles], gate=plan.options.thresholds)
+    write = functools.partial(write_page, path, content, REPORT_FLAG)
+    return _written("Page", shown_path(path), write)
 
 
 MOST_BYTES = 1 << 20

@@ -9,6 +9,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.results import SoakResult
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
+from pytest_yourai.report.dataset_lines import bar_name
 from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -111,7 +112,7 @@ def training_data(data: DataRow | None) -> dict[str, Any] | None:
     return {
         "facts": list(_data_facts(data)),
         "bars": [
-            {"name": _bar_name(bar.start, bar.end), "rows": bar.rows} for bar in data.histogram
+            {"name": bar_name(bar.start, bar.end), "rows": bar.rows} for bar in data.histogram
         ],
     }
 
@@ -127,41 +128,28 @@ def _data_facts(data: DataRow) -> Iterator[tuple[str, str]]:
         yield "Epoch with the best", f"about {duration(data.optimal_epoch_time_s)}"
 
 
-def _bar_name(start: int, end: int | None) -> str:
-    return f"over {start - 1:,}" if end is None else f"{start:,}–{end:,}"
-
-
 def about(profile: StoredProfile) -> Iterator[tuple[str, str]]:
     """Names and texts of all that is known. They may have markup, but no control characters."""
+    measured = [f"{profile.created_at:%Y-%m-%d %H:%M %Z}"] if profile.created_at else []
+    if not profile.complete:
+        measured.append("incomplete: the run was interrupted")
+    trials = sum(each.started for each in profile.results.values())
     parts = {
         "Machine": _joined(machine(profile.environment)),
         "Versions": _joined(versions(profile.environment)),
         "Memory limit": gigabytes(profile.memory_limit_bytes) if profile.memory_limit_bytes else "",
         "Settings": _joined(settings(profile.settings)),
-        "Measured": ", ".join(_measured(profile)),
-        "Trials": _trials(profile),
+        "Measured": ", ".join(measured),
+        "Trials": f"{trials} of {len(profile.results)} configurations",
         "Soak": "; ".join(_soaks(profile)),
     }
+    if len(profile.results) == 1:  # as in a check
+        del parts["Trials"]
     yield from ((name, text) for name, text in parts.items() if text)
 
 
 def _joined(labelled: Facts) -> str:
     return "; ".join(f"{label} {text}" for label, text in labelled)
-
-
-def _measured(profile: StoredProfile) -> Iterator[str]:
-    if profile.created_at is not None:
-        yield f"{profile.created_at:%Y-%m-%d %H:%M %Z}"
-    if not profile.complete:
-        yield "incomplete: the run was interrupted"
-
-
-def _trials(profile: StoredProfile) -> str:
-    """The number of trials; empty for a single configuration, as in a check."""
-    if len(profile.results) == 1:
-        return ""
-    trials = sum(each.started for each in profile.results.values())
-    return f"{trials} of {len(profile.results)} configurations"
 
 
 def _soaks(profile: StoredProfile) -> Iterator[str]:

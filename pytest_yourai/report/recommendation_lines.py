@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.units import gigabytes, parameters
 from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
 from pytest_yourai.report.commands import pytest_line
+from pytest_yourai.report.tables import text_table
 
 _HEADER = ("model", "size", "safe", "fits", "needs", "at most", "limited by")
 
@@ -24,9 +25,12 @@ def lines(found: Recommendations) -> Iterator[str]:
     yield f"Memory limit: {found.budget}, training on {_BACKENDS[found.backend]}"
     if found.machine and found.backend == "cuda":
         yield "A GPU with memory of its own: say how much with --yourai-max-memory"
-    yield f"Rows of {_lengths(found.models)} tokens, {_weights(found.models)}"
+    lengths = {each.name: str(each.config.max_seq_length) for each in found.models}
+    weights = {each.name: str(each.quantization or "not quantized") for each in found.models}
+    yield f"Rows of {_most_common(lengths)} tokens, {_most_common(weights)}"
     yield ""
-    yield from _table([_HEADER, *(_cells(model) for model in found.models)])
+    rows = [_HEADER, *(_cells(model) for model in found.models)]
+    yield from text_table(rows, [name in _RIGHT_ALIGNED for name in _HEADER])
     for name, reason in found.left_out.items():
         yield f"{name} is left out: {reason}"
     yield ""
@@ -48,25 +52,7 @@ def _cells(model: Recommendation) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if name in _RIGHT_ALIGNED else cell.ljust(width)
-            for cell, width, name in zip(row, widths, _HEADER, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _lengths(models: Iterable[Recommendation]) -> str:
-    return _usual({model.name: str(model.config.max_seq_length) for model in models})
-
-
-def _weights(models: Iterable[Recommendation]) -> str:
-    return _usual({model.name: str(model.quantization or "not quantized") for model in models})
-
-
-def _usual(values: dict[str, str]) -> str:
+def _most_common(values: dict[str, str]) -> str:
     """The most common value, and in brackets the exceptions: `512 (tiny: 64)`."""
     usual, _ = Counter(values.values()).most_common(1)[0]
     others = ", ".join(f"{name}: {value}" for name, value in values.items() if value != usual)
@@ -77,13 +63,10 @@ def _next(found: Recommendations) -> str:
     best = found.largest_that_fits
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
-    name = (
-        ("--yourai-model", best.asked_as)
-        if best.is_preset
-        else (f"--yourai-model={best.asked_as}",)
-    )
+    name = ["--yourai-model", best.asked_as]
+    model = name if best.is_preset else ["=".join(name)]
     presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
-    command = pytest_line(*presets, *name, "--quick")
+    command = pytest_line(*presets, *model, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next: {command}  ({among} {verb})"

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
 from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.core.sanitize import printable
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.screen import TerminalSize
-from pytest_yourai.report.tables import text_table
+from pytest_yourai.report.tables import (
+    NEEDS,
+    SPEED,
+    STEP_TIME,
+    TAKES,
+    Column,
+    axis_columns,
+    text_table,
+)
 
 _LEAST_TO_CHOOSE_FROM = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    name: str
-    cell: Callable[[TrialResult], str]
 
 
 def configuration_lines(
@@ -43,27 +44,17 @@ def configuration_lines(
     kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
     yield "Configurations that fit, best first"
     columns = [
-        _Column("", lambda result: marks.get(result.config, "")),
-        _Column("batch", lambda result: str(result.config.batch_size)),
-        _Column("rank", lambda result: str(result.config.rank)),
-        _Column("layers", lambda result: str(result.config.num_layers)),
-        *_further_axes(naming),
-        _Column("tokens/s", lambda result: f"{result.tokens_per_second or 0:,.0f}"),
-        _Column("needs", lambda result: gigabytes(result.minimum_memory_bytes or 0)),
-        _Column("takes", lambda result: gigabytes(result.peak_memory_bytes or 0)),
-        _Column("a step", lambda result: seconds(result.step_time_s or 0)),
+        Column("", lambda result: marks.get(result.config, "")),
+        *axis_columns(naming, checkpoint="ckpt"),
+        SPEED,
+        NEEDS,
+        TAKES,
+        STEP_TIME._replace(heading="a step"),
     ]
     yield from _fitting(columns, kept, room.columns)
     if more := len(ranked) - len(kept):
         yield f"  {more} more: -v shows them"
     yield from legend
-
-
-def _further_axes(naming: ConfigLabels) -> Iterator[_Column]:
-    if naming.has_lengths:
-        yield _Column("seq", lambda result: str(result.config.max_seq_length))
-    if naming.has_checkpointing:
-        yield _Column("ckpt", lambda result: on_or_off(result.config.grad_checkpoint))
 
 
 def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
@@ -93,23 +84,20 @@ def _kept(
 
 
 def _fitting(
-    columns: Sequence[_Column], results: Sequence[TrialResult], width: int | None
+    columns: Sequence[Column], results: Sequence[TrialResult], width: int | None
 ) -> list[str]:
     """The table with as many of its columns, from the left, as there is room for."""
+    rows = [
+        [column.heading for column in columns],
+        *([column.cell(result) for column in columns] for result in results),
+    ]
     for count in range(len(columns), 1, -1):
+        shown = [row[:count] for row in rows]
         for gap in ("  ", " "):
-            lines = _table(columns[:count], results, gap)
+            lines = [f"{gap}{line}" for line in text_table(shown, [True] * count, gap)]
             if width is None or max(map(len, lines)) <= width:
                 return lines
     return lines
-
-
-def _table(columns: Sequence[_Column], results: Sequence[TrialResult], gap: str) -> list[str]:
-    rows = [
-        [column.name for column in columns],
-        *([column.cell(result) for column in columns] for result in results),
-    ]
-    return [f"{gap}{line}" for line in text_table(rows, [True] * len(columns), gap)]
 
 
 _SHOWN_OF_A_CLASS = 3
@@ -122,34 +110,25 @@ def failure_lines(
     classes: defaultdict[tuple[Outcome, str], list[TrialResult]] = defaultdict(list)
     for result in results:
         if not result.success and result.outcome is not Outcome.SKIPPED:
-            classes[result.outcome, _remedy(result)].append(result)
+            classes[result.outcome, printable(result.remedy or "")].append(result)
     if classes:
         yield "Failed"
     for (outcome, remedy), failed in sorted(classes.items()):
         yield f"  {outcome.replace('_', ' ')}{f': {remedy}' if remedy else ''}"
         shown = failed if room.is_verbose else failed[:_SHOWN_OF_A_CLASS]
         for result in shown:
-            what = _what(result)
-            yield f"    {naming.name(result.config)}{f': {what}' if what else ''}"
+            reason = printable(result.reason or "")
+            if outcome is Outcome.OVER_BUDGET and result.minimum_memory_bytes is not None:
+                reason = f"needs {gigabytes(result.minimum_memory_bytes)}"
+            yield f"    {naming.name(result.config)}{f': {reason}' if reason else ''}"
         if more := len(failed) - len(shown):
             yield f"    {more} more: -v shows them"
-
-
-def _remedy(result: TrialResult) -> str:
-    return printable(result.remedy or "")
-
-
-def _what(result: TrialResult) -> str:
-    """The failure in words, without its remedy."""
-    if result.outcome is Outcome.OVER_BUDGET and result.minimum_memory_bytes is not None:
-        return f"needs {gigabytes(result.minimum_memory_bytes)}"
-    return printable(result.reason or "")
 
 
 def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
     """Counts of skipped trials by reason; those that the search left out have their own line."""
     reasons = Counter(
-        _why(result)
+        _skip_reason(result)
         for result in results
         if result.outcome is Outcome.SKIPPED and result.skip_reason is not SkipReason.SEARCH_IS_DONE
     )
@@ -159,8 +138,8 @@ def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
         yield f"  {count} {reason}"
 
 
-def _why(result: TrialResult) -> str:
-    """The reason, without the figures of its own that a prediction has."""
+def _skip_reason(result: TrialResult) -> str:
+    """The reason, without the figures that differ between predictions."""
     if result.skip_reason is SkipReason.PREDICTED_OVER_BUDGET:
-        return f"predicted over the budget; {_remedy(result)}"
+        return f"predicted over the budget; {printable(result.remedy or '')}"
     return printable(result.error or "for no reason that is known")

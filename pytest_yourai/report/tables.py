@@ -44,12 +44,12 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
     """
     naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
     return [
-        *_configuration(naming),
-        *([_NEEDS] if any(each.has_minima for each in profiles) else []),
-        Column("takes", lambda each: _memory(each.peak_memory_bytes)),
-        Column("step", lambda each: _or_nothing(each.step_time_s, seconds)),
-        Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, _whole)),
-        Column("score", lambda each: _whole(each.config.throughput_score)),
+        *axis_columns(naming),
+        *([NEEDS] if any(each.has_minima for each in profiles) else []),
+        TAKES,
+        STEP_TIME,
+        SPEED,
+        Column("score", lambda each: f"{each.config.throughput_score:,}"),
         Column("outcome", outcome, is_number=False),
     ]
 
@@ -75,14 +75,15 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     yield from text_table(lines, is_number)
 
 
-def _configuration(naming: ConfigLabels) -> Iterator[Column]:
+def axis_columns(naming: ConfigLabels, checkpoint: str = "checkpoint") -> Iterator[Column]:
+    """The axes of the matrix; `checkpoint` is the heading of gradient checkpointing."""
     yield Column("batch", lambda each: str(each.config.batch_size))
     yield Column("rank", lambda each: str(each.config.rank))
     yield Column("layers", lambda each: str(each.config.num_layers))
     if naming.has_lengths:
         yield Column("seq", lambda each: str(each.config.max_seq_length))
     if naming.has_checkpointing:
-        yield Column("checkpoint", lambda each: on_or_off(each.config.grad_checkpoint))
+        yield Column(checkpoint, lambda each: on_or_off(each.config.grad_checkpoint))
 
 
 def outcome(result: TrialResult) -> str:
@@ -91,19 +92,17 @@ def outcome(result: TrialResult) -> str:
     return "; ".join((ending, *result.warnings))
 
 
-def _memory(count_bytes: int | None) -> str:
-    return _or_nothing(count_bytes, gigabytes)
-
-
 def _or_nothing(value: float | None, shown: Callable[[float], str]) -> str:
     return NOTHING if value is None else shown(value)
 
 
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"
+NEEDS = Column("needs", lambda each: _or_nothing(each.minimum_memory_bytes, gigabytes))
 
+TAKES = Column("takes", lambda each: _or_nothing(each.peak_memory_bytes, gigabytes))
 
-_NEEDS = Column("needs", lambda each: _memory(each.minimum_memory_bytes))
+STEP_TIME = Column("step", lambda each: _or_nothing(each.step_time_s, seconds))
+
+SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,.0f}".format))
 
 
 def text_table(

@@ -12,39 +12,35 @@ from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
-from pytest_yourai.machine.budget import Budget
+from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.report.dataset_lines import epoch_lines
+from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
 
 
 def header(
-    *,
-    rule: str,
-    title: str,
-    weights: str,
-    configurations: int,
-    budget: Budget,
-    system_memory_bytes: int,
-    device: str,
-    notes: Sequence[str],
-    warnings: Sequence[str],
-    is_replay: bool,
+    opened: StageInfo, configurations: int, notes: Sequence[str], rule: str, *, is_replay: bool
 ) -> Iterator[str]:
     """The header of a sweep: model, machine, budget, notes."""
-    yield rule
-    yield "Empirical Optimization Results"
-    yield rule
-    yield f"Testing {configurations} configurations for: {printable(title)} ({weights})"
-    yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
-    yield f"Memory limit: {budget}"
+    yield from (rule, "Empirical Optimization Results", rule)
+    model = f"{printable(opened.title)} ({opened.weights})"
+    yield f"Testing {configurations} configurations for: {model}"
+    yield from machine_lines(opened)
     if not is_replay:
         yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
-    for note in notes:
-        yield f"Note: {note}"
-    yield from warnings
-    yield ""
+    yield from (f"Note: {note}" for note in (*opened.notes, *notes))
+
+
+def machine_lines(opened: StageInfo) -> Iterator[str]:
+    """The device, the memory of the machine, and the budget."""
+    device, memory_bytes = opened.context.device, read_system_memory().total_bytes
+    yield (
+        f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, "
+        f"system memory: {machine_memory(memory_bytes)}"
+    )
+    yield f"Memory limit: {opened.context.budget}"
 
 
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
@@ -62,8 +58,8 @@ def remarks(result: TrialResult) -> str:
 def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
     """The errors of the predictions, after every tenth trial that had one."""
     errors = PredictionErrors.of(results)
-    is_new = bool(PredictionErrors.of(results[-1:]).errors)
-    if is_new and len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0:
+    is_tenth = len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0
+    if is_tenth and PredictionErrors.of(results[-1:]).errors:
         yield f"  {errors}"
 
 
@@ -104,10 +100,15 @@ def summary(
         yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
         yield f"Optimal Configuration Found{of_model}"
-        yield from _short_optimum(optimum, naming) if model else _optimum(optimum, naming)
+        if model:
+            yield f"  {optimum_figures(optimum, naming)}"
+        else:
+            yield from _optimum(optimum, naming)
         yield from epoch_lines(data, optimum)
     if len(results) > 1 or (results and optimum is None):
-        yield f"  Outcomes:      {_counts(results)}"
+        counts = Counter(result.outcome for result in results)
+        known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
+        yield f"  Outcomes:      {known}"
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
@@ -125,16 +126,12 @@ def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
     return "No configuration was measured to its end"
 
 
-def optimum_figures(optimum: TrialResult) -> str:
-    """The figures of an optimum, as part of a line."""
+def optimum_figures(optimum: TrialResult, naming: ConfigLabels) -> str:
+    """An optimum and its figures, as part of a line."""
     return (
-        f"{gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
+        f"{naming.name(optimum.config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
         f"{optimum.config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
     )
-
-
-def _short_optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
-    yield f"  {naming.name(optimum.config)}: {optimum_figures(optimum)}"
 
 
 def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
@@ -150,11 +147,6 @@ def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
-
-
-def _counts(results: Sequence[TrialResult]) -> str:
-    counts = Counter(result.outcome for result in results)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
 
 
 def predictions(
@@ -182,11 +174,6 @@ _AS_FAST = 0.05
 """Common variation of step times; a smaller change counts as none."""
 
 
-def begin_line(title: str, name: str, asked_s: float) -> str:
-    """One line for a soak that begins."""
-    return f"{title}: {name} for {duration(asked_s)}"
-
-
 def soak_line(title: str, name: str, soak: SoakResult) -> str:
     """One line for a soak that ended."""
     if soak.success:
@@ -199,8 +186,8 @@ def soak_line(title: str, name: str, soak: SoakResult) -> str:
 def _measured(soak: SoakResult) -> Iterator[str]:
     yield duration(soak.duration_s)
     yield f"{soak.steps:,} step{'s' * (soak.steps != 1)}"
-    peak, promised = soak.peak_memory_bytes or 0, soak.trial_peak_memory_bytes or 0
-    yield f"peak {gigabytes(peak)} (trial {gigabytes(promised)})"
+    peak, of_trial = soak.peak_memory_bytes or 0, soak.trial_peak_memory_bytes or 0
+    yield f"peak {gigabytes(peak)} (trial {gigabytes(of_trial)})"
     if soak.active_growth_bytes_per_step is not None:
         yield f"memory {_growth(soak.active_growth_bytes_per_step)} MB a step"
     footprint = _growth(soak.footprint_growth_bytes_per_step or 0)
@@ -209,15 +196,12 @@ def _measured(soak: SoakResult) -> Iterator[str]:
     if soak.swap_growth_bytes >= _LEAST_SWAP_GROWTH_BYTES:
         yield f"swap +{gigabytes(soak.swap_growth_bytes)}"
     if soak.slowdown is not None:
-        yield f"last tenth {_compared(soak.slowdown)} the first ({soak.slowdown:.2f})"
+        speed = "slower than" if soak.slowdown > 1 else "faster than"
+        if abs(soak.slowdown - 1) <= _AS_FAST:
+            speed = "as fast as"
+        yield f"last tenth {speed} the first ({soak.slowdown:.2f})"
 
 
 def _growth(bytes_per_step: float) -> str:
     # Adding 0 takes the sign from a zero.
     return f"{round(bytes_per_step / MB, 1) + 0.0:+.1f}"
-
-
-def _compared(slowdown: float) -> str:
-    if abs(slowdown - 1) <= _AS_FAST:
-        return "as fast as"
-    return "slower than" if slowdown > 1 else "faster than"

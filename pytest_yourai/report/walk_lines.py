@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.units import gigabytes, machine_memory
-from pytest_yourai.machine.budget import Budget
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.trial_lines import optimum_figures, remarks
 from pytest_yourai.sweep.preflight import Preflight
 
@@ -16,22 +15,8 @@ INDENT = " " * 6
 
 def title(models: int, rule: str) -> Iterator[str]:
     """The title and the number of models."""
-    yield ""
-    yield rule
-    yield "Model Benchmark"
-    yield rule
+    yield from ("", rule, "Model Benchmark", rule)
     yield f"Trying {models} model{'s' * (models != 1)}, smallest first, until one does not fit"
-
-
-def where(
-    *, budget: Budget, system_memory_bytes: int, device: str, notes: Sequence[str]
-) -> Iterator[str]:
-    """Device, memory, budget and notes."""
-    yield f"Device: {device}, system memory: {machine_memory(system_memory_bytes)}"
-    yield f"Memory limit: {budget}"
-    for note in notes:
-        yield f"Note: {note}"
-    yield ""
 
 
 def preflight_lines(name: str, found: Preflight, naming: ConfigLabels) -> Iterator[str]:
@@ -60,19 +45,22 @@ def shortage_lines(found: Preflight) -> Iterator[str]:
     )
 
 
-def model_line(index: int, total: int, name: str, params: str, said: str, width: int) -> str:
-    """The line of a model; `said` is its verdict, or what comes next."""
-    return f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {said}"
+def model_line(index: int, total: int, name: str, params: str, verdict: str, width: int) -> str:
+    """The line of a model: its size, and the verdict on it."""
+    return f"[{index}/{total}] {name:{width}}  ({params:>4}) ... {verdict}"
 
 
 def verdict(result: TrialResult, weights: str) -> str:
     """The verdict of a check; `weights` is empty if the model was never inspected."""
-    return _ending(result, weights) + remarks(result)
-
-
-def sweep_alone(weights: str) -> str:
-    """The verdict of a model whose check was not selected."""
-    return f"swept without a check, {weights}"
+    match result.outcome:
+        case Outcome.OK:
+            text = f"✓ Pass ({gigabytes(result.peak_memory_bytes or 0)}), {weights}"
+        case Outcome.SKIPPED | Outcome.UNAVAILABLE:
+            text = f"- {result.outcome}: {result.error}"
+        case _:
+            text = f"✗ {result.outcome.replace('_', ' ')}: {result.error}"
+            text += f" ({weights})" if weights else ""
+    return text + remarks(result)
 
 
 def indented(lines: Iterable[str]) -> Iterator[str]:
@@ -80,22 +68,11 @@ def indented(lines: Iterable[str]) -> Iterator[str]:
     return (INDENT + line for line in lines if line)
 
 
-def _ending(result: TrialResult, weights: str) -> str:
-    match result.outcome:
-        case Outcome.OK:
-            return f"✓ Pass ({gigabytes(result.peak_memory_bytes or 0)}), {weights}"
-        case Outcome.SKIPPED | Outcome.UNAVAILABLE:
-            return f"- {result.outcome}: {result.error}"
-        case _:
-            used = f" ({weights})" if weights else ""
-            return f"✗ {result.outcome.replace('_', ' ')}: {result.error}{used}"
-
-
 def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:
     """The optimum of a model's sweep."""
     if optimum is None:
         return "Optimal: none, no configuration was measured to its end"
-    return f"Optimal: {naming.name(optimum.config)}: {optimum_figures(optimum)}"
+    return f"Optimal: {optimum_figures(optimum, naming)}"
 
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:

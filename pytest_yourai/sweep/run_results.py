@@ -116,7 +116,7 @@ class RunResults:
             self.models(),
             complete=self.is_complete,
             memory_limit_bytes=(
-                where.budget.limit_bytes if where else self._setup.output.memory_limit_bytes
+                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
             ),
             environment=environment.describe(where.device) if where else None,
         )
@@ -154,12 +154,12 @@ class RunResults:
             data=data_object(
                 where.inspection.data if where else None,
                 [check] if check else stages[0].results,
-                self._setup.output.objective,
+                self._setup.options.objective,
             ),
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:
-        return best(found.remaining, self._setup.output.objective)
+        return best(found.remaining, self._setup.options.objective)
 
     def recommended_sweep(self) -> StageResults | None:
         """The sweep of the recommended model; None if there is none, or it was not swept."""
@@ -186,14 +186,14 @@ class RunResults:
             version=environment.versions().get("pytest-yourai", "unknown"),
             memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
             lora_keys=where.inspection.lora_keys,
-            data=self._setup.output.data,
+            data=self._setup.options.data,
             convert_to=opened.quantized_on_load,
             replay=setup.plan.settings.replay,
-            trust_remote_code=self._setup.output.trust_remote_code,
+            trust_remote_code=self._setup.options.trust_remote_code,
         ).text()
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
-        opened, objective = found.opened, self._setup.output.objective
+        opened, objective = found.opened, self._setup.options.objective
         if opened is None:
             return None
         return build_profile(

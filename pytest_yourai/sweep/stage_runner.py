@@ -138,10 +138,10 @@ class StageRunner:
         self._present = None
 
     def _start(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
-        output = self._plan.output
+        options = self._plan.options
         try:
             setup = self._with_weights(stage, setup)
-            history = read_history(output.log) if output.is_resumed else None
+            history = read_history(options.log) if options.resume else None
             sweep = start_sweep(
                 setup.plan, self._journal, history, self._on_progress, self._workers
             )
@@ -180,7 +180,7 @@ class StageRunner:
             notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
             context=sweep.context,
             preflight=sweep.preflight(),
-            quantized_on_load=setup.quantized_on_load,
+            quantized_on_load=setup.plan.source.quantized_on_load,
         )
 
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:

@@ -14,13 +14,13 @@ from pytest_yourai.report.safe_stream import close_stream, safe_stream
 
 PRINTING = """
 import sys
-from pytest_yourai.report.safe_stream import lasting, open_missing_streams, settle
+from pytest_yourai.report.safe_stream import close_stream, open_missing_streams, safe_stream
 open_missing_streams()
 with open(sys.argv[1], "w") as later:
-    stream = lasting(sys.stdout)
+    stream = safe_stream(sys.stdout)
     for number in range(20_000):
         print("line", number, file=stream, flush=True)
-    settle(sys.stdout)
+    close_stream(sys.stdout)
 sys.exit(7)
 """
 
@@ -47,7 +47,7 @@ def test_no_stream_is_one_that_is_gone() -> None:
     stream = safe_stream(None)
     print("nothing", file=stream, flush=True)
     assert not stream.isatty()
-    with pytest.raises(OSError, match="nobody reads"):
+    with pytest.raises(OSError, match="the stream is closed"):
         stream.fileno()
     close_stream(None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_yourai.core.config import SAFETY_MARGIN, Objective
@@ -46,7 +46,6 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     lasting = soak_survivors(results, profile.soaks)
     lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
-    optimum = None if profile.optimum is None else numbers[profile.optimum.config]
     command = training_command(profile)
     return {
         "name": profile.name,
@@ -63,7 +62,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
             {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}
             for each in results
         ],
-        "optimum": optimum,
+        "optimum": profile.optimum and numbers[profile.optimum.config],
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
@@ -131,35 +130,37 @@ def prediction_error(result: TrialResult) -> float | None:
 
 def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
     """Results that none beats in speed without more memory, by ascending memory."""
-    measured = [each for each in results if each.success and each.minimum_memory_bytes]
+    measured = [
+        (each.minimum_memory_bytes, each.tokens_per_second or 0, each)
+        for each in results
+        if each.success and each.minimum_memory_bytes
+    ]
     found: list[TrialResult] = []
     fastest = 0.0
-    for each in sorted(
-        measured, key=lambda each: (each.minimum_memory_bytes or 0, -(each.tokens_per_second or 0))
-    ):
-        if (each.tokens_per_second or 0) > fastest:
-            fastest = each.tokens_per_second or 0
-            found.append(each)
+    for _, speed, result in sorted(measured, key=lambda each: (each[0], -each[1])):
+        if speed > fastest:
+            fastest = speed
+            found.append(result)
     return found
 
 
 def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
     counts = Counter(each.outcome for each in results)
+    reasons = {
+        outcome: dict.fromkeys(
+            each.error for each in results if each.outcome is outcome and each.error
+        )
+        for outcome in counts
+    }
     return [
         {
             "outcome": outcome.value,
             "count": counts[outcome],
-            "reasons": list(_reasons(results, outcome)),
+            "reasons": list(reasons[outcome])[:_MOST_REASONS],
         }
         for outcome in Outcome
         if counts[outcome]
     ]
-
-
-def _reasons(results: Sequence[TrialResult], outcome: Outcome) -> Iterator[str]:
-    """The first few distinct reasons of an outcome."""
-    said = (each.error for each in results if each.outcome is outcome)
-    yield from list(dict.fromkeys(each for each in said if each))[:_MOST_REASONS]
 
 
 def _prediction(results: Sequence[TrialResult]) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import importlib.util
@@ -44,15 +45,6 @@ _SCRIPTS = (
 )
 """Scripts of the page, joined in this order."""
 
-_ESCAPED = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
-"""Characters with a meaning in HTML or scripts, as JSON escapes."""
-
 
 @dataclass(frozen=True)
 class Content:
@@ -89,7 +81,12 @@ def write_page(path: Path, content: Content, named_by: str) -> None:
 
 def page(content: Content) -> str:
     """The text of the file."""
-    plotly, script = _plotly(), _script()
+    # Imported here: it is an extra, and reading a profile must not need it.
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    plotly: str = get_plotlyjs()
+    scripts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
+    script = f'"use strict";\n(() => {{\n{scripts}\n}})();\n'
     parts = {
         "policy": _policy(plotly, script),
         "style": _packaged("page.css"),
@@ -101,9 +98,9 @@ def page(content: Content) -> str:
 
 
 def embedded(value: Any) -> str:
-    """`value` as JSON in which no HTML parser sees markup."""
+    """`value` as JSON, with the characters escaped that mean something in HTML or scripts."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029]", lambda match: _ESCAPED[match[0]], text)
+    return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _data(content: Content) -> Mapping[str, Any]:
@@ -115,7 +112,7 @@ def _data(content: Content) -> Mapping[str, Any]:
         "opened": content.opened,
         "comparisons": comparisons_data(content.profiles, content.gate),
         "history": history_data(content.profiles),
-        "left_out": [{"name": each.name, "why": each.why} for each in content.left_out],
+        "left_out": list(map(dataclasses.asdict, content.left_out)),
     }
 
 
@@ -124,28 +121,12 @@ def _policy(*scripts: str) -> str:
 
     Plotly sets styles on the elements that it makes, which have no hash to allow them by.
     """
-    hashes = " ".join(f"'sha256-{_hash(each)}'" for each in scripts)
+    digests = (hashlib.sha256(each.encode()).digest() for each in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _plotly() -> str:
-    # Imported here: it is an extra, and reading a profile must not need it.
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415
-
-    text: str = get_plotlyjs()
-    return text
-
-
-def _script() -> str:
-    parts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
-    return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
 
 
 def _packaged(name: str) -> str:
@@ -177,25 +158,25 @@ def read_sources(paths: Iterable[Path]) -> Sources:
 
     RecordingError if a file cannot be read as a profile, or a folder has none.
     """
-    profiles: list[StoredProfile] = []
-    left_out: list[LeftOut] = []
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            profiles += read_profiles(path)
-            files.append(path)
-            continue
-        found, others = _in_folder(path)
-        profiles += found
-        left_out += others
-        files += _json_files(path)
-    return Sources(tuple(profiles), tuple(left_out), tuple(files))
+    parts = [
+        _read_folder(path) if path.is_dir() else Sources(tuple(read_profiles(path)), (), (path,))
+        for path in paths
+    ]
+    return Sources(
+        tuple(profile for part in parts for profile in part.profiles),
+        tuple(other for part in parts for other in part.left_out),
+        tuple(file for part in parts for file in part.files),
+    )
 
 
-def _in_folder(folder: Path) -> tuple[list[StoredProfile], list[LeftOut]]:
+def _read_folder(folder: Path) -> Sources:
+    try:
+        files = sorted(each for each in folder.glob("*.json") if each.is_file())
+    except OSError as problem:
+        raise RecordingError(f"{folder} cannot be read: {problem.strerror}; name another") from None
     found: list[StoredProfile] = []
     others: list[LeftOut] = []
-    for path in _json_files(folder):
+    for path in files:
         try:
             found += read_profiles(path)
         except RecordingError as problem:
@@ -204,11 +185,5 @@ def _in_folder(folder: Path) -> tuple[list[StoredProfile], list[LeftOut]]:
         raise RecordingError(
             f"{folder} has no profile: name a folder with profiles as a sweep writes them"
         )
-    return sorted(found, key=lambda each: each.created_at or _LONG_AGO), others
-
-
-def _json_files(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.glob("*.json") if each.is_file())
-    except OSError as problem:
-        raise RecordingError(f"{folder} cannot be read: {problem.strerror}; name another") from None
+    by_time = sorted(found, key=lambda each: each.created_at or _LONG_AGO)
+    return Sources(tuple(by_time), tuple(others), tuple(files))

@@ -4,7 +4,7 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.report.trial_lines import begin_line, soak_line
+from pytest_yourai.report.trial_lines import soak_line
 
 from support.profiles import a_soak
 
@@ -60,7 +60,3 @@ def test_a_single_step_has_no_slopes() -> None:
     )
     line = soak_line("Soak", "x", soak)
     assert line == "Soak: x ... ✓ 3 s, 1 step, peak 20.9 GB (trial 20.8 GB)"
-
-
-def test_it_begins_with_how_long_it_takes() -> None:
-    assert begin_line("Soak", "x", 600) == "Soak: x for 10 min"
