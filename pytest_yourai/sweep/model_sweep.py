@@ -127,14 +127,10 @@ class Sweep:
     def preflight(self) -> Preflight | None:
         """The predicted memory of the first configuration; None where it cannot be predicted."""
         config = self.safe_config or next(iter(self.plan.configs))
-        prediction, device = self._predictor.predict(config), self.context.device
-        shares_memory = not device.has_own_memory
-        available = (
-            read_system_memory().available_bytes if shares_memory else device.free_memory_bytes
-        )
-        if prediction is None or available is None or self.plan.recording is not None:
+        prediction = self._predictor.predict(config)
+        if prediction is None or self.plan.recording is not None:
             return None
-        return preflight(config, prediction, available, shares_memory=shares_memory)
+        return preflight(config, prediction, self.context.device)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
@@ -40,13 +41,16 @@ class Preflight:
         return max(0, self.conservative_bytes - self.available_bytes)
 
 
-def preflight(
-    config: LoraConfig, prediction: Prediction, available_bytes: int, *, shares_memory: bool
-) -> Preflight:
-    """The figures of `prediction` against what is available now.
+def preflight(config: LoraConfig, prediction: Prediction, device: DeviceInfo) -> Preflight | None:
+    """The figures of `prediction` against what is available now; None where nobody knows that.
 
-    Other processes matter where the device shares the machine's memory (`shares_memory`).
+    Other processes matter where the device shares the machine's memory.
     """
+    available_bytes = read_system_memory().available_bytes
+    if device.has_own_memory:
+        if device.free_memory_bytes is None:
+            return None
+        available_bytes = device.free_memory_bytes
     is_short = prediction.conservative_bytes > available_bytes
     return Preflight(
         config=config,
@@ -54,7 +58,7 @@ def preflight(
         weights_bytes=prediction.weights_bytes,
         minimum_bytes=prediction.minimum_bytes,
         conservative_bytes=prediction.conservative_bytes,
-        holders=largest_processes() if is_short and shares_memory else (),
+        holders=largest_processes() if is_short and not device.has_own_memory else (),
     )
 
 
