@@ -1,4 +1,4 @@
-"""What libraries and systems say when something fails that has a name, and what to do then.
+"""Known failures of libraries and systems: their texts, and their remedies.
 
 The texts are those of MLX 0.32 (mlx/backend/*/allocator.cpp, metal/device.cpp, cpu/compiled.cpp,
 cuda/jit_module.cpp), of Metal's command buffers, huggingface_hub 2.4 and the C library.
@@ -154,6 +154,6 @@ _KNOWN = (
 
 
 def recognise(text: str) -> KnownFailure | None:
-    """The failure that `text` tells of; None for one that has no name here."""
+    """The known failure that `text` reports; None for another."""
     lower = text.lower()
     return next((known for known in _KNOWN if any(sign in lower for sign in known.signs)), None)
