@@ -80,7 +80,7 @@ class ItemHooks:
         }
         marks = [pytest.mark.lora(model=stage.name, **(axes or {}))]
         if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._plan.timeout_s, method="signal"))
+            marks.append(pytest.mark.timeout(self._plan.options.timeout_s, method="signal"))
         if has_benchmark and command_line.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
@@ -99,7 +99,7 @@ class ItemHooks:
                 self._selected.setdefault(self._plan.stages_by_id[item_id], set()).add(item_id)
         if self._selected and not self._config.option.collectonly:
             try:
-                self._journal = Journal(self._plan.output.log)
+                self._journal = Journal(self._plan.options.log)
                 if self._journal.note is not None:
                     self._print_line(f"Warning: {self._journal.note}")
                 self.runner = StageRunner(

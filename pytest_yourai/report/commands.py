@@ -11,7 +11,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.options import OutputOptions
+from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -69,7 +69,7 @@ def next_steps(
 
     `profile` is the file that it has written, relative to the working directory.
     """
-    options = setup.output
+    options = setup.options
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and not options.is_replay:
@@ -86,7 +86,7 @@ def next_steps(
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """The command that trains with the optimum of `stage`."""
-    options = setup.output
+    options = setup.options
     if options.is_replay:
         return f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
     model = stage.setup.model if stage.setup else None
@@ -111,10 +111,10 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
     if stage is not None:
         yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.output)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
 
 
-def _estimates(options: OutputOptions) -> str:
+def _estimates(options: Options) -> str:
     """The command that prints which models fit by estimate."""
     limit_bytes = options.memory_limit_bytes
     budget = [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
@@ -123,15 +123,15 @@ def _estimates(options: OutputOptions) -> str:
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest for the model of `stage`."""
-    yield from _presets(setup.output)
+    yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _own_presets(options: OutputOptions) -> Path | None:
+def _own_presets(options: Options) -> Path | None:
     return None if options.presets == packaged_models() else options.presets
 
 
-def _presets(options: OutputOptions) -> Iterator[str]:
+def _presets(options: Options) -> Iterator[str]:
     """The argument for the user's own presets."""
     if presets := _own_presets(options):
         yield f"--yourai-models={presets}"
