@@ -219,7 +219,7 @@ class ItemHooks:
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
-            return sweep.abandon_trial(f"no end after {self._plan.timeout_s:g} s,")
+            return sweep.abandon_trial(f"no end after {self._plan.options.timeout_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:
         """The id of an item's configuration; None for other tests."""

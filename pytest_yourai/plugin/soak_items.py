@@ -67,7 +67,7 @@ class SoakHooks:
         clock = SoakClock(soak_s, self._plan.options.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := next_to_soak(results, soak.results, self._plan.output.objective):
+        while trial := next_to_soak(results, soak.results, self._plan.options.objective):
             if self._controller is not None:
                 with self._items.uncaptured():
                     self._controller.soak_begins(stage, trial.config)

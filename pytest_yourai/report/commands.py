@@ -137,9 +137,7 @@ def _presets(options: Options) -> Iterator[str]:
         yield f"--yourai-models={presets}"
 
 
-def _what_may_fit(
-    options: OutputOptions, found: StageResults, arguments: Sequence[str]
-) -> Iterator[str]:
+def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
     if setup is None or not any(each.lacks_memory for each in results):
@@ -165,8 +163,8 @@ def _what_may_fit(
     yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
 
 
-def _resumed(options: OutputOptions, arguments: Sequence[str]) -> str:
-    return pytest_line(*arguments, *([] if options.is_resumed else ["--yourai-resume"]))
+def _resumed(options: Options, arguments: Sequence[str]) -> str:
+    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

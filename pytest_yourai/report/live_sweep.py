@@ -148,7 +148,7 @@ class TrialDisplay:
         """Display the soak of a configuration while it runs."""
         of_model = "" if self._setup.has_one_profile else f" of {stage.name}"
         title = f"Soak{of_model}: {stage.naming.name(config)}"
-        with self._display.showing(DisplayedTrial(title, 0, self._setup.soak_s or 1.0)):
+        with self._display.showing(DisplayedTrial(title, 0, self._setup.options.soak_s or 1.0)):
             yield
 
     def _shown(self, stage: Stage, sweep: Sweep | None, config: LoraConfig) -> DisplayedTrial:
