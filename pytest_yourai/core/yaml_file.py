@@ -99,7 +99,8 @@ def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == "model_type":
         return f"it must be a mapping with keys such as {', '.join(schema.model_fields)}"
     message: str = problem["msg"].removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]} (found {problem['input']!r:.60})"
+    in_yaml = f"{message[0].lower()}{message[1:]}".replace("tuple", "list")
+    return f"{in_yaml} (found {problem['input']!r:.60})"
 
 
 def _record_lines(

@@ -86,7 +86,7 @@ class ItemHooks:
             }
         marks = [pytest.mark.lora(model=stage.name, **axes)]
         if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._plan.timeout_s, method="signal"))
+            marks.append(pytest.mark.timeout(self._plan.options.timeout_s, method="signal"))
         if has_benchmark and command_line.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
@@ -105,7 +105,7 @@ class ItemHooks:
                 self._selected.setdefault(self._plan.stages_by_id[item_id], set()).add(item_id)
         if self._selected and not self._config.option.collectonly:
             try:
-                self._journal = Journal(self._plan.output.log)
+                self._journal = Journal(self._plan.options.log)
                 if self._journal.note is not None:
                     self._print_line(f"Warning: {self._journal.note}")
                 self._runner = StageRunner(
@@ -230,7 +230,7 @@ class ItemHooks:
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
-            limit_s = self._plan.timeout_s
+            limit_s = self._plan.options.timeout_s
             return sweep.abandon_trial(f"no end after {limit_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:

@@ -73,13 +73,13 @@ class SoakHooks:
 
     def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
         """Soak the best configuration, then, while they fail, the next best."""
-        run, soak_s = self._items.runner, self._plan.soak_s
+        run, soak_s = self._items.runner, self._plan.options.soak_s
         if run is None or soak_s is None:
             return
-        clock = SoakClock(soak_s, self._plan.timeout_s)
+        clock = SoakClock(soak_s, self._plan.options.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := next_to_soak(results, soak.results, self._plan.output.objective):
+        while trial := next_to_soak(results, soak.results, self._plan.options.objective):
             if self._listener is not None:
                 with self._items.uncaptured():
                     self._listener.soak_begins(stage, trial.config)

@@ -12,7 +12,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.options import OutputOptions
+from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -70,7 +70,7 @@ def next_steps(
 
     `profile` is the file that it has written, relative to the working directory.
     """
-    options = setup.output
+    options = setup.options
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and not options.is_replay:
@@ -87,7 +87,7 @@ def next_steps(
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """The command that trains with the optimum of `stage`."""
-    options = setup.output
+    options = setup.options
     if options.is_replay:
         return f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
     model = stage.setup.model if stage.setup else None
@@ -112,39 +112,37 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
     if stage is not None:
         yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.output)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
 
 
-def _estimates(options: OutputOptions) -> str:
+def _estimates(options: Options) -> str:
     """The command that prints which models fit by estimate."""
     return pytest_line("--yourai-recommend", *_presets(options), *_budget(options))
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest for the model of `stage`."""
-    yield from _presets(setup.output)
+    yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _own_presets(options: OutputOptions) -> Path | None:
+def _own_presets(options: Options) -> Path | None:
     return None if options.presets == packaged_models() else options.presets
 
 
-def _presets(options: OutputOptions) -> Iterator[str]:
+def _presets(options: Options) -> Iterator[str]:
     """The argument for the user's own presets."""
     if presets := _own_presets(options):
         yield f"--yourai-models={presets}"
 
 
-def _budget(options: OutputOptions) -> Iterator[str]:
+def _budget(options: Options) -> Iterator[str]:
     """The argument for the budget that was given."""
     if options.memory_limit_bytes is not None:
         yield f"--yourai-max-memory={options.memory_limit_bytes / GB:g}"
 
 
-def _what_may_fit(
-    options: OutputOptions, found: StageResults, arguments: Sequence[str]
-) -> Iterator[str]:
+def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
     lacks_memory = any(each.lacks_memory for each in results)
@@ -174,8 +172,8 @@ def _is_wide(quantization: Quantization | None) -> bool:
     return quantization is None or quantization.bits > _FEWEST_BITS
 
 
-def _resumed(options: OutputOptions, arguments: Sequence[str]) -> str:
-    return pytest_line(*arguments, *([] if options.is_resumed else ["--yourai-resume"]))
+def _resumed(options: Options, arguments: Sequence[str]) -> str:
+    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

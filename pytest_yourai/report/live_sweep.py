@@ -147,7 +147,7 @@ class TrialDisplay:
     def soak(self, stage: Stage, config: LoraConfig) -> Iterator[None]:
         """Display the soak of a configuration while it runs."""
         of_model = "" if self._setup.has_one_profile else f" of {stage.name}"
-        asked_s = self._setup.soak_s or 1.0
+        asked_s = self._setup.options.soak_s or 1.0
         with self._display.of(
             DisplayedTrial(f"Soak{of_model}: {stage.naming.name(config)}", 0, asked_s)
         ):

@@ -6,7 +6,6 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import (
     CheckpointError,
     DataError,
@@ -19,10 +18,10 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
-from pytest_yourai.machine.budget import Budget, choose_budget
+from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
@@ -63,15 +62,6 @@ class TrainingOutcome:
     was_interrupted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingContext:
-    """The device and the model of a run, and its memory budget."""
-
-    device: DeviceInfo
-    inspection: Inspection
-    budget: Budget
-
-
 class TrainingRun:
     """One run from its first step, or a checkpoint, to its end."""
 
@@ -85,7 +75,7 @@ class TrainingRun:
         self._has_trained = False
         self._crashed_in: set[int] = set()
 
-    def inspect(self) -> TrainingContext:
+    def inspect(self) -> SweepContext:
         """Inspect the device and the model, and load nothing. InputError where it cannot run."""
         settings = self._settings
         device, inspection = self._host.inspect(settings.data)
@@ -102,10 +92,10 @@ class TrainingRun:
                 f"{settings.config.batch_size}: add rows, or make --batch-size smaller"
             )
         budget = choose_budget(settings.memory_limit_bytes, device)
-        return TrainingContext(device, inspection, budget)
+        return SweepContext(device, inspection, budget)
 
     def train(
-        self, where: TrainingContext, first_step: int, progress: ProgressListener
+        self, where: SweepContext, first_step: int, progress: ProgressListener
     ) -> TrainingOutcome:
         """Train on after `first_step`, which a checkpoint has unless it is 0, until it ends."""
         self._journal.write(
@@ -152,7 +142,7 @@ class TrainingRun:
         self._host.end()
 
     def _train_in_process(
-        self, where: TrainingContext, record: WorkerRecord
+        self, where: SweepContext, record: WorkerRecord
     ) -> TrainingOutcome | None:
         """Train in one process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
@@ -192,7 +182,7 @@ class TrainingRun:
         interrupted = self._signals.is_asked
         return self._ended(record, f"{problem}; {since(record)}", was_interrupted=interrupted)
 
-    def _request(self, where: TrainingContext, first_step: int) -> TrainingRequest:
+    def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
         baseline = settings.baseline
         watches = self._watches_memory
