@@ -1,4 +1,4 @@
-"""What libraries and systems say when something fails that has a name, and what to do then.
+"""Known failures of libraries and systems: their texts, and their remedies.
 
 The texts are those of MLX 0.32 (mlx/backend/*/allocator.cpp, metal/device.cpp, cpu/compiled.cpp,
 cuda/jit_module.cpp), of Metal's command buffers, huggingface_hub 2.4 and the C library.
@@ -117,5 +117,5 @@ _KNOWN = (
 
 
 def recognise(text: str) -> KnownFailure | None:
-    """The failure that `text` tells of; None for one that has no name here."""
+    """The known failure that `text` reports; None for another."""
     return next((known for known in _KNOWN if re.search(known.pattern, text.lower())), None)

@@ -113,12 +113,9 @@ def without_secrets(value: Any) -> Any:
 
 def clean(value: Any) -> Any:
     """A JSON value without secrets, and with None for floats that are not finite."""
-    return _finite(without_secrets(value))
-
-
-def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return without_secrets(value) if is_number else None

@@ -13,7 +13,7 @@ _KB = 1e3
 _GIB = 1 << 30
 
 _SHORTEST_MINUTES = 2
-"""Shorter times are told in seconds."""
+"""Shorter times are shown in seconds."""
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
 
@@ -44,7 +44,7 @@ def seconds(value: float) -> str:
 
 
 def duration(value_s: float) -> str:
-    """What a person waits for: `45 s`, `12 min`, `3 h 05 min`."""
+    """A waiting time: `45 s`, `12 min`, `3 h 05 min`."""
     if value_s < _SHORTEST_MINUTES * 60:
         return f"{value_s:.0f} s" if value_s >= 1 else "1 s"
     minutes = round(value_s / 60)
