@@ -41,7 +41,7 @@ _LAYOUTS: Mapping[int, _Layout] = {
         usage="memory.usage_in_bytes",
         events="memory.oom_control",
         cached=("total_inactive_file", "total_active_file"),
-        membership=re.compile(r"^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.+)$", re.MULTILINE),
+        membership=re.compile(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(.+)$", re.MULTILINE),
         mount=re.compile(_MOUNT + r"cgroup \S+ (?:\S*,)?memory(?:,|$)", re.MULTILINE),
     ),
     2: _Layout(
@@ -49,7 +49,7 @@ _LAYOUTS: Mapping[int, _Layout] = {
         usage="memory.current",
         events="memory.events",
         cached=("inactive_file", "active_file"),
-        membership=re.compile(r"^0:[^:]*:(.+)$", re.MULTILINE),
+        membership=re.compile(r"^0:[^:\n]*:(.+)$", re.MULTILINE),
         mount=re.compile(_MOUNT + r"cgroup2 \S+ ", re.MULTILINE),
     ),
 }

@@ -142,8 +142,5 @@ class SoakRunner:
             data=data,
             adapter_path=adapter_path,
             resume=False,
-            reload_active_bytes=None,
-            usual_active_bytes=None,
-            reload_footprint_bytes=None,
             may_pass_the_limit=self.plan.force,
         )
