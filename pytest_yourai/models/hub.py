@@ -67,20 +67,16 @@ def cached_snapshot(repo: str) -> Snapshot | None:
     """
     if not is_folder(Path(constants.HF_HUB_CACHE)):
         return None
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HFValidationError,
-        IncompleteSnapshotError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub import errors  # noqa: PLC0415 - it takes long
 
     try:
         folder = huggingface_hub.snapshot_download(
             repo, local_files_only=True, allow_patterns=list(_NEEDED)
         )
-    except IncompleteSnapshotError as problem:
+    except errors.IncompleteSnapshotError as problem:
         incomplete = Path(problem.snapshot_path)
         return Snapshot(incomplete, missing_file(incomplete) or WEIGHTS)
-    except (LocalEntryNotFoundError, HFValidationError):
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         return None
     return Snapshot(Path(folder), missing_file(Path(folder)))
 
