@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.units import gigabytes
@@ -41,6 +41,10 @@ class Leak:
 
     def __str__(self) -> str:
         return f"{self.what} grew by {gigabytes(self.bytes_per_step)} a step"
+
+
+def leak_warnings(found: Iterable[Leak]) -> list[str]:
+    return [f"{leak}: something leaks" for leak in found]
 
 
 class LeakWatch:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
-from pytest_yourai.core.units import duration
+from pytest_yourai.core.units import duration, parameters
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
@@ -84,7 +84,8 @@ class Console:
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
         width = max(len(stage.name) for stage in self._setup.stages)
-        return walk_lines.model_line(place, counts.models, name, found.params, verdict, width)
+        size = parameters(found.parameters)
+        return walk_lines.model_line(place, counts.models, name, size, verdict, width)
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """The title of a walk, once, before its other lines."""

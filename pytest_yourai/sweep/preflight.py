@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
-from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
-from pytest_yourai.core.units import GB, gigabytes
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """No model of a walk is loaded with less."""
@@ -43,13 +40,6 @@ class Preflight:
         return max(0, self.conservative_bytes - self.available_bytes)
 
 
-def available_bytes(device: DeviceInfo) -> int | None:
-    """The memory that a model could take now: of the device where it has its own."""
-    if device.has_own_memory:
-        return device.free_memory_bytes
-    return read_system_memory().available_bytes
-
-
 def preflight(
     config: LoraConfig, prediction: Prediction, available_bytes: int, *, shares_memory: bool
 ) -> Preflight:
@@ -57,26 +47,15 @@ def preflight(
 
     Other processes matter where the device shares the machine's memory (`shares_memory`).
     """
-    found = Preflight(
+    is_short = prediction.conservative_bytes > available_bytes
+    return Preflight(
         config=config,
         available_bytes=available_bytes,
         weights_bytes=prediction.weights_bytes,
         minimum_bytes=prediction.minimum_bytes,
         conservative_bytes=prediction.conservative_bytes,
+        holders=largest_processes() if is_short and shares_memory else (),
     )
-    if not found.missing_bytes or not shares_memory:
-        return found
-    return dataclasses.replace(found, holders=largest_processes())
-
-
-def preflight_fields(prediction: Prediction) -> dict[str, float]:
-    """The fields of the journal's `preflight_check`. GB (1e9 bytes)."""
-    return {
-        "available_gb": read_system_memory().available_bytes / GB,
-        "estimated_base_gb": prediction.weights_bytes / GB,
-        "estimated_minimum_gb": prediction.minimum_bytes / GB,
-        "estimated_conservative_gb": prediction.conservative_bytes / GB,
-    }
 
 
 def predicted_over(prediction: Prediction, limit_bytes: int) -> Skip:
@@ -126,7 +105,7 @@ class TrialChecks:
         plan: SweepPlan,
         context: SweepContext,
         search: SweepSearch,
-        end_worker: Callable[[str], None],
+        end_worker: Callable[[str], object],
     ) -> None:
         self._plan = plan
         self._limit_bytes = context.budget.limit_bytes
@@ -146,19 +125,22 @@ class TrialChecks:
         is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
         return self._plan.force or not is_over
 
-    def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialMeasurement | None:
-        """The end of a trial that is too large, or unsafe now; None where it may start."""
+    def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
+        """The result of a trial that is too large, or unsafe now; None where it may start."""
+        name = self._plan.source.name
         if self._plan.check is not None:
             if reason := too_heavy(self._size, self._limit_bytes):
-                return TrialMeasurement(Outcome.OVER_BUDGET, reason, started=False)
+                return TrialResult(name, config, Outcome.OVER_BUDGET, reason, started=False)
         elif (
             prediction is not None
             and config != self._search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
-            return TrialMeasurement.skipped(predicted_over(prediction, self._limit_bytes))
+            return TrialResult.skipped(name, config, predicted_over(prediction, self._limit_bytes))
         if self._plan.recording is None and (reason := self._unsafe_reason()):
-            return TrialMeasurement(
+            return TrialResult(
+                name,
+                config,
                 Outcome.SAFETY_STOP,
                 f"not started: {reason}",
                 "close programs, or add --yourai-force",

@@ -20,10 +20,10 @@ from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.protocol import TrainingEnd, TrainingParameters, TrainingRequest
-from pytest_yourai.worker.supervised_run import BrokenOff, supervise
+from pytest_yourai.worker.protocol import TrainingParameters, TrainingRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, completed, supervise
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
@@ -47,7 +47,7 @@ class SoakOutcome:
 
 
 class SoakTimer:
-    """Asks for the end of a soak once when its time is over, and ends one that hangs."""
+    """Asks once for the end of a soak when its time is over, and ends one that hangs."""
 
     def __init__(self, record: SoakRecord, clock: SoakClock, stop: Callable[[], None]) -> None:
         self._record = record
@@ -85,9 +85,8 @@ class SoakRunner:
         guard = Guard(self._limit_bytes, read_system_memory(), forced=self._plan.force)
         footprint_counts = not self._context.device.has_own_memory
         record = SoakRecord(trial, clock.asked_s, guard, footprint_counts=footprint_counts)
-        self._journal.write(
-            "soak_start", asked_minutes=clock.asked_s / 60, **configuration(trial.config)
-        )
+        config = configuration(trial.config)
+        self._journal.write("soak_start", asked_minutes=clock.asked_s / 60, **config)
         host = WorkerHost(self._plan.source, self._journal, self._plan.start_timeout_s)
         with scratch_folder("yourai-soak-") as adapter_path:
             try:
@@ -123,17 +122,13 @@ class SoakRunner:
             limit_bytes=self._limit_bytes,
             largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
         )
-        return ended.diagnosis if isinstance(ended, BrokenOff) else self._diagnose(record, ended)
-
-    def _diagnose(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
-        """The outcome of a soak that nothing broke off."""
-        if end.reason == "memory_limit":
+        if isinstance(ended, BrokenOff):
+            return ended.diagnosis
+        if ended.reason == "memory_limit":
             limit = gigabytes(self._limit_bytes)
-            reason = f"MLX held more than the budget of {limit} in step {end.step}"
+            reason = f"MLX held more than the budget of {limit} in step {ended.step}"
             return Diagnosis(Outcome.OVER_BUDGET, reason)
-        if why := record.paging():
-            return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
-        return Diagnosis(Outcome.OK)
+        return completed(record)
 
     def _request(self, record: SoakRecord, adapter_path: str) -> TrainingRequest:
         data = self._plan.data

@@ -161,6 +161,13 @@ def supervise(
     return answer
 
 
+def completed(record: RunRecord) -> Diagnosis:
+    """The outcome of a run that fitted, and that nothing broke off."""
+    if why := record.paging():
+        return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
+    return Diagnosis(Outcome.OK)
+
+
 def overdue(record: RunRecord, said: str) -> Diagnosis:
     """The outcome of a run that took too long: paging where swap grew; `said` begins the reason."""
     record.guard.read_system()
