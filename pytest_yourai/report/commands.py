@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import GB
@@ -117,7 +116,9 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
 
 def _estimates(options: Options) -> str:
     """The command that prints which models fit by estimate."""
-    return pytest_line("--yourai-recommend", *_presets(options), *_budget(options))
+    limit_bytes = options.memory_limit_bytes
+    budget = [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
+    return pytest_line("--yourai-recommend", *_presets(options), *budget)
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
@@ -136,17 +137,10 @@ def _presets(options: Options) -> Iterator[str]:
         yield f"--yourai-models={presets}"
 
 
-def _budget(options: Options) -> Iterator[str]:
-    """The argument for the budget that was given."""
-    if options.memory_limit_bytes is not None:
-        yield f"--yourai-max-memory={options.memory_limit_bytes / GB:g}"
-
-
 def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
-    lacks_memory = any(each.lacks_memory for each in results)
-    if not lacks_memory or setup is None:
+    if setup is None or not any(each.lacks_memory for each in results):
         if not options.is_replay:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
         return
@@ -158,7 +152,8 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
         others = _without(arguments, "--yourai-seq-length")
         yield f"  {pytest_line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
-    if setup.model.foreign_quantization is None and _is_wide(quantization):
+    is_wide = quantization is None or quantization.bits > _FEWEST_BITS
+    if is_wide and setup.model.foreign_quantization is None:
         others = _without(arguments, "--yourai-quantize")
         yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
@@ -166,10 +161,6 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
     else:
         yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
     yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
-
-
-def _is_wide(quantization: Quantization | None) -> bool:
-    return quantization is None or quantization.bits > _FEWEST_BITS
 
 
 def _resumed(options: Options, arguments: Sequence[str]) -> str:
