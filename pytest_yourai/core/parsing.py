@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+from pytest_yourai.core.paths import given_path, is_folder
 from pytest_yourai.core.units import GB
 
 _Number = TypeVar("_Number", int, float)
@@ -73,3 +76,22 @@ def _number(text: str, number_type: Callable[[str], _Number]) -> _Number | None:
         return number_type(text)
     except ValueError:
         return None
+
+
+def data_source(text: str, folder: Path) -> str:
+    """An absolute path to a folder, since the worker may start elsewhere; else a data set's name.
+
+    ValueError for a folder without rows, and for a path to nothing that cannot be such a name.
+    """
+    path = given_path(text, folder)
+    if is_folder(path):
+        if not (path / "train.jsonl").is_file():
+            raise ValueError("the folder has no train.jsonl")
+        if (path / "train.jsonl").stat().st_size == 0:
+            raise ValueError("its train.jsonl is empty")
+        return str(path)
+    if os.path.exists(path):  # noqa: PTH110 - Path's own raises where a name is too long
+        raise ValueError("it is a file: name its folder, with a train.jsonl in it")
+    if text.startswith((".", "/", "~")) or text.count("/") != 1:
+        raise ValueError("there is no such folder")
+    return text

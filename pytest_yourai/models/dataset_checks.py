@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from pytest_yourai.core.errors import DataError
-from pytest_yourai.core.paths import given_path, is_folder
 
 _LONGEST_REASON = 160
 
@@ -189,22 +187,3 @@ def _kind(value: Any) -> str:
 def _formats() -> str:
     *others, last = map(str, RowFormat)
     return f"{', '.join(others)} or {last}"
-
-
-def data_source(text: str, folder: Path) -> str:
-    """An absolute path to a folder, since the worker may start elsewhere; else a data set's name.
-
-    ValueError for a folder without rows, and for a path to nothing that cannot be such a name.
-    """
-    path = given_path(text, folder)
-    if is_folder(path):
-        if not (path / "train.jsonl").is_file():
-            raise ValueError("the folder has no train.jsonl")
-        if (path / "train.jsonl").stat().st_size == 0:
-            raise ValueError("its train.jsonl is empty")
-        return str(path)
-    if os.path.exists(path):  # noqa: PTH110 - Path's own raises where a name is too long
-        raise ValueError("it is a file: name its folder, with a train.jsonl in it")
-    if text.startswith((".", "/", "~")) or text.count("/") != 1:
-        raise ValueError("there is no such folder")
-    return text

@@ -8,9 +8,15 @@ import pytest
 
 from pytest_yourai.core.config import Objective, StepPlan, parse_quantize
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
+from pytest_yourai.core.parsing import (
+    at_least,
+    data_source,
+    memory_bytes,
+    module_names,
+    one_of,
+    positive,
+)
 from pytest_yourai.core.paths import given_path, packaged_models
-from pytest_yourai.models.dataset_checks import data_source
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.plan.flags import FLAGS, Flag
 from pytest_yourai.plan.options import CHECK_STEPS, DEFAULT_TIMEOUT_S, Options

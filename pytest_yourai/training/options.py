@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_yourai.core.config import LEARNING_RATE, SEED, QuantizeChoice, parse_quantize
-from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
+from pytest_yourai.core.parsing import (
+    at_least,
+    data_source,
+    memory_bytes,
+    module_names,
+    one_of,
+    positive,
+)
 from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.core.units import GB
-from pytest_yourai.models.dataset_checks import data_source
 
 _MAX_COUNT = 1_000_000_000
 

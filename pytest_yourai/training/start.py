@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, OutputError
 from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
-from pytest_yourai.models.dataset_checks import RowFormat, check_folder, data_source
+from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.plan.matrix import read_matrix

@@ -12,12 +12,13 @@ from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import TrainingArgs, train
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.worker.engine.dataset import Batch
 
 _NEVER = 1 << 62
 
 
-class EndOfLoop(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
+class EndOfLoop(YouraiError):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
     """Raised by the callback after the last step, so that mlx-lm writes no adapters."""
 
 

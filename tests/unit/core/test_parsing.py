@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.parsing import at_least, memory_bytes, module_names, one_of, positive
-from pytest_yourai.models.dataset_checks import data_source
+from pytest_yourai.core.parsing import (
+    at_least,
+    data_source,
+    memory_bytes,
+    module_names,
+    one_of,
+    positive,
+)
 
 from support.training import rows_folder
 
