@@ -81,8 +81,8 @@ _MOST_CHARACTERS = 2000
 def printable(text: str) -> str:
     """`text` in one line: white space as spaces, other unprintable characters as question marks.
 
-    Control characters and those that change the direction of text are not printable. What is too
-    long to be read is cut.
+    Control characters and those that change the direction of text are not printable. Text of more
+    than 2000 characters is cut.
     """
     shown = "".join(
         each if each.isprintable() else " " if each.isspace() else "?"

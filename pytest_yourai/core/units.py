@@ -56,7 +56,7 @@ def parameter_count(text: str) -> float:
     match = _COUNT.fullmatch(text.strip().upper())
     number = float(match[1]) * _COUNT_UNITS[match[2]] if match else 0.0
     if not number:
-        raise ValueError(f"{text!r} is no number of parameters: write it as 7B or 0.3M")
+        raise ValueError(f"{text!r} is not a number of parameters: write it as 7B or 0.3M")
     return number
 
 

@@ -86,16 +86,12 @@ def check_combinations(options: Options) -> None:
             "--quick and --yourai-matrix are for sweeps: add --yourai-optimize to sweep the models "
             "that pass, or leave them out"
         )
-    if "lora-config" in given and not options.sweeps_models:
-        raise OptionError(
-            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
-            "--yourai-optimize, or leave it out"
-        )
-    if "soak" in given and not options.sweeps_models:
-        raise OptionError(
-            "--yourai-soak: --yourai-benchmark alone finds no best configuration to train on with: "
-            "add --yourai-optimize, or leave it out"
-        )
+    for name, use in (("lora-config", ""), ("soak", " to train on with")):
+        if name in given and not options.sweeps_models:
+            raise OptionError(
+                f"--yourai-{name}: --yourai-benchmark alone finds no best configuration{use}: add "
+                "--yourai-optimize, or leave it out"
+            )
     if "soak" in given and options.is_replay:
         raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
     has_several = options.benchmark or len(options.models) > 1

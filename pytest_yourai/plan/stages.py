@@ -167,7 +167,10 @@ def _stage(
     problem: StageProblem | None = None,
 ) -> Stage:
     model = found.model
-    shape = _shape(model, options, setup)
+    lengths = options.max_seq_lengths or (model.default_max_seq_length,)
+    shape = check_shape(lengths, (options.grad_checkpoint or False,), options)
+    if setup is not None and setup.plan.check is not None:
+        shape = setup.plan.check.shape
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
     return Stage(
         name=model.name,
@@ -186,13 +189,6 @@ def _stage(
         ),
         problem=problem,
     )
-
-
-def _shape(model: Model, options: Options, setup: SweepSetup | None) -> RowShape:
-    if setup is not None and setup.plan.check is not None:
-        return setup.plan.check.shape
-    lengths = options.max_seq_lengths or (model.default_max_seq_length,)
-    return check_shape(lengths, (options.grad_checkpoint or False,), options)
 
 
 def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -> Stage:

@@ -113,7 +113,7 @@ def _activate(config: pytest.Config) -> None:
 
 
 class _NoBenchmark:
-    """Stands in for pytest-benchmark where it is switched off."""
+    """A `benchmark` fixture that skips, while pytest-benchmark is switched off."""
 
     @pytest.fixture
     def benchmark(self) -> Callable[..., None]:

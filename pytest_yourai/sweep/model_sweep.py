@@ -23,7 +23,7 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
 from pytest_yourai.sweep.replay_runner import ReplayRunner
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState
+from pytest_yourai.sweep.resume import ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
 from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
@@ -45,7 +45,7 @@ class Sweep:
         context: SweepContext,
         journal: EventLog,
         host: WorkerHost,
-        resumed: ResumeState = NOTHING_RESUMED,
+        resumed: ResumeState | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.plan = plan
@@ -54,7 +54,7 @@ class Sweep:
         self.last_output, self.last_traceback = NO_OUTPUT, ""
         self._journal = journal
         self._host = host
-        self._resumed = resumed
+        self._resumed = resumed or ResumeState()
         self._on_progress = on_progress
         self._runner: Runner = TrialRunner(plan, host, context.device.backend, on_progress)
         if plan.recording is not None:
@@ -127,14 +127,10 @@ class Sweep:
     def preflight(self) -> Preflight | None:
         """The predicted memory of the first configuration; None where it cannot be predicted."""
         config = self.safe_config or next(iter(self.plan.configs))
-        prediction, device = self._predictor.predict(config), self.context.device
-        shares_memory = not device.has_own_memory
-        available = (
-            read_system_memory().available_bytes if shares_memory else device.free_memory_bytes
-        )
-        if prediction is None or available is None or self.plan.recording is not None:
+        prediction = self._predictor.predict(config)
+        if prediction is None or self.plan.recording is not None:
             return None
-        return preflight(config, prediction, available, shares_memory=shares_memory)
+        return preflight(config, prediction, self.context.device)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]

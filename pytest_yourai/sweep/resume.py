@@ -34,9 +34,6 @@ class ResumeState:
     notes: tuple[str, ...] = ()
 
 
-NOTHING_RESUMED = ResumeState()
-
-
 def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) -> ResumeState:
     """The part of `history` that holds for `plan` on this machine.
 
@@ -77,9 +74,9 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
 
 def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
     here = dataclasses.asdict(device)
-    changing = ("free_memory_bytes",)
+    del here["free_memory_bytes"]  # which changes
     return dict(run.identity) == plan.identity and all(
-        run.device.get(name) == value for name, value in here.items() if name not in changing
+        run.device.get(name) == value for name, value in here.items()
     )
 
 

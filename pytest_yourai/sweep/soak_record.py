@@ -69,21 +69,14 @@ class SoakRecord(TrainingRecord):
             left_s=max(0.0, self._asked_s - self.trained_s) if has_started else None,
         )
 
-    def paces(self, *, with_running_step: bool) -> list[float]:
-        """Medians of blocks of steps, and the time of the step that is running, for `paging`.
-
-        Seconds for as many tokens as the largest step has.
-        """
+    def paces(self) -> list[float]:
+        """Medians of blocks of steps, in seconds for as many tokens as the largest step has."""
         most = max(self._tokens, default=1)
         size = math.ceil(len(self._tokens) / _BLOCKS) or 1
         paces = [pace * most for pace in self._times_per_token]
         # Blocks end with the last step, which counts most; what does not fill one is at the start.
         starts = range(len(paces) % size, len(paces), size)
-        medians = [statistics.median(paces[start : start + size]) for start in starts]
-        running_s = time.monotonic() - self.heard_at
-        if with_running_step and medians and running_s > min(medians):
-            medians.append(running_s)
-        return medians
+        return [statistics.median(paces[start : start + size]) for start in starts]
 
     @property
     def _times_per_token(self) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -41,11 +40,10 @@ class TrialRecord(RunRecord):
         if sample.phase != "measure":
             self._pool_bytes = self.guard.pool_bytes
 
-    def paces(self, *, with_running_step: bool) -> list[float]:
-        """The times of all steps that compiled nothing, and of the one that is running.
+    def paces(self) -> list[float]:
+        """The times of all steps that compiled nothing.
 
-        Seconds for as many tokens as the largest step has: with real data, steps differ. A running
-        step counts once it has taken longer than the fastest.
+        Seconds for as many tokens as the largest step has: with real data, steps differ.
         """
         # Of the settling steps only the first has a shape that was compiled before.
         begin = len(self._in("warmup")) + 1
@@ -53,11 +51,7 @@ class TrialRecord(RunRecord):
         compiled_before = self.samples[COMPILING_STEPS:begin] + self.samples[end:]
         steps = [each for each in compiled_before if each.tokens]
         most = max((each.tokens for each in steps), default=1)
-        paces = [each.step_time_s * most / each.tokens for each in steps]
-        if with_running_step and paces and self.started_at is not None:
-            running_s = time.monotonic() - self.heard_at
-            return [*paces, running_s] if running_s > min(paces) else paces
-        return paces
+        return [each.step_time_s * most / each.tokens for each in steps]
 
     @property
     def warmup_is_over(self) -> bool:

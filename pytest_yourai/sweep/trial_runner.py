@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_yourai.core.results import TrialResult
@@ -23,20 +24,14 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class TrialRunner:
     """Runs trials in the worker of `host`, whose device has the `backend`."""
 
-    def __init__(
-        self,
-        plan: SweepPlan,
-        host: WorkerHost,
-        backend: str,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self._plan = plan
-        self._host = host
-        self._backend = backend
-        self._on_progress = on_progress
+    plan: SweepPlan
+    host: WorkerHost
+    backend: str
+    on_progress: OnProgress | None = None
 
     def run(self, record: TrialRecord) -> TrialResult:
         """Run a trial; ends the worker afterwards where it is not as it was before.
@@ -45,26 +40,26 @@ class TrialRunner:
         """
 
         def report_progress() -> None:
-            if self._on_progress is not None:
-                self._on_progress(record.progress)
+            if self.on_progress is not None:
+                self.on_progress(record.progress)
 
-        if not self._host.has_worker:
+        if not self.host.has_worker:
             report_progress()
         request = TrialRequest(
             config=record.config,
             plan=record.plan,
             memory_limit_bytes=record.memory_limit_bytes,
-            data=self._plan.data,
-            seed=self._plan.seed,
+            data=self.plan.data,
+            seed=self.plan.seed,
         )
         watch = GuardedWatch(record.guard, report_progress)
         ended = supervise(
-            lambda: self._host.run(request, record, watch),
-            self._host,
+            lambda: self.host.run(request, record, watch),
+            self.host,
             record,
-            backend=self._backend,
+            backend=self.backend,
             limit_bytes=record.memory_limit_bytes,
-            largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
+            largest_array_bytes=largest_array_bytes(record.config, self.plan.source.architecture),
         )
         if isinstance(ended, BrokenOff):
             return record.result(ended.diagnosis)
@@ -73,9 +68,9 @@ class TrialRunner:
             diagnosis = over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
         if not diagnosis.outcome.leaves_the_worker_usable:
             because = f"the trial ended as {diagnosis.outcome}"
-            record.output = self._host.end(killed_because=because)
+            record.output = self.host.end(killed_because=because)
         elif not ended.memory_is_back_at_base:
-            self._host.end(killed_because="memory was not back at base after the trial")
-        elif self._plan.isolation == "trial":
-            self._host.end()
+            self.host.end(killed_because="memory was not back at base after the trial")
+        elif self.plan.isolation == "trial":
+            self.host.end()
         return record.result(diagnosis)

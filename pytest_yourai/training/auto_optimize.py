@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -105,12 +104,15 @@ def sweep_arguments(options: TrainOptions) -> Iterator[str]:
 def _run(command: Sequence[str]) -> int:
     """The exit status of the command, which an interrupt of this process interrupts, too.
 
-    The command ends with this process, however that ends.
+    The command watches a pipe that only this process can write to, and ends with this process.
     """
+    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
+    watched, held = os.pipe()
+    environment[FD_VARIABLE] = str(watched)
     interrupts = Interrupts()
     interrupts.install()
     try:
-        with _tethered(command) as process:
+        with subprocess.Popen(command, pass_fds=(watched,), env=environment) as process:
             try:
                 return process.wait()
             except KeyboardInterrupt:
@@ -119,18 +121,6 @@ def _run(command: Sequence[str]) -> int:
                 raise
     finally:
         interrupts.remove()
-
-
-@contextlib.contextmanager
-def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` with the reading end of a pipe that only this process can write to."""
-    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
-    watched, held = os.pipe()
-    try:
-        environment[FD_VARIABLE] = str(watched)
-        with subprocess.Popen(command, pass_fds=(watched,), env=environment) as process:
-            yield process
-    finally:
         os.close(watched)
         os.close(held)
 

@@ -69,7 +69,11 @@ def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
         config = dataclasses.replace(config, num_layers=model.depth)
     check_rows(start.rows, config.batch_size, choices.origin("batch_size"))
     source, quantized_by = _source(start, choices)
-    differing = _differences(start, chosen, source)
+    differing = None
+    if chosen is not None and chosen.profile is not None:
+        differing = profile_differences(
+            chosen.profile, model, start.presets, source.quantization, source.lora_keys
+        )
     baseline, measured_by = _measured_baseline(start.checkpoint, config, chosen, differing)
     limit = _memory_limit(choices, chosen, differing)
     report_interval = values.memory_report_interval or 1
@@ -84,28 +88,13 @@ def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
         first_step=start.checkpoint.step if start.checkpoint else 0,
         force=start.options.force,
         baseline=baseline,
-        about=about(
-            model,
-            baseline,
-            memory_limit_bytes=limit.bytes,
-            memory_report_interval=report_interval,
-        ),
+        about=about(model, baseline, limit.bytes, report_interval),
         used=(
-            *_used_model(start, source.quantization, quantized_by),
+            *_used_model(start, choices, source.quantization, quantized_by),
             *_used_values(choices, config, model),
             *_used_memory(limit, baseline, measured_by),
         ),
         warnings=(*_warnings(start, chosen, differing), *limit.warnings),
-    )
-
-
-def _differences(
-    start: Start, chosen: ChosenConfig | None, source: ModelSource
-) -> ProfileDifferences | None:
-    if chosen is None or chosen.profile is None:
-        return None
-    return profile_differences(
-        chosen.profile, start.model, start.presets, source.quantization, source.lora_keys
     )
 
 
@@ -182,19 +171,14 @@ def _measured_baseline(
 
 
 def _used_model(
-    start: Start, quantization: Quantization | None, quantized_by: str
+    start: Start, choices: Choices, quantization: Quantization | None, quantized_by: str
 ) -> Iterator[Setting]:
-    model, options = start.model, start.options
+    model = start.model
     yield Setting("model", model.title, "--model")
     yield Setting("weights", model.weights, "default" if model.weights == "local" else "--weights")
     how = quantization or model.foreign_quantization or "not quantized"
     yield Setting("quantization", str(how), quantized_by)
-    if options.data is not None:
-        yield Setting("data", options.data, "--data")
-    elif start.data is not None:
-        yield Setting("data", start.data, "checkpoint")
-    else:
-        yield Setting("data", "made-up rows", "default")
+    yield Setting("data", start.data or "made-up rows", choices.origin("data"))
 
 
 def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator[Setting]:

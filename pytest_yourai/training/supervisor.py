@@ -70,7 +70,7 @@ class TrainingRun:
         self._journal = journal
         self._signals = signals
         self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
-        self._peak_memory_bytes: int | None = None
+        self._peak_bytes = 0
         self._watches_memory = True
         self._has_trained = False
         self._crashed_in: set[int] = set()
@@ -132,11 +132,7 @@ class TrainingRun:
             found = read_checkpoint(self._settings.adapter_path)
             record.saved_step = found.step if found else record.saved_step
         self._has_trained = self._has_trained or record.step > record.first_step
-        self._peak_memory_bytes = self._peak_with(record)
-
-    def _peak_with(self, record: WorkerRecord) -> int | None:
-        peaks = (self._peak_memory_bytes, record.peak_memory_bytes)
-        return max((peak for peak in peaks if peak), default=None)
+        self._peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0)
 
     def close(self) -> None:
         self._host.end()
@@ -171,11 +167,9 @@ class TrainingRun:
         match end.cause:
             case SafetyStopError():
                 problem = end.diagnosis.reason
-            case StopOverdueError():
-                problem = str(end.cause)
-            case InputError():
-                if not has_begun:
-                    raise end.cause
+            case InputError() if not has_begun:
+                raise end.cause
+            case StopOverdueError() | InputError():
                 problem = str(end.cause)
             case _:
                 return self._after_crash(record, end)
@@ -184,8 +178,7 @@ class TrainingRun:
 
     def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
-        baseline = settings.baseline
-        watches = self._watches_memory
+        baseline, watches = settings.baseline, self._watches_memory
         return TrainingRequest(
             config=settings.config,
             parameters=settings.parameters,
@@ -230,5 +223,5 @@ class TrainingRun:
     def _ended(
         self, record: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
     ) -> TrainingOutcome:
-        peak = self._peak_with(record)
-        return TrainingOutcome(record.saved_step, peak, problem, was_interrupted)
+        peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0) or None
+        return TrainingOutcome(record.saved_step, peak_bytes, problem, was_interrupted)

@@ -180,9 +180,8 @@ def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
     yield f"Adapters of step {ended.step}: {folder}"
     if ended.problem is not None:
         yield "To continue: the same command with --resume"
-    if settings.source.synthetic:
-        return
-    yield from _next_commands(settings)
+    if not settings.source.synthetic:
+        yield from _next_commands(settings)
 
 
 def _next_commands(settings: TrainSettings) -> Iterator[str]:
@@ -210,9 +209,9 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:
     if settings.baseline is None:
         return gigabytes(peak_bytes)
-    promised_bytes = settings.baseline.peak_memory_bytes
-    percent = (peak_bytes / promised_bytes - 1) * 100
-    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
+    trial_bytes = settings.baseline.peak_memory_bytes
+    change = f"{(peak_bytes / trial_bytes - 1) * 100:+.1f} %"
+    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(trial_bytes)} ({change})"
 
 
 _ID_CHARACTERS = 21

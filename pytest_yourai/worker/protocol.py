@@ -89,12 +89,12 @@ class TrainingRequest:
     data: str | None
     adapter_path: str
     resume: bool
-    reload_active_bytes: int | None
+    reload_active_bytes: int | None = None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""
-    usual_active_bytes: int | None
+    usual_active_bytes: int | None = None
     """Active memory after a step of the trial; None for that of this process's third step."""
-    reload_footprint_bytes: int | None
+    reload_footprint_bytes: int | None = None
     may_pass_the_limit: bool = False
     """True if it goes on after MLX's peak in a step was over `memory_limit_bytes`."""
     about: Mapping[str, Any] | None = None

@@ -34,7 +34,7 @@ def test_paces_leave_out_steps_that_compiled() -> None:
     measured: list[tuple[Phase, float, int]] = [("measure", 1.2, 100), ("measure", 0.7, 50)]
 
     def paces(steps: list[tuple[Phase, float, int]]) -> list[float]:
-        return record(*steps).paces(with_running_step=False)
+        return record(*steps).paces()
 
     assert paces(compiling) == []
     assert paces([*compiling, *warm[:1]]) == [1.0]
