@@ -107,13 +107,10 @@ class _Wire:
 @contextlib.contextmanager
 def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[None]:
     """Send what MLX holds until the block ends."""
-    if not interval_s:
-        yield
-        return
     ended = threading.Event()
 
     def send() -> None:
-        while not ended.wait(interval_s):
+        while not ended.wait(interval_s or None):
             wire.send(engine.memory())
 
     thread = threading.Thread(target=send, daemon=True)

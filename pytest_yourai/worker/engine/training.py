@@ -16,7 +16,6 @@ from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
 from pytest_yourai.core.errors import DataError
 from pytest_yourai.core.files import write_atomically
-from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.engine.dataset import in_order
@@ -127,7 +126,11 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._validate()
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        trained = self._trained(train_info)
+        self.step += 1
+        figures = step_figures(train_info, self._trained_tokens - self._earlier_tokens)
+        self._trained_tokens += figures["tokens"]
+        rate = float(train_info["learning_rate"])
+        trained = TrainedStep(step=self.step, learning_rate=rate, **figures)
         self._report(trained)
         check_loss(trained, self._last_loss)
         self._last_loss = trained.loss
@@ -150,13 +153,6 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _is_validation_due(self) -> bool:
         parameters = self._request.parameters
         return self.step % parameters.steps_per_eval == 0 or self.step == parameters.max_steps
-
-    def _trained(self, train_info: dict[str, Any]) -> TrainedStep:
-        self.step += 1
-        figures = step_figures(train_info, self._trained_tokens - self._earlier_tokens)
-        self._trained_tokens += figures["tokens"]
-        rate = float(train_info["learning_rate"])
-        return TrainedStep(step=self.step, learning_rate=rate, **figures)
 
     def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
         parameters, in_process = self._request.parameters, self.step - self._first_step
@@ -185,12 +181,14 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _save(self) -> None:
         request, source = self._request, self._model.source
+        is_stored_quantized = "quantization" in source.architecture
+        bits = str(source.quantization.bits) if source.quantization else "none"
         about = {
             **(request.about or {}),
             "model": source.name,
             **dataclasses.asdict(request.config),
             "lora_keys": list(self._model.lora_keys),
-            "quantize": _quantize_option(source),
+            "quantize": None if is_stored_quantized else bits,
             "data": request.data,
             **dataclasses.asdict(request.parameters),
             "rows": len(self._rows),
@@ -236,10 +234,3 @@ def check_loss(trained: TrainedStep, last_loss: float) -> None:
     is_sudden = trained.loss == 0 and last_loss > _ALMOST_LEARNED
     if is_sudden or not math.isfinite(trained.loss):
         raise InvalidLossError(f"the loss was {trained.loss}")
-
-
-def _quantize_option(source: ModelSource) -> str | None:
-    """Bits, or `none`; None where the weights come quantized."""
-    if "quantization" in source.architecture:
-        return None
-    return str(source.quantization.bits) if source.quantization else "none"

@@ -67,28 +67,21 @@ def inspect(source: ModelSource) -> Inspection:
     """
     model = _lazily(source)
     keys = matching_lora_keys(model, source)
-    return Inspection(
-        num_hidden_layers=len(model.layers),
-        parameters=int(get_total_parameters(model)),
-        lora_keys=keys,
-        sizes=_sizes(model, keys),
-    )
-
-
-def _sizes(model: nn.Module, keys: tuple[str, ...]) -> InspectedShapes:
-    """Bytes of weights and parameters of adapters of a model that is not evaluated."""
     layers = [
         [_linear(path, module) for path, module in layer.named_modules() if path in keys]
         for layer in model.layers
     ]
     page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
-    return InspectedShapes(
-        weight_bytes=sum(
-            paged(array.nbytes, page_bytes) for _, array in tree_flatten(model.parameters())
-        ),
-        linears=tuple(layers[-1]),
-        adapter_parameters_per_rank=tuple(
-            sum(linear.parameters_per_rank for linear in layer) for layer in layers
+    arrays = [array for _, array in tree_flatten(model.parameters())]
+    per_rank = (sum(linear.parameters_per_rank for linear in layer) for layer in layers)
+    return Inspection(
+        num_hidden_layers=len(layers),
+        parameters=int(get_total_parameters(model)),
+        lora_keys=keys,
+        sizes=InspectedShapes(
+            weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
+            linears=tuple(layers[-1]),
+            adapter_parameters_per_rank=tuple(per_rank),
         ),
     )
 
