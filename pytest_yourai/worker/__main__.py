@@ -58,24 +58,22 @@ class _Wire:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
                 try:
-                    self._take(messages.decode_command(line))
+                    envelope = messages.decode_command(line)
                 except WorkerError:
                     traceback.print_exc()
                     os._exit(1)
+                match envelope.body:
+                    case messages.Stop():
+                        self._stop.set()
+                    case messages.GoOn():
+                        self._go_on.set()
+                    case _:
+                        self._stop.clear()
+                        self._commands.put(envelope)
         if self.is_busy:
             # With whatever it started: MLX's compiler would outlive it for seconds.
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(0)
-
-    def _take(self, envelope: messages.Envelope[messages.Command]) -> None:
-        match envelope.body:
-            case messages.Stop():
-                self._stop.set()
-            case messages.GoOn():
-                self._go_on.set()
-            case _:
-                self._stop.clear()
-                self._commands.put(envelope)
 
     def next_command(self) -> messages.Command:
         envelope = self._commands.get()

@@ -204,7 +204,7 @@ class WorkerClient:
         return Output(stdout.take(), stderr.take())
 
     def close(self) -> int:
-        """Let the worker end itself; it is killed where it does not. Returns its status."""
+        """Let the worker end itself, or kill it if it does not; returns its status."""
         self._process.close_commands()
         self._process.await_end()
         return self.kill()

@@ -145,5 +145,7 @@ def _reader(bodies: Any) -> pydantic.TypeAdapter[Envelope[Any]]:
     """Built when it is needed: each side reads one direction."""
     tagged = [Annotated[each, pydantic.Tag(each.__name__)] for each in get_args(bodies)]
     union: Any = functools.reduce(operator.or_, tagged)
-    by_kind = pydantic.Discriminator(lambda body: isinstance(body, dict) and body.get("kind"))
+    by_kind = pydantic.Discriminator(
+        lambda body: body.get("kind") if isinstance(body, dict) else None
+    )
     return pydantic.TypeAdapter(Envelope[Annotated[union, by_kind]])

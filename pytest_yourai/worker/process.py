@@ -26,11 +26,11 @@ class WorkerProcess:
     """A worker in a session and process group of its own.
 
     Constructing it starts the process and does not wait for it. WorkerError where the system
-    refuses one. Commands are written to `command_fd`, messages read from `message_fd`.
+    refuses one. Commands are written to `command_fd`, messages read from `message_fd`; MLX's
+    memory comes every `memory_interval_s`, 0 for never.
     """
 
     def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
-        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
         self._surroundings = _surroundings()
         fds: list[int] = []
         try:
@@ -67,16 +67,16 @@ class WorkerProcess:
 
     @property
     def is_reaped(self) -> bool:
-        """True once its status was read: its number may be that of another process by now."""
+        """True once its status was read: its number may since belong to another process."""
         return self._popen.returncode is not None
 
     @property
     def is_current(self) -> bool:
-        """True if one that is started now would have the same environment and folder."""
+        """True if a process started now would have the same environment and folder."""
         return self._surroundings == _surroundings()
 
     def close_commands(self) -> None:
-        """Let it end itself, when it has nothing to do."""
+        """Make the worker end itself, at once if it is idle."""
         if self.command_fd >= 0:
             os.close(self.command_fd)
             self.command_fd = -1
@@ -131,7 +131,7 @@ class WorkerStarter:
         return WorkerProcess(self._memory_interval_s)
 
     def close(self) -> None:
-        """End the process that was started ahead, if nobody took it."""
+        """End the process that was started ahead, unless it was taken."""
         if self._ahead is not None:
             self._ahead.kill()
             self._ahead = None
@@ -154,7 +154,7 @@ def _environment() -> dict[str, str]:
 
 
 def _surroundings() -> tuple[int, dict[str, str]]:
-    """The present folder and the environment, to be compared."""
+    """The current folder and environment, for comparison."""
     # pytest sets its variable anew for each phase of each test.
     inherited = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     return Path().stat().st_ino, inherited

@@ -1,4 +1,4 @@
-"""The device that MLX runs on, and the memory in use on it and in this process."""
+"""MLX's device, and the memory in use on it and in this process."""
 
 from __future__ import annotations
 

@@ -113,10 +113,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         return about
 
     def _begin(self, about: Mapping[str, Any]) -> None:
-        """Take in the metadata of a checkpoint; empty for a new run.
-
-        Work that was to follow the checkpoint, and may have been cut off, is done again.
-        """
+        """Start from a checkpoint's metadata, empty for a new run, and redo what followed it."""
         self._first_step = self.step = int(about.get("step", 0))
         self._validated_step = about.get("validated_step")
         self._earlier_tokens = self._trained_tokens = int(about.get("trained_tokens", 0))
@@ -207,7 +204,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
     def _validate(self) -> bool:
-        """True if there is a loss that is not in the checkpoint."""
+        """True if there is a new loss, which the checkpoint lacks."""
         found = validate(
             self._model.module, self._validation_rows, self._request, self.step, self._should_stop
         )
