@@ -45,9 +45,7 @@ FORMATS = ("table", "md", "json", "jsonl", "csv")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "profiles", metavar="PROFILE", type=Path, nargs="+", help="the first is the older one"
-    )
+    _add_profiles(parser, "the first is the older one")
     parser.add_argument(
         "--fail-on",
         metavar="METRIC:AMOUNT",
@@ -58,26 +56,14 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_report_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "profiles",
-        metavar="PROFILE",
-        type=Path,
-        nargs="+",
-        help="a file, or a folder of them, shown as a history",
-    )
+    _add_profiles(parser, "a file, or a folder of them, shown as a history")
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, required=True, help="the page to write"
     )
 
 
 def add_show_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "profiles",
-        metavar="PROFILE",
-        type=Path,
-        nargs="+",
-        help="a profile or benchmark results; with several, each row names its own",
-    )
+    _add_profiles(parser, "a profile or benchmark results; with several, each row names its own")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -86,3 +72,7 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
         "a sweep writes it; json, jsonl and csv: every key of a profile's rows "
         f"(default: {FORMATS[0]})",
     )
+
+
+def _add_profiles(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("profiles", metavar="PROFILE", type=Path, nargs="+", help=text)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pytest_yourai.cli import flags, pytest_commands
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
@@ -50,36 +52,33 @@ def _run_pytest(command: PytestCommand, given: argparse.Namespace, rest: Sequenc
     return 0
 
 
-def _train(given: argparse.Namespace, _: Sequence[str]) -> int:
-    from pytest_yourai.cli.train import train  # noqa: PLC0415 - lazy
-
-    return train(given)
-
-
-def _compare(given: argparse.Namespace, _: Sequence[str]) -> int:
-    from pytest_yourai.cli.profile_commands import compare  # noqa: PLC0415 - lazy
-
-    return compare(given)
-
-
-def _report(given: argparse.Namespace, _: Sequence[str]) -> int:
-    from pytest_yourai.cli.profile_commands import report  # noqa: PLC0415 - lazy
-
-    return report(given)
-
-
-def _show(given: argparse.Namespace, _: Sequence[str]) -> int:
-    from pytest_yourai.cli.profile_commands import show  # noqa: PLC0415 - lazy
-
-    return show(given)
+def _own(function: str, given: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run a `function` of the package, named as `module:function`."""
+    status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
+    return status
 
 
 COMMANDS = (
     *map(_pytest, PYTEST_COMMANDS),
-    Command("train", flags.TRAIN_HELP, flags.add_train_flags, _train),
-    Command("compare", flags.COMPARE_HELP, flags.add_compare_flags, _compare),
-    Command("report", flags.REPORT_HELP, flags.add_report_flags, _report),
-    Command("show", flags.SHOW_HELP, flags.add_show_flags, _show),
+    Command("train", flags.TRAIN_HELP, flags.add_train_flags, partial(_own, "train:train")),
+    Command(
+        "compare",
+        flags.COMPARE_HELP,
+        flags.add_compare_flags,
+        partial(_own, "profile_commands:compare"),
+    ),
+    Command(
+        "report",
+        flags.REPORT_HELP,
+        flags.add_report_flags,
+        partial(_own, "profile_commands:report"),
+    ),
+    Command(
+        "show",
+        flags.SHOW_HELP,
+        flags.add_show_flags,
+        partial(_own, "profile_commands:show"),
+    ),
 )
 
 
@@ -92,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    own, rest = _split(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own, rest = arguments[:end], arguments[end + 1 :]
     parser, parsers = _parsers()
     given, unknown = parser.parse_known_args(own)
     command = next(each for each in COMMANDS if each.name == given.command)
@@ -105,14 +105,6 @@ def _run(arguments: list[str]) -> int:
     except InputError as problem:
         print_error(parsers[command.name].prog, str(problem))
         return USAGE_STATUS
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments before and after `--`."""
-    if "--" not in arguments:
-        return arguments, []
-    place = arguments.index("--")
-    return arguments[:place], arguments[place + 1 :]
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -129,18 +121,13 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     parsers = {}
     for command in COMMANDS:
-        parsers[command.name] = _command_parser(subparsers.add_parser, command)
+        texts: dict[str, Any] = {"description": f"{command.help}."}
+        if command.runs_pytest:
+            texts = {
+                "description": f"Runs pytest to {command.help}.",
+                "epilog": "Arguments after -- go to pytest.",
+                "usage": f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+            }
+        parsers[command.name] = subparsers.add_parser(command.name, help=command.help, **texts)
         command.add_flags(parsers[command.name])
     return parser, parsers
-
-
-def _command_parser(add_parser: Callable[..., Parser], command: Command) -> Parser:
-    if not command.runs_pytest:
-        return add_parser(command.name, help=command.help, description=f"{command.help}.")
-    return add_parser(
-        command.name,
-        help=command.help,
-        description=f"Runs pytest to {command.help}.",
-        epilog="Arguments after -- go to pytest.",
-        usage=f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
-    )

@@ -9,7 +9,6 @@ import argparse
 import io
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +19,6 @@ from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
 from pytest_yourai.report.page.render import (
     Content,
-    Sources,
     check_plotly,
     read_sources,
     write_page,
@@ -35,22 +33,17 @@ _REGRESSION_STATUS = 1
 
 def compare(given: argparse.Namespace) -> int:
     """Compare each profile with the first one; 1 for a regression."""
-    found = _comparisons(given)
+    if len(given.profiles) == 1:
+        raise OptionError("name at least two profiles, the older one first")
+    thresholds = make_thresholds([_thresholds(text) for text in given.fail_on])
+    base, *others = [read_profiles(path) for path in given.profiles]
+    found = [BaselineComparison.of(base, other, thresholds) for other in others]
     stream = safe_stream(sys.stdout)
     width = shutil.get_terminal_size().columns if stream.isatty() else None
     for each in found:
         print(*baseline_lines(each, width), "", sep="\n", file=stream)
     close_stream(sys.stdout)
     return _REGRESSION_STATUS if any(each.fails for each in found) else 0
-
-
-def _comparisons(given: argparse.Namespace) -> list[BaselineComparison]:
-    """Each profile but the first, beside the first."""
-    if len(given.profiles) == 1:
-        raise OptionError("name at least two profiles, the older one first")
-    gate = make_thresholds([_thresholds(text) for text in given.fail_on])
-    base, *others = [read_profiles(path) for path in given.profiles]
-    return [BaselineComparison.of(base, other, gate) for other in others]
 
 
 def _thresholds(text: str) -> tuple[Threshold, ...] | None:
@@ -65,23 +58,19 @@ _OUTPUT = "--output"
 
 def report(given: argparse.Namespace) -> int:
     """Write a page of the profiles."""
-    sources = _write_page(given.profiles, given.output)
-    if sources.left_out:
-        names = ", ".join(each.name for each in sources.left_out)
-        print_error("yourai report", f"left out, no profiles: {names}")
-    print(f"Page: {given.output}", file=safe_stream(sys.stdout))
-    close_stream(sys.stdout)
-    return 0
-
-
-def _write_page(profiles: Iterable[Path], output: Path) -> Sources:
+    output: Path = given.output
     check_plotly()
     check_writable(output, _OUTPUT)
-    sources = read_sources(profiles)
+    sources = read_sources(given.profiles)
     if output.resolve() in {each.resolve() for each in sources.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
     write_page(output, Content(sources.profiles, sources.left_out), _OUTPUT)
-    return sources
+    if sources.left_out:
+        names = ", ".join(each.name for each in sources.left_out)
+        print_error("yourai report", f"left out, no profiles: {names}")
+    print(f"Page: {output}", file=safe_stream(sys.stdout))
+    close_stream(sys.stdout)
+    return 0
 
 
 def show(given: argparse.Namespace) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_yourai.cli.parser import in_own_words
 from pytest_yourai.core.errors import OptionError
@@ -24,6 +25,10 @@ class PytestCommand:
     takes: frozenset[str]
     needs: frozenset[str] = frozenset()
     """One of these must be given."""
+
+    @property
+    def flags(self) -> list[Flag]:
+        return [flag for flag in FLAGS if flag.name in self.takes]
 
 
 _COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
@@ -58,14 +63,11 @@ PYTEST_COMMANDS = (
 
 def add_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
     """Add the flags that `command` takes, without their prefix."""
-    for flag in _flags_of(command):
-        text = _help(flag)
+    for flag in command.flags:
+        settings: dict[str, Any] = {"action": "append", "metavar": flag.metavar}
         if flag.metavar is None:
-            parser.add_argument(f"--{flag.name}", dest=flag.key, action="store_true", help=text)
-        else:
-            parser.add_argument(
-                f"--{flag.name}", dest=flag.key, metavar=flag.metavar, action="append", help=text
-            )
+            settings = {"action": "store_true"}
+        parser.add_argument(f"--{flag.name}", dest=flag.key, help=_help(flag), **settings)
 
 
 def pytest_arguments(
@@ -75,24 +77,17 @@ def pytest_arguments(
 
     Values follow `=`, so that pytest does not take them for test paths.
     """
-    needed = [flag for flag in _flags_of(command) if flag.name in command.needs]
+    needed = [flag for flag in command.flags if flag.name in command.needs]
     if needed and not any(getattr(given, flag.key) for flag in needed):
         raise OptionError(f"add {' or '.join(f'--{flag.name} {flag.metavar}' for flag in needed)}")
-    own = [flag.option for flag in FLAGS if flag.name == command.flag]
-    return [*own, *_given(command, given), *rest]
-
-
-def _given(command: PytestCommand, given: argparse.Namespace) -> Iterator[str]:
-    for flag in _flags_of(command):
-        values = getattr(given, flag.key)
-        if values is True:
-            yield flag.option
-        elif values:
-            yield from (f"{flag.option}={value}" for value in values)
-
-
-def _flags_of(command: PytestCommand) -> list[Flag]:
-    return [flag for flag in FLAGS if flag.name in command.takes]
+    arguments = [flag.option for flag in FLAGS if flag.name == command.flag]
+    for flag in command.flags:
+        value = getattr(given, flag.key)
+        if value is True:
+            arguments.append(flag.option)
+        elif value:
+            arguments += [f"{flag.option}={each}" for each in value]
+    return [*arguments, *rest]
 
 
 def _help(flag: Flag) -> str:

@@ -79,11 +79,9 @@ def parse_quantize(text: str) -> Quantization | Literal["none"]:
     raise ValueError(f"it must be none or a number of bits out of {allowed}")
 
 
-def checked_quantize(value: int | str | None) -> int | str | None:
-    """`value` of a file, unchanged; ValueError unless it is None or `parse_quantize` takes it."""
-    if value is not None:
-        parse_quantize(str(value))
-    return value
+def quantize_choice(value: int | str | None) -> QuantizeChoice:
+    """The choice that a value in YAML makes; ValueError for any other value."""
+    return None if value is None else parse_quantize(str(value))
 
 
 class Objective(enum.StrEnum):

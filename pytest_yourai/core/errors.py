@@ -1,30 +1,5 @@
 """The exceptions of this package.
 
-    YouraiError
-    ├── InputError                the user can fix it: one sentence, what is wrong and what to do
-    │   ├── OptionError           a flag or an ini key
-    │   │   └── TooLittleMemoryError  no budget is left on this machine now
-    │   ├── MatrixError           a matrix file
-    │   ├── ModelError            a preset, a model folder, its weights or its LoRA keys
-    │   │   ├── UnavailableError  it is not there: gated, missing, out of reach
-    │   │   └── WorkerLostError   the worker ended over it, before any trial
-    │   ├── DataError             training data, for whatever model
-    │   ├── RecordingError        a file of recorded measurements
-    │   ├── CheckpointError       a training run that cannot be gone on with
-    │   ├── BackendError          MLX cannot run here
-    │   └── OutputError           a file that cannot be written
-    ├── SweepFailedError          the sweep before training ended without an answer
-    ├── SafetyStopError           a run must not go on: the machine would suffer
-    ├── OverdueError              a run takes too long
-    │   ├── StepOverdueError      no step ended
-    │   └── StopOverdueError      training was asked to end, and went on
-    ├── WorkerError               the worker process cannot be started, or broke the protocol
-    │   ├── WorkerDiedError       it ended, or closed its messages
-    │   └── WorkerFailedError     its engine raised
-    ├── InvalidLossError          in the engine: the loss of a step is no finite number above 0
-    ├── TrialError                in a user's test: the trial did not measure that value
-    └── NoStepTimesError          in pytest-benchmark: the trial has no step times
-
 The pytest layer turns every InputError into a usage error (exit status 4).
 """
 
@@ -64,10 +39,7 @@ class WorkerLostError(ModelError):
 
 
 class DataError(InputError):
-    """Training data cannot be read as mlx-lm reads it, whatever the model.
-
-    What one model's tokenizer cannot take is a ModelError.
-    """
+    """Training data cannot be read as mlx-lm reads it, whatever the model."""
 
 
 class RecordingError(InputError):

@@ -23,10 +23,9 @@ class ConfigLabels:
     @classmethod
     def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
         """Labels for a sweep through `configs`."""
-        lengths, checkpoints = set(), set()
-        for config in configs:
-            lengths.add(config.max_seq_length)
-            checkpoints.add(config.grad_checkpoint)
+        shapes = {config.row_shape for config in configs}
+        lengths = {shape.max_seq_length for shape in shapes}
+        checkpoints = {shape.grad_checkpoint for shape in shapes}
         return cls(
             max_seq_length=lengths.pop() if len(lengths) == 1 else None,
             grad_checkpoint=checkpoints.pop() if len(checkpoints) == 1 else None,

@@ -26,9 +26,8 @@ def score_and_length(config: LoraConfig) -> tuple[int, int]:
 def best(results: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
     """The best result that is ok, or None.
 
-    The score, batch size × rank × layers, does not know the length of rows. Equal scores are told
-    apart by longer rows, then by speed; equal speeds by score, then by longer rows; what is left by
-    less minimum memory.
+    The score is batch size × rank × layers. Equal scores are told apart by longer rows, then by
+    speed; equal speeds by score, then by longer rows; what is left by less minimum memory.
     """
     return next(iter(best_first(results, objective)), None)
 
@@ -73,16 +72,11 @@ def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
 
     Ascending adapter capacity, then rank, then length; without checkpointing first.
     """
-    groups: dict[LoraConfig, list[TrialResult]] = {}
-    for result in results:
-        if result.success:
-            groups.setdefault(dataclasses.replace(result.config, batch_size=1), []).append(result)
-    fastest = [
-        max(group, key=lambda result: _rank(result, Objective.TOKENS_PER_SECOND))
-        for group in groups.values()
-    ]
+    fastest: dict[LoraConfig, TrialResult] = {}
+    for result in best_first(results, Objective.TOKENS_PER_SECOND):
+        fastest.setdefault(dataclasses.replace(result.config, batch_size=1), result)
     return sorted(
-        fastest,
+        fastest.values(),
         key=lambda result: (
             result.config.rank * result.config.num_layers,
             result.config.rank,

@@ -47,20 +47,7 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
-LETTERS = {
-    Outcome.OK: "✓",
-    Outcome.OVER_BUDGET: "B",
-    Outcome.OOM: "O",
-    Outcome.PAGING: "P",
-    Outcome.SAFETY_STOP: "S",
-    Outcome.MACHINE_CRASH: "M",
-    Outcome.TIMEOUT: "T",
-    Outcome.CRASHED: "C",
-    Outcome.INVALID_LOSS: "L",
-    Outcome.ERROR: "E",
-    Outcome.UNAVAILABLE: "U",
-    Outcome.SKIPPED: "–",
-}
+LETTERS = dict(zip(Outcome, "✓BOPSMTCLEU–", strict=True))
 """One character for each outcome."""
 
 
@@ -101,62 +88,15 @@ class Skip:
     remedy: str | None = None
 
 
-def _sentence(reason: str | None, remedy: str | None) -> str | None:
-    return f"{reason}; {remedy}" if reason and remedy else reason
+class _WithOutcome:
+    """Properties of results that have an outcome, and a reason and a remedy for it."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class TrialResult:
-    """Result of one trial. Bytes and seconds; None where it did not get so far."""
-
-    model: str
-    config: LoraConfig
     outcome: Outcome
-    reason: str | None = None
-    """The cause of a failure or a skip; None for ok."""
-    remedy: str | None = None
-    """The way out; None where there is none, or `reason` names it."""
-    skip_reason: SkipReason | None = None
-    """The rule that skipped it; None for any other outcome, and where it is not known."""
-    warnings: tuple[str, ...] = ()
-    started: bool = True
-    """False where no trial was run."""
-    conclusive: bool = True
-    """False where the outcome depends on the moment: other programs had taken the memory."""
-    kept: bool = False
-    """True for a result of an earlier run."""
-    warmup_step_times_s: tuple[float, ...] = ()
-    """The last are those of the settling steps, one for each padded shape."""
-    step_times_s: tuple[float, ...] = ()
-    """Times of the measured steps."""
-    step_tokens: tuple[int, ...] = ()
-    """Unmasked trained tokens of each measured step."""
-    loss: float | None = None
-    """Loss of the last step."""
-    minimum_memory_bytes: int | None = None
-    """MLX peak of a step under the lowest memory limit."""
-    peak_memory_bytes: int | None = None
-    """Largest MLX peak of the measured steps, under `memory_limit_bytes` ÷ 1.15."""
-    active_memory_bytes: int | None = None
-    """MLX's active memory after the last step, adapters still on."""
-    cache_memory_bytes: int | None = None
-    """MLX's cache after the last step."""
-    footprint_bytes: int | None = None
-    """Most that the worker grew since before it loaded the model; on CUDA the device's use."""
-    swap_growth_bytes: int | None = None
-    """Growth of the machine's swap."""
-    active_growth_bytes_per_step: float | None = None
-    """Robust slope of the active memory over the measured steps."""
-    footprint_growth_bytes_per_step: float | None = None
-    """Robust slope of the footprint over the measured steps."""
-    predicted_minimum_memory_bytes: int | None = None
-    """The prediction of `minimum_memory_bytes` before the trial."""
-    memory_limit_bytes: int | None = None
-    """The budget of the sweep."""
-    epoch_time_s: float | None = None
-    """Time for one epoch of real data at the pace of the measured steps."""
-    size: ModelSize | None = None
-    """Size of the model, where it is known."""
+    reason: str | None
+    remedy: str | None
+    conclusive: bool
 
     @property
     def success(self) -> bool:
@@ -166,18 +106,70 @@ class TrialResult:
     @property
     def error(self) -> str | None:
         """The reason and the remedy in one sentence; None for ok."""
-        return _sentence(self.reason, self.remedy)
+        return f"{self.reason}; {self.remedy}" if self.reason and self.remedy else self.reason
+
+    @property
+    def prunes_larger(self) -> bool:
+        """True if configurations that need no less would fail in the same way."""
+        return self.outcome.is_memory_failure and self.conclusive
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult(_WithOutcome):
+    """Result of one trial. Bytes and seconds; None where it did not get so far."""
+
+    model: str
+    config: LoraConfig
+    outcome: Outcome
+    reason: str | None = None
+    """The cause of a failure or a skip."""
+    remedy: str | None = None
+    skip_reason: SkipReason | None = None
+    warnings: tuple[str, ...] = ()
+    started: bool = True
+    """False where no trial was run."""
+    conclusive: bool = True
+    """False where the outcome depends on the moment: other programs had taken the memory."""
+    kept: bool = False
+    """True if an earlier run measured it."""
+    warmup_step_times_s: tuple[float, ...] = ()
+    """The last are those of the settling steps, one for each padded shape."""
+    step_times_s: tuple[float, ...] = ()
+    step_tokens: tuple[int, ...] = ()
+    """Tokens of each measured step that are not masked."""
+    loss: float | None = None
+    """Loss of the last step."""
+    minimum_memory_bytes: int | None = None
+    """MLX peak of a step under the lowest memory limit."""
+    peak_memory_bytes: int | None = None
+    """Largest MLX peak of the measured steps, under `memory_limit_bytes` ÷ 1.15."""
+    active_memory_bytes: int | None = None
+    """MLX's active memory after the last step, adapters still on."""
+    cache_memory_bytes: int | None = None
+    footprint_bytes: int | None = None
+    """Most that the worker grew since before it loaded the model; on CUDA the device's use."""
+    swap_growth_bytes: int | None = None
+    active_growth_bytes_per_step: float | None = None
+    """Robust slope over the measured steps; that of the footprint likewise."""
+    footprint_growth_bytes_per_step: float | None = None
+    predicted_minimum_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    """The budget of the sweep."""
+    epoch_time_s: float | None = None
+    """Time for one epoch of real data at the pace of the measured steps."""
+    size: ModelSize | None = None
+
+    @classmethod
+    def skipped(cls, model: str, config: LoraConfig, skip: Skip) -> TrialResult:
+        """The result of a trial that is not run."""
+        end = (Outcome.SKIPPED, skip.reason, skip.remedy, skip.rule)
+        return cls(model, config, *end, started=False)
 
     @property
     def lacks_memory(self) -> bool:
         """True if it failed for memory, or was skipped as predicted over the budget."""
         skip = self.skip_reason
         return self.outcome.is_memory_failure or skip is SkipReason.PREDICTED_OVER_BUDGET
-
-    @property
-    def prunes_larger(self) -> bool:
-        """True if configurations that need no less would fail in the same way."""
-        return self.outcome.is_memory_failure and self.conclusive
 
     @property
     def step_time_s(self) -> float | None:
@@ -202,7 +194,7 @@ class TrialResult:
 
 
 @dataclass(frozen=True, slots=True)
-class SoakResult:
+class SoakResult(_WithOutcome):
     """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
 
     `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as
@@ -230,22 +222,11 @@ class SoakResult:
     last_tenth_step_time_s: float | None
     swap_growth_bytes: int
 
-    @property
-    def success(self) -> bool:
-        """True if the outcome is ok."""
-        return self.outcome is Outcome.OK
-
-    @property
-    def error(self) -> str | None:
-        """The reason and the remedy in one sentence; None for ok."""
-        return _sentence(self.reason, self.remedy)
-
     def rules_out(self, config: LoraConfig) -> bool:
         """True if it shows that `config` would not last either."""
         if self.success or config == self.config:
             return not self.success
-        prunes = self.outcome.is_memory_failure and self.conclusive
-        return prunes and config.needs_at_least_as_much_as(self.config)
+        return self.prunes_larger and config.needs_at_least_as_much_as(self.config)
 
 
 @dataclass

@@ -81,8 +81,8 @@ _MOST_CHARACTERS = 2000
 def printable(text: str) -> str:
     """`text` in one line: white space as spaces, other unprintable characters as question marks.
 
-    Control characters and those that change the direction of text are not printable. What is too
-    long to be read is cut.
+    Control characters and those that change the direction of text are not printable. Text of more
+    than 2000 characters is cut.
     """
     shown = "".join(
         each if each.isprintable() else " " if each.isspace() else "?"
@@ -113,12 +113,9 @@ def without_secrets(value: Any) -> Any:
 
 def clean(value: Any) -> Any:
     """A JSON value without secrets, and with None for floats that are not finite."""
-    return _finite(without_secrets(value))
-
-
-def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return without_secrets(value) if is_number else None

@@ -13,7 +13,7 @@ _KB = 1e3
 _GIB = 1 << 30
 
 _SHORTEST_MINUTES = 2
-"""Shorter times are told in seconds."""
+"""Shorter times are shown in seconds."""
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
 
@@ -44,7 +44,7 @@ def seconds(value: float) -> str:
 
 
 def duration(value_s: float) -> str:
-    """What a person waits for: `45 s`, `12 min`, `3 h 05 min`."""
+    """A waiting time: `45 s`, `12 min`, `3 h 05 min`."""
     if value_s < _SHORTEST_MINUTES * 60:
         return f"{value_s:.0f} s" if value_s >= 1 else "1 s"
     minutes = round(value_s / 60)
@@ -56,7 +56,7 @@ def parameter_count(text: str) -> float:
     match = _COUNT.fullmatch(text.strip().upper())
     number = float(match[1]) * _COUNT_UNITS[match[2]] if match else 0.0
     if not number:
-        raise ValueError(f"{text!r} is no number of parameters: write it as 7B or 0.3M")
+        raise ValueError(f"{text!r} is not a number of parameters: write it as 7B or 0.3M")
     return number
 
 

@@ -41,10 +41,11 @@ class YamlFile:
         while location[1:] and isinstance(location[-1], int) and location not in self.lines:
             # A single value that stands for a list of one has no index.
             location = location[:-1]
+        key = ".".join(map(str, location))
         for depth in range(len(location), 0, -1):
             if line := self.lines.get(location[:depth]):
-                return f"{self.path}:{line}: {_dotted(location)}"
-        return f"{self.path}: {_dotted(location)}" if location else str(self.path)
+                return f"{self.path}:{line}: {key}"
+        return f"{self.path}: {key}" if location else str(self.path)
 
 
 def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
@@ -68,7 +69,8 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise error(f"{path}: this is not plain YAML: {_first_line(problem)}") from None
+        first = next(iter(str(problem).splitlines()), type(problem).__name__)
+        raise error(f"{path}: this is not plain YAML: {first}") from None
     lines: dict[tuple[str | int, ...], int] = {}
     if node is not None:
         _record_lines(node, (), lines, path, error)
@@ -99,7 +101,8 @@ def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == "model_type":
         return f"it must be a mapping with keys such as {', '.join(schema.model_fields)}"
     message: str = problem["msg"].removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]} (found {problem['input']!r:.60})"
+    in_yaml = f"{message[0].lower()}{message[1:]}".replace("tuple", "list")
+    return f"{in_yaml} (found {problem['input']!r:.60})"
 
 
 def _record_lines(
@@ -123,11 +126,3 @@ def _record_lines(
         for index, value in enumerate(node.value):
             lines[(*location, index)] = value.start_mark.line + 1
             _record_lines(value, (*location, index), lines, path, error)
-
-
-def _dotted(location: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in location)
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]

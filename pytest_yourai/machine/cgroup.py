@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,19 +19,39 @@ _FLAGS_AFTER_THE_NAME = 6
 
 _PF_EXITING = 0x4
 
-_FILES: Mapping[int, Mapping[str, str]] = {
-    1: {
-        "limit": "memory.limit_in_bytes",
-        "usage": "memory.usage_in_bytes",
-        "events": "memory.oom_control",
-        "files": "total_",
-    },
-    2: {
-        "limit": "memory.max",
-        "usage": "memory.current",
-        "events": "memory.events",
-        "files": "",
-    },
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Files of one version, and the lines of /proc with its path, its root and its folder."""
+
+    limit: str
+    usage: str
+    events: str
+    cached: tuple[str, str]
+    membership: re.Pattern[str]
+    mount: re.Pattern[str]
+
+
+_MOUNT = r"^\S+ \S+ \S+ (\S+) (\S+) .*- "
+"""Begin of a line of mountinfo: proc(5)."""
+
+_LAYOUTS: Mapping[int, _Layout] = {
+    1: _Layout(
+        limit="memory.limit_in_bytes",
+        usage="memory.usage_in_bytes",
+        events="memory.oom_control",
+        cached=("total_inactive_file", "total_active_file"),
+        membership=re.compile(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(.+)$", re.MULTILINE),
+        mount=re.compile(_MOUNT + r"cgroup \S+ (?:\S*,)?memory(?:,|$)", re.MULTILINE),
+    ),
+    2: _Layout(
+        limit="memory.max",
+        usage="memory.current",
+        events="memory.events",
+        cached=("inactive_file", "active_file"),
+        membership=re.compile(r"^0:[^:\n]*:(.+)$", re.MULTILINE),
+        mount=re.compile(_MOUNT + r"cgroup2 \S+ ", re.MULTILINE),
+    ),
 }
 
 
@@ -61,10 +82,15 @@ class MemoryCgroup:
             return None
         version: Literal[1, 2]
         for version in (1, 2):
-            path, mount = _membership(memberships, version), _mount(mounts, version)
-            if path is not None and mount is not None:
-                return cls(version, _folders(path, *mount))
+            path = _LAYOUTS[version].membership.search(memberships)
+            mount = _LAYOUTS[version].mount.search(mounts)
+            if path and mount:
+                return cls(version, _folders(path[1], PurePosixPath(mount[1]), Path(mount[2])))
         return None
+
+    @property
+    def _layout(self) -> _Layout:
+        return _LAYOUTS[self.version]
 
     def limit_bytes(self) -> int | None:
         """The lowest limit; None where there is none."""
@@ -76,21 +102,21 @@ class MemoryCgroup:
         left = []
         for folder in self.folders:
             limit = self._limit_bytes(folder)
-            usage = _number(folder / _FILES[self.version]["usage"])
+            usage = _number(folder / self._layout.usage)
             if limit is not None and usage is not None:
                 left.append(max(0, limit - usage + self._cached_files_bytes(folder)))
         return min(left, default=None)
 
     def oom_kills(self) -> int | None:
         """Processes that the kernel ended for lack of memory; None where it does not say."""
-        return read_entry(self.folders[0] / _FILES[self.version]["events"], "oom_kill")
+        return read_entry(self.folders[0] / self._layout.events, "oom_kill")
 
     def _cached_files_bytes(self, folder: Path) -> int:
-        prefix, stat = _FILES[self.version]["files"], folder / "memory.stat"
-        return sum(read_entry(stat, f"{prefix}{age}_file") or 0 for age in ("inactive", "active"))
+        stat = folder / "memory.stat"
+        return sum(read_entry(stat, name) or 0 for name in self._layout.cached)
 
     def _limit_bytes(self, folder: Path) -> int | None:
-        limit = _number(folder / _FILES[self.version]["limit"])
+        limit = _number(folder / self._layout.limit)
         return limit if limit is not None and limit < _UNLIMITED_BYTES else None
 
 
@@ -98,30 +124,6 @@ def _is_ending(stat: Path) -> bool:
     """True if the kernel has begun to remove the process; its name may hold any character."""
     fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return bool(int(fields[_FLAGS_AFTER_THE_NAME]) & _PF_EXITING)
-
-
-def _membership(text: str, version: int) -> str | None:
-    """The path in a line such as `4:memory:/docker/0f1e` or `0::/user.slice`."""
-    for line in text.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        is_wanted = "memory" in controllers.split(",") if version == 1 else number == "0"
-        if is_wanted and path:
-            return path
-    return None
-
-
-def _mount(text: str, version: int) -> tuple[PurePosixPath, Path] | None:
-    """The root of a cgroup mount and where it lies, from a line of mountinfo."""
-    for line in text.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields, kind = left.split(" "), right.split(" ")
-        if not separator or len(fields) < 5 or len(kind) < 3:  # noqa: PLR2004 - proc(5)
-            continue
-        is_v1 = kind[0] == "cgroup" and "memory" in kind[2].split(",")
-        if is_v1 if version == 1 else kind[0] == "cgroup2":
-            return PurePosixPath(fields[3]), Path(fields[4])
-    return None
 
 
 def _folders(path: str, root: PurePosixPath, mounted_at: Path) -> tuple[Path, ...]:

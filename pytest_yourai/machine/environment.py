@@ -116,32 +116,23 @@ def is_other_memory(count_bytes: int, than_bytes: int) -> bool:
 def power_source(platform_name: str = sys.platform) -> str | None:
     """`battery`, `mains`, or None on machines without a battery."""
     if platform_name == "darwin":
-        return parse_power_source(_output_of("pmset", "-g", "batt"))
+        # Its first line: Now drawing from 'AC Power'
+        match = re.search(r"drawing from '([^']+)'", _output_of("pmset", "-g", "batt"))
+        return match and ("battery" if match[1] == "Battery Power" else "mains")
     battery = psutil.sensors_battery()
     if battery is None or battery.power_plugged is None:
         return None
     return "mains" if battery.power_plugged else "battery"
 
 
-def parse_power_source(pmset_batt: str) -> str | None:
-    """The power source in the first line of `pmset -g batt`: `Now drawing from 'AC Power'`."""
-    match = re.search(r"drawing from '([^']+)'", pmset_batt)
-    if match is None:
-        return None
-    return "battery" if match.group(1) == "Battery Power" else "mains"
-
-
 def low_power_mode(platform_name: str = sys.platform) -> bool | None:
     """True if macOS saves energy at the cost of speed; None elsewhere."""
     if platform_name != "darwin":
         return None
-    return parse_low_power_mode(_output_of("pmset", "-g"))
-
-
-def parse_low_power_mode(pmset: str) -> bool | None:
-    """The value in the line `lowpowermode 1` of `pmset -g` (`powermode 1` on newer systems)."""
-    match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)", pmset, re.MULTILINE)
-    return None if match is None else match.group(1) == "1"
+    # `powermode 1` on newer systems.
+    pattern = r"^\s*(?:lowpowermode|powermode)\s+(\d)"
+    match = re.search(pattern, _output_of("pmset", "-g"), re.MULTILINE)
+    return match and match[1] == "1"
 
 
 def keep_awake(platform_name: str = sys.platform) -> subprocess.Popen[bytes] | None:

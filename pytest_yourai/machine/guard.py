@@ -160,18 +160,16 @@ class Guard:
         """Read the worker's growth, and keep its maximum; None where it is gone or not known."""
         if self._pid is None:
             return None
-        process = read_process_memory(self._pid)
-        if process and process.address_space_bytes:
-            self.trace.largest_address_space_bytes = max(
-                self.trace.largest_address_space_bytes, process.address_space_bytes
-            )
-        held = process.footprint_bytes if process else None
-        if self._has_own_memory:
-            held = self._device_used_bytes
+        trace, held = self.trace, self._device_used_bytes
+        if process := read_process_memory(self._pid):
+            space = process.address_space_bytes or 0
+            trace.largest_address_space_bytes = max(trace.largest_address_space_bytes, space)
+        if not self._has_own_memory:
+            held = process.footprint_bytes if process else None
         if held is None:
             return None
         growth = max(0, held - self._base_bytes)
-        self.trace.largest_footprint_bytes = max(growth, self.trace.largest_footprint_bytes or 0)
+        trace.largest_footprint_bytes = max(growth, trace.largest_footprint_bytes or 0)
         return growth
 
     @property
@@ -208,11 +206,10 @@ class Guard:
         trace = self.trace
         trace.oom_kills = max(0, system.oom_kills - self._earlier_kills)
         trace.largest_swap_used_bytes = max(trace.largest_swap_used_bytes, system.swap_used_bytes)
-        if too_little_left(system) is not None:
-            trace.was_under_the_floor = True
+        trace.was_under_the_floor |= too_little_left(system) is not None
         least = trace.least_available_bytes
-        if least is None or system.available_bytes < least:
-            trace.least_available_bytes = system.available_bytes
+        available = system.available_bytes
+        trace.least_available_bytes = available if least is None else min(least, available)
         return system
 
     def _warn_or_stop(self, danger: str, kind: str, *, is_its_own_fault: bool) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.units import gigabytes
@@ -43,12 +43,15 @@ class Leak:
         return f"{self.what} grew by {gigabytes(self.bytes_per_step)} a step"
 
 
+def leak_warnings(found: Iterable[Leak]) -> list[str]:
+    return [f"{leak}: something leaks" for leak in found]
+
+
 class LeakWatch:
     """Memory held after each step of a run: MLX's active memory and the worker's footprint.
 
-    `footprint_counts` is False on CUDA, where the footprint is the device's use: its memory pools
-    fill up and vary by gigabytes where nothing leaks. `kept_steps` is how many of the last steps
-    are kept, None for all.
+    `footprint_counts` is False on CUDA, whose memory pools vary by gigabytes where nothing leaks.
+    `kept_steps` is how many of the last steps are kept, None for all.
     """
 
     def __init__(self, *, footprint_counts: bool = True, kept_steps: int | None = None) -> None:
@@ -101,11 +104,10 @@ def growth_per_step(values: Sequence[int]) -> float | None:
 
 
 def leaks(values: Sequence[int], earlier: Sequence[int]) -> bool:
-    """True if bytes grow by more than 50 MB a step, steadily, and by more than they vary anyway.
+    """True if bytes grow by more than 50 MB a step, in four of five pairs of steps.
 
-    Steadily: in four of five pairs of steps. Anyway: within `earlier`, what was held before. A CUDA
-    device's memory pools fill up, and go up and down by gigabytes from step to step: the slope
-    over ten steps reached 0.4 GB where nothing leaked (H200, llama-8b in 4 bits, MLX 0.32.4).
+    And by more than they varied in `earlier` steps: the slope of a CUDA device's memory pools over
+    ten steps reached 0.4 GB where nothing leaked (H200, llama-8b in 4 bits, MLX 0.32.4).
     """
     growth = growth_per_step(values)
     if growth is None or growth <= _LEAK_BYTES_PER_STEP:

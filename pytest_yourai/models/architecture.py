@@ -135,8 +135,7 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     ModelError, naming the key, where one that is needed is missing.
     """
     flat = flat_config(config)
-    experts = first_whole(flat, *_EXPERTS_KEYS)
-    if experts > 1:
+    if (experts := first_whole(flat, *_EXPERTS_KEYS)) > 1:
         raise ModelError(
             f"config.json: {experts} experts: a mixture of experts cannot be estimated, it must "
             "be measured"
@@ -146,22 +145,12 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     inner = _needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
     words = _needed(flat, "vocab_size")
     heads = _needed(flat, *_HEADS_KEYS)
-    shared = whole(flat.get("num_key_value_heads")) or heads
+    key_heads = whole(flat.get("num_key_value_heads")) or heads
     model_type = str(flat.get("model_type", ""))
     # mlx-lm's qwen2 has no key for it.
     own_head_dim = 0 if model_type == "qwen2" else whole(flat.get("head_dim"))
     head_dim = own_head_dim or hidden // heads
-    queries, keys = heads * head_dim, shared * head_dim
-    linears = (
-        LinearShape("self_attn.q_proj", hidden, queries),
-        LinearShape("self_attn.k_proj", hidden, keys),
-        LinearShape("self_attn.v_proj", hidden, keys),
-        LinearShape("self_attn.o_proj", queries, hidden),
-        LinearShape("mlp.gate_proj", hidden, inner),
-        LinearShape("mlp.up_proj", hidden, inner),
-        LinearShape("mlp.down_proj", inner, hidden),
-    )
-    vectors = depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden
+    linears = _linears(hidden, inner, heads * head_dim, key_heads * head_dim)
     return Architecture(
         model_type=model_type,
         hidden_size=hidden,
@@ -169,12 +158,24 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
         intermediate_size=inner,
         vocab_size=words,
         num_attention_heads=heads,
-        num_key_value_heads=shared,
+        num_key_value_heads=key_heads,
         head_dim=head_dim,
         element_bytes=element_bytes(flat),
         has_own_head=not flat.get("tie_word_embeddings", True),
         linears=linears,
-        vector_parameters=vectors,
+        vector_parameters=depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden,
+    )
+
+
+def _linears(hidden: int, inner: int, queries: int, keys: int) -> tuple[LinearShape, ...]:
+    return (
+        LinearShape("self_attn.q_proj", hidden, queries),
+        LinearShape("self_attn.k_proj", hidden, keys),
+        LinearShape("self_attn.v_proj", hidden, keys),
+        LinearShape("self_attn.o_proj", queries, hidden),
+        LinearShape("mlp.gate_proj", hidden, inner),
+        LinearShape("mlp.up_proj", hidden, inner),
+        LinearShape("mlp.down_proj", inner, hidden),
     )
 
 
@@ -256,13 +257,3 @@ def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
         raise ModelError(
             f"config.json: quantization: mlx-lm has no such quantization: {problem}"
         ) from None
-
-
-def architecture_depth(architecture: Mapping[str, Any]) -> int | None:
-    """Number of hidden layers; None if no known key has it."""
-    for mapping in (architecture, architecture.get("text_config")):
-        if isinstance(mapping, Mapping):
-            for key in DEPTH_KEYS:
-                if isinstance(mapping.get(key), int):
-                    return int(mapping[key])
-    return None

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.models.architecture import stored_quantization
 
 
 @dataclass(frozen=True)
@@ -17,13 +14,6 @@ class Conversion:
 
     command: str
     folder: str
-
-
-def quantized_on_load(
-    architecture: Mapping[str, Any], quantization: Quantization | None
-) -> Quantization | None:
-    """`quantization`, unless the weights are stored quantized already."""
-    return None if stored_quantization(architecture) is not None else quantization
 
 
 def conversion(

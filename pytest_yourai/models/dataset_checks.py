@@ -100,19 +100,16 @@ def check_file(path: Path) -> None:
     """DataError with the first row that mlx-lm would fail at, and the number of such rows."""
     if not path.is_file():
         raise DataError(f"--yourai-data: {path} is not a file: put one in its place, or remove it")
-    first, bad = None, 0
     try:
-        for number, problem in _problems(path):
-            first = first or (number, problem)
-            bad += 1
+        bad = list(_problems(path))
     except OSError as refused:
         raise DataError(
             f"--yourai-data: {path} cannot be read: {refused.strerror}; make it readable, or "
             "remove it"
         ) from None
-    if first is not None:
-        number, reason = first
-        others = "" if bad == 1 else f" (the first of {bad:,} bad lines)"
+    if bad:
+        number, reason = bad[0]
+        others = "" if len(bad) == 1 else f" (the first of {len(bad):,} bad lines)"
         raise DataError(bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line"))
 
 

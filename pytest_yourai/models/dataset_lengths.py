@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -137,12 +138,10 @@ def _bars(lengths: Sequence[int], most: int) -> list[HistogramBar]:
         for width in _widths()
         if (longest - 1) // width - (shortest - 1) // width < _MOST_BARS
     )
-    counts = [0] * ((longest - 1) // width + 1)
-    for length in lengths:
-        counts[(length - 1) // width] += 1
+    counts = Counter((length - 1) // width for length in lengths)
     return [
         HistogramBar(place * width + 1, min((place + 1) * width, most), counts[place])
-        for place in range((shortest - 1) // width, len(counts))
+        for place in range(min(counts), max(counts) + 1)
     ]
 
 

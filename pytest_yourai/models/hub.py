@@ -1,11 +1,12 @@
 """Models of the Hugging Face hub: looked up in the local cache, or downloaded into it.
 
 huggingface_hub does both. It takes its settings (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN,
-HF_HUB_OFFLINE) from the environment, and is imported when it is needed: that takes 0.3 s.
+HF_HUB_OFFLINE) from the environment, and loads its parts when they are first used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shutil
@@ -13,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import huggingface_hub
 from huggingface_hub import constants
 
 from pytest_yourai.core.errors import UnavailableError
@@ -23,10 +24,6 @@ from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.folder import CONFIG, INDEX, WEIGHTS, missing_file
-
-if TYPE_CHECKING:
-    from huggingface_hub import DryRunFileInfo
-
 
 DOWNLOADED = (
     "*.json",
@@ -70,32 +67,25 @@ def cached_snapshot(repo: str) -> Snapshot | None:
     """
     if not is_folder(Path(constants.HF_HUB_CACHE)):
         return None
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HFValidationError,
-        IncompleteSnapshotError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub import errors  # noqa: PLC0415 - it takes long
 
     try:
-        folder = snapshot_download(repo, local_files_only=True, allow_patterns=list(_NEEDED))
-    except IncompleteSnapshotError as problem:
+        folder = huggingface_hub.snapshot_download(
+            repo, local_files_only=True, allow_patterns=list(_NEEDED)
+        )
+    except errors.IncompleteSnapshotError as problem:
         incomplete = Path(problem.snapshot_path)
         return Snapshot(incomplete, missing_file(incomplete) or WEIGHTS)
-    except (LocalEntryNotFoundError, HFValidationError):
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         return None
     return Snapshot(Path(folder), missing_file(Path(folder)))
 
 
 def fetch_config(repo: str) -> Path:
     """The config.json of `repo`, downloaded alone; UnavailableError where it cannot be had."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    try:
+    with _explained(repo):
         _await_answer(repo)
-        path = Path(snapshot_download(repo, allow_patterns=[CONFIG])) / CONFIG
-    except Exception as problem:
-        raise _unavailable(repo, problem) from problem
+        path = Path(huggingface_hub.snapshot_download(repo, allow_patterns=[CONFIG])) / CONFIG
     if not path.is_file():
         raise _incomplete(repo, CONFIG)
     return path
@@ -108,13 +98,11 @@ def download(repo: str, print_line: Callable[[str], None]) -> Path:
     that are complete are kept whatever happens. UnavailableError, with its remedy, where the model
     is gated, missing, has no safetensors, is out of reach, or larger than the room on the disk.
     """
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    try:
+    with _explained(repo):
         _await_answer(repo)
-        files = snapshot_download(repo, allow_patterns=list(DOWNLOADED), dry_run=True)
-    except Exception as problem:
-        raise _unavailable(repo, problem) from problem
+        files = huggingface_hub.snapshot_download(
+            repo, allow_patterns=list(DOWNLOADED), dry_run=True
+        )
     for wanted in (CONFIG, WEIGHTS):
         if not any(fnmatch(file.filename, wanted) for file in files):
             raise _incomplete(repo, wanted)
@@ -127,20 +115,18 @@ def download(repo: str, print_line: Callable[[str], None]) -> Path:
     return folder
 
 
-def _fetch_one_by_one(repo: str, files: Iterable[DryRunFileInfo]) -> Path:
+def _fetch_one_by_one(repo: str, files: Iterable[huggingface_hub.DryRunFileInfo]) -> Path:
     """The folder of `files`, the smallest first: what lacks nothing large lacks nothing.
 
     In this thread: Ctrl-C does not end `snapshot_download`'s before their files are complete.
     """
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415
-
-    try:
+    with _explained(repo):
         paths = {
-            file.filename: hf_hub_download(repo, file.filename, revision=file.commit_hash)
+            file.filename: huggingface_hub.hf_hub_download(
+                repo, file.filename, revision=file.commit_hash
+            )
             for file in sorted(files, key=lambda file: file.file_size or 0)
         }
-    except Exception as problem:
-        raise _unavailable(repo, problem) from problem
     return Path(paths[CONFIG]).parent
 
 
@@ -149,9 +135,7 @@ def _await_answer(repo: str) -> None:
 
     `snapshot_download` waits without a limit for the first thing that it asks.
     """
-    from huggingface_hub import HfApi  # noqa: PLC0415
-
-    HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    huggingface_hub.HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def _check_room(repo: str, size_bytes: int) -> None:
@@ -174,6 +158,15 @@ def _incomplete(repo: str, missing: str) -> UnavailableError:
         f"{_page(repo)} has no {missing}, and nothing else is downloaded in its place: name a "
         "repository that mlx-lm loads"
     )
+
+
+@contextlib.contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    """Raise UnavailableError, with its remedy, for whatever huggingface_hub raises."""
+    try:
+        yield
+    except Exception as problem:
+        raise _unavailable(repo, problem) from problem
 
 
 def _unavailable(repo: str, problem: Exception) -> UnavailableError:

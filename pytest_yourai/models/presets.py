@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from pytest_yourai.core.config import QuantizeChoice, checked_quantize, parse_quantize
+from pytest_yourai.core.config import QuantizeChoice, quantize_choice
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.units import parameter_count
@@ -19,46 +19,43 @@ from pytest_yourai.models.folder import read_architecture
 
 PackagedMatrix = Literal["quick", "full", "tiny", "low-memory"]
 
+Params = Annotated[str, pydantic.AfterValidator(lambda text: (parameter_count(text), text)[1])]
+"""A number of parameters as text, such as 8B."""
+
 
 class _Defaults(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    quantize: Annotated[int | str | None, pydantic.AfterValidator(checked_quantize)] = None
+    quantize: Annotated[QuantizeChoice, pydantic.PlainValidator(quantize_choice)] = None
     max_seq_length: int | None = pydantic.Field(default=None, ge=2)
     quick_matrix: PackagedMatrix | None = None
+
+
+def _checked_repo(value: str | None) -> str | None:
+    if value is not None and not hub.is_repo_id(value):
+        raise ValueError("it must be a repository of the Hugging Face hub, as owner/name")
+    return value
+
+
+def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
+    if isinstance(value, dict) and not isinstance(value.get("model_type"), str):
+        raise ValueError(  # noqa: TRY004 - pydantic reports this one
+            "it needs a model_type, as a model's config.json has"
+        )
+    return value
 
 
 class _Preset(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    repo: str | None = None
+    repo: Annotated[str | None, pydantic.AfterValidator(_checked_repo)] = None
     path: str | None = None
-    params: str | None = None
-    architecture: dict[str, Any] | str | None = None
+    params: Params | None = None
+    architecture: Annotated[
+        dict[str, Any] | str | None, pydantic.AfterValidator(_checked_architecture)
+    ] = None
     defaults: _Defaults = _Defaults()
     walk: bool = True
-
-    @pydantic.field_validator("repo")
-    @classmethod
-    def _is_repository(cls, value: str | None) -> str | None:
-        if value is not None and not hub.is_repo_id(value):
-            raise ValueError("it must be a repository of the Hugging Face hub, as owner/name")
-        return value
-
-    @pydantic.field_validator("architecture")
-    @classmethod
-    def _has_a_type(cls, value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
-        lacks_type = isinstance(value, dict) and not isinstance(value.get("model_type"), str)
-        if lacks_type:
-            raise ValueError("it needs a model_type, as a model's config.json has")
-        return value
-
-    @pydantic.field_validator("params")
-    @classmethod
-    def _is_parameter_count(cls, value: str | None) -> str | None:
-        if value is not None:
-            parameter_count(value)
-        return value
 
 
 @dataclass(frozen=True)
@@ -118,11 +115,7 @@ def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
         repo=raw.repo,
         folder=given_path(raw.path, base) if raw.path else None,
         architecture=architecture,
-        quantize=None
-        if raw.defaults.quantize is None
-        else parse_quantize(str(raw.defaults.quantize)),
-        max_seq_length=raw.defaults.max_seq_length,
-        quick_matrix=raw.defaults.quick_matrix,
+        **dict(raw.defaults),
         in_walk=raw.walk,
         mistake=mistake,
     )

@@ -7,10 +7,9 @@ cache), downloaded into that cache first, or synthetic, in the shapes of the arc
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +21,15 @@ from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
 from pytest_yourai.models.architecture import (
-    architecture_depth,
+    DEPTH_KEYS,
+    first_whole,
+    flat_config,
     read_architecture_shapes,
     stored_quantization,
 )
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
 from pytest_yourai.models.presets import Preset
+from pytest_yourai.models.source import ModelSource
 
 Weights = Literal["local", "hub", "synthetic"]
 """In a folder; still to be downloaded; synthetic."""
@@ -56,12 +58,17 @@ class Model:
 
     name: str
     title: str
-    architecture: Mapping[str, Any]
-    weights: Weights
-    folder: Path | None
-    preset: Preset | None
+    preset: Preset | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    weights: Weights = "synthetic"
+    folder: Path | None = None
     repo: str | None = None
     note: str | None = None
+
+    @classmethod
+    def known(cls, name: str, preset: Preset | None = None) -> Model:
+        """The model with this name, of which nothing else is known without its `preset`."""
+        return cls(id_name(name), preset.title if preset else redactor()(name), preset)
 
     def downloaded(self, print_line: Callable[[str], None]) -> Model:
         """The same model with its weights in a folder, downloaded if necessary.
@@ -73,7 +80,7 @@ class Model:
             return self
         folder = hub.download(self.repo, print_line)
         architecture = read_architecture(folder / CONFIG)
-        return dataclasses.replace(self, weights="local", folder=folder, architecture=architecture)
+        return replace(self, weights="local", folder=folder, architecture=architecture)
 
     def require_tokenizer(self) -> None:
         """ModelError if it has none, so that no training data can be read for it."""
@@ -82,10 +89,30 @@ class Model:
                 f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
             )
 
+    def source(
+        self,
+        quantization: Quantization | None,
+        lora_keys: tuple[str, ...] | None,
+        *,
+        trust_remote_code: bool = False,
+        requires_lora_keys: bool = True,
+    ) -> ModelSource:
+        """The model as a worker is to build it."""
+        return ModelSource(
+            name=self.name,
+            architecture=self.architecture,
+            folder=str(self.folder) if self.folder else None,
+            synthetic=self.weights == "synthetic",
+            quantization=quantization,
+            lora_keys=lora_keys,
+            trust_remote_code=trust_remote_code,
+            requires_lora_keys=requires_lora_keys,
+        )
+
     @property
     def depth(self) -> int | None:
         """Number of hidden layers; None if no known key of the architecture has it."""
-        return architecture_depth(self.architecture)
+        return first_whole(flat_config(self.architecture), *DEPTH_KEYS) or None
 
     @property
     def parameters(self) -> float | None:
@@ -148,34 +175,6 @@ def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:
     return stored.mode == choice.mode and stored.bits == choice.bits
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A model before its weights are looked for."""
-
-    name: str
-    title: str
-    preset: Preset | None = None
-
-    def model(
-        self,
-        architecture: Mapping[str, Any],
-        weights: Weights,
-        folder: Path | None = None,
-        repo: str | None = None,
-        note: str | None = None,
-    ) -> Model:
-        return Model(
-            name=id_name(self.name),
-            title=self.title,
-            architecture=architecture,
-            weights=weights,
-            folder=folder and folder.resolve(),
-            preset=self.preset,
-            repo=repo,
-            note=note,
-        )
-
-
 def resolve(
     name: str, folder: Path, weights: WeightsChoice, presets: Mapping[str, Preset]
 ) -> Model:
@@ -187,11 +186,9 @@ def resolve(
     if preset := presets.get(name):
         return _from_preset(preset, weights)
     if is_folder(folder):
-        title = folder.resolve().name
-        return _from_folder(_Known(title, title), folder, weights)
+        return _from_folder(Model.known(folder.resolve().name), folder, weights)
     if hub.is_repo_id(name):
-        title = name.rpartition("/")[2]
-        return _from_repo(_Known(title, redactor()(title)), name, weights, None)
+        return _from_repo(Model.known(name.rpartition("/")[2]), name, weights, None)
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
     raise ModelError(
         f"{name} is neither a preset nor a folder, nor a repository as owner/name: did you mean "
@@ -199,29 +196,17 @@ def resolve(
     )
 
 
-def unknown_model(name: str) -> Model:
-    """A model known only by its name in a recording."""
-    return Model(
-        name=id_name(name),
-        title=redactor()(name),
-        architecture={},
-        weights="synthetic",
-        folder=None,
-        preset=None,
-    )
-
-
 def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
     if preset.mistake is not None:
         raise ModelError(preset.mistake)
-    known = _Known(preset.name, preset.title, preset)
+    known = Model.known(preset.name, preset)
     if preset.folder is not None and is_folder(preset.folder):
         return _from_folder(known, preset.folder, weights)
     if preset.repo is not None:
         return _from_repo(known, preset.repo, weights, preset.architecture)
     if weights in ("local", "hub") or preset.architecture is None:
         raise _without_source(preset)
-    return known.model(preset.architecture, "synthetic")
+    return replace(known, architecture=preset.architecture)
 
 
 def _without_source(preset: Preset) -> ModelError:
@@ -234,29 +219,28 @@ def _without_source(preset: Preset) -> ModelError:
     )
 
 
-def _from_folder(known: _Known, folder: Path, weights: WeightsChoice) -> Model:
-    architecture = read_architecture(folder / CONFIG)
+def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
+    found = replace(known, architecture=read_architecture(folder / CONFIG), folder=folder.resolve())
     missing = missing_file(folder)
     if missing is None and weights != "synthetic":
-        return known.model(architecture, "local", folder)
+        return replace(found, weights="local")
     if missing is not None and weights in ("local", "hub"):
         raise UnavailableError(
             f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
         )
-    note = _why_synthetic(known, missing) if weights == "auto" else None
-    return known.model(architecture, "synthetic", folder, note=note)
+    return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
 
 
 def _from_repo(
-    known: _Known, repo: str, weights: WeightsChoice, architecture: Mapping[str, Any] | None
+    known: Model, repo: str, weights: WeightsChoice, architecture: Mapping[str, Any] | None
 ) -> Model:
     """The model of a repository, cached or not; `architecture` is the preset's."""
+    known = replace(known, repo=repo)
     if weights == "synthetic" and architecture is not None:
-        return known.model(architecture, "synthetic", repo=repo)
+        return replace(known, architecture=architecture)
     snapshot = hub.cached_snapshot(repo)
     if snapshot is not None and snapshot.missing is None and weights != "synthetic":
-        found = read_architecture(snapshot.folder / CONFIG)
-        return known.model(found, "local", snapshot.folder, repo)
+        return _from_folder(known, snapshot.folder, weights)
     if weights == "local":
         raise _not_cached(known, repo, snapshot)
     there = snapshot.folder if snapshot is not None and snapshot.missing != CONFIG else None
@@ -265,27 +249,27 @@ def _from_repo(
         if path is None and architecture is None:
             path = hub.fetch_config(repo)
         expected = read_architecture(path) if path else architecture
-        return known.model(expected or {}, "hub", repo=repo)
+        return replace(known, architecture=expected or {}, weights="hub")
     note = _why_synthetic(known, snapshot.missing) if snapshot and weights == "auto" else None
     if architecture is not None:
-        return known.model(architecture, "synthetic", repo=repo, note=note)
+        return replace(known, architecture=architecture, note=note)
     if there is None:
         raise _not_cached(known, repo, snapshot)
-    return known.model(read_architecture(there / CONFIG), "synthetic", there, repo, note)
+    return replace(_from_folder(known, there, "synthetic"), note=note)
 
 
-def _why_synthetic(known: _Known, missing: str | None) -> str | None:
+def _why_synthetic(known: Model, missing: str | None) -> str | None:
     """A note if some weights are there; without any, the header says "synthetic" already."""
     if missing in (None, WEIGHTS):
         return None
     return f"the weights of {known.title} are synthetic: there is no {missing}"
 
 
-def _not_cached(known: _Known, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:
+def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:
     if snapshot is not None:
         what = f"{snapshot.folder}, the cached {repo}, has no {snapshot.missing}"
     elif known.preset is not None:
-        what = f"the weights of {known.name} are not on this machine"
+        what = f"the weights of {known.preset.name} are not on this machine"
     else:
         what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
     return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))

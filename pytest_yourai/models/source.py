@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
 
@@ -25,6 +25,11 @@ class ModelSource:
     """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
     requires_lora_keys: bool = True
     """False: a model without one of `lora_keys` gets the usual ones instead."""
+
+    @property
+    def quantized_on_load(self) -> Quantization | None:
+        """The quantization to load in, if the weights are stored in full precision."""
+        return None if stored_quantization(self.architecture) else self.quantization
 
 
 @dataclass(frozen=True, slots=True)

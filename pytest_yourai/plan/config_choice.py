@@ -88,7 +88,7 @@ class ConfigChoice:
             has_chosen_keys = set(lora_keys) == set(self.lora_keys or ())
             keys = ", ".join(lora_keys) if has_chosen_keys else "the usual LoRA keys"
             yield (
-                f"under {LOW_MEMORY_BYTES // GB} GB: the low-memory matrix ({held}, {keys}); "
+                f"under {LOW_MEMORY_BYTES / GB:g} GB: the low-memory matrix ({held}, {keys}); "
                 "--yourai-matrix or --quick choose another"
             )
         over = self.matrix.layers_over(model.depth) if self.matrix else []
@@ -104,7 +104,7 @@ class ConfigChoice:
 def choose_configs(
     model: Model, options: Options, recording: StoredProfile | None = None
 ) -> ConfigChoice:
-    """The choice for a sweep of `model`.
+    """The choice for a sweep of `model`, or for a check, which has a matrix before a sweep alone.
 
     MatrixError if two matrices are named, or if the one that is named cannot be read.
     """
@@ -137,23 +137,6 @@ def choose_configs(
     )
 
 
-def choose_check(model: Model, options: Options) -> ConfigChoice:
-    """The choice for a check of the safe configuration of `model`.
-
-    A check before a sweep is held like the sweep; one by itself has no matrix.
-    """
-    if options.optimize:
-        return choose_configs(model, options)
-    return ConfigChoice(
-        matrix=None,
-        recording=None,
-        quantize=options.quantize,
-        lora_keys=options.lora_keys,
-        max_seq_lengths=options.max_seq_lengths or (model.default_max_seq_length,),
-        grad_checkpoints=(options.grad_checkpoint or False,),
-    )
-
-
 def check_shape(
     max_seq_lengths: tuple[int, ...], grad_checkpoints: tuple[bool, ...], options: Options
 ) -> RowShape:
@@ -167,6 +150,8 @@ def check_shape(
 
 def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]:
     """The matrix, and True if it is the low-memory one because of the machine."""
+    if not options.sweeps_models:
+        return None, False
     if options.matrix is not None:
         if options.quick:
             raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")

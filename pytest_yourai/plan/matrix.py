@@ -17,26 +17,27 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig, QuantizeChoice, checked_quantize, parse_quantize
+from pytest_yourai.core.config import LoraConfig, QuantizeChoice, quantize_choice
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.ranking import lightest_first
 from pytest_yourai.core.yaml_file import read_yaml, validate
 
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 
-_Axis = Annotated[list[_Count], pydantic.Field(min_length=1)]
+_Axis = Annotated[tuple[_Count, ...], pydantic.Field(min_length=1)]
 
 _Tokens = Annotated[int, pydantic.Field(strict=True, ge=2, le=10_000_000)]
 
 _Switch = Annotated[bool, pydantic.Field(strict=True)]
 
-_Keys = Annotated[list[Annotated[str, pydantic.Field(min_length=1)]], pydantic.Field(min_length=1)]
+_Keys = Annotated[
+    tuple[Annotated[str, pydantic.Field(min_length=1)], ...], pydantic.Field(min_length=1)
+]
 
 _MOST_COMBINATIONS = 10_000
 
@@ -46,8 +47,6 @@ def _listed(value: Any) -> Any:
 
 
 _OneOrMore = (pydantic.Field(min_length=1), pydantic.BeforeValidator(_listed))
-
-_Bits = Annotated[int, pydantic.Field(strict=True)]
 
 
 class _Exclusion(pydantic.BaseModel):
@@ -81,29 +80,20 @@ class _MatrixSchema(pydantic.BaseModel):
     batch_size: _Axis
     lora_rank: _Axis
     lora_layers: _Axis
-    max_seq_length: Annotated[list[_Tokens] | None, *_OneOrMore] = None
-    grad_checkpoint: Annotated[list[_Switch] | None, *_OneOrMore] = None
+    max_seq_length: Annotated[tuple[_Tokens, ...] | None, *_OneOrMore] = None
+    grad_checkpoint: Annotated[tuple[_Switch, ...] | None, *_OneOrMore] = None
     lora_keys: _Keys | None = None
-    quantize: Annotated[_Bits | str | None, pydantic.AfterValidator(checked_quantize)] = None
-    exclude: list[_Exclusion] = []
+    quantize: Annotated[QuantizeChoice, pydantic.PlainValidator(quantize_choice)] = None
+    exclude: tuple[_Exclusion, ...] = ()
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(_MatrixSchema):
     """Axes, values fixed for all configurations, and exclusions, as read from the file `source`.
 
     None where the file leaves the value to flags and defaults.
     """
 
     source: Path
-    batch_size: tuple[int, ...]
-    lora_rank: tuple[int, ...]
-    lora_layers: tuple[int, ...]
-    max_seq_length: tuple[int, ...] | None = None
-    grad_checkpoint: tuple[bool, ...] | None = None
-    lora_keys: tuple[str, ...] | None = None
-    quantize: QuantizeChoice = None
-    exclude: tuple[_Exclusion, ...] = ()
 
     def configs(
         self,
@@ -117,13 +107,8 @@ class Matrix:
         The last two axes are arguments, since flags override the file. `exclude` applies to the
         layers after that. MatrixError if it leaves nothing, or if there are too many combinations.
         """
-        axes = (
-            self.batch_size,
-            self.lora_rank,
-            self.lora_layers,
-            max_seq_lengths,
-            grad_checkpoints,
-        )
+        own_axes = (self.batch_size, self.lora_rank, self.lora_layers)
+        axes = (*own_axes, max_seq_lengths, grad_checkpoints)
         count = math.prod(map(len, axes))
         if count > _MOST_COMBINATIONS:
             raise MatrixError(
@@ -131,17 +116,18 @@ class Matrix:
                 "shorten its lists"
             )
         combinations = {
-            LoraConfig(batch, rank, min(layers, depth or layers), length, checkpoint)
-            for batch, rank, layers, length, checkpoint in itertools.product(*axes)
-        }
-        combinations = {
             config
-            for config in combinations
-            if not any(rule.matches(config) for rule in self.exclude)
+            for batch, rank, layers, length, checkpoint in itertools.product(*axes)
+            if not self._excludes(
+                config := LoraConfig(batch, rank, min(layers, depth or layers), length, checkpoint)
+            )
         }
         if not combinations:
             raise MatrixError(f"{self.source}: exclude: it leaves no configuration, remove a rule")
         return lightest_first(combinations)
+
+    def _excludes(self, config: LoraConfig) -> bool:
+        return any(rule.matches(config) for rule in self.exclude)
 
     def layers_over(self, depth: int | None) -> list[int]:
         """The numbers of layers in the matrix that a model of `depth` layers does not have."""
@@ -157,14 +143,4 @@ def read_matrix(path: Path) -> Matrix:
             "to lists of whole numbers"
         )
     raw = validate(file, _MatrixSchema, file.value, MatrixError)
-    return Matrix(
-        source=path,
-        batch_size=tuple(raw.batch_size),
-        lora_rank=tuple(raw.lora_rank),
-        lora_layers=tuple(raw.lora_layers),
-        max_seq_length=None if raw.max_seq_length is None else tuple(raw.max_seq_length),
-        grad_checkpoint=None if raw.grad_checkpoint is None else tuple(raw.grad_checkpoint),
-        lora_keys=None if raw.lora_keys is None else tuple(raw.lora_keys),
-        quantize=None if raw.quantize is None else parse_quantize(str(raw.quantize)),
-        exclude=tuple(raw.exclude),
-    )
+    return Matrix.model_construct(source=path, **dict(raw))

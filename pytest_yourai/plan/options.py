@@ -65,50 +65,15 @@ class Options:
     resume: bool
     trust_remote_code: bool
 
+    @property
+    def is_replay(self) -> bool:
+        """True if recorded measurements are used, and nothing is run."""
+        return self.replay is not None
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """The part of the options that the end of a run needs: its files, its measures, what is next.
-
-    None for a file that is not written.
-    """
-
-    profile: Path
-    log: Path
-    lora_config: Path | None
-    report: Path | None
-    markdown: Path | None
-    objective: Objective
-    thresholds: RegressionThresholds
-    presets: Path
-    memory_limit_bytes: int | None
-    """The user's budget; None if it is detected."""
-    data: str | None
-    trust_remote_code: bool
-    is_replay: bool
-    is_resumed: bool
-    sweeps_models: bool
-    """False for a walk that only checks safe configurations."""
-
-    @classmethod
-    def of(cls, options: Options) -> OutputOptions:
-        """The part of `options` that outlives planning."""
-        return cls(
-            profile=options.output,
-            log=options.log,
-            lora_config=options.lora_config,
-            report=options.report,
-            markdown=options.markdown,
-            objective=options.objective,
-            thresholds=options.thresholds,
-            presets=options.presets,
-            memory_limit_bytes=options.memory_limit_bytes,
-            data=options.data,
-            trust_remote_code=options.trust_remote_code,
-            is_replay=options.replay is not None,
-            is_resumed=options.resume,
-            sweeps_models=options.optimize or not options.benchmark,
-        )
+    @property
+    def sweeps_models(self) -> bool:
+        """False for a walk that only checks safe configurations."""
+        return self.optimize or not self.benchmark
 
 
 def check_combinations(options: Options) -> None:
@@ -116,22 +81,18 @@ def check_combinations(options: Options) -> None:
     given = options.given
     if "optimize" in given and options.optimize and not options.benchmark:
         raise OptionError("--yourai-optimize needs --yourai-benchmark: add it, or leave it out")
-    if options.benchmark and not options.optimize and given & {"quick", "matrix"}:
+    if not options.sweeps_models and given & {"quick", "matrix"}:
         raise OptionError(
             "--quick and --yourai-matrix are for sweeps: add --yourai-optimize to sweep the models "
             "that pass, or leave them out"
         )
-    if "lora-config" in given and options.benchmark and not options.optimize:
-        raise OptionError(
-            "--yourai-lora-config: --yourai-benchmark alone finds no best configuration: add "
-            "--yourai-optimize, or leave it out"
-        )
-    if "soak" in given and options.benchmark and not options.optimize:
-        raise OptionError(
-            "--yourai-soak: --yourai-benchmark alone finds no best configuration to train on with: "
-            "add --yourai-optimize, or leave it out"
-        )
-    if "soak" in given and options.replay is not None:
+    for name, use in (("lora-config", ""), ("soak", " to train on with")):
+        if name in given and not options.sweeps_models:
+            raise OptionError(
+                f"--yourai-{name}: --yourai-benchmark alone finds no best configuration{use}: add "
+                "--yourai-optimize, or leave it out"
+            )
+    if "soak" in given and options.is_replay:
         raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
     has_several = options.benchmark or len(options.models) > 1
     if has_several and ("replay" in given or (options.replay and not options.benchmark)):
@@ -168,7 +129,7 @@ def check_files(options: Options) -> None:
                 f"--yourai-{name}: {path} is read for --yourai-{reader}: name another file, or it "
                 "would be lost"
             )
-    if options.replay is not None and options.resume:
+    if options.is_replay and options.resume:
         raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
 
 

@@ -12,17 +12,14 @@ from pytest_yourai.core import config as defaults
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization, RowShape, StepPlan
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.models.conversion import quantized_on_load
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.config_choice import (
     ConfigChoice,
     check_shape,
-    choose_check,
     choose_configs,
 )
 from pytest_yourai.plan.identity import run_identity
-from pytest_yourai.plan.matrix import Matrix
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -36,23 +33,21 @@ _START_TIMEOUT_S = 120.0
 """Smallest limit for a worker to start and inspect the model."""
 
 
-@dataclass(frozen=True)
-class ModelDefaults:
-    """Values of a model that its item ids leave out."""
-
-    max_seq_length: int
-    quantization: Quantization | None
-
-    def suffix(self, shape: RowShape, quantization: Quantization | None) -> str:
-        """The part of an id that says how `shape` and `quantization` differ from the defaults."""
-        parts = []
-        if shape.max_seq_length != self.max_seq_length:
-            parts.append(f"-seq{shape.max_seq_length}")
-        if quantization != self.quantization:
-            parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
-        if shape.grad_checkpoint:
-            parts.append("-ckpt")
-        return "".join(parts)
+def id_suffix(
+    shape: RowShape,
+    default_max_seq_length: int,
+    quantization: Quantization | None = None,
+    default_quantization: Quantization | None = None,
+) -> str:
+    """The part of an item id that says how an item differs from the model's defaults."""
+    parts = []
+    if shape.max_seq_length != default_max_seq_length:
+        parts.append(f"-seq{shape.max_seq_length}")
+    if quantization != default_quantization:
+        parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
+    if shape.grad_checkpoint:
+        parts.append("-ckpt")
+    return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -66,20 +61,19 @@ class SweepSetup:
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration, in the order of the run; None for a check, not known yet."""
-        quantization = self.plan.source.quantization
-        model = ModelDefaults(self.model.default_max_seq_length, self.model.quantization(None))
         if self.plan.check is not None:
-            return {f"{self.model.name}{model.suffix(self.plan.check.shape, quantization)}": None}
+            return {f"{self.model.name}{self._suffix(self.plan.check.shape)}": None}
         return {
             f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
-            f"-layers{config.num_layers}{model.suffix(config.row_shape, quantization)}": config
+            f"-layers{config.num_layers}{self._suffix(config.row_shape)}": config
             for config in self.plan.configs
         }
 
-    @property
-    def quantized_on_load(self) -> Quantization | None:
-        """The quantization to measure in, if the weights are stored in full precision."""
-        return quantized_on_load(self.model.architecture, self.plan.source.quantization)
+    def _suffix(self, shape: RowShape) -> str:
+        model, quantization = self.model, self.plan.source.quantization
+        return id_suffix(
+            shape, model.default_max_seq_length, quantization, model.quantization(None)
+        )
 
     @property
     def weights(self) -> str:
@@ -92,30 +86,30 @@ def plan_sweep(
     model: Model, options: Options, recording: StoredProfile | None = None
 ) -> SweepSetup:
     """A sweep of `model`; an InputError if the options contradict it or each other."""
-    _check_tokenizer(model, options)
     choice = choose_configs(model, options, recording)
     return SweepSetup(model, choice, make_plan(model, choice, options))
 
 
 def plan_check(model: Model, options: Options) -> SweepSetup:
     """A check of the safe configuration of `model`, which is known once its budget is."""
-    _check_tokenizer(model, options)
-    choice = choose_check(model, options)
+    choice = choose_configs(model, options)
     shape = check_shape(choice.max_seq_lengths, choice.grad_checkpoints, options)
     check = SafeCheck(model.parameters, shape)
     return SweepSetup(model, choice, make_plan(model, choice, options, check))
-
-
-def _check_tokenizer(model: Model, options: Options) -> None:
-    if options.data is not None:
-        model.require_tokenizer()
 
 
 def make_plan(
     model: Model, choice: ConfigChoice, options: Options, check: SafeCheck | None = None
 ) -> SweepPlan:
     """The plan of a sweep through `choice`, or of `check`."""
-    source = _source(model, choice, options)
+    if options.data is not None:
+        model.require_tokenizer()
+    source = model.source(
+        choice.quantization(model),
+        choice.lora_keys,
+        trust_remote_code=options.trust_remote_code,
+        requires_lora_keys=choice.requires_lora_keys,
+    )
     configs = () if check else choice.configs(model.depth)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
         raise OptionError(
@@ -124,7 +118,7 @@ def make_plan(
         )
     steps = options.check_steps if check else options.steps
     shapes = [check.shape] if check else [config.row_shape for config in configs]
-    settings = _settings(options, source, steps, choice.matrix, shapes, choice.recording)
+    settings = _settings(options, source, steps, choice, shapes)
     return SweepPlan(
         source=source,
         configs=configs,
@@ -143,19 +137,6 @@ def make_plan(
         depth=model.depth,
         recording=choice.recording,
         check=check,
-    )
-
-
-def _source(model: Model, choice: ConfigChoice, options: Options) -> ModelSource:
-    return ModelSource(
-        name=model.name,
-        architecture=model.architecture,
-        folder=str(model.folder) if model.folder else None,
-        synthetic=model.weights == "synthetic",
-        quantization=choice.quantization(model),
-        lora_keys=choice.lora_keys,
-        trust_remote_code=options.trust_remote_code,
-        requires_lora_keys=choice.requires_lora_keys,
     )
 
 
@@ -191,11 +172,11 @@ def _settings(
     options: Options,
     source: ModelSource,
     steps: StepPlan,
-    matrix: Matrix | None,
+    choice: ConfigChoice,
     shapes: Sequence[RowShape],
-    recording: StoredProfile | None,
 ) -> SweepSettings:
     """The settings in the profile; lengths and checkpointing as lists if they are axes."""
+    recording = choice.recording
     lengths = sorted({shape.max_seq_length for shape in shapes})
     checkpoints = sorted({shape.grad_checkpoint for shape in shapes})
     return SweepSettings(
@@ -207,7 +188,7 @@ def _settings(
         optimizer=defaults.OPTIMIZER,
         learning_rate=defaults.LEARNING_RATE,
         seed=defaults.SEED,
-        matrix=matrix.source.name if matrix else None,
+        matrix=choice.matrix.source.name if choice.matrix else None,
         search=options.search,
         replay=recording.name if recording else None,
         peaks_stand_in_for_minima=recording is not None and not recording.has_minima,

@@ -23,7 +23,7 @@ from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.safe_table import SafeTable, read_safe_table
+from pytest_yourai.plan.safe_table import read_safe_table
 from pytest_yourai.store.profile import OUTPUT_FLAG
 from pytest_yourai.store.rows import configuration
 
@@ -94,32 +94,37 @@ class Recommendations:
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
-        """The one with most parameters, surely if there is one, else by the minimum alone."""
-        return self._largest(Verdict.FITS) or self._largest(Verdict.TIGHT)
-
-    def _largest(self, verdict: Verdict) -> Recommendation | None:
-        having = [model for model in self.models if model.verdict is verdict]
-        return max(having, key=lambda model: model.parameters, default=None)
+        """The one with most parameters that fits; if none does, of those that are tight."""
+        return max(
+            (model for model in self.models if model.verdict is not Verdict.NO),
+            key=lambda model: (model.verdict is Verdict.FITS, model.parameters),
+            default=None,
+        )
 
 
 def recommend(options: Options) -> Recommendations:
-    """An InputError where the options name no model, or one that no estimate can be made for.
+    """Estimates for the models that `options` name, or for all presets.
 
-    Of a whole list, models that none can be made for are left out, unless that are all.
+    Models that cannot be estimated are left out; InputError if that leaves none.
     """
     if len(options.max_seq_lengths or ()) > 1:
         raise OptionError("--yourai-seq-length: --yourai-recommend takes one length: name one")
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = usual_backend()
-    budget, machine = _budget(options.memory_limit_bytes)
-    safe = read_safe_table()
+    system, machine = read_system_memory(), None
+    if options.memory_limit_bytes is not None:
+        # Taken as it is: a user may ask about a larger machine.
+        budget = Budget(options.memory_limit_bytes, "as given")
+    else:
+        budget = detect_budget(system, None)
+        machine = f"{chip()}, {machine_memory(system.total_bytes)}"
     models: list[Recommendation] = []
     problems: dict[str, ModelError] = {}
     for each in named:
         try:
             model = resolve(each.name, each.folder, options.weights, presets)
-            models.append(_recommendation(each.name, model, options, safe, budget, backend))
+            models.append(_recommendation(each.name, model, options, budget, backend))
         except ModelError as problem:
             problems[each.name] = problem
     if not models:
@@ -134,23 +139,10 @@ def recommend(options: Options) -> Recommendations:
     )
 
 
-def _budget(limit_bytes: int | None) -> tuple[Budget, str | None]:
-    """And this machine, where its memory decided.
-
-    A budget that is given is taken as it is: what a larger machine could do is worth asking.
-    """
-    if limit_bytes is not None:
-        return Budget(limit_bytes, "as given"), None
-    system = read_system_memory()
-    machine = f"{chip()}, {machine_memory(system.total_bytes)}"
-    return detect_budget(system, None), machine
-
-
 def _recommendation(
     asked_as: str,
     model: Model,
     options: Options,
-    safe: SafeTable,
     budget: Budget,
     backend: Backend,
 ) -> Recommendation:
@@ -158,7 +150,7 @@ def _recommendation(
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
     [max_seq_length] = options.max_seq_lengths or [model.default_max_seq_length]
-    config = safe.configuration(
+    config = read_safe_table().configuration(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.errors import ModelError, UnavailableError
-from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models.presets import Preset
-from pytest_yourai.models.resolve import Model, NamedModel, default_max_seq_length, resolve
+from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.options import Options
 
 
@@ -33,17 +31,13 @@ class StageProblem:
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model under a name of its own; `model` is None if there is a `problem`.
+    """A model under a name of its own; `asked_as` is the user's name for it.
 
-    `asked_as` is the user's name for it, `parameters` their number, None if it is unknown.
+    If there is a `problem`, the model is known only as far as its preset describes it.
     """
 
-    name: str
     asked_as: str
-    title: str
-    parameters: float | None
-    default_max_seq_length: int
-    model: Model | None
+    model: Model
     problem: StageProblem | None = None
 
 
@@ -55,58 +49,25 @@ def resolve_models(options: Options, presets: Mapping[str, Preset]) -> list[Reso
     walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.in_walk]
     found: list[ResolvedModel] = []
     for named in options.models or walked:
-        taken = {each.name for each in found}
+        problem = None
         try:
             model = resolve(named.name, named.folder, options.weights, presets)
-        except ModelError as problem:
+        except ModelError as refused:
             if options.models:
                 raise
-            found.append(_unresolved(named, presets, problem, taken))
-        else:
-            model = dataclasses.replace(model, name=_unique_name(model.name, taken))
-            found.append(resolved(named.name, model))
+            problem = StageProblem.of(refused)
+            model = _described(named, presets)
+        name = _unique_name(model.name, {each.model.name for each in found})
+        found.append(ResolvedModel(named.name, dataclasses.replace(model, name=name), problem))
     return found
 
 
-def resolved(asked_as: str, model: Model) -> ResolvedModel:
-    """`model`, which the user calls `asked_as`."""
-    return ResolvedModel(
-        name=model.name,
-        asked_as=asked_as,
-        title=model.title,
-        parameters=model.parameters,
-        default_max_seq_length=model.default_max_seq_length,
-        model=model,
-    )
-
-
-def _unresolved(
-    named: NamedModel,
-    presets: Mapping[str, Preset],
-    problem: ModelError,
-    taken: Container[str],
-) -> ResolvedModel:
-    preset = presets[named.name]
-    return ResolvedModel(
-        name=_unique_name(id_name(preset.name), taken),
-        asked_as=named.name,
-        title=preset.title,
-        parameters=_size(named, presets),
-        default_max_seq_length=default_max_seq_length(preset),
-        model=None,
-        problem=StageProblem.of(problem),
-    )
-
-
-def _size(named: NamedModel, presets: Mapping[str, Preset]) -> float | None:
-    """Number of parameters of a preset that cannot be tried: as it states, else by its shapes."""
-    params = presets[named.name].params
-    if params is not None:
-        return parameter_count(params)
+def _described(named: NamedModel, presets: Mapping[str, Preset]) -> Model:
+    """The model of a preset that cannot be tried, with its architecture if that is known."""
     try:
-        return resolve(named.name, named.folder, "synthetic", presets).parameters
+        return resolve(named.name, named.folder, "synthetic", presets)
     except ModelError:
-        return None
+        return Model.known(named.name, presets[named.name])
 
 
 def _unique_name(name: str, taken: Container[str]) -> str:

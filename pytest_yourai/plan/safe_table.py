@@ -14,29 +14,23 @@ from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
 from pytest_yourai.core.units import GB, parameter_count
 from pytest_yourai.core.yaml_file import read_yaml, validate
+from pytest_yourai.models.presets import Params
 
 _Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000)]
 
 _Gigabytes = Annotated[float, pydantic.Field(gt=0)]
 
-_Params = Annotated[str, pydantic.AfterValidator(lambda text: (parameter_count(text), text)[1])]
-
 
 class _Row(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    from_params: _Params | None = None
-    over_params: _Params | None = None
+    from_params: Params | None = None
+    over_params: Params | None = None
     under_gb: _Gigabytes | None = None
     up_to_gb: _Gigabytes | None = None
     batch_size: _Count
     lora_rank: _Count
     lora_layers: _Count
-
-    @property
-    def has_conditions(self) -> bool:
-        conditions = (self.from_params, self.over_params, self.under_gb, self.up_to_gb)
-        return any(condition is not None for condition in conditions)
 
     def matches(self, parameters: float, available_gb: float) -> bool:
         return (
@@ -86,7 +80,7 @@ def read_safe_table(path: Path | None = None) -> SafeTable:
     rows = tuple(
         validate(file, _Row, row, MatrixError, at=(index,)) for index, row in enumerate(file.value)
     )
-    if rows[-1].has_conditions:
+    if rows[-1].model_fields_set & {"from_params", "over_params", "under_gb", "up_to_gb"}:
         raise MatrixError(
             f"{file.where((len(rows) - 1,))}: the last row must match every model: remove its "
             "conditions"

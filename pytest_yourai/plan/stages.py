@@ -21,19 +21,18 @@ from pytest_yourai.machine.budget import BUDGET_SHARE
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import (
+    Model,
     NamedModel,
     default_max_seq_length,
     resolve,
-    unknown_model,
 )
 from pytest_yourai.plan.config_choice import check_shape
-from pytest_yourai.plan.options import Options, OutputOptions, check_combinations, check_files
-from pytest_yourai.plan.planner import ModelDefaults, SweepSetup, plan_check, plan_sweep
+from pytest_yourai.plan.options import Options, check_combinations, check_files
+from pytest_yourai.plan.planner import SweepSetup, id_suffix, plan_check, plan_sweep
 from pytest_yourai.plan.resolved_models import (
     ResolvedModel,
     StageProblem,
     resolve_models,
-    resolved,
 )
 from pytest_yourai.plan.safe_table import read_safe_table
 from pytest_yourai.store.compare.baseline import read_baseline
@@ -80,24 +79,22 @@ class Stage:
         """Item id → configuration; None for one that is not known yet."""
         if self.setup is not None:
             return self.setup.configs_by_id
-        suffix = ModelDefaults(self.default_max_seq_length, None).suffix(self.shape, None)
-        return {f"{self.name}{suffix}": None}
+        return {f"{self.name}{id_suffix(self.shape, self.default_max_seq_length)}": None}
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The stages of a run, in order, and what is to be done at its end."""
+    """The stages of a run, in order, and the options that they follow from."""
 
     stages: tuple[Stage, ...]
-    output: OutputOptions
-    is_walk: bool
-    """True if models are tried, smallest first, until one does not fit."""
-    timeout_s: float
-    """Limit of one item in seconds; 0 for none."""
-    soak_s: float | None
-    """Duration of a soak in seconds; None if none was asked for."""
+    options: Options
     baseline: tuple[StoredProfile, ...] = ()
     """The profiles to compare the run with."""
+
+    @property
+    def is_walk(self) -> bool:
+        """True if models are tried, smallest first, until one does not fit."""
+        return self.options.benchmark
 
     @property
     def has_one_profile(self) -> bool:
@@ -116,7 +113,7 @@ class RunPlan:
     @cached_property
     def soaked_by_id(self) -> Mapping[str, Stage]:
         """Item id of a soak → the sweep that it follows; empty if no soak was asked for."""
-        if self.soak_s is None or self.output.is_replay:
+        if self.options.soak_s is None or self.options.is_replay:
             return {}
         return {f"{stage.name}-soak": stage for stage in self.stages if not stage.is_check}
 
@@ -138,10 +135,7 @@ def make_run_plan(options: Options) -> RunPlan:
     names = list(dict.fromkeys(stage.name for stage in stages))
     return RunPlan(
         stages=tuple(stages),
-        output=OutputOptions.of(options),
-        is_walk=options.benchmark,
-        timeout_s=options.timeout_s,
-        soak_s=options.soak_s,
+        options=options,
         baseline=read_baseline(options.compare, names) if options.compare is not None else (),
     )
 
@@ -149,11 +143,10 @@ def make_run_plan(options: Options) -> RunPlan:
 def _stages(found: ResolvedModel, options: Options) -> Iterator[Stage]:
     """The sweep of a model; in a walk its check, and the sweep after that if it is asked for."""
     if not options.benchmark:
-        if found.model is not None:
-            yield _stage(found, options, plan_sweep(found.model, options))
+        yield _stage(found, options, plan_sweep(found.model, options))
         return
     setup, problem = None, found.problem
-    if found.model is not None:
+    if problem is None:
         try:
             setup = plan_check(found.model, options)
         except ModelError as contradiction:
@@ -162,7 +155,7 @@ def _stages(found: ResolvedModel, options: Options) -> Iterator[Stage]:
             problem = StageProblem.of(contradiction)
     check = _stage(found, options, setup, problem)
     yield check
-    if options.optimize and found.model is not None and setup is not None:
+    if options.optimize and setup is not None:
         sweep = plan_sweep(found.model, options)
         yield dataclasses.replace(check, is_check=False, setup=sweep)
 
@@ -173,19 +166,23 @@ def _stage(
     setup: SweepSetup | None,
     problem: StageProblem | None = None,
 ) -> Stage:
-    shape = _shape(found, options, setup)
+    model = found.model
+    lengths = options.max_seq_lengths or (model.default_max_seq_length,)
+    shape = check_shape(lengths, (options.grad_checkpoint or False,), options)
+    if setup is not None and setup.plan.check is not None:
+        shape = setup.plan.check.shape
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
     return Stage(
-        name=found.name,
+        name=model.name,
         asked_as=found.asked_as,
-        title=found.title,
-        parameters=found.parameters,
+        title=model.title,
+        parameters=model.parameters,
         is_check=options.benchmark,
         setup=setup,
         shape=shape,
-        default_max_seq_length=found.default_max_seq_length,
+        default_max_seq_length=model.default_max_seq_length,
         assumed_config=read_safe_table().configuration(
-            found.parameters or 0,
+            model.parameters or 0,
             limit_bytes,
             depth=setup.plan.depth if setup else None,
             shape=shape,
@@ -194,32 +191,25 @@ def _stage(
     )
 
 
-def _shape(found: ResolvedModel, options: Options, setup: SweepSetup | None) -> RowShape:
-    if setup is not None and setup.plan.check is not None:
-        return setup.plan.check.shape
-    lengths = options.max_seq_lengths or (found.default_max_seq_length,)
-    return check_shape(lengths, (options.grad_checkpoint or False,), options)
-
-
 def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -> Stage:
     """A sweep of the recorded model, even if nothing else is known about it."""
     named = next(iter(options.models), None)
     default = default_max_seq_length(presets.get(named.name) if named else None)
     lengths = options.max_seq_lengths or ()
     recording = read_recording(path, lengths[0] if len(lengths) == 1 else default)
-    if named is None and recording.model not in presets:
-        named = NamedModel(recording.model, Path(recording.model))
-        model = unknown_model(recording.model)
-    else:
-        named = named or NamedModel(recording.model, Path(recording.model))
+    is_known = named is not None or recording.model in presets
+    named = named or NamedModel(recording.model, Path(recording.model))
+    if is_known:
         model = resolve(named.name, named.folder, options.weights, presets)
+    else:
+        model = Model.known(recording.model)
     if model.name != id_name(recording.model):
         raise OptionError(
             f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
             "leave --yourai-model out, or name another recording"
         )
     setup = plan_sweep(model, options, recording)
-    return _stage(resolved(named.name, model), options, setup)
+    return _stage(ResolvedModel(named.name, model), options, setup)
 
 
 def _check_ids(stages: Iterable[Stage]) -> None:

@@ -77,10 +77,10 @@ def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
-    runs_elsewhere = _is_distributed(config)
+    has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)
-    if not runs_elsewhere and command_line.needs_worker(config):
+    if has_items_here and command_line.needs_worker(config):
         workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
@@ -89,7 +89,6 @@ def _activate(config: pytest.Config) -> None:
 
     plan = stages.make_run_plan(read_options(config))
     owns_session = _collect_packaged_suite(config, with_soak=bool(plan.soaked_by_id))
-    has_items_here = not runs_elsewhere
     manager = config.pluginmanager
     sweep_display = SweepDisplay()
     hooks = None
@@ -110,11 +109,11 @@ def _activate(config: pytest.Config) -> None:
         if has_items_here:
             manager.register(display.DisplayHooks(config, sweep_display), "yourai-display")
     if not command_line.has_benchmark(config):
-        config.pluginmanager.register(_NoBenchmark())
+        manager.register(_NoBenchmark())
 
 
 class _NoBenchmark:
-    """Stands in for pytest-benchmark where it is switched off."""
+    """A `benchmark` fixture that skips, while pytest-benchmark is switched off."""
 
     @pytest.fixture
     def benchmark(self) -> Callable[..., None]:

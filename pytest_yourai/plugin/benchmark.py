@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -23,13 +24,8 @@ class ReplayClock:
         self._readings: Iterator[float] = iter(())
 
     def record(self, step_times_s: tuple[float, ...]) -> None:
-        self._readings = self._replay(step_times_s)
-
-    def _replay(self, step_times_s: tuple[float, ...]) -> Iterator[float]:
         # Every step starts at 0: a running sum would round the differences.
-        for step_time_s in step_times_s:
-            yield 0.0
-            yield step_time_s
+        self._readings = itertools.chain.from_iterable((0.0, each) for each in step_times_s)
 
     def __call__(self) -> float:
         return next(self._readings, 0.0)
@@ -50,7 +46,8 @@ def feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
         benchmark.group = result.model
         benchmark.extra_info.update(_extra_info(result))
         clock.record(result.step_times_s)
-        benchmark.pedantic(_nothing, rounds=len(result.step_times_s))
+        # The worker has timed the steps.
+        benchmark.pedantic(lambda: None, rounds=len(result.step_times_s))
     else:
         with suppress(NoStepTimesError):
             benchmark.pedantic(_fail)
@@ -70,10 +67,6 @@ def _extra_info(result: TrialResult) -> dict[str, Any]:
         "throughput_score": result.config.throughput_score,
         "kept": result.kept,
     }
-
-
-def _nothing() -> None:
-    """Stands for the steps, which the worker has timed."""
 
 
 def _fail() -> None:

@@ -57,9 +57,9 @@ class ControllerHooks:
         if self._config.option.collectonly:
             return
         try:
-            check_output_files(self._plan.output)
+            check_output_files(self._plan.options)
             if not self._has_items_here:
-                Journal(self._plan.output.log).close()
+                Journal(self._plan.options.log).close()
         except InputError as problem:
             raise pytest.UsageError(str(problem)) from None
         if self._owns_session:
@@ -206,7 +206,7 @@ class ControllerHooks:
         if self._results.journal_problem is not None:
             lines.append(f"The journal is incomplete: {self._results.journal_problem}")
         elif self._results.results:
-            lines.append(f"Journal: {self._terminal.shown_path(self._plan.output.log)}")
+            lines.append(f"Journal: {self._terminal.shown_path(self._plan.options.log)}")
         return lines or ["No trial has ended, and no profile was written"]
 
     def _next_steps(self) -> Iterator[str]:
@@ -214,7 +214,7 @@ class ControllerHooks:
         is_saved = self._output is not None and self._output.is_saved
         if is_saved and not self._config.pluginmanager.hasplugin(TETHER):
             arguments = self._config.invocation_params.args
-            shown = self._terminal.shown_path(self._plan.output.profile)
+            shown = self._terminal.shown_path(self._plan.options.output)
             yield from next_steps(self._plan, self._results, arguments, shown)
 
     @pytest.hookimpl(optionalhook=True)

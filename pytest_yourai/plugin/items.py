@@ -50,16 +50,12 @@ class ItemHooks:
         self._workers = workers
         self._on_opened = on_opened
         self._journal: Journal | None = None
-        self._runner: StageRunner | None = None
+        self.runner: StageRunner | None = None
+        """None before the first item, and if no configuration is selected."""
         self._selected: dict[Stage, set[str]] = {}
         self._announced: set[Stage] = set()
         self._reported: set[Stage] = set()
         self.trial_display = TrialDisplay(display, plan, self._selected)
-
-    @property
-    def runner(self) -> StageRunner | None:
-        """None before the first item, and if no configuration is selected."""
-        return self._runner
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "trial" in metafunc.fixturenames:
@@ -75,28 +71,26 @@ class ItemHooks:
 
     def _param(self, item_id: str, stage: Stage, has_benchmark: bool) -> Any:
         config = stage.configs_by_id[item_id]
-        axes = {}
-        if config is not None:
-            axes = {
-                "batch_size": config.batch_size,
-                "rank": config.rank,
-                "layers": config.num_layers,
-                "seq_length": config.max_seq_length,
-                "grad_checkpoint": config.grad_checkpoint,
-            }
-        marks = [pytest.mark.lora(model=stage.name, **axes)]
+        axes = config and {
+            "batch_size": config.batch_size,
+            "rank": config.rank,
+            "layers": config.num_layers,
+            "seq_length": config.max_seq_length,
+            "grad_checkpoint": config.grad_checkpoint,
+        }
+        marks = [pytest.mark.lora(model=stage.name, **(axes or {}))]
         if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._plan.timeout_s, method="signal"))
+            marks.append(pytest.mark.timeout(self._plan.options.timeout_s, method="signal"))
         if has_benchmark and command_line.has_benchmark(self._config):
             marks.append(pytest.mark.benchmark(timer=ReplayClock()))
         return pytest.param(item_id, id=item_id, marks=marks)
 
     def trial(self, item_id: str) -> Trial:
         """The value of the fixture `trial`."""
-        if self._runner is None:
+        if self.runner is None:
             pytest.skip("the run has not begun: `trial` is for test functions alone")
         stage = self._plan.stages_by_id[item_id]
-        return Trial(stage.name, self._runner.config_of(stage, item_id), item_id)
+        return Trial(stage.name, self.runner.config_of(stage, item_id), item_id)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -105,10 +99,10 @@ class ItemHooks:
                 self._selected.setdefault(self._plan.stages_by_id[item_id], set()).add(item_id)
         if self._selected and not self._config.option.collectonly:
             try:
-                self._journal = Journal(self._plan.output.log)
+                self._journal = Journal(self._plan.options.log)
                 if self._journal.note is not None:
                     self._print_line(f"Warning: {self._journal.note}")
-                self._runner = StageRunner(
+                self.runner = StageRunner(
                     self._plan,
                     self._journal,
                     self._print_line,
@@ -116,7 +110,7 @@ class ItemHooks:
                     self._workers,
                 )
                 with self.uncaptured():
-                    self._runner.inspect_all(self._selected)
+                    self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
                 raise pytest.UsageError(str(problem)) from None
@@ -129,26 +123,44 @@ class ItemHooks:
         session = item.session
         self._begin(item)
         result = yield
-        if self._runner is not None and not (session.shouldstop or session.shouldfail):
+        if self.runner is not None and not (session.shouldstop or session.shouldfail):
             self._prepare(session.items, session.items.index(item) + 1)
         return result
 
     def _prepare(self, items: list[pytest.Item], start: int) -> None:
-        """Begin the stage of the next item, and move the item there that its search chooses."""
+        """Begin the stage of the item at `start`, and move the item there that its search chooses.
+
+        Only past items of the same file and class: pytest has set up for those already.
+        """
         stage = self._begin(items[start]) if start < len(items) else None
-        if stage is not None:
-            self._put_next(items, start, stage)
+        sweep = self.runner.sweep_of(stage) if self.runner and stage else None
+        if stage is None or sweep is None or not sweep.search.is_on:
+            return
+        here: dict[LoraConfig, int] = {}
+        elsewhere: set[LoraConfig] = set()
+        for place in range(len(items) - 1, start - 1, -1):
+            item_id = self._id_of(items[place])
+            config = stage.configs_by_id.get(item_id) if item_id else None
+            if config is None or config in sweep.results:
+                continue
+            if items[place].parent is items[start].parent:
+                here[config] = place
+            else:
+                elsewhere.add(config)
+        chosen = sweep.choose(here, elsewhere) if here else None
+        if chosen is not None:
+            items.insert(start, items.pop(here[chosen]))
 
     def _begin(self, item: pytest.Item) -> Stage | None:
         """Begin the stage of an item, and announce it; None for other tests."""
         item_id = self._id_of(item)
-        if self._runner is None or item_id is None:
+        if self.runner is None or item_id is None:
             return None
         stage = self._plan.stages_by_id[item_id]
-        if not self._runner.is_known(stage, item_id):
+        if not self.runner.is_known(stage, item_id):
             with self.uncaptured():
-                self._runner.begin(stage)
-        opened = self._runner.info_of(stage)
+                self.runner.begin(stage)
+        opened = self.runner.info_of(stage)
         if opened is not None and self._on_opened is not None and stage not in self._announced:
             self._announced.add(stage)
             self._on_opened(stage, opened, self._counts(stage))
@@ -173,50 +185,27 @@ class ItemHooks:
         if reporter is not None:
             reporter.write_line(redactor()(line))
 
-    def _put_next(self, items: list[pytest.Item], start: int, stage: Stage) -> None:
-        """Move the item that the search chooses to `start`.
-
-        Only past items of the same file and class: pytest has set up for those already.
-        """
-        sweep = self._runner.sweep_of(stage) if self._runner else None
-        if sweep is None or not sweep.search.is_on:
-            return
-        here: dict[LoraConfig, int] = {}
-        elsewhere: set[LoraConfig] = set()
-        for place in range(len(items) - 1, start - 1, -1):
-            item_id = self._id_of(items[place])
-            config = stage.configs_by_id.get(item_id) if item_id else None
-            if config is None or config in sweep.results:
-                continue
-            if items[place].parent is items[start].parent:
-                here[config] = place
-            else:
-                elsewhere.add(config)
-        chosen = sweep.choose(here, elsewhere) if here else None
-        if chosen is not None:
-            items.insert(start, items.pop(here[chosen]))
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if self._runner is not None:
-            self._runner.close({stage: len(ids) for stage, ids in self._selected.items()})
+        if self.runner is not None:
+            self.runner.close({stage: len(ids) for stage, ids in self._selected.items()})
         if self._journal is not None:
             self._journal.close()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         trial = getattr(item, "funcargs", {}).get("trial")
-        if isinstance(trial, Trial) and self._runner is not None:
+        if isinstance(trial, Trial) and self.runner is not None:
             stage = self._plan.stages_by_id[trial.item_id]
-            is_first = not self._runner.is_known(stage, trial.item_id)
+            is_first = not self.runner.is_known(stage, trial.item_id)
             try:
-                result = self._measure(self._runner, stage, trial)
+                result = self._measure(self.runner, stage, trial)
             except BaseException:
                 feed_benchmark(item, None)
                 raise
             trial.ended_as(result)
             if is_first:
-                self._publish(item, self._runner, stage, result)
+                self._publish(item, self.runner, stage, result)
             feed_benchmark(item, result)
             _raise_outcome(result)
         return (yield)
@@ -230,8 +219,7 @@ class ItemHooks:
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
-            limit_s = self._plan.timeout_s
-            return sweep.abandon_trial(f"no end after {limit_s:g} s,")
+            return sweep.abandon_trial(f"no end after {self._plan.options.timeout_s:g} s,")
 
     def _id_of(self, item: pytest.Item) -> str | None:
         """The id of an item's configuration; None for other tests."""

@@ -52,7 +52,7 @@ def read_options(config: pytest.Config) -> Options:
         lora_keys=read.value("lora-keys", module_names),
         grad_checkpoint=read.switch("grad-checkpoint"),
         timeout_s=read.value("timeout", positive(_MOST_SECONDS)) or _pytests_timeout_s(config),
-        objective=read.value("objective", _objective) or Objective.SCORE,
+        objective=Objective(read.value("objective", one_of(*Objective)) or Objective.SCORE),
         search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
         soak_s=read.value("soak", lambda text: positive(_MOST_MINUTES)(text) * 60),
         replay=read.from_folder("replay", given_path),
@@ -131,10 +131,6 @@ def _lengths(text: str) -> tuple[int, ...]:
         raise ValueError(
             "it must be a whole number of at least 2, or several with commas between"
         ) from None
-
-
-def _objective(text: str) -> Objective:
-    return Objective(one_of(*(each.value for each in Objective))(text))
 
 
 def _truth(text: str) -> bool:

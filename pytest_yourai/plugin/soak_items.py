@@ -6,34 +6,24 @@ Active in the process that runs items, beside `items`, if a soak is asked for.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Protocol
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.ranking import next_to_soak
-from pytest_yourai.core.results import Soak, SoakResult
+from pytest_yourai.core.results import Soak
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
+from pytest_yourai.plugin.controller import ControllerHooks
 from pytest_yourai.plugin.items import ItemHooks, add_worker_sections
 from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
 from pytest_yourai.sweep.soak_runner import SoakClock
-from pytest_yourai.sweep.stage_runner import StageRunner
-
-
-class SoakListener(Protocol):
-    """Callbacks for soaks as they go, in the process that the user started."""
-
-    def soak_begins(self, stage: Stage, config: LoraConfig) -> None: ...
-
-    def soak_ended(self, stage: Stage, result: SoakResult) -> None: ...
 
 
 class SoakHooks:
     """Registered where items run, if a soak is asked for; `items` has the runner.
 
-    `listener` is None in a process of xdist: the controller reads the reports there.
+    `controller` is None in a process of xdist: it reads the reports there.
     """
 
     def __init__(
@@ -41,26 +31,24 @@ class SoakHooks:
         config: pytest.Config,
         plan: RunPlan,
         items: ItemHooks,
-        listener: SoakListener | None,
+        controller: ControllerHooks | None,
     ) -> None:
         self._config = config
         self._plan = plan
         self._items = items
-        self._listener = listener
+        self._controller = controller
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path == SOAK_SUITE:
+            # It takes as long as it is asked to, and has a clock of its own.
+            timeout = [pytest.mark.timeout(0)] if command_line.has_timeout(self._config) else []
             params = [
-                self._param(item_id, stage) for item_id, stage in self._plan.soaked_by_id.items()
+                pytest.param(
+                    item_id, id=item_id, marks=[pytest.mark.lora(model=each.name), *timeout]
+                )
+                for item_id, each in self._plan.soaked_by_id.items()
             ]
             metafunc.parametrize("soak", params, indirect=True)
-
-    def _param(self, item_id: str, stage: Stage) -> object:
-        marks = [pytest.mark.lora(model=stage.name)]
-        if command_line.has_timeout(self._config):
-            # It takes as long as it is asked to, and has a clock of its own.
-            marks.append(pytest.mark.timeout(0))
-        return pytest.param(item_id, id=item_id, marks=marks)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -73,33 +61,31 @@ class SoakHooks:
 
     def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
         """Soak the best configuration, then, while they fail, the next best."""
-        run, soak_s = self._items.runner, self._plan.soak_s
+        run, soak_s = self._items.runner, self._plan.options.soak_s
         if run is None or soak_s is None:
             return
-        clock = SoakClock(soak_s, self._plan.timeout_s)
+        clock = SoakClock(soak_s, self._plan.options.timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
-        while trial := next_to_soak(results, soak.results, self._plan.output.objective):
-            if self._listener is not None:
+        while trial := next_to_soak(results, soak.results, self._plan.options.objective):
+            if self._controller is not None:
                 with self._items.uncaptured():
-                    self._listener.soak_begins(stage, trial.config)
+                    self._controller.soak_begins(stage, trial.config)
             with self._items.trial_display.soak(stage, trial.config):
                 soaked = run.soak(stage, trial, clock)
             soak.results.append(soaked.result)
-            if self._listener is not None:
+            if self._controller is not None:
                 with self._items.uncaptured():
-                    self._listener.soak_ended(stage, soaked.result)
+                    self._controller.soak_ended(stage, soaked.result)
             if soaked.result.outcome.is_failure:
                 add_worker_sections(item, soaked.output, soaked.traceback)
-        self._publish(item, soak, stage, run)
-
-    def _publish(self, item: pytest.Item, soak: Soak, stage: Stage, run: StageRunner) -> None:
-        if not soak.results:
-            return
-        reported = SoakReport(stage.name, tuple(soak.results), run.journal_problem)
-        item.user_properties.append((SOAK_PROPERTY, reported.to_json()))
-        outcome = soak.results[-1].outcome.value
-        item.user_properties.append((f"{SOAK_PROPERTY}_outcome", outcome))
+        if soak.results:
+            reported = SoakReport(stage.name, tuple(soak.results), run.journal_problem)
+            outcome = soak.results[-1].outcome.value
+            item.user_properties += [
+                (SOAK_PROPERTY, reported.to_json()),
+                (f"{SOAK_PROPERTY}_outcome", outcome),
+            ]
 
 
 def _raise_outcome(soak: Soak, stage: Stage) -> None:

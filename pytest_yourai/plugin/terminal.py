@@ -45,10 +45,9 @@ class Terminal:
 
     def print_unwrapped(self, *lines: str) -> None:
         """Print lines that are to be copied, such as commands."""
-        reporter = self._reporter
-        if reporter is not None:
+        if self._reporter is not None:
             for line in lines:
-                reporter.write_line(redactor()(line))
+                self._reporter.write_line(redactor()(line))
 
     def hide_file_names(self) -> None:
         """Keep pytest from printing the file before each item: every trial has its own line."""

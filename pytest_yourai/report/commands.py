@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.options import OutputOptions
+from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -70,7 +69,7 @@ def next_steps(
 
     `profile` is the file that it has written, relative to the working directory.
     """
-    options = setup.output
+    options = setup.options
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and not options.is_replay:
@@ -87,7 +86,7 @@ def next_steps(
 
 def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
     """The command that trains with the optimum of `stage`."""
-    options = setup.output
+    options = setup.options
     if options.is_replay:
         return f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
     model = stage.setup.model if stage.setup else None
@@ -112,43 +111,36 @@ def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str
     if stage is not None:
         yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.output)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
 
 
-def _estimates(options: OutputOptions) -> str:
+def _estimates(options: Options) -> str:
     """The command that prints which models fit by estimate."""
-    return pytest_line("--yourai-recommend", *_presets(options), *_budget(options))
+    limit_bytes = options.memory_limit_bytes
+    budget = [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
+    return pytest_line("--yourai-recommend", *_presets(options), *budget)
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
     """The arguments of pytest for the model of `stage`."""
-    yield from _presets(setup.output)
+    yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
 
 
-def _own_presets(options: OutputOptions) -> Path | None:
+def _own_presets(options: Options) -> Path | None:
     return None if options.presets == packaged_models() else options.presets
 
 
-def _presets(options: OutputOptions) -> Iterator[str]:
+def _presets(options: Options) -> Iterator[str]:
     """The argument for the user's own presets."""
     if presets := _own_presets(options):
         yield f"--yourai-models={presets}"
 
 
-def _budget(options: OutputOptions) -> Iterator[str]:
-    """The argument for the budget that was given."""
-    if options.memory_limit_bytes is not None:
-        yield f"--yourai-max-memory={options.memory_limit_bytes / GB:g}"
-
-
-def _what_may_fit(
-    options: OutputOptions, found: StageResults, arguments: Sequence[str]
-) -> Iterator[str]:
+def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
-    lacks_memory = any(each.lacks_memory for each in results)
-    if not lacks_memory or setup is None:
+    if setup is None or not any(each.lacks_memory for each in results):
         if not options.is_replay:
             yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
         return
@@ -160,7 +152,8 @@ def _what_may_fit(
         others = _without(arguments, "--yourai-seq-length")
         yield f"  {pytest_line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
-    if setup.model.foreign_quantization is None and _is_wide(quantization):
+    is_wide = quantization is None or quantization.bits > _FEWEST_BITS
+    if is_wide and setup.model.foreign_quantization is None:
         others = _without(arguments, "--yourai-quantize")
         yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
@@ -170,12 +163,8 @@ def _what_may_fit(
     yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
 
 
-def _is_wide(quantization: Quantization | None) -> bool:
-    return quantization is None or quantization.bits > _FEWEST_BITS
-
-
-def _resumed(options: OutputOptions, arguments: Sequence[str]) -> str:
-    return pytest_line(*arguments, *([] if options.is_resumed else ["--yourai-resume"]))
+def _resumed(options: Options, arguments: Sequence[str]) -> str:
+    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
-from pytest_yourai.core.units import duration
+from pytest_yourai.core.units import duration, parameters
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
@@ -52,7 +52,7 @@ class Console:
         """The header of a stage that was just added to the results."""
         data = opened.context.inspection.data
         if not self._setup.is_walk:
-            rule, is_replay = self._room().rule, self._setup.output.is_replay
+            rule, is_replay = self._room().rule, self._setup.options.is_replay
             lines = ["", *header(opened, counts.of_stage, notes, rule, is_replay=is_replay)]
             if opened.preflight:
                 lines += walk_lines.shortage_lines(opened.preflight)
@@ -84,7 +84,8 @@ class Console:
         names = list(dict.fromkeys(stage.name for stage in self._collected.stages))
         place = names.index(name) + 1
         width = max(len(stage.name) for stage in self._setup.stages)
-        return walk_lines.model_line(place, counts.models, name, found.params, verdict, width)
+        size = parameters(found.parameters)
+        return walk_lines.model_line(place, counts.models, name, size, verdict, width)
 
     def _walk_title(self, counts: ItemCounts) -> Iterator[str]:
         """The title of a walk, once, before its other lines."""
@@ -128,7 +129,7 @@ class Console:
             return
         self._summed_up.add(found.stage)
         data = found.opened.context.inspection.data
-        objective, naming = self._setup.output.objective, found.stage.naming
+        objective, naming = self._setup.options.objective, found.stage.naming
         if self._setup.is_walk:
             optimum = self._collected.optimum(found)
             epoch = epoch_lines(data, optimum) if optimum else ()
@@ -160,7 +161,7 @@ class Console:
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> str:
         """The line of a soak that begins."""
-        name, asked = stage.naming.name(config), duration(self._setup.soak_s or 0)
+        name, asked = stage.naming.name(config), duration(self._setup.options.soak_s or 0)
         return f"{self._soak_title(stage)}: {name} for {asked}"
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> str:
@@ -202,7 +203,7 @@ class Console:
     def predictions(self, ids: Container[str]) -> Iterator[str]:
         """The predicted memory of each configuration, for --collect-only."""
         found: dict[str, Prediction | str] = {}
-        backend, limit_bytes = "", self._setup.output.memory_limit_bytes
+        backend, limit_bytes = "", self._setup.options.memory_limit_bytes
         for stage in self._setup.stages:
             predictor = static_predictor(stage.setup.plan) if stage.setup else None
             problem, unknown = stage.problem, "unknown: it cannot be estimated"
@@ -215,5 +216,5 @@ class Console:
                 recording = stage.setup.plan.recording
                 recorded_bytes = recording.memory_limit_bytes if recording else None
                 backend = predictor.backend
-                limit_bytes = self._setup.output.memory_limit_bytes or recorded_bytes
+                limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
         yield from predictions(found, backend, limit_bytes)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration
-from pytest_yourai.models.dataset_lengths import HistogramBar, TrainingData
+from pytest_yourai.models.dataset_lengths import TrainingData
 
 _WIDEST_BAR = 30
 
@@ -23,7 +23,9 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
     names = [bar_name(bar.least, bar.most) for bar in bars]
     most, width = max(bar.rows for bar in bars), max(map(len, names))
     for name, bar in zip(names, bars, strict=True):
-        yield f"  {name:>{width}}  {_drawn(bar, most):{_WIDEST_BAR}}  {bar.rows:,}"
+        # At least one character long if there is a row.
+        length = max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0
+        yield f"  {name:>{width}}  {'█' * length:{_WIDEST_BAR}}  {bar.rows:,}"
     for limit in sorted(max_seq_lengths):
         if cut := data.rows_over(limit):
             yield f"  {_rows(cut)} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
@@ -37,11 +39,6 @@ def bar_name(least: int, most: int | None) -> str:
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
-
-
-def _drawn(bar: HistogramBar, most: int) -> str:
-    """A bar, at least one character long if there is a row."""
-    return "█" * (max(1, round(bar.rows / most * _WIDEST_BAR)) if bar.rows else 0)
 
 
 def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str]:

@@ -25,8 +25,8 @@ _MINIMA = ("minimum_memory_mb", "safe_memory_mb", "minimum_memory_bytes")
 def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[dict[str, Any]]:
     """A row for each configuration, all with the same keys, in the order of the files.
 
-    The keys are those of a profile's rows, behind `model` and `optimal`, and with `profile`, the
-    name of the file, before them.
+    The keys are those of a profile's rows, after `model` and `optimal`; `with_profile` puts
+    `profile`, the name of the file, before them.
     """
     return [
         clean(

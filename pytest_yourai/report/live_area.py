@@ -27,7 +27,7 @@ _ERASE_REST_OF_ROW, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 class LiveArea:
-    """Lines on the terminal `stream`, which nobody else writes to while they are drawn.
+    """Lines on the terminal `stream`, which has no other writer while they are drawn.
 
     Without `has_color` nothing is colored or bold. `line_width` returns how many columns of the
     cursor's line are in use. Errors of a closed stream are ignored.
@@ -62,18 +62,13 @@ class LiveArea:
             self._console.print(picture)
         lines = captured.get().splitlines()[: rows - 2]
         drawn = "".join(f"\r\n{line}{_ERASE_REST_OF_ROW}" for line in lines)
-        self._write(self._room(len(lines), columns) + _below(drawn + _ERASE_BELOW))
-
-    def _room(self, height: int, columns: int) -> str:
-        """Text that makes sure of `height` rows below the cursor.
-
-        It is needed each time: the terminal may have become lower.
-        """
         width = 0 if self._height else self._line_width()
         # The cursor stays on a full row until more is written.
         is_full = width > 0 and width % columns == 0
-        self._height = height
-        return "\r\n" * is_full + _rows_below(height)
+        self._height = len(lines)
+        # Room is made each time: the terminal may have become lower.
+        room = "\r\n" * is_full + _rows_below(self._height)
+        self._write(room + _below(drawn + _ERASE_BELOW))
 
     def erase(self) -> None:
         """Remove the drawing."""

@@ -65,7 +65,7 @@ class SweepDisplay:
         return self._area is not None
 
     @contextlib.contextmanager
-    def of(self, shown: DisplayedTrial) -> Iterator[None]:
+    def showing(self, shown: DisplayedTrial) -> Iterator[None]:
         """Show `shown` while it runs, and remove it however it ends."""
         self._shown, self._began_at = shown, time.monotonic()
         try:
@@ -138,7 +138,7 @@ class TrialDisplay:
             return
         config, sweep = run.config_of(stage, item_id), run.sweep_of(stage)
         began_at = time.monotonic()
-        with self._display.of(self._shown(stage, sweep, config)):
+        with self._display.showing(self._shown(stage, sweep, config)):
             yield
         if sweep is not None and config in sweep.results:
             self._times[stage].add(sweep.results[config], time.monotonic() - began_at)
@@ -147,20 +147,16 @@ class TrialDisplay:
     def soak(self, stage: Stage, config: LoraConfig) -> Iterator[None]:
         """Display the soak of a configuration while it runs."""
         of_model = "" if self._setup.has_one_profile else f" of {stage.name}"
-        asked_s = self._setup.soak_s or 1.0
-        with self._display.of(
-            DisplayedTrial(f"Soak{of_model}: {stage.naming.name(config)}", 0, asked_s)
-        ):
+        title = f"Soak{of_model}: {stage.naming.name(config)}"
+        with self._display.showing(DisplayedTrial(title, 0, self._setup.options.soak_s or 1.0)):
             yield
 
     def _shown(self, stage: Stage, sweep: Sweep | None, config: LoraConfig) -> DisplayedTrial:
         name = stage.naming.name(config)
         if stage.is_check:
             names = list(dict.fromkeys(each.name for each in self._selected))
-            place = names.index(stage.name)
-            return DisplayedTrial(
-                f"[{place + 1}/{len(names)}] {stage.name}: {name}", place, len(names)
-            )
+            done, total = names.index(stage.name), len(names)
+            return DisplayedTrial(f"[{done + 1}/{total}] {stage.name}: {name}", done, total)
         done, total = len(sweep.results) if sweep else 0, len(self._selected[stage])
         of_model = "" if self._setup.has_one_profile else f"{stage.name} "
         title = f"{of_model}[{done + 1}/{total}] {name}"
@@ -168,23 +164,13 @@ class TrialDisplay:
             # A search has not chosen its next trials yet.
             return DisplayedTrial(title, done, total)
         times = self._times[stage]
-        later = self._later(stage, sweep, config)
-        return DisplayedTrial(
-            title, done, total, times.expected_s([config]), times.expected_s(later)
-        )
-
-    def _later(self, stage: Stage, sweep: Sweep, present: LoraConfig) -> list[LoraConfig]:
-        """The configurations to run after `present`."""
-        configs = {stage.configs_by_id[item_id] for item_id in self._selected[stage]}
-        return [
-            config
-            for config in configs
-            if config is not None and config != present and sweep.expects_trial(config)
-        ]
+        others = {stage.configs_by_id[item_id] for item_id in self._selected[stage]} - {config}
+        later_s = times.expected_s(each for each in others if each and sweep.expects_trial(each))
+        return DisplayedTrial(title, done, total, times.expected_s([config]), later_s)
 
 
 _TRIALS = 5
-"""So many of the latest trials count: they are most like the next one."""
+"""The number of latest trials that count: they are most like the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +198,7 @@ class TrialTimes:
             return
         steps = len(result.warmup_step_times_s) - COMPILING_STEPS + len(result.step_times_s)
         rest_s = max(0.0, time_s - steps * step_s)
-        self._last.append(_Timed(step_s / _tokens(result.config), steps, rest_s))
+        self._last.append(_Timed(step_s / _step_tokens(result.config), steps, rest_s))
 
     def expected_s(self, configs: Iterable[LoraConfig]) -> float | None:
         """Seconds that trials of `configs` take in all; None before the first measured trial."""
@@ -221,9 +207,9 @@ class TrialTimes:
         token_s = statistics.median(each.token_s for each in self._last)
         steps = statistics.median(each.steps for each in self._last)
         rest_s = statistics.median_low(each.rest_s for each in self._last)
-        return sum(rest_s + steps * token_s * _tokens(config) for config in configs)
+        return sum(rest_s + steps * token_s * _step_tokens(config) for config in configs)
 
 
-def _tokens(config: LoraConfig) -> int:
+def _step_tokens(config: LoraConfig) -> int:
     """Tokens of a step with rows of full length."""
     return config.batch_size * config.max_seq_length

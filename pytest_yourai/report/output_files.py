@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
-from pytest_yourai.plan.options import OutputOptions
+from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
@@ -67,9 +67,9 @@ class SessionOutput:
         return problems + [each.text for each in self.files]
 
 
-def check_output_files(options: OutputOptions) -> None:
+def check_output_files(options: Options) -> None:
     """Raise an InputError if a file could not be written after the last trial."""
-    check_writable(options.profile, profile.OUTPUT_FLAG)
+    check_writable(options.output, profile.OUTPUT_FLAG)
     if options.report is not None:
         check_plotly(REPORT_FLAG)
     for path, flag in (
@@ -85,18 +85,18 @@ def write_session(
     plan: RunPlan, results: RunResults, shown_path: Callable[[Path], str]
 ) -> SessionOutput:
     """Compare the results with the baseline, and write all files that the options name."""
-    document, name = results.document(), shown_path(plan.output.profile)
+    document, name = results.document(), shown_path(plan.options.output)
     try:
         profiles = parse_written(document, name)
     except RecordingError:
         profiles = []
     comparison, problem = _compare(plan, profiles)
-    files = [*_profile(plan.output, results, document, shown_path)]
-    if plan.output.lora_config is not None:
-        files.append(_lora_config(plan.output.lora_config, results, shown_path))
-    if plan.output.report is not None:
-        files.append(_report(plan.output.report, plan, profiles, shown_path))
-    path, summary = plan.output.markdown, step_summary(os.environ)
+    files = [*_profile(plan.options, results, document, shown_path)]
+    if plan.options.lora_config is not None:
+        files.append(_lora_config(plan.options.lora_config, results, shown_path))
+    if plan.options.report is not None:
+        files.append(_report(plan.options.report, plan, profiles, shown_path))
+    path, summary = plan.options.markdown, step_summary(os.environ)
     if path is not None or summary is not None:
         text = session_markdown(profiles, document.get("recommended"), comparison, results.results)
         if path is not None:
@@ -125,25 +125,25 @@ def _compare(
     if not profiles:
         return None, "nothing was tried"
     try:
-        return BaselineComparison.of(plan.baseline, profiles, plan.output.thresholds), None
+        return BaselineComparison.of(plan.baseline, profiles, plan.options.thresholds), None
     except RecordingError as problem:
         return None, str(problem)
 
 
 def _profile(
-    options: OutputOptions,
+    options: Options,
     results: RunResults,
     document: Mapping[str, Any],
     shown_path: Callable[[Path], str],
 ) -> list[OutputLine]:
     try:
-        write_json(options.profile, document, profile.OUTPUT_FLAG)
+        write_json(options.output, document, profile.OUTPUT_FLAG)
     except OutputError as problem:
         failed = OutputLine(f"Not saved: {problem}", is_failure=True)
         if results.journal_problem is not None:
             return [failed]
         return [failed, OutputLine(f"The journal has it all: {options.log}")]
-    return [OutputLine(f"Saved to: {shown_path(options.profile)}", saves_profile=True)]
+    return [OutputLine(f"Saved to: {shown_path(options.output)}", saves_profile=True)]
 
 
 def _lora_config(path: Path, results: RunResults, shown_path: Callable[[Path], str]) -> OutputLine:
@@ -164,7 +164,7 @@ def _report(
         return OutputLine("Page: not written, nothing was tried")
     models = {each.model for each in profiles}
     earlier = [each for each in plan.baseline if each.model in models]
-    content = Content([*earlier, *profiles], gate=plan.output.thresholds)
+    content = Content([*earlier, *profiles], gate=plan.options.thresholds)
     write = functools.partial(write_page, path, content, REPORT_FLAG)
     return _written("Page", shown_path(path), write)
 

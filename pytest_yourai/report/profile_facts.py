@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
@@ -87,22 +87,21 @@ def soak_data(soak: SoakResult, naming: ConfigLabels) -> dict[str, Any]:
 def _soak_facts(soak: SoakResult) -> Iterator[tuple[str, str]]:
     yield "Lasted", f"{duration(soak.duration_s)} of {duration(soak.asked_s)}"
     yield "Steps", f"{soak.steps:,}"
-    peaks = soak.peak_memory_bytes, soak.trial_peak_memory_bytes
-    for label, peak in zip(("Peak", "Peak of its trial"), peaks, strict=True):
-        if peak is not None:
-            yield label, gigabytes(peak)
-    growths = soak.active_growth_bytes_per_step, soak.footprint_growth_bytes_per_step
-    labels = "Growth of active memory", "of the footprint"
-    for label, growth in zip(labels, growths, strict=True):
-        if growth is not None:
-            yield label, f"{growth / MB:+.2f} MB a step"
-    times_s = soak.first_tenth_step_time_s, soak.last_tenth_step_time_s
-    for label, time_s in zip(("first", "last"), times_s, strict=True):
-        if time_s is not None:
-            yield f"Step time, {label} tenth", seconds(time_s)
-    if soak.slowdown is not None:
-        yield "Last tenth over first", f"× {soak.slowdown:.2f}"
-    yield "Growth of swap", gigabytes(soak.swap_growth_bytes)
+    measures: list[tuple[str, float | None, Callable[[float], str]]] = [
+        ("Peak", soak.peak_memory_bytes, gigabytes),
+        ("Peak of its trial", soak.trial_peak_memory_bytes, gigabytes),
+        ("Growth of active memory", soak.active_growth_bytes_per_step, _growth),
+        ("of the footprint", soak.footprint_growth_bytes_per_step, _growth),
+        ("Step time, first tenth", soak.first_tenth_step_time_s, seconds),
+        ("Step time, last tenth", soak.last_tenth_step_time_s, seconds),
+        ("Last tenth over first", soak.slowdown, "× {:.2f}".format),
+        ("Growth of swap", soak.swap_growth_bytes, gigabytes),
+    ]
+    yield from ((label, text(value)) for label, value, text in measures if value is not None)
+
+
+def _growth(bytes_per_step: float) -> str:
+    return f"{bytes_per_step / MB:+.2f} MB a step"
 
 
 def training_data(data: DataRow | None) -> dict[str, Any] | None:

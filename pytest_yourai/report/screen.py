@@ -64,7 +64,7 @@ class TerminalSize:
 DRAWN_EVERY_S = 0.25
 
 WIDE_COLUMNS = 60
-"""Terminals of so many columns have room for the memory limit."""
+"""Terminals of at least this width have room for the memory limit."""
 
 
 def is_terminal(stream: IO[str]) -> bool:
@@ -90,5 +90,5 @@ def one_line(text: str) -> Text:
 def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Table:
     """The memory in use as text, and as a bar against the limit."""
     share = f"{peak_bytes / limit_bytes:.0%}"
-    told = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
-    return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), told)
+    right = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
+    return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), right)

@@ -32,9 +32,10 @@ def configuration_lines(
     room: TerminalSize,
     others: int,
 ) -> Iterator[str]:
-    """Nothing where there is no choice. `others` lines are to be seen beside the table.
+    """A table of the successes, or nothing if they are fewer than two.
 
-    Where it is cut those that are marked stay, and of the rest the best.
+    It leaves room for `others` lines. If rows are cut, the marked ones stay, and the best of the
+    rest.
     """
     ranked = best_first(results, objective)
     if len(ranked) < _LEAST_TO_CHOOSE_FROM:

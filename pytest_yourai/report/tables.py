@@ -37,7 +37,7 @@ def ranked_rows(profile: StoredProfile) -> list[TrialResult]:
 
 
 def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
-    """The columns that tell the rows of `profiles` apart.
+    """The columns for the rows of `profiles`.
 
     An axis of length or checkpointing with one value is left out, and so are minima if all are
     peaks.

@@ -118,7 +118,7 @@ def summary(
 
 
 def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
-    """Why there is no optimum."""
+    """The reason for the lack of an optimum."""
     if has_soaks:
         return "No configuration survived its soak"
     if any(each.lacks_memory for each in results):

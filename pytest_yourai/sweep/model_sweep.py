@@ -6,32 +6,27 @@ of it; the worker is ended, and `abandon_trial` turns what was measured so far i
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
-from pytest_yourai.estimate.predictor import Prediction, Predictor
+from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import TrialRow, configuration
-from pytest_yourai.sweep.preflight import (
-    Preflight,
-    TrialChecks,
-    available_bytes,
-    model_size,
-    preflight,
-    preflight_fields,
-)
+from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
 from pytest_yourai.sweep.replay_runner import ReplayRunner
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState
+from pytest_yourai.sweep.resume import ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
-from pytest_yourai.sweep.trial_record import OnProgress, TrialMeasurement, TrialRecord
+from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
 from pytest_yourai.sweep.trial_runner import Runner, TrialRunner
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.supervised_run import NO_OUTPUT, overdue
@@ -50,7 +45,7 @@ class Sweep:
         context: SweepContext,
         journal: EventLog,
         host: WorkerHost,
-        resumed: ResumeState = NOTHING_RESUMED,
+        resumed: ResumeState | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.plan = plan
@@ -59,7 +54,7 @@ class Sweep:
         self.last_output, self.last_traceback = NO_OUTPUT, ""
         self._journal = journal
         self._host = host
-        self._resumed = resumed
+        self._resumed = resumed or ResumeState()
         self._on_progress = on_progress
         self._runner: Runner = TrialRunner(plan, host, context.device.backend, on_progress)
         if plan.recording is not None:
@@ -79,15 +74,18 @@ class Sweep:
         self._prior = prior
         self._predictor = self._new_predictor()
         self.search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
-        self._checks = TrialChecks(self.plan, self.context, self.search, self._end_worker)
-        self._earlier = dict(self._resumed.kept)
+        self._checks = TrialChecks(
+            self.plan,
+            self.context,
+            self.search,
+            end_worker=lambda because: self._host.end(killed_because=because),
+        )
         for result in self._resumed.kept.values():
             self._predictor.learn(result)
-        for config, measured in self._resumed.crashed.items():
-            self._earlier[config] = self._result(config, measured, self._predictor.predict(config))
-
-    def _end_worker(self, because: str) -> None:
-        self._host.end(killed_because=because)
+        self._earlier = {
+            **self._resumed.kept,
+            **{config: self._complete(end) for config, end in self._resumed.crashed.items()},
+        }
 
     def release(self) -> None:
         """End the worker, so that another model has the memory; the next trial starts a new one."""
@@ -129,11 +127,10 @@ class Sweep:
     def preflight(self) -> Preflight | None:
         """The predicted memory of the first configuration; None where it cannot be predicted."""
         config = self.safe_config or next(iter(self.plan.configs))
-        prediction, device = self._predictor.predict(config), self.context.device
-        available = available_bytes(device) if self.plan.recording is None else None
-        if prediction is None or available is None:
+        prediction = self._predictor.predict(config)
+        if prediction is None or self.plan.recording is not None:
             return None
-        return preflight(config, prediction, available, shares_memory=not device.has_own_memory)
+        return preflight(config, prediction, self.context.device)
 
     def choose(
         self, here: Collection[LoraConfig], elsewhere: Collection[LoraConfig]
@@ -168,19 +165,21 @@ class Sweep:
         self.last_output, self.last_traceback = NO_OUTPUT, ""
         if earlier := self._earlier.get(config):
             return self._keep(earlier)
-        prediction = self._predictor.predict(config)
-        measured = self._not_run(config, prediction) or self._run(config)
-        return self._keep(self._result(config, measured, prediction))
+        return self._keep(self._complete(self._not_run(config) or self._run(config)))
 
-    def _not_run(
-        self, config: LoraConfig, prediction: Prediction | None
-    ) -> TrialMeasurement | None:
-        """The end of a trial that need not or must not run; None where it is to run."""
+    def _not_run(self, config: LoraConfig) -> TrialResult | None:
+        """The result of a trial that need not or must not run; None where it is to run."""
+        prediction = self._predictor.predict(config)
         if skip := self._checks.skip(config, prediction, self._failures()):
-            return TrialMeasurement.skipped(skip)
+            return TrialResult.skipped(self.plan.source.name, config, skip)
         if prediction is not None:
             self._journal.write(
-                "preflight_check", **preflight_fields(prediction), **configuration(config)
+                "preflight_check",
+                available_gb=read_system_memory().available_bytes / GB,
+                estimated_base_gb=prediction.weights_bytes / GB,
+                estimated_minimum_gb=prediction.minimum_bytes / GB,
+                estimated_conservative_gb=prediction.conservative_bytes / GB,
+                **configuration(config),
             )
         return None if self.plan.force else self._checks.refusal(config, prediction)
 
@@ -190,13 +189,14 @@ class Sweep:
         yield from (each for each in own.values() if each.prunes_larger)
         yield from self._external_failures
 
-    def _run(self, config: LoraConfig) -> TrialMeasurement:
+    def _run(self, config: LoraConfig) -> TrialResult:
         guard = Guard(self._limit_bytes, read_system_memory(), forced=self.plan.force)
-        record = TrialRecord(config, self.plan.steps, self._limit_bytes, guard)
+        name, steps = self.plan.source.name, self.plan.steps
+        record = TrialRecord(name, config, steps, self._limit_bytes, guard)
         self._record = record
         self._journal.write("trial_start", **configuration(config))
         try:
-            measured = self._runner.run(record)
+            result = self._runner.run(record)
         except Exception:
             # No interruption, so that nobody abandons the trial.
             self._record = None
@@ -204,7 +204,7 @@ class Sweep:
         finally:
             self.last_output, self.last_traceback = record.output, record.traceback
         self._record = None
-        return measured
+        return result
 
     @property
     def is_measuring(self) -> bool:
@@ -219,31 +219,23 @@ class Sweep:
         record, self._record = self._record, None
         if record is None:
             raise RuntimeError("no trial is under way")
-        measured = record.measurement(overdue(record, reason))
-        result = self._result(record.config, measured, self._predictor.predict(record.config))
+        result = self._complete(record.result(overdue(record, reason)))
         self._journal.write("subprocess_timeout", reason=result.error)
         return self._keep(result)
 
-    def _result(
-        self, config: LoraConfig, measured: TrialMeasurement, prediction: Prediction | None
-    ) -> TrialResult:
-        """The result, with its prediction, and a warning where that was over the budget."""
-        fields = vars(measured).copy()
+    def _complete(self, result: TrialResult) -> TrialResult:
+        """`result` with what the sweep knows, and a warning if predicted over the budget."""
+        prediction = self._predictor.predict(result.config)
+        changes: dict[str, Any] = {"memory_limit_bytes": self._limit_bytes, "size": self._size}
         if (data := self.context.inspection.data) is not None:
-            fields["epoch_time_s"] = data.epoch_time_s(config, measured.step_times_s)
+            changes["epoch_time_s"] = data.epoch_time_s(result.config, result.step_times_s)
         if prediction is not None:
-            fields["predicted_minimum_memory_bytes"] = prediction.minimum_bytes
-            if measured.started and prediction.conservative_bytes > self._limit_bytes:
+            changes["predicted_minimum_memory_bytes"] = prediction.minimum_bytes
+            if result.started and prediction.conservative_bytes > self._limit_bytes:
                 most = gigabytes(prediction.conservative_bytes)
                 warning = f"it was predicted to need up to {most}, over the budget"
-                fields["warnings"] += (warning,)
-        return TrialResult(
-            self.plan.source.name,
-            config,
-            memory_limit_bytes=self._limit_bytes,
-            size=self._size,
-            **fields,
-        )
+                changes["warnings"] = (*result.warnings, warning)
+        return dataclasses.replace(result, **changes)
 
     def _keep(self, result: TrialResult) -> TrialResult:
         config = configuration(result.config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,14 +9,13 @@ from dataclasses import dataclass
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
-from pytest_yourai.core.units import GB, gigabytes
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """No model of a walk is loaded with less."""
@@ -43,49 +41,24 @@ class Preflight:
         return max(0, self.conservative_bytes - self.available_bytes)
 
 
-def available_bytes(device: DeviceInfo) -> int | None:
-    """The memory that a model could take now: of the device where it has its own."""
-    if device.has_own_memory:
-        return device.free_memory_bytes
-    return read_system_memory().available_bytes
+def preflight(config: LoraConfig, prediction: Prediction, device: DeviceInfo) -> Preflight | None:
+    """The figures of `prediction` against what is available now; None where nobody knows that.
 
-
-def preflight(
-    config: LoraConfig, prediction: Prediction, available_bytes: int, *, shares_memory: bool
-) -> Preflight:
-    """The figures of `prediction` against what is available now.
-
-    Other processes matter where the device shares the machine's memory (`shares_memory`).
+    Other processes matter where the device shares the machine's memory.
     """
-    found = Preflight(
+    available_bytes = read_system_memory().available_bytes
+    if device.has_own_memory:
+        if device.free_memory_bytes is None:
+            return None
+        available_bytes = device.free_memory_bytes
+    is_short = prediction.conservative_bytes > available_bytes
+    return Preflight(
         config=config,
         available_bytes=available_bytes,
         weights_bytes=prediction.weights_bytes,
         minimum_bytes=prediction.minimum_bytes,
         conservative_bytes=prediction.conservative_bytes,
-    )
-    if not found.missing_bytes or not shares_memory:
-        return found
-    return dataclasses.replace(found, holders=largest_processes())
-
-
-def preflight_fields(prediction: Prediction) -> dict[str, float]:
-    """The fields of the journal's `preflight_check`. GB (1e9 bytes)."""
-    return {
-        "available_gb": read_system_memory().available_bytes / GB,
-        "estimated_base_gb": prediction.weights_bytes / GB,
-        "estimated_minimum_gb": prediction.minimum_bytes / GB,
-        "estimated_conservative_gb": prediction.conservative_bytes / GB,
-    }
-
-
-def predicted_over(prediction: Prediction, limit_bytes: int) -> Skip:
-    """The skip of a trial whose prediction is surely over the budget."""
-    return Skip(
-        SkipReason.PREDICTED_OVER_BUDGET,
-        f"predicted over the budget of {gigabytes(limit_bytes)}: needs {prediction}, and the "
-        "margin",
-        "add --yourai-force to run it",
+        holders=largest_processes() if is_short and not device.has_own_memory else (),
     )
 
 
@@ -118,24 +91,18 @@ def model_size(inspection: Inspection) -> ModelSize | None:
     return ModelSize(inspection.parameters, sizes.weight_bytes) if sizes else None
 
 
+@dataclass(frozen=True)
 class TrialChecks:
     """The rules of one sweep. `end_worker` frees the memory of its worker, for a reason."""
 
-    def __init__(
-        self,
-        plan: SweepPlan,
-        context: SweepContext,
-        search: SweepSearch,
-        end_worker: Callable[[str], None],
-    ) -> None:
-        self._plan = plan
-        self._limit_bytes = context.budget.limit_bytes
-        self._depth = context.inspection.num_hidden_layers
-        data = context.inspection.data
-        self._rows = data.rows if data else None
-        self._size = model_size(context.inspection)
-        self._search = search
-        self._end_worker = end_worker
+    plan: SweepPlan
+    context: SweepContext
+    search: SweepSearch
+    end_worker: Callable[[str], object]
+
+    @property
+    def _limit_bytes(self) -> int:
+        return self.context.budget.limit_bytes
 
     def expects_trial(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
@@ -144,21 +111,24 @@ class TrialChecks:
         if self.skip(config, prediction, failures):
             return False
         is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
-        return self._plan.force or not is_over
+        return self.plan.force or not is_over
 
-    def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialMeasurement | None:
-        """The end of a trial that is too large, or unsafe now; None where it may start."""
-        if self._plan.check is not None:
-            if reason := too_heavy(self._size, self._limit_bytes):
-                return TrialMeasurement(Outcome.OVER_BUDGET, reason, started=False)
+    def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
+        """The result of a trial that is too large, or unsafe now; None where it may start."""
+        name = self.plan.source.name
+        if self.plan.check is not None:
+            if reason := too_heavy(model_size(self.context.inspection), self._limit_bytes):
+                return TrialResult(name, config, Outcome.OVER_BUDGET, reason, started=False)
         elif (
             prediction is not None
-            and config != self._search.chosen
+            and config != self.search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
-            return TrialMeasurement.skipped(predicted_over(prediction, self._limit_bytes))
-        if self._plan.recording is None and (reason := self._unsafe_reason()):
-            return TrialMeasurement(
+            return TrialResult.skipped(name, config, self._predicted_over(prediction))
+        if self.plan.recording is None and (reason := self._unsafe_reason()):
+            return TrialResult(
+                name,
+                config,
                 Outcome.SAFETY_STOP,
                 f"not started: {reason}",
                 "close programs, or add --yourai-force",
@@ -167,6 +137,11 @@ class TrialChecks:
             )
         return None
 
+    def _predicted_over(self, prediction: Prediction) -> Skip:
+        over = f"predicted over the budget of {gigabytes(self._limit_bytes)}"
+        reason = f"{over}: needs {prediction}, and the margin"
+        return Skip(SkipReason.PREDICTED_OVER_BUDGET, reason, "add --yourai-force to run it")
+
     def skip(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
     ) -> Skip | None:
@@ -174,29 +149,30 @@ class TrialChecks:
 
         `failures` are what failed for memory so far.
         """
-        if config.num_layers > self._depth:
-            reason = f"not valid for this model, which has {self._depth} layers"
+        inspection = self.context.inspection
+        if config.num_layers > inspection.num_hidden_layers:
+            reason = f"not valid for this model, which has {inspection.num_hidden_layers} layers"
             return Skip(SkipReason.INVALID, reason)
-        if self._rows is not None and config.batch_size > self._rows:
+        if inspection.data is not None and config.batch_size > inspection.data.rows:
             reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
             return Skip(SkipReason.INVALID, reason)
-        name, predicted = self._plan.source.name, prediction.minimum_bytes if prediction else None
-        failed = dominating_failure(config, failures, name, self._size, predicted)
-        if self._search.stopped is None and failed is not None:
-            if self._search.doubts(failed, config):
+        name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
+        failed = dominating_failure(config, failures, name, model_size(inspection), predicted)
+        if self.search.stopped is None and failed is not None:
+            if self.search.doubts(failed, config):
                 return None
             whose = "" if failed.model == name else f"{failed.model} with "
-            return dominated_by(f"{whose}{self._plan.naming.name(failed.config)}", failed)
-        return self._search.reason_to_skip(config)
+            return dominated_by(f"{whose}{self.plan.naming.name(failed.config)}", failed)
+        return self.search.reason_to_skip(config)
 
     def _unsafe_reason(self) -> str | None:
         """Why no trial may start, even without our own worker and after a while; else None."""
-        floor_bytes = LEAST_AVAILABLE_BYTES if self._plan.check else None
+        floor_bytes = LEAST_AVAILABLE_BYTES if self.plan.check else None
         reason = too_little_left(read_system_memory(), floor_bytes)
         if reason is None:
             return None
-        self._end_worker(f"to free its memory: {reason}")
-        deadline = time.monotonic() + self._plan.memory_wait_s
+        self.end_worker(f"to free its memory: {reason}")
+        deadline = time.monotonic() + self.plan.memory_wait_s
         while reason is not None and time.monotonic() < deadline:
             time.sleep(_WAIT_STEP_S)
             reason = too_little_left(read_system_memory(), floor_bytes)
@@ -215,25 +191,14 @@ def dominating_failure(
     Results of another model count where that one is known to be no larger than `model`, of `size`,
     and not predicted to need more than `predicted_bytes`, as `config` is: vocabularies differ.
     """
-
-    def is_no_larger(result: TrialResult) -> bool:
+    for result in results:
+        if not (result.prunes_larger and config.needs_at_least_as_much_as(result.config)):
+            continue
         if result.model == model:
-            return True
+            return result
         others = result.predicted_minimum_memory_bytes
-        return (
-            size is not None
-            and result.size is not None
-            and size.is_at_least(result.size)
-            and (others is None or predicted_bytes is None or others <= predicted_bytes)
-        )
-
-    return next(
-        (
-            result
-            for result in results
-            if result.prunes_larger
-            and config.needs_at_least_as_much_as(result.config)
-            and is_no_larger(result)
-        ),
-        None,
-    )
+        if others is not None and predicted_bytes is not None and others > predicted_bytes:
+            continue
+        if size and result.size and size.is_at_least(result.size):
+            return result
+    return None

@@ -12,7 +12,7 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
-from pytest_yourai.sweep.trial_record import TrialMeasurement, TrialRecord
+from pytest_yourai.sweep.trial_record import TrialRecord
 from pytest_yourai.worker.diagnosis import over_budget
 
 
@@ -51,43 +51,33 @@ class ReplayRunner:
     def __init__(self, recording: StoredProfile) -> None:
         self._recording = recording
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:
+    def run(self, record: TrialRecord) -> TrialResult:
         """The recorded trial, as it ends within the budget of `record`."""
-        recorded = self._recording.measured.get(record.config)
-        name = self._recording.name
-        if recorded is None:
-            return _not_recorded(f"{name} has no such configuration")
-        if not recorded.success and recorded.outcome is not Outcome.OVER_BUDGET:
-            return TrialMeasurement.recorded(recorded, started=True)
-        if recorded.minimum_memory_bytes is None:
-            return _not_recorded(f"{name} has neither minimum nor peak of it")
-        if (recorded.safe_memory_bytes or 0) > record.memory_limit_bytes:
-            return self._over_budget(
-                recorded, recorded.minimum_memory_bytes, record.memory_limit_bytes
+        found = self._recording.measured.get(record.config)
+        if found is None:
+            return self._not_recorded(record, "has no such configuration")
+        recorded = dataclasses.replace(found, model=record.model, started=True, kept=False)
+        if not found.success and found.outcome is not Outcome.OVER_BUDGET:
+            return recorded
+        if found.minimum_memory_bytes is None:
+            return self._not_recorded(record, "has neither minimum nor peak of it")
+        if (found.safe_memory_bytes or 0) > record.memory_limit_bytes:
+            end = over_budget(found.minimum_memory_bytes, record.memory_limit_bytes)
+            return dataclasses.replace(
+                recorded,
+                outcome=end.outcome,
+                reason=end.reason,
+                remedy=end.remedy,
+                # A peak that no limit held down says nothing of larger configurations.
+                conclusive=self._recording.has_minima,
+                peak_memory_bytes=None,
+                step_times_s=(),
+                step_tokens=(),
             )
-        if not recorded.step_times_s:
-            return _not_recorded(f"{name} stopped it after warm-up, over its own budget")
-        return TrialMeasurement.recorded(
-            recorded, started=True, outcome=Outcome.OK, reason=None, remedy=None
-        )
+        if not found.step_times_s:
+            return self._not_recorded(record, "stopped it after warm-up, over its own budget")
+        return dataclasses.replace(recorded, outcome=Outcome.OK, reason=None, remedy=None)
 
-    def _over_budget(
-        self, recorded: TrialResult, minimum_bytes: int, limit_bytes: int
-    ) -> TrialMeasurement:
-        end = over_budget(minimum_bytes, limit_bytes)
-        return TrialMeasurement.recorded(
-            recorded,
-            started=True,
-            outcome=end.outcome,
-            reason=end.reason,
-            remedy=end.remedy,
-            # A peak that no limit held down says nothing of larger configurations.
-            conclusive=self._recording.has_minima,
-            peak_memory_bytes=None,
-            step_times_s=(),
-            step_tokens=(),
-        )
-
-
-def _not_recorded(reason: str) -> TrialMeasurement:
-    return TrialMeasurement.skipped(Skip(SkipReason.NOT_RECORDED, reason))
+    def _not_recorded(self, record: TrialRecord, why: str) -> TrialResult:
+        skip = Skip(SkipReason.NOT_RECORDED, f"{self._recording.name} {why}")
+        return TrialResult.skipped(record.model, record.config, skip)

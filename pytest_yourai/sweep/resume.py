@@ -16,7 +16,6 @@ from pytest_yourai.machine.environment import Boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History, PastRun
 from pytest_yourai.sweep.preflight import model_size
-from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 _MOST_ATTEMPTS = 2
 
@@ -29,13 +28,10 @@ class ResumeState:
 
     kept: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
     """Results that need not be measured again."""
-    crashed: Mapping[LoraConfig, TrialMeasurement] = field(default_factory=dict)
+    crashed: Mapping[LoraConfig, TrialResult] = field(default_factory=dict)
     """Trials that are not run again, because of how they ended."""
     budget: Budget | None = None
     notes: tuple[str, ...] = ()
-
-
-NOTHING_RESUMED = ResumeState()
 
 
 def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) -> ResumeState:
@@ -49,7 +45,7 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
     budget = earlier or here.budget
     size = model_size(here.inspection)
     kept: dict[LoraConfig, TrialResult] = {}
-    crashed: dict[LoraConfig, TrialMeasurement] = {}
+    crashed: dict[LoraConfig, TrialResult] = {}
     attempts: Counter[LoraConfig] = Counter()
     for run in alike:
         for config, result in run.results.items():
@@ -64,9 +60,12 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
             continue
         attempts[broken_off] += 1
         if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
-            crashed[broken_off] = _MACHINE_CRASH
+            end = _MACHINE_CRASH
         elif attempts[broken_off] >= _MOST_ATTEMPTS:
-            crashed[broken_off] = _CRASHED_TWICE
+            end = _CRASHED_TWICE
+        else:
+            continue
+        crashed[broken_off] = TrialResult(plan.source.name, broken_off, *end, started=False)
     kept = {config: result for config, result in kept.items() if config not in crashed}
     wanted = set(plan.tried(here.inspection, budget.limit_bytes))
     count = sum(config in wanted for config in kept)
@@ -75,9 +74,9 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
 
 def _is_alike(run: PastRun, plan: SweepPlan, device: DeviceInfo) -> bool:
     here = dataclasses.asdict(device)
-    changing = ("free_memory_bytes",)
+    del here["free_memory_bytes"]  # which changes
     return dict(run.identity) == plan.identity and all(
-        run.device.get(name) == value for name, value in here.items() if name not in changing
+        run.device.get(name) == value for name, value in here.items()
     )
 
 
@@ -124,18 +123,16 @@ def _survived(run: PastRun, history: History) -> bool:
     )
 
 
-_MACHINE_CRASH = TrialMeasurement(
+_MACHINE_CRASH = (
     Outcome.MACHINE_CRASH,
     "the machine went down, or was restarted, before its trial ended",
     "choose a smaller configuration, or leave --yourai-resume out to try it again",
-    started=False,
 )
 
-_CRASHED_TWICE = TrialMeasurement(
+_CRASHED_TWICE = (
     Outcome.CRASHED,
     "pytest was killed in it twice",
     "find out by what, then leave --yourai-resume out, or resume once more",
-    started=False,
 )
 
 

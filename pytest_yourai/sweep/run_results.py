@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import pydantic
 
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import without_secrets
-from pytest_yourai.core.units import parameters
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
@@ -44,14 +45,13 @@ class StageResults:
     @property
     def parameters(self) -> float | None:
         """The number in the model's name, else as the worker counted them."""
-        if self.stage.parameters is not None or self.opened is None:
+        if self.stage.parameters is not None or self.context is None:
             return self.stage.parameters
-        return float(self.opened.context.inspection.parameters)
+        return float(self.context.inspection.parameters)
 
     @property
-    def params(self) -> str:
-        """The model's size in words: `7B`."""
-        return parameters(self.parameters)
+    def context(self) -> SweepContext | None:
+        return self.opened.context if self.opened else None
 
 
 class RunResults:
@@ -111,13 +111,12 @@ class RunResults:
         if self._setup.has_one_profile:
             [found] = self.stages.values()
             return self._profile(found) or {}
-        opened = next((each.opened for each in self.stages.values() if each.opened), None)
-        where = opened.context if opened else None
+        where = _first(each.context for each in self.stages.values())
         return build_benchmark_results(
             self.models(),
             complete=self.is_complete,
             memory_limit_bytes=(
-                where.budget.limit_bytes if where else self._setup.output.memory_limit_bytes
+                where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
             ),
             environment=environment.describe(where.device) if where else None,
         )
@@ -136,32 +135,31 @@ class RunResults:
 
     def _model(self, name: str) -> ModelResult:
         stages = [each for each in self.stages.values() if each.stage.name == name and each.results]
-        check = next((each.results[0] for each in stages if each.stage.is_check), None)
-        sweep = next((each for each in stages if not each.stage.is_check), None)
-        opened = next((each.opened for each in stages if each.opened), None)
+        check = _first(each.results[0] for each in stages if each.stage.is_check)
+        sweep = _first(each for each in stages if not each.stage.is_check)
+        opened = _first(each.opened for each in stages)
         where = opened.context if opened else None
+        optimum = self.optimum(sweep) if sweep else None
         return ModelResult(
             name=name,
             preset=stages[0].stage.asked_as,
             model_name=stages[0].stage.title,
-            parameters=next(
-                (each.parameters for each in stages if each.parameters is not None), None
-            ),
+            parameters=_first(each.parameters for each in stages),
             memory_limit_bytes=where.budget.limit_bytes if where else None,
             weights=opened.weights if opened else None,
             check=check,
-            optimum=self.optimum(sweep) if sweep else None,
-            is_soaked_out=bool(sweep and sweep.soaks and not self.optimum(sweep)),
+            optimum=optimum,
+            is_soaked_out=bool(sweep and sweep.soaks and not optimum),
             profile=self._profile(sweep) if sweep else None,
             data=data_object(
                 where.inspection.data if where else None,
                 [check] if check else stages[0].results,
-                self._setup.output.objective,
+                self._setup.options.objective,
             ),
         )
 
     def optimum(self, found: StageResults) -> TrialResult | None:
-        return best(found.remaining, self._setup.output.objective)
+        return best(found.remaining, self._setup.options.objective)
 
     def recommended_sweep(self) -> StageResults | None:
         """The sweep of the recommended model; None if there is none, or it was not swept."""
@@ -188,30 +186,35 @@ class RunResults:
             version=environment.versions().get("pytest-yourai", "unknown"),
             memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
             lora_keys=where.inspection.lora_keys,
-            data=self._setup.output.data,
+            data=self._setup.options.data,
             convert_to=opened.quantized_on_load,
             replay=setup.plan.settings.replay,
-            trust_remote_code=self._setup.output.trust_remote_code,
+            trust_remote_code=self._setup.options.trust_remote_code,
         ).text()
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
-        opened = found.opened
+        opened, objective = found.opened, self._setup.options.objective
         if opened is None:
             return None
         return build_profile(
             model=found.stage.name,
             results=found.results,
             complete=found.is_complete,
-            objective=self._setup.output.objective,
+            objective=objective,
             memory_limit_bytes=found.results[-1].memory_limit_bytes
             or opened.context.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.context.device),
-            data=data_object(
-                opened.context.inspection.data, found.remaining, self._setup.output.objective
-            ),
+            data=data_object(opened.context.inspection.data, found.remaining, objective),
             soaks=found.soaks,
         )
+
+
+_T = TypeVar("_T")
+
+
+def _first(values: Iterable[_T | None]) -> _T | None:
+    return next((each for each in values if each is not None), None)
 
 
 PROPERTY = "yourai"
@@ -230,7 +233,20 @@ class ItemCounts:
 
 
 @dataclass(frozen=True)
-class TrialReport:
+class _Report:
+    """Goes to the controller as JSON."""
+
+    def to_json(self) -> str:
+        """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
+        return json.dumps(without_secrets(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return pydantic.TypeAdapter(cls).validate_json(text)
+
+
+@dataclass(frozen=True)
+class TrialReport(_Report):
     """One trial on its way to the controller; `stopped` is why a fast search needs no more."""
 
     model: str
@@ -246,33 +262,11 @@ class TrialReport:
         """True if the fast search left it out."""
         return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
 
-    def to_json(self) -> str:
-        """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
-        return json.dumps(without_secrets(dataclasses.asdict(self)))
 
-    @classmethod
-    def from_json(cls, text: str) -> TrialReport:
-        return _ADAPTER.validate_json(text)
-
-
-_ADAPTER = pydantic.TypeAdapter(TrialReport)
-
-
-@dataclass(frozen=True, slots=True)
-class SoakReport:
+@dataclass(frozen=True)
+class SoakReport(_Report):
     """All soaks of one model, in the order that they were run."""
 
     model: str
     results: tuple[SoakResult, ...]
     journal_problem: str | None
-
-    def to_json(self) -> str:
-        """As `TrialReport.to_json`."""
-        return json.dumps(without_secrets(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_json(cls, text: str) -> SoakReport:
-        return _SOAK_ADAPTER.validate_json(text)
-
-
-_SOAK_ADAPTER = pydantic.TypeAdapter(SoakReport)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pytest_yourai.core.config import COMPILING_STEPS
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.leak import LeakWatch
+from pytest_yourai.machine.leak import LeakWatch, leak_warnings
 from pytest_yourai.sweep.trial_record import TrialProgress
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
@@ -41,8 +41,12 @@ class SoakRecord(TrainingRecord):
         self._held = LeakWatch(footprint_counts=footprint_counts)
 
     @property
+    def trained_s(self) -> float:
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
+
+    @property
     def is_time_over(self) -> bool:
-        return self.started_at is not None and time.monotonic() >= self.started_at + self._asked_s
+        return self.started_at is not None and self.trained_s >= self._asked_s
 
     def add(self, event: TrainingEvent) -> None:
         super().add(event)
@@ -54,57 +58,49 @@ class SoakRecord(TrainingRecord):
             self._tokens.append(event.tokens)
 
     def progress(self, memory_limit_bytes: int) -> TrialProgress:
-        """The progress by now, of a soak within `memory_limit_bytes`."""
-        mlx, started_at = self.guard.mlx, self.started_at
-        phase, step, left_s = self.where.removeprefix("while "), None, None
-        if started_at is not None:
-            phase, step = "training", self.step + 1
-            left_s = max(0.0, started_at + self._asked_s - time.monotonic())
+        mlx, has_started = self.guard.mlx, self.started_at is not None
         return TrialProgress(
-            phase=phase,
-            step=step,
+            phase="training" if has_started else self.where.removeprefix("while "),
+            step=self.step + 1 if has_started else None,
             steps=None,
             active_bytes=mlx.active_bytes if mlx else None,
             peak_bytes=max(mlx.peak_bytes, self.peak_memory_bytes or 0) if mlx else None,
             memory_limit_bytes=memory_limit_bytes,
-            left_s=left_s,
+            left_s=max(0.0, self._asked_s - self.trained_s) if has_started else None,
         )
 
-    def paces(self, *, with_running_step: bool) -> list[float]:
-        """Medians of blocks of steps, and the time of the step that is running, for `paging`.
-
-        Seconds for as many tokens as the largest step has.
-        """
+    def paces(self) -> list[float]:
+        """Medians of blocks of steps, in seconds for as many tokens as the largest step has."""
         most = max(self._tokens, default=1)
         size = math.ceil(len(self._tokens) / _BLOCKS) or 1
-        paces = [pace * most for pace in self._times_per_token()]
+        paces = [pace * most for pace in self._times_per_token]
         # Blocks end with the last step, which counts most; what does not fill one is at the start.
         starts = range(len(paces) % size, len(paces), size)
-        medians = [statistics.median(paces[start : start + size]) for start in starts]
-        running_s = time.monotonic() - self.heard_at
-        if with_running_step and medians and running_s > min(medians):
-            medians.append(running_s)
-        return medians
+        return [statistics.median(paces[start : start + size]) for start in starts]
 
+    @property
     def _times_per_token(self) -> list[float]:
         return [time_s / tokens for time_s, tokens in zip(self._times_s, self._tokens, strict=True)]
 
     def result(self, end: Diagnosis) -> SoakResult:
         """All that was measured before the soak ended so."""
         first_s, last_s = _tenths(self._times_s)
-        first_pace, last_pace = _tenths(self._times_per_token())
+        first_pace, last_pace = _tenths(self._times_per_token)
         slowdown = last_pace / first_pace if first_pace and last_pace else None
-        started_at, growth = self.started_at, self._held.growth
-        leaks = [f"{leak}: something leaks" for leak in self._held.leaks()]
+        warnings = [*self.guard.warnings, *leak_warnings(self._held.leaks())]
+        if slowdown is not None and slowdown > _SLOWED_DOWN:
+            took = f"a token took {slowdown:.2f} times as long in its last tenth as in its first"
+            warnings.append(f"{took}: the machine may be hot, or shared")
+        growth = self._held.growth
         return SoakResult(
             config=self.config,
             outcome=end.outcome,
             reason=end.reason,
             remedy=end.remedy,
-            warnings=(*self.guard.warnings, *leaks, *_heat_warning(slowdown)),
+            warnings=tuple(warnings),
             conclusive=end.conclusive,
             asked_s=self._asked_s,
-            duration_s=0.0 if started_at is None else time.monotonic() - started_at,
+            duration_s=self.trained_s,
             steps=self.step,
             peak_memory_bytes=self.peak_memory_bytes,
             trial_peak_memory_bytes=self._trial.peak_memory_bytes,
@@ -124,10 +120,3 @@ def _tenths(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
         return None, None
     tenth = len(values) // 10
     return statistics.median(values[:tenth]), statistics.median(values[-tenth:])
-
-
-def _heat_warning(slowdown: float | None) -> list[str]:
-    if slowdown is None or slowdown <= _SLOWED_DOWN:
-        return []
-    took = f"a token took {slowdown:.2f} times as long in its last tenth as in its first"
-    return [f"{took}: the machine may be hot, or shared"]

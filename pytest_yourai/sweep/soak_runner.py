@@ -20,10 +20,10 @@ from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.soak_record import SoakRecord
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.protocol import TrainingEnd, TrainingParameters, TrainingRequest
-from pytest_yourai.worker.supervised_run import BrokenOff, supervise
+from pytest_yourai.worker.protocol import TrainingParameters, TrainingRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, completed, supervise
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
@@ -46,61 +46,54 @@ class SoakOutcome:
     traceback: str
 
 
+@dataclass
 class SoakTimer:
-    """Asks for the end of a soak once when its time is over, and ends one that hangs."""
+    """Asks once for the end of a soak when its time is over, and ends one that hangs."""
 
-    def __init__(self, record: SoakRecord, clock: SoakClock, stop: Callable[[], None]) -> None:
-        self._record = record
-        self._clock = clock
-        self._stop = stop
-        self._is_asked = False
+    record: SoakRecord
+    clock: SoakClock
+    stop: Callable[[], None]
+    is_asked: bool = False
 
     def check(self) -> None:
         """StepOverdueError where no step ended for too long."""
-        if self._record.is_time_over and not self._is_asked:
-            self._is_asked = True
-            self._stop()
-        limit_s = self._clock.step_timeout_s
-        if limit_s and time.monotonic() > self._record.heard_at + limit_s:
+        if self.record.is_time_over and not self.is_asked:
+            self.is_asked = True
+            self.stop()
+        limit_s = self.clock.step_timeout_s
+        if limit_s and time.monotonic() > self.record.heard_at + limit_s:
             raise StepOverdueError(f"no step ended for {limit_s:g} s")
 
 
+@dataclass(frozen=True)
 class SoakRunner:
     """Soaks configurations of one sweep, one after the other; each has a worker of its own."""
 
-    def __init__(
-        self,
-        plan: SweepPlan,
-        context: SweepContext,
-        journal: EventLog,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self._plan = plan
-        self._context = context
-        self._journal = journal
-        self._on_progress = on_progress
+    plan: SweepPlan
+    context: SweepContext
+    journal: EventLog
+    on_progress: OnProgress | None = None
 
     def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train with the configuration of `trial`. Whatever is raised from outside ends it."""
-        guard = Guard(self._limit_bytes, read_system_memory(), forced=self._plan.force)
-        footprint_counts = not self._context.device.has_own_memory
+        guard = Guard(self._limit_bytes, read_system_memory(), forced=self.plan.force)
+        footprint_counts = not self.context.device.has_own_memory
         record = SoakRecord(trial, clock.asked_s, guard, footprint_counts=footprint_counts)
-        self._journal.write(
-            "soak_start", asked_minutes=clock.asked_s / 60, **configuration(trial.config)
-        )
-        host = WorkerHost(self._plan.source, self._journal, self._plan.start_timeout_s)
+        config = configuration(trial.config)
+        self.journal.write("soak_start", asked_minutes=clock.asked_s / 60, **config)
+        host = WorkerHost(self.plan.source, self.journal, self.plan.start_timeout_s)
         with scratch_folder("yourai-soak-") as adapter_path:
             try:
                 result = record.result(self._run(host, record, clock, adapter_path))
             finally:
                 host.end()
         printed = {} if result.success else preview(record.output)
-        self._journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
+        self.journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
         return SoakOutcome(result, record.output, record.traceback)
 
     @property
     def _limit_bytes(self) -> int:
-        return self._context.budget.limit_bytes
+        return self.context.budget.limit_bytes
 
     def _run(
         self, host: WorkerHost, record: SoakRecord, clock: SoakClock, adapter_path: str
@@ -108,8 +101,8 @@ class SoakRunner:
         timer = SoakTimer(record, clock, host.stop_training)
 
         def on_check() -> None:
-            if self._on_progress is not None:
-                self._on_progress(record.progress(self._limit_bytes))
+            if self.on_progress is not None:
+                self.on_progress(record.progress(self._limit_bytes))
             timer.check()
 
         on_check()
@@ -119,24 +112,20 @@ class SoakRunner:
             lambda: host.train(request, record, watch),
             host,
             record,
-            backend=self._context.device.backend,
+            backend=self.context.device.backend,
             limit_bytes=self._limit_bytes,
-            largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
+            largest_array_bytes=largest_array_bytes(record.config, self.plan.source.architecture),
         )
-        return ended.diagnosis if isinstance(ended, BrokenOff) else self._diagnose(record, ended)
-
-    def _diagnose(self, record: SoakRecord, end: TrainingEnd) -> Diagnosis:
-        """The outcome of a soak that nothing broke off."""
-        if end.reason == "memory_limit":
+        if isinstance(ended, BrokenOff):
+            return ended.diagnosis
+        if ended.reason == "memory_limit":
             limit = gigabytes(self._limit_bytes)
-            reason = f"MLX held more than the budget of {limit} in step {end.step}"
+            reason = f"MLX held more than the budget of {limit} in step {ended.step}"
             return Diagnosis(Outcome.OVER_BUDGET, reason)
-        if why := record.paging():
-            return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
-        return Diagnosis(Outcome.OK)
+        return completed(record)
 
     def _request(self, record: SoakRecord, adapter_path: str) -> TrainingRequest:
-        data = self._plan.data
+        data = self.plan.data
         return TrainingRequest(
             config=record.config,
             parameters=TrainingParameters(
@@ -144,7 +133,7 @@ class SoakRunner:
                 # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what
                 # is known for sure is exactly 0, which is that of a GPU that fails, too.
                 learning_rate=LEARNING_RATE if data is not None else 0.0,
-                seed=self._plan.seed,
+                seed=self.plan.seed,
                 save_every=_NO_END,
                 steps_per_eval=_NO_END,
                 val_batches=0,
@@ -153,8 +142,5 @@ class SoakRunner:
             data=data,
             adapter_path=adapter_path,
             resume=False,
-            reload_active_bytes=None,
-            usual_active_bytes=None,
-            reload_footprint_bytes=None,
-            may_pass_the_limit=self._plan.force,
+            may_pass_the_limit=self.plan.force,
         )

@@ -21,7 +21,7 @@ from pytest_yourai.core.errors import (
     UnavailableError,
     WorkerLostError,
 )
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, TrialResult
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
@@ -40,7 +40,7 @@ from pytest_yourai.worker.process import WorkerStarter
 
 @dataclass(frozen=True)
 class StageInfo:
-    """Facts of a stage once its worker has looked at the model.
+    """Facts of a stage once its worker has inspected the model.
 
     `weights` is their kind: `synthetic 4-bit`; `quantized_on_load` is their quantization if they
     are stored in full precision. `settings` are those of its profile, `notes` lines for the header.
@@ -57,7 +57,7 @@ class StageInfo:
 
 @dataclass
 class _OpenStage:
-    """A stage whose model a worker has looked at."""
+    """A stage whose model a worker has inspected."""
 
     setup: SweepSetup
     """The plan that runs: that of the stage, or the one for the weights that were downloaded."""
@@ -68,8 +68,7 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download; `on_progress` is called with
-    the progress of a trial.
+    `print_line` gets a line for people before a download.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class StageRunner:
 
     @property
     def journal_problem(self) -> str | None:
-        """Why the journal is incomplete; None if it is not."""
+        """Why the journal is incomplete; None if it is complete."""
         return self._journal.problem
 
     def sweep_of(self, stage: Stage) -> Sweep | None:
@@ -102,7 +101,7 @@ class StageRunner:
         return found.sweep if found else None
 
     def info_of(self, stage: Stage) -> StageInfo | None:
-        """The facts of `stage`; None if it has not begun, or is not run."""
+        """The facts of `stage`; None where it has no sweep."""
         found = self._open.get(stage)
         return found.info if found else None
 
@@ -114,15 +113,12 @@ class StageRunner:
         """
         for stage in self._plan.stages:
             if stage in selected:
-                self._begin(stage, is_beforehand=True)
+                self.begin(stage, is_beforehand=True)
                 if self._plan.is_walk and stage in self._open:
                     return
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage, *, is_beforehand: bool = False) -> None:
         """Make `stage` the present one: end the worker of the one before, inspect its model."""
-        self._begin(stage, is_beforehand=False)
-
-    def _begin(self, stage: Stage, *, is_beforehand: bool) -> None:
         if stage is self._present:
             return
         self._end_present()
@@ -136,17 +132,16 @@ class StageRunner:
 
     def _end_present(self) -> None:
         """End the worker of the present stage, and keep what its trials taught."""
-        ended = self._open.get(self._present) if self._present else None
-        if ended is not None:
+        if self._present and (ended := self._open.get(self._present)):
             ended.sweep.release()
             save_calibration(ended.setup.plan, ended.sweep.calibration)
         self._present = None
 
     def _start(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
-        output = self._plan.output
+        options = self._plan.options
         try:
             setup = self._with_weights(stage, setup)
-            history = read_history(output.log) if output.is_resumed else None
+            history = read_history(options.log) if options.resume else None
             sweep = start_sweep(
                 setup.plan, self._journal, history, self._on_progress, self._workers
             )
@@ -166,7 +161,6 @@ class StageRunner:
         return plan_downloaded(setup, self._downloads[stage.name])
 
     def _share_knowledge(self, stage: Stage, opened: _OpenStage) -> None:
-        """Hand over what other models taught."""
         setup, sweep = opened.setup, opened.sweep
         sweep.add_external_failures(
             each
@@ -186,7 +180,7 @@ class StageRunner:
             notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
             context=sweep.context,
             preflight=sweep.preflight(),
-            quantized_on_load=setup.quantized_on_load,
+            quantized_on_load=setup.plan.source.quantized_on_load,
         )
 
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:
@@ -209,36 +203,20 @@ class StageRunner:
     def measure(self, stage: Stage, item_id: str) -> TrialResult:
         """The result of one trial, or why it is not run; each is measured once."""
         config = self.config_of(stage, item_id)
-        if known := self._not_run.get((stage, config)):
-            return known
-        self.begin(stage)
         if known := self._known(stage, config):
             return known
+        self.begin(stage)
         if problem := self._problems.get(stage):
-            return self._keep_unrun(stage, config, problem.outcome, problem.reason)
-        if skip := self._reason_to_skip(stage):
-            return self._keep_unrun(stage, config, Outcome.SKIPPED, skip.reason, skip.rule)
-        return self._open[stage].sweep.measure(config)
-
-    def _keep_unrun(
-        self,
-        stage: Stage,
-        config: LoraConfig,
-        outcome: Outcome,
-        reason: str,
-        skip_reason: SkipReason | None = None,
-    ) -> TrialResult:
-        result = TrialResult(
-            stage.name,
-            config,
-            outcome,
-            reason,
-            skip_reason=skip_reason,
-            started=False,
-            conclusive=outcome is not Outcome.SAFETY_STOP,
-        )
+            end = problem.outcome, problem.reason
+            conclusive = problem.outcome is not Outcome.SAFETY_STOP
+            result = TrialResult(stage.name, config, *end, started=False, conclusive=conclusive)
+        elif skip := self._reason_to_skip(stage):
+            result = TrialResult.skipped(stage.name, config, skip)
+        else:
+            return self._open[stage].sweep.measure(config)
         self._not_run[stage, config] = result
-        self._journal.write("model_not_run", model=stage.name, outcome=outcome.value, reason=reason)
+        outcome, reason = result.outcome.value, result.reason
+        self._journal.write("model_not_run", model=stage.name, outcome=outcome, reason=reason)
         return result
 
     def _reason_to_skip(self, stage: Stage) -> Skip | None:
@@ -272,7 +250,7 @@ def _concerns_all_models(problem: InputError) -> bool:
 
 
 def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:
-    """The outcome of a model that no worker could look at."""
+    """The outcome of a model that no worker could inspect."""
     folder = setup.model.folder
     if isinstance(problem, UnavailableError) or (folder is not None and not folder.is_dir()):
         return Outcome.UNAVAILABLE

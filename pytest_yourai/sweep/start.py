@@ -13,7 +13,7 @@ from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.replay_runner import recorded_context
-from pytest_yourai.sweep.resume import NOTHING_RESUMED, ResumeState, resume
+from pytest_yourai.sweep.resume import ResumeState, resume
 from pytest_yourai.sweep.trial_record import OnProgress
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
@@ -68,7 +68,7 @@ def _context(
         budget = choose_budget(plan.memory_limit_bytes, device)
         context = SweepContext(device, inspection, budget)
     if history is None:
-        return context, NOTHING_RESUMED
+        return context, ResumeState()
     resumed = resume(history, plan, context, boot)
     budget = resumed.budget or context.budget
     return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed

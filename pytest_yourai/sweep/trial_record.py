@@ -1,71 +1,32 @@
-"""One trial while it runs: its steps so far, and the measurement that they become."""
+"""One trial while it runs: its steps so far, and the result that they become."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.leak import LeakWatch
+from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
 from pytest_yourai.worker.supervised_run import RunRecord
-
-
-@dataclass(frozen=True)
-class TrialMeasurement:
-    """The outcome and the measured values of one trial, or the reason why it was not run.
-
-    The fields are those of a TrialResult that the trial alone decides; predictions and epoch times
-    are there in a recording only.
-    """
-
-    outcome: Outcome
-    reason: str | None = None
-    remedy: str | None = None
-    skip_reason: SkipReason | None = None
-    warnings: tuple[str, ...] = ()
-    started: bool = True
-    conclusive: bool = True
-    warmup_step_times_s: tuple[float, ...] = ()
-    step_times_s: tuple[float, ...] = ()
-    step_tokens: tuple[int, ...] = ()
-    loss: float | None = None
-    minimum_memory_bytes: int | None = None
-    peak_memory_bytes: int | None = None
-    active_memory_bytes: int | None = None
-    cache_memory_bytes: int | None = None
-    footprint_bytes: int | None = None
-    swap_growth_bytes: int | None = None
-    active_growth_bytes_per_step: float | None = None
-    footprint_growth_bytes_per_step: float | None = None
-    predicted_minimum_memory_bytes: int | None = None
-    epoch_time_s: float | None = None
-
-    @classmethod
-    def skipped(cls, skip: Skip) -> TrialMeasurement:
-        """The measurement of a trial that is not run."""
-        return cls(Outcome.SKIPPED, skip.reason, skip.remedy, skip.rule, started=False)
-
-    @classmethod
-    def recorded(cls, result: TrialResult, **changes: Any) -> TrialMeasurement:
-        """The measurement behind `result`, but for `changes`."""
-        fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(cls)}
-        return cls(**{**fields, **changes})
 
 
 class TrialRecord(RunRecord):
     """The steps that a worker streamed so far."""
 
     def __init__(
-        self, config: LoraConfig, plan: StepPlan, memory_limit_bytes: int, guard: Guard
+        self,
+        model: str,
+        config: LoraConfig,
+        plan: StepPlan,
+        memory_limit_bytes: int,
+        guard: Guard,
     ) -> None:
         super().__init__(guard)
+        self.model = model
         self.config = config
         self.plan = plan
         self.memory_limit_bytes = memory_limit_bytes
@@ -79,24 +40,18 @@ class TrialRecord(RunRecord):
         if sample.phase != "measure":
             self._pool_bytes = self.guard.pool_bytes
 
-    def paces(self, *, with_running_step: bool) -> list[float]:
-        """The times of all steps that compiled nothing, and of the one that is running.
+    def paces(self) -> list[float]:
+        """The times of all steps that compiled nothing.
 
-        Of the settling steps only the first has a shape that was compiled before.
-
-        Seconds for as many tokens as the largest step has: with real data, steps differ. A running
-        step counts once it has taken longer than the fastest.
+        Seconds for as many tokens as the largest step has: with real data, steps differ.
         """
+        # Of the settling steps only the first has a shape that was compiled before.
         begin = len(self._in("warmup")) + 1
         end = max(begin, begin - 1 + len(self._in("settle")))
         compiled_before = self.samples[COMPILING_STEPS:begin] + self.samples[end:]
         steps = [each for each in compiled_before if each.tokens]
         most = max((each.tokens for each in steps), default=1)
-        paces = [each.step_time_s * most / each.tokens for each in steps]
-        if with_running_step and paces and self.started_at is not None:
-            running_s = time.monotonic() - self.heard_at
-            return [*paces, running_s] if running_s > min(paces) else paces
-        return paces
+        return [each.step_time_s * most / each.tokens for each in steps]
 
     @property
     def warmup_is_over(self) -> bool:
@@ -112,18 +67,17 @@ class TrialRecord(RunRecord):
 
     @property
     def progress(self) -> TrialProgress:
-        """The progress by now."""
         mlx = self.guard.mlx
-        peaks = [sample.peak_memory_bytes for sample in self.samples]
-        phase, step, steps = self._phase
         return TrialProgress(
-            phase=phase,
-            step=step,
-            steps=steps,
+            *self._phase,
             active_bytes=mlx.active_bytes if mlx else None,
-            peak_bytes=max(mlx.peak_bytes, *peaks, 0) if mlx else None,
+            peak_bytes=max(mlx.peak_bytes, self._largest_peak_bytes) if mlx else None,
             memory_limit_bytes=self.memory_limit_bytes,
         )
+
+    @property
+    def _largest_peak_bytes(self) -> int:
+        return max((sample.peak_memory_bytes for sample in self.samples), default=0)
 
     @property
     def _phase(self) -> tuple[str, int | None, int | None]:
@@ -146,23 +100,23 @@ class TrialRecord(RunRecord):
         # Once it is known to fit, MLX takes what it is given, which is near the budget.
         if self.warmup_is_over:
             return 0
-        peaks = (sample.peak_memory_bytes for sample in self.samples)
-        return max(self.guard.trace.largest_mlx_bytes, *peaks, 0)
+        return max(self.guard.trace.largest_mlx_bytes, self._largest_peak_bytes)
 
-    def measurement(self, end: Diagnosis) -> TrialMeasurement:
-        """All that was measured before the trial ended so."""
+    def result(self, end: Diagnosis) -> TrialResult:
+        """The result of the trial, which ended so, as far as the trial alone decides it."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
         last = self.samples[-1] if self.samples else None
         held = LeakWatch()
         for sample in measured:
             held.add(sample.active_memory_bytes, sample.footprint_bytes)
-        growth = held.growth
-        return TrialMeasurement(
+        return TrialResult(
+            self.model,
+            self.config,
             outcome=end.outcome,
             reason=end.reason,
             remedy=end.remedy,
             conclusive=end.conclusive,
-            warnings=(*self.guard.warnings, *self._leak_warnings(held, measured)),
+            warnings=(*self.guard.warnings, *leak_warnings(self._leaks(held, measured))),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -173,17 +127,16 @@ class TrialRecord(RunRecord):
             cache_memory_bytes=last.cache_memory_bytes if last else None,
             footprint_bytes=self.guard.trace.largest_footprint_bytes,
             swap_growth_bytes=self.swap_growth_bytes,
-            active_growth_bytes_per_step=growth.active_bytes_per_step,
-            footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
+            active_growth_bytes_per_step=held.growth.active_bytes_per_step,
+            footprint_growth_bytes_per_step=held.growth.footprint_bytes_per_step,
         )
 
-    def _leak_warnings(self, held: LeakWatch, measured: list[StepSample]) -> list[str]:
+    def _leaks(self, held: LeakWatch, measured: list[StepSample]) -> Iterator[Leak]:
         before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
-        found = held.leaks(
+        return held.leaks(
             [each.active_memory_bytes for each in before],
             _footprints(before) + self._pool_bytes_by_peaks(before, measured),
         )
-        return [f"{leak}: something leaks" for leak in found]
 
     def _pool_bytes_by_peaks(
         self, before: list[StepSample], measured: list[StepSample]

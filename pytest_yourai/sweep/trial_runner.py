@@ -2,87 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.guard import GuardedWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.sweep.trial_record import OnProgress, TrialMeasurement, TrialRecord
-from pytest_yourai.worker.diagnosis import SMALLER_OR_CLOSE, Diagnosis, over_budget
+from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
+from pytest_yourai.worker.diagnosis import over_budget
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.protocol import Measurement, TrialRequest
-from pytest_yourai.worker.supervised_run import BrokenOff, supervise
+from pytest_yourai.worker.protocol import TrialRequest
+from pytest_yourai.worker.supervised_run import BrokenOff, completed, supervise
 
 
 class Runner(Protocol):
     """Runs a trial in a worker, or takes it from a recording."""
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:
+    def run(self, record: TrialRecord) -> TrialResult:
         """Run the trial of a new `record`."""
         ...
 
 
+@dataclass(frozen=True)
 class TrialRunner:
     """Runs trials in the worker of `host`, whose device has the `backend`."""
 
-    def __init__(
-        self,
-        plan: SweepPlan,
-        host: WorkerHost,
-        backend: str,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self._plan = plan
-        self._host = host
-        self._backend = backend
-        self._on_progress = on_progress
+    plan: SweepPlan
+    host: WorkerHost
+    backend: str
+    on_progress: OnProgress | None = None
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:
+    def run(self, record: TrialRecord) -> TrialResult:
         """Run a trial; ends the worker afterwards where it is not as it was before.
 
         Whatever is raised from outside ends the worker and comes out again.
         """
 
         def report_progress() -> None:
-            if self._on_progress is not None:
-                self._on_progress(record.progress)
+            if self.on_progress is not None:
+                self.on_progress(record.progress)
 
-        if not self._host.has_worker:
+        if not self.host.has_worker:
             report_progress()
         request = TrialRequest(
             config=record.config,
             plan=record.plan,
             memory_limit_bytes=record.memory_limit_bytes,
-            data=self._plan.data,
-            seed=self._plan.seed,
+            data=self.plan.data,
+            seed=self.plan.seed,
         )
         watch = GuardedWatch(record.guard, report_progress)
         ended = supervise(
-            lambda: self._host.run(request, record, watch),
-            self._host,
+            lambda: self.host.run(request, record, watch),
+            self.host,
             record,
-            backend=self._backend,
+            backend=self.backend,
             limit_bytes=record.memory_limit_bytes,
-            largest_array_bytes=largest_array_bytes(record.config, self._plan.source.architecture),
+            largest_array_bytes=largest_array_bytes(record.config, self.plan.source.architecture),
         )
         if isinstance(ended, BrokenOff):
-            return record.measurement(ended.diagnosis)
-        diagnosis = _diagnose(record, ended)
+            return record.result(ended.diagnosis)
+        diagnosis = completed(record)
+        if not ended.fits:
+            diagnosis = over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
         if not diagnosis.outcome.leaves_the_worker_usable:
             because = f"the trial ended as {diagnosis.outcome}"
-            record.output = self._host.end(killed_because=because)
+            record.output = self.host.end(killed_because=because)
         elif not ended.memory_is_back_at_base:
-            self._host.end(killed_because="memory was not back at base after the trial")
-        elif self._plan.isolation == "trial":
-            self._host.end()
-        return record.measurement(diagnosis)
-
-
-def _diagnose(record: TrialRecord, measurement: Measurement) -> Diagnosis:
-    """The outcome of a trial that nothing broke off."""
-    if not measurement.fits:
-        return over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
-    if why := record.paging():
-        return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
-    return Diagnosis(Outcome.OK)
+            self.host.end(killed_because="memory was not back at base after the trial")
+        elif self.plan.isolation == "trial":
+            self.host.end()
+        return record.result(diagnosis)

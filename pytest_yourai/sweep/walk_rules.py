@@ -17,16 +17,11 @@ def reason_to_skip(stage: Stage, results: Mapping[Stage, Sequence[TrialResult]])
     """
     if stage.is_check:
         return _smaller_failure(stage, results)
-    checks = (
-        found[0]
-        for other, found in results.items()
-        if other.is_check and other.name == stage.name and found
-    )
-    check = next(checks, None)
-    if check is None or check.success:
-        return None
-    reason = f"not swept: its safe configuration ended as {check.outcome}"
-    return Skip(SkipReason.CHECK_FAILED, reason)
+    for other, found in results.items():
+        if other.is_check and other.name == stage.name and found and not found[0].success:
+            reason = f"not swept: its safe configuration ended as {found[0].outcome}"
+            return Skip(SkipReason.CHECK_FAILED, reason)
+    return None
 
 
 def _smaller_failure(stage: Stage, results: Mapping[Stage, Sequence[TrialResult]]) -> Skip | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -31,7 +30,7 @@ from pytest_yourai.sweep.child_process import (
     command_of_pytest,
     shown,
 )
-from pytest_yourai.training.choices import ChosenConfig, ValueSource, profile_source
+from pytest_yourai.training.choices import ChosenConfig
 from pytest_yourai.training.measured_profile import read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
@@ -105,12 +104,15 @@ def sweep_arguments(options: TrainOptions) -> Iterator[str]:
 def _run(command: Sequence[str]) -> int:
     """The exit status of the command, which an interrupt of this process interrupts, too.
 
-    The command ends with this process, however that ends.
+    The command watches a pipe that only this process can write to, and ends with this process.
     """
+    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
+    watched, held = os.pipe()
+    environment[FD_VARIABLE] = str(watched)
     interrupts = Interrupts()
     interrupts.install()
     try:
-        with _tethered(command) as process:
+        with subprocess.Popen(command, pass_fds=(watched,), env=environment) as process:
             try:
                 return process.wait()
             except KeyboardInterrupt:
@@ -119,18 +121,6 @@ def _run(command: Sequence[str]) -> int:
                 raise
     finally:
         interrupts.remove()
-
-
-@contextlib.contextmanager
-def _tethered(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` with the reading end of a pipe that only this process can write to."""
-    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
-    watched, held = os.pipe()
-    try:
-        environment[FD_VARIABLE] = str(watched)
-        with subprocess.Popen(command, pass_fds=(watched,), env=environment) as process:
-            yield process
-    finally:
         os.close(watched)
         os.close(held)
 
@@ -146,9 +136,7 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     results = list(swept.results.values())
     if any(result.success for result in results):
-        profile = read_profile(path, model)
-        source = profile_source(profile, origin, is_of_this_model=True)
-        return ChosenConfig(source, profile)
+        return ChosenConfig.of_profile(read_profile(path, model), origin, is_of_this_model=True)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, swept.settings.lora_keys or (), model)
@@ -156,14 +144,12 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
     """The first failure that is not for lack of memory; None without one."""
-    failed = [each for each in results if _is_other_failure(each)]
+    failed = [
+        each for each in results if each.outcome.is_failure or each.outcome is Outcome.UNAVAILABLE
+    ]
     if not failed and not any(each.lacks_memory for each in results):
         failed = list(results)
     return next((f"{each.outcome}: {each.error}" for each in failed), None)
-
-
-def _is_other_failure(result: TrialResult) -> bool:
-    return result.outcome.is_failure or result.outcome is Outcome.UNAVAILABLE
 
 
 def _frugal(
@@ -177,16 +163,14 @@ def _frugal(
     first = next(each for each in results if each.lacks_memory)
     why = f"nothing that was swept fits ({counted}; {first.config}: {first.error})"
     return ChosenConfig(
-        ValueSource(
-            "fallback: nothing fits",
-            TrainValues(
-                batch_size=min(matrix.batch_size),
-                rank=min(matrix.lora_rank),
-                num_layers=min(matrix.lora_layers),
-                grad_checkpoint=True,
-                lora_keys=matrix.lora_keys if has_keys else None,
-                quantize=matrix.quantize if _can_be(model, matrix.quantize) else None,
-            ),
+        "fallback: nothing fits",
+        TrainValues(
+            batch_size=min(matrix.batch_size),
+            rank=min(matrix.lora_rank),
+            num_layers=min(matrix.lora_layers),
+            grad_checkpoint=True,
+            lora_keys=matrix.lora_keys if has_keys else None,
+            quantize=matrix.quantize if _can_be(model, matrix.quantize) else None,
         ),
         warnings=(f"{why}: the configuration that needs the least is tried",),
     )

@@ -57,7 +57,6 @@ _CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
 def about(
     model: Model,
     baseline: MeasuredBaseline | None,
-    *,
     memory_limit_bytes: int | None,
     memory_report_interval: int,
 ) -> dict[str, Any]:

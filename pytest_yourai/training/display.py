@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Collection
 from typing import IO, Self
 
 from rich.console import Console, Group, RenderableType
@@ -56,7 +55,11 @@ class TrainingDisplay:
         self._live = _live(self._stream) if is_terminal(self._stream) else None
         self._drawn_at = 0.0
         self._steps_done = first_step - 1
-        self._pace = _Pace()
+        self._count = 0
+        self._latest: deque[TrainedStep] = deque(maxlen=_PACE_STEPS)
+        self._times_s: deque[float] = deque(maxlen=_PACE_STEPS)
+        """Of the latest steps, with the pauses before them."""
+        self._pause_s = 0.0
         self._smoothed_loss: float | None = None
         self._unreported: list[TrainedStep] = []
 
@@ -66,12 +69,7 @@ class TrainingDisplay:
             self._draw()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._draw()
             self._live.stop()
@@ -79,7 +77,13 @@ class TrainingDisplay:
     def step(self, step: TrainedStep, trend: MemoryTrend) -> None:
         """Show a step that ended; `trend` includes it."""
         self._steps_done = step.step
-        self._pace.add(step)
+        self._count += 1
+        if self._count == COMPILING_STEPS + 1:
+            self._latest.clear()
+            self._times_s.clear()
+        self._latest.append(step)
+        self._times_s.append(step.step_time_s + self._pause_s)
+        self._pause_s = 0.0
         self._unreported.append(step)
         before = step.loss if self._smoothed_loss is None else self._smoothed_loss
         self._smoothed_loss = _LOSS_MEMORY * before + (1 - _LOSS_MEMORY) * step.loss
@@ -90,7 +94,7 @@ class TrainingDisplay:
             self._draw()
 
     def validated(self, validated: Validated) -> None:
-        self._pace.add_pause(validated.time_s)
+        self._pause_s += validated.time_s
         self._line(
             f"validated after step {validated.step}: loss {validated.loss:.3f} "
             f"({seconds(validated.time_s)})"
@@ -135,8 +139,10 @@ class TrainingDisplay:
     @property
     def _time_left(self) -> str:
         """Empty if it is not known, or none is left."""
-        left_s = (self._total_steps - self._steps_done) * self._pace.step_time_s
-        return f"{duration(left_s)} left" if left_s > 0 else ""
+        steps_left = self._total_steps - self._steps_done
+        if not steps_left or not self._times_s:
+            return ""
+        return f"{duration(steps_left * statistics.fmean(self._times_s))} left"
 
     def _draw(self) -> None:
         if self._live is not None:
@@ -145,67 +151,33 @@ class TrainingDisplay:
 
     def _picture(self) -> RenderableType:
         """Three lines that fit into 40 columns, and grow with the terminal."""
-        steps = self._pace.steps
         top = status_row(
             f"step {self._steps_done}/{self._total_steps}",
             ProgressBar(total=self._total_steps, completed=self._steps_done),
             self._time_left,
         )
-        if not steps or self._smoothed_loss is None:
+        if self._smoothed_loss is None:
             return top
-        speed = one_line(f"loss {self._smoothed_loss:.3f}, {_speed(steps)}")
-        return Group(top, speed, self._memory(steps))
+        speed = one_line(f"loss {self._smoothed_loss:.3f}, {_speed(self._latest)}")
+        return Group(top, speed, self._memory_line())
 
-    def _memory(self, steps: Sequence[TrainedStep]) -> RenderableType:
-        peak_bytes = max(step.peak_memory_bytes for step in steps)
-        limit_bytes = self._memory_limit_bytes
-        held = f"active {gigabytes(steps[-1].active_memory_bytes)}, peak {gigabytes(peak_bytes)}"
-        if not limit_bytes:
+    def _memory_line(self) -> RenderableType:
+        peak_bytes = max(step.peak_memory_bytes for step in self._latest)
+        active_bytes = self._latest[-1].active_memory_bytes
+        held = f"active {gigabytes(active_bytes)}, peak {gigabytes(peak_bytes)}"
+        if not self._memory_limit_bytes:
             return one_line(held)
         columns = self._live.console.width if self._live is not None else 0
-        return memory_row(held, peak_bytes, limit_bytes, columns)
-
-
-class _Pace:
-    """Times of the latest steps, including the pauses between them."""
-
-    def __init__(self) -> None:
-        self.steps: deque[TrainedStep] = deque(maxlen=_PACE_STEPS)
-        self._times_s: deque[float] = deque(maxlen=_PACE_STEPS)
-        self._pause_s = 0.0
-        self._count = 0
-
-    def add(self, step: TrainedStep) -> None:
-        self._count += 1
-        if self._count == COMPILING_STEPS + 1:
-            self.steps.clear()
-            self._times_s.clear()
-        self.steps.append(step)
-        self._times_s.append(step.step_time_s + self._pause_s)
-        self._pause_s = 0.0
-
-    def add_pause(self, time_s: float) -> None:
-        self._pause_s += time_s
-
-    @property
-    def step_time_s(self) -> float:
-        """0 before the first step."""
-        return statistics.fmean(self._times_s) if self._times_s else 0.0
+        return memory_row(held, peak_bytes, self._memory_limit_bytes, columns)
 
 
 def _live(stream: IO[str]) -> Live:
     """A live display that draws on request, and leaves the process's own streams as they are."""
-    console = Console(
-        file=stream,
-        force_terminal=True,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
     return Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
 
-def _speed(steps: Sequence[TrainedStep]) -> str:
+def _speed(steps: Collection[TrainedStep]) -> str:
     step_time_s = statistics.fmean(step.step_time_s for step in steps)
     tokens = statistics.fmean(step.tokens for step in steps)
     tokens_per_second = tokens / step_time_s if step_time_s > 0 else 0.0

@@ -96,18 +96,17 @@ def profile_differences(
 def _machine(measured: Environment) -> str | None:
     if not measured.chip:
         return "on a machine that it does not name: memory and speed may differ"
-    differing = []
-    for name, there, here in (
+    pairs = (
         ("chip", measured.chip, environment.chip()),
         ("backend", measured.backend, environment.installed_backend()),
-    ):
-        if there is not None and there != here:
-            differing.append(f"{name} {there}, here {here}")
-    there_bytes = measured.system_memory_bytes
-    here_bytes = psutil.virtual_memory().total
+    )
+    differing = [
+        f"{name} {there}, here {here}" for name, there, here in pairs if there not in (None, here)
+    ]
+    there_bytes, here_bytes = measured.system_memory_bytes, psutil.virtual_memory().total
     if there_bytes and environment.is_other_memory(there_bytes, here_bytes):
-        memories = machine_memory(there_bytes), machine_memory(here_bytes)
-        differing.append(f"memory {memories[0]}, here {memories[1]}")
+        memory_here = machine_memory(here_bytes)
+        differing.append(f"memory {machine_memory(there_bytes)}, here {memory_here}")
     if not differing:
         return None
     return f"on another machine ({'; '.join(differing)}): memory and speed may differ"
@@ -146,8 +145,7 @@ def _lora_keys(profile: StoredProfile, here: tuple[str, ...] | None) -> str | No
 
 
 def _versions(measured: Environment) -> str | None:
-    there = measured.versions
-    here = environment.versions()
+    there, here = measured.versions, environment.versions()
     differing = [
         f"{name} {there[name]}, here {here.get(name, 'none')}"
         for name in ("mlx", "mlx-lm")

@@ -97,7 +97,8 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
         old = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return set()
-    kept = [(line, row) for line in old.split("\n") if (row := _kept(line, from_step))]
+    lines = old.split("\n") if from_step else []
+    kept = [(line, row) for line in lines if (row := _kept(line, from_step))]
     text = "".join(f"{line}\n" for line, _ in kept)
     if text != old:
         write_atomically(path, text, _NAMED_BY)
@@ -106,13 +107,8 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
 
 def _kept(line: str, from_step: int) -> dict[str, Any] | None:
     """The row in a line, if it is kept."""
-    if not from_step:
-        return None
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):
+        return row if row["step"] <= from_step else None
+    except (ValueError, RecursionError, LookupError, TypeError):
         return None
-    if not isinstance(row, dict):
-        return None
-    step = row.get("step")
-    return row if isinstance(step, int) and step <= from_step else None

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.units import gigabytes
+from pytest_yourai.machine import environment
+from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.training.auto_optimize import sweep
-from pytest_yourai.training.checkpoint import (
-    about,
-    check_model,
-)
-from pytest_yourai.training.checks import (
-    check_rows,
-)
+from pytest_yourai.training.checkpoint import Checkpoint, about, check_model
 from pytest_yourai.training.choices import (
     Choices,
     ChosenConfig,
-    Limit,
-    decided,
-    measured_baseline,
-    memory_limit,
-    profile_source,
 )
 from pytest_yourai.training.measured_profile import (
     ProfileDifferences,
+    baseline_of,
     profile_differences,
     read_profile,
 )
 from pytest_yourai.training.options import TrainOptions, TrainValues
 from pytest_yourai.training.settings import MeasuredBaseline, Setting, TrainSettings
-from pytest_yourai.training.start import Start, begin
+from pytest_yourai.training.start import Start, begin, check_rows
 from pytest_yourai.worker.protocol import TrainingParameters
 
 
@@ -46,10 +39,9 @@ def train_settings(options: TrainOptions, print_line: Callable[[str], None]) -> 
     SweepFailedError if a sweep has no answer. KeyboardInterrupt ends the sweep, too.
     """
     start = begin(options)
-    if options.auto_optimize:
-        chosen: ChosenConfig | None = sweep(options, start.model, print_line)
-    else:
-        chosen = read_choice(start)
+    chosen = (
+        sweep(options, start.model, print_line) if options.auto_optimize else _read_profile(start)
+    )
     resolve_options(start, chosen)
     fetched = dataclasses.replace(start, model=start.model.downloaded(print_line))
     if fetched.checkpoint is not None:
@@ -57,15 +49,14 @@ def train_settings(options: TrainOptions, print_line: Callable[[str], None]) -> 
     return resolve_options(fetched, chosen)
 
 
-def read_choice(start: Start) -> ChosenConfig | None:
+def _read_profile(start: Start) -> ChosenConfig | None:
     """The configuration of the profile that was named; None without one."""
     path = start.options.profile
     if path is None:
         return None
     profile = read_profile(path, start.model)
     found = profile_differences(profile, start.model, start.presets, None, None)
-    source = profile_source(profile, profile.name, is_of_this_model=found.model is None)
-    return ChosenConfig(source, profile)
+    return ChosenConfig.of_profile(profile, profile.name, is_of_this_model=found.model is None)
 
 
 def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
@@ -73,32 +64,33 @@ def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
     model = start.model
     choices = Choices(start.options, start.checkpoint, chosen, model.default_max_seq_length)
     values = choices.values
-    config = _config(values, model)
+    config = LoraConfig(**_fields(LoraConfig, values))
+    if model.depth is not None and model.depth < config.num_layers:
+        config = dataclasses.replace(config, num_layers=model.depth)
     check_rows(start.rows, config.batch_size, choices.origin("batch_size"))
     source, quantized_by = _source(start, choices)
-    differing = _differences(start, chosen, source)
-    baseline, measured_by = measured_baseline(start.checkpoint, config, chosen, differing)
-    limit = memory_limit(choices, chosen, differing)
-    memory_report_interval = decided(values.memory_report_interval)
+    differing = None
+    if chosen is not None and chosen.profile is not None:
+        differing = profile_differences(
+            chosen.profile, model, start.presets, source.quantization, source.lora_keys
+        )
+    baseline, measured_by = _measured_baseline(start.checkpoint, config, chosen, differing)
+    limit = _memory_limit(choices, chosen, differing)
+    report_interval = values.memory_report_interval or 1
     return TrainSettings(
         source=source,
         config=config,
-        parameters=_parameters(values),
+        parameters=TrainingParameters(**_fields(TrainingParameters, values)),
         memory_limit_bytes=limit.bytes,
         data=start.data,
         adapter_path=start.options.adapter_path,
-        memory_report_interval=memory_report_interval,
+        memory_report_interval=report_interval,
         first_step=start.checkpoint.step if start.checkpoint else 0,
         force=start.options.force,
         baseline=baseline,
-        about=about(
-            model,
-            baseline,
-            memory_limit_bytes=limit.bytes,
-            memory_report_interval=memory_report_interval,
-        ),
+        about=about(model, baseline, limit.bytes, report_interval),
         used=(
-            *_used_model(start, source.quantization, quantized_by),
+            *_used_model(start, choices, source.quantization, quantized_by),
             *_used_values(choices, config, model),
             *_used_memory(limit, baseline, measured_by),
         ),
@@ -106,40 +98,9 @@ def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
     )
 
 
-def _differences(
-    start: Start, chosen: ChosenConfig | None, source: ModelSource
-) -> ProfileDifferences | None:
-    if chosen is None or chosen.profile is None:
-        return None
-    return profile_differences(
-        chosen.profile, start.model, start.presets, source.quantization, source.lora_keys
-    )
-
-
-def _config(values: TrainValues, model: Model) -> LoraConfig:
-    layers = decided(values.num_layers)
-    return LoraConfig(
-        batch_size=decided(values.batch_size),
-        rank=decided(values.rank),
-        num_layers=min(layers, model.depth or layers),
-        max_seq_length=decided(values.max_seq_length),
-        grad_checkpoint=decided(values.grad_checkpoint),
-    )
-
-
-def _parameters(values: TrainValues) -> TrainingParameters:
-    return TrainingParameters(
-        max_steps=decided(values.max_steps),
-        learning_rate=decided(values.learning_rate),
-        seed=decided(values.seed),
-        save_every=decided(values.save_every),
-        reload_interval=values.reload_interval,
-        steps_per_eval=decided(values.steps_per_eval),
-        val_batches=decided(values.val_batches),
-        mask_prompt=decided(values.mask_prompt),
-        report_to=values.report_to,
-        project_name=values.project_name,
-    )
+def _fields(kind: type[LoraConfig | TrainingParameters], values: TrainValues) -> dict[str, Any]:
+    """The values of the options that `kind` has fields for; each of them has a default."""
+    return {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
 
 
 def _source(start: Start, choices: Choices) -> tuple[ModelSource, str]:
@@ -152,32 +113,72 @@ def _source(start: Start, choices: Choices) -> tuple[ModelSource, str]:
     quantize, origin = values.quantize, choices.origin("quantize")
     if is_stored and not choices.is_given("quantize"):
         quantize, origin = None, "its weights"
-    source = ModelSource(
-        name=model.name,
-        architecture=model.architecture,
-        folder=str(model.folder) if model.folder else None,
-        synthetic=model.weights == "synthetic",
-        quantization=model.quantization(quantize),
-        lora_keys=values.lora_keys,
+    source = model.source(
+        model.quantization(quantize),
+        values.lora_keys,
         trust_remote_code=start.options.trust_remote_code,
     )
     return source, origin
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """The memory budget in bytes, None to detect it; where it comes from, and warnings."""
+
+    bytes: int | None = None
+    origin: str = "default"
+    warnings: tuple[str, ...] = ()
+
+
+def _memory_limit(
+    choices: Choices, chosen: ChosenConfig | None, differing: ProfileDifferences | None
+) -> _Limit:
+    """The budget; a profile's only if it was measured here, and unless the machine has less."""
+    found = _Limit(choices.values.memory_limit_bytes, choices.origin("memory_limit_bytes"))
+    if choices.is_given("memory_limit_bytes"):
+        return found
+    profile = chosen.profile if chosen else None
+    if found.bytes is None and chosen and profile and differing and differing.machine is None:
+        found = _Limit(profile.memory_limit_bytes, chosen.origin)
+    if found.bytes is None:
+        return _Limit()
+    # Memory of a CUDA device is its own, and only MLX can tell how much there is.
+    here_bytes = read_system_memory().usable_bytes
+    if found.bytes <= here_bytes or environment.installed_backend() == "cuda":
+        return found
+    warning = (
+        f"the memory limit of {gigabytes(found.bytes)} ({found.origin}) is more than this "
+        f"machine's {gigabytes(here_bytes)}: it is detected anew"
+    )
+    return _Limit(warnings=(warning,))
+
+
+def _measured_baseline(
+    checkpoint: Checkpoint | None,
+    config: LoraConfig,
+    chosen: ChosenConfig | None,
+    differing: ProfileDifferences | None,
+) -> tuple[MeasuredBaseline | None, str]:
+    """Measurements of `config`, and where they come from."""
+    before = checkpoint.baseline if checkpoint else None
+    if checkpoint and before and checkpoint.grad_checkpoint == config.grad_checkpoint:
+        return before, "checkpoint"
+    profile = chosen.profile if chosen else None
+    is_same = differing is not None and not differing.changes_what_runs
+    if chosen and profile and is_same and (measured := baseline_of(profile, config)):
+        return measured, chosen.origin
+    return None, "nothing was measured for this configuration"
+
+
 def _used_model(
-    start: Start, quantization: Quantization | None, quantized_by: str
+    start: Start, choices: Choices, quantization: Quantization | None, quantized_by: str
 ) -> Iterator[Setting]:
-    model, options = start.model, start.options
+    model = start.model
     yield Setting("model", model.title, "--model")
     yield Setting("weights", model.weights, "default" if model.weights == "local" else "--weights")
     how = quantization or model.foreign_quantization or "not quantized"
     yield Setting("quantization", str(how), quantized_by)
-    if options.data is not None:
-        yield Setting("data", options.data, "--data")
-    elif start.data is not None:
-        yield Setting("data", start.data, "checkpoint")
-    else:
-        yield Setting("data", "made-up rows", "default")
+    yield Setting("data", start.data or "made-up rows", choices.origin("data"))
 
 
 def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator[Setting]:
@@ -188,7 +189,7 @@ def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator
     yield setting("batch_size", config.batch_size)
     yield setting("rank", config.rank, "lora_rank")
     layers = setting("num_layers", config.num_layers, "lora_layers")
-    if decided(values.num_layers) > config.num_layers:
+    if values.num_layers != config.num_layers:
         all_layers = f"{layers.origin}, cut to the {model.depth} layers of the model"
         layers = dataclasses.replace(layers, origin=all_layers)
     yield layers
@@ -204,7 +205,7 @@ def _used_values(choices: Choices, config: LoraConfig, model: Model) -> Iterator
 
 
 def _used_memory(
-    limit: Limit, baseline: MeasuredBaseline | None, measured_by: str
+    limit: _Limit, baseline: MeasuredBaseline | None, measured_by: str
 ) -> Iterator[Setting]:
     known = gigabytes(limit.bytes) if limit.bytes else "detected"
     yield Setting("memory limit", known, limit.origin)

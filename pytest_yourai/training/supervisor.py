@@ -6,7 +6,6 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import (
     CheckpointError,
     DataError,
@@ -19,10 +18,10 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
-from pytest_yourai.machine.budget import Budget, choose_budget
+from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
@@ -63,15 +62,6 @@ class TrainingOutcome:
     was_interrupted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingContext:
-    """The device and the model of a run, and its memory budget."""
-
-    device: DeviceInfo
-    inspection: Inspection
-    budget: Budget
-
-
 class TrainingRun:
     """One run from its first step, or a checkpoint, to its end."""
 
@@ -80,12 +70,12 @@ class TrainingRun:
         self._journal = journal
         self._signals = signals
         self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
-        self._peak_memory_bytes: int | None = None
+        self._peak_bytes = 0
         self._watches_memory = True
         self._has_trained = False
         self._crashed_in: set[int] = set()
 
-    def inspect(self) -> TrainingContext:
+    def inspect(self) -> SweepContext:
         """Inspect the device and the model, and load nothing. InputError where it cannot run."""
         settings = self._settings
         device, inspection = self._host.inspect(settings.data)
@@ -102,10 +92,10 @@ class TrainingRun:
                 f"{settings.config.batch_size}: add rows, or make --batch-size smaller"
             )
         budget = choose_budget(settings.memory_limit_bytes, device)
-        return TrainingContext(device, inspection, budget)
+        return SweepContext(device, inspection, budget)
 
     def train(
-        self, where: TrainingContext, first_step: int, progress: ProgressListener
+        self, where: SweepContext, first_step: int, progress: ProgressListener
     ) -> TrainingOutcome:
         """Train on after `first_step`, which a checkpoint has unless it is 0, until it ends."""
         self._journal.write(
@@ -142,17 +132,13 @@ class TrainingRun:
             found = read_checkpoint(self._settings.adapter_path)
             record.saved_step = found.step if found else record.saved_step
         self._has_trained = self._has_trained or record.step > record.first_step
-        self._peak_memory_bytes = self._peak_with(record)
-
-    def _peak_with(self, record: WorkerRecord) -> int | None:
-        peaks = (self._peak_memory_bytes, record.peak_memory_bytes)
-        return max((peak for peak in peaks if peak), default=None)
+        self._peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0)
 
     def close(self) -> None:
         self._host.end()
 
     def _train_in_process(
-        self, where: TrainingContext, record: WorkerRecord
+        self, where: SweepContext, record: WorkerRecord
     ) -> TrainingOutcome | None:
         """Train in one process; None where a fresh one is to go on."""
         limit_bytes = where.budget.limit_bytes
@@ -181,21 +167,18 @@ class TrainingRun:
         match end.cause:
             case SafetyStopError():
                 problem = end.diagnosis.reason
-            case StopOverdueError():
-                problem = str(end.cause)
-            case InputError():
-                if not has_begun:
-                    raise end.cause
+            case InputError() if not has_begun:
+                raise end.cause
+            case StopOverdueError() | InputError():
                 problem = str(end.cause)
             case _:
                 return self._after_crash(record, end)
         interrupted = self._signals.is_asked
         return self._ended(record, f"{problem}; {since(record)}", was_interrupted=interrupted)
 
-    def _request(self, where: TrainingContext, first_step: int) -> TrainingRequest:
+    def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
-        baseline = settings.baseline
-        watches = self._watches_memory
+        baseline, watches = settings.baseline, self._watches_memory
         return TrainingRequest(
             config=settings.config,
             parameters=settings.parameters,
@@ -240,5 +223,5 @@ class TrainingRun:
     def _ended(
         self, record: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
     ) -> TrainingOutcome:
-        peak = self._peak_with(record)
-        return TrainingOutcome(record.saved_step, peak, problem, was_interrupted)
+        peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0) or None
+        return TrainingOutcome(record.saved_step, peak_bytes, problem, was_interrupted)

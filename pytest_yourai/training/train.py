@@ -14,7 +14,8 @@ from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.models.conversion import conversion
+from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.report.commands import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
@@ -22,7 +23,7 @@ from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.supervisor import TrainingContext, TrainingOutcome, TrainingRun
+from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
 from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, Validated
 
 _FAILED_STATUS = 1
@@ -156,7 +157,7 @@ def _train(
         return run.train(found, settings.first_step, outputs)
 
 
-def _header(found: TrainingContext) -> Iterator[str]:
+def _header(found: SweepContext) -> Iterator[str]:
     device = found.device
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
@@ -179,9 +180,8 @@ def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
     yield f"Adapters of step {ended.step}: {folder}"
     if ended.problem is not None:
         yield "To continue: the same command with --resume"
-    if settings.source.synthetic:
-        return
-    yield from _next_commands(settings)
+    if not settings.source.synthetic:
+        yield from _next_commands(settings)
 
 
 def _next_commands(settings: TrainSettings) -> Iterator[str]:
@@ -189,8 +189,7 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
     source, folder = settings.source, str(settings.adapter_path)
     model = source.folder or source.name
     trust_remote_code = source.trust_remote_code
-    quantization = quantized_on_load(source.architecture, source.quantization)
-    if quantization is not None:
+    if quantization := source.quantized_on_load:
         converted = conversion(
             model, source.name, quantization, trust_remote_code=trust_remote_code
         )
@@ -210,9 +209,9 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
 def _peak(settings: TrainSettings, peak_bytes: int) -> str:
     if settings.baseline is None:
         return gigabytes(peak_bytes)
-    promised_bytes = settings.baseline.peak_memory_bytes
-    percent = (peak_bytes / promised_bytes - 1) * 100
-    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(promised_bytes)} ({percent:+.1f} %)"
+    trial_bytes = settings.baseline.peak_memory_bytes
+    change = f"{(peak_bytes / trial_bytes - 1) * 100:+.1f} %"
+    return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(trial_bytes)} ({change})"
 
 
 _ID_CHARACTERS = 21

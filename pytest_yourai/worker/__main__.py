@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import queue
@@ -195,7 +196,11 @@ def _enable_crash_reports() -> None:
 def main() -> None:
     _enable_crash_reports()
     wire = _Wire(int(sys.argv[1]), int(sys.argv[2]))
+    # Objects that imports make live for ever: not looked through meanwhile, nor after each trial.
+    gc.disable()
     engine = _start_engine()
+    gc.freeze()
+    gc.enable()
     if isinstance(engine, messages.Failed):
         wire.send(engine)
         return

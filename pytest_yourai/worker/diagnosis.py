@@ -56,7 +56,9 @@ class Evidence:
 
     `exception` is the worker's text, None where it died; `returncode` that of `subprocess`, None
     where it lives. `largest_bytes` is the most that MLX held, 0 once the configuration is known to
-    fit: MLX takes then what it is given, which is near the budget.
+    fit: MLX takes then what it is given, which is near the budget. `largest_array_bytes` is the
+    largest single allocation of the trial on the CPU backend, by arithmetic. The address space is
+    what RLIMIT_AS counts. The rest is as in a MemoryTrace.
     """
 
     where: str
@@ -67,16 +69,12 @@ class Evidence:
     backend: str = "cpu"
     largest_bytes: int = 0
     largest_array_bytes: int = 0
-    """The largest single allocation of the trial on the CPU backend, by arithmetic."""
     memory_limit_bytes: int = 0
     least_available_bytes: int | None = None
-    """The least that was available while it ran."""
     was_under_the_floor: bool = False
     oom_kills: int = 0
-    """Number of processes that the kernel ended for lack of memory meanwhile."""
     address_space_bytes: int = 0
     address_space_limit_bytes: int | None = None
-    """RLIMIT_AS of the worker, where one is set."""
 
 
 def classify(evidence: Evidence) -> Diagnosis:
@@ -166,8 +164,7 @@ def _first_line(text: str) -> str:
 
 def _last_words(stderr: str) -> str | None:
     """The line in which C++ reports an uncaught exception."""
-    lines = stderr.splitlines()
-    for line in lines:
+    for line in stderr.splitlines():
         if "terminating due to uncaught exception" in line or line.strip().startswith("what():"):
             return line.strip()
     return None

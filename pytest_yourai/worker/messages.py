@@ -86,7 +86,7 @@ class Failed:
 
 
 Command = Inspect | Load | TrialRequest | TrainingRequest | Ping | Stop | GoOn
-"""What the parent sends."""
+"""A body that the parent sends."""
 
 Message = (
     DeviceInfo
@@ -100,8 +100,11 @@ Message = (
     | TrainingEnd
     | Failed
 )
-"""What the worker sends: DeviceInfo once when its engine runs, MlxMemory a few times a second while
-a command is worked on, steps and events as they happen, and one answer to each command."""
+"""A body that the worker sends.
+
+DeviceInfo once, when its engine runs; MlxMemory a few times a second while a command runs; steps
+and events as they happen; one answer to each command.
+"""
 
 _Body = TypeVar("_Body", bound=Command | Message)
 

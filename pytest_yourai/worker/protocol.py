@@ -50,7 +50,7 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """How a trial ended that was not broken off; what it measured is in its steps."""
+    """The end of a trial that was not broken off; its figures are in its steps."""
 
     fits: bool
     memory_is_back_at_base: bool
@@ -89,18 +89,18 @@ class TrainingRequest:
     data: str | None
     adapter_path: str
     resume: bool
-    reload_active_bytes: int | None
+    reload_active_bytes: int | None = None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""
-    usual_active_bytes: int | None
+    usual_active_bytes: int | None = None
     """Active memory after a step of the trial; None for that of this process's third step."""
-    reload_footprint_bytes: int | None
+    reload_footprint_bytes: int | None = None
     may_pass_the_limit: bool = False
-    """Whether it goes on where MLX's peak in a step was over `memory_limit_bytes`."""
+    """True if it goes on after MLX's peak in a step was over `memory_limit_bytes`."""
     about: Mapping[str, Any] | None = None
-    """What a checkpoint is to say of the run besides, for whoever resumes it."""
+    """Further metadata of the checkpoint, for the process that resumes it."""
     report_config: Mapping[str, Any] | None = None
-    """What the services of `report_to` are told of the run."""
+    """The configuration of the run for the services of `report_to`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """The checkpoint of `step` is about to be written, once whoever hears this has it all."""
+    """The checkpoint of `step` is about to be written, once the parent has all the steps."""
 
     step: int
 

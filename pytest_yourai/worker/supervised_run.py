@@ -76,13 +76,20 @@ class RunRecord:
         """The most that MLX held, as far as it tells what is needed; else 0."""
         return 0
 
-    def paces(self, *, with_running_step: bool) -> list[float]:  # noqa: ARG002
+    def paces(self) -> list[float]:
         """Comparable step times in seconds, by which `paging` judges; empty: not judged."""
         return []
 
     def paging(self, *, with_running_step: bool = False) -> str | None:
-        """Why it was paging; None where it was not."""
-        return paging(self.paces(with_running_step=with_running_step), self.swap_growth_bytes)
+        """Why it was paging; None where it was not.
+
+        A running step counts once it has taken longer than the fastest.
+        """
+        paces = self.paces()
+        running_s = time.monotonic() - self.heard_at
+        if with_running_step and paces and running_s > min(paces):
+            paces = [*paces, running_s]
+        return paging(paces, self.swap_growth_bytes)
 
 
 class TrainingRecord(RunRecord):
@@ -159,6 +166,13 @@ def supervise(
         raise
     record.guard.read_system()
     return answer
+
+
+def completed(record: RunRecord) -> Diagnosis:
+    """The outcome of a run that fitted, and that nothing broke off."""
+    if why := record.paging():
+        return Diagnosis(Outcome.PAGING, why, SMALLER_OR_CLOSE)
+    return Diagnosis(Outcome.OK)
 
 
 def overdue(record: RunRecord, said: str) -> Diagnosis:

@@ -45,7 +45,7 @@ class Clock(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.ends.append(time.perf_counter())
         self.peak = max(self.peak, mx.get_peak_memory())
         self.cache = max(self.cache, mx.get_cache_memory())
-        self.footprint = max(self.footprint, device.footprint_bytes() or 0)
+        self.footprint = max(self.footprint, device.in_use_bytes() or 0)
         mx.reset_peak_memory()
 
 

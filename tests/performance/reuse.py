@@ -111,7 +111,9 @@ def compare_budgets(plan: SweepPlan, known: list[TrialResult], repetitions: int)
         for _ in range(repetitions):
             for name, limit_bytes in budgets.items():
                 guard = Guard(limit_bytes, read_system_memory(), forced=True)
-                record = TrialRecord(result.config, plan.steps, limit_bytes, guard)
+                record = TrialRecord(
+                    plan.source.name, result.config, plan.steps, limit_bytes, guard
+                )
                 again = sweep._runner.run(record)
                 minima[name].append(again.minimum_memory_bytes or 0)
         together = spread(minima["wide"] + minima["narrow"])

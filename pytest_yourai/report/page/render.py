@@ -70,8 +70,8 @@ class Content:
 def check_plotly(flag: str | None = None) -> None:
     """Raise OptionError if Plotly is not installed; `flag` names what to leave out instead."""
     if importlib.util.find_spec("plotly") is None:
-        said = "the page needs Plotly: pip install 'pytest-yourai[report]'"
-        raise OptionError(f"{flag}: {said}, or leave it out" if flag else said)
+        problem = "the page needs Plotly: pip install 'pytest-yourai[report]'"
+        raise OptionError(f"{flag}: {problem}, or leave it out" if flag else problem)
 
 
 def write_page(path: Path, content: Content, named_by: str) -> None:

@@ -1,8 +1,9 @@
-"""What training goes on from, and the adapters that mlx-lm takes: written whole or not at all."""
+"""The state that training resumes from, and adapters for mlx-lm: each written whole or not."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from pytest_yourai.core.errors import ModelError, OutputError
+from pytest_yourai.core.errors import DataError, ModelError, OutputError
 from pytest_yourai.core.files import TEMPORARY_PREFIX
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
+from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY, TrainingRequest
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 
@@ -24,7 +26,7 @@ _WORD_BITS = 32
 
 
 def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> None:
-    """As mlx-lm's own training saves them; under the number of a step, or as those to use."""
+    """Save them as mlx-lm's own training does: those of a step, or those to use."""
     name = ADAPTERS if step is None else f"{step:07d}_{ADAPTERS}"
     _write(folder / name, dict(tree_flatten(model.trainable_parameters())), {})
 
@@ -32,7 +34,7 @@ def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> No
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, about: Mapping[str, Any]
 ) -> None:
-    """Trainable parameters, optimizer and random state; `about` is the run, as JSON has it."""
+    """Save trainable parameters, optimizer and random state; `about` describes the run."""
     random_state: Any = mx.random.state
     arrays = {
         **{_MODEL + name: array for name, array in tree_flatten(model.trainable_parameters())},
@@ -43,9 +45,9 @@ def save_checkpoint(
 
 
 def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Put a checkpoint's state into an adapted model and a new optimizer; what it is about.
+    """Put a checkpoint's state into an adapted model and a new optimizer; returns its metadata.
 
-    ModelError where it does not fit the model.
+    ModelError where it cannot be read or does not fit the model.
     """
     path = folder / CHECKPOINT
     try:
@@ -69,8 +71,30 @@ def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> 
     return about
 
 
+def run_metadata(model: BaseModel, request: TrainingRequest) -> dict[str, Any]:
+    """The run as a checkpoint describes it: first of all what must not change when it goes on."""
+    return {
+        **(request.about or {}),
+        "model": model.name,
+        **dataclasses.asdict(request.config),
+        "lora_keys": list(model.lora_keys),
+        "quantize": model.quantized_on_load,
+        "data": request.data,
+        **dataclasses.asdict(request.parameters),
+    }
+
+
+def check_rows(rows: Any, about: Mapping[str, Any], request: TrainingRequest) -> None:
+    """DataError where there are not as many rows as when the checkpoint was written."""
+    if len(rows) != about["rows"]:
+        raise DataError(
+            f"{request.data} has {len(rows)} rows, and had {about['rows']} when training began: "
+            "put the old rows back, or train anew with another --adapter-path"
+        )
+
+
 def remove_leftovers(folder: Path) -> None:
-    """What a process left that ended while it wrote."""
+    """Remove the files of a process that ended while it wrote them."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
             path.unlink()
@@ -83,7 +107,7 @@ def _part(arrays: Mapping[str, mx.array], prefix: str) -> dict[str, mx.array]:
 
 
 def _write(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """So that the old file or the new one is there, whenever the process ends."""
+    """Replace the file in one step; OutputError where it cannot be written."""
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     try:
         mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))

@@ -30,11 +30,11 @@ Batch = tuple[mx.array, mx.array]
 _FEWEST_TOKENS = 2
 
 _MOST_ROWS = 2_000_000
-"""The lengths of so many still fit into one message to the parent."""
+"""The lengths of this many still fit into one message to the parent."""
 
 
 class TrainingRows:
-    """The rows as mlx-lm reads them. Tokens are kept of those rows alone that were in a batch."""
+    """Training rows as mlx-lm reads them. Tokens are kept only of rows that were in a batch."""
 
     def __init__(self, rows: Any, lengths: list[int]) -> None:
         """`rows` is one of mlx-lm's data sets, `lengths` the tokens of each row."""
@@ -52,7 +52,7 @@ class TrainingRows:
     def longest_batches(
         self, most: int, batch_size: int, max_seq_length: int, comm_group: Any = None
     ) -> list[Batch]:
-        """At most so many batches of rows in order of length, the longest first.
+        """At most `most` batches of rows in order of length, the longest first.
 
         mlx-lm pads and cuts each; it raises ValueError where there are too few rows for one.
         """
@@ -69,8 +69,8 @@ class TrainingRows:
 def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
     """The training rows as mlx-lm reads them.
 
-    DataError where it cannot, or one is not valid, whatever the model; ModelError where this
-    model's tokenizer is missing, or cannot take them.
+    DataError where mlx-lm cannot read them, or one is not valid for any model; ModelError where
+    this model's tokenizer is missing, or cannot take them.
     """
     rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
     if len(rows) > _MOST_ROWS:
@@ -84,7 +84,10 @@ def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
 def read_sets(
     data: str, tokenizer_folder: str | None, *, mask_prompt: bool
 ) -> tuple[CacheDataset, CacheDataset]:
-    """Training and validation rows, to be tokenized when they are used; the latter may be empty."""
+    """Training and validation rows, tokenized when they are used; the latter may be empty.
+
+    Raises as `read_data` does, but checks no row.
+    """
     rows, validation_rows = _read(data, tokenizer_folder, mask_prompt=mask_prompt)
     return CacheDataset(rows), CacheDataset(validation_rows)
 
@@ -111,7 +114,10 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
 
 
 def _lengths(rows: Any, data: str, *, in_file: bool) -> list[int]:
-    """Tokens of each row; an error where one is not as mlx-lm needs it. Files were checked."""
+    """Tokens of each row; DataError or ModelError where mlx-lm cannot train on one.
+
+    With `in_file` the format of the rows was checked before.
+    """
     row_format = None if in_file else RowFormat.of(rows[0])
     lengths = []
     for place in range(len(rows)):
@@ -152,7 +158,7 @@ def _load(data: str, tokenizer: Any, *, mask_prompt: bool) -> tuple[Any, Any]:
 
 
 def _count_tokens(rows: Any, row: Any) -> tuple[int, str | None]:
-    """Of one row, or why mlx-lm cannot train on it."""
+    """The tokens of one row, and why mlx-lm cannot train on it, if so."""
     try:
         tokens = len(rows.process(row)[0])
     except Exception as problem:  # noqa: BLE001 - templates and tokenizers raise anything
@@ -172,10 +178,10 @@ class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped
 
 
 def in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
-    """What takes the place of mlx-lm's `iterate_batches`, and leaves each batch to it.
+    """A replacement of mlx-lm's `iterate_batches`, which still makes each batch.
 
     The same batches in the same order as there under `np.random.seed(seed)`, from a generator of
-    its own, so that nothing else moves it; the first `first_step` are passed over unread.
+    its own, which nothing else advances; the first `first_step` are skipped unread.
     """
 
     def iterate(
@@ -195,7 +201,7 @@ def in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
 
 
 def _batches(dataset: Any, batch_size: int) -> Sequence[Sequence[int]]:
-    """Which rows go into one batch: those that mlx-lm puts together."""
+    """The rows of each batch: those that mlx-lm puts together."""
     if len(dataset) < batch_size:
         raise DataError(
             f"the data has {len(dataset)} rows, fewer than a batch of {batch_size}: add rows, or "

@@ -1,4 +1,4 @@
-"""Where MLX runs, and what of that device and of this process is in use."""
+"""The device that MLX runs on, and the memory in use on it and in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_yourai.machine.process_memory import read_process_memory
 
 
 def describe() -> DeviceInfo:
-    """What `mx.device_info()` says, in one form for all backends.
+    """`mx.device_info()` in one form for all backends.
 
     Keys per backend (MLX 0.32.4): Metal has memory_size, max_recommended_working_set_size and
     device_name; CUDA total_memory, free_memory and device_name; the CPU only names.
@@ -31,8 +31,8 @@ def describe() -> DeviceInfo:
     )
 
 
-def used_bytes() -> int | None:
-    """What a CUDA device has given away to all processes, None elsewhere.
+def device_used_bytes() -> int | None:
+    """Memory in use on a CUDA device, by all processes; None elsewhere.
 
     MLX asks NVML for it anew each time (0.32.4, cuda/device_info.cpp).
     """
@@ -42,9 +42,9 @@ def used_bytes() -> int | None:
     return int(info["total_memory"]) - int(info["free_memory"])
 
 
-def footprint_bytes() -> int | None:
-    """Of this process; on CUDA what its device has given away."""
-    used = used_bytes()
+def in_use_bytes() -> int | None:
+    """The footprint of this process; on CUDA the memory in use on its device, by all processes."""
+    used = device_used_bytes()
     if used is not None:
         return used
     process = read_process_memory(os.getpid())

@@ -1,4 +1,4 @@
-"""The engine that uses MLX and mlx-lm. With its `mlx_` neighbours the only importer of both."""
+"""The engine of a worker, on MLX and mlx-lm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine import dataset, device, training, trial, weights
+from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.protocol import (
     Measurement,
     StepSample,
@@ -56,7 +57,7 @@ class MlxEngine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=mx.get_peak_memory(),
             cache_bytes=mx.get_cache_memory(),
-            device_used_bytes=device.used_bytes(),
+            device_used_bytes=device.device_used_bytes(),
         )
 
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
@@ -84,19 +85,19 @@ class MlxEngine:
                 request.data, self._folder, mask_prompt=request.parameters.mask_prompt
             )
         source = self._source
-        model = training.AdaptedModel(
+        model = BaseModel(
             self._model,
             source.name,
             source.folder or source.name,
             _quantized_on_load(source),
             self._lora_keys,
         )
-        # It keeps its adapters: no trial can follow.
+        # It keeps its adapters, so that no trial can follow.
         self._model = None
-        return training.run_training(model, request, rows, validation_rows, report, should_stop)
+        return training.train_adapters(model, request, rows, validation_rows, report, should_stop)
 
     def _data(self, name: str | None) -> dataset.TrainingRows | None:
-        """Read and tokenized once for all trials."""
+        """The training rows, read and tokenized once for all trials."""
         if name is None:
             return None
         if self._read_data is None or self._read_data[0] != name:

@@ -12,13 +12,13 @@ _OWN_INITIALIZATION_SIZE = 1 << 16
 """Arrays up to this many elements keep their layer's own initialization (norms, states)."""
 
 _MOST_CHUNK_SIZE = 1 << 22
-"""Elements of a large array that are made up at once: bounds the temporary memory."""
+"""Elements of a large array that are filled at once: bounds the temporary memory."""
 
 
-def make_up(module: nn.Module, seeds: Iterator[int]) -> None:
+def fill_randomly(module: nn.Module, seeds: Iterator[int]) -> None:
     """Replace a module's large, still lazy arrays by random ones of the same shape and type.
 
-    Quantized weights are made up packed, so that they never exist in full precision.
+    Quantized weights are filled packed, so that they never exist in full precision.
     """
     weight = module.get("weight")
     if weight is None:
@@ -29,7 +29,7 @@ def make_up(module: nn.Module, seeds: Iterator[int]) -> None:
         return
     if packed:
         if module.mode != "affine":
-            _make_up_by_rows(module)
+            _fill_by_rows(module)
             return
         inputs = weight.shape[-1] * 32 // module.bits
         bound = 1 / math.sqrt(inputs)
@@ -43,8 +43,8 @@ def make_up(module: nn.Module, seeds: Iterator[int]) -> None:
         module.weight = _random_uniform(weight.shape, weight.dtype, bound)
 
 
-def _make_up_by_rows(module: nn.Module) -> None:
-    """Random rows, quantized a few at a time: the way for modes whose scales are no numbers."""
+def _fill_by_rows(module: nn.Module) -> None:
+    """Quantize random rows, a few at a time: for modes whose scales are not plain numbers."""
     weight, scales = module.weight, module.scales
     inputs = weight.shape[-1] * 32 // module.bits
     bound = 1 / math.sqrt(inputs)

@@ -1,26 +1,24 @@
-"""Training with the MLX engine: mlx-lm's own, in an order of rows that can be taken up again."""
+"""Training with the MLX engine: mlx-lm's own, in an order of rows that can be resumed."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx import nn, optimizers
+from mlx import optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
-from mlx_lm.tuner.trainer import TrainingArgs, train
 
-from pytest_yourai.core.config import COMPILING_STEPS, OPTIMIZER, SAFETY_MARGIN
+from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
 from pytest_yourai.core.errors import DataError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.worker.engine import checkpoint, device
-from pytest_yourai.worker.engine.adapters import adapted, lora_parameters
+from pytest_yourai.worker.engine.adapters import BaseModel, adapted, adapter_config
 from pytest_yourai.worker.engine.dataset import in_order
+from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
 from pytest_yourai.worker.engine.validation import validate
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
@@ -34,99 +32,31 @@ from pytest_yourai.worker.protocol import (
     TrainingRequest,
 )
 
-_NEVER = 1 << 62
-
 _ACTIVE_GROWTH = 1.1
-"""Over what is usual after a step: more is memory that the run has lost."""
+"""Times the usual active memory after a step: more is memory that the run has lost."""
 
 _ALMOST_LEARNED = 0.05
-"""A loss from which 0 is no surprise."""
+"""A loss after which 0 is plausible."""
 
 
-@dataclass(frozen=True)
-class AdaptedModel:
-    """A loaded model, what it is called, where it is, and the modules that get adapters."""
-
-    module: nn.Module
-    name: str
-    path: str
-    quantized_on_load: str | None
-    """Bits, or `none`; None where its weights came quantized."""
-    lora_keys: tuple[str, ...]
-
-
-class _Ended(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
-    """Raised from the callback after a step, when everything is saved."""
-
-    def __init__(self, end: TrainingEnd) -> None:
-        super().__init__(end.reason)
-        self.end = end
-
-
-def run_training(
-    model: AdaptedModel,
+def train_adapters(
+    model: BaseModel,
     request: TrainingRequest,
     rows: Any,
     validation_rows: Any,
     report: Callable[[TrainingEvent], None],
     should_stop: Callable[[], bool],
 ) -> TrainingEnd:
-    """Adapt the model and train it through mlx-lm until all steps are done, or it is to end.
+    """Put adapters on the model and train them through mlx-lm, to the end or until it must stop.
 
     `rows` and `validation_rows` are data sets as mlx-lm trains on them; the latter may be empty.
     The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero or
     not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does not
     fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
     """
-    with adapted(model.module, request.config, model.lora_keys, request.parameters.seed):
-        return _train(model, request, rows, validation_rows, report, should_stop)
-
-
-def _train(
-    model: AdaptedModel,
-    request: TrainingRequest,
-    rows: Any,
-    validation_rows: Any,
-    report: Callable[[TrainingEvent], None],
-    should_stop: Callable[[], bool],
-) -> TrainingEnd:
     mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
-    optimizer = optimizers.Adam(learning_rate=request.parameters.learning_rate)
-    folder = Path(request.adapter_path)
-    checkpoint.remove_leftovers(folder)
-    about: dict[str, Any] = {}
-    if request.resume:
-        about = checkpoint.restore_checkpoint(folder, model.module, optimizer)
-        _check_rows(rows, about, request)
-    config = json.dumps(_adapter_config(model, request), indent=4, sort_keys=True)
-    write_atomically(folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
-    run = _Run(model, optimizer, request, rows, validation_rows, report, should_stop)
-    run.begin(about)
-    if run.step >= request.parameters.max_steps:
-        return TrainingEnd(run.step, "finished")
-    mx.reset_peak_memory()
-    try:
-        train(
-            model=model.module,
-            optimizer=optimizer,
-            train_dataset=rows,
-            args=TrainingArgs(
-                batch_size=request.config.batch_size,
-                iters=request.parameters.max_steps - run.step,
-                steps_per_report=1,
-                steps_per_save=_NEVER,
-                max_seq_length=request.config.max_seq_length,
-                grad_checkpoint=request.config.grad_checkpoint,
-            ),
-            iterate_batches=in_order(request.parameters.seed, run.step),
-            training_callback=run,
-        )
-    except _Ended as ended:
-        return ended.end
-    finally:
-        # On Metal a failed command buffer is raised at the next synchronization.
-        mx.synchronize()
-    raise RuntimeError("mlx-lm ended training by itself")
+    with adapted(model.module, request.config, model.lora_keys, request.parameters.seed):
+        return _Run(model, request, rows, validation_rows, report, should_stop).train()
 
 
 class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
@@ -134,15 +64,15 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def __init__(
         self,
-        model: AdaptedModel,
-        optimizer: optimizers.Optimizer,
+        model: BaseModel,
         request: TrainingRequest,
         rows: Any,
         validation_rows: Any,
         report: Callable[[TrainingEvent], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        self._model, self._optimizer, self._request = model, optimizer, request
+        self._model, self._request = model, request
+        self._optimizer = optimizers.Adam(learning_rate=request.parameters.learning_rate)
         self._folder = Path(request.adapter_path)
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
@@ -157,11 +87,37 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._earlier_tokens = self._trained_tokens = 0
         self._usual_active_bytes = request.usual_active_bytes
         self._last_loss = math.inf
+        self._end_reason: EndReason = "finished"
 
-    def begin(self, about: Mapping[str, Any]) -> None:
-        """A new run, or one that goes on from a checkpoint that is `about` it.
+    def train(self) -> TrainingEnd:
+        """Begin, or go on from a checkpoint; returns once everything is saved."""
+        checkpoint.remove_leftovers(self._folder)
+        about: dict[str, Any] = {}
+        if self._request.resume:
+            about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
+            checkpoint.check_rows(self._rows, about, self._request)
+        config = json.dumps(adapter_config(self._model, self._request), indent=4, sort_keys=True)
+        write_atomically(self._folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
+        self._begin(about)
+        most_steps = self._request.parameters.max_steps
+        if self.step >= most_steps:
+            return TrainingEnd(self.step, "finished")
+        mx.reset_peak_memory()
+        run_loop(
+            self._model.module,
+            self._optimizer,
+            self._rows,
+            self._request.config,
+            most_steps - self.step,
+            in_order(self._request.parameters.seed, self.step),
+            self,
+        )
+        return TrainingEnd(self.step, self._end_reason)
 
-        Whatever was to follow the checkpoint, and may have been cut off, is done again.
+    def _begin(self, about: Mapping[str, Any]) -> None:
+        """Take in the metadata of a checkpoint; empty for a new run.
+
+        Work that was to follow the checkpoint, and may have been cut off, is done again.
         """
         self._first_step = self.step = int(about.get("step", 0))
         self._validated_step = about.get("validated_step")
@@ -187,7 +143,8 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         if reason := self._reason_to_end(trained):
             if not is_saved:
                 self._save()
-            raise _Ended(TrainingEnd(self.step, reason))
+            self._end_reason = reason
+            raise EndOfLoop
         mx.reset_peak_memory()
 
     @property
@@ -208,7 +165,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             peak_memory_bytes=mx.get_peak_memory(),
             active_memory_bytes=mx.get_active_memory(),
             cache_memory_bytes=mx.get_cache_memory(),
-            footprint_bytes=device.footprint_bytes(),
+            footprint_bytes=device.in_use_bytes(),
         )
 
     def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
@@ -238,7 +195,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _save(self) -> None:
         about = {
-            **_about(self._model, self._request),
+            **checkpoint.run_metadata(self._model, self._request),
             "rows": len(self._rows),
             "step": self.step,
             "validated_step": self._validated_step,
@@ -255,7 +212,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
     def _validate(self) -> bool:
-        """Whether there is a loss that the checkpoint does not know of."""
+        """True if there is a loss that is not in the checkpoint."""
         found = validate(
             self._model.module, self._validation_rows, self._request, self.step, self._should_stop
         )
@@ -272,7 +229,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 def check_loss(trained: TrainedStep, last_loss: float) -> None:
     """InvalidLossError, or DataError where there was nothing to learn from.
 
-    A GPU that fails may give zeros; but what is learned by heart has a loss of 0 in bfloat16.
+    A failing GPU may return zeros; but in bfloat16 rows learned by heart have a loss of 0.
     """
     if not trained.tokens:
         raise DataError(
@@ -282,47 +239,3 @@ def check_loss(trained: TrainedStep, last_loss: float) -> None:
     is_sudden = trained.loss == 0 and last_loss > _ALMOST_LEARNED
     if is_sudden or not math.isfinite(trained.loss):
         raise InvalidLossError(f"the loss was {trained.loss}")
-
-
-def _about(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
-    """The run in a checkpoint: what must be the same when training goes on, and the rest of it."""
-    return {
-        **(request.about or {}),
-        "model": model.name,
-        **dataclasses.asdict(request.config),
-        "lora_keys": list(model.lora_keys),
-        "quantize": model.quantized_on_load,
-        "data": request.data,
-        **dataclasses.asdict(request.parameters),
-    }
-
-
-def _adapter_config(model: AdaptedModel, request: TrainingRequest) -> dict[str, Any]:
-    """As mlx-lm writes it beside its adapters, and reads it to load them."""
-    parameters = request.parameters
-    return {
-        "model": model.path,
-        "train": True,
-        "fine_tune_type": "lora",
-        "optimizer": OPTIMIZER,
-        "data": request.data,
-        "seed": parameters.seed,
-        "num_layers": request.config.num_layers,
-        "batch_size": request.config.batch_size,
-        "iters": parameters.max_steps,
-        "learning_rate": parameters.learning_rate,
-        "max_seq_length": request.config.max_seq_length,
-        "grad_checkpoint": request.config.grad_checkpoint,
-        "mask_prompt": parameters.mask_prompt,
-        "adapter_path": request.adapter_path,
-        "save_every": parameters.save_every,
-        "lora_parameters": lora_parameters(request.config, model.lora_keys),
-    }
-
-
-def _check_rows(rows: Any, about: dict[str, Any], request: TrainingRequest) -> None:
-    if len(rows) != about["rows"]:
-        raise DataError(
-            f"{request.data} has {len(rows)} rows, and had {about['rows']} when training began: "
-            "put the old rows back, or train anew with another --adapter-path"
-        )

@@ -1,4 +1,4 @@
-"""One trial of the MLX engine: mlx-lm's own training, watched and steered by a callback."""
+"""One trial of the MLX engine: mlx-lm's own training, observed and steered by a callback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn, optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.trainer import TrainingArgs, iterate_batches, train
+from mlx_lm.tuner.trainer import iterate_batches
 
 from pytest_yourai.core.config import LEARNING_RATE, SAFETY_MARGIN, LoraConfig, minimum_memory_bytes
 from pytest_yourai.worker.engine import device
 from pytest_yourai.worker.engine.adapters import adapted
 from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
+from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
 from pytest_yourai.worker.protocol import (
     InvalidLossError,
     Measurement,
@@ -29,13 +30,7 @@ from pytest_yourai.worker.protocol import (
 
 _BATCHES_OF_SYNTHETIC_ROWS = 4
 
-_NEVER = 1 << 62
-
 _BASE_TOLERANCE = 0.01
-
-
-class _Finished(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
-    """Raised from the callback after the last step, so that no adapters are written."""
 
 
 class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
@@ -89,7 +84,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                 peak_memory_bytes=peak,
                 active_memory_bytes=mx.get_active_memory(),
                 cache_memory_bytes=mx.get_cache_memory(),
-                footprint_bytes=device.footprint_bytes(),
+                footprint_bytes=device.in_use_bytes(),
                 tokens=trained - self._trained_tokens,
             )
         )
@@ -102,7 +97,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                 self.warmup_peaks.append(peak)
                 if self._request.plan.warmup_is_over(self.warmup_times_s):
                     if not self.fits:
-                        raise _Finished
+                        raise EndOfLoop
                     mx.set_memory_limit(int(self._request.memory_limit_bytes / SAFETY_MARGIN))
                     self.phase = "settle"
             case "settle":
@@ -112,7 +107,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             case "measure":
                 self.measured_steps += 1
                 if self.measured_steps == self._request.plan.measured_steps:
-                    raise _Finished
+                    raise EndOfLoop
 
 
 def run_trial(
@@ -130,7 +125,15 @@ def run_trial(
     """
     with _adapted(model, lora_keys, request):
         recorder = _Recorder(request, base_bytes, report)
-        _train(model, request, data, recorder)
+        run_loop(
+            model,
+            optimizers.Adam(learning_rate=LEARNING_RATE),
+            synthetic_rows(model, request.config, request.seed) if data is None else data,
+            request.config,
+            request.plan.most_steps,
+            iterate_batches if data is None else _longest_first(recorder, request),
+            recorder,
+        )
     gc.collect()
     mx.clear_cache()
     drift = abs(mx.get_active_memory() - base_bytes)
@@ -138,38 +141,6 @@ def run_trial(
         fits=recorder.fits,
         memory_is_back_at_base=drift <= base_bytes * _BASE_TOLERANCE,
     )
-
-
-def _train(
-    model: nn.Module,
-    request: TrialRequest,
-    data: TrainingRows | None,
-    recorder: _Recorder,
-) -> None:
-    try:
-        train(
-            model=model,
-            optimizer=optimizers.Adam(learning_rate=LEARNING_RATE),
-            train_dataset=synthetic_rows(model, request.config, request.seed)
-            if data is None
-            else data,
-            args=TrainingArgs(
-                batch_size=request.config.batch_size,
-                iters=request.plan.most_steps,
-                steps_per_report=1,
-                steps_per_save=_NEVER,
-                max_seq_length=request.config.max_seq_length,
-                grad_checkpoint=request.config.grad_checkpoint,
-            ),
-            iterate_batches=iterate_batches if data is None else _longest_first(recorder, request),
-            training_callback=recorder,
-        )
-    except _Finished:
-        pass
-    finally:
-        # On Metal a failed command buffer is raised at the next synchronization: here, not in
-        # the trial after this one.
-        mx.synchronize()
 
 
 @contextmanager
@@ -186,11 +157,11 @@ def _adapted(model: nn.Module, lora_keys: tuple[str, ...], request: TrialRequest
 
 
 def _longest_first(recorder: _Recorder, request: TrialRequest) -> Callable[..., Iterator[Batch]]:
-    """What takes the place of mlx-lm's `iterate_batches`, and leaves each batch to it.
+    """A replacement of mlx-lm's `iterate_batches`, which still makes each batch.
 
-    mlx-lm asks for the next batch after the recorder heard of the step before, so that this can
-    follow its phases: the longest batch alone while warming up, then each padded shape once (each
-    compiles), then all batches, round and round.
+    mlx-lm takes the next batch after it has reported the step before, so that this can follow the
+    recorder's phases: the longest batch alone while warming up, then each padded shape once (each
+    compiles), then all batches, again and again.
     """
 
     def iterate(

@@ -24,7 +24,7 @@ def validate(
     step: int,
     should_stop: Callable[[], bool],
 ) -> Validated | None:
-    """The loss after `step` steps; None without rows, or where it is to stop before its end."""
+    """The loss after `step` steps; None without rows, or where `should_stop` cut it short."""
     if not len(rows) or request.parameters.val_batches == 0:
         return None
 

@@ -1,4 +1,4 @@
-"""Base models for the MLX engine: inspected lazily, loaded from a folder, or made up."""
+"""Base models for the MLX engine: inspected lazily, loaded from a folder, or synthetic."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-from mlx_lm.utils import _get_classes, get_total_parameters, load_model, quantize_model
+from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
 from pytest_yourai.core.config import USUAL_LORA_KEYS, Quantization
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import PAGE_BYTES, InspectedShapes, LinearShape, paged
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.source import Inspection, ModelSource
-from pytest_yourai.worker.engine.synthetic_weights import make_up
+from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
 
 _ADAPTABLE = (
     nn.Linear,
@@ -39,7 +39,7 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
     """
     config = dict(architecture)
     try:
-        model_class, args_class = _get_classes(config)
+        model_class, args_class = _model_classes(config)
     except (ValueError, AttributeError, ImportError) as problem:
         raise ModelError(f"config.json: model_type: mlx-lm does not know it: {problem}") from None
     try:
@@ -51,10 +51,21 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
         ) from problem
 
 
-def inspect(source: ModelSource) -> Inspection:
-    """Depth, parameter count and matching LoRA keys, without allocation.
+def _model_classes(config: dict[str, Any]) -> tuple[Any, Any]:
+    """mlx-lm's classes of a model and of its arguments.
 
-    Local weights are looked at as far as their headers: what is missing there is found now.
+    Its private function, as it has no public one that builds a model without reading weights.
+    """
+    from mlx_lm.utils import _get_classes  # noqa: PLC0415 - seen here alone
+
+    classes: tuple[Any, Any] = _get_classes(config)
+    return classes
+
+
+def inspect(source: ModelSource) -> Inspection:
+    """Depth, parameter count, sizes and matching LoRA keys, without allocation.
+
+    Only the headers of local weights are read, so that a missing file is found now.
     """
     model = _synthetic_lazily(source) if source.synthetic else _local_lazily(source)
     keys = matching_lora_keys(model, source)
@@ -67,7 +78,7 @@ def inspect(source: ModelSource) -> Inspection:
 
 
 def _sizes(model: nn.Module, keys: tuple[str, ...]) -> InspectedShapes:
-    """Bytes and adapters of a model of which nothing is evaluated."""
+    """Bytes of weights and parameters of adapters of a model that is not evaluated."""
     layers = [
         [_linear(path, module) for path, module in layer.named_modules() if path in keys]
         for layer in model.layers
@@ -123,8 +134,8 @@ def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]
 def load(source: ModelSource) -> nn.Module:
     """The model with its weights in memory, frozen.
 
-    On the way there memory never holds more beyond the finished model than one layer's
-    full-precision weights or its embedding, whichever is larger.
+    Memory never holds more beyond the finished model than one layer's full-precision weights or
+    its embedding, whichever is larger.
     """
     model = _synthetic(source) if source.synthetic else _local(source)
     model.freeze()
@@ -182,20 +193,20 @@ def _synthetic(source: ModelSource) -> nn.Module:
     model = _synthetic_lazily(source)
     seeds = itertools.count()
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
-        make_up(module, seeds)
+        fill_randomly(module, seeds)
     _evaluate_by_module(model)
     return model
 
 
 def _quantize(model: nn.Module, config: Mapping[str, Any], quantization: Quantization) -> None:
-    """As mlx-lm's converter does, with the exceptions that the architecture itself makes."""
+    """Quantize as mlx-lm's converter does, with the exceptions that the architecture makes."""
     quantize_model(
         model, dict(config), quantization.group_size, quantization.bits, mode=quantization.mode
     )
 
 
 def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
-    """As a config.json says, whose entries for single modules count more than its general one."""
+    """Quantize as config.json says, whose entries for single modules override its general one."""
 
     def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
         if path in stored:

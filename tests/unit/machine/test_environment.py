@@ -25,8 +25,11 @@ Currently in use:
 @pytest.mark.parametrize(
     ("text", "source"), [(ON_BATTERY, "battery"), (ON_MAINS, "mains"), ("", None)]
 )
-def test_power_source_from_recorded_output(text: str, source: str | None) -> None:
-    assert environment.parse_power_source(text) == source
+def test_power_source_from_recorded_output(
+    monkeypatch: pytest.MonkeyPatch, text: str, source: str | None
+) -> None:
+    monkeypatch.setattr(environment, "_output_of", lambda *_: text)
+    assert environment.power_source("darwin") == source
 
 
 @pytest.mark.parametrize(
@@ -39,8 +42,11 @@ def test_power_source_from_recorded_output(text: str, source: str | None) -> Non
         ("", None),
     ],
 )
-def test_low_power_mode_from_recorded_output(text: str, low: bool | None) -> None:
-    assert environment.parse_low_power_mode(text) is low
+def test_low_power_mode_from_recorded_output(
+    monkeypatch: pytest.MonkeyPatch, text: str, low: bool | None
+) -> None:
+    monkeypatch.setattr(environment, "_output_of", lambda *_: text)
+    assert environment.low_power_mode("darwin") is low
 
 
 def program(folder: Path, name: str, script: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from mlx_lm.convert import configure_parser
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.models.conversion import conversion, quantized_on_load
+from pytest_yourai.models.conversion import conversion
+from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome
 from pytest_yourai.training.train import _closing
@@ -31,9 +32,11 @@ def test_mlx_lm_takes_the_command() -> None:
 
 def test_stored_weights_are_as_they_are_loaded() -> None:
     stored = {**TINY, "quantization": {"bits": 4, "group_size": 64}}
-    assert quantized_on_load(stored, Quantization(4)) is None
-    assert quantized_on_load(TINY, None) is None
-    assert quantized_on_load(TINY, Quantization(8)) == Quantization(8)
+    full = Model("tiny", "tiny", architecture=TINY)
+    quantized = Model("tiny", "tiny", architecture=stored)
+    assert quantized.source(Quantization(4), None).quantized_on_load is None
+    assert full.source(None, None).quantized_on_load is None
+    assert full.source(Quantization(8), None).quantized_on_load == Quantization(8)
 
 
 @pytest.fixture

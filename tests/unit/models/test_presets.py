@@ -31,7 +31,7 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
         ("a: {repo: x/y, size: 7B}\n", "models.yaml:1: a.size: unknown key"),
         ("a: {repo: y}\n", "models.yaml:1: a.repo: it must be a repository .* as owner/name"),
         ("a: {walk: never}\n", "models.yaml:1: a.walk: "),
-        ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is no number of parameters"),
+        ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is not a number of parameters"),
         (
             "a: {architecture: {hidden_size: 8}}\n",
             "models.yaml:1: a.architecture: it needs a model_",

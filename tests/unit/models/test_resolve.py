@@ -11,9 +11,8 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.models.architecture import architecture_depth
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.models.resolve import WeightsChoice, resolve
+from pytest_yourai.models.resolve import Model, WeightsChoice, resolve
 
 from support.hub import bare_model, cached
 
@@ -144,7 +143,7 @@ def test_an_empty_folder_is_not_a_model(tmp_path: Path) -> None:
 def test_depth_is_found_under_its_several_names(
     architecture: dict[str, Any], depth: int | None
 ) -> None:
-    assert architecture_depth(architecture) == depth
+    assert Model("a", "a", architecture=architecture).depth == depth
 
 
 def test_id_names_have_nothing_that_k_cannot_match() -> None:

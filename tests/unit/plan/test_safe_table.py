@@ -63,7 +63,7 @@ def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> N
         ),
         (
             "- {over_params: many, batch_size: 1, lora_rank: 8, lora_layers: 4}",
-            "safe.yaml:1: 0.over_params: 'many' is no number of parameters",
+            "safe.yaml:1: 0.over_params: 'many' is not a number of parameters",
         ),
         (
             "- {under_gb: 8, batch_size: 1, lora_rank: 8, lora_layers: 4}",

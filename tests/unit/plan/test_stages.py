@@ -41,7 +41,7 @@ def test_the_walk_goes_through_the_presets_but_not_tiny(pytester: pytest.Pyteste
     assert [stage.parameters for stage in found.stages] == [7e9, 8e9, 8e9, 14e9, 70e9]
     assert all(stage.is_check for stage in found.stages)
     assert list(found.stages_by_id) == [stage.name for stage in found.stages]
-    assert found.output.profile.name == "benchmark_results.json"
+    assert found.options.output.name == "benchmark_results.json"
     assert {stage.setup.plan.steps.measured_steps for stage in found.stages if stage.setup} == {5}
 
 
@@ -113,7 +113,7 @@ def test_files_beside_those_that_are_read_may_be_written(pytester: pytest.Pytest
     write_rows(pytester.path / "rows", [{"text": "a"}])
     bare_model(pytester.path / "mine", TINY)
     flags = ("--yourai-model=mine", "--yourai-data=rows", "--yourai-output=rows/found.json")
-    assert run(pytester, *flags).output.profile == pytester.path / "rows" / "found.json"
+    assert run(pytester, *flags).options.output == pytester.path / "rows" / "found.json"
 
 
 def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
@@ -175,10 +175,10 @@ def test_several_named_models_are_swept_smallest_first(pytester: pytest.Pytester
     assert [stage.name for stage in found.stages] == ["tiny", "llama-8b"]
     assert [len(stage.configs_by_id) for stage in found.stages] == [12, 12]
     assert not found.has_one_profile
-    assert found.output.profile.name == "benchmark_results.json"
+    assert found.options.output.name == "benchmark_results.json"
     one = run(pytester, "--yourai-model=tiny")
     assert one.has_one_profile
-    assert one.output.profile.name == "optimal_config.json"
+    assert one.options.output.name == "optimal_config.json"
 
 
 def test_an_id_of_a_check_says_what_differs_from_the_defaults(pytester: pytest.Pytester) -> None:
@@ -218,7 +218,7 @@ def test_a_walk_alone_has_no_best_configuration(pytester: pytest.Pytester) -> No
     with pytest.raises(OptionError, match="finds no best configuration: add --yourai-optimize"):
         run(pytester, "--yourai-benchmark", "--yourai-lora-config=lora.yaml")
     found = run(pytester, "--yourai-benchmark", "--yourai-optimize", "--yourai-lora-config=l.yaml")
-    assert found.output.lora_config == pytester.path / "l.yaml"
+    assert found.options.lora_config == pytester.path / "l.yaml"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_each_sweep_is_soaked_where_that_is_asked_for(pytester: pytest.Pytester)
     models = ("--yourai-model=tiny", "--yourai-model=llama-8b")
     assert run(pytester, *models).soaked_by_id == {}
     found = run(pytester, *models, "--yourai-soak=0.5")
-    assert found.soak_s == 30
+    assert found.options.soak_s == 30
     assert list(found.soaked_by_id) == ["tiny-soak", "llama-8b-soak"]
     walk = ("--yourai-benchmark", "--yourai-optimize", "--yourai-quick", "--yourai-soak=10")
     stages = run(pytester, *walk).soaked_by_id.values()

@@ -35,7 +35,7 @@ class Looked:
         self.display.draw_on(area)
 
     def at(self, progress: TrialProgress, shown: DisplayedTrial = THIRD) -> list[str]:
-        with self.display.of(shown):
+        with self.display.showing(shown):
             self.display.on_progress(progress)
             lines = self.stream.lines
         assert self.stream.lines == [""]
@@ -72,7 +72,7 @@ def test_before_it_is_known_nothing_is_said_of_time_and_memory(wide: Looked) -> 
 def test_time_that_passes_is_no_longer_left(wide: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
     last = DisplayedTrial("x", 11, 12, expected_s=30.0, later_s=0.0)
     now = time.monotonic()
-    with wide.display.of(last):
+    with wide.display.showing(last):
         monkeypatch.setattr(time, "monotonic", lambda: now + 12)
         wide.display.on_progress(MEASURING)
         assert wide.stream.lines[1].endswith(" 18 s left")
@@ -103,7 +103,7 @@ def test_it_is_drawn_four_times_a_second_at_most(
 
 def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
     def interrupted() -> None:
-        with wide.display.of(THIRD):
+        with wide.display.showing(THIRD):
             wide.display.on_progress(MEASURING)
             raise KeyboardInterrupt
 
@@ -114,6 +114,6 @@ def test_an_exception_leaves_nothing_behind(wide: Looked) -> None:
 
 def test_where_nobody_looks_nothing_is_drawn() -> None:
     display = SweepDisplay()
-    with display.of(THIRD):
+    with display.showing(THIRD):
         display.on_progress(MEASURING)
     assert not display.is_on

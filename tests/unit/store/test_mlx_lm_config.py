@@ -25,7 +25,7 @@ from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 
 from support.models import make_data, write_rows
 
-MODEL = Model("mine", "mine", {}, "local", Path("/models/mine"), None)
+MODEL = Model("mine", "mine", weights="local", folder=Path("/models/mine"))
 FILE = LoraConfigFile(
     name="lora.yaml",
     model=MODEL,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
@@ -14,7 +12,7 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.trial_record import TrialMeasurement, TrialRecord
+from pytest_yourai.sweep.trial_record import TrialRecord
 from pytest_yourai.worker.host import WorkerHost
 
 from support.profiles import GB, a_plan
@@ -29,16 +27,16 @@ class Interrupted(BaseException):
 class Script:
     """A runner whose trials all end in the same way."""
 
-    def __init__(self, end: TrialMeasurement | BaseException) -> None:
+    def __init__(self, end: TrialResult | BaseException) -> None:
         self._end = end
 
-    def run(self, record: TrialRecord) -> TrialMeasurement:  # noqa: ARG002
+    def run(self, record: TrialRecord) -> TrialResult:  # noqa: ARG002
         if isinstance(self._end, BaseException):
             raise self._end
         return self._end
 
 
-def a_sweep(end: TrialMeasurement | BaseException) -> Sweep:
+def a_sweep(end: TrialResult | BaseException) -> Sweep:
     plan = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
     context = SweepContext(device, Inspection(8, 8 * GB, ()), Budget(20 * GB, "as given"))
@@ -47,13 +45,10 @@ def a_sweep(end: TrialMeasurement | BaseException) -> Sweep:
     return sweep
 
 
-def test_every_field_of_a_measurement_is_one_of_the_result() -> None:
-    fields = {each.name for each in dataclasses.fields(TrialResult)}
-    assert {each.name for each in dataclasses.fields(TrialMeasurement)} < fields
-
-
 def test_the_result_has_what_was_measured_and_what_the_sweep_knows() -> None:
-    measured = TrialMeasurement(Outcome.OK, step_times_s=(0.5,), minimum_memory_bytes=GB)
+    measured = TrialResult(
+        "llama-8b", ONE, Outcome.OK, step_times_s=(0.5,), minimum_memory_bytes=GB
+    )
     sweep = a_sweep(measured)
     result = sweep.measure(ONE)
     assert (result.model, result.config, result.outcome) == ("llama-8b", ONE, Outcome.OK)
@@ -90,6 +85,6 @@ def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial() -> 
     sweep = a_sweep(Interrupted())
     with pytest.raises(Interrupted):
         sweep.measure(ONE)
-    sweep._runner = Script(TrialMeasurement(Outcome.OOM, "no"))
+    sweep._runner = Script(TrialResult("llama-8b", TWO, Outcome.OOM, "no"))
     assert sweep.measure(TWO).outcome is Outcome.OOM
     assert not sweep.is_measuring

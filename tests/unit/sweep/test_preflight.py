@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.results import ModelSize
 from pytest_yourai.estimate.predictor import Prediction
-from pytest_yourai.machine.system_memory import MOST_HOLDERS
-from pytest_yourai.sweep.preflight import preflight, too_heavy
+from pytest_yourai.machine.system_memory import MOST_HOLDERS, SystemMemory
+from pytest_yourai.sweep import preflight as preflight_module
+from pytest_yourai.sweep.preflight import Preflight, preflight, too_heavy
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(2, 64, 16, 512)
@@ -15,15 +19,31 @@ PREDICTION = Prediction(
 )
 
 
-def test_who_holds_memory_is_looked_up_only_where_it_is_short() -> None:
-    enough = preflight(CONFIG, PREDICTION, 9 * GB, shares_memory=True)
+def on_device(available: int | None, backend: Backend = "cuda") -> Preflight | None:
+    device = DeviceInfo(backend, "a device", None, available, "0", "0")
+    return preflight(CONFIG, PREDICTION, device)
+
+
+def test_who_holds_memory_is_looked_up_only_where_it_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def on_machine(available: int) -> Preflight:
+        system = SystemMemory(16 * GB, available, 0)
+        monkeypatch.setattr(preflight_module, "read_system_memory", lambda: system)
+        found = on_device(None, "cpu")
+        assert found is not None
+        return found
+
+    enough = on_machine(9 * GB)
     assert (enough.missing_bytes, enough.holders) == (0, ())
-    short = preflight(CONFIG, PREDICTION, 9 * GB - 1, shares_memory=True)
+    short = on_machine(9 * GB - 1)
     assert short.missing_bytes == 1
     assert 0 < len(short.holders) <= MOST_HOLDERS
     assert short.minimum_bytes == 8 * GB
-    of_a_gpu = preflight(CONFIG, PREDICTION, 9 * GB - 1, shares_memory=False)
+    of_a_gpu = on_device(9 * GB - 1)
+    assert of_a_gpu is not None
     assert (of_a_gpu.missing_bytes, of_a_gpu.holders) == (1, ())
+    assert on_device(None) is None
 
 
 def test_weights_with_the_margin_must_be_within_the_budget() -> None:

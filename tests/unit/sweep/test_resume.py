@@ -14,7 +14,6 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext
 from pytest_yourai.store.history import History, PastRun
 from pytest_yourai.sweep.resume import ResumeState, resume
-from pytest_yourai.sweep.trial_record import TrialMeasurement
 
 from support.profiles import a_plan
 
@@ -54,7 +53,7 @@ def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> Res
     return resume(History("log.jsonl", runs, unreadable), PLAN, here(budget), BOOT)
 
 
-def known(found: ResumeState) -> dict[LoraConfig, TrialResult | TrialMeasurement]:
+def known(found: ResumeState) -> dict[LoraConfig, TrialResult]:
     return {**found.kept, **found.crashed}
 
 

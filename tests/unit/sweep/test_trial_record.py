@@ -21,7 +21,7 @@ GB = 1_000_000_000
 def record(*steps: tuple[Phase, float, int]) -> TrialRecord:
     """Of steps with their times and tokens."""
     guard = Guard(20 * GB, read_system_memory(), forced=False)
-    made = TrialRecord(LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, guard)
+    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, guard)
     for phase, time_s, tokens in steps:
         made.add(StepSample(phase, 5.0, time_s, 1, 1, 1, 1, tokens))
     return made
@@ -34,7 +34,7 @@ def test_paces_leave_out_steps_that_compiled() -> None:
     measured: list[tuple[Phase, float, int]] = [("measure", 1.2, 100), ("measure", 0.7, 50)]
 
     def paces(steps: list[tuple[Phase, float, int]]) -> list[float]:
-        return record(*steps).paces(with_running_step=False)
+        return record(*steps).paces()
 
     assert paces(compiling) == []
     assert paces([*compiling, *warm[:1]]) == [1.0]
@@ -63,7 +63,7 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
     add("settle", 13.4, 11.9)
     for step in range(10):
         add("measure", 13.4, 11.9 + step_growth_gb * step)
-    assert bool(made.measurement(Diagnosis(Outcome.OK)).warnings) is leaks
+    assert bool(made.result(Diagnosis(Outcome.OK)).warnings) is leaks
 
 
 def test_progress_says_what_the_worker_does() -> None:

@@ -1,0 +1,1 @@
+"""Kept light: an editable install loads this beside the packaged test, from any folder."""
