@@ -82,27 +82,19 @@ class WorkerProcess:
             self.command_fd = -1
 
     def await_end(self) -> int:
-        """Its status; it is killed where it does not end in time, and so is what it leaves."""
+        """Wait for its end, and kill it where that is late, and all that it leaves behind."""
         if not self.is_reaped:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_EXIT_WAIT_S)
-            except subprocess.TimeoutExpired:
-                self._kill_group()
-                self._popen.wait()
-            else:
-                # At once, and never again: its number may soon be that of another's group.
-                self._kill_group()
-        return self._popen.returncode
+            # At once, and never again: its number may soon be that of another's group.
+            self._kill_group()
+        return self._popen.wait()
 
     def kill(self) -> int:
         """End it and all that it started, now. Returns its status."""
         if not self.is_reaped:
             self._kill_group()
         status = self.await_end()
-        self.close_pipes()
-        return status
-
-    def close_pipes(self) -> None:
         self.close_commands()
         if self.message_fd >= 0:
             os.close(self.message_fd)
@@ -110,6 +102,7 @@ class WorkerProcess:
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
+        return status
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -145,14 +138,17 @@ class WorkerStarter:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment, so changed that the worker imports the parent's package."""
-    own = os.environ
-    environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
-    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
-    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
+    """The parent's environment, changed so that the worker imports the parent's package."""
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
     root = str(PACKAGE.parent)
     if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        earlier = own.get("PYTHONPATH")
+        earlier = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
     return environment
 
