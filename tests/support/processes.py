@@ -218,7 +218,7 @@ class AfterSteps:
         self._seen += 1
         if self._seen == self._number:
             hooks: Any = item.config.pluginmanager.getplugin("yourai-items")
-            threading.Thread(target=self._wait, args=(hooks._runner,), daemon=True).start()
+            threading.Thread(target=self._wait, args=(hooks.runner,), daemon=True).start()
         return (yield)
 
     def _wait(self, runner: Any) -> None:
