@@ -38,6 +38,12 @@ _NOISE_BEYOND_WEIGHTS = 0.012
 """Relative noise of a measured minimum, and of its part beyond the weights, which varies because
 batches of work end at different operations for different shapes."""
 
+_UNEVEN_SHARE = 0.2
+"""Share of an estimate's relative error that differs from one configuration to the next, so that no
+factor corrects it. After three trials predictions of measured floors were off by 0.2 to 0.6 of it
+(checkpointing, other architectures); more than this share makes the search run trials for nothing.
+"""
+
 _OUTLIER = 3.0
 """Measurements further off than this many times the noise are weighted down."""
 
@@ -92,7 +98,7 @@ class CalibrationFit:
         minimum = float(parts @ np.array(self.calibration.factors))
         relative = parts / minimum
         variance = float(relative @ self._covariance @ relative)
-        noise = float(_noise(parts[0], minimum))
+        noise = float(_noise(parts[0], minimum, estimate.relative_error))
         return minimum, math.hypot(noise, math.sqrt(max(variance, 0.0)))
 
 
@@ -104,7 +110,8 @@ def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> 
         return CalibrationFit(prior, np.linalg.inv(pull.T @ pull))
     parts = np.array([_components(each.estimate) for each in observations])
     minima = np.array([each.minimum_bytes for each in observations], dtype=np.float64)
-    noise = _noise(parts[:, 0], minima)
+    errors = np.array([each.estimate.relative_error for each in observations])
+    noise = _noise(parts[:, 0], minima, errors)
     rows = parts / (minima * noise)[:, None]
     missing = (1 - parts @ start / minima) / noise
     weights = np.ones(len(minima))
@@ -123,9 +130,10 @@ def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> 
     return CalibrationFit(calibration, covariance)
 
 
-def _noise(weights: Any, minima: Any) -> Any:
-    """Relative noise of measured minima, element by element."""
-    return np.hypot(_NOISE, _NOISE_BEYOND_WEIGHTS * np.maximum(0, 1 - weights / minima))
+def _noise(weights: Any, minima: Any, errors: Any) -> Any:
+    """Relative noise of minima about corrected estimates that had `errors`, by element."""
+    measured = np.hypot(_NOISE, _NOISE_BEYOND_WEIGHTS * np.maximum(0, 1 - weights / minima))
+    return np.hypot(measured, _UNEVEN_SHARE * errors)
 
 
 def _components(estimate: MemoryEstimate) -> _Vector:

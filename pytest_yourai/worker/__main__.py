@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import DataError, InputError, WorkerError
@@ -58,24 +58,22 @@ class _Wire:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
                 try:
-                    self._take(messages.decode_command(line))
+                    envelope = messages.decode_command(line)
                 except WorkerError:
                     traceback.print_exc()
                     os._exit(1)
+                match envelope.body:
+                    case messages.Stop():
+                        self._stop.set()
+                    case messages.GoOn():
+                        self._go_on.set()
+                    case _:
+                        self._stop.clear()
+                        self._commands.put(envelope)
         if self.is_busy:
             # With whatever it started: MLX's compiler would outlive it for seconds.
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(0)
-
-    def _take(self, envelope: messages.Envelope[messages.Command]) -> None:
-        match envelope.body:
-            case messages.Stop():
-                self._stop.set()
-            case messages.GoOn():
-                self._go_on.set()
-            case _:
-                self._stop.clear()
-                self._commands.put(envelope)
 
     def next_command(self) -> messages.Command:
         envelope = self._commands.get()
@@ -107,13 +105,10 @@ class _Wire:
 @contextlib.contextmanager
 def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[None]:
     """Send what MLX holds until the block ends."""
-    if not interval_s:
-        yield
-        return
     ended = threading.Event()
 
     def send() -> None:
-        while not ended.wait(interval_s):
+        while not ended.wait(interval_s or None):
             wire.send(engine.memory())
 
     thread = threading.Thread(target=send, daemon=True)
@@ -126,35 +121,29 @@ def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[Non
 
 
 def _failed(problem: Exception) -> messages.Failed:
-    kind: messages.FailureKind = "exception"
-    if isinstance(problem, InvalidLossError):
-        kind = "invalid_loss"
-    elif isinstance(problem, DataError):
-        kind = "data"
-    elif isinstance(problem, InputError):
-        kind = "model"
+    kind: messages.FailureKind
     text = str(problem) or type(problem).__name__
-    if kind == "exception":
-        text = f"{type(problem).__name__}: {text}"
+    match problem:
+        case InvalidLossError():
+            kind = "invalid_loss"
+        case DataError():
+            kind = "data"
+        case InputError():
+            kind = "model"
+        case _:
+            kind, text = "exception", f"{type(problem).__name__}: {text}"
     return messages.Failed(kind, text, "".join(traceback.format_exception(problem)))
 
 
-def _start_engine() -> Engine | messages.Failed:
-    try:
-        return _engine_class()()
-    except ImportError as problem:
-        return messages.Failed("backend", str(problem), traceback.format_exc())
-
-
-def _engine_class() -> Callable[[], Engine]:
-    """MLX's; ImportError where it is missing."""
+def _start_engine() -> Engine:
+    """MLX's, or the one that a test names; ImportError where MLX is missing."""
     if name := os.environ.get(_TEST_ENGINE):
         module, _, attribute = name.partition(":")
-        found: Callable[[], Engine] = getattr(importlib.import_module(module), attribute)
-        return found
+        engine: Engine = getattr(importlib.import_module(module), attribute)()
+        return engine
     from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
 
-    return MlxEngine
+    return MlxEngine()
 
 
 def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
@@ -185,25 +174,21 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
     raise WorkerError(f"{type(command).__name__} is not a command of its own")
 
 
-def _enable_crash_reports() -> None:
-    """Print stacks where the process dies or is asked to, and leave no core file behind."""
+def main() -> None:
+    # Print stacks where the process dies or is asked to, and leave no core file behind.
     faulthandler.enable()
     faulthandler.register(messages.STACK_SIGNAL, all_threads=True)
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-
-
-def main() -> None:
-    _enable_crash_reports()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     wire = _Wire(int(sys.argv[1]), int(sys.argv[2]))
     # Objects that imports make live for ever: not looked through meanwhile, nor after each trial.
     gc.disable()
-    engine = _start_engine()
+    try:
+        engine = _start_engine()
+    except ImportError as problem:
+        wire.send(messages.Failed("backend", str(problem), traceback.format_exc()))
+        return
     gc.freeze()
     gc.enable()
-    if isinstance(engine, messages.Failed):
-        wire.send(engine)
-        return
     wire.send(engine.device())
     _serve(engine, wire, float(sys.argv[3]))
 

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: talks to it, captures its output, ends it.
+"""The parent's side of a worker: exchanges messages, captures its output, ends it.
 
 Everything waits in one selector, without threads. A caller that is interrupted in here
 (pytest-timeout raises out of a blocked read, and so does Ctrl-C) must call `kill`: the conversation
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import (
@@ -32,7 +32,13 @@ from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.process import WorkerProcess
-from pytest_yourai.worker.protocol import Measurement, TrainingEnd
+from pytest_yourai.worker.protocol import (
+    Measurement,
+    Saving,
+    StepSample,
+    TrainingEnd,
+    TrainingEvent,
+)
 
 _READ_SIZE = 1 << 16
 
@@ -42,20 +48,20 @@ _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
-
 _Answer = TypeVar(
-    "_Answer",
-    DeviceInfo,
-    Inspection,
-    messages.Pong,
-    messages.Loaded,
-    Measurement,
-    TrainingEnd,
+    "_Answer", DeviceInfo, Inspection, messages.Pong, messages.Loaded, Measurement, TrainingEnd
 )
 
 
 class Watch(Protocol):
-    """Checks the machine between messages."""
+    """Checks the machine and the worker between messages."""
+
+    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
+        """Watch the worker `pid`; `base_bytes` is its footprint before it loaded the model.
+
+        With `has_own_memory` these are the bytes in use on its CUDA device.
+        """
+        ...
 
     def due_in_s(self) -> float:
         """How long the next check can wait."""
@@ -66,7 +72,7 @@ class Watch(Protocol):
         ...
 
     def note(self, memory: MlxMemory) -> None:
-        """Take in what MLX holds in the worker."""
+        """Record what MLX holds in the worker."""
         ...
 
 
@@ -106,19 +112,12 @@ class WorkerClient:
         return self._process.pid
 
     def send(self, command: messages.Command) -> None:
-        """Send a command, which is to be answered; WorkerDiedError where the worker has ended."""
-        self._number += 1
-        self._write(command)
+        """Send a command, which the worker will answer, or Stop or GoOn to the running one.
 
-    def stop_training(self) -> None:
-        """Ask for an early end of the running command, whose answer is still to come."""
-        self._write(messages.Stop())
-
-    def go_on(self) -> None:
-        """Let the running command write the checkpoint that it has announced."""
-        self._write(messages.GoOn())
-
-    def _write(self, command: messages.Command) -> None:
+        WorkerDiedError where the worker has ended.
+        """
+        if not isinstance(command, messages.Stop | messages.GoOn):
+            self._number += 1
         data = memoryview(messages.encode(messages.Envelope(self._number, command)))
         try:
             while data:
@@ -130,14 +129,15 @@ class WorkerClient:
         self,
         kind: type[_Answer],
         watch: Watch | None = None,
-        take: Callable[[messages.Message], bool] | None = None,
+        on_event: Callable[[Any], None] | None = None,
         limit: TimeLimit = _NO_LIMIT,
     ) -> _Answer:
         """The answer to the last command, of the class `kind`.
 
-        Messages before it go to `watch`, or to `take`, which returns True for its own. Raises as
-        `receive`, and WorkerError if there is no answer within `limit`, whatever else comes; where
-        the command failed BackendError, ModelError, DataError or WorkerFailedError.
+        MLX's memory goes to `watch`, steps and events to `on_event`, after which the worker may
+        write the checkpoint that it announced. Raises as `receive`, and WorkerError if there is no
+        answer within `limit`, whatever else comes; where the command failed BackendError,
+        ModelError, DataError or WorkerFailedError.
         """
         while True:
             message = self.receive(limit.left_s, watch)
@@ -149,8 +149,10 @@ class WorkerClient:
                         watch.note(message)
                 case _ if isinstance(message, kind):
                     return message
-                case _ if take is not None and take(message):
-                    pass
+                case _ if on_event and isinstance(message, StepSample | TrainingEvent):
+                    on_event(message)
+                    if isinstance(message, Saving):
+                        self.send(messages.GoOn())
                 case messages.Failed():
                     raise _error_of(message)
                 case _:
@@ -176,10 +178,10 @@ class WorkerClient:
                 raise WorkerDiedError(self._process.await_end())
             else:
                 left_s = max(0.0, deadline - time.monotonic())
-                look_s = watch.due_in_s() if watch else math.inf
-                wait_s = min(left_s, look_s)
+                check_s = watch.due_in_s() if watch else math.inf
+                wait_s = min(left_s, check_s)
                 came = self._read_once(None if math.isinf(wait_s) else wait_s)
-                if not came and look_s > left_s:
+                if not came and check_s > left_s:
                     return None
 
     def print_stacks(self) -> None:
@@ -195,14 +197,14 @@ class WorkerClient:
                 end = min(deadline, time.monotonic() + _STACK_QUIET_S)
 
     def take_output(self) -> Output:
-        """The worker's output since this was last called, at most 64 KiB of each stream."""
+        """The worker's output since the last call, at most 64 KiB of each stream."""
         while not self._released and self._read_once(0.0):
             pass
         stdout, stderr = self._tails
         return Output(stdout.take(), stderr.take())
 
     def close(self) -> int:
-        """Let the worker end itself; it is killed where it does not. Returns its status."""
+        """Let the worker end itself, or kill it if it does not; returns its status."""
         self._process.close_commands()
         self._process.await_end()
         return self.kill()
@@ -250,9 +252,10 @@ def _error_of(failed: messages.Failed) -> Exception:
             return ModelError(text)
         case "data":
             return DataError(text)
-        case "invalid_loss" | "exception":
-            is_invalid = failed.failure == "invalid_loss"
-            return WorkerFailedError(text, traceback, loss_is_invalid=is_invalid)
+        case "invalid_loss":
+            return WorkerFailedError(text, traceback, loss_is_invalid=True)
+        case "exception":
+            return WorkerFailedError(text, traceback, loss_is_invalid=False)
 
 
 _KEPT_BYTES = 1 << 16

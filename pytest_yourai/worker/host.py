@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
@@ -14,10 +14,7 @@ from pytest_yourai.worker.client import Output, TimeLimit, Watch, WorkerClient
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import (
     Measurement,
-    Saving,
-    StepSample,
     TrainingEnd,
-    TrainingEvent,
     TrainingRequest,
     TrialRequest,
 )
@@ -27,34 +24,15 @@ _PREVIEW_CHARACTERS = 2000
 _PONG_TIMEOUT_S = 5.0
 
 
-class Loading(Protocol):
-    """Notified when the model begins to load, and when the worker is ready."""
+class Observer(Protocol):
+    """Notified when the model begins to load, when the worker is ready, and of each event."""
 
     def loading(self) -> None: ...
 
     def started(self) -> None: ...
 
-
-class Observer(Loading, Protocol):
-    """Notified of each step of a trial."""
-
-    def add(self, sample: StepSample) -> None: ...
-
-
-class TrainingObserver(Loading, Protocol):
-    """Notified of each event of training."""
-
-    def add(self, event: TrainingEvent) -> None: ...
-
-
-class WorkerWatch(Watch, Protocol):
-    """Checks the machine and the worker while a trial runs."""
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
-        """Watch the worker `pid`; `base_bytes` is its footprint before it loaded the model.
-
-        With `has_own_memory` these are the bytes in use on its CUDA device.
-        """
+    def add(self, event: Any) -> None:
+        """Take a StepSample of a trial, or a TrainingEvent."""
         ...
 
 
@@ -85,10 +63,6 @@ class WorkerHost:
     def has_worker(self) -> bool:
         return self._client is not None
 
-    @property
-    def pid(self) -> int | None:
-        return self._client.pid if self._client else None
-
     def inspect(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
         """Start a worker, and let it inspect its device, the model and the data.
 
@@ -103,15 +77,18 @@ class WorkerHost:
             kind = WorkerLostError
             client.send(messages.Inspect(self._source, data))
             inspection = client.answer(Inspection, limit=limit)
-        except WorkerDiedError as death:
-            last = _last_line(self.end(killed_because=str(death)).stderr)
-            raise kind(f"the worker process cannot run ({death}): {last}") from None
         except WorkerError as problem:
-            self.end(killed_because=str(problem))
-            raise kind(f"the worker process cannot run: {problem}") from None
+            output = self.end(killed_because=str(problem))
+            why = str(problem)
+            if isinstance(problem, WorkerDiedError):
+                last = output.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
+                raise kind(f"the worker process cannot run ({why}): {last[0]}") from None
+            if not limit.left_s:
+                why += ": use a smaller data set, or raise --yourai-timeout in a sweep"
+            raise kind(f"the worker process cannot run: {why}") from None
         return device, inspection
 
-    def run(self, request: TrialRequest, observer: Observer, watch: WorkerWatch) -> Measurement:
+    def run(self, request: TrialRequest, observer: Observer, watch: Watch) -> Measurement:
         """Run a trial in a worker that holds the model.
 
         WorkerFailedError where the engine raised, WorkerDiedError where the worker ended,
@@ -119,38 +96,20 @@ class WorkerHost:
         """
         client = self._loaded(observer, watch)
         client.send(request)
+        return client.answer(Measurement, watch, observer.add)
 
-        def take(message: messages.Message) -> bool:
-            if isinstance(message, StepSample):
-                observer.add(message)
-                return True
-            return False
-
-        return client.answer(Measurement, watch, take)
-
-    def train(
-        self, request: TrainingRequest, observer: TrainingObserver, watch: WorkerWatch
-    ) -> TrainingEnd:
+    def train(self, request: TrainingRequest, observer: Observer, watch: Watch) -> TrainingEnd:
         """Train in a worker that holds the model; raises as `run` does."""
         client = self._loaded(observer, watch)
         client.send(request)
-
-        def take(message: messages.Message) -> bool:
-            if not isinstance(message, TrainingEvent):
-                return False
-            observer.add(message)
-            if isinstance(message, Saving):
-                client.go_on()
-            return True
-
-        return client.answer(TrainingEnd, watch, take)
+        return client.answer(TrainingEnd, watch, observer.add)
 
     def stop_training(self) -> None:
         """Make `train` end after the step that runs, with everything saved."""
         if self._client is not None:
-            self._client.stop_training()
+            self._client.send(messages.Stop())
 
-    def _loaded(self, observer: Loading, watch: WorkerWatch) -> WorkerClient:
+    def _loaded(self, observer: Observer, watch: Watch) -> WorkerClient:
         """A worker that holds the model, and is watched."""
         client, device = self._ready()
         client.take_output()
@@ -192,7 +151,7 @@ class WorkerHost:
     def _ready(self) -> tuple[WorkerClient, DeviceInfo]:
         """The present worker if it answers, else a new one.
 
-        The next trial is not to blame for what happened to it between two trials.
+        What happened to it between two trials does not count against the next one.
         """
         if self._client is not None and self._device is not None:
             try:
@@ -223,8 +182,3 @@ def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
         return device.memory_bytes - device.free_memory_bytes
     process = read_process_memory(pid)
     return process.footprint_bytes if process else 0
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it printed nothing"

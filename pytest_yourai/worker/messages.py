@@ -58,12 +58,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Not a command of its own: training is to end after the step that runs, and to save."""
+    """Tells the running training to end after the current step, and to save."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Not a command of its own: the parent has the steps up to a checkpoint."""
+    """Tells the running training that the parent has the steps up to a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
-    """The worker answers."""
+class Pong: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ _Body = TypeVar("_Body", bound=Command | Message)
 
 @dataclass(frozen=True, slots=True)
 class Envelope(Generic[_Body]):
-    """A command, or what belongs to the command of that number."""
+    """`number` is that of the command that the body is or belongs to."""
 
     number: int
     body: _Body
@@ -146,8 +145,7 @@ def _reader(bodies: Any) -> pydantic.TypeAdapter[Envelope[Any]]:
     """Built when it is needed: each side reads one direction."""
     tagged = [Annotated[each, pydantic.Tag(each.__name__)] for each in get_args(bodies)]
     union: Any = functools.reduce(operator.or_, tagged)
-    return pydantic.TypeAdapter(Envelope[Annotated[union, pydantic.Discriminator(_kind)]])
-
-
-def _kind(body: Any) -> Any:
-    return body.get("kind") if isinstance(body, dict) else None
+    by_kind = pydantic.Discriminator(
+        lambda body: body.get("kind") if isinstance(body, dict) else None
+    )
+    return pydantic.TypeAdapter(Envelope[Annotated[union, by_kind]])

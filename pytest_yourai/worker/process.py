@@ -26,11 +26,11 @@ class WorkerProcess:
     """A worker in a session and process group of its own.
 
     Constructing it starts the process and does not wait for it. WorkerError where the system
-    refuses one. Commands are written to `command_fd`, messages read from `message_fd`.
+    refuses one. Commands are written to `command_fd`, messages read from `message_fd`; MLX's
+    memory comes every `memory_interval_s`, 0 for never.
     """
 
     def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
-        """`memory_interval_s`: how often it sends what MLX holds; 0 for never."""
         self._surroundings = _surroundings()
         fds: list[int] = []
         try:
@@ -67,42 +67,34 @@ class WorkerProcess:
 
     @property
     def is_reaped(self) -> bool:
-        """True once its status was read: its number may be that of another process by now."""
+        """True once its status was read: its number may since belong to another process."""
         return self._popen.returncode is not None
 
     @property
     def is_current(self) -> bool:
-        """True if one that is started now would have the same environment and folder."""
+        """True if a process started now would have the same environment and folder."""
         return self._surroundings == _surroundings()
 
     def close_commands(self) -> None:
-        """Let it end itself, when it has nothing to do."""
+        """Make the worker end itself, at once if it is idle."""
         if self.command_fd >= 0:
             os.close(self.command_fd)
             self.command_fd = -1
 
     def await_end(self) -> int:
-        """Its status; it is killed where it does not end in time, and so is what it leaves."""
+        """Wait for its end, and kill it where that is late, and all that it leaves behind."""
         if not self.is_reaped:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_EXIT_WAIT_S)
-            except subprocess.TimeoutExpired:
-                self._kill_group()
-                self._popen.wait()
-            else:
-                # At once, and never again: its number may soon be that of another's group.
-                self._kill_group()
-        return self._popen.returncode
+            # At once, and never again: its number may soon be that of another's group.
+            self._kill_group()
+        return self._popen.wait()
 
     def kill(self) -> int:
         """End it and all that it started, now. Returns its status."""
         if not self.is_reaped:
             self._kill_group()
         status = self.await_end()
-        self.close_pipes()
-        return status
-
-    def close_pipes(self) -> None:
         self.close_commands()
         if self.message_fd >= 0:
             os.close(self.message_fd)
@@ -110,6 +102,7 @@ class WorkerProcess:
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
+        return status
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -138,27 +131,30 @@ class WorkerStarter:
         return WorkerProcess(self._memory_interval_s)
 
     def close(self) -> None:
-        """End the process that was started ahead, if nobody took it."""
+        """End the process that was started ahead, unless it was taken."""
         if self._ahead is not None:
             self._ahead.kill()
             self._ahead = None
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment, so changed that the worker imports the parent's package."""
-    own = os.environ
-    environment = {**own, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
-    # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
-    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
+    """The parent's environment, changed so that the worker imports the parent's package."""
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
     root = str(PACKAGE.parent)
     if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        earlier = own.get("PYTHONPATH")
+        earlier = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
     return environment
 
 
 def _surroundings() -> tuple[int, dict[str, str]]:
-    """The present folder and the environment, to be compared."""
+    """The current folder and environment, for comparison."""
     # pytest sets its variable anew for each phase of each test.
     inherited = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     return Path().stat().st_ino, inherited

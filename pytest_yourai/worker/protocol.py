@@ -1,7 +1,4 @@
-"""The Engine protocol, and the plain data that goes in and comes out.
-
-All of it is frozen and made of builtins, so that it can cross a pipe. Bytes and seconds.
-"""
+"""The Engine protocol and its frozen data, which can cross a pipe: bytes and seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ Phase = Literal["warmup", "settle", "measure"]
 class StepSample:
     """One training step. `footprint_bytes` is the process's at its end; on CUDA the device's use.
 
-    Between two steps, where memory is at rest: while a step runs it goes up and down by gigabytes.
+    It is read at rest, between steps: during one it goes up and down by gigabytes.
     """
 
     phase: Phase
@@ -36,10 +33,7 @@ class StepSample:
 
 @dataclass(frozen=True, slots=True)
 class TrialRequest:
-    """One trial: its configuration, its steps, its budget, and real data if any.
-
-    `data` is a folder or Hugging Face data set as mlx-lm reads it; None means made-up rows.
-    """
+    """`data` is a folder or Hugging Face data set as mlx-lm reads it; None for made-up rows."""
 
     config: LoraConfig
     plan: StepPlan
@@ -50,7 +44,7 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The end of a trial that was not broken off; its figures are in its steps."""
+    """The end of a completed trial; its figures are in its steps."""
 
     fits: bool
     memory_is_back_at_base: bool
@@ -77,10 +71,9 @@ class TrainingParameters:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """Training from its start or from a checkpoint, to its end or to the next reload.
+    """Training from its start, or with `resume` from a checkpoint, to its end or the next reload.
 
-    `data` is as in a TrialRequest. Files are written into `adapter_path`: adapters as mlx-lm names
-    them, and the checkpoint, from which training goes on where `resume` is set.
+    `data` is as in a TrialRequest; adapters and checkpoint are written into `adapter_path`.
     """
 
     config: LoraConfig
@@ -129,7 +122,7 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """The checkpoint of `step` is about to be written, once the parent has all the steps."""
+    """The checkpoint of `step` will be written once the parent has all the steps."""
 
     step: int
 
@@ -144,8 +137,7 @@ class Saved:
 TrainingEvent = TrainedStep | Validated | Saving | Saved
 
 EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_memory", "footprint"]
-"""All steps are done; the parent asked for it; MLX held more than the limit; or a fresh process is
-to go on, and why."""
+"""The last three ask for a fresh process to go on; `memory_limit`: MLX held more than the limit."""
 
 
 @dataclass(frozen=True, slots=True)

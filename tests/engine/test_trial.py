@@ -79,8 +79,8 @@ def test_over_budget_ends_after_warmup(engine: MlxEngine) -> None:
 
 
 def test_the_model_is_left_as_it_was(engine: MlxEngine) -> None:
-    model = engine._model
-    assert model is not None
+    assert engine._model is not None
+    model = engine._model.module
     x = mx.array([[1, 2, 3]])
     before = model(x)
     types = {name: type(module) for name, module in model.named_modules()}
@@ -94,8 +94,8 @@ def test_the_model_is_left_as_it_was(engine: MlxEngine) -> None:
 
 
 def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> None:
-    model = engine._model
-    assert model is not None
+    assert engine._model is not None
+    model = engine._model.module
     call = type(model.layers[0]).__call__
     plain = peak_in("warmup", run(engine, LoraConfig(4, 8, 4, 64))[1])
     for _ in range(3):

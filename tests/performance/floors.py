@@ -29,6 +29,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import device, trial, weights
+from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.protocol import StepSample, TrialRequest
 
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
@@ -208,7 +209,8 @@ class Bench:
 
         plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
-        trial.run_trial(model, self.base_bytes, keys, request, None, note)
+        base = BaseModel(model, self._source(job), keys, self.base_bytes)
+        trial.run_trial(base, request, None, note)
         return {
             "model": job.model,
             "dtype": self.architecture(job).get("torch_dtype", "bfloat16"),

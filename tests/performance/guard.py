@@ -24,7 +24,8 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import TaggedLog
-from pytest_yourai.worker.host import WorkerHost, WorkerWatch
+from pytest_yourai.worker.client import Watch
+from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import StepSample, TrialRequest
 
@@ -66,7 +67,7 @@ def new_guard() -> Guard:
     return Guard(BUDGET_BYTES, read_system_memory(), forced=False)
 
 
-def measure(host: WorkerHost, config: LoraConfig, steps: int, watch: WorkerWatch) -> list[float]:
+def measure(host: WorkerHost, config: LoraConfig, steps: int, watch: Watch) -> list[float]:
     heard = StepTimes()
     plan = StepPlan(measured_steps=steps)
     host.run(TrialRequest(config, plan, BUDGET_BYTES, None, SEED), heard, watch)

@@ -15,7 +15,7 @@ from support.faults import Judge
 from support.models import make_heavy_config
 from support.processes import AfterSteps, ConfineInTrial, SweepRun, confine
 
-pytestmark = [pytest.mark.real_engine, pytest.mark.xdist_group("machine")]
+pytestmark = [pytest.mark.real_engine, pytest.mark.alone]
 
 SWAP_BYTES = 1_500_000_000
 

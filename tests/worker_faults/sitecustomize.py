@@ -30,7 +30,7 @@ def _patch_weights(module: ModuleType, fault: Fault) -> None:
 
 
 def _patch_training(module: ModuleType, fault: Fault) -> None:
-    save, usual = module._Run._save_adapters, module._Run.on_train_loss_report
+    save, usual = module.TrainingRun._save_adapters, module.TrainingRun.on_train_loss_report
 
     def save_adapters(run: Any) -> None:
         if fault.site == f"save{run.step}":
@@ -42,8 +42,8 @@ def _patch_training(module: ModuleType, fault: Fault) -> None:
         if fault.is_in_training(run.step):
             fault.strike()
 
-    module._Run._save_adapters = save_adapters
-    module._Run.on_train_loss_report = report
+    module.TrainingRun._save_adapters = save_adapters
+    module.TrainingRun.on_train_loss_report = report
 
 
 def _patch_trial(module: ModuleType, fault: Fault) -> None:

@@ -78,6 +78,10 @@ class Posterior:
         """Chance, h × n, that a measurement is below `log_bound`."""
         return normal((log_bound - self.means) / self.stds)
 
+    def chances_above(self, log_bound: float) -> Floats:
+        """Chance of each point, over all cases, that a measurement is above `log_bound`."""
+        return np.asarray(self.weights @ (1 - self.chances_below(log_bound)))
+
     def expected(self) -> Floats:
         """Expected logarithm at each point, over all cases."""
         return np.asarray(self.weights @ self.means)

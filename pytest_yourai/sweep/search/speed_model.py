@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from pytest_yourai.sweep.search.posterior import (
     Prior,
     condition,
     exponential_kernel,
-    normal,
 )
 
 _STEP_TIME = {
@@ -125,27 +123,10 @@ def _terms(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
     return np.asarray(terms / np.exp(np.log(terms).mean(axis=0)))
 
 
-@dataclass(frozen=True, slots=True)
-class SpeedPosterior:
-    """Mixture of h cases: mean and standard deviation, h × n, of log tokens per second."""
-
-    weights: Floats
-    means: Floats
-    stds: Floats
-
-    def expected(self) -> Floats:
-        """Expected logarithm at each point, over all cases."""
-        return np.asarray(self.weights @ self.means)
-
-    def chances_above(self, log_bound: float) -> Floats:
-        """Chance of each point that a trial measures more than `log_bound`."""
-        return np.asarray(self.weights @ normal((self.means - log_bound) / self.stds))
-
-
 def speed_posterior(
     points: Sequence[LoraConfig], measured: Mapping[LoraConfig, TrialResult]
-) -> SpeedPosterior:
-    """Speed of each of `points`, conditioned on the `measured` results among them."""
+) -> Posterior:
+    """Logarithm of tokens per second at each of `points`, given the `measured` results."""
     speeds = {
         row: math.log(measured[each].tokens_per_second or 1.0)
         for row, each in enumerate(points)
@@ -161,7 +142,7 @@ def speed_posterior(
 
 def _no_larger_faster(
     points: Sequence[LoraConfig], found: Posterior, means: Floats, speeds: Mapping[int, float]
-) -> SpeedPosterior:
+) -> Posterior:
     """Bound speeds: at one batch size more rank or layers are not faster than a trusted speed."""
     means, stds = means.copy(), found.stds.copy()
     for row, speed in speeds.items():
@@ -172,7 +153,7 @@ def _no_larger_faster(
         narrow = np.minimum(stds[at], _MOST_STD_OF_LARGER)
         stds[at] = np.where(reaching, narrow, stds[at])
         means[at] = np.minimum(means[at], speed)
-    return SpeedPosterior(found.weights, means, stds)
+    return Posterior(found.weights, found.outliers, means, stds)
 
 
 def is_no_faster(one: LoraConfig, other: LoraConfig) -> bool:

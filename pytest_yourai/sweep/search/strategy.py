@@ -21,7 +21,8 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.sweep.search.memory_model import FitChances, PredictsMinimum, fit_chances
-from pytest_yourai.sweep.search.speed_model import SpeedPosterior, is_no_faster, speed_posterior
+from pytest_yourai.sweep.search.posterior import Posterior
+from pytest_yourai.sweep.search.speed_model import is_no_faster, speed_posterior
 
 _LIKELY = 0.4
 """Chance to fit below which a trial is run only if nothing likelier is left."""
@@ -213,7 +214,7 @@ def _by_speed(state: _State) -> Choice:
     )
 
 
-def _first_that_fits(state: _State, speeds: SpeedPosterior) -> Choice:
+def _first_that_fits(state: _State, speeds: Posterior) -> Choice:
     points, chances = state.points, state.fit.chances
     left = [row for row in state.rows if chances[row] > _POSSIBLE]
     if not left:

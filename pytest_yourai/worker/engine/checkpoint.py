@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -15,18 +14,15 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from pytest_yourai.core.errors import DataError, ModelError, OutputError
+from pytest_yourai.core.errors import ModelError, OutputError
 from pytest_yourai.core.files import TEMPORARY_PREFIX
-from pytest_yourai.worker.engine.adapters import BaseModel
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY, TrainingRequest
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 
-_WORD_BITS = 32
-
 
 def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> None:
-    """Save them as mlx-lm's own training does: those of a step, or those to use."""
+    """Save them under mlx-lm's names: those of a step, or the current ones."""
     name = ADAPTERS if step is None else f"{step:07d}_{ADAPTERS}"
     _write(folder / name, dict(tree_flatten(model.trainable_parameters())), {})
 
@@ -52,7 +48,6 @@ def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> 
     path = folder / CHECKPOINT
     try:
         loaded: Any = mx.load(str(path), return_metadata=True)
-        arrays: dict[str, mx.array]
         arrays, metadata = loaded
         about: dict[str, Any] = json.loads(metadata[METADATA_KEY])
     except (RuntimeError, ValueError, KeyError) as problem:
@@ -63,34 +58,11 @@ def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> 
         raise ModelError(f"{path} does not fit the model: its adapters have other names or shapes")
     model.load_weights(list(saved.items()), strict=False)
     optimizer.state = tree_unflatten(list(_part(arrays, _OPTIMIZER).items()))
-    random_state: Any = arrays[_RANDOM].tolist()
-    high, low = random_state
+    high, low = arrays[_RANDOM].tolist()
     # The state itself cannot be assigned; a seed of 64 bits becomes it as it is.
-    mx.random.seed(high << _WORD_BITS | low)
+    mx.random.seed(high << 32 | low)
     mx.eval(model.trainable_parameters(), optimizer.state)
     return about
-
-
-def run_metadata(model: BaseModel, request: TrainingRequest) -> dict[str, Any]:
-    """The run as a checkpoint describes it: first of all what must not change when it goes on."""
-    return {
-        **(request.about or {}),
-        "model": model.name,
-        **dataclasses.asdict(request.config),
-        "lora_keys": list(model.lora_keys),
-        "quantize": model.quantized_on_load,
-        "data": request.data,
-        **dataclasses.asdict(request.parameters),
-    }
-
-
-def check_rows(rows: Any, about: Mapping[str, Any], request: TrainingRequest) -> None:
-    """DataError where there are not as many rows as when the checkpoint was written."""
-    if len(rows) != about["rows"]:
-        raise DataError(
-            f"{request.data} has {len(rows)} rows, and had {about['rows']} when training began: "
-            "put the old rows back, or train anew with another --adapter-path"
-        )
 
 
 def remove_leftovers(folder: Path) -> None:

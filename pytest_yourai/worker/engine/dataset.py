@@ -1,4 +1,4 @@
-"""Training data in the engine: read, tokenized and made into batches by mlx-lm itself."""
+"""Training data: read, tokenized and made into batches by mlx-lm itself."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
     rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
     if len(rows) > _MOST_ROWS:
         raise DataError(
-            f"--yourai-data: {data} has {len(rows):,} rows, and at most {_MOST_ROWS:,} can be "
-            "looked at: name a part of it"
+            f"--yourai-data: {data} has {len(rows):,} rows, more than the {_MOST_ROWS:,} that can "
+            "be inspected: name a part of it"
         )
-    return TrainingRows(rows, _lengths(rows, data, in_file=Path(data).exists()))
+    return TrainingRows(rows, _lengths(rows, data))
 
 
 def read_sets(
@@ -99,12 +99,25 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
         check_folder(Path(data))
     elif importlib.util.find_spec("datasets") is None:
         raise DataError(
-            f"--yourai-data: {data} is no folder here, and a Hugging Face data set needs the "
+            f"--yourai-data: {data} is not a folder here, and a Hugging Face data set needs the "
             "package datasets: pip install 'pytest-yourai[data]', or name a folder with a "
             "train.jsonl"
         )
-    tokenizer = _read_tokenizer(tokenizer_folder)
-    rows, validation_rows = _load(data, tokenizer, mask_prompt=mask_prompt)
+    try:
+        tokenizer = load_tokenizer(tokenizer_folder)
+    except Exception as problem:
+        raise ModelError(
+            f"--yourai-data: the tokenizer in {tokenizer_folder} cannot be loaded "
+            f"({_reason(problem)}): fix it"
+        ) from problem
+    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=mask_prompt)
+    try:
+        rows, validation_rows, _ = load_dataset(arguments, tokenizer)
+    except Exception as problem:
+        raise DataError(
+            f"--yourai-data: {data} cannot be read as mlx-lm does ({_reason(problem)}): "
+            "name another, or fix it"
+        ) from problem
     if not isinstance(rows, TextDataset) and not tokenizer.has_chat_template:
         raise ModelError(
             f"--yourai-data: {data} has conversations, and the tokenizer in {tokenizer_folder} no "
@@ -113,48 +126,26 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
     return rows, validation_rows
 
 
-def _lengths(rows: Any, data: str, *, in_file: bool) -> list[int]:
-    """Tokens of each row; DataError or ModelError where mlx-lm cannot train on one.
+def _reason(problem: Exception) -> str:
+    return shortened(f"{type(problem).__name__}: {problem}")
 
-    With `in_file` the format of the rows was checked before.
-    """
+
+def _lengths(rows: Any, data: str) -> list[int]:
+    """Tokens of each row; DataError or ModelError where mlx-lm cannot train on one."""
+    in_file = Path(data).exists()
+    # The format of rows in files was checked before.
     row_format = None if in_file else RowFormat.of(rows[0])
     lengths = []
     for place in range(len(rows)):
-        row = rows[place]
+        row, number = rows[place], place + 1
         if row_format and (mistake := row_problem(row, row_format)):
-            raise DataError(bad_row(f"{data}, row {place + 1}", shortened(mistake), "row"))
+            raise DataError(bad_row(f"{data}, row {number}", shortened(mistake), "row"))
         tokens, problem = _count_tokens(rows, row)
-        if problem is not None and in_file:
-            line = f"{Path(data) / 'train.jsonl'}:{place + 1}"
-            raise ModelError(bad_row(line, shortened(problem), "line"))
         if problem is not None:
-            raise ModelError(bad_row(f"{data}, row {place + 1}", shortened(problem), "row"))
+            where = f"{Path(data) / 'train.jsonl'}:{number}" if in_file else f"{data}, row {number}"
+            raise ModelError(bad_row(where, shortened(problem), "line" if in_file else "row"))
         lengths.append(tokens)
     return lengths
-
-
-def _read_tokenizer(folder: str) -> Any:
-    try:
-        return load_tokenizer(folder)
-    except Exception as problem:
-        raise ModelError(
-            f"--yourai-data: the tokenizer in {folder} cannot be loaded "
-            f"({shortened(f'{type(problem).__name__}: {problem}')}): fix it"
-        ) from problem
-
-
-def _load(data: str, tokenizer: Any, *, mask_prompt: bool) -> tuple[Any, Any]:
-    """Training and validation rows."""
-    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=mask_prompt)
-    try:
-        rows, validation_rows, _ = load_dataset(arguments, tokenizer)
-    except Exception as problem:
-        raise DataError(
-            f"--yourai-data: {data} cannot be read as mlx-lm does "
-            f"({shortened(f'{type(problem).__name__}: {problem}')}): name another, or fix it"
-        ) from problem
-    return rows, validation_rows
 
 
 def _count_tokens(rows: Any, row: Any) -> tuple[int, str | None]:
@@ -201,15 +192,13 @@ def in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
 
 
 def _batches(dataset: Any, batch_size: int) -> Sequence[Sequence[int]]:
-    """The rows of each batch: those that mlx-lm puts together."""
+    """The rows of each batch, as mlx-lm groups them."""
     if len(dataset) < batch_size:
         raise DataError(
             f"the data has {len(dataset)} rows, fewer than a batch of {batch_size}: add rows, or "
             "make --batch-size smaller"
         )
-    length = (
-        dataset.itemlen if isinstance(dataset, CacheDataset) else lambda row: len(dataset[row][0])
-    )
+    length = getattr(dataset, "itemlen", lambda row: len(dataset[row][0]))
     order = sorted(range(len(dataset)), key=length)
     return [
         order[start : start + batch_size]

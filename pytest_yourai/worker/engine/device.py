@@ -1,4 +1,4 @@
-"""The device that MLX runs on, and the memory in use on it and in this process."""
+"""MLX's device, and the memory in use on it and in this process."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def device_used_bytes() -> int | None:
 
 def in_use_bytes() -> int | None:
     """The footprint of this process; on CUDA the memory in use on its device, by all processes."""
-    used = device_used_bytes()
-    if used is not None:
+    if (used := device_used_bytes()) is not None:
         return used
     process = read_process_memory(os.getpid())
     return process.footprint_bytes if process else None

@@ -1,8 +1,8 @@
-"""mlx-lm's training loop: a report after each step, ended by its callback, nothing written."""
+"""mlx-lm's training loop, ended by its callback before it writes anything."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -13,13 +13,14 @@ from mlx_lm.tuner.trainer import TrainingArgs, train
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
+from pytest_yourai.worker.engine import device
 from pytest_yourai.worker.engine.dataset import Batch
 
 _NEVER = 1 << 62
 
 
 class EndOfLoop(YouraiError):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
-    """Raised by the callback after the last step, so that mlx-lm writes no adapters."""
+    """Raised by a callback to end training before mlx-lm writes adapters, or an evaluation."""
 
 
 def run_loop(
@@ -58,3 +59,19 @@ def run_loop(
         # what follows.
         mx.synchronize()
     raise RuntimeError("mlx-lm ended training by itself")
+
+
+def step_figures(train_info: Mapping[str, Any], earlier_tokens: int) -> dict[str, Any]:
+    """The fields that StepSample and TrainedStep share, of the step that mlx-lm reports.
+
+    `earlier_tokens` is the number of tokens that this loop trained before the step.
+    """
+    return {
+        "loss": float(train_info["train_loss"]),
+        "step_time_s": 1 / train_info["iterations_per_second"],
+        "tokens": int(train_info["trained_tokens"]) - earlier_tokens,
+        "peak_memory_bytes": mx.get_peak_memory(),
+        "active_memory_bytes": mx.get_active_memory(),
+        "cache_memory_bytes": mx.get_cache_memory(),
+        "footprint_bytes": device.in_use_bytes(),
+    }

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-from mlx import nn
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
@@ -28,10 +27,7 @@ class MlxEngine:
     """Holds one base model, runs trials on it, or trains it, in this process."""
 
     def __init__(self) -> None:
-        self._model: nn.Module | None = None
-        self._source: ModelSource | None = None
-        self._base_bytes = 0
-        self._lora_keys: tuple[str, ...] = ()
+        self._model: BaseModel | None = None
         self._folder: str | None = None
         self._read_data: tuple[str, dataset.TrainingRows] | None = None
 
@@ -45,12 +41,11 @@ class MlxEngine:
         return found if rows is None else dataclasses.replace(found, data=rows.summary())
 
     def load(self, source: ModelSource) -> int:
-        self._model = weights.load(source)
-        self._lora_keys = weights.matching_lora_keys(self._model, source)
+        module = weights.load(source)
+        keys = weights.matching_lora_keys(module, source)
         self._folder = source.folder
-        self._source = source
-        self._base_bytes = mx.get_active_memory()
-        return self._base_bytes
+        self._model = BaseModel(module, source, keys, mx.get_active_memory())
+        return self._model.active_bytes
 
     def memory(self) -> MlxMemory:
         return MlxMemory(
@@ -61,12 +56,7 @@ class MlxEngine:
         )
 
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
-        if self._model is None:
-            raise ModelError("no model is loaded")
-        data = self._data(request.data)
-        return trial.run_trial(
-            self._model, self._base_bytes, self._lora_keys, request, data, report
-        )
+        return trial.run_trial(self._loaded(), request, self._data(request.data), report)
 
     def train(
         self,
@@ -74,27 +64,25 @@ class MlxEngine:
         report: Callable[[TrainingEvent], None],
         should_stop: Callable[[], bool],
     ) -> TrainingEnd:
-        if self._model is None or self._source is None:
-            raise ModelError("no model is loaded")
+        model, parameters = self._loaded(), request.parameters
+        rows: Any
+        validation_rows: Any
         if request.data is None:
-            seed = request.parameters.seed
-            rows = trial.synthetic_rows(self._model, request.config, seed)
-            validation_rows: Any = []
+            rows = trial.synthetic_rows(model.module, request.config, parameters.seed)
+            validation_rows = []
         else:
             rows, validation_rows = dataset.read_sets(
-                request.data, self._folder, mask_prompt=request.parameters.mask_prompt
+                request.data, self._folder, mask_prompt=parameters.mask_prompt
             )
-        source = self._source
-        model = BaseModel(
-            self._model,
-            source.name,
-            source.folder or source.name,
-            _quantized_on_load(source),
-            self._lora_keys,
-        )
         # It keeps its adapters, so that no trial can follow.
         self._model = None
-        return training.train_adapters(model, request, rows, validation_rows, report, should_stop)
+        run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
+        return run.train()
+
+    def _loaded(self) -> BaseModel:
+        if self._model is None:
+            raise ModelError("no model is loaded")
+        return self._model
 
     def _data(self, name: str | None) -> dataset.TrainingRows | None:
         """The training rows, read and tokenized once for all trials."""
@@ -103,10 +91,3 @@ class MlxEngine:
         if self._read_data is None or self._read_data[0] != name:
             self._read_data = name, dataset.read_data(name, self._folder)
         return self._read_data[1]
-
-
-def _quantized_on_load(source: ModelSource) -> str | None:
-    """Bits, or `none`; None where the weights come quantized."""
-    if "quantization" in source.architecture:
-        return None
-    return str(source.quantization.bits) if source.quantization else "none"

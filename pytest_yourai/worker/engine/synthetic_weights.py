@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 from mlx import nn
@@ -24,30 +24,26 @@ def fill_randomly(module: nn.Module, seeds: Iterator[int]) -> None:
     if weight is None:
         return
     packed = "scales" in module
-    elements = weight.size * 32 // module.bits if packed else weight.size
-    if elements <= _OWN_INITIALIZATION_SIZE:
+    inputs = weight.shape[-1] * 32 // module.bits if packed else weight.shape[-1]
+    if weight.size // weight.shape[-1] * inputs <= _OWN_INITIALIZATION_SIZE:
         return
-    if packed:
-        if module.mode != "affine":
-            _fill_by_rows(module)
-            return
-        inputs = weight.shape[-1] * 32 // module.bits
-        bound = 1 / math.sqrt(inputs)
-        module.weight = _random_bits(weight.shape, seeds)
-        module.scales = mx.full(
-            module.scales.shape, 2 * bound / (2**module.bits - 1), module.scales.dtype
+    bound = 1 / math.sqrt(inputs)
+    if not packed:
+        module.weight = _filled(
+            weight, lambda size: mx.random.uniform(-bound, bound, (size,)).astype(weight.dtype)
         )
-        module.biases = mx.full(module.biases.shape, -bound, module.biases.dtype)
+    elif module.mode == "affine":
+        scales, biases = module.scales, module.biases
+        module.weight = _filled(weight, lambda size: _random_words(size, next(seeds)))
+        module.scales = mx.full(scales.shape, 2 * bound / (2**module.bits - 1), scales.dtype)
+        module.biases = mx.full(biases.shape, -bound, biases.dtype)
     else:
-        bound = 1 / math.sqrt(weight.shape[-1])
-        module.weight = _random_uniform(weight.shape, weight.dtype, bound)
+        _fill_by_rows(module, inputs, bound)
 
 
-def _fill_by_rows(module: nn.Module) -> None:
+def _fill_by_rows(module: nn.Module, inputs: int, bound: float) -> None:
     """Quantize random rows, a few at a time: for modes whose scales are not plain numbers."""
     weight, scales = module.weight, module.scales
-    inputs = weight.shape[-1] * 32 // module.bits
-    bound = 1 / math.sqrt(inputs)
     packed = [mx.zeros(array.shape, array.dtype).flatten(0, -2) for array in (weight, scales)]
     mx.eval(packed)
     rows = packed[0].shape[0]
@@ -73,21 +69,16 @@ def _chunks(size: int) -> list[tuple[int, int]]:
     return [(start, min(start + step, size)) for start in range(0, size, step)]
 
 
-def _random_uniform(shape: tuple[int, ...], dtype: mx.Dtype, bound: float) -> mx.array:
-    flat = mx.zeros(math.prod(shape), dtype)
+def _filled(like: mx.array, make: Callable[[int], mx.array]) -> mx.array:
+    """An array of the shape and type of `like`, filled with what `make` returns for a size."""
+    flat = mx.zeros(like.size, like.dtype)
     mx.eval(flat)
     for start, end in _chunks(flat.size):
-        flat[start:end] = mx.random.uniform(-bound, bound, (end - start,)).astype(dtype)
+        flat[start:end] = make(end - start)
         mx.eval(flat)
-    return flat.reshape(shape)
+    return flat.reshape(like.shape)
 
 
-def _random_bits(shape: tuple[int, ...], seeds: Iterator[int]) -> mx.array:
-    flat = mx.zeros(math.prod(shape), mx.uint32)
-    mx.eval(flat)
-    for start, end in _chunks(flat.size):
-        # Splitting a key is hashing it: 2 words of 32 random bits each.
-        words = mx.random.split(mx.random.key(next(seeds)), (end - start + 1) // 2).reshape(-1)
-        flat[start:end] = words[: end - start]
-        mx.eval(flat)
-    return flat.reshape(shape)
+def _random_words(size: int, seed: int) -> mx.array:
+    # Splitting a key is hashing it: 2 words of 32 random bits each.
+    return mx.random.split(mx.random.key(seed), (size + 1) // 2).reshape(-1)[:size]

@@ -1,7 +1,8 @@
-"""Training with the MLX engine: mlx-lm's own, in an order of rows that can be resumed."""
+"""Training through mlx-lm, in an order of rows that can be resumed."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -15,10 +16,10 @@ from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
 from pytest_yourai.core.errors import DataError
 from pytest_yourai.core.files import write_atomically
-from pytest_yourai.worker.engine import checkpoint, device
-from pytest_yourai.worker.engine.adapters import BaseModel, adapted, adapter_config
+from pytest_yourai.worker.engine import checkpoint
+from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.engine.dataset import in_order
-from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
+from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.validation import validate
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
@@ -39,28 +40,11 @@ _ALMOST_LEARNED = 0.05
 """A loss after which 0 is plausible."""
 
 
-def train_adapters(
-    model: BaseModel,
-    request: TrainingRequest,
-    rows: Any,
-    validation_rows: Any,
-    report: Callable[[TrainingEvent], None],
-    should_stop: Callable[[], bool],
-) -> TrainingEnd:
-    """Put adapters on the model and train them through mlx-lm, to the end or until it must stop.
+class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
+    """Trains adapters through mlx-lm; reports, saves and validates after each step.
 
     `rows` and `validation_rows` are data sets as mlx-lm trains on them; the latter may be empty.
-    The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero or
-    not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does not
-    fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
     """
-    mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
-    with adapted(model.module, request.config, model.lora_keys, request.parameters.seed):
-        return _Run(model, request, rows, validation_rows, report, should_stop).train()
-
-
-class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
-    """Reports, saves and validates after each step, and ends the run when it is due."""
 
     def __init__(
         self,
@@ -90,35 +74,46 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._end_reason: EndReason = "finished"
 
     def train(self) -> TrainingEnd:
-        """Begin, or go on from a checkpoint; returns once everything is saved."""
-        checkpoint.remove_leftovers(self._folder)
-        about: dict[str, Any] = {}
-        if self._request.resume:
-            about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
-            checkpoint.check_rows(self._rows, about, self._request)
-        config = json.dumps(adapter_config(self._model, self._request), indent=4, sort_keys=True)
-        write_atomically(self._folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
-        self._begin(about)
-        most_steps = self._request.parameters.max_steps
-        if self.step >= most_steps:
-            return TrainingEnd(self.step, "finished")
-        mx.reset_peak_memory()
-        run_loop(
-            self._model.module,
-            self._optimizer,
-            self._rows,
-            self._request.config,
-            most_steps - self.step,
-            in_order(self._request.parameters.seed, self.step),
-            self,
-        )
+        """Begin, or resume from a checkpoint; returns once everything is saved.
+
+        The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero
+        or not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does
+        not fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
+        """
+        request = self._request
+        mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
+        with self._model.adapted(request.config, request.parameters.seed):
+            checkpoint.remove_leftovers(self._folder)
+            about = self._restore() if request.resume else {}
+            config = json.dumps(adapter_config(self._model, request), indent=4, sort_keys=True)
+            write_atomically(self._folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
+            self._begin(about)
+            most_steps = request.parameters.max_steps - self.step
+            if most_steps > 0:
+                mx.reset_peak_memory()
+                run_loop(
+                    self._model.module,
+                    self._optimizer,
+                    self._rows,
+                    request.config,
+                    most_steps,
+                    in_order(request.parameters.seed, self.step),
+                    self,
+                )
         return TrainingEnd(self.step, self._end_reason)
 
-    def _begin(self, about: Mapping[str, Any]) -> None:
-        """Take in the metadata of a checkpoint; empty for a new run.
+    def _restore(self) -> dict[str, Any]:
+        """Restore the checkpoint; DataError where the data has another number of rows by now."""
+        about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
+        if len(self._rows) != about["rows"]:
+            raise DataError(
+                f"{self._request.data} has {len(self._rows)} rows, and had {about['rows']} when "
+                "training began: put the old rows back, or train anew with another --adapter-path"
+            )
+        return about
 
-        Work that was to follow the checkpoint, and may have been cut off, is done again.
-        """
+    def _begin(self, about: Mapping[str, Any]) -> None:
+        """Start from a checkpoint's metadata, empty for a new run, and redo what followed it."""
         self._first_step = self.step = int(about.get("step", 0))
         self._validated_step = about.get("validated_step")
         self._earlier_tokens = self._trained_tokens = int(about.get("trained_tokens", 0))
@@ -128,7 +123,11 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._validate()
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        trained = self._trained(train_info)
+        self.step += 1
+        figures = step_figures(train_info, self._trained_tokens - self._earlier_tokens)
+        self._trained_tokens += figures["tokens"]
+        rate = float(train_info["learning_rate"])
+        trained = TrainedStep(step=self.step, learning_rate=rate, **figures)
         self._report(trained)
         check_loss(trained, self._last_loss)
         self._last_loss = trained.loss
@@ -151,22 +150,6 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _is_validation_due(self) -> bool:
         parameters = self._request.parameters
         return self.step % parameters.steps_per_eval == 0 or self.step == parameters.max_steps
-
-    def _trained(self, train_info: dict[str, Any]) -> TrainedStep:
-        self.step += 1
-        total = self._earlier_tokens + int(train_info["trained_tokens"])
-        tokens, self._trained_tokens = total - self._trained_tokens, total
-        return TrainedStep(
-            step=self.step,
-            loss=float(train_info["train_loss"]),
-            learning_rate=float(train_info["learning_rate"]),
-            step_time_s=1 / train_info["iterations_per_second"],
-            tokens=tokens,
-            peak_memory_bytes=mx.get_peak_memory(),
-            active_memory_bytes=mx.get_active_memory(),
-            cache_memory_bytes=mx.get_cache_memory(),
-            footprint_bytes=device.in_use_bytes(),
-        )
 
     def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
         parameters, in_process = self._request.parameters, self.step - self._first_step
@@ -194,8 +177,17 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         return "memory_limit" if is_over and not request.may_pass_the_limit else None
 
     def _save(self) -> None:
+        request, source = self._request, self._model.source
+        is_stored_quantized = "quantization" in source.architecture
+        bits = str(source.quantization.bits) if source.quantization else "none"
         about = {
-            **checkpoint.run_metadata(self._model, self._request),
+            **(request.about or {}),
+            "model": source.name,
+            **dataclasses.asdict(request.config),
+            "lora_keys": list(self._model.lora_keys),
+            "quantize": None if is_stored_quantized else bits,
+            "data": request.data,
+            **dataclasses.asdict(request.parameters),
             "rows": len(self._rows),
             "step": self.step,
             "validated_step": self._validated_step,
@@ -212,7 +204,7 @@ class _Run(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             checkpoint.save_adapters(self._folder, self._model.module, self.step)
 
     def _validate(self) -> bool:
-        """True if there is a loss that is not in the checkpoint."""
+        """True if there is a new loss, which the checkpoint lacks."""
         found = validate(
             self._model.module, self._validation_rows, self._request, self.step, self._should_stop
         )

@@ -10,11 +10,8 @@ import numpy as np
 from mlx import nn
 from mlx_lm.tuner.trainer import evaluate
 
+from pytest_yourai.worker.engine.loop import EndOfLoop
 from pytest_yourai.worker.protocol import TrainingRequest, Validated
-
-
-class _Stopped(Exception):  # noqa: N818 - it ends mlx-lm's loop, nothing failed
-    """Raised between two batches."""
 
 
 def validate(
@@ -30,7 +27,7 @@ def validate(
 
     def between_batches() -> None:
         if should_stop():
-            raise _Stopped
+            raise EndOfLoop
 
     began = time.perf_counter()
     # The generator that mlx-lm's batches draw from.
@@ -44,7 +41,7 @@ def validate(
             max_seq_length=request.config.max_seq_length,
             progress_callback=between_batches,
         )
-    except _Stopped:
+    except EndOfLoop:
         return None
     finally:
         model.train()

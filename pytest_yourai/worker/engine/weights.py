@@ -15,9 +15,15 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
-from pytest_yourai.core.config import USUAL_LORA_KEYS, Quantization
+from pytest_yourai.core.config import USUAL_LORA_KEYS
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import PAGE_BYTES, InspectedShapes, LinearShape, paged
+from pytest_yourai.models.architecture import (
+    PAGE_BYTES,
+    InspectedShapes,
+    LinearShape,
+    flat_config,
+    paged,
+)
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
@@ -38,8 +44,11 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
     ModelError where mlx-lm has no such architecture or the mapping lacks a value.
     """
     config = dict(architecture)
+    # Private, as mlx-lm has no public function that builds a model without reading weights.
+    from mlx_lm.utils import _get_classes  # noqa: PLC0415 - seen here alone
+
     try:
-        model_class, args_class = _model_classes(config)
+        model_class, args_class = _get_classes(config)
     except (ValueError, AttributeError, ImportError) as problem:
         raise ModelError(f"config.json: model_type: mlx-lm does not know it: {problem}") from None
     try:
@@ -51,46 +60,28 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
         ) from problem
 
 
-def _model_classes(config: dict[str, Any]) -> tuple[Any, Any]:
-    """mlx-lm's classes of a model and of its arguments.
-
-    Its private function, as it has no public one that builds a model without reading weights.
-    """
-    from mlx_lm.utils import _get_classes  # noqa: PLC0415 - seen here alone
-
-    classes: tuple[Any, Any] = _get_classes(config)
-    return classes
-
-
 def inspect(source: ModelSource) -> Inspection:
     """Depth, parameter count, sizes and matching LoRA keys, without allocation.
 
     Only the headers of local weights are read, so that a missing file is found now.
     """
-    model = _synthetic_lazily(source) if source.synthetic else _local_lazily(source)
+    model = _lazily(source)
     keys = matching_lora_keys(model, source)
-    return Inspection(
-        num_hidden_layers=len(model.layers),
-        parameters=int(get_total_parameters(model)),
-        lora_keys=keys,
-        sizes=_sizes(model, keys),
-    )
-
-
-def _sizes(model: nn.Module, keys: tuple[str, ...]) -> InspectedShapes:
-    """Bytes of weights and parameters of adapters of a model that is not evaluated."""
     layers = [
         [_linear(path, module) for path, module in layer.named_modules() if path in keys]
         for layer in model.layers
     ]
     page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
-    return InspectedShapes(
-        weight_bytes=sum(
-            paged(array.nbytes, page_bytes) for _, array in tree_flatten(model.parameters())
-        ),
-        linears=tuple(layers[-1]),
-        adapter_parameters_per_rank=tuple(
-            sum(linear.parameters_per_rank for linear in layer) for layer in layers
+    arrays = [array for _, array in tree_flatten(model.parameters())]
+    per_rank = (sum(linear.parameters_per_rank for linear in layer) for layer in layers)
+    return Inspection(
+        num_hidden_layers=len(layers),
+        parameters=int(get_total_parameters(model)),
+        lora_keys=keys,
+        sizes=InspectedShapes(
+            weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
+            linears=tuple(layers[-1]),
+            adapter_parameters_per_rank=tuple(per_rank),
         ),
     )
 
@@ -137,10 +128,32 @@ def load(source: ModelSource) -> nn.Module:
     Memory never holds more beyond the finished model than one layer's full-precision weights or
     its embedding, whichever is larger.
     """
-    model = _synthetic(source) if source.synthetic else _local(source)
+    model, seeds = _lazily(source), itertools.count()
+    # Module by module, so that the sources and temporaries of each are freed.
+    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
+        if source.synthetic:
+            fill_randomly(module, seeds)
+        mx.eval(module.parameters())
+    mx.eval(model.parameters())
     model.freeze()
     gc.collect()
     mx.clear_cache()
+    return model
+
+
+def _lazily(source: ModelSource) -> nn.Module:
+    """The model, quantized as asked or stored, with no weight read or made yet."""
+    config: Mapping[str, Any] = source.architecture
+    if source.synthetic:
+        mx.random.seed(0)
+        model = build_lazily(config)
+        model.set_dtype(_dtype(config))
+        if "quantization" in config:
+            _quantize_as_stored(model, config["quantization"])
+    else:
+        model, config = _load_lazily(source)
+    if (how := source.quantization) is not None and "quantization" not in config:
+        quantize_model(model, dict(config), how.group_size, how.bits, mode=how.mode)
     return model
 
 
@@ -165,46 +178,6 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
     return model, config
 
 
-def _local_lazily(source: ModelSource) -> nn.Module:
-    model, config = _load_lazily(source)
-    if source.quantization is not None and "quantization" not in config:
-        _quantize(model, config, source.quantization)
-    return model
-
-
-def _local(source: ModelSource) -> nn.Module:
-    model = _local_lazily(source)
-    _evaluate_by_module(model)
-    return model
-
-
-def _synthetic_lazily(source: ModelSource) -> nn.Module:
-    mx.random.seed(0)
-    model = build_lazily(source.architecture)
-    model.set_dtype(_dtype(source.architecture))
-    if "quantization" in source.architecture:
-        _quantize_as_stored(model, source.architecture["quantization"])
-    elif source.quantization is not None:
-        _quantize(model, source.architecture, source.quantization)
-    return model
-
-
-def _synthetic(source: ModelSource) -> nn.Module:
-    model = _synthetic_lazily(source)
-    seeds = itertools.count()
-    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
-        fill_randomly(module, seeds)
-    _evaluate_by_module(model)
-    return model
-
-
-def _quantize(model: nn.Module, config: Mapping[str, Any], quantization: Quantization) -> None:
-    """Quantize as mlx-lm's converter does, with the exceptions that the architecture makes."""
-    quantize_model(
-        model, dict(config), quantization.group_size, quantization.bits, mode=quantization.mode
-    )
-
-
 def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
     """Quantize as config.json says, whose entries for single modules override its general one."""
 
@@ -226,31 +199,10 @@ def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
 
 
 def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
-    text_config = architecture.get("text_config") or {}
-    name = next(
-        (
-            mapping[key]
-            for mapping in (architecture, text_config)
-            for key in ("torch_dtype", "dtype")
-            if isinstance(mapping.get(key), str)
-        ),
-        "bfloat16",
-    )
-    types: dict[str, mx.Dtype] = {
-        "float32": mx.float32,
-        "float16": mx.float16,
-        "bfloat16": mx.bfloat16,
-    }
-    try:
-        return types[name.removeprefix("torch.")]
-    except KeyError:
-        raise ModelError(
-            f"config.json: torch_dtype: {name} is none of {', '.join(types)}"
-        ) from None
-
-
-def _evaluate_by_module(model: nn.Module) -> None:
-    """Evaluate the parameters module by module: sources and temporaries of each are freed."""
-    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
-        mx.eval(module.parameters())
-    mx.eval(model.parameters())
+    flat = flat_config(architecture)
+    name = str(flat.get("torch_dtype") or flat.get("dtype") or "bfloat16")
+    types = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+    found = types.get(name.removeprefix("torch."))
+    if found is None:
+        raise ModelError(f"config.json: torch_dtype: {name} is none of {', '.join(types)}")
+    return found

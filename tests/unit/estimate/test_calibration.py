@@ -159,3 +159,12 @@ def test_two_sessions_that_end_together_keep_both_entries(
         cache_file().write_text(entries.replace('"one"', '"three"'), encoding="utf-8")
     other.join(60)
     assert (read_calibration("three"), read_calibration("two")) == (kept(1), kept(2))
+
+
+def test_trials_do_not_make_a_rough_estimate_as_certain_as_a_good_one() -> None:
+    rough = [dataclasses.replace(each, relative_error=0.3) for each in ESTIMATES]
+    observations = [Observation(each, true_minimum(each, 1.06, 1.3)) for each in rough[:3]]
+    prior = Calibration().for_estimates_off_by(0.3)
+    _, before = fit_calibration(prior, []).predict(rough[3])
+    _, after = fit_calibration(prior, observations).predict(rough[3])
+    assert 0.05 < after < before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.store.journal import Journal
+from pytest_yourai.store.journal import Journal, TaggedLog
 
 NOBODY = 1 << 22 | 1
 """No process has a number that high."""
@@ -119,3 +119,31 @@ def test_where_it_is_locked_there_is_nothing_to_note(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "log.jsonl")
     journal.close()
     assert journal.note is None
+
+
+def test_tags_are_added_to_each_event_and_closing_closes_the_journal(tmp_path: Path) -> None:
+    log = TaggedLog(Journal(tmp_path / "log.jsonl"), run_id="r1")
+    log.write("trial_start", batch_size=1)
+    assert log.problem is None
+    log.close()
+    Journal(tmp_path / "log.jsonl").close()
+    event = json.loads((tmp_path / "log.jsonl").read_text())
+    assert (event["event"], event["run_id"], event["batch_size"]) == ("trial_start", "r1", 1)
+
+
+def test_without_a_journal_nothing_is_written() -> None:
+    log = TaggedLog(run_id="r1")
+    log.write("trial_start")
+    log.close()
+    assert log.problem is None
+
+
+@pytest.mark.parametrize("last", ["torn {", '{"event": "trial_start", "pid": 7}', "[1]"])
+def test_the_holder_is_found_before_lines_of_other_kinds(tmp_path: Path, last: str) -> None:
+    first = Journal(tmp_path / "log.jsonl")
+    first.write("training_start", pid=os.getpid())
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write(f"{last}\n")
+    with pytest.raises(OutputError, match=rf"another training \(process {os.getpid()}\)"):
+        Journal(tmp_path / "log.jsonl", run="training")
+    first.close()
