@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import pydantic
+from pydantic.json_schema import SkipJsonSchema
 
 from pytest_yourai.core.config import Quantization, QuantizeChoice
 
@@ -50,10 +51,13 @@ class SweepSettings:
     safety_margin: _Amount | None = None
     isolation: str | None = None
     timeout_s: _Amount | None = None
+    other: Annotated[Mapping[str, Any], SkipJsonSchema()] = field(default_factory=dict)
+    """Keys of the file that this version does not know."""
 
     def as_json(self) -> dict[str, Any]:
         """The keys and values of the file."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values |= values.pop("other")
         if self.lora_keys is not None:
             values["lora_keys"] = list(self.lora_keys)
         how = self.quantization

@@ -55,10 +55,23 @@ def is_active(config: pytest.Config) -> bool:
     return False
 
 
+_RUNNING_NOTHING = (
+    "help",
+    "version",
+    "collectonly",
+    "markers",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "cacheshow",
+    "setupplan",
+)
+"""pytest's own options, by destination, with which no test is called."""
+
+
 def needs_worker(config: pytest.Config) -> bool:
     """True if trials will be run, as far as the command line says: not collected or replayed."""
     is_replay = config.getoption("yourai_replay") or config.getini("yourai_replay")
-    return not (is_replay or config.option.collectonly or config.getoption("help", False))
+    return not (is_replay or any(config.getoption(name, False) for name in _RUNNING_NOTHING))
 
 
 def wants_recommendation(config: pytest.Config) -> bool:

@@ -77,7 +77,7 @@ class TrialRow(ConfigRow):
     outcome: OutcomeName
     success: bool = False
     error: str | None
-    skip_reason: SkipName | None = None
+    skip_reason: SkipName = None
     remedy: str | None = None
     warnings: list[str]
     started: bool

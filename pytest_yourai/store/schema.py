@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from typing import Annotated, Any, TypeVar, cast
@@ -28,7 +29,12 @@ StepTime = Annotated[float, pydantic.Field(ge=1e-9, le=1e9)]
 
 OutcomeName = Annotated[Outcome, pydantic.Field(strict=False)]
 
-SkipName = Annotated[SkipReason, pydantic.Field(strict=False)]
+SkipName = Annotated[
+    SkipReason | None,
+    pydantic.Field(strict=False),
+    pydantic.BeforeValidator(lambda name: name if name in set(SkipReason) else None),
+]
+"""A reason that this version does not know counts as none: the row itself is still right."""
 
 
 class Row(pydantic.BaseModel):
@@ -49,14 +55,24 @@ def read_leniently(kind: type[_T], value: Any) -> _T:
 
     Keys whose values are not of the field's type count as missing.
     """
-    values = dict(mapping(value))
+    values = copy.deepcopy(dict(mapping(value)))
     adapter: pydantic.TypeAdapter[_T] = _adapter(cast("Any", kind))
     try:
         return adapter.validate_json(json.dumps(values), strict=True)
     except pydantic.ValidationError as problem:
-        mistaken = {error["loc"][0] for error in problem.errors()}
-    values = {key: each for key, each in values.items() if key not in mistaken}
+        for error in problem.errors():
+            _drop(values, error["loc"])
     return adapter.validate_json(json.dumps(values), strict=True)
+
+
+def _drop(values: dict[str, Any], place: tuple[str | int, ...]) -> None:
+    """Delete the innermost JSON object's key on the way to `place`, if it is still there."""
+    key, *rest = place
+    inner = values.get(str(key))
+    if rest and isinstance(inner, dict) and rest[0] in inner:
+        _drop(inner, tuple(rest))
+    else:
+        values.pop(str(key), None)
 
 
 @functools.cache

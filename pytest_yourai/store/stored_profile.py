@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -125,6 +126,13 @@ def _is_of_several(document: Mapping[str, Any]) -> bool:
     return "results" in document and "all_results" not in document
 
 
+def _settings(document: Mapping[str, Any]) -> SweepSettings:
+    known = {each.name for each in dataclasses.fields(SweepSettings)}
+    found = mapping(document.get("settings"))
+    read = read_leniently(SweepSettings, {key: found[key] for key in found if key in known})
+    return dataclasses.replace(read, other={key: found[key] for key in found if key not in known})
+
+
 def stored_profile(
     document: Mapping[str, Any], name: str, usual_seq_length: int = DEFAULT_MAX_SEQ_LENGTH
 ) -> StoredProfile:
@@ -138,7 +146,7 @@ def stored_profile(
         raise RecordingError(f"{name}: model: it must name the model that was measured")
     if not isinstance(rows, list) or not rows:
         raise RecordingError(f"{name}: all_results: it must be a list of measured rows")
-    settings = read_leniently(SweepSettings, document.get("settings"))
+    settings = _settings(document)
     length = _length(document, settings) or usual_seq_length
     results = _results(rows, model, length, name)
     objective = next(

@@ -140,32 +140,33 @@ def supervise(
 
     Whatever else is raised, an interruption from outside for one, ends the worker and comes out.
     """
+    cause: SafetyStopError | OverdueError | WorkerError | InputError | None = None
     try:
-        answer = command()
-    except (SafetyStopError, OverdueError, WorkerError, InputError) as cause:
+        try:
+            answer = command()
+        except (SafetyStopError, OverdueError, WorkerError, InputError) as problem:
+            cause = problem
         record.guard.read_system()
-        record.output = host.end(
-            killed_because=str(cause), with_stacks=isinstance(cause, OverdueError)
-        )
-        match cause:
-            case SafetyStopError():
-                diagnosis = safety_stop(cause, record.where)
-            case OverdueError():
-                diagnosis = overdue(record, f"{cause},")
-            case _:
-                if isinstance(cause, WorkerFailedError):
-                    record.traceback = cause.traceback
-                diagnosis = classify(
-                    _evidence(record, cause, backend, limit_bytes, largest_array_bytes)
-                )
-        return BrokenOff(cause, diagnosis)
     except BaseException as interruption:
         # Whoever presses Ctrl-C wants the end; a timeout wants to know where it hung.
         is_in_a_hurry = isinstance(interruption, KeyboardInterrupt | SystemExit)
         record.output = host.end(killed_because=repr(interruption), with_stacks=not is_in_a_hurry)
         raise
-    record.guard.read_system()
-    return answer
+    if cause is None:
+        return answer
+    record.output = host.end(killed_because=str(cause), with_stacks=isinstance(cause, OverdueError))
+    match cause:
+        case SafetyStopError():
+            diagnosis = safety_stop(cause, record.where)
+        case OverdueError():
+            diagnosis = overdue(record, f"{cause},")
+        case _:
+            if isinstance(cause, WorkerFailedError):
+                record.traceback = cause.traceback
+            diagnosis = classify(
+                _evidence(record, cause, backend, limit_bytes, largest_array_bytes)
+            )
+    return BrokenOff(cause, diagnosis)
 
 
 def completed(record: RunRecord) -> Diagnosis:

@@ -14,6 +14,7 @@ from pytest_yourai.store.stored_profile import (
     profiles_in,
     read_profile_of,
     read_profiles,
+    stored_profile,
 )
 
 DATA = Path(__file__).parents[2] / "data"
@@ -214,3 +215,14 @@ def test_what_is_nested_beyond_sense_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"model": "m", "all_results": [], "settings": settings}))
     with pytest.raises(RecordingError, match=r"nested more than 50 levels deep"):
         read_profiles(path)
+
+
+def test_settings_that_are_not_known_here_stay_and_one_bad_version_costs_no_other() -> None:
+    document = json.loads((DATA / "h200_llama8b_quick.json").read_text())
+    document["settings"]["weight_decay"] = 0.1
+    document["environment"]["versions"] = {"mlx": 1, "mlx-lm": "0.1"}
+    document["all_results"][0]["skip_reason"] = "of a later version"
+    found = stored_profile(document, "p.json")
+    assert found.settings.as_json()["weight_decay"] == 0.1
+    assert found.environment.versions == {"mlx-lm": "0.1"}
+    assert all(each.skip_reason is None for each in found.measured.values())
