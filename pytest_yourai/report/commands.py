@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.report.shell import command_line, pytest_line
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults, StageResults
@@ -26,15 +25,6 @@ _FEWEST_BITS = 4
 _NO_MODEL = "MODEL"
 
 _NO_DATA = "FOLDER"
-
-
-def command_line(*words: str) -> str:
-    """A command to paste into a shell, without secrets."""
-    return redactor()(shlex.join(words))
-
-
-def pytest_line(*arguments: str) -> str:
-    return command_line("pytest", *arguments)
 
 
 def _train_words(

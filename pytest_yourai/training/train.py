@@ -16,7 +16,7 @@ from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.plan.sweep_plan import SweepContext
-from pytest_yourai.report.commands import command_line
+from pytest_yourai.report.shell import command_line
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
 from pytest_yourai.training.display import TrainingDisplay
