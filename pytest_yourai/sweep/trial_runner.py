@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.guard import GuardedWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
@@ -66,11 +66,13 @@ class TrialRunner:
         diagnosis = completed(record)
         if not ended.fits:
             diagnosis = over_budget(record.minimum_bytes or 0, record.memory_limit_bytes)
-        if not diagnosis.outcome.leaves_the_worker_usable:
-            because = f"the trial ended as {diagnosis.outcome}"
-            record.output = self.host.end(killed_because=because)
-        elif not ended.memory_is_back_at_base:
+        self._keep_or_end_worker(record, diagnosis.outcome, is_clean=ended.memory_is_back_at_base)
+        return record.result(diagnosis)
+
+    def _keep_or_end_worker(self, record: TrialRecord, outcome: Outcome, *, is_clean: bool) -> None:
+        if not outcome.leaves_the_worker_usable:
+            record.output = self.host.end(killed_because=f"the trial ended as {outcome}")
+        elif not is_clean:
             self.host.end(killed_because="memory was not back at base after the trial")
         elif self.plan.isolation == "trial":
             self.host.end()
-        return record.result(diagnosis)
