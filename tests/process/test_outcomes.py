@@ -68,15 +68,17 @@ def test_a_refused_allocation_in_the_first_step_is_oom(
 ) -> None:
     # MLX's CPU allocator gives null where the address space is limited, and the process faults.
     (pytester.path / "m.yaml").write_text(
-        "batch_size: [1, 64]\nlora_rank: [4]\nlora_layers: [2]\nmax_seq_length: 2048\n"
+        "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\nmax_seq_length: [128, 16384]\n"
     )
     limited = (
         "import resource, sys, pytest; "
         "resource.setrlimit(resource.RLIMIT_AS, (3_500_000_000,) * 2); "
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
+    # Forced, for the first trial's measurement may predict the second over the budget.
     arguments = ["--yourai-model=tiny", "--yourai-matrix=m.yaml", "--yourai-max-memory=20"]
-    finished = pytester.run(sys.executable, "-c", limited, *arguments, "--yourai-steps=2")
+    options = ["--yourai-steps=2", "--yourai-force"]
+    finished = pytester.run(sys.executable, "-c", limited, *arguments, *options)
     done = SweepResult(finished, pytester.path)
     judge("allocation over the address space", done, ["ok", "oom"])
     assert "SIGSEGV in step 1; " in done.rows[1]["error"]
