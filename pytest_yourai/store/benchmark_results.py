@@ -154,13 +154,10 @@ class BenchmarkEntry(pydantic.BaseModel):
             "predicted_minimum_memory_bytes": self.predicted_minimum_memory_gb
             and self.predicted_minimum_memory_gb * GB,
         }
-        optimum = self.safe_config if self.success else dict.fromkeys(self.safe_config)
-        shared = ("created_at", "complete", "environment")
         return {
             "model": id_name(self.preset),
             "memory_limit_gb": self.memory_limit_gb,
-            **{key: document.get(key) for key in shared},
-            **{f"optimal_{key}": value for key, value in optimum.items()},
+            **{key: document.get(key) for key in ("created_at", "complete", "environment")},
             "all_results": [row],
         }
 

@@ -28,16 +28,6 @@ def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def recorded_lengths(recording: StoredProfile) -> tuple[int, ...]:
-    """All sequence lengths that were measured, in tokens, ascending."""
-    return tuple(sorted({config.max_seq_length for config in recording.measured}))
-
-
-def recorded_checkpointing(recording: StoredProfile) -> tuple[bool, ...]:
-    """False, True, or both: what was measured."""
-    return tuple(sorted({config.grad_checkpoint for config in recording.measured}))
-
-
 def recorded_configs(
     recording: StoredProfile,
     max_seq_lengths: Collection[int] | None,
@@ -47,7 +37,7 @@ def recorded_configs(
 
     None stands for all. OptionError, naming the flag, for what was not recorded.
     """
-    lengths = recorded_lengths(recording)
+    lengths = recording.measured_lengths
     if missing := set(max_seq_lengths or ()).difference(lengths):
         raise OptionError(
             f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
