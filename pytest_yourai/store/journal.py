@@ -34,8 +34,6 @@ class EventLog(Protocol):
 
     def write(self, event: str, /, **fields: Any) -> None: ...
 
-    def close(self) -> None: ...
-
 
 class TaggedLog:
     """Adds `tags` to every event of another log; writes nothing where that is None."""
@@ -51,10 +49,6 @@ class TaggedLog:
     def write(self, event: str, /, **fields: Any) -> None:
         if self._log is not None:
             self._log.write(event, **self._tags, **fields)
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
 
 
 class Journal:

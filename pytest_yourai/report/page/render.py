@@ -27,24 +27,6 @@ from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 REPORT_FLAG = "--yourai-report"
 
-_SCRIPTS = (
-    "dom",
-    "units",
-    "theme",
-    "trial",
-    "answer",
-    "heat_map",
-    "charts",
-    "memory_speed",
-    "steps",
-    "prediction",
-    "table",
-    "several",
-    "about",
-    "main",
-)
-"""Scripts of the page, joined in this order."""
-
 
 @dataclass(frozen=True)
 class Content:
@@ -85,8 +67,7 @@ def page(content: Content) -> str:
     from plotly.offline import get_plotlyjs  # noqa: PLC0415
 
     plotly: str = get_plotlyjs()
-    scripts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
-    script = f'"use strict";\n(() => {{\n{scripts}\n}})();\n'
+    script = f'"use strict";\n(() => {{\n{_scripts()}\n}})();\n'
     parts = {
         "policy": _policy(plotly, script),
         "style": _packaged("page.css"),
@@ -127,6 +108,13 @@ def _policy(*scripts: str) -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
+
+
+def _scripts() -> str:
+    """All scripts; `main`, which alone does something when it is read, is the last."""
+    names = {each.name for each in (files(__package__) / "scripts").iterdir()} - {"main.js"}
+    scripts = [name for name in sorted(names) if name.endswith(".js")]
+    return "\n".join(_packaged(f"scripts/{name}") for name in (*scripts, "main.js"))
 
 
 def _packaged(name: str) -> str:
