@@ -14,6 +14,7 @@ from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
 from pytest_yourai.report.trial_lines import none_fits
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
@@ -85,40 +86,16 @@ def _heading(profile: StoredProfile) -> str:
 
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
-    """One trial; null where it was not measured."""
-    config = result.config
+    """One trial: its row of the profile, and what is computed from it."""
     return {
-        "name": naming.name(config),
-        "batch": config.batch_size,
-        "rank": config.rank,
-        "layers": config.num_layers,
-        "length": config.max_seq_length,
-        "checkpoint": config.grad_checkpoint,
-        "score": config.throughput_score,
-        "outcome": result.outcome.value,
-        "reason": result.error,
-        "warnings": list(result.warnings),
-        "started": result.started,
-        "kept": result.kept,
-        "conclusive": result.conclusive,
-        "minimum": result.minimum_memory_bytes,
-        "safe": result.safe_memory_bytes,
-        "peak": result.peak_memory_bytes,
-        "active": result.active_memory_bytes,
-        "cache": result.cache_memory_bytes,
-        "footprint": result.footprint_bytes,
-        "swap": result.swap_growth_bytes,
-        "active_growth": result.active_growth_bytes_per_step,
-        "footprint_growth": result.footprint_growth_bytes_per_step,
-        "predicted": result.predicted_minimum_memory_bytes,
-        "error": prediction_error(result),
-        "step_time": result.step_time_s,
-        "speed": result.tokens_per_second,
-        "tokens": sorted(set(result.step_tokens)),
-        "epoch_time": result.epoch_time_s,
-        "loss": result.loss,
-        "warmup_times": _rounded(result.warmup_step_times_s),
-        "step_times": _rounded(result.step_times_s),
+        **TrialRow.from_result(result).as_json(),
+        "name": naming.name(result.config),
+        "safe_memory_bytes": result.safe_memory_bytes,
+        "prediction_error": prediction_error(result),
+        "step_time_s": result.step_time_s,
+        "step_tokens": sorted(set(result.step_tokens)),
+        "warmup_step_times_s": _rounded(result.warmup_step_times_s),
+        "step_times_s": _rounded(result.step_times_s),
     }
 
 

@@ -30,10 +30,14 @@ REPORT_FLAG = "--yourai-report"
 
 @dataclass(frozen=True)
 class Content:
-    """Content of a page: profiles, files that were left out, thresholds of regressions."""
+    """Content of a page: profiles, files that were left out, thresholds of regressions.
+
+    `files` are those that were read.
+    """
 
     profiles: Sequence[StoredProfile]
     left_out: Sequence[LeftOut] = ()
+    files: Sequence[Path] = ()
     gate: RegressionThresholds = DEFAULT_THRESHOLDS
 
     @property
@@ -132,32 +136,23 @@ class LeftOut:
     why: str
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The profiles of a page; `files` are those that were read."""
-
-    profiles: tuple[StoredProfile, ...]
-    left_out: tuple[LeftOut, ...]
-    files: tuple[Path, ...]
-
-
-def read_sources(paths: Iterable[Path]) -> Sources:
+def read_sources(paths: Iterable[Path]) -> Content:
     """The profiles in files, and in the JSON files of folders, these in order of creation.
 
     RecordingError if a file cannot be read as a profile, or a folder has none.
     """
     parts = [
-        _read_folder(path) if path.is_dir() else Sources(tuple(read_profiles(path)), (), (path,))
+        _read_folder(path) if path.is_dir() else Content(read_profiles(path), files=[path])
         for path in paths
     ]
-    return Sources(
-        tuple(profile for part in parts for profile in part.profiles),
-        tuple(other for part in parts for other in part.left_out),
-        tuple(file for part in parts for file in part.files),
+    return Content(
+        profiles=[profile for part in parts for profile in part.profiles],
+        left_out=[other for part in parts for other in part.left_out],
+        files=[file for part in parts for file in part.files],
     )
 
 
-def _read_folder(folder: Path) -> Sources:
+def _read_folder(folder: Path) -> Content:
     try:
         files = sorted(each for each in folder.glob("*.json") if each.is_file())
     except OSError as problem:
@@ -173,5 +168,4 @@ def _read_folder(folder: Path) -> Sources:
         raise RecordingError(
             f"{folder} has no profile: name a folder with profiles as a sweep writes them"
         )
-    by_time = sorted(found, key=lambda each: each.created_at or _LONG_AGO)
-    return Sources(tuple(by_time), tuple(others), tuple(files))
+    return Content(sorted(found, key=lambda each: each.created_at or _LONG_AGO), others, files)
