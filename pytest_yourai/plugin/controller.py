@@ -120,7 +120,7 @@ class ControllerHooks:
             runner.close({})
 
     def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
-        """Called when a worker has inspected the model of a stage."""
+        """Called once a worker has inspected the model of a stage, and again for later trials."""
         if self._results.add_stage(stage, opened, counts):
             lines = self._console.opened(stage, opened, counts, self._notes())
             self._terminal.print_unless_quiet(*lines)

@@ -32,8 +32,8 @@ OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
 class ItemHooks:
     """Registered where items run, while a run is asked for.
 
-    `on_opened` is called once for each stage whose model a worker has looked at, before its first
-    trial; None in a process of xdist.
+    `on_opened` is called before each trial of a stage whose model a worker has looked at; None in a
+    process of xdist.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class ItemHooks:
         self.runner: StageRunner | None = None
         """None before the first item, and if no configuration is selected."""
         self._selected: dict[Stage, set[str]] = {}
-        self._announced: set[Stage] = set()
         self._reported: set[Stage] = set()
         self.trial_display = TrialDisplay(display, plan, self._selected)
 
@@ -161,8 +160,7 @@ class ItemHooks:
             with self.uncaptured():
                 self.runner.begin(stage)
         opened = self.runner.info_of(stage)
-        if opened is not None and self._on_opened is not None and stage not in self._announced:
-            self._announced.add(stage)
+        if opened is not None and self._on_opened is not None:
             self._on_opened(stage, opened, self._counts(stage))
         return stage
 

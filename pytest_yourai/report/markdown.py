@@ -160,7 +160,7 @@ def _one_comparison(comparison: Comparison, gate: RegressionThresholds) -> Itera
     found = regressions(comparison, gate)
     yield f"**{regression_count(found)}** ({escaped(str(gate))})"
     yield ""
-    yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
+    yield from (f"- **Worse:** {escaped(each.text)}" for each in found)
     yield from (f"- {escaped(fact)}" for fact in facts)
     yield ""
     yield from table(

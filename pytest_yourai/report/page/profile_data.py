@@ -12,7 +12,7 @@ from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
-from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
+from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -71,7 +71,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "command": command and {"text": command.text, "notes": list(command.notes)},
         "prediction": _prediction(results),
         "machine": machine(profile.environment),
-        "versions": versions(profile.environment),
+        "versions": list(profile.environment.versions.items()),
         "settings": settings(profile.settings),
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
