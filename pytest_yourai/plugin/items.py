@@ -14,10 +14,10 @@ import pytest
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
+from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
@@ -46,6 +46,7 @@ class ItemHooks:
     ) -> None:
         self._config = config
         self._plan = plan
+        self._terminal = Terminal(config)
         self._display = display
         self._workers = workers
         self._on_opened = on_opened
@@ -100,11 +101,11 @@ class ItemHooks:
             try:
                 self._journal = Journal(self._plan.options.log)
                 if self._journal.note is not None:
-                    self._print_line(f"Warning: {self._journal.note}")
+                    self._terminal.print_unwrapped(f"Warning: {self._journal.note}")
                 self.runner = StageRunner(
                     self._plan,
                     self._journal,
-                    self._print_line,
+                    self._terminal.print_unwrapped,
                     self._display.on_progress,
                     self._workers,
                 )
@@ -177,11 +178,6 @@ class ItemHooks:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
-
-    def _print_line(self, line: str) -> None:
-        reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(redactor()(line))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
