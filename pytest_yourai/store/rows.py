@@ -7,7 +7,7 @@ and of other programs.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 
@@ -61,23 +61,15 @@ def configuration(config: LoraConfig) -> dict[str, Any]:
     }
 
 
-_FOR_READERS = (
-    "success",
-    "peak_memory_mb",
-    "minimum_memory_mb",
-    "safe_memory_mb",
-    "step_time_ms",
-    "tokens_per_second",
-    "throughput_score",
-)
-"""Keys of a trial that are computed from the others, and ignored when a row is read."""
+Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
+"""Computed from the other keys for people and programs, and ignored when a row is read."""
 
 
 class TrialRow(ConfigRow):
     """One trial: a row of `all_results`, and a `trial_complete` of a journal."""
 
     outcome: OutcomeName
-    success: bool = False
+    success: Annotated[bool, pydantic.BeforeValidator(lambda _: False)] = False
     error: str | None
     skip_reason: SkipName = None
     remedy: str | None = None
@@ -85,12 +77,12 @@ class TrialRow(ConfigRow):
     started: bool
     conclusive: bool
     kept: bool = False
-    peak_memory_mb: Amount | None = None
-    minimum_memory_mb: Amount | None = None
-    safe_memory_mb: Amount | None = None
-    step_time_ms: Amount | None = None
-    tokens_per_second: Amount | None = None
-    throughput_score: Count | None = None
+    peak_memory_mb: Computed = None
+    minimum_memory_mb: Computed = None
+    safe_memory_mb: Computed = None
+    step_time_ms: Computed = None
+    tokens_per_second: Computed = None
+    throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
     loss: Amount | None
     warmup_step_times_s: list[StepTime]
@@ -118,7 +110,7 @@ class TrialRow(ConfigRow):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _complete(cls, row: Any, info: pydantic.ValidationInfo) -> Any:
-        """The row without what is computed, and with what rows of other programs lack.
+        """The row, with what rows of other programs lack.
 
         These are read where the context names the `usual_seq_length`, in tokens.
         """
@@ -130,7 +122,7 @@ class TrialRow(ConfigRow):
             row = dict.fromkeys(required) | completed(row, info.context["usual_seq_length"])
         if "skip_reason" not in row:
             row = {**row, "skip_reason": earlier_skip_reason(row)}
-        return {key: value for key, value in row.items() if key not in _FOR_READERS}
+        return row
 
     @pydantic.model_validator(mode="after")
     def _is_possible(self) -> Self:
