@@ -57,14 +57,7 @@ class ConfigChoice:
             )
         if self.recording is None:
             return ()
-        has_both = len(self.grad_checkpoints) > 1
-        return tuple(
-            recorded_configs(
-                self.recording,
-                self.max_seq_lengths,
-                None if has_both else self.grad_checkpoints[0],
-            )
-        )
+        return tuple(recorded_configs(self.recording, self.max_seq_lengths, self.grad_checkpoints))
 
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""

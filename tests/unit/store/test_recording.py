@@ -85,7 +85,7 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
     recording = read_recording(write(tmp_path, rows), 64)
     assert recording.measured_lengths == (128, 256, 512)
     assert recording.measured_checkpointing == (False, True)
-    assert recorded_configs(recording, None, None) == [
+    assert recorded_configs(recording, (128, 256, 512), (False, True)) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
         LoraConfig(1, 8, 4, 256),
@@ -95,14 +95,14 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
     ).results
     assert only.max_seq_length == 64, "of several that a profile names none is the row's"
-    assert recorded_configs(recording, (128, 256), grad_checkpoint=False) == [
+    assert recorded_configs(recording, (128, 256), (False,)) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
     ]
     with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
-        recorded_configs(recording, (64, 128, 1024), None)
+        recorded_configs(recording, (64, 128, 1024), (False, True))
     with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
-        recorded_configs(recording, (128,), grad_checkpoint=True)
+        recorded_configs(recording, (128,), (True,))
 
 
 @pytest.mark.parametrize(
