@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,21 +121,17 @@ def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
-    counts = Counter(each.outcome for each in results)
-    reasons = {
-        outcome: dict.fromkeys(
-            each.error for each in results if each.outcome is outcome and each.error
-        )
-        for outcome in counts
+    errors = {
+        outcome: [each.error for each in results if each.outcome is outcome] for outcome in Outcome
     }
     return [
         {
             "outcome": outcome.value,
-            "count": counts[outcome],
-            "reasons": list(reasons[outcome])[:_MOST_REASONS],
+            "count": len(found),
+            "reasons": list(dict.fromkeys(filter(None, found)))[:_MOST_REASONS],
         }
-        for outcome in Outcome
-        if counts[outcome]
+        for outcome, found in errors.items()
+        if found
     ]
 
 
