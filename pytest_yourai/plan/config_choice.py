@@ -70,6 +70,14 @@ class ConfigChoice:
             )
         )
 
+    def check_shape(self, *, is_before_sweep: bool) -> RowShape:
+        """The rows of a check: the longest, so that a pass holds for all that was asked for.
+
+        Before a sweep, which tries the others, the shortest.
+        """
+        length = min(self.max_seq_lengths) if is_before_sweep else max(self.max_seq_lengths)
+        return RowShape(length, grad_checkpoint=all(self.grad_checkpoints))
+
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""
         try:
@@ -135,17 +143,6 @@ def choose_configs(
         requires_quantize=not is_low_memory or options.quantize is not None,
         requires_lora_keys=not is_low_memory or options.lora_keys is not None,
     )
-
-
-def check_shape(
-    max_seq_lengths: tuple[int, ...], grad_checkpoints: tuple[bool, ...], options: Options
-) -> RowShape:
-    """The rows of a check: the longest, so that a pass holds for all that was asked for.
-
-    Before a sweep, which tries the others, the shortest.
-    """
-    length = min(max_seq_lengths) if options.optimize else max(max_seq_lengths)
-    return RowShape(length, grad_checkpoint=all(grad_checkpoints))
 
 
 def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]:
