@@ -154,7 +154,7 @@ def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]
             raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
         return read_matrix(options.matrix), False
     if options.quick:
-        return _packaged((model.preset and model.preset.quick_matrix) or "quick"), False
+        return _packaged((model.preset and model.preset.defaults.quick_matrix) or "quick"), False
     if options.replay is not None:
         return None, False
     is_large = (model.parameters or 0) >= _LEAST_PARAMETERS

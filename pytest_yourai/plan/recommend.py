@@ -156,9 +156,7 @@ def _recommendation(
         depth=shapes.num_hidden_layers,
         shape=RowShape(max_seq_length, options.grad_checkpoint or False),
     )
-    estimate = estimate_trial(
-        config, model.architecture, quantization, options.lora_keys, backend=backend
-    )
+    estimate = estimate_trial(config, model.source(quantization, options.lora_keys), backend)
     return Recommendation(
         asked_as=asked_as,
         is_preset=model.preset is not None,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, RowShape
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
 from pytest_yourai.machine.budget import BUDGET_SHARE
@@ -23,7 +23,6 @@ from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import (
     Model,
     NamedModel,
-    default_max_seq_length,
     resolve,
 )
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
@@ -212,7 +211,9 @@ def _planned_sweep(stage: Stage, choice: ConfigChoice, options: Options) -> Stag
 def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -> Stage:
     """A sweep of the recorded model, even if nothing else is known about it."""
     named = next(iter(options.models), None)
-    default = default_max_seq_length(presets.get(named.name) if named else None)
+    default = DEFAULT_MAX_SEQ_LENGTH
+    if named is not None:
+        default = Model.known(named.name, presets.get(named.name)).default_max_seq_length
     lengths = options.max_seq_lengths or ()
     recording = read_recording(path, lengths[0] if len(lengths) == 1 else default)
     is_known = named is not None or recording.model in presets

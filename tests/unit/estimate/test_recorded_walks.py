@@ -35,7 +35,7 @@ def test_the_walk_is_as_the_presets_and_the_table_say(
     walk = recorded(name)
     assert walk["recommended"] == largest
     assert [row["preset"] for row in walk["results"]] == [
-        preset.name for preset in PRESETS.values() if preset.in_walk
+        preset.name for preset in PRESETS.values() if preset.walk
     ]
     assert walk["results"][-1]["outcome"] == outcome_of_70b
     for row in walk["results"]:
