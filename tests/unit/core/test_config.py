@@ -115,3 +115,16 @@ def test_quantize_refuses_what_mlx_has_not(text: str) -> None:
 def test_group_size_is_one_of_mlx() -> None:
     with pytest.raises(ValueError, match="group_size"):
         Quantization(bits=4, group_size=48)
+
+
+def test_bits_and_mode_are_those_of_mlx() -> None:
+    with pytest.raises(ValueError, match="bits must be one of .*, not 7"):
+        Quantization(bits=7)
+    with pytest.raises(ValueError, match="mode must be one of .*mxfp4.*, not mxfp5"):
+        Quantization(bits=4, mode="mxfp5")
+    assert Quantization(bits=7, group_size=48, mode="mxfp4").bits == 7, "the mode sets the sizes"
+
+
+def test_a_trial_without_a_measured_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="measured_steps must be at least 1, not 0"):
+        StepPlan(measured_steps=0)

@@ -51,3 +51,12 @@ def test_unwritable_places_are_found_before() -> None:
             check_writable(Path(no_file), "--flag")
     with pytest.raises(OutputError, match="^--flag: /proc/p.json cannot be written"):
         write_atomically(Path("/proc/p.json"), "", "--flag")
+
+
+def test_checking_a_writable_place_leaves_it_as_it_was(tmp_path: Path) -> None:
+    old = tmp_path / "old.txt"
+    old.write_text("old")
+    check_writable(old, "--flag")
+    check_writable(tmp_path / "new.txt", "--flag")
+    assert list(tmp_path.iterdir()) == [old]
+    assert old.read_text() == "old"

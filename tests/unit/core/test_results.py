@@ -4,8 +4,10 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.ranking import best, lightest_first, pareto
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Soak, TrialResult
 from pytest_yourai.sweep.preflight import dominating_failure
+
+from support.profiles import a_soak
 
 
 def result(
@@ -63,6 +65,11 @@ def test_outcomes_are_failures_or_memory_failures_or_neither() -> None:
     }
 
 
+def test_a_worker_is_used_again_where_the_trial_ended_in_order() -> None:
+    usable = {each for each in Outcome if each.leaves_the_worker_usable}
+    assert usable == {Outcome.OK, Outcome.OVER_BUDGET}
+
+
 def test_best_by_score_then_speed_then_memory() -> None:
     slow, fast = result(batch=2, step_time_s=0.9), result(batch=2, step_time_s=0.5)
     small = dataclasses.replace(fast, minimum_memory_bytes=10)
@@ -109,3 +116,10 @@ def test_a_stop_that_others_caused_dominates_nothing() -> None:
         )
         is None
     )
+
+
+def test_the_survivor_is_the_first_soak_that_succeeded() -> None:
+    small, large = LoraConfig(1, 8, 4, 64), LoraConfig(2, 8, 4, 64)
+    failed, passed = a_soak(large, Outcome.OOM), a_soak(small)
+    assert Soak("m-soak", [failed, passed, a_soak(large)]).survivor is passed
+    assert Soak("m-soak", [failed]).survivor is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -39,3 +40,12 @@ def test_handlers_of_others_stay() -> None:
     assert signal.getsignal(signal.SIGTERM) is own
     installed.remove()
     signal.signal(signal.SIGTERM, earlier)
+
+
+def test_outside_the_main_thread_the_handlers_stay() -> None:
+    earlier = signal.getsignal(signal.SIGINT)
+    installed = Interrupts()
+    other = threading.Thread(target=installed.install)
+    other.start()
+    other.join()
+    assert signal.getsignal(signal.SIGINT) == earlier

@@ -71,3 +71,7 @@ def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["0.3M", "7B", "1.2B", "8B", "14B", "70B", "405B", "0.5B", "60M"])
 def test_a_size_is_called_as_it_is_read(text: str) -> None:
     assert parameters(parameter_count(text)) == text
+
+
+def test_an_unknown_size_has_a_sign_of_its_own() -> None:
+    assert parameters(None) == "?"

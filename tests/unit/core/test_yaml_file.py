@@ -61,3 +61,8 @@ def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MatrixError, match="cannot be read as a matrix"):
         read_yaml(path, MatrixError, "a matrix")
+
+
+def test_a_file_that_is_too_long_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match=r"m\.yaml has 1,000,001 characters: too many"):
+        read_yaml(write(tmp_path, "#" * 1_000_001), MatrixError, "a matrix")

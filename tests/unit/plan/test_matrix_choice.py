@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
-from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan import config_choice
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
+from support.hub import bare_model
 from support.models import TINY
+from support.profiles import document
 
 GB = 1_000_000_000
 NOTE = "under 10 GB: the low-memory matrix ({}); --yourai-matrix or --quick choose another"
@@ -169,6 +171,46 @@ def test_a_recording_is_replayed_as_a_whole(pytester: pytest.Pytester) -> None:
     found = only_setup(config)
     assert len(found.plan.configs) == 12
     assert not is_for_little_memory(found)
+
+
+def test_peaks_that_stand_in_for_minima_are_noted(pytester: pytest.Pytester) -> None:
+    def without_minima(found: dict[str, Any]) -> None:
+        found["settings"]["peaks_stand_in_for_minima"] = True
+
+    Path("p.json").write_text(json.dumps(document(without_minima)))
+    found = only_setup(pytester.parseconfig("--yourai-replay=p.json"))
+    assert notes(found) == [
+        "nothing is run: measurements are those of p.json",
+        "p.json has no minimum memory: its peaks stand in for it",
+    ]
+    assert found.plan.settings.peaks_stand_in_for_minima
+
+
+def test_weights_that_are_there_in_part_are_noted(pytester: pytest.Pytester) -> None:
+    incomplete = bare_model(pytester.path / "part", LARGE, shards=2)
+    (incomplete / "model-00001-of-00002.safetensors").unlink()
+    note = notes(setup(pytester, "--yourai-quick", model=str(incomplete)))[0]
+    lacking = "model-00001-of-00002.safetensors"
+    assert note == f"the weights of part are synthetic: there is no {lacking}"
+
+
+def test_one_matrix_can_be_named(pytester: pytest.Pytester) -> None:
+    with pytest.raises(MatrixError, match="--quick and --yourai-matrix both name a matrix: leave"):
+        setup(pytester, "--yourai-quick", "--yourai-matrix=m.yaml")
+
+
+def test_the_fast_search_refuses_more_than_it_can_plan_for(pytester: pytest.Pytester) -> None:
+    ranks = list(range(1, 502))
+    Path("m.yaml").write_text(f"batch_size: [1, 2]\nlora_rank: {ranks}\nlora_layers: [4]\n")
+    with pytest.raises(OptionError, match="--yourai-search fast: 1,002 configurations are more"):
+        setup(pytester, "--yourai-matrix=m.yaml", "--yourai-search=fast")
+    assert len(setup(pytester, "--yourai-matrix=m.yaml").configs_by_id) == 1002
+
+
+def test_a_check_has_no_configurations_of_its_own(pytester: pytest.Pytester) -> None:
+    found = only_setup(pytester.parseconfig("--yourai-benchmark", "--yourai-model=llama-8b"))
+    assert found.choice.configs(found.model.depth) == ()
+    assert found.choice.matrix is None
 
 
 def test_once_the_weights_are_here_the_choice_stays_but_suits_them(

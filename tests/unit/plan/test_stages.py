@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, RowShape
-from pytest_yourai.core.errors import OptionError, UnavailableError
+from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
 from support.hub import bare_model
 from support.models import SMALL_QWEN2, TINY, write_rows
+from support.profiles import document
 
 QUANTIZED = {"group_size": 64, "bits": 4}
 
@@ -271,3 +272,51 @@ def test_minutes_of_a_soak_are_a_number_above_0(pytester: pytest.Pytester, minut
 def test_an_ini_key_that_asks_for_a_soak_does_not_forbid_a_walk(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nyourai_soak = 10\n")
     assert run(pytester, "--yourai-benchmark").soaked_by_id == {}
+
+
+def test_a_list_whose_models_are_all_left_out_of_walks_is_an_error(
+    pytester: pytest.Pytester,
+) -> None:
+    flag = listed(pytester, "mine: {architecture: config.json, walk: false}\n")
+    with pytest.raises(OptionError, match=r"models\.yaml has no model to walk: add one"):
+        run(pytester, "--yourai-benchmark", flag)
+
+
+def test_a_named_model_that_contradicts_a_flag_ends_the_run(pytester: pytest.Pytester) -> None:
+    bare_model(pytester.path / "mine", {**TINY, "quantization": QUANTIZED})
+    with pytest.raises(ModelError, match="are quantized already"):
+        run(pytester, "--yourai-benchmark", "--yourai-model=mine", "--yourai-quantize=8")
+
+
+def test_two_models_with_an_item_of_one_name_are_an_error(pytester: pytest.Pytester) -> None:
+    listing = listed(
+        pytester,
+        "mine: {architecture: config.json, defaults: {max_seq_length: 64}}\n"
+        "mine-seq128: {architecture: config.json, defaults: {max_seq_length: 128}}\n",
+    )
+    with pytest.raises(OptionError, match="same name, mine-seq128: give one of them another name"):
+        run(pytester, "--yourai-benchmark", listing, "--yourai-seq-length=128")
+
+
+class TestReplay:
+    def recorded(self, pytester: pytest.Pytester, model: str) -> str:
+        (pytester.path / "recorded.json").write_text(
+            json.dumps(document(lambda d: d.update(model=model)))
+        )
+        return "--yourai-replay=recorded.json"
+
+    def test_a_model_that_nobody_knows_is_replayed_by_its_name(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        [stage] = run(pytester, self.recorded(pytester, "somebody/else-3b")).stages
+        assert (stage.name, stage.parameters) == ("somebody-else-3b", None)
+        assert len(stage.configs_by_id) == 12
+
+    def test_a_preset_is_known_by_its_name_alone(self, pytester: pytest.Pytester) -> None:
+        [stage] = run(pytester, self.recorded(pytester, "llama-8b")).stages
+        assert (stage.name, stage.parameters) == ("llama-8b", 8e9)
+
+    def test_the_recording_of_another_model_is_refused(self, pytester: pytest.Pytester) -> None:
+        flag = self.recorded(pytester, "llama-8b")
+        with pytest.raises(OptionError, match="is of llama-8b, not of tiny: leave --yourai-model"):
+            run(pytester, flag, "--yourai-model=tiny")

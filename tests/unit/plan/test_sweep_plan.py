@@ -1,17 +1,27 @@
-"""What a check tries, once a worker has told of the model and the data."""
+"""What a check tries, once the model and the data are known; and predictions without a worker."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.estimate.calibration import Calibration
+from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.dataset_lengths import TrainingData
-from pytest_yourai.models.source import Inspection
-from pytest_yourai.plan.sweep_plan import SafeCheck
+from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.plan.sweep_plan import (
+    SafeCheck,
+    estimated_weight_bytes,
+    read_prior,
+    save_calibration,
+    static_predictor,
+)
 
-from support.profiles import a_plan
+from support.models import TINY
+from support.profiles import a_plan, stored
 
 GB = 1_000_000_000
 SHAPE = RowShape(64, grad_checkpoint=True)
@@ -35,3 +45,51 @@ def test_a_check_takes_no_more_rows_than_the_data_has(rows: int, batch_size: int
 
 def test_a_sweep_tries_its_configurations_whatever_is_safe() -> None:
     assert a_plan("m", (CONFIG,)).tried(FOUND, 1) == (CONFIG,)
+
+
+def test_weights_take_what_arithmetic_makes_of_the_model() -> None:
+    known = ModelSource("tiny", TINY, None, True, None, None)
+    weight_bytes = estimated_weight_bytes(a_plan("tiny", (CONFIG,), source=known))
+    assert weight_bytes == pytest.approx(4 * 250_000, rel=0.2), "four bytes a parameter"
+    assert estimated_weight_bytes(a_plan("unknown", (CONFIG,))) is None
+
+
+@pytest.fixture
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+LEARNED = Calibration((1.1, 1.2, 1.3, 1.4), (0.001, 0.01, 0.01, 0.1), trials=12)
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_what_this_machine_taught_is_there_in_the_next_run() -> None:
+    plan = a_plan("tiny", (CONFIG,))
+    assert read_prior(plan) == Calibration()
+    save_calibration(plan, None)
+    assert read_prior(plan) == Calibration()
+    save_calibration(plan, LEARNED)
+    assert read_prior(plan) == LEARNED.for_the_next_model() != Calibration()
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_replay_neither_learns_from_this_machine_nor_teaches_about_it() -> None:
+    here = a_plan("tiny", (CONFIG,))
+    replay = a_plan("tiny", (CONFIG,), recording=stored())
+    save_calibration(replay, LEARNED)
+    assert read_prior(here) == Calibration()
+    save_calibration(here, LEARNED)
+    assert read_prior(replay) == Calibration()
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_without_a_worker_the_backend_is_the_installed_or_the_recorded_one() -> None:
+    source = ModelSource("tiny", TINY, None, True, None, None)
+    here = static_predictor(a_plan("tiny", (CONFIG,), source=source))
+    assert here.backend == installed_backend()
+    assert here.predict(CONFIG) is not None
+    replayed = static_predictor(a_plan("tiny", (CONFIG,), source=source, recording=stored()))
+    assert replayed.backend == "cuda"
+    peaks_alone = stored(lambda found: found["settings"].update(peaks_stand_in_for_minima=True))
+    plan = a_plan("tiny", (CONFIG,), source=source, recording=peaks_alone)
+    assert static_predictor(plan).predict(CONFIG) is None

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,19 @@ from pytest_yourai.store.journal import Journal, TaggedLog
 
 NOBODY = 1 << 22 | 1
 """No process has a number that high."""
+
+
+@contextmanager
+def files_of_at_most(count_bytes: int) -> Iterator[None]:
+    """No file of this process grows further, as on a full disk."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (count_bytes, usual[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_each_event_is_a_line_with_time_and_name(tmp_path: Path) -> None:
@@ -56,21 +71,29 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_stops_the_journal_but_not_the_sweep(tmp_path: Path) -> None:
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     journal = Journal(tmp_path / "log.jsonl")
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200, usual[1]))
+    with files_of_at_most(200):
         for number in range(5):
             journal.write("trial_complete", number=number, text="x" * 50)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-        signal.signal(signal.SIGXFSZ, ignored)
-        journal.close()
+    journal.close()
     assert journal.problem is not None
     assert "log.jsonl could not be written on" in journal.problem
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["number"] == 0
+
+
+def test_a_torn_line_that_cannot_be_ended_is_an_error_that_frees_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "torn')
+    with (
+        files_of_at_most(path.stat().st_size),
+        pytest.raises(
+            OutputError, match=r"--yourai-log: .*log\.jsonl cannot be written on: .*room"
+        ),
+    ):
+        Journal(path)
+    assert path.read_text() == '{"event": "torn'
+    Journal(path).close()
 
 
 def test_a_journal_that_was_removed_says_so(tmp_path: Path) -> None:
@@ -89,9 +112,14 @@ def test_secrets_are_not_written(tmp_path: Path) -> None:
     assert "hf_x" not in (tmp_path / "log.jsonl").read_text()
 
 
-def test_a_holder_that_has_not_said_who_it_is_is_not_confused_with_an_earlier_one(
-    tmp_path: Path,
-) -> None:
+def test_a_holder_that_has_written_nothing_is_not_named(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "log.jsonl")
+    with pytest.raises(OutputError, match="in use by another sweep: wait for it"):
+        Journal(tmp_path / "log.jsonl")
+    first.close()
+
+
+def test_a_process_that_has_ended_is_not_named_as_the_holder(tmp_path: Path) -> None:
     first = Journal(tmp_path / "log.jsonl")
     first.write("benchmark_start", pid=NOBODY)
     with pytest.raises(OutputError, match="in use by another sweep: wait for it"):

@@ -1,0 +1,116 @@
+"""Estimates of all models that were asked for: what decides them, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan import recommend as module
+from pytest_yourai.plan.recommend import Recommendation, Recommendations, recommend, write
+from pytest_yourai.plugin.read_options import read_options
+
+from support.hub import bare_model
+from support.models import TINY
+
+GB = 1_000_000_000
+
+
+def found(pytester: pytest.Pytester, *flags: str) -> Recommendations:
+    return recommend(read_options(pytester.parseconfig(*flags)))
+
+
+def one(pytester: pytest.Pytester, *flags: str, budget: str = "64") -> Recommendation:
+    [only] = found(pytester, f"--yourai-max-memory={budget}", *flags).models
+    return only
+
+
+def test_all_presets_are_estimated_in_their_order(pytester: pytest.Pytester) -> None:
+    all_of_them = found(pytester, "--yourai-max-memory=50")
+    assert [each.name for each in all_of_them.models] == list(read_presets(packaged_models()))
+    assert all(each.is_preset for each in all_of_them.models)
+    assert all_of_them.left_out == {}
+    assert all_of_them.own_list is None
+    largest = all_of_them.largest_that_fits
+    assert largest is not None
+    assert (largest.name, largest.config) == ("hermes-70b", LoraConfig(1, 24, 12, 512))
+
+
+def test_a_larger_machine_can_be_asked_about(pytester: pytest.Pytester) -> None:
+    large = found(pytester, "--yourai-max-memory=4000", "--yourai-model=tiny")
+    assert large.budget.limit_bytes == 4000 * GB
+    assert not large.budget.is_detected
+    assert large.machine is None
+
+
+def test_without_a_budget_this_machine_has_one(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SystemMemory(100 * GB, 90 * GB, swap_used_bytes=0)
+    monkeypatch.setattr(module, "read_system_memory", lambda: memory)
+    here = found(pytester, "--yourai-model=tiny")
+    assert here.budget.is_detected
+    assert here.budget.limit_bytes in (80 * GB, 60 * GB), "60 on a Mac"
+    assert here.machine is not None
+    assert here.machine.endswith(", 100.0 GB (93 GiB)")
+
+
+def test_settings_that_change_memory_are_taken_into_account(pytester: pytest.Pytester) -> None:
+    def need(*flags: str) -> int:
+        return one(pytester, "--yourai-model=llama-8b", *flags).estimate.minimum_bytes
+
+    usual = need()
+    assert need("--yourai-seq-length=2048") > usual
+    assert need("--yourai-quantize=8") > usual
+    assert need("--yourai-lora-keys=self_attn.q_proj") < usual
+    assert need("--yourai-grad-checkpoint") < usual
+
+
+def test_a_folder_is_counted_and_goes_by_the_name_that_was_given(pytester: pytest.Pytester) -> None:
+    bare_model(pytester.path / "mine", {**TINY, "quantization": {"bits": 8, "group_size": 64}})
+    mine = one(pytester, "--yourai-model=./mine")
+    assert (mine.asked_as, mine.name, mine.is_preset) == ("./mine", "mine", False)
+    assert mine.quantization == Quantization(8)
+    assert mine.parameters == pytest.approx(0.25e6, rel=0.2)
+    assert mine.config.num_layers == TINY["num_hidden_layers"]
+
+
+@pytest.fixture
+def own_list(pytester: pytest.Pytester) -> str:
+    bare_model(pytester.path / "mine", TINY)
+    (pytester.path / "own.yaml").write_text("mine: {path: mine}\nfar: {repo: owner/far}\n")
+    return "--yourai-models=own.yaml"
+
+
+def test_what_cannot_be_estimated_is_left_out_with_its_reason(
+    pytester: pytest.Pytester, own_list: str
+) -> None:
+    mine = found(pytester, own_list, "--yourai-max-memory=1")
+    assert [each.name for each in mine.models] == ["mine"]
+    assert list(mine.left_out) == ["far"]
+    assert "not on this machine" in mine.left_out["far"]
+    assert mine.own_list == pytester.path / "own.yaml"
+    write(pytester.path / "r.json", mine)
+    written: dict[str, Any] = json.loads((pytester.path / "r.json").read_text())
+    assert written["left_out"] == dict(mine.left_out)
+    assert [each["name"] for each in written["models"]] == ["mine"]
+
+
+def test_where_nothing_can_be_estimated_the_first_reason_is_the_error(
+    pytester: pytest.Pytester, own_list: str
+) -> None:
+    with pytest.raises(UnavailableError, match="the weights of far are not on this machine"):
+        found(pytester, own_list, "--yourai-model=far", "--yourai-max-memory=1")
+    with pytest.raises(ModelError, match="LoRA key nothing names no linear layer"):
+        found(pytester, "--yourai-lora-keys=nothing", "--yourai-max-memory=1")
+
+
+def test_estimates_are_for_one_length(pytester: pytest.Pytester) -> None:
+    with pytest.raises(OptionError, match="--yourai-seq-length: .* takes one length: name one"):
+        found(pytester, "--yourai-seq-length=64,128")
