@@ -204,7 +204,7 @@ def test_the_fast_search_refuses_more_than_it_can_plan_for(pytester: pytest.Pyte
     Path("m.yaml").write_text(f"batch_size: [1, 2]\nlora_rank: {ranks}\nlora_layers: [4]\n")
     with pytest.raises(OptionError, match="--yourai-search fast: 1,002 configurations are more"):
         setup(pytester, "--yourai-matrix=m.yaml", "--yourai-search=fast")
-    assert len(setup(pytester, "--yourai-matrix=m.yaml").configs_by_id) == 1002
+    assert len(setup(pytester, "--yourai-matrix=m.yaml").plan.configs) == 1002
 
 
 def test_a_check_has_no_configurations_of_its_own(pytester: pytest.Pytester) -> None:
