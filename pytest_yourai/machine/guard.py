@@ -7,14 +7,13 @@ Linux (two cores, AMD EPYC), 0.2 % of a core.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import SafetyStopError
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.cgroup import MemoryCgroup
-from pytest_yourai.machine.process_memory import read_process_memory
+from pytest_yourai.machine.process_memory import address_space_limit_bytes, read_process_memory
 from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 
 INTERVAL_S = 0.25
@@ -79,6 +78,7 @@ class MemoryTrace:
     least_available_bytes: int | None = None
     largest_swap_used_bytes: int = 0
     largest_address_space_bytes: int = 0
+    address_space_limit_bytes: int | None = field(default_factory=address_space_limit_bytes)
     largest_mlx_bytes: int = 0
     """The largest MLX peak, or active memory with the cache."""
     was_under_the_floor: bool = False
@@ -90,42 +90,23 @@ class MemoryTrace:
         return max(0, self.largest_swap_used_bytes - self.before.swap_used_bytes)
 
 
-class GuardedWatch:
-    """The watch of a run: its guard, and after each check of that `on_check`."""
-
-    def __init__(self, guard: Guard, on_check: Callable[[], None] | None = None) -> None:
-        self._guard = guard
-        self._on_check = on_check
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
-        self._guard.attach(pid, base_bytes, has_own_memory=has_own_memory)
-
-    def note(self, memory: MlxMemory) -> None:
-        self._guard.note(memory)
-
-    def due_in_s(self) -> float:
-        return self._guard.due_in_s()
-
-    def check(self) -> None:
-        """SafetyStopError where the run must end, and whatever `on_check` raises."""
-        self._guard.check()
-        if self._on_check is not None:
-            self._on_check()
-
-
 class Guard:
     """Checks the machine and one worker during one run.
 
-    With `forced` a danger is kept in `warnings`, and the run goes on.
+    `before` is the machine's memory at its start, by default now. With `forced` a danger is kept
+    in `warnings`, and the run goes on.
     """
 
-    def __init__(self, budget_bytes: int, before: SystemMemory, *, forced: bool) -> None:
+    def __init__(
+        self, budget_bytes: int, before: SystemMemory | None = None, *, forced: bool
+    ) -> None:
+        before = before or read_system_memory()
+        self.budget_bytes = budget_bytes
         self.trace = MemoryTrace(before, largest_swap_used_bytes=before.swap_used_bytes)
         self.warnings: list[str] = []
         self.mlx: MlxMemory | None = None
         """The last report of the worker."""
         self._warned_of: set[str] = set()
-        self._budget_bytes = budget_bytes
         self._forced = forced
         self._pid: int | None = None
         self._base_bytes = 0
@@ -188,7 +169,7 @@ class Guard:
         system = self.read_system()
         footprint = self.read_footprint()
         holder = "the device" if self._has_own_memory else "the worker"
-        if held := too_much_held(footprint, self._budget_bytes, holder):
+        if held := too_much_held(footprint, self.budget_bytes, holder):
             self._warn_or_stop(held, "footprint", is_its_own_fault=True)
         if left := too_little_left(system):
             taken = self.trace.before.available_bytes - system.available_bytes

@@ -23,8 +23,8 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
-from pytest_yourai.worker.client import Output
 from pytest_yourai.worker.process import WorkerStarter
+from pytest_yourai.worker.run_record import Output
 
 OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
 

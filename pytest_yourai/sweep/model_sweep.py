@@ -22,14 +22,14 @@ from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
-from pytest_yourai.sweep.replay_runner import ReplayRunner
+from pytest_yourai.sweep.replay_runner import replay_trial
 from pytest_yourai.sweep.resume import ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
-from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, SoakRunner
-from pytest_yourai.sweep.trial_record import OnProgress, TrialRecord
-from pytest_yourai.sweep.trial_runner import Runner, TrialRunner
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, run_soak
+from pytest_yourai.sweep.trial_runner import OnProgress, TrialRecord, run_trial
+from pytest_yourai.worker.diagnosis import overdue
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.supervised_run import NO_OUTPUT, overdue
+from pytest_yourai.worker.run_record import Output
 
 
 class Sweep:
@@ -51,14 +51,11 @@ class Sweep:
         self.plan = plan
         self.context = context
         self.results: dict[LoraConfig, TrialResult] = {}
-        self.last_output, self.last_traceback = NO_OUTPUT, ""
+        self.last_output, self.last_traceback = Output(), ""
         self._journal = journal
         self._host = host
         self._resumed = resumed or ResumeState()
         self._on_progress = on_progress
-        self._runner: Runner = TrialRunner(plan, host, context.device.backend, on_progress)
-        if plan.recording is not None:
-            self._runner = ReplayRunner(plan.recording)
         self._size = model_size(context.inspection)
         self._limit_bytes = context.budget.limit_bytes
         self._record: TrialRecord | None = None
@@ -94,8 +91,7 @@ class Sweep:
     def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train on with the configuration of `trial` in a fresh worker; ends that of the trials."""
         self.release()
-        soaker = SoakRunner(self.plan, self.context, self._journal, self._on_progress)
-        return soaker.soak(trial, clock)
+        return run_soak(self.plan, self.context, self._journal, trial, clock, self._on_progress)
 
     def close(self, *, complete: bool) -> None:
         """End the worker, and the run in the journal."""
@@ -159,7 +155,7 @@ class Sweep:
         if config in self.results:
             return self.results[config]
         self._record = None
-        self.last_output, self.last_traceback = NO_OUTPUT, ""
+        self.last_output, self.last_traceback = Output(), ""
         if earlier := self._earlier.get(config):
             return self._keep(earlier)
         return self._keep(self._complete(self._not_run(config) or self._run(config)))
@@ -187,13 +183,15 @@ class Sweep:
         yield from self._external_failures
 
     def _run(self, config: LoraConfig) -> TrialResult:
-        guard = Guard(self._limit_bytes, read_system_memory(), forced=self.plan.force)
-        name, steps = self.plan.source.name, self.plan.steps
-        record = TrialRecord(name, config, steps, self._limit_bytes, guard)
+        plan, guard = self.plan, Guard(self._limit_bytes, forced=self.plan.force)
+        record = TrialRecord(plan.source.name, config, plan.steps, guard, self._on_progress)
         self._record = record
         self._journal.write("trial_start", **configuration(config))
         try:
-            result = self._runner.run(record)
+            if plan.recording is not None:
+                result = replay_trial(plan.recording, record)
+            else:
+                result = run_trial(plan, self._host, record)
         except Exception:
             # No interruption, so that nobody abandons the trial.
             self._record = None

@@ -12,12 +12,12 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
-from pytest_yourai.sweep.trial_record import TrialRecord
+from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import over_budget
 
 
 def recorded_context(plan: SweepPlan, recording: StoredProfile) -> SweepContext:
-    """The device and the model that a recording tells of, and the budget for a replay of it."""
+    """The device and the model of a recording, and the budget for a replay of it."""
     known = recording.environment
     device = DeviceInfo(
         backend=backend_of(known),
@@ -45,39 +45,35 @@ def _budget(plan: SweepPlan, recording: StoredProfile, device: DeviceInfo) -> Bu
     return detect_budget(read_system_memory(), dataclasses.replace(device, backend="cpu"))
 
 
-class ReplayRunner:
-    """Takes trials from `recording`, and holds their minimum memory against the budget."""
+def replay_trial(recording: StoredProfile, record: TrialRecord) -> TrialResult:
+    """The recorded trial, as it ends within the budget of `record`."""
+    found = recording.measured.get(record.config)
+    if found is None:
+        return _not_recorded(recording, record, "has no such configuration")
+    recorded = dataclasses.replace(found, model=record.model, started=True, kept=False)
+    if not found.success and found.outcome is not Outcome.OVER_BUDGET:
+        return recorded
+    if found.minimum_memory_bytes is None:
+        return _not_recorded(recording, record, "has neither minimum nor peak of it")
+    limit_bytes = record.guard.budget_bytes
+    if (found.safe_memory_bytes or 0) > limit_bytes:
+        end = over_budget(found.minimum_memory_bytes, limit_bytes)
+        return dataclasses.replace(
+            recorded,
+            outcome=end.outcome,
+            reason=end.reason,
+            remedy=end.remedy,
+            # A peak that no limit held down says nothing of larger configurations.
+            conclusive=recording.has_minima,
+            peak_memory_bytes=None,
+            step_times_s=(),
+            step_tokens=(),
+        )
+    if not found.step_times_s:
+        return _not_recorded(recording, record, "stopped it after warm-up, over its own budget")
+    return dataclasses.replace(recorded, outcome=Outcome.OK, reason=None, remedy=None)
 
-    def __init__(self, recording: StoredProfile) -> None:
-        self._recording = recording
 
-    def run(self, record: TrialRecord) -> TrialResult:
-        """The recorded trial, as it ends within the budget of `record`."""
-        found = self._recording.measured.get(record.config)
-        if found is None:
-            return self._not_recorded(record, "has no such configuration")
-        recorded = dataclasses.replace(found, model=record.model, started=True, kept=False)
-        if not found.success and found.outcome is not Outcome.OVER_BUDGET:
-            return recorded
-        if found.minimum_memory_bytes is None:
-            return self._not_recorded(record, "has neither minimum nor peak of it")
-        if (found.safe_memory_bytes or 0) > record.memory_limit_bytes:
-            end = over_budget(found.minimum_memory_bytes, record.memory_limit_bytes)
-            return dataclasses.replace(
-                recorded,
-                outcome=end.outcome,
-                reason=end.reason,
-                remedy=end.remedy,
-                # A peak that no limit held down says nothing of larger configurations.
-                conclusive=self._recording.has_minima,
-                peak_memory_bytes=None,
-                step_times_s=(),
-                step_tokens=(),
-            )
-        if not found.step_times_s:
-            return self._not_recorded(record, "stopped it after warm-up, over its own budget")
-        return dataclasses.replace(recorded, outcome=Outcome.OK, reason=None, remedy=None)
-
-    def _not_recorded(self, record: TrialRecord, why: str) -> TrialResult:
-        skip = Skip(SkipReason.NOT_RECORDED, f"{self._recording.name} {why}")
-        return TrialResult.skipped(record.model, record.config, skip)
+def _not_recorded(recording: StoredProfile, record: TrialRecord, why: str) -> TrialResult:
+    skip = Skip(SkipReason.NOT_RECORDED, f"{recording.name} {why}")
+    return TrialResult.skipped(record.model, record.config, skip)

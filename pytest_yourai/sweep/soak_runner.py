@@ -1,32 +1,47 @@
-"""Soaks a configuration in a fresh worker: under the guard of the trials, with its own clock."""
+"""One soak: long training in a fresh worker, its steps so far, and the result that they become."""
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_yourai.core.config import LEARNING_RATE
+from pytest_yourai.core.config import COMPILING_STEPS, LEARNING_RATE
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.estimate.training_memory import largest_array_bytes
-from pytest_yourai.machine.guard import Guard, GuardedWatch
-from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.leak import LeakWatch, leak_warnings
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import SoakRow, configuration
-from pytest_yourai.sweep.soak_record import SoakRecord
-from pytest_yourai.sweep.trial_record import OnProgress
-from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.diagnosis import Diagnosis
+from pytest_yourai.sweep.trial_runner import OnProgress, TrialProgress
+from pytest_yourai.worker.diagnosis import Diagnosis, completed
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.protocol import TrainingParameters, TrainingRequest
-from pytest_yourai.worker.supervised_run import BrokenOff, completed, supervise
+from pytest_yourai.worker.protocol import (
+    TrainedStep,
+    TrainingEnd,
+    TrainingEvent,
+    TrainingParameters,
+    TrainingRequest,
+)
+from pytest_yourai.worker.run_record import Output, TrainingRecord
+from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 _NO_END = 1 << 53
 """More steps than there is time for."""
+
+_FEWEST_STEPS = 20
+"""Fewer say nothing about a tenth of them."""
+
+_SLOWED_DOWN = 1.2
+
+_BLOCKS = 60
+"""Number of medians by which paging is judged: of thousands of steps a few are slow anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,101 +61,185 @@ class SoakOutcome:
     traceback: str
 
 
-@dataclass
-class SoakTimer:
-    """Asks once for the end of a soak when its time is over, and ends one that hangs."""
+class SoakRecord(TrainingRecord):
+    """The steps of a soak so far. With `footprint_counts` as for a LeakWatch.
 
-    record: SoakRecord
-    clock: SoakClock
-    stop: Callable[[], None]
-    is_asked: bool = False
+    `stop` is called once when the time is over.
+    """
 
-    def check(self) -> None:
-        """StepOverdueError where no step ended for too long."""
-        if self.record.is_time_over and not self.is_asked:
-            self.is_asked = True
-            self.stop()
-        limit_s = self.clock.step_timeout_s
-        if limit_s and time.monotonic() > self.record.heard_at + limit_s:
-            raise StepOverdueError(f"no step ended for {limit_s:g} s")
-
-
-@dataclass(frozen=True)
-class SoakRunner:
-    """Soaks configurations of one sweep, one after the other; each has a worker of its own."""
-
-    plan: SweepPlan
-    context: SweepContext
-    journal: EventLog
-    on_progress: OnProgress | None = None
-
-    def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
-        """Train with the configuration of `trial`. Whatever is raised from outside ends it."""
-        guard = Guard(self._limit_bytes, read_system_memory(), forced=self.plan.force)
-        footprint_counts = not self.context.device.has_own_memory
-        record = SoakRecord(trial, clock.asked_s, guard, footprint_counts=footprint_counts)
-        config = configuration(trial.config)
-        self.journal.write("soak_start", asked_minutes=clock.asked_s / 60, **config)
-        host = WorkerHost(self.plan.source, self.journal, self.plan.start_timeout_s)
-        with scratch_folder("yourai-soak-") as adapter_path:
-            try:
-                result = record.result(self._run(host, record, clock, adapter_path))
-            finally:
-                host.end()
-        printed = {} if result.success else preview(record.output)
-        self.journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
-        return SoakOutcome(result, record.output, record.traceback)
+    def __init__(
+        self,
+        trial: TrialResult,
+        clock: SoakClock,
+        guard: Guard,
+        stop: Callable[[], None],
+        on_progress: OnProgress | None = None,
+        *,
+        footprint_counts: bool,
+    ) -> None:
+        super().__init__(guard)
+        self.trial = trial
+        self._clock = clock
+        self._stop = stop
+        self._is_asked_to_stop = False
+        self._on_progress = on_progress
+        self._times_s = array("d")
+        self._tokens = array("q")
+        self._held = LeakWatch(footprint_counts=footprint_counts)
 
     @property
-    def _limit_bytes(self) -> int:
-        return self.context.budget.limit_bytes
+    def trained_s(self) -> float:
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
 
-    def _run(
-        self, host: WorkerHost, record: SoakRecord, clock: SoakClock, adapter_path: str
-    ) -> Diagnosis:
-        timer = SoakTimer(record, clock, host.stop_training)
+    @property
+    def is_time_over(self) -> bool:
+        return self.started_at is not None and self.trained_s >= self._clock.asked_s
 
-        def on_check() -> None:
-            if self.on_progress is not None:
-                self.on_progress(record.progress(self._limit_bytes))
-            timer.check()
+    def check(self) -> None:
+        """Ask for the end when it is time; StepOverdueError where no step ended for too long."""
+        super().check()
+        self.show_progress()
+        if self.is_time_over and not self._is_asked_to_stop:
+            self._is_asked_to_stop = True
+            self._stop()
+        limit_s = self._clock.step_timeout_s
+        if limit_s and time.monotonic() > self.heard_at + limit_s:
+            raise StepOverdueError(f"no step ended for {limit_s:g} s")
 
-        on_check()
-        watch = GuardedWatch(record.guard, on_check)
-        request = self._request(record, adapter_path)
-        ended = supervise(
-            lambda: host.train(request, record, watch),
-            host,
-            record,
-            backend=self.context.device.backend,
-            limit_bytes=self._limit_bytes,
-            largest_array_bytes=largest_array_bytes(record.config, self.plan.source.architecture),
+    def show_progress(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self.progress)
+
+    def add(self, event: TrainingEvent) -> None:
+        super().add(event)
+        if not isinstance(event, TrainedStep) or event.step <= COMPILING_STEPS:
+            return
+        self._held.add(event.active_memory_bytes, event.footprint_bytes)
+        if event.tokens:
+            self._times_s.append(event.step_time_s)
+            self._tokens.append(event.tokens)
+
+    @property
+    def progress(self) -> TrialProgress:
+        mlx, has_started = self.guard.mlx, self.started_at is not None
+        return TrialProgress(
+            phase="training" if has_started else self.where.removeprefix("while "),
+            step=self.step + 1 if has_started else None,
+            steps=None,
+            active_bytes=mlx.active_bytes if mlx else None,
+            peak_bytes=max(mlx.peak_bytes, self.peak_memory_bytes or 0) if mlx else None,
+            memory_limit_bytes=self.guard.budget_bytes,
+            left_s=max(0.0, self._clock.asked_s - self.trained_s) if has_started else None,
         )
-        if isinstance(ended, BrokenOff):
-            return ended.diagnosis
-        if ended.reason == "memory_limit":
-            limit = gigabytes(self._limit_bytes)
-            reason = f"MLX held more than the budget of {limit} in step {ended.step}"
-            return Diagnosis(Outcome.OVER_BUDGET, reason)
-        return completed(record)
 
-    def _request(self, record: SoakRecord, adapter_path: str) -> TrainingRequest:
-        data = self.plan.data
-        return TrainingRequest(
-            config=record.config,
-            parameters=TrainingParameters(
-                max_steps=_NO_END,
-                # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what
-                # is known for sure is exactly 0, which is that of a GPU that fails, too.
-                learning_rate=LEARNING_RATE if data is not None else 0.0,
-                seed=self.plan.seed,
-                save_every=_NO_END,
-                steps_per_eval=_NO_END,
-                val_batches=0,
-            ),
-            memory_limit_bytes=self._limit_bytes,
-            data=data,
-            adapter_path=adapter_path,
-            resume=False,
-            may_pass_the_limit=self.plan.force,
+    def paces(self) -> list[float]:
+        """Medians of blocks of steps, in seconds for as many tokens as the largest step has."""
+        most = max(self._tokens, default=1)
+        size = math.ceil(len(self._tokens) / _BLOCKS) or 1
+        paces = [pace * most for pace in self._times_per_token]
+        # Blocks end with the last step, which counts most; what does not fill one is at the start.
+        starts = range(len(paces) % size, len(paces), size)
+        return [statistics.median(paces[start : start + size]) for start in starts]
+
+    @property
+    def _times_per_token(self) -> list[float]:
+        return [time_s / tokens for time_s, tokens in zip(self._times_s, self._tokens, strict=True)]
+
+    def result(self, end: Diagnosis) -> SoakResult:
+        """All that was measured before the soak ended so."""
+        first_s, last_s = _tenths(self._times_s)
+        first_pace, last_pace = _tenths(self._times_per_token)
+        slowdown = last_pace / first_pace if first_pace and last_pace else None
+        warnings = [*self.guard.warnings, *leak_warnings(self._held.leaks())]
+        if slowdown is not None and slowdown > _SLOWED_DOWN:
+            took = f"a token took {slowdown:.2f} times as long in its last tenth as in its first"
+            warnings.append(f"{took}: the machine may be hot, or shared")
+        growth = self._held.growth
+        return SoakResult(
+            config=self.trial.config,
+            outcome=end.outcome,
+            reason=end.reason,
+            remedy=end.remedy,
+            warnings=tuple(warnings),
+            conclusive=end.conclusive,
+            asked_s=self._clock.asked_s,
+            duration_s=self.trained_s,
+            steps=self.step,
+            peak_memory_bytes=self.peak_memory_bytes,
+            trial_peak_memory_bytes=self.trial.peak_memory_bytes,
+            footprint_bytes=self.guard.trace.largest_footprint_bytes,
+            active_growth_bytes_per_step=growth.active_bytes_per_step,
+            footprint_growth_bytes_per_step=growth.footprint_bytes_per_step,
+            slowdown=slowdown,
+            first_tenth_step_time_s=first_s,
+            last_tenth_step_time_s=last_s,
+            swap_growth_bytes=self.guard.trace.swap_growth_bytes,
         )
+
+
+def _tenths(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """The medians of the first and of the last tenth; None for fewer than 20 values."""
+    if len(values) < _FEWEST_STEPS:
+        return None, None
+    tenth = len(values) // 10
+    return statistics.median(values[:tenth]), statistics.median(values[-tenth:])
+
+
+def run_soak(
+    plan: SweepPlan,
+    context: SweepContext,
+    journal: EventLog,
+    trial: TrialResult,
+    clock: SoakClock,
+    on_progress: OnProgress | None = None,
+) -> SoakOutcome:
+    """Train with the configuration of `trial`. Whatever is raised from outside ends it."""
+    host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+    record = SoakRecord(
+        trial,
+        clock,
+        Guard(context.budget.limit_bytes, forced=plan.force),
+        host.stop_training,
+        on_progress,
+        footprint_counts=not context.device.has_own_memory,
+    )
+    config = configuration(trial.config)
+    journal.write("soak_start", asked_minutes=clock.asked_s / 60, **config)
+    record.show_progress()
+    with scratch_folder("yourai-soak-") as adapter_path:
+        try:
+            result = record.result(_run(plan, host, record, adapter_path))
+        finally:
+            host.end()
+    printed = {} if result.success else preview(record.output)
+    journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
+    return SoakOutcome(result, record.output, record.traceback)
+
+
+def _run(plan: SweepPlan, host: WorkerHost, record: SoakRecord, adapter_path: str) -> Diagnosis:
+    request = TrainingRequest(
+        config=record.trial.config,
+        parameters=TrainingParameters(
+            max_steps=_NO_END,
+            # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what is
+            # known for sure is exactly 0, which is that of a GPU that fails, too.
+            learning_rate=LEARNING_RATE if plan.data is not None else 0.0,
+            seed=plan.seed,
+            save_every=_NO_END,
+            steps_per_eval=_NO_END,
+            val_batches=0,
+        ),
+        memory_limit_bytes=record.guard.budget_bytes,
+        data=plan.data,
+        adapter_path=adapter_path,
+        resume=False,
+        may_pass_the_limit=plan.force,
+    )
+    ended = supervise(host, request, TrainingEnd, record)
+    if isinstance(ended, BrokenOff):
+        return ended.diagnosis
+    if ended.reason == "memory_limit":
+        limit = gigabytes(record.guard.budget_bytes)
+        reason = f"MLX held more than the budget of {limit} in step {ended.step}"
+        return Diagnosis(Outcome.OVER_BUDGET, reason)
+    return completed(record)

@@ -33,7 +33,7 @@ from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.start import start_sweep
-from pytest_yourai.sweep.trial_record import OnProgress
+from pytest_yourai.sweep.trial_runner import OnProgress
 from pytest_yourai.sweep.walk_rules import reason_to_skip
 from pytest_yourai.worker.process import WorkerStarter
 

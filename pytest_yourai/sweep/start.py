@@ -14,7 +14,7 @@ from pytest_yourai.store.journal import EventLog, TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.replay_runner import recorded_context
 from pytest_yourai.sweep.resume import ResumeState, resume
-from pytest_yourai.sweep.trial_record import OnProgress
+from pytest_yourai.sweep.trial_runner import OnProgress
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
 

@@ -19,13 +19,12 @@ from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.start import check_rows
-from pytest_yourai.training.watch import ProgressListener, TrainingWatch, WorkerRecord
+from pytest_yourai.training.watch import ProgressListener, WorkerRecord
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
@@ -97,10 +96,9 @@ class TrainingRun:
         )
         step = first_step
         while True:
-            guard = Guard(
-                where.budget.limit_bytes, read_system_memory(), forced=self._settings.force
-            )
-            record = WorkerRecord(guard, step, self._signals, progress)
+            guard = Guard(where.budget.limit_bytes, forced=self._settings.force)
+            stop = self._host.stop_training
+            record = WorkerRecord(guard, step, self._signals, progress, stop)
             try:
                 progress.begin(step)
                 ended = self._train_in_process(where, record)
@@ -131,22 +129,14 @@ class TrainingRun:
         self, where: SweepContext, record: WorkerRecord
     ) -> TrainingOutcome | None:
         """Train in one process; None where a fresh one is to go on."""
-        limit_bytes = where.budget.limit_bytes
-        watch = TrainingWatch(record, self._signals, self._host.stop_training)
         request = self._request(where, record.first_step)
-        end = supervise(
-            lambda: self._host.train(request, record, watch),
-            self._host,
-            record,
-            backend=where.device.backend,
-            limit_bytes=limit_bytes,
-        )
+        end = supervise(self._host, request, TrainingEnd, record)
         if isinstance(end, BrokenOff):
             return self._broken_off(record, end)
         if end.reason == "finished":
             return self._ended(record, None)
         if end.reason in ("stopped", "memory_limit"):
-            why = watch.reason or record.over_the_limit(limit_bytes)
+            why = record.stop_reason or record.over_the_limit()
             return self._ended(record, why, was_interrupted=self._signals.is_asked)
         self._reload(end, record)
         return None

@@ -1,9 +1,9 @@
-"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD INTERVAL_S`: the process with the engine.
+"""`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD`: the process with the engine.
 
 Commands come as JSON lines on the first pipe, messages go out on the second; stdout and stderr
-belong to the libraries. While a command runs, a thread sends what MLX holds every INTERVAL_S
-seconds (0: never). Knows nothing of pytest. Ends itself when the command pipe closes, so that no
-worker outlives its parent, not even one that is inside a long evaluation.
+belong to the libraries. While a command runs, a thread sends what MLX holds. Knows nothing of
+pytest. Ends itself when the command pipe closes, so that no worker outlives its parent, not even
+one that is inside a long evaluation.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from pytest_yourai.worker.protocol import (
 )
 
 _FREQUENT = StepSample | TrainedStep | MlxMemory
+
+_MEMORY_INTERVAL_S = 0.25
+"""How often it sends what MLX holds."""
 
 _TEST_ENGINE = "YOURAI_TEST_ENGINE"
 """Names another engine as `module:class`: a door for tests of everything but the engine."""
@@ -103,12 +106,12 @@ class _Wire:
 
 
 @contextlib.contextmanager
-def _memory_sent(engine: Engine, wire: _Wire, interval_s: float) -> Iterator[None]:
+def _memory_sent(engine: Engine, wire: _Wire) -> Iterator[None]:
     """Send what MLX holds until the block ends."""
     ended = threading.Event()
 
     def send() -> None:
-        while not ended.wait(interval_s or None):
+        while not ended.wait(_MEMORY_INTERVAL_S):
             wire.send(engine.memory())
 
     thread = threading.Thread(target=send, daemon=True)
@@ -146,12 +149,12 @@ def _start_engine() -> Engine:
     return MlxEngine()
 
 
-def _serve(engine: Engine, wire: _Wire, interval_s: float) -> None:
+def _serve(engine: Engine, wire: _Wire) -> None:
     while True:
         command = wire.next_command()
         wire.is_busy = True
         try:
-            with _memory_sent(engine, wire, interval_s):
+            with _memory_sent(engine, wire):
                 answer = _answer(engine, command, wire)
         except Exception as problem:  # noqa: BLE001 - every failure becomes a message
             answer = _failed(problem)
@@ -190,7 +193,7 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     wire.send(engine.device())
-    _serve(engine, wire, float(sys.argv[3]))
+    _serve(engine, wire)
 
 
 if __name__ == "__main__":

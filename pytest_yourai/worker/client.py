@@ -15,9 +15,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import (
@@ -39,6 +37,7 @@ from pytest_yourai.worker.protocol import (
     TrainingEnd,
     TrainingEvent,
 )
+from pytest_yourai.worker.run_record import Output, RunRecord
 
 _READ_SIZE = 1 << 16
 
@@ -51,29 +50,6 @@ _STACK_QUIET_S = 0.2
 _Answer = TypeVar(
     "_Answer", DeviceInfo, Inspection, messages.Pong, messages.Loaded, Measurement, TrainingEnd
 )
-
-
-class Watch(Protocol):
-    """Checks the machine and the worker between messages."""
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
-        """Watch the worker `pid`; `base_bytes` is its footprint before it loaded the model.
-
-        With `has_own_memory` these are the bytes in use on its CUDA device.
-        """
-        ...
-
-    def due_in_s(self) -> float:
-        """How long the next check can wait."""
-        ...
-
-    def check(self) -> None:
-        """Check now; whatever this raises comes out of the wait for a message."""
-        ...
-
-    def note(self, memory: MlxMemory) -> None:
-        """Record what MLX holds in the worker."""
-        ...
 
 
 class TimeLimit:
@@ -128,29 +104,28 @@ class WorkerClient:
     def answer(
         self,
         kind: type[_Answer],
-        watch: Watch | None = None,
-        on_event: Callable[[Any], None] | None = None,
+        record: RunRecord | None = None,
         limit: TimeLimit = _NO_LIMIT,
     ) -> _Answer:
         """The answer to the last command, of the class `kind`.
 
-        MLX's memory goes to `watch`, steps and events to `on_event`, after which the worker may
-        write the checkpoint that it announced. Raises as `receive`, and WorkerError if there is no
-        answer within `limit`, whatever else comes; where the command failed BackendError,
-        ModelError, DataError or WorkerFailedError.
+        MLX's memory, steps and events go to `record`, after which the worker may write the
+        checkpoint that it announced. Raises as `receive`, and WorkerError if there is no answer
+        within `limit`, whatever else comes; where the command failed BackendError, ModelError,
+        DataError or WorkerFailedError.
         """
         while True:
-            message = self.receive(limit.left_s, watch)
+            message = self.receive(limit.left_s, record)
             match message:
                 case None:
                     raise WorkerError(f"the worker gave no answer for {limit.limit_s:g} s")
                 case MlxMemory():
-                    if watch is not None:
-                        watch.note(message)
+                    if record is not None:
+                        record.guard.note(message)
                 case _ if isinstance(message, kind):
                     return message
-                case _ if on_event and isinstance(message, StepSample | TrainingEvent):
-                    on_event(message)
+                case _ if record and isinstance(message, StepSample | TrainingEvent):
+                    record.add(message)
                     if isinstance(message, Saving):
                         self.send(messages.GoOn())
                 case messages.Failed():
@@ -159,17 +134,17 @@ class WorkerClient:
                     raise WorkerError(f"the worker sent a {type(message).__name__} out of turn")
 
     def receive(
-        self, timeout_s: float = math.inf, watch: Watch | None = None
+        self, timeout_s: float = math.inf, record: RunRecord | None = None
     ) -> messages.Message | None:
         """The next message that belongs to the last command; None if none comes in `timeout_s`.
 
-        While waiting for it, `watch` checks whenever it is due. WorkerDiedError where the worker
-        ended, WorkerError where it sent something else.
+        While waiting for it, `record` checks whenever its guard is due. WorkerDiedError where the
+        worker ended, WorkerError where it sent something else.
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            if watch and watch.due_in_s() <= 0:
-                watch.check()
+            if record and record.guard.due_in_s() <= 0:
+                record.check()
             if self._inbox:
                 envelope = messages.decode_message(self._inbox.popleft())
                 if envelope.number == self._number:
@@ -178,7 +153,7 @@ class WorkerClient:
                 raise WorkerDiedError(self._process.await_end())
             else:
                 left_s = max(0.0, deadline - time.monotonic())
-                check_s = watch.due_in_s() if watch else math.inf
+                check_s = record.guard.due_in_s() if record else math.inf
                 wait_s = min(left_s, check_s)
                 came = self._read_once(None if math.isinf(wait_s) else wait_s)
                 if not came and check_s > left_s:
@@ -264,14 +239,6 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colours and cursor movements, which mlx-lm prints into pipes too."""
 
 _CUT_WORD = re.compile(r"\A\S*")
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """The end of the worker's output since it was last taken."""
-
-    stdout: str
-    stderr: str
 
 
 class Tail:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TypeVar
 
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
+from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import Output, TimeLimit, Watch, WorkerClient
+from pytest_yourai.worker.client import TimeLimit, WorkerClient
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import (
     Measurement,
@@ -18,22 +20,14 @@ from pytest_yourai.worker.protocol import (
     TrainingRequest,
     TrialRequest,
 )
+from pytest_yourai.worker.run_record import Output, RunRecord
 
 _PREVIEW_CHARACTERS = 2000
 
 _PONG_TIMEOUT_S = 5.0
 
 
-class Observer(Protocol):
-    """Notified when the model begins to load, when the worker is ready, and of each event."""
-
-    def loading(self) -> None: ...
-
-    def started(self) -> None: ...
-
-    def add(self, event: Any) -> None:
-        """Take a StepSample of a trial, or a TrainingEvent."""
-        ...
+RunEnd = TypeVar("RunEnd", Measurement, TrainingEnd)
 
 
 class WorkerHost:
@@ -88,41 +82,44 @@ class WorkerHost:
             raise kind(f"the worker process cannot run: {why}") from None
         return device, inspection
 
-    def run(self, request: TrialRequest, observer: Observer, watch: Watch) -> Measurement:
-        """Run a trial in a worker that holds the model.
+    def run(
+        self, request: TrialRequest | TrainingRequest, end: type[RunEnd], record: RunRecord
+    ) -> RunEnd:
+        """Run a trial, or train, in a worker that holds the model; `end` is the answer's class.
 
         WorkerFailedError where the engine raised, WorkerDiedError where the worker ended,
-        WorkerError where it cannot be started or broke the protocol; and whatever `watch` raises.
+        WorkerError where it cannot be started or broke the protocol; and whatever the check of
+        `record` raises.
         """
-        client = self._loaded(observer, watch)
+        client = self._loaded(record)
         client.send(request)
-        return client.answer(Measurement, watch, observer.add)
-
-    def train(self, request: TrainingRequest, observer: Observer, watch: Watch) -> TrainingEnd:
-        """Train in a worker that holds the model; raises as `run` does."""
-        client = self._loaded(observer, watch)
-        client.send(request)
-        return client.answer(TrainingEnd, watch, observer.add)
+        return client.answer(end, record)
 
     def stop_training(self) -> None:
-        """Make `train` end after the step that runs, with everything saved."""
+        """Make training end after the step that runs, with everything saved."""
         if self._client is not None:
             self._client.send(messages.Stop())
 
-    def _loaded(self, observer: Observer, watch: Watch) -> WorkerClient:
+    def largest_array_bytes(self, config: LoraConfig) -> int:
+        """The largest allocation of a step on the CPU backend, by arithmetic; 0 on others."""
+        if self._device is None or self._device.backend != "cpu":
+            return 0
+        return largest_array_bytes(config, self._source.architecture)
+
+    def _loaded(self, record: RunRecord) -> WorkerClient:
         """A worker that holds the model, and is watched."""
         client, device = self._ready()
         client.take_output()
         if not self._is_loaded:
             self._base_bytes = _footprint_bytes(client.pid, device)
-        watch.attach(client.pid, self._base_bytes, has_own_memory=device.has_own_memory)
+        record.guard.attach(client.pid, self._base_bytes, has_own_memory=device.has_own_memory)
         if not self._is_loaded:
-            observer.loading()
+            record.loading()
             client.send(messages.Load(self._source))
-            base = client.answer(messages.Loaded, watch).base_memory_bytes
+            base = client.answer(messages.Loaded, record).base_memory_bytes
             self._journal.write("model_loaded", pid=client.pid, base_memory_bytes=base)
             self._is_loaded = True
-        observer.started()
+        record.started()
         return client
 
     def end(self, *, killed_because: str | None = None, with_stacks: bool = False) -> Output:
@@ -131,7 +128,7 @@ class WorkerHost:
         With `with_stacks` it prints its Python stacks first.
         """
         if self._client is None:
-            return Output("", "")
+            return Output()
         client = self._client
         try:
             if with_stacks:

@@ -16,9 +16,6 @@ from pathlib import Path
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
 
-MEMORY_INTERVAL_S = 0.25
-"""How often a worker sends what MLX holds."""
-
 _EXIT_WAIT_S = 5.0
 
 
@@ -26,11 +23,10 @@ class WorkerProcess:
     """A worker in a session and process group of its own.
 
     Constructing it starts the process and does not wait for it. WorkerError where the system
-    refuses one. Commands are written to `command_fd`, messages read from `message_fd`; MLX's
-    memory comes every `memory_interval_s`, 0 for never.
+    refuses one. Commands are written to `command_fd`, messages read from `message_fd`.
     """
 
-    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
+    def __init__(self) -> None:
         self._surroundings = _surroundings()
         fds: list[int] = []
         try:
@@ -39,7 +35,7 @@ class WorkerProcess:
             command_read, self.command_fd, self.message_fd, message_write = fds
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pytest_yourai.worker"]
-                + [str(command_read), str(message_write), str(memory_interval_s)],
+                + [str(command_read), str(message_write)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -112,14 +108,13 @@ class WorkerProcess:
 class WorkerStarter:
     """Starts worker processes, the first one ahead of its use if asked to."""
 
-    def __init__(self, memory_interval_s: float = MEMORY_INTERVAL_S) -> None:
-        self._memory_interval_s = memory_interval_s
+    def __init__(self) -> None:
         self._ahead: WorkerProcess | None = None
 
     def start_ahead(self) -> None:
         """Start the process that `take` will return, unless the system refuses one now."""
         with contextlib.suppress(WorkerError):
-            self._ahead = WorkerProcess(self._memory_interval_s)
+            self._ahead = WorkerProcess()
 
     def take(self) -> WorkerProcess:
         """A process that is the caller's to end. WorkerError where the system refuses one."""
@@ -128,7 +123,7 @@ class WorkerStarter:
             if ahead.is_current:
                 return ahead
             ahead.kill()
-        return WorkerProcess(self._memory_interval_s)
+        return WorkerProcess()
 
     def close(self) -> None:
         """End the process that was started ahead, unless it was taken."""

@@ -2,9 +2,8 @@
 
 python tests/performance/guard.py [--rounds 10] [--steps 20]
 
-Two workers hold the same model. One is watched and says what MLX holds, the other is not and does
-not. Each round measures every configuration with both, in alternating order. The last line is the
-cost of a look, in parts of a core.
+Two workers hold the same model, of which one is watched. Each round measures every configuration
+with both, in alternating order. The last line is the cost of a look, in parts of a core.
 """
 
 from __future__ import annotations
@@ -16,18 +15,15 @@ import time
 from pathlib import Path
 
 from pytest_yourai.core.config import SEED, LoraConfig, StepPlan
-from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.machine.guard import INTERVAL_S, Guard
-from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import TaggedLog
-from pytest_yourai.worker.client import Watch
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.process import WorkerStarter
-from pytest_yourai.worker.protocol import StepSample, TrialRequest
+from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
+from pytest_yourai.worker.run_record import RunRecord
 
 from _common import table, verdict
 
@@ -35,47 +31,34 @@ ALLOWED = 0.02
 BUDGET_BYTES = 4_000_000_000
 
 
-class NoGuard:
+class NoGuard(Guard):
     """Never looks."""
-
-    def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None: ...
-
-    def note(self, memory: MlxMemory) -> None: ...
 
     def due_in_s(self) -> float:
         return math.inf
 
-    def check(self) -> None: ...
 
+class StepTimes(RunRecord):
+    """Takes in the measured steps of one trial."""
 
-class StepTimes:
-    """Hears the measured steps of one trial."""
-
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(guard)
         self.seconds: list[float] = []
-
-    def loading(self) -> None: ...
-
-    def started(self) -> None: ...
 
     def add(self, sample: StepSample) -> None:
         if sample.phase == "measure":
             self.seconds.append(sample.step_time_s)
 
 
-def new_guard() -> Guard:
-    return Guard(BUDGET_BYTES, read_system_memory(), forced=False)
-
-
-def measure(host: WorkerHost, config: LoraConfig, steps: int, watch: Watch) -> list[float]:
-    heard = StepTimes()
+def measure(host: WorkerHost, config: LoraConfig, steps: int, guard: Guard) -> list[float]:
+    heard = StepTimes(guard)
     plan = StepPlan(measured_steps=steps)
-    host.run(TrialRequest(config, plan, BUDGET_BYTES, None, SEED), heard, watch)
+    host.run(TrialRequest(config, plan, BUDGET_BYTES, None, SEED), Measurement, heard)
     return heard.seconds
 
 
 def cost_of_a_look(looks: int = 400) -> float:
-    guard = new_guard()
+    guard = Guard(BUDGET_BYTES, forced=False)
     start = time.process_time()
     for _ in range(looks):
         guard.check()
@@ -90,15 +73,15 @@ def main() -> None:
     model = resolve("tiny", Path("tiny"), "auto", read_presets(packaged_models()))
     source = ModelSource("tiny", model.architecture, None, True, None, None)
     watched = WorkerHost(source, TaggedLog(), 120)
-    alone = WorkerHost(source, TaggedLog(), 120, WorkerStarter(0))
+    alone = WorkerHost(source, TaggedLog(), 120)
     configs = [LoraConfig(batch, 8, 4, 64) for batch in (1, 4, 16)]
     times: dict[tuple[LoraConfig, bool], list[float]] = {}
     for number in range(arguments.rounds):
         for config in configs:
             for is_watched in (True, False) if number % 2 else (False, True):
                 host = watched if is_watched else alone
-                watch = new_guard() if is_watched else NoGuard()
-                found = measure(host, config, arguments.steps, watch)
+                guard = (Guard if is_watched else NoGuard)(BUDGET_BYTES, forced=False)
+                found = measure(host, config, arguments.steps, guard)
                 times.setdefault((config, is_watched), []).extend(found)
     rows = []
     for config in configs:

@@ -19,7 +19,6 @@ from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
@@ -28,7 +27,7 @@ from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.start import start_sweep
-from pytest_yourai.sweep.trial_record import TrialRecord
+from pytest_yourai.sweep.trial_runner import TrialRecord, run_trial
 
 from _common import spread, table, verdict
 
@@ -110,11 +109,9 @@ def compare_budgets(plan: SweepPlan, known: list[TrialResult], repetitions: int)
         minima: dict[str, list[int]] = {name: [] for name in budgets}
         for _ in range(repetitions):
             for name, limit_bytes in budgets.items():
-                guard = Guard(limit_bytes, read_system_memory(), forced=True)
-                record = TrialRecord(
-                    plan.source.name, result.config, plan.steps, limit_bytes, guard
-                )
-                again = sweep._runner.run(record)
+                guard = Guard(limit_bytes, forced=True)
+                record = TrialRecord(plan.source.name, result.config, plan.steps, guard)
+                again = run_trial(sweep.plan, sweep._host, record)
                 minima[name].append(again.minimum_memory_bytes or 0)
         together = spread(minima["wide"] + minima["narrow"])
         rows.append(

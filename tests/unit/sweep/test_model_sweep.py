@@ -11,8 +11,8 @@ from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import TaggedLog
+from pytest_yourai.sweep import model_sweep
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.trial_record import TrialRecord
 from pytest_yourai.worker.host import WorkerHost
 
 from support.profiles import GB, a_plan
@@ -24,32 +24,32 @@ class Interrupted(BaseException):
     """What a timeout raises."""
 
 
-class Script:
-    """A runner whose trials all end in the same way."""
+def end_trials(monkeypatch: pytest.MonkeyPatch, end: TrialResult | BaseException) -> None:
+    """Make all trials end in the same way, without a worker."""
 
-    def __init__(self, end: TrialResult | BaseException) -> None:
-        self._end = end
+    def run_trial(*_: object) -> TrialResult:
+        if isinstance(end, BaseException):
+            raise end
+        return end
 
-    def run(self, record: TrialRecord) -> TrialResult:  # noqa: ARG002
-        if isinstance(self._end, BaseException):
-            raise self._end
-        return self._end
+    monkeypatch.setattr(model_sweep, "run_trial", run_trial)
 
 
-def a_sweep(end: TrialResult | BaseException) -> Sweep:
+def a_sweep(monkeypatch: pytest.MonkeyPatch, end: TrialResult | BaseException) -> Sweep:
+    end_trials(monkeypatch, end)
     plan = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
     context = SweepContext(device, Inspection(8, 8 * GB, ()), Budget(20 * GB, "as given"))
-    sweep = Sweep(plan, context, TaggedLog(), WorkerHost(plan.source, TaggedLog(), 1))
-    sweep._runner = Script(end)
-    return sweep
+    return Sweep(plan, context, TaggedLog(), WorkerHost(plan.source, TaggedLog(), 1))
 
 
-def test_the_result_has_what_was_measured_and_what_the_sweep_knows() -> None:
+def test_the_result_has_what_was_measured_and_what_the_sweep_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     measured = TrialResult(
         "llama-8b", ONE, Outcome.OK, step_times_s=(0.5,), minimum_memory_bytes=GB
     )
-    sweep = a_sweep(measured)
+    sweep = a_sweep(monkeypatch, measured)
     result = sweep.measure(ONE)
     assert (result.model, result.config, result.outcome) == ("llama-8b", ONE, Outcome.OK)
     assert (result.step_times_s, result.minimum_memory_bytes) == ((0.5,), GB)
@@ -59,8 +59,8 @@ def test_the_result_has_what_was_measured_and_what_the_sweep_knows() -> None:
     assert not sweep.is_measuring
 
 
-def test_an_interrupted_trial_can_be_abandoned_once() -> None:
-    sweep = a_sweep(Interrupted())
+def test_an_interrupted_trial_can_be_abandoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = a_sweep(monkeypatch, Interrupted())
     with pytest.raises(Interrupted):
         sweep.measure(ONE)
     assert sweep.is_measuring
@@ -73,18 +73,22 @@ def test_an_interrupted_trial_can_be_abandoned_once() -> None:
         sweep.abandon_trial("again")
 
 
-def test_a_mistake_in_a_trial_leaves_nothing_that_is_measured() -> None:
-    sweep = a_sweep(ZeroDivisionError())
+def test_a_mistake_in_a_trial_leaves_nothing_that_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweep = a_sweep(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         sweep.measure(ONE)
     assert not sweep.is_measuring
     assert sweep.results == {}
 
 
-def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial() -> None:
-    sweep = a_sweep(Interrupted())
+def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweep = a_sweep(monkeypatch, Interrupted())
     with pytest.raises(Interrupted):
         sweep.measure(ONE)
-    sweep._runner = Script(TrialResult("llama-8b", TWO, Outcome.OOM, "no"))
+    end_trials(monkeypatch, TrialResult("llama-8b", TWO, Outcome.OOM, "no"))
     assert sweep.measure(TWO).outcome is Outcome.OOM
     assert not sweep.is_measuring

@@ -9,10 +9,10 @@ from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.ranking import next_to_soak, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.sweep.soak_record import SoakRecord
-from pytest_yourai.worker.diagnosis import Diagnosis, paging
+from pytest_yourai.sweep.soak_runner import SoakClock, SoakRecord
+from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Saved
+from pytest_yourai.worker.run_record import paging
 
 from support.profiles import GB, a_soak
 from support.training import a_step
@@ -34,8 +34,8 @@ def a_trial(config: LoraConfig, outcome: Outcome = Outcome.OK) -> TrialResult:
 
 
 def record(*, footprint_counts: bool = True) -> SoakRecord:
-    guard = Guard(100 * GB, read_system_memory(), forced=False)
-    return SoakRecord(a_trial(LARGE), 600.0, guard, footprint_counts=footprint_counts)
+    clock, guard = SoakClock(600.0, step_timeout_s=0), Guard(100 * GB, forced=False)
+    return SoakRecord(a_trial(LARGE), clock, guard, lambda: None, footprint_counts=footprint_counts)
 
 
 def of_times(times_s: Iterable[float], tokens: int = 200) -> SoakRecord:

@@ -13,19 +13,19 @@ from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.training import watch
-from pytest_yourai.training.watch import TrainingWatch, WorkerRecord
+from pytest_yourai.training.watch import WorkerRecord
 
 from support.training_runs import Heard
 
 GB = 1_000_000_000
 
 
-def watching(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> TrainingWatch:
+def watching(signals: StopSignals, asked: list[str], budget_bytes: int = 20 * GB) -> WorkerRecord:
     guard = Guard(budget_bytes, SystemMemory(64 * GB, 32 * GB, 0), forced=False)
     guard.attach(os.getpid(), 0, has_own_memory=False)
-    record = WorkerRecord(guard, 0, signals, Heard())
+    record = WorkerRecord(guard, 0, signals, Heard(), lambda: asked.append("stop"))
     record.started()
-    return TrainingWatch(record, signals, lambda: asked.append("stop"))
+    return record
 
 
 def interrupt() -> None:
@@ -67,7 +67,7 @@ def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         looking.check()
         looking.check()
         assert asked == ["stop"]
-        assert looking.reason == "it was interrupted"
+        assert looking.stop_reason == "it was interrupted"
         monkeypatch.setattr(watch, "LONGEST_WAIT_S", 0.0)
         with pytest.raises(StopOverdueError, match="did not end within 0 s"):
             looking.check()
@@ -82,6 +82,6 @@ def test_the_guard_asks_while_it_trains() -> None:
     looking = watching(signals, asked, budget_bytes=1)
     looking.check()
     assert asked == ["stop"]
-    assert looking.reason is not None
-    assert looking.reason.startswith("the guard stopped it: the worker held")
+    assert looking.stop_reason is not None
+    assert looking.stop_reason.startswith("the guard stopped it: the worker held")
     del ballast

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
+from pytest_yourai.core.errors import WorkerDiedError, WorkerFailedError
 from pytest_yourai.core.results import Outcome
-from pytest_yourai.worker.diagnosis import Diagnosis, Evidence, classify, paging
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.worker.diagnosis import Diagnosis, classify
+from pytest_yourai.worker.run_record import Output, RunRecord, paging
 
 GB = 1_000_000_000
 
@@ -43,15 +47,35 @@ TEXTS = [
 ]  # fmt: skip
 
 
+class InStepFour(RunRecord):
+    """A run in its fourth step whose MLX held `largest_bytes`, of a budget of 10 GB."""
+
+    largest_bytes = GB
+
+    @property
+    def largest_mlx_bytes(self) -> int:
+        return self.largest_bytes
+
+
+def a_record(largest_bytes: int = GB) -> RunRecord:
+    record = InStepFour(Guard(10 * GB, forced=False))
+    record.where, record.largest_bytes = "in step 4", largest_bytes
+    return record
+
+
+def raised(text: str, *, loss_is_invalid: bool = False) -> Diagnosis:
+    return classify(a_record(), WorkerFailedError(text, "", loss_is_invalid=loss_is_invalid))
+
+
 @pytest.mark.parametrize(
     ("expected", "what", "text"), TEXTS, ids=[text[-40:] for *_, text in TEXTS]
 )
 def test_texts_of_all_backends_are_recognised(expected: Outcome, what: str, text: str) -> None:
-    found = classify(Evidence("in step 1", exception=text + "\nmore"))
+    found = raised(text + "\nmore")
     reason = found.reason or ""
     assert found.outcome is expected
     assert reason.startswith(what)
-    assert f"in step 1 ({text[:150]}" in reason
+    assert f"in step 4 ({text[:150]}" in reason
     assert len(reason) < 500
     assert expected.is_memory_failure is (expected is Outcome.OOM)
 
@@ -59,7 +83,7 @@ def test_texts_of_all_backends_are_recognised(expected: Outcome, what: str, text
 def test_every_class_has_a_remedy_of_its_own() -> None:
     remedies: dict[str, set[str | None]] = {}
     for _, what, text in TEXTS:
-        diagnosis = classify(Evidence("in step 1", exception=text))
+        diagnosis = raised(text)
         remedies.setdefault(what, set()).add(diagnosis.remedy)
     assert all(None not in found for found in remedies.values())
     assert all(len(found) == 1 for found in remedies.values())
@@ -68,34 +92,34 @@ def test_every_class_has_a_remedy_of_its_own() -> None:
 
 def test_other_texts_are_errors_with_their_first_line() -> None:
     text = "ValueError: Dataset must have at least batch_size=4 examples but only has 2."
-    assert classify(Evidence("in step 2", exception=text + "\nmore")) == Diagnosis(
-        Outcome.ERROR, f"{text} (in step 2)", "fix what the traceback in the report shows"
+    assert raised(text + "\nmore") == Diagnosis(
+        Outcome.ERROR, f"{text} (in step 4)", "fix what the traceback in the report shows"
     )
 
 
 @pytest.mark.parametrize("text", ["ValueError: no rows in /data/out of memory study"])
 def test_a_name_that_speaks_of_memory_is_no_lack_of_it(text: str) -> None:
-    assert classify(Evidence("in step 2", exception=text)).outcome is Outcome.ERROR
+    assert raised(text).outcome is Outcome.ERROR
 
 
 def test_an_exception_without_a_text_is_one_too() -> None:
-    assert classify(Evidence("in step 2", exception=" \n")).outcome is Outcome.ERROR
+    assert raised(" \n").outcome is Outcome.ERROR
 
 
 def test_an_invalid_loss_is_named() -> None:
-    evidence = Evidence("in step 3", exception="the loss was nan", loss_is_invalid=True)
-    found = classify(evidence)
+    found = raised("the loss was nan", loss_is_invalid=True)
     assert found.outcome is Outcome.INVALID_LOSS
-    assert found.reason == ("the loss was nan in step 3: the model or its weights are unsound")
+    assert found.reason == ("the loss was nan in step 4: the model or its weights are unsound")
 
 
-def died(number: signal.Signals, **known: object) -> tuple[Outcome, str]:
-    usual = {
-        "memory_limit_bytes": 10 * GB,
-        "largest_bytes": 1 * GB,
-        "least_available_bytes": 50 * GB,
-    }
-    found = classify(Evidence("in step 4", returncode=-number, **{**usual, **known}))  # type: ignore[arg-type]
+def died(
+    status: int, largest_bytes: int = GB, array_bytes: int = 0, stderr: str = "", **trace: object
+) -> tuple[Outcome, str]:
+    record = a_record(largest_bytes)
+    record.output = Output("", stderr)
+    for name, value in {"least_available_bytes": 50 * GB, **trace}.items():
+        setattr(record.guard.trace, name, value)
+    found = classify(record, WorkerDiedError(status), array_bytes)
     return found.outcome, found.reason or ""
 
 
@@ -111,13 +135,12 @@ DEATHS = [
     ("bus error near the budget", signal.SIGBUS, {"largest_bytes": 10 * GB}, Outcome.OOM),
     ("aborted far from any limit", signal.SIGABRT, {}, Outcome.CRASHED),
     ("ended by a person", signal.SIGTERM, {"largest_bytes": 10 * GB, "was_under_the_floor": True}, Outcome.CRASHED),
-    ("faulted at the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.OOM),
-    ("faulted far from the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 400 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
-    ("killed at the address space's end", signal.SIGKILL, {"address_space_limit_bytes": 4 * GB, "address_space_bytes": 3 * GB}, Outcome.CRASHED),
-    ("asked for more than there is", signal.SIGSEGV, {"largest_array_bytes": 60 * GB}, Outcome.OOM),
-    ("asked for more than the address space", signal.SIGSEGV, {"largest_array_bytes": 4 * GB, "address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.OOM),
-    ("asked for less than the address space", signal.SIGSEGV, {"largest_array_bytes": 2 * GB, "address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.CRASHED),
-    ("asked for much on a GPU", signal.SIGSEGV, {"largest_array_bytes": 60 * GB, "backend": "cuda"}, Outcome.CRASHED),
+    ("faulted at the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 4 * GB, "largest_address_space_bytes": 3 * GB}, Outcome.OOM),
+    ("faulted far from the address space's end", signal.SIGSEGV, {"address_space_limit_bytes": 400 * GB, "largest_address_space_bytes": 3 * GB}, Outcome.CRASHED),
+    ("killed at the address space's end", signal.SIGKILL, {"address_space_limit_bytes": 4 * GB, "largest_address_space_bytes": 3 * GB}, Outcome.CRASHED),
+    ("asked for more than there is", signal.SIGSEGV, {"array_bytes": 60 * GB}, Outcome.OOM),
+    ("asked for more than the address space", signal.SIGSEGV, {"array_bytes": 4 * GB, "largest_address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.OOM),
+    ("asked for less than the address space", signal.SIGSEGV, {"array_bytes": 2 * GB, "largest_address_space_bytes": 2 * GB, "address_space_limit_bytes": 5 * GB}, Outcome.CRASHED),
 ]  # fmt: skip
 
 
@@ -127,9 +150,9 @@ DEATHS = [
     ids=[death[0] for death in DEATHS],
 )
 def test_a_death_is_memory_only_where_something_says_so(
-    number: signal.Signals, known: dict[str, object], expected: Outcome
+    number: signal.Signals, known: dict[str, Any], expected: Outcome
 ) -> None:
-    outcome, reason = died(number, **known)
+    outcome, reason = died(-number, **known)
     assert outcome is expected
     assert f"{number.name} in step 4" in reason
     assert reason.startswith("out of memory: ") is (expected is Outcome.OOM)
@@ -149,19 +172,17 @@ def test_what_an_aborting_process_says_last_counts(expected: Outcome, text: str)
         "libc++abi: terminating due to uncaught exception of type std::runtime_error: "
         f"[METAL] Command buffer execution failed: {text}\nFatal Python error: Aborted\n"
     )
-    outcome, reason = died(signal.SIGABRT, stderr=stderr)
+    outcome, reason = died(-signal.SIGABRT, stderr=stderr)
     assert outcome is expected
     assert "SIGABRT in step 4" in reason
 
 
 def test_what_a_process_printed_earlier_does_not_count() -> None:
-    assert died(signal.SIGABRT, stderr="out of memory\n")[0] is Outcome.CRASHED
+    assert died(-signal.SIGABRT, stderr="out of memory\n")[0] is Outcome.CRASHED
 
 
 def test_a_status_is_a_crash() -> None:
-    found = classify(Evidence("in step 1", returncode=3))
-    assert found.outcome is Outcome.CRASHED
-    assert found.reason == "the worker ended in step 1 with status 3"
+    assert died(3) == (Outcome.CRASHED, "the worker ended in step 4 with status 3")
 
 
 @pytest.mark.parametrize(

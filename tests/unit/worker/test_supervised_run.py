@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.config import SEED, LoraConfig, StepPlan
 from pytest_yourai.core.errors import (
     DataError,
     SafetyStopError,
@@ -16,44 +17,47 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
-from pytest_yourai.worker.client import Output
-from pytest_yourai.worker.protocol import Measurement
-from pytest_yourai.worker.supervised_run import BrokenOff, RunRecord, TrainingRecord, supervise
+from pytest_yourai.worker.protocol import Measurement, TrialRequest
+from pytest_yourai.worker.run_record import Output, RunRecord, TrainingRecord
+from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 from support.training import GB, a_step
 
 MEASUREMENT = Measurement(fits=True, memory_is_back_at_base=True)
 
+REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, None, SEED)
+
 
 class Host:
-    """A host without a worker that keeps how it was ended."""
+    """A host without a worker whose runs raise `problem`, and that keeps how it was ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, problem: BaseException | None) -> None:
+        self.problem = problem
         self.ended: list[dict[str, Any]] = []
+
+    def run(self, *_: object) -> Measurement:
+        if self.problem is not None:
+            raise self.problem
+        return MEASUREMENT
+
+    def largest_array_bytes(self, _: LoraConfig) -> int:
+        return 0
 
     def end(self, **how: Any) -> Output:
         self.ended.append(how)
         return Output("printed", "")
 
 
-def a_guard(before: SystemMemory | None = None) -> Guard:
-    return Guard(20 * GB, before or read_system_memory(), forced=False)
+def a_guard() -> Guard:
+    return Guard(20 * GB, forced=False)
 
 
 def supervised(
     problem: BaseException | None, record: RunRecord | None = None
 ) -> tuple[Measurement | BrokenOff, Host, RunRecord]:
-    host, record = Host(), record or RunRecord(a_guard())
-
-    def command() -> Measurement:
-        if problem is not None:
-            raise problem
-        return MEASUREMENT
-
+    host, record = Host(problem), record or RunRecord(a_guard())
     made: Any = host
-    ended = supervise(command, made, record, backend="cpu", limit_bytes=20 * GB)
-    return ended, host, record
+    return supervise(made, REQUEST, Measurement, record), host, record
 
 
 def test_an_answer_comes_back_and_the_worker_stays() -> None:
@@ -118,7 +122,7 @@ def test_a_hang_while_swap_grew_is_paging() -> None:
     assert ended.diagnosis.remedy is not None
 
 
-def test_an_invalid_loss_of_training_is_of_the_step_that_was_told_last() -> None:
+def test_an_invalid_loss_of_training_is_of_the_last_step_reported() -> None:
     record = TrainingRecord(a_guard(), first_step=7)
     record.started()
     assert record.where == "in step 8"

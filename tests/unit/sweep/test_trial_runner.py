@@ -10,8 +10,7 @@ from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.sweep.trial_record import TrialRecord
+from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import Diagnosis
 from pytest_yourai.worker.protocol import Phase, StepSample
 
@@ -20,8 +19,8 @@ GB = 1_000_000_000
 
 def record(*steps: tuple[Phase, float, int]) -> TrialRecord:
     """Of steps with their times and tokens."""
-    guard = Guard(20 * GB, read_system_memory(), forced=False)
-    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, guard)
+    guard = Guard(20 * GB, forced=False)
+    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), guard)
     for phase, time_s, tokens in steps:
         made.add(StepSample(phase, 5.0, time_s, 1, 1, 1, 1, tokens))
     return made

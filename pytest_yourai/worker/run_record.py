@@ -1,0 +1,132 @@
+"""State of one run in a worker, which also watches it: for trials, soaks and training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
+
+_PAGING_SLOWDOWN = 3.0
+
+_LEAST_SWAP_GROWTH_BYTES = 50_000_000
+"""Less is other programs' business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The end of the worker's output since it was last taken."""
+
+    stdout: str = ""
+    stderr: str = ""
+
+
+class RunRecord:
+    """State of one run in a worker, watched by `guard`.
+
+    `where` is what it does now, in words; `heard_at` when it began to, `started_at` when it held
+    the model. `output` and `traceback` are the worker's once it was ended.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.where = "while starting the worker"
+        self.heard_at = time.monotonic()
+        self.started_at: float | None = None
+        self.output = Output()
+        self.traceback = ""
+
+    def loading(self) -> None:
+        """The worker begins to load the model."""
+        self._advance("while loading the model")
+
+    def started(self) -> None:
+        """The worker holds the model."""
+        self._advance("in step 1")
+        self.started_at = self.heard_at
+
+    def add(self, event: Any) -> None:
+        """Take in a StepSample of a trial, or a TrainingEvent."""
+
+    def check(self) -> None:
+        """Check the machine and the worker; whatever this raises ends the run."""
+        self.guard.check()
+
+    def _advance(self, where: str) -> None:
+        self.where, self.heard_at = where, time.monotonic()
+
+    @property
+    def where_loss_is_computed(self) -> str:
+        """The place in the run of a loss that is invalid."""
+        return self.where
+
+    @property
+    def largest_mlx_bytes(self) -> int:
+        """The most that MLX held, as far as it shows what is needed; else 0."""
+        return 0
+
+    def paces(self) -> list[float]:
+        """Comparable step times in seconds, by which `paging` judges; empty: not judged."""
+        return []
+
+    def paging(self, *, with_running_step: bool = False) -> str | None:
+        """Why it was paging; None where it was not.
+
+        A running step counts once it has taken longer than the fastest.
+        """
+        paces = self.paces()
+        running_s = time.monotonic() - self.heard_at
+        if with_running_step and paces and running_s > min(paces):
+            paces = [*paces, running_s]
+        return paging(paces, self.guard.trace.swap_growth_bytes)
+
+
+class TrainingRecord(RunRecord):
+    """State of a worker that trains, after the step `first_step`."""
+
+    def __init__(self, guard: Guard, first_step: int = 0) -> None:
+        super().__init__(guard)
+        self.first_step = self.step = first_step
+        self.peak_memory_bytes: int | None = None
+
+    def started(self) -> None:
+        super().started()
+        self._advance(f"in step {self.first_step + 1}")
+
+    def add(self, event: TrainingEvent) -> None:
+        """Take in an event of training."""
+        if not isinstance(event, TrainedStep):
+            self._advance(self.where)
+            return
+        self.step = event.step
+        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
+        self._advance(f"in step {event.step + 1}")
+
+    @property
+    def where_loss_is_computed(self) -> str:
+        # The step is reported before its loss is checked.
+        return f"in step {self.step}"
+
+
+def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
+    """The reason to say that a trial was paging; None where it was not.
+
+    `paces_s` are the times of its steps, made comparable where they have unequal numbers of
+    tokens. After the fastest, two of them or the last took more than three times as long, while
+    swap grew.
+    """
+    if swap_growth_bytes < _LEAST_SWAP_GROWTH_BYTES or not paces_s:
+        return None
+    fastest = min(paces_s)
+    later = paces_s[paces_s.index(fastest) + 1 :]
+    slow = [pace for pace in later if pace > _PAGING_SLOWDOWN * fastest]
+    if not slow or (len(slow) == 1 and later[-1] not in slow):
+        return None
+    return (
+        f"swap grew by {gigabytes(swap_growth_bytes)} and a step took {seconds(max(slow))}, "
+        f"{max(slow) / fastest:.0f} times its fastest"
+    )
