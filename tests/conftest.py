@@ -57,10 +57,14 @@ def _modules_stay(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test runs takes itself for no part of a job on GitHub, nor of xdist's worker."""
     for name in ("GITHUB_STEP_SUMMARY", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # It would unset PYTEST_ADDOPTS.
+    # Hundreds of them start, and importing Hypothesis takes four fifths of a start of pytest.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
 
 
 @pytest.fixture
