@@ -82,13 +82,13 @@ def test_a_step_time_cliff_with_swap_growth_is_paging(
 
     def make_memory_scarce() -> None:
         slow_disk()
-        set_limit(small_cgroup, 80_000_000)
+        set_limit(small_cgroup, 200_000_000)
 
     plugins = (ConfineInTrial(1, small_cgroup), AfterSteps(2, 4, make_memory_scarce))
     arguments = ("--yourai-force", "--yourai-seq-length", "4")
     done = sweep(*arguments, model="heavy", steps=4, plugins=plugins)
     judge("steps slow down while the machine swaps", done, ["ok", "paging", "skipped"])
     row = done.rows[1]
-    assert row["error"].startswith("swap grew by ")
+    assert "swap grew by " in row["error"]
     assert row["swap_growth_bytes"] > 50_000_000
     done.run.assert_outcomes(passed=1, xfailed=1, skipped=1)
