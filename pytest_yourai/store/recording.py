@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig, RowShape
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import read_document
@@ -38,29 +38,20 @@ def recorded_checkpointing(recording: StoredProfile) -> tuple[bool, ...]:
     return tuple(sorted({config.grad_checkpoint for config in recording.measured}))
 
 
-def recorded_configs(
-    recording: StoredProfile,
-    max_seq_lengths: Collection[int] | None,
-    grad_checkpoint: bool | None,
-) -> list[LoraConfig]:
-    """The measured configurations of these lengths, with or without checkpointing, lightest first.
+def recorded_configs(recording: StoredProfile, shapes: Collection[RowShape]) -> list[LoraConfig]:
+    """The measured configurations with rows of `shapes`, lightest first.
 
-    None stands for all. OptionError, naming the flag, for what was not recorded.
+    OptionError, naming the flag, for what was not recorded.
     """
     lengths = recorded_lengths(recording)
-    if missing := set(max_seq_lengths or ()).difference(lengths):
+    if missing := {shape.max_seq_length for shape in shapes}.difference(lengths):
         raise OptionError(
             f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
             f"{_listed(sorted(missing))}: leave it out"
         )
-    chosen = [
-        config
-        for config in recording.measured
-        if (max_seq_lengths is None or config.max_seq_length in max_seq_lengths)
-        and grad_checkpoint in (None, config.grad_checkpoint)
-    ]
+    chosen = [config for config in recording.measured if config.row_shape in shapes]
     if not chosen:
-        without = "" if grad_checkpoint else "out "
+        without = "" if all(shape.grad_checkpoint for shape in shapes) else "out "
         raise OptionError(
             f"--yourai-grad-checkpoint: {recording.name} has nothing with{without} checkpointing: "
             "leave it out"

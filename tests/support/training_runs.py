@@ -94,7 +94,7 @@ def run(asked: TrainSettings, heard: Heard) -> TrainingOutcome:
     with StopSignals() as signals:
         training = TrainingRun(asked, journal, signals)
         try:
-            return training.train(training.inspect(), asked.first_step, heard)
+            return training.train(training.inspect(), heard)
         finally:
             training.close()
             journal.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization, RowShape
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.store.recording import (
@@ -79,6 +79,10 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
     assert LoraConfig(2, 8, 4, 512) in recording.results
 
 
+def shapes(*lengths: int, grad_checkpoint: bool = False) -> list[RowShape]:
+    return [RowShape(length, grad_checkpoint) for length in lengths]
+
+
 def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path) -> None:
     rows = [
         row(max_seq_length=length, grad_checkpoint=checkpoint)
@@ -87,7 +91,8 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
     recording = read_recording(write(tmp_path, rows), 64)
     assert recorded_lengths(recording) == (128, 256, 512)
     assert recorded_checkpointing(recording) == (False, True)
-    assert recorded_configs(recording, None, None) == [
+    every = shapes(128, 256, 512) + shapes(128, 256, 512, grad_checkpoint=True)
+    assert recorded_configs(recording, every) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
         LoraConfig(1, 8, 4, 256),
@@ -97,14 +102,14 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
     ).results
     assert only.max_seq_length == 64, "of several that a profile names none is the row's"
-    assert recorded_configs(recording, (128, 256), grad_checkpoint=False) == [
+    assert recorded_configs(recording, shapes(128, 256)) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
     ]
     with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
-        recorded_configs(recording, (64, 128, 1024), None)
+        recorded_configs(recording, shapes(64, 128, 1024))
     with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
-        recorded_configs(recording, (128,), grad_checkpoint=True)
+        recorded_configs(recording, shapes(128, grad_checkpoint=True))
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,14 @@ def test_its_optimum_and_what_was_measured_of_it() -> None:
     found = read_profile(PROFILE, model())
     assert found.optimum is not None
     assert found.optimum.config == LoraConfig(4, 128, 32, 512)
-    baseline = baseline_of(found, found.optimum.config)
+    baseline = baseline_of(found.measured.get(found.optimum.config))
     assert baseline is not None
     raw = json.loads(PROFILE.read_text())
     assert baseline.peak_memory_bytes == round(raw["peak_memory_gb"] * 1e9)
     assert baseline.minimum_memory_bytes is not None
     assert baseline.minimum_memory_bytes < baseline.peak_memory_bytes
     assert baseline.tokens_per_second == pytest.approx(4 * 511 / (baseline.step_time_s or 0))
-    assert baseline_of(found, LoraConfig(4, 128, 31, 512)) is None
+    assert baseline_of(found.measured.get(LoraConfig(4, 128, 31, 512))) is None
 
 
 def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
 
     found = read_profile(changed(tmp_path, fail), model())
     [failed] = [config for config, each in found.results.items() if not each.success]
-    assert baseline_of(found, failed) is None
+    assert baseline_of(found.measured.get(failed)) is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_benchmark_results_give_the_safe_configuration_of_the_model() -> None:
     )
     assert found.optimum is not None
     assert found.optimum.config == LoraConfig(2, 64, 16, 512)
-    baseline = baseline_of(found, found.optimum.config)
+    baseline = baseline_of(found.measured.get(found.optimum.config))
     assert baseline is not None
     assert baseline.peak_memory_bytes == pytest.approx(entry["peak_memory_gb"] * 1e9, abs=1)
     assert found.memory_limit_bytes == 24_000_000_000

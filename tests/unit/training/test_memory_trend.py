@@ -16,7 +16,7 @@ MB = 1_000_000
 def warnings(active: list[int], footprints: list[int], *, footprint_counts: bool) -> list[str]:
     trend = MemoryTrend(footprint_counts=footprint_counts)
     found = [
-        trend.add(a_step(number, active_memory_bytes=held, footprint_bytes=footprint))
+        trend.warning(a_step(number, active_memory_bytes=held, footprint_bytes=footprint))
         for number, (held, footprint) in enumerate(zip(active, footprints, strict=True), 1)
     ]
     return [each for each in found if each is not None]
@@ -59,13 +59,13 @@ def test_what_goes_up_and_down_does_not_leak() -> None:
 def test_steps_that_compile_do_not_count() -> None:
     trend = MemoryTrend(footprint_counts=True)
     for number, held in enumerate([1 * GB, 3 * GB, *[5 * GB] * 5], 1):
-        trend.add(a_step(number, active_memory_bytes=held, footprint_bytes=None))
-    assert trend.growth() == Growth(0, None)
+        trend.warning(a_step(number, active_memory_bytes=held, footprint_bytes=None))
+    assert trend.growth == Growth(0, None)
 
 
 def test_growth_is_that_of_the_last_steps() -> None:
     trend = MemoryTrend(footprint_counts=True)
-    assert trend.growth() == Growth(None, None)
+    assert trend.growth == Growth(None, None)
     for number, held in enumerate(growing(3, steps=5000, flat=4000), 1):
-        trend.add(a_step(number, active_memory_bytes=held))
-    assert trend.growth() == Growth(3 * MB, 0)
+        trend.warning(a_step(number, active_memory_bytes=held))
+    assert trend.growth == Growth(3 * MB, 0)
