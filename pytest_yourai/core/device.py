@@ -12,8 +12,8 @@ Backend = Literal["cpu", "metal", "cuda"]
 class DeviceInfo:
     """The device that MLX runs on.
 
-    `memory_bytes` and `free_memory_bytes` are the accelerator's own, if any. On Metal `memory_bytes`
-    is the recommended working set.
+    `memory_bytes` and `free_memory_bytes` are the accelerator's own, if any. On Metal the
+    first is the recommended working set.
     """
 
     backend: Backend
