@@ -15,11 +15,7 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.matrix import Matrix, read_matrix
 from pytest_yourai.plan.options import Options
-from pytest_yourai.store.recording import (
-    recorded_checkpointing,
-    recorded_configs,
-    recorded_lengths,
-)
+from pytest_yourai.store.recording import recorded_configs
 from pytest_yourai.store.stored_profile import StoredProfile
 
 LOW_MEMORY_BYTES = 10 * GB
@@ -115,8 +111,8 @@ def choose_configs(
     if recording is not None:
         quantize = recording.settings.quantization if quantize is None else quantize
         keys = keys or recording.settings.lora_keys
-        lengths = lengths or recorded_lengths(recording)
-        checkpoints = checkpoints or recorded_checkpointing(recording)
+        lengths = lengths or recording.measured_lengths
+        checkpoints = checkpoints or recording.measured_checkpointing
     return ConfigChoice(
         matrix=matrix,
         recording=recording,

@@ -28,22 +28,12 @@ def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def recorded_lengths(recording: StoredProfile) -> tuple[int, ...]:
-    """All sequence lengths that were measured, in tokens, ascending."""
-    return tuple(sorted({config.max_seq_length for config in recording.measured}))
-
-
-def recorded_checkpointing(recording: StoredProfile) -> tuple[bool, ...]:
-    """False, True, or both: what was measured."""
-    return tuple(sorted({config.grad_checkpoint for config in recording.measured}))
-
-
 def recorded_configs(recording: StoredProfile, shapes: Collection[RowShape]) -> list[LoraConfig]:
     """The measured configurations with rows of `shapes`, lightest first.
 
     OptionError, naming the flag, for what was not recorded.
     """
-    lengths = recorded_lengths(recording)
+    lengths = recording.measured_lengths
     if missing := {shape.max_seq_length for shape in shapes}.difference(lengths):
         raise OptionError(
             f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
