@@ -70,6 +70,14 @@ class ConfigChoice:
             )
         )
 
+    def check_shape(self, *, is_before_sweep: bool) -> RowShape:
+        """The rows of a check: the longest, so that a pass holds for all that was asked for.
+
+        Before a sweep, which tries the others, the shortest.
+        """
+        length = min(self.max_seq_lengths) if is_before_sweep else max(self.max_seq_lengths)
+        return RowShape(length, grad_checkpoint=all(self.grad_checkpoints))
+
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""
         try:
@@ -137,17 +145,6 @@ def choose_configs(
     )
 
 
-def check_shape(
-    max_seq_lengths: tuple[int, ...], grad_checkpoints: tuple[bool, ...], options: Options
-) -> RowShape:
-    """The rows of a check: the longest, so that a pass holds for all that was asked for.
-
-    Before a sweep, which tries the others, the shortest.
-    """
-    length = min(max_seq_lengths) if options.optimize else max(max_seq_lengths)
-    return RowShape(length, grad_checkpoint=all(grad_checkpoints))
-
-
 def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]:
     """The matrix, and True if it is the low-memory one because of the machine."""
     if not options.sweeps_models:
@@ -157,7 +154,7 @@ def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]
             raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
         return read_matrix(options.matrix), False
     if options.quick:
-        return _packaged((model.preset and model.preset.quick_matrix) or "quick"), False
+        return _packaged((model.preset and model.preset.defaults.quick_matrix) or "quick"), False
     if options.replay is not None:
         return None, False
     is_large = (model.parameters or 0) >= _LEAST_PARAMETERS
