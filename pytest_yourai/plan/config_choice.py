@@ -15,11 +15,7 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.matrix import Matrix, read_matrix
 from pytest_yourai.plan.options import Options
-from pytest_yourai.store.recording import (
-    recorded_checkpointing,
-    recorded_configs,
-    recorded_lengths,
-)
+from pytest_yourai.store.recording import recorded_configs
 from pytest_yourai.store.stored_profile import StoredProfile
 
 LOW_MEMORY_BYTES = 10 * GB
@@ -61,14 +57,7 @@ class ConfigChoice:
             )
         if self.recording is None:
             return ()
-        has_both = len(self.grad_checkpoints) > 1
-        return tuple(
-            recorded_configs(
-                self.recording,
-                self.max_seq_lengths,
-                None if has_both else self.grad_checkpoints[0],
-            )
-        )
+        return tuple(recorded_configs(self.recording, self.max_seq_lengths, self.grad_checkpoints))
 
     def check_shape(self, *, is_before_sweep: bool) -> RowShape:
         """The rows of a check: the longest, so that a pass holds for all that was asked for.
@@ -130,8 +119,8 @@ def choose_configs(
     if recording is not None:
         quantize = recording.settings.quantization if quantize is None else quantize
         keys = keys or recording.settings.lora_keys
-        lengths = lengths or recorded_lengths(recording)
-        checkpoints = checkpoints or recorded_checkpointing(recording)
+        lengths = lengths or recording.measured_lengths
+        checkpoints = checkpoints or recording.measured_checkpointing
     return ConfigChoice(
         matrix=matrix,
         recording=recording,
