@@ -11,8 +11,6 @@ from pytest_yourai.cli.parser import parsed
 from pytest_yourai.plan.flags import FAIL_ON_HELP
 from pytest_yourai.training.options import TRAIN_FIELDS, TRAIN_OPTIONS
 
-TRAIN_HELP = "train LoRA adapters with a measured configuration"
-
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
     """Add the options of training; their values stay None if they are not given."""
@@ -34,12 +32,6 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
             settings |= {"metavar": option.metavar, "type": parsed(option.parse)}
         parser.add_argument(option.flag, **settings)
 
-
-COMPARE_HELP = "compare profiles, and fail if one got worse than the first"
-
-REPORT_HELP = "write profiles, or a folder of them, as an HTML page"
-
-SHOW_HELP = "print the rows of profiles"
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
 

@@ -9,76 +9,49 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import NoReturn
 
-from pytest_yourai.cli import flags, pytest_commands
+from pytest_yourai.cli import flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
-from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, PytestCommand
+from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
 
 @dataclass(frozen=True)
-class Command:
-    """`run` takes the flags and the arguments after --, and returns the exit status.
+class OwnCommand:
+    """A command that is not pytest; `function` takes its flags, and returns the exit status.
 
-    It imports what it needs: `yourai --help` must not wait for pydantic, psutil and yaml.
+    It is named as `module:function`, and imported when it is run: `yourai --help` must not wait
+    for pydantic, psutil and yaml.
     """
 
     name: str
     help: str
     add_flags: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Sequence[str]], int]
-    runs_pytest: bool = False
+    function: str
 
 
-def _pytest(command: PytestCommand) -> Command:
-    return Command(
-        command.name,
-        command.help,
-        partial(pytest_commands.add_flags, command=command),
-        partial(_run_pytest, command),
-        runs_pytest=True,
-    )
-
-
-def _run_pytest(command: PytestCommand, given: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Replace this process by pytest, so that signals and exit status are its own."""
-    arguments = pytest_commands.pytest_arguments(command, given, rest)
-    print(shown(arguments), flush=True)
-    process = command_of_pytest(arguments)
-    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
-    return 0
-
-
-def _own(function: str, given: argparse.Namespace, _: Sequence[str]) -> int:
-    """Run a `function` of the package, named as `module:function`."""
-    status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
-    return status
-
-
-COMMANDS = (
-    *map(_pytest, PYTEST_COMMANDS),
-    Command("train", flags.TRAIN_HELP, flags.add_train_flags, partial(_own, "train:train")),
-    Command(
+OWN_COMMANDS = (
+    OwnCommand(
+        "train",
+        "train LoRA adapters with a measured configuration",
+        flags.add_train_flags,
+        "train:train",
+    ),
+    OwnCommand(
         "compare",
-        flags.COMPARE_HELP,
+        "compare profiles, and fail if one got worse than the first",
         flags.add_compare_flags,
-        partial(_own, "profile_commands:compare"),
+        "profile_commands:compare",
     ),
-    Command(
+    OwnCommand(
         "report",
-        flags.REPORT_HELP,
+        "write profiles, or a folder of them, as an HTML page",
         flags.add_report_flags,
-        partial(_own, "profile_commands:report"),
+        "profile_commands:report",
     ),
-    Command(
-        "show",
-        flags.SHOW_HELP,
-        flags.add_show_flags,
-        partial(_own, "profile_commands:show"),
-    ),
+    OwnCommand("show", "print the rows of profiles", flags.add_show_flags, "profile_commands:show"),
 )
 
 
@@ -95,16 +68,28 @@ def _run(arguments: list[str]) -> int:
     own, rest = arguments[:end], arguments[end + 1 :]
     parser, parsers = _parsers()
     given, unknown = parser.parse_known_args(own)
-    command = next(each for each in COMMANDS if each.name == given.command)
-    if command.runs_pytest and unknown:
-        parsers[command.name].error(f"unknown flag {unknown[0]}: put the flags of pytest after --")
-    if not command.runs_pytest and (unknown or rest):
-        parsers[command.name].error(f"unknown flag {(unknown or rest)[0]}")
+    chosen = parsers[given.command]
+    of_pytest = next((each for each in PYTEST_COMMANDS if each.name == given.command), None)
+    if of_pytest is not None and unknown:
+        chosen.error(f"unknown flag {unknown[0]}: put the flags of pytest after --")
+    if of_pytest is None and (unknown or rest):
+        chosen.error(f"unknown flag {(unknown or rest)[0]}")
     try:
-        return command.run(given, rest)
+        if of_pytest is not None:
+            _become_pytest(pytest_arguments(of_pytest, given, rest))
+        function = next(each.function for each in OWN_COMMANDS if each.name == given.command)
+        status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
     except InputError as problem:
-        print_error(parsers[command.name].prog, str(problem))
+        print_error(chosen.prog, str(problem))
         return USAGE_STATUS
+    return status
+
+
+def _become_pytest(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by pytest, so that signals and exit status are its own."""
+    print(shown(arguments), flush=True)
+    process = command_of_pytest(arguments)
+    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -119,15 +104,20 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=Parser
     )
-    parsers = {}
-    for command in COMMANDS:
-        texts: dict[str, Any] = {"description": f"{command.help}."}
-        if command.runs_pytest:
-            texts = {
-                "description": f"Runs pytest to {command.help}.",
-                "epilog": "Arguments after -- go to pytest.",
-                "usage": f"yourai {command.name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
-            }
-        parsers[command.name] = subparsers.add_parser(command.name, help=command.help, **texts)
-        command.add_flags(parsers[command.name])
+    parsers: dict[str, Parser] = {}
+    for of_pytest in PYTEST_COMMANDS:
+        name = of_pytest.name
+        parsers[name] = subparsers.add_parser(
+            name,
+            help=of_pytest.help,
+            description=f"Runs pytest to {of_pytest.help}.",
+            epilog="Arguments after -- go to pytest.",
+            usage=f"yourai {name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+        )
+        add_pytest_flags(parsers[name], of_pytest)
+    for own in OWN_COMMANDS:
+        parsers[own.name] = subparsers.add_parser(
+            own.name, help=own.help, description=f"{own.help}."
+        )
+        own.add_flags(parsers[own.name])
     return parser, parsers

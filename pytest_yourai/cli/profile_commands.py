@@ -17,12 +17,7 @@ from pytest_yourai.core.errors import OptionError, OutputError
 from pytest_yourai.core.files import check_writable
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
-from pytest_yourai.report.page.render import (
-    Content,
-    check_plotly,
-    read_sources,
-    write_page,
-)
+from pytest_yourai.report.page.render import check_plotly, read_sources, write_page
 from pytest_yourai.report.safe_stream import close_stream, safe_stream
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
@@ -61,12 +56,12 @@ def report(given: argparse.Namespace) -> int:
     output: Path = given.output
     check_plotly()
     check_writable(output, _OUTPUT)
-    sources = read_sources(given.profiles)
-    if output.resolve() in {each.resolve() for each in sources.files}:
+    content = read_sources(given.profiles)
+    if output.resolve() in {each.resolve() for each in content.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
-    write_page(output, Content(sources.profiles, sources.left_out), _OUTPUT)
-    if sources.left_out:
-        names = ", ".join(each.name for each in sources.left_out)
+    write_page(output, content, _OUTPUT)
+    if content.left_out:
+        names = ", ".join(each.name for each in content.left_out)
         print_error("yourai report", f"left out, no profiles: {names}")
     print(f"Page: {output}", file=safe_stream(sys.stdout))
     close_stream(sys.stdout)

@@ -61,7 +61,7 @@ PYTEST_COMMANDS = (
 )  # fmt: skip
 
 
-def add_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
+def add_pytest_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
     """Add the flags that `command` takes, without their prefix."""
     for flag in command.flags:
         settings: dict[str, Any] = {"action": "append", "metavar": flag.metavar}

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS, LoraConfig
+from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS
 
 _FULL_PRECISION_BITS = (16, 32)
 
@@ -14,21 +14,11 @@ _GROUP_SIZES = (16, *GROUP_SIZES)
 """Group sizes of the affine mode and of nvfp4."""
 
 
-def checked_config(
-    batch_size: int, lora_rank: int, lora_layers: int, seq_length: int, grad_checkpoint: bool
-) -> LoraConfig:
-    """The configuration; TypeError or ValueError, naming the argument, for an invalid size."""
-    return LoraConfig(
-        _whole("batch_size", batch_size, 1),
-        _whole("lora_rank", lora_rank, 1),
-        _whole("lora_layers", lora_layers, 1),
-        _whole("seq_length", seq_length, 2),
-        grad_checkpoint,
-    )
+def whole_number(name: str, value: Any, least: int) -> int:
+    """`value` as an int, NumPy's integers included; else TypeError or ValueError.
 
-
-def _whole(name: str, value: Any, least: int) -> int:
-    """`value` as an int, NumPy's integers included; a bool is not a number here."""
+    A bool is not a number here.
+    """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)
@@ -58,8 +48,8 @@ def checked_quantization(bits: int | None, group_size: int) -> tuple[int | None,
     """Bits and group size; bits are None for full precision."""
     if bits is None:
         return None, group_size
-    number = _whole("quantization_bits", bits, 1)
+    number = whole_number("quantization_bits", bits, 1)
     if number in _FULL_PRECISION_BITS:
         return None, group_size
     one_of("quantization_bits", number, (*QUANTIZATION_BITS, *_FULL_PRECISION_BITS))
-    return number, one_of("group_size", _whole("group_size", group_size, 1), _GROUP_SIZES)
+    return number, one_of("group_size", whole_number("group_size", group_size, 1), _GROUP_SIZES)

@@ -149,19 +149,10 @@ class Predictor:
         return self._estimates[config]
 
     def _new_estimate(self, config: LoraConfig) -> MemoryEstimate | None:
-        source = self.source
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
         try:
-            return estimate_trial(
-                config,
-                source.architecture,
-                source.quantization,
-                source.lora_keys,
-                backend=self.backend,
-                device=self.device,
-                inspected=self.inspected,
-            )
+            return estimate_trial(config, self.source, self.backend, self.device, self.inspected)
         except ModelError:
             return None

@@ -77,14 +77,18 @@ class Moment:
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Memory of a step of `config`, with adapters on `adapted` in the last `layers` layers."""
+    """Memory of a step of `config`, with adapters on `adapted` in each of the last layers."""
 
     shapes: Architecture
     adapted: tuple[LinearShape, ...]
     config: LoraConfig
-    layers: int
     backend: Backend
     device: str
+
+    @property
+    def layers(self) -> int:
+        """Number of layers with adapters."""
+        return min(self.config.num_layers, self.shapes.num_hidden_layers)
 
     @property
     def gradient_bytes_per_parameter(self) -> float:

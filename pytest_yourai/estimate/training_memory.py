@@ -16,27 +16,26 @@ from pytest_yourai.core.config import (
     OPTIMIZER,
     USUAL_LORA_KEYS,
     LoraConfig,
-    Quantization,
 )
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.arguments import (
-    checked_config,
     checked_keys,
     checked_quantization,
     one_of,
+    whole_number,
 )
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     Architecture,
     InspectedShapes,
-    LinearShape,
     attention_heads,
     element_bytes,
     flat_config,
     read_architecture_shapes,
     whole,
 )
+from pytest_yourai.models.source import ModelSource
 
 _ADAPTER_BYTES = 4
 """Adapters are float32 whatever the model is (mlx_lm/tuner/lora.py)."""
@@ -128,113 +127,79 @@ def estimate_training_memory(
     `lora_keys`, or an unknown quantization, optimizer or backend, ModelError for a mapping that
     lacks a size or has several experts and for a key that names no linear layer.
     """
-    config = checked_config(batch_size, lora_rank, lora_layers, seq_length, grad_checkpoint)
+    sizes = (
+        whole_number("batch_size", batch_size, 1),
+        whole_number("lora_rank", lora_rank, 1),
+        whole_number("lora_layers", lora_layers, 1),
+        whole_number("seq_length", seq_length, 2),
+    )
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
     arrays = _OPTIMIZER_ARRAYS[one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
     backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
-    model = _built(inspected) if inspected else _described(shapes, keys, quantization, backend)
-    return _estimate(shapes, model, config, quantization, arrays, backend, device)
+    built = inspected or _described(shapes, keys, quantization)
+    step = StepMemory(shapes, built.linears, LoraConfig(*sizes, grad_checkpoint), backend, device)
+    is_paged = inspected is None and backend != "cpu"
+    return _estimate(step, built, quantization, arrays, is_paged=is_paged)
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """Weights in bytes, counted and allocated; linear layers with adapters of one layer.
+def estimate_trial(
+    config: LoraConfig,
+    source: ModelSource,
+    backend: Backend,
+    device: str = "",
+    inspected: InspectedShapes | None = None,
+) -> MemoryEstimate:
+    """Estimate a trial of `config`; without LoRA keys q, k, v and o get adapters.
 
-    `adapter_parameters_per_rank` has one number for each transformer layer, the first one first.
+    ModelError as `estimate_training_memory`.
     """
-
-    weights_bytes: int
-    allocated_bytes: int
-    adapted: tuple[LinearShape, ...]
-    adapter_parameters_per_rank: tuple[int, ...]
-
-
-def _built(inspected: InspectedShapes) -> _Model:
-    """The model as MLX built it."""
-    return _Model(
-        inspected.weight_bytes,
-        inspected.weight_bytes,
-        inspected.linears,
-        inspected.adapter_parameters_per_rank,
-    )
+    held = source.quantization
+    quantization = (held.bits, held.group_size) if held else (None, 1)
+    shapes = read_architecture_shapes(source.architecture)
+    built = inspected or _described(shapes, source.lora_keys or USUAL_LORA_KEYS, quantization)
+    step = StepMemory(shapes, built.linears, config, backend, device)
+    is_paged = inspected is None and backend != "cpu"
+    return _estimate(step, built, quantization, _OPTIMIZER_ARRAYS[OPTIMIZER], is_paged=is_paged)
 
 
 def _described(
-    shapes: Architecture,
-    keys: tuple[str, ...] | None,
-    quantization: tuple[int | None, int],
-    backend: Backend,
-) -> _Model:
-    """The model as config.json describes it; GPU allocators give out whole pages."""
+    shapes: Architecture, keys: tuple[str, ...] | None, quantization: tuple[int | None, int]
+) -> InspectedShapes:
+    """The model as config.json describes it."""
     adapted = shapes.adapted(keys)
     per_layer = sum(linear.parameters_per_rank for linear in adapted)
-    return _Model(
-        shapes.weight_bytes(*quantization),
-        shapes.weight_bytes(*quantization, 1 if backend == "cpu" else PAGE_BYTES),
-        adapted,
-        (per_layer,) * shapes.num_hidden_layers,
-    )
+    layers = (per_layer,) * shapes.num_hidden_layers
+    return InspectedShapes(shapes.weight_bytes(*quantization), adapted, layers)
 
 
 def _estimate(
-    shapes: Architecture,
-    model: _Model,
-    config: LoraConfig,
+    step: StepMemory,
+    built: InspectedShapes,
     quantization: tuple[int | None, int],
     optimizer_arrays: int,
-    backend: Backend,
-    device: str,
+    *,
+    is_paged: bool,
 ) -> MemoryEstimate:
-    layers = min(config.num_layers, shapes.num_hidden_layers)
-    parameters = config.rank * sum(model.adapter_parameters_per_rank[-layers:])
-    step = StepMemory(shapes, model.adapted, config, layers, backend, device)
+    """The estimate; with `is_paged` each array of weights takes whole pages, as on a GPU."""
+    shapes, config = step.shapes, step.config
+    parameters = config.rank * sum(built.adapter_parameters_per_rank[-step.layers :])
     moment = step.highest_moment(*quantization)
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
+    held_bytes = shapes.weight_bytes(*quantization, PAGE_BYTES) if is_paged else built.weight_bytes
     found = MemoryEstimate(
-        weights_bytes=model.weights_bytes,
+        weights_bytes=built.weight_bytes,
         adapters_bytes=_ADAPTER_BYTES * parameters,
         gradients_bytes=round(step.gradient_bytes_per_parameter * parameters),
         optimizer_bytes=optimizer_arrays * _ADAPTER_BYTES * parameters,
         activations_bytes=round(step.kept_bytes + moment.activations_bytes),
         logits_bytes=round(moment.logits_bytes),
-        overhead_bytes=round(moment.in_flight_bytes) + model.allocated_bytes - model.weights_bytes,
+        overhead_bytes=round(moment.in_flight_bytes) + held_bytes - built.weight_bytes,
         margin_bytes=round(moment.margin_bytes),
-        relative_error=errors[backend],
+        relative_error=errors[step.backend],
     )
     return found if shapes.is_exact else _of_another_architecture(found)
-
-
-def estimate_trial(
-    config: LoraConfig,
-    architecture: Mapping[str, Any],
-    quantization: Quantization | None,
-    lora_keys: Iterable[str] | None,
-    *,
-    backend: Backend,
-    device: str = "",
-    inspected: InspectedShapes | None = None,
-) -> MemoryEstimate:
-    """Estimate a trial of `config`; without `lora_keys` q, k, v and o get adapters.
-
-    Errors as `estimate_training_memory`.
-    """
-    return estimate_training_memory(
-        architecture,
-        batch_size=config.batch_size,
-        lora_rank=config.rank,
-        lora_layers=config.num_layers,
-        seq_length=config.max_seq_length,
-        quantization_bits=quantization.bits if quantization else None,
-        group_size=quantization.group_size if quantization else Quantization(4).group_size,
-        lora_keys=lora_keys or USUAL_LORA_KEYS,
-        grad_checkpoint=config.grad_checkpoint,
-        optimizer=OPTIMIZER,
-        backend=backend,
-        device=device,
-        inspected=inspected,
-    )
 
 
 def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:

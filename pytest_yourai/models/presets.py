@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,7 +43,7 @@ def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] 
     return value
 
 
-class _Preset(pydantic.BaseModel):
+class _Entry(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     repo: Annotated[str | None, pydantic.AfterValidator(_checked_repo)] = None
@@ -56,27 +54,26 @@ class _Preset(pydantic.BaseModel):
     ] = None
     defaults: _Defaults = _Defaults()
     walk: bool = True
+    """True if a walk over all models visits it."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """One entry of a models file; `in_walk` is True if a walk over all models visits it.
+class Preset(_Entry):
+    """One entry of a models file.
 
     `mistake` is why its architecture cannot be read, with the place of the key; None if it can be,
     or if the entry has none.
     """
 
     name: str
-    title: str
-    params: str | None
-    repo: str | None
     folder: Path | None
-    architecture: Mapping[str, Any] | None
-    quantize: QuantizeChoice
-    max_seq_length: int | None
-    quick_matrix: PackagedMatrix | None
-    in_walk: bool
-    mistake: str | None = None
+    architecture: dict[str, Any] | None
+    mistake: str | None
+
+    @property
+    def title(self) -> str:
+        """The name of its repository or folder, else its own."""
+        source = self.repo or self.path
+        return source.rstrip("/").rpartition("/")[2] if source else self.name
 
 
 def read_presets(path: Path) -> dict[str, Preset]:
@@ -94,12 +91,12 @@ def read_presets(path: Path) -> dict[str, Preset]:
                 f"{file.where((str(name),))}: {name!r} is not a name: write it in "
                 "quotes, or choose another"
             )
-        raw = validate(file, _Preset, value, ModelError, at=(name,))
+        raw = validate(file, _Entry, value, ModelError, at=(name,))
         presets[name] = _preset(name, raw, path.parent, file.where((name, "architecture")))
     return presets
 
 
-def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
+def _preset(name: str, raw: _Entry, base: Path, where: str) -> Preset:
     """The preset of an entry; `where` is the place of its architecture in the file."""
     architecture, mistake = raw.architecture, None
     if isinstance(architecture, str):
@@ -107,15 +104,6 @@ def _preset(name: str, raw: _Preset, base: Path, where: str) -> Preset:
             architecture = read_architecture(given_path(architecture, base))
         except ModelError as problem:
             architecture, mistake = None, f"{where}: {problem}"
-    source = raw.repo or raw.path
-    return Preset(
-        name=name,
-        title=source.rstrip("/").rpartition("/")[2] if source else name,
-        params=raw.params,
-        repo=raw.repo,
-        folder=given_path(raw.path, base) if raw.path else None,
-        architecture=architecture,
-        **dict(raw.defaults),
-        in_walk=raw.walk,
-        mistake=mistake,
-    )
+    folder = given_path(raw.path, base) if raw.path else None
+    own = {"name": name, "folder": folder, "architecture": architecture, "mistake": mistake}
+    return Preset.model_construct(**{**dict(raw), **own})

@@ -127,7 +127,8 @@ class Model:
     @property
     def default_max_seq_length(self) -> int:
         """Tokens of a row unless the user chose."""
-        return default_max_seq_length(self.preset)
+        own = self.preset.defaults.max_seq_length if self.preset else None
+        return own or DEFAULT_MAX_SEQ_LENGTH
 
     @property
     def foreign_quantization(self) -> str | None:
@@ -157,15 +158,10 @@ class Model:
                 )
             return stored
         if choice is None and self.preset is not None:
-            choice = self.preset.quantize
+            choice = self.preset.defaults.quantize
             if choice is None and self.weights == "synthetic":
                 choice = PRESET_QUANTIZATION
         return choice if isinstance(choice, Quantization) else None
-
-
-def default_max_seq_length(preset: Preset | None) -> int:
-    """The preset's default, else the common one, in tokens."""
-    return (preset and preset.max_seq_length) or DEFAULT_MAX_SEQ_LENGTH
 
 
 def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:

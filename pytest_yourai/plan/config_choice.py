@@ -15,11 +15,7 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.matrix import Matrix, read_matrix
 from pytest_yourai.plan.options import Options
-from pytest_yourai.store.recording import (
-    recorded_checkpointing,
-    recorded_configs,
-    recorded_lengths,
-)
+from pytest_yourai.store.recording import recorded_configs
 from pytest_yourai.store.stored_profile import StoredProfile
 
 LOW_MEMORY_BYTES = 10 * GB
@@ -61,14 +57,15 @@ class ConfigChoice:
             )
         if self.recording is None:
             return ()
-        has_both = len(self.grad_checkpoints) > 1
-        return tuple(
-            recorded_configs(
-                self.recording,
-                self.max_seq_lengths,
-                None if has_both else self.grad_checkpoints[0],
-            )
-        )
+        return tuple(recorded_configs(self.recording, self.max_seq_lengths, self.grad_checkpoints))
+
+    def check_shape(self, *, is_before_sweep: bool) -> RowShape:
+        """The rows of a check: the longest, so that a pass holds for all that was asked for.
+
+        Before a sweep, which tries the others, the shortest.
+        """
+        length = min(self.max_seq_lengths) if is_before_sweep else max(self.max_seq_lengths)
+        return RowShape(length, grad_checkpoint=all(self.grad_checkpoints))
 
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""
@@ -122,8 +119,8 @@ def choose_configs(
     if recording is not None:
         quantize = recording.settings.quantization if quantize is None else quantize
         keys = keys or recording.settings.lora_keys
-        lengths = lengths or recorded_lengths(recording)
-        checkpoints = checkpoints or recorded_checkpointing(recording)
+        lengths = lengths or recording.measured_lengths
+        checkpoints = checkpoints or recording.measured_checkpointing
     return ConfigChoice(
         matrix=matrix,
         recording=recording,
@@ -137,17 +134,6 @@ def choose_configs(
     )
 
 
-def check_shape(
-    max_seq_lengths: tuple[int, ...], grad_checkpoints: tuple[bool, ...], options: Options
-) -> RowShape:
-    """The rows of a check: the longest, so that a pass holds for all that was asked for.
-
-    Before a sweep, which tries the others, the shortest.
-    """
-    length = min(max_seq_lengths) if options.optimize else max(max_seq_lengths)
-    return RowShape(length, grad_checkpoint=all(grad_checkpoints))
-
-
 def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]:
     """The matrix, and True if it is the low-memory one because of the machine."""
     if not options.sweeps_models:
@@ -157,7 +143,7 @@ def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]
             raise MatrixError("--quick and --yourai-matrix both name a matrix: leave one out")
         return read_matrix(options.matrix), False
     if options.quick:
-        return _packaged((model.preset and model.preset.quick_matrix) or "quick"), False
+        return _packaged((model.preset and model.preset.defaults.quick_matrix) or "quick"), False
     if options.replay is not None:
         return None, False
     is_large = (model.parameters or 0) >= _LEAST_PARAMETERS

@@ -14,6 +14,7 @@ exclude:
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Collection
@@ -50,6 +51,8 @@ _OneOrMore = (pydantic.Field(min_length=1), pydantic.BeforeValidator(_listed))
 
 
 class _Exclusion(pydantic.BaseModel):
+    """The axes of a LoraConfig, in its order; None for any value."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     batch_size: _Count | None = None
@@ -65,13 +68,8 @@ class _Exclusion(pydantic.BaseModel):
         return self
 
     def matches(self, config: LoraConfig) -> bool:
-        return (
-            self.batch_size in (None, config.batch_size)
-            and self.lora_rank in (None, config.rank)
-            and self.lora_layers in (None, config.num_layers)
-            and self.max_seq_length in (None, config.max_seq_length)
-            and self.grad_checkpoint in (None, config.grad_checkpoint)
-        )
+        axes = zip(dict(self).values(), dataclasses.astuple(config), strict=True)
+        return all(asked in (None, own) for asked, own in axes)
 
 
 class _MatrixSchema(pydantic.BaseModel):

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from pytest_yourai.core import config as defaults
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, Quantization, RowShape, StepPlan
+from pytest_yourai.core.config import RowShape, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource
-from pytest_yourai.plan.config_choice import (
-    ConfigChoice,
-    check_shape,
-    choose_configs,
-)
+from pytest_yourai.plan.config_choice import ConfigChoice
 from pytest_yourai.plan.identity import run_identity
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan
-from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_SEARCHED = 1000
 """The fast search takes 0.2 s and 70 MB for so many configurations, growing with their square."""
@@ -33,23 +27,6 @@ _START_TIMEOUT_S = 120.0
 """Smallest limit for a worker to start and inspect the model."""
 
 
-def id_suffix(
-    shape: RowShape,
-    default_max_seq_length: int,
-    quantization: Quantization | None = None,
-    default_quantization: Quantization | None = None,
-) -> str:
-    """The part of an item id that says how an item differs from the model's defaults."""
-    parts = []
-    if shape.max_seq_length != default_max_seq_length:
-        parts.append(f"-seq{shape.max_seq_length}")
-    if quantization != default_quantization:
-        parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
-    if shape.grad_checkpoint:
-        parts.append("-ckpt")
-    return "".join(parts)
-
-
 @dataclass(frozen=True)
 class SweepSetup:
     """A model, the choice of its configurations, and the plan that follows."""
@@ -58,23 +35,6 @@ class SweepSetup:
     choice: ConfigChoice
     plan: SweepPlan
 
-    @cached_property
-    def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
-        """Item id → configuration, in the order of the run; None for a check, not known yet."""
-        if self.plan.check is not None:
-            return {f"{self.model.name}{self._suffix(self.plan.check.shape)}": None}
-        return {
-            f"{self.model.name}-batch{config.batch_size}-rank{config.rank}"
-            f"-layers{config.num_layers}{self._suffix(config.row_shape)}": config
-            for config in self.plan.configs
-        }
-
-    def _suffix(self, shape: RowShape) -> str:
-        model, quantization = self.model, self.plan.source.quantization
-        return id_suffix(
-            shape, model.default_max_seq_length, quantization, model.quantization(None)
-        )
-
     @property
     def weights(self) -> str:
         """Kind of the measured weights: `synthetic 4-bit`, `local, not quantized`."""
@@ -82,26 +42,10 @@ class SweepSetup:
         return f"{self.model.weights} {how}" if how else f"{self.model.weights}, not quantized"
 
 
-def plan_sweep(
-    model: Model, options: Options, recording: StoredProfile | None = None
-) -> SweepSetup:
-    """A sweep of `model`; an InputError if the options contradict it or each other."""
-    choice = choose_configs(model, options, recording)
-    return SweepSetup(model, choice, make_plan(model, choice, options))
-
-
-def plan_check(model: Model, options: Options) -> SweepSetup:
-    """A check of the safe configuration of `model`, which is known once its budget is."""
-    choice = choose_configs(model, options)
-    shape = check_shape(choice.max_seq_lengths, choice.grad_checkpoints, options)
-    check = SafeCheck(model.parameters, shape)
-    return SweepSetup(model, choice, make_plan(model, choice, options, check))
-
-
-def make_plan(
+def plan_model(
     model: Model, choice: ConfigChoice, options: Options, check: SafeCheck | None = None
-) -> SweepPlan:
-    """The plan of a sweep through `choice`, or of `check`."""
+) -> SweepSetup:
+    """A sweep of `model` through `choice`, or `check`; InputError if the options contradict it."""
     if options.data is not None:
         model.require_tokenizer()
     source = model.source(
@@ -119,7 +63,7 @@ def make_plan(
     steps = options.check_steps if check else options.steps
     shapes = [check.shape] if check else [config.row_shape for config in configs]
     settings = _settings(options, source, steps, choice, shapes)
-    return SweepPlan(
+    plan = SweepPlan(
         source=source,
         configs=configs,
         steps=steps,
@@ -138,6 +82,7 @@ def make_plan(
         recording=choice.recording,
         check=check,
     )
+    return SweepSetup(model, choice, plan)
 
 
 def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:

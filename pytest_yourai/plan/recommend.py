@@ -23,7 +23,7 @@ from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.safe_table import read_safe_table
+from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.profile import OUTPUT_FLAG
 from pytest_yourai.store.rows import configuration
 
@@ -150,15 +150,13 @@ def _recommendation(
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
     [max_seq_length] = options.max_seq_lengths or [model.default_max_seq_length]
-    config = read_safe_table().configuration(
+    config = safe_config(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
         shape=RowShape(max_seq_length, options.grad_checkpoint or False),
     )
-    estimate = estimate_trial(
-        config, model.architecture, quantization, options.lora_keys, backend=backend
-    )
+    estimate = estimate_trial(config, model.source(quantization, options.lora_keys), backend)
     return Recommendation(
         asked_as=asked_as,
         is_preset=model.preset is not None,

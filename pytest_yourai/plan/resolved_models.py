@@ -46,7 +46,7 @@ def resolve_models(options: Options, presets: Mapping[str, Preset]) -> list[Reso
 
     ModelError if a named one is missing; a preset of a walk has a problem then.
     """
-    walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.in_walk]
+    walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.walk]
     found: list[ResolvedModel] = []
     for named in options.models or walked:
         problem = None

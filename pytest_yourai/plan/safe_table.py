@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -41,38 +40,30 @@ class _Row(pydantic.BaseModel):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SafeTable:
-    """Safe configurations by model size and memory; the first row that matches counts."""
+def safe_config(
+    parameters: float, available_bytes: float, *, depth: int | None, shape: RowShape
+) -> LoraConfig:
+    """The safe configuration for a model of so many parameters, within `available_bytes`.
 
-    rows: tuple[_Row, ...]
-
-    def configuration(
-        self,
-        parameters: float,
-        available_bytes: float,
-        *,
-        depth: int | None,
-        shape: RowShape,
-    ) -> LoraConfig:
-        """The safe configuration for a model of so many parameters, within `available_bytes`.
-
-        The number of layers is cut to the model's `depth`, if that is known.
-        """
-        available_gb = available_bytes / GB
-        row = next(row for row in self.rows if row.matches(parameters, available_gb))
-        return LoraConfig(
-            batch_size=row.batch_size,
-            rank=row.lora_rank,
-            num_layers=min(row.lora_layers, depth or row.lora_layers),
-            max_seq_length=shape.max_seq_length,
-            grad_checkpoint=shape.grad_checkpoint,
-        )
+    The number of layers is cut to the model's `depth`, if that is known.
+    """
+    available_gb = available_bytes / GB
+    row = next(row for row in read_safe_table() if row.matches(parameters, available_gb))
+    return LoraConfig(
+        batch_size=row.batch_size,
+        rank=row.lora_rank,
+        num_layers=min(row.lora_layers, depth or row.lora_layers),
+        max_seq_length=shape.max_seq_length,
+        grad_checkpoint=shape.grad_checkpoint,
+    )
 
 
 @functools.cache
-def read_safe_table(path: Path | None = None) -> SafeTable:
-    """The packaged table, or the one in `path`; MatrixError if it is not valid."""
+def read_safe_table(path: Path | None = None) -> tuple[_Row, ...]:
+    """The packaged table, or the one in `path`; MatrixError if it is not valid.
+
+    The first row that matches a model counts.
+    """
     path = path or matrices_folder() / "safe.yaml"
     file = read_yaml(path, MatrixError, "a table of safe configurations")
     if not isinstance(file.value, list) or not file.value:
@@ -85,4 +76,4 @@ def read_safe_table(path: Path | None = None) -> SafeTable:
             f"{file.where((len(rows) - 1,))}: the last row must match every model: remove its "
             "conditions"
         )
-    return SafeTable(rows)
+    return rows

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, RowShape
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
 from pytest_yourai.machine.budget import BUDGET_SHARE
@@ -23,18 +23,18 @@ from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import (
     Model,
     NamedModel,
-    default_max_seq_length,
     resolve,
 )
-from pytest_yourai.plan.config_choice import check_shape
+from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
 from pytest_yourai.plan.options import Options, check_combinations, check_files
-from pytest_yourai.plan.planner import SweepSetup, id_suffix, plan_check, plan_sweep
+from pytest_yourai.plan.planner import SweepSetup, plan_model
 from pytest_yourai.plan.resolved_models import (
     ResolvedModel,
     StageProblem,
     resolve_models,
 )
-from pytest_yourai.plan.safe_table import read_safe_table
+from pytest_yourai.plan.safe_table import safe_config
+from pytest_yourai.plan.sweep_plan import SafeCheck
 from pytest_yourai.store.compare.baseline import read_baseline
 from pytest_yourai.store.recording import read_recording
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -42,44 +42,75 @@ from pytest_yourai.store.stored_profile import StoredProfile
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One model's part of a run: its sweep, or the check of its safe configuration.
+    """One model's part of a run: its sweep, or the `check` of its safe configuration.
 
-    `name` begins the ids of its items, `asked_as` is the user's name for the model. `setup` is
-    None if there is a `problem`. `shape` is that of a check's rows.
+    `asked_as` is the user's name for the model. `setup` is None if there is a `problem`.
     """
 
-    name: str
     asked_as: str
-    title: str
-    parameters: float | None
-    is_check: bool
+    model: Model
     setup: SweepSetup | None
-    shape: RowShape
-    default_max_seq_length: int
+    check: SafeCheck | None
     assumed_config: LoraConfig
-    """The safe configuration, as far as it is known before a worker has looked at the model."""
+    """The safe configuration, as far as it is known before a worker has inspected the model."""
     problem: StageProblem | None = None
 
     @property
+    def name(self) -> str:
+        """The beginning of the ids of its items."""
+        return self.model.name
+
+    @property
+    def is_check(self) -> bool:
+        """True for a check, False for a sweep."""
+        return self.check is not None
+
+    @cached_property
+    def parameters(self) -> float | None:
+        """The model's number of parameters; None if it is not known."""
+        return self.model.parameters
+
+    @cached_property
     def naming(self) -> ConfigLabels:
         """Names for its configurations."""
-        if self.is_check:
-            return ConfigLabels(self.default_max_seq_length, grad_checkpoint=False)
-        return self.setup.plan.naming if self.setup else ConfigLabels.of(())
+        if self.check is not None:
+            return ConfigLabels(self.model.default_max_seq_length, grad_checkpoint=False)
+        return ConfigLabels.of(self._configs)
 
     @property
     def max_seq_lengths(self) -> set[int]:
         """All sequence lengths that it tries, in tokens."""
-        if self.is_check or not self.setup:
-            return {self.shape.max_seq_length}
-        return {config.max_seq_length for config in self.setup.plan.configs}
+        if self.check is not None:
+            return {self.check.shape.max_seq_length}
+        return {config.max_seq_length for config in self._configs}
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
-        """Item id → configuration; None for one that is not known yet."""
+        """Item id → configuration, in the order of the run; None for a check, not known yet."""
+        if self.check is not None:
+            return {f"{self.name}{self._id_suffix(self.check.shape)}": None}
+        return {
+            f"{self.name}-batch{config.batch_size}-rank{config.rank}"
+            f"-layers{config.num_layers}{self._id_suffix(config.row_shape)}": config
+            for config in self._configs
+        }
+
+    @property
+    def _configs(self) -> tuple[LoraConfig, ...]:
+        return self.setup.plan.configs if self.setup else ()
+
+    def _id_suffix(self, shape: RowShape) -> str:
+        """The part of an item id that names differences from the model's defaults."""
+        parts = []
+        if shape.max_seq_length != self.model.default_max_seq_length:
+            parts.append(f"-seq{shape.max_seq_length}")
         if self.setup is not None:
-            return self.setup.configs_by_id
-        return {f"{self.name}{id_suffix(self.shape, self.default_max_seq_length)}": None}
+            quantization = self.setup.plan.source.quantization
+            if quantization != self.model.quantization(None):
+                parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
+        if shape.grad_checkpoint:
+            parts.append("-ckpt")
+        return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -142,59 +173,47 @@ def make_run_plan(options: Options) -> RunPlan:
 
 def _stages(found: ResolvedModel, options: Options) -> Iterator[Stage]:
     """The sweep of a model; in a walk its check, and the sweep after that if it is asked for."""
-    if not options.benchmark:
-        yield _stage(found, options, plan_sweep(found.model, options))
-        return
-    setup, problem = None, found.problem
-    if problem is None:
-        try:
-            setup = plan_check(found.model, options)
-        except ModelError as contradiction:
-            if options.models:
-                raise
-            problem = StageProblem.of(contradiction)
-    check = _stage(found, options, setup, problem)
-    yield check
-    if options.optimize and setup is not None:
-        sweep = plan_sweep(found.model, options)
-        yield dataclasses.replace(check, is_check=False, setup=sweep)
+    choice = choose_configs(found.model, options)
+    stage = _unplanned(found, choice, options)
+    if options.benchmark:
+        stage = _planned_check(stage, choice, options)
+        yield stage
+        if stage.setup is None or not options.optimize:
+            return
+    yield _planned_sweep(stage, choice, options)
 
 
-def _stage(
-    found: ResolvedModel,
-    options: Options,
-    setup: SweepSetup | None,
-    problem: StageProblem | None = None,
-) -> Stage:
+def _unplanned(found: ResolvedModel, choice: ConfigChoice, options: Options) -> Stage:
+    """The stage with its check, and without a setup."""
     model = found.model
-    lengths = options.max_seq_lengths or (model.default_max_seq_length,)
-    shape = check_shape(lengths, (options.grad_checkpoint or False,), options)
-    if setup is not None and setup.plan.check is not None:
-        shape = setup.plan.check.shape
+    check = SafeCheck(model.parameters, choice.check_shape(is_before_sweep=options.optimize))
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
-    return Stage(
-        name=model.name,
-        asked_as=found.asked_as,
-        title=model.title,
-        parameters=model.parameters,
-        is_check=options.benchmark,
-        setup=setup,
-        shape=shape,
-        default_max_seq_length=model.default_max_seq_length,
-        assumed_config=read_safe_table().configuration(
-            model.parameters or 0,
-            limit_bytes,
-            depth=setup.plan.depth if setup else None,
-            shape=shape,
-        ),
-        problem=problem,
-    )
+    assumed = safe_config(check.parameters or 0, limit_bytes, depth=model.depth, shape=check.shape)
+    return Stage(found.asked_as, model, None, check, assumed, found.problem)
+
+
+def _planned_check(stage: Stage, choice: ConfigChoice, options: Options) -> Stage:
+    if stage.problem is not None:
+        return stage
+    try:
+        setup = plan_model(stage.model, choice, options, stage.check)
+    except ModelError as contradiction:
+        if options.models:
+            raise
+        return dataclasses.replace(stage, problem=StageProblem.of(contradiction))
+    return dataclasses.replace(stage, setup=setup)
+
+
+def _planned_sweep(stage: Stage, choice: ConfigChoice, options: Options) -> Stage:
+    return dataclasses.replace(stage, check=None, setup=plan_model(stage.model, choice, options))
 
 
 def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -> Stage:
     """A sweep of the recorded model, even if nothing else is known about it."""
     named = next(iter(options.models), None)
-    default = default_max_seq_length(presets.get(named.name) if named else None)
+    default = DEFAULT_MAX_SEQ_LENGTH
+    if named is not None:
+        default = Model.known(named.name, presets.get(named.name)).default_max_seq_length
     lengths = options.max_seq_lengths or ()
     recording = read_recording(path, lengths[0] if len(lengths) == 1 else default)
     is_known = named is not None or recording.model in presets
@@ -208,8 +227,9 @@ def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -
             f"--yourai-replay: {recording.name} is of {recording.model}, not of {model.name}: "
             "leave --yourai-model out, or name another recording"
         )
-    setup = plan_sweep(model, options, recording)
-    return _stage(ResolvedModel(named.name, model), options, setup)
+    choice = choose_configs(model, options, recording)
+    stage = _unplanned(ResolvedModel(named.name, model), choice, options)
+    return _planned_sweep(stage, choice, options)
 
 
 def _check_ids(stages: Iterable[Stage]) -> None:

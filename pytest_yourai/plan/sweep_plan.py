@@ -9,17 +9,15 @@ from typing import Any, Literal
 
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, RowShape, StepPlan
-from pytest_yourai.core.device import Backend, DeviceInfo
+from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.estimate.calibration import Calibration, read_calibration, write_calibration
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import InspectedShapes
-from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.plan.identity import machine_id
-from pytest_yourai.plan.safe_table import read_safe_table
+from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -43,7 +41,7 @@ class SafeCheck:
 
         A batch has no more rows than the training data.
         """
-        safe = read_safe_table().configuration(
+        safe = safe_config(
             self.parameters or inspection.parameters,
             limit_bytes,
             depth=inspection.num_hidden_layers,
@@ -108,37 +106,33 @@ class SweepContext:
     notes: tuple[str, ...] = ()
 
 
-def predictor_of(
-    plan: SweepPlan,
-    prior: Calibration,
-    backend: Backend,
-    device: str = "",
-    sizes: InspectedShapes | None = None,
-    data: TrainingData | None = None,
-) -> Predictor:
+def predictor_of(plan: SweepPlan, prior: Calibration, found: SweepContext) -> Predictor:
     """Predictor for the plan's model, disabled for a recording that has peaks but no minima."""
-    return Predictor(
-        plan.source,
-        backend,
-        device,
-        sizes,
-        prior,
+    data = found.inspection.data
+    return dataclasses.replace(
+        static_predictor(plan),
+        backend=found.device.backend,
+        device=found.device.name,
+        inspected=found.inspection.sizes,
+        prior=prior,
         longest_row=data.longest if data else None,
-        is_enabled=plan.recording is None or plan.recording.has_minima,
     )
 
 
 def static_predictor(plan: SweepPlan) -> Predictor:
     """A predictor that needs no worker: for the backend that is installed, or was recorded."""
     recording = plan.recording
-    backend = backend_of(recording.environment) if recording else installed_backend()
-    return predictor_of(plan, read_prior(plan), backend)
+    return Predictor(
+        plan.source,
+        backend_of(recording.environment) if recording else installed_backend(),
+        prior=read_prior(plan),
+        is_enabled=recording is None or recording.has_minima,
+    )
 
 
 def estimated_weight_bytes(plan: SweepPlan) -> int | None:
     """Bytes of the base model in memory, by arithmetic; None if its shapes are unknown."""
-    backend = installed_backend()
-    found = predictor_of(plan, Calibration(), backend).predict(LoraConfig(1, 1, 1, 2))
+    found = static_predictor(plan).predict(LoraConfig(1, 1, 1, 2))
     return found.weights_bytes if found else None
 
 

@@ -83,7 +83,7 @@ def _activate(config: pytest.Config) -> None:
     if has_items_here and command_line.needs_worker(config):
         workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
-    from pytest_yourai.plugin import controller, display, items, soak_items  # noqa: PLC0415
+    from pytest_yourai.plugin import controller, items, soak_items, terminal  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.live_sweep import SweepDisplay  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ def _activate(config: pytest.Config) -> None:
     if hooks is not None:
         manager.register(hooks, "yourai-controller")
         if has_items_here:
-            manager.register(display.DisplayHooks(config, sweep_display), "yourai-display")
+            manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
 

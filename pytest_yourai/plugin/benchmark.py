@@ -11,6 +11,7 @@ import pytest
 
 from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import TrialResult
+from pytest_yourai.store.rows import configuration
 
 
 class NoStepTimesError(YouraiError):
@@ -56,11 +57,7 @@ def feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
 def _extra_info(result: TrialResult) -> dict[str, Any]:
     return {
         "model": result.model,
-        "batch_size": result.config.batch_size,
-        "lora_rank": result.config.rank,
-        "lora_layers": result.config.num_layers,
-        "max_seq_length": result.config.max_seq_length,
-        "grad_checkpoint": result.config.grad_checkpoint,
+        **configuration(result.config),
         "minimum_memory_bytes": result.minimum_memory_bytes,
         "peak_memory_bytes": result.peak_memory_bytes,
         "tokens_per_second": result.tokens_per_second,

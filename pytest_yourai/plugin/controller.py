@@ -5,6 +5,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -12,12 +13,11 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.core.results import LETTERS, SoakResult
+from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin.command_line import has_timeout
-from pytest_yourai.plugin.item_reports import reported_outcome, soak_report, trial_report
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
@@ -25,7 +25,14 @@ from pytest_yourai.report.console import Console
 from pytest_yourai.report.output_files import SessionOutput, check_output_files, write_session
 from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, SoakReport
+from pytest_yourai.sweep.run_results import (
+    PROPERTY,
+    SOAK_PROPERTY,
+    ItemCounts,
+    RunResults,
+    SoakReport,
+    TrialReport,
+)
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 
 _LEAST_VERBOSITY = -1
@@ -113,7 +120,7 @@ class ControllerHooks:
             runner.close({})
 
     def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
-        """Called when a worker has inspected the model of a stage."""
+        """Called once a worker has inspected the model of a stage, and again for later trials."""
         if self._results.add_stage(stage, opened, counts):
             lines = self._console.opened(stage, opened, counts, self._notes())
             self._terminal.print_unless_quiet(*lines)
@@ -133,7 +140,7 @@ class ControllerHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """Our letters; no letter for what has a line of its own while items run."""
-        outcome = reported_outcome(report)
+        outcome = _reported_outcome(report)
         if outcome is None:
             return None
         did_not_fit = outcome.is_memory_failure and report.skipped
@@ -147,9 +154,9 @@ class ControllerHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if (soak := soak_report(report)) is not None:
+        if (soak := _soak_report(report)) is not None:
             self._add_soaks(soak)
-        trial = trial_report(report)
+        trial = _trial_report(report)
         if trial is None:
             return
         stage = self._plan.stage_called(trial.model, is_check=trial.is_check)
@@ -220,3 +227,35 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         machine_info.update(environment.machine_info())
+
+
+def _trial_report(report: pytest.TestReport) -> TrialReport | None:
+    """The trial in `report`, None for other tests and other phases."""
+    text = _property(report, PROPERTY)
+    return None if text is None else _parse_trial(text)
+
+
+def _soak_report(report: pytest.TestReport) -> SoakReport | None:
+    """The soaks in `report`, None for other tests and other phases."""
+    text = _property(report, SOAK_PROPERTY)
+    return None if text is None else SoakReport.from_json(text)
+
+
+def _reported_outcome(report: pytest.TestReport) -> Outcome | None:
+    """The outcome of the trial, or of the last soak, in `report`."""
+    if (trial := _trial_report(report)) is not None:
+        return trial.result.outcome
+    soak = _soak_report(report)
+    return None if soak is None else soak.results[-1].outcome
+
+
+@functools.lru_cache(maxsize=1)
+def _parse_trial(text: str) -> TrialReport:
+    """Two hooks read each report in turn; the lengths of all training rows may be in it."""
+    return TrialReport.from_json(text)
+
+
+def _property(report: pytest.TestReport, wanted: str) -> str | None:
+    if report.when != "call":
+        return None
+    return next((str(value) for name, value in report.user_properties if name == wanted), None)

@@ -14,10 +14,10 @@ import pytest
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.sanitize import redactor
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
+from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
@@ -32,8 +32,8 @@ OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
 class ItemHooks:
     """Registered where items run, while a run is asked for.
 
-    `on_opened` is called once for each stage whose model a worker has looked at, before its first
-    trial; None in a process of xdist.
+    `on_opened` is called before each trial of a stage whose model a worker has looked at; None in a
+    process of xdist.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class ItemHooks:
     ) -> None:
         self._config = config
         self._plan = plan
+        self._terminal = Terminal(config)
         self._display = display
         self._workers = workers
         self._on_opened = on_opened
@@ -53,7 +54,6 @@ class ItemHooks:
         self.runner: StageRunner | None = None
         """None before the first item, and if no configuration is selected."""
         self._selected: dict[Stage, set[str]] = {}
-        self._announced: set[Stage] = set()
         self._reported: set[Stage] = set()
         self.trial_display = TrialDisplay(display, plan, self._selected)
 
@@ -101,11 +101,11 @@ class ItemHooks:
             try:
                 self._journal = Journal(self._plan.options.log)
                 if self._journal.note is not None:
-                    self._print_line(f"Warning: {self._journal.note}")
+                    self._terminal.print_unwrapped(f"Warning: {self._journal.note}")
                 self.runner = StageRunner(
                     self._plan,
                     self._journal,
-                    self._print_line,
+                    self._terminal.print_unwrapped,
                     self._display.on_progress,
                     self._workers,
                 )
@@ -161,8 +161,7 @@ class ItemHooks:
             with self.uncaptured():
                 self.runner.begin(stage)
         opened = self.runner.info_of(stage)
-        if opened is not None and self._on_opened is not None and stage not in self._announced:
-            self._announced.add(stage)
+        if opened is not None and self._on_opened is not None:
             self._on_opened(stage, opened, self._counts(stage))
         return stage
 
@@ -179,11 +178,6 @@ class ItemHooks:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
-
-    def _print_line(self, line: str) -> None:
-        reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(redactor()(line))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

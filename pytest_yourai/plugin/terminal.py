@@ -1,19 +1,27 @@
-"""Lines on the terminal of pytest, wrapped and without secrets."""
+"""The terminal that pytest writes to: lines on it, and the display of a running trial."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from pytest_yourai.core.sanitize import redactor
-from pytest_yourai.plugin.display import terminal_size
-from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.live_area import LiveArea
+from pytest_yourai.report.live_sweep import SweepDisplay
+from pytest_yourai.report.safe_stream import safe_stream
+from pytest_yourai.report.screen import TerminalSize, is_terminal
+
+_LOG_READERS = ("CI", "BUILD_NUMBER")
+"""Variables by which pytest recognizes that its output goes to a log, even on a terminal."""
 
 
 class Terminal:
-    """Prints lines; under `-p no:terminal` nowhere."""
+    """Prints lines, wrapped and without secrets; under `-p no:terminal` nowhere."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -25,8 +33,12 @@ class Terminal:
 
     @property
     def size(self) -> TerminalSize:
-        """The present size."""
-        return terminal_size(self._config)
+        """The present size; without a terminal, all text may be long."""
+        is_verbose = self.verbosity > 0
+        if self._reporter is None or not _is_watched():
+            return TerminalSize(is_verbose=is_verbose)
+        columns, rows = shutil.get_terminal_size()
+        return TerminalSize(columns, rows, is_verbose)
 
     def shown_path(self, path: Path) -> str:
         """`path` relative to where pytest was started."""
@@ -57,3 +69,38 @@ class Terminal:
     @property
     def _reporter(self) -> Any:
         return self._config.pluginmanager.getplugin("terminalreporter")
+
+
+class DisplayHooks:
+    """Gives `display` the terminal; registered if items run in the process that writes there."""
+
+    def __init__(self, config: pytest.Config, display: SweepDisplay) -> None:
+        self._config = config
+        self._display = display
+        self._stream: IO[str] | None = None
+
+    def pytest_sessionstart(self) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or self._config.option.collectonly or not _is_watched():
+            return
+        # A descriptor of its own: pytest captures the usual one while tests run.
+        self._stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
+        writer = self._config.get_terminal_writer()
+        area = LiveArea(
+            self._stream,
+            has_color=writer.hasmarkup,
+            line_width=lambda: writer.width_of_current_line,
+        )
+        self._display.draw_on(area)
+
+    def pytest_unconfigure(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _is_watched() -> bool:
+    """True if a person reads standard output as it is written."""
+    if any(os.environ.get(name) for name in _LOG_READERS):
+        return False
+    return is_terminal(safe_stream(sys.stdout))

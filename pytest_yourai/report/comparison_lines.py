@@ -62,7 +62,7 @@ def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[s
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
     """A line for each regression; `gate` names the thresholds."""
     yield f"{regression_count(found)} ({gate}){':' * bool(found)}"
-    yield from (f"  REGRESSION {each}" for each in found)
+    yield from (f"  REGRESSION {each.text}" for each in found)
 
 
 def regression_count(found: Sequence[Regression]) -> str:

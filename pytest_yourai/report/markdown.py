@@ -20,7 +20,7 @@ from pytest_yourai.report.tables import columns, label, outcome, ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
-from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
+from pytest_yourai.store.compare.thresholds import not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile
 
 MARKDOWN_FLAG = "--yourai-markdown"
@@ -149,26 +149,22 @@ def _bullets(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def comparison_section(compared: BaselineComparison) -> Iterator[str]:
     """All models of it, each under a heading of its own."""
-    for comparison in compared.comparisons:
-        yield from _one_comparison(comparison, compared.gate)
-
-
-def _one_comparison(comparison: Comparison, gate: RegressionThresholds) -> Iterator[str]:
-    title, *facts = comparison_facts(comparison, list(not_compared(comparison, gate)))
-    yield f"### {escaped(title)}"
-    yield ""
-    found = regressions(comparison, gate)
-    yield f"**{regression_count(found)}** ({escaped(str(gate))})"
-    yield ""
-    yield from (f"- **Worse:** {escaped(str(each))}" for each in found)
-    yield from (f"- {escaped(fact)}" for fact in facts)
-    yield ""
-    yield from table(
-        ["configuration: old / new / change", *TITLES.values(), "outcome"],
-        [_cells(comparison, change) for change in comparison.changes],
-        [False, *(True for _ in TITLES), False],
-    )
-    yield ""
+    for each in compared.comparisons:
+        title, *facts = comparison_facts(each, list(not_compared(each, compared.gate)))
+        yield f"### {escaped(title)}"
+        yield ""
+        found = regressions(each, compared.gate)
+        yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
+        yield ""
+        yield from (f"- **Worse:** {escaped(worse.text)}" for worse in found)
+        yield from (f"- {escaped(fact)}" for fact in facts)
+        yield ""
+        yield from table(
+            ["configuration: old / new / change", *TITLES.values(), "outcome"],
+            [_cells(each, change) for change in each.changes],
+            [False, *(True for _ in TITLES), False],
+        )
+        yield ""
 
 
 def _cells(comparison: Comparison, change: Change) -> list[str]:

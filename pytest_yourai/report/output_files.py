@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
-from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly, write_page
+from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly, page
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
@@ -72,48 +71,66 @@ def check_output_files(options: Options) -> None:
     check_writable(options.output, profile.OUTPUT_FLAG)
     if options.report is not None:
         check_plotly(REPORT_FLAG)
-    for path, flag in (
-        (options.lora_config, LORA_CONFIG_FLAG),
-        (options.report, REPORT_FLAG),
-        (options.markdown, MARKDOWN_FLAG),
+    for _, path, flag in _text_files(options):
+        check_writable(path, flag)
+
+
+def _text_files(options: Options) -> Iterator[tuple[str, Path, str]]:
+    """Label, path and flag of each file of text that the options name."""
+    for label, path, flag in (
+        ("LoRA config", options.lora_config, LORA_CONFIG_FLAG),
+        ("Page", options.report, REPORT_FLAG),
+        ("Markdown", options.markdown, MARKDOWN_FLAG),
     ):
         if path is not None:
-            check_writable(path, flag)
+            yield label, path, flag
+
+
+_LACKS = {LORA_CONFIG_FLAG: "no optimum was found", REPORT_FLAG: "nothing was tried"}
+"""Why a file may have no text."""
 
 
 def write_session(
     plan: RunPlan, results: RunResults, shown_path: Callable[[Path], str]
 ) -> SessionOutput:
     """Compare the results with the baseline, and write all files that the options name."""
-    document, name = results.document(), shown_path(plan.options.output)
+    options, document = plan.options, results.document()
     try:
-        profiles = parse_written(document, name)
+        profiles = parse_written(document, shown_path(options.output))
     except RecordingError:
         profiles = []
     comparison, problem = _compare(plan, profiles)
-    files = [*_profile(plan.options, results, document, shown_path)]
-    if plan.options.lora_config is not None:
-        files.append(_lora_config(plan.options.lora_config, results, shown_path))
-    if plan.options.report is not None:
-        files.append(_report(plan.options.report, plan, profiles, shown_path))
-    path, summary = plan.options.markdown, step_summary(os.environ)
-    if path is not None or summary is not None:
-        text = session_markdown(profiles, document.get("recommended"), comparison, results.results)
-        if path is not None:
-            write = functools.partial(write_atomically, path, text, MARKDOWN_FLAG)
-            files.append(_written("Markdown", shown_path(path), write))
-        if summary is not None and (line := append_to_step_summary(summary, text)):
-            files.append(OutputLine(line))
+
+    def markdown() -> str:
+        best = document.get("recommended")
+        return session_markdown(profiles, best, comparison, results.results)
+
+    texts: dict[str, Callable[[Path], str | None]] = {
+        LORA_CONFIG_FLAG: lambda path: results.lora_config(path.name),
+        REPORT_FLAG: lambda _: page(_content(plan, profiles)) if profiles else None,
+        MARKDOWN_FLAG: lambda _: markdown(),
+    }
+    files = _profile(options, results, document, shown_path)
+    for label, path, flag in _text_files(options):
+        text = texts[flag](path)
+        try:
+            if text is not None:
+                write_atomically(path, text, flag)
+            said = shown_path(path) if text is not None else f"not written, {_LACKS[flag]}"
+            files.append(OutputLine(f"{label}: {said}"))
+        except OutputError as failure:
+            files.append(OutputLine(f"{label}: {failure}", is_failure=True))
+    summary = step_summary(os.environ)
+    if summary is not None and (line := append_to_step_summary(summary, markdown())):
+        files.append(OutputLine(line))
     return SessionOutput(tuple(files), comparison, problem)
 
 
-def _written(label: str, shown: str, write: Callable[[], None]) -> OutputLine:
-    """The line about a file that `write` writes."""
-    try:
-        write()
-    except OutputError as problem:
-        return OutputLine(f"{label}: {problem}", is_failure=True)
-    return OutputLine(f"{label}: {shown}")
+def _content(plan: RunPlan, profiles: Sequence[StoredProfile]) -> Content:
+    """The profiles, after those of the baseline that are of their models."""
+    models = {each.model for each in profiles}
+    earlier = [each for each in plan.baseline if each.model in models]
+    return Content([*earlier, *profiles], gate=plan.options.thresholds)
 
 
 def _compare(
@@ -144,29 +161,6 @@ def _profile(
             return [failed]
         return [failed, OutputLine(f"The journal has it all: {options.log}")]
     return [OutputLine(f"Saved to: {shown_path(options.output)}", saves_profile=True)]
-
-
-def _lora_config(path: Path, results: RunResults, shown_path: Callable[[Path], str]) -> OutputLine:
-    text = results.lora_config(path.name)
-    if text is None:
-        return OutputLine("LoRA config: not written, no optimum was found")
-    write = functools.partial(write_atomically, path, text, LORA_CONFIG_FLAG)
-    return _written("LoRA config", shown_path(path), write)
-
-
-def _report(
-    path: Path,
-    plan: RunPlan,
-    profiles: Sequence[StoredProfile],
-    shown_path: Callable[[Path], str],
-) -> OutputLine:
-    if not profiles:
-        return OutputLine("Page: not written, nothing was tried")
-    models = {each.model for each in profiles}
-    earlier = [each for each in plan.baseline if each.model in models]
-    content = Content([*earlier, *profiles], gate=plan.options.thresholds)
-    write = functools.partial(write_page, path, content, REPORT_FLAG)
-    return _written("Page", shown_path(path), write)
 
 
 MOST_BYTES = 1 << 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
@@ -44,11 +44,6 @@ def machine_name(environment: Environment) -> str:
     backend = f" ({environment.backend})" if environment.backend else ""
     size = environment.device_memory_bytes or environment.system_memory_bytes
     return name + backend + (f", {gigabytes(size)}" if size else "")
-
-
-def versions(environment: Environment) -> Facts:
-    """Versions of MLX and of all else that decides about measurements."""
-    return list(environment.versions.items())
 
 
 def settings(found: SweepSettings) -> Facts:
@@ -135,7 +130,7 @@ def about(profile: StoredProfile) -> Iterator[tuple[str, str]]:
     trials = sum(each.started for each in profile.results.values())
     parts = {
         "Machine": _joined(machine(profile.environment)),
-        "Versions": _joined(versions(profile.environment)),
+        "Versions": _joined(profile.environment.versions.items()),
         "Memory limit": gigabytes(profile.memory_limit_bytes) if profile.memory_limit_bytes else "",
         "Settings": _joined(settings(profile.settings)),
         "Measured": ", ".join(measured),
@@ -147,7 +142,7 @@ def about(profile: StoredProfile) -> Iterator[tuple[str, str]]:
     yield from ((name, text) for name, text in parts.items() if text)
 
 
-def _joined(labelled: Facts) -> str:
+def _joined(labelled: Iterable[tuple[str, str]]) -> str:
     return "; ".join(f"{label} {text}" for label, text in labelled)
 
 

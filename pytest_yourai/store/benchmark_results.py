@@ -78,7 +78,7 @@ def build_benchmark_results(
         "schema_version": SCHEMA_VERSION,
         "created_at": created_at(),
         "complete": complete,
-        "max_memory_gb": _gigabytes(memory_limit_bytes),
+        "max_memory_gb": scaled(memory_limit_bytes, GB),
         "recommended": best and best.preset,
         "results": [_row(model) for model in models],
         "environment": environment and environment.as_json(),
@@ -97,21 +97,17 @@ def _row(model: ModelResult) -> dict[str, Any]:
         "outcome": outcome and outcome.value,
         "error": model.error,
         "warnings": list(model.check.warnings) if model.check else [],
-        "memory_limit_gb": _gigabytes(model.memory_limit_bytes),
-        "peak_memory_gb": measured and _gigabytes(measured.peak_memory_bytes),
-        "minimum_memory_gb": measured and _gigabytes(measured.minimum_memory_bytes),
+        "memory_limit_gb": scaled(model.memory_limit_bytes, GB),
+        "peak_memory_gb": measured and scaled(measured.peak_memory_bytes, GB),
+        "minimum_memory_gb": measured and scaled(measured.minimum_memory_bytes, GB),
         "predicted_minimum_memory_gb": measured
-        and _gigabytes(measured.predicted_minimum_memory_bytes),
+        and scaled(measured.predicted_minimum_memory_bytes, GB),
         "step_time_s": measured and measured.step_time_s,
         "tokens_per_second": measured and measured.tokens_per_second,
         "safe_config": model.check and configuration(model.check.config),
         "data": model.data,
         "optimal_config": model.profile,
     }
-
-
-def _gigabytes(count_bytes: int | None) -> float | None:
-    return scaled(count_bytes, GB)
 
 
 class BenchmarkEntry(pydantic.BaseModel):
@@ -154,13 +150,10 @@ class BenchmarkEntry(pydantic.BaseModel):
             "predicted_minimum_memory_bytes": self.predicted_minimum_memory_gb
             and self.predicted_minimum_memory_gb * GB,
         }
-        optimum = self.safe_config if self.success else dict.fromkeys(self.safe_config)
-        shared = ("created_at", "complete", "environment")
         return {
             "model": id_name(self.preset),
             "memory_limit_gb": self.memory_limit_gb,
-            **{key: document.get(key) for key in shared},
-            **{f"optimal_{key}": value for key, value in optimum.items()},
+            **{key: document.get(key) for key in ("created_at", "complete", "environment")},
             "all_results": [row],
         }
 

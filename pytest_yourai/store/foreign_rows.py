@@ -20,7 +20,7 @@ _REQUIRED = ("batch_size", "lora_rank", "lora_layers")
 
 
 def completed(row: Mapping[str, Any], usual_seq_length: int) -> dict[str, Any]:
-    """The keys of a row of ours, from one with a configuration, an outcome and some measures.
+    """What a row of ours needs, from one with a configuration, an outcome and some measures.
 
     A row without a sequence length has `usual_seq_length`, in tokens; peak memory stands in for
     minimum memory that was not recorded. ValueError, in words, for a success without measures.
@@ -28,7 +28,7 @@ def completed(row: Mapping[str, Any], usual_seq_length: int) -> dict[str, Any]:
     if missing := [key for key in (*_REQUIRED, "success") if key not in row]:
         raise ValueError(f"{missing[0]}: it is missing")
     outcome, reason = _outcome(row)
-    peak, times_s = amount(row.get("peak_memory_mb")), _step_times(row)
+    peak, times_s = _bytes(row, "peak_memory"), _step_times(row)
     if outcome is Outcome.OK and (peak is None or not times_s):
         raise ValueError("it is a success, but peak_memory_mb or step_time_ms is not above 0")
     length = row.get("max_seq_length", row.get("seq_length", usual_seq_length))
@@ -41,19 +41,12 @@ def completed(row: Mapping[str, Any], usual_seq_length: int) -> dict[str, Any]:
         "warnings": [],
         "started": outcome not in (Outcome.SKIPPED, Outcome.UNAVAILABLE),
         "conclusive": True,
-        "loss": None,
         "warmup_step_times_s": _times(row.get("warmup_step_times_s")),
         "step_times_s": times_s,
         "step_tokens": _step_tokens(row, length, times_s),
-        "minimum_memory_bytes": _bytes(_minimum_mb(row) or peak),
-        "peak_memory_bytes": _bytes(peak),
-        "active_memory_bytes": None,
-        "cache_memory_bytes": None,
-        "footprint_bytes": None,
-        "swap_growth_bytes": None,
-        "active_growth_mb_per_step": None,
-        "footprint_growth_mb_per_step": None,
-        "predicted_minimum_memory_bytes": _bytes(_megabytes(row, "predicted_minimum_memory_bytes")),
+        "minimum_memory_bytes": _bytes(row, "minimum_memory") or peak,
+        "peak_memory_bytes": peak,
+        "predicted_minimum_memory_bytes": _bytes(row, "predicted_minimum_memory"),
     }
 
 
@@ -74,7 +67,7 @@ def earlier_skip_reason(row: Mapping[str, Any]) -> SkipReason | None:
 
 def lacks_minimum(row: Mapping[str, Any]) -> bool:
     """True if the row has a peak alone."""
-    return _minimum_mb(row) is None and amount(row.get("peak_memory_mb")) is not None
+    return _bytes(row, "minimum_memory") is None and _bytes(row, "peak_memory") is not None
 
 
 def amount(value: Any, most: float = _MOST) -> float | None:
@@ -122,15 +115,8 @@ def _times(listed: Any) -> list[float]:
     return [each for each in times if each] if all(times) else []
 
 
-def _minimum_mb(row: Mapping[str, Any]) -> float | None:
-    count_mb = _megabytes(row, "minimum_memory_bytes")
-    return amount(row.get("minimum_memory_mb")) if count_mb is None else count_mb
-
-
-def _megabytes(row: Mapping[str, Any], key: str) -> float | None:
-    count_bytes = amount(row.get(key), _MOST * MB)
-    return None if count_bytes is None else count_bytes / MB
-
-
-def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * MB)
+def _bytes(row: Mapping[str, Any], name: str) -> int | None:
+    """Memory under its name in bytes, else in MB."""
+    count = amount(row.get(f"{name}_bytes"), _MOST * MB)
+    count_mb = amount(row.get(f"{name}_mb"))
+    return round(count or (count_mb or 0) * MB) or None

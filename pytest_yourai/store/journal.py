@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import psutil
 
 from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import mapping
 from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
@@ -34,8 +35,6 @@ class EventLog(Protocol):
 
     def write(self, event: str, /, **fields: Any) -> None: ...
 
-    def close(self) -> None: ...
-
 
 class TaggedLog:
     """Adds `tags` to every event of another log; writes nothing where that is None."""
@@ -51,10 +50,6 @@ class TaggedLog:
     def write(self, event: str, /, **fields: Any) -> None:
         if self._log is not None:
             self._log.write(event, **self._tags, **fields)
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
 
 
 class Journal:
@@ -143,21 +138,17 @@ def _lock(fd: int) -> str | None:
 
 
 def _holder(fd: int) -> str:
-    """The process that holds the lock, in words, where the journal names one that lives."""
-    pid = _last_pid(fd)
-    return f" (process {pid})" if pid is not None and psutil.pid_exists(pid) else ""
-
-
-def _last_pid(fd: int) -> int | None:
-    """The process of the last run that has begun, which may be over."""
+    """The process of the last run that has begun, in words, if it still lives."""
     size = os.fstat(fd).st_size
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
         try:
-            event = json.loads(line)
+            event = mapping(json.loads(line))
         except ValueError:
             continue
-        if isinstance(event, dict) and event.get("event") in _BEGINNINGS:
+        if event.get("event") in _BEGINNINGS:
             pid = event.get("pid")
-            return pid if isinstance(pid, int) and 0 < pid < _MOST_PIDS else None
-    return None
+            if isinstance(pid, int) and 0 < pid < _MOST_PIDS and psutil.pid_exists(pid):
+                return f" (process {pid})"
+            break
+    return ""

@@ -74,9 +74,10 @@ class LoraConfigFile:
             *_comments(self._about_model()),
             _yaml({"model": self._model, "train": True, "fine_tune_type": "lora"}),
             *_comments(self._about_data()),
-            _yaml({"data": self.data or _NO_DATA, **self._validation()}),
             _yaml(
                 {
+                    "data": self.data or _NO_DATA,
+                    **self._validation(),
                     "num_layers": config.num_layers,
                     "batch_size": config.batch_size,
                     "max_seq_length": config.max_seq_length,
@@ -84,9 +85,9 @@ class LoraConfigFile:
                 }
             ),
             *_comments(self._about_keys()),
-            _yaml({"lora_parameters": lora}),
             _yaml(
                 {
+                    "lora_parameters": lora,
                     "learning_rate": LEARNING_RATE,
                     "optimizer": OPTIMIZER,
                     "iters": ITERATIONS,
@@ -101,14 +102,11 @@ class LoraConfigFile:
         """The model by the name that mlx-lm takes."""
         return self.model.repo or (str(self.model.folder) if self.model.folder else _NO_MODEL)
 
-    @property
-    def _trust(self) -> list[str]:
-        return ["--trust-remote-code"] if self.trust_remote_code else []
-
     def _about(self) -> Iterator[str]:
         found, device = self.optimum, self.device
         # mlx-lm takes trust from the command line alone.
-        yield f"Run it with: {shlex.join(['mlx_lm.lora', '--config', self.name, *self._trust])}"
+        trust = ["--trust-remote-code"] if self.trust_remote_code else []
+        yield f"Run it with: {shlex.join(['mlx_lm.lora', '--config', self.name, *trust])}"
         yield (
             f"Model: {self.model.title} ({self.weights}), "
             f"{found.config}, {found.config.max_seq_length} tokens"

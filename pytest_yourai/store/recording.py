@@ -28,27 +28,17 @@ def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def recorded_lengths(recording: StoredProfile) -> tuple[int, ...]:
-    """All sequence lengths that were measured, in tokens, ascending."""
-    return tuple(sorted({config.max_seq_length for config in recording.measured}))
-
-
-def recorded_checkpointing(recording: StoredProfile) -> tuple[bool, ...]:
-    """False, True, or both: what was measured."""
-    return tuple(sorted({config.grad_checkpoint for config in recording.measured}))
-
-
 def recorded_configs(
     recording: StoredProfile,
-    max_seq_lengths: Collection[int] | None,
-    grad_checkpoint: bool | None,
+    max_seq_lengths: Collection[int],
+    grad_checkpoints: Collection[bool],
 ) -> list[LoraConfig]:
-    """The measured configurations of these lengths, with or without checkpointing, lightest first.
+    """The measured configurations with one of these values of each axis, lightest first.
 
-    None stands for all. OptionError, naming the flag, for what was not recorded.
+    OptionError, naming the flag, for what was not recorded.
     """
-    lengths = recorded_lengths(recording)
-    if missing := set(max_seq_lengths or ()).difference(lengths):
+    lengths = recording.measured_lengths
+    if missing := set(max_seq_lengths).difference(lengths):
         raise OptionError(
             f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
             f"{_listed(sorted(missing))}: leave it out"
@@ -56,11 +46,10 @@ def recorded_configs(
     chosen = [
         config
         for config in recording.measured
-        if (max_seq_lengths is None or config.max_seq_length in max_seq_lengths)
-        and grad_checkpoint in (None, config.grad_checkpoint)
+        if config.max_seq_length in max_seq_lengths and config.grad_checkpoint in grad_checkpoints
     ]
     if not chosen:
-        without = "" if grad_checkpoint else "out "
+        without = "" if True in grad_checkpoints else "out "
         raise OptionError(
             f"--yourai-grad-checkpoint: {recording.name} has nothing with{without} checkpointing: "
             "leave it out"

@@ -7,7 +7,7 @@ and of other programs.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 
@@ -39,10 +39,6 @@ class ConfigRow(Row):
     max_seq_length: Length
     grad_checkpoint: bool
 
-    @classmethod
-    def from_config(cls, config: LoraConfig) -> Self:
-        return cls.model_construct(**_config_values(config))
-
     @property
     def config(self) -> LoraConfig:
         return LoraConfig(
@@ -56,26 +52,24 @@ class ConfigRow(Row):
 
 def configuration(config: LoraConfig) -> dict[str, Any]:
     """The keys and values by which files name a configuration."""
-    return ConfigRow.from_config(config).as_json()
+    return {
+        "batch_size": config.batch_size,
+        "lora_rank": config.rank,
+        "lora_layers": config.num_layers,
+        "max_seq_length": config.max_seq_length,
+        "grad_checkpoint": config.grad_checkpoint,
+    }
 
 
-_FOR_READERS = (
-    "success",
-    "peak_memory_mb",
-    "minimum_memory_mb",
-    "safe_memory_mb",
-    "step_time_ms",
-    "tokens_per_second",
-    "throughput_score",
-)
-"""Keys of a trial that are computed from the others, and ignored when a row is read."""
+Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
+"""Computed from the other keys for people and programs, and ignored when a row is read."""
 
 
 class TrialRow(ConfigRow):
     """One trial: a row of `all_results`, and a `trial_complete` of a journal."""
 
     outcome: OutcomeName
-    success: bool = False
+    success: Annotated[bool, pydantic.BeforeValidator(lambda _: False)] = False
     error: str | None
     skip_reason: SkipName = None
     remedy: str | None = None
@@ -83,12 +77,12 @@ class TrialRow(ConfigRow):
     started: bool
     conclusive: bool
     kept: bool = False
-    peak_memory_mb: Amount | None = None
-    minimum_memory_mb: Amount | None = None
-    safe_memory_mb: Amount | None = None
-    step_time_ms: Amount | None = None
-    tokens_per_second: Amount | None = None
-    throughput_score: Count | None = None
+    peak_memory_mb: Computed = None
+    minimum_memory_mb: Computed = None
+    safe_memory_mb: Computed = None
+    step_time_ms: Computed = None
+    tokens_per_second: Computed = None
+    throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
     loss: Amount | None
     warmup_step_times_s: list[StepTime]
@@ -106,24 +100,17 @@ class TrialRow(ConfigRow):
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
-        is_over = result.outcome is Outcome.OVER_BUDGET
-        peak = result.minimum_memory_bytes if is_over else result.peak_memory_bytes
-        step_time_s = result.step_time_s
-        return cls.model_construct(
-            **_config_values(result.config),
-            **_shared_values(cls, result),
-            peak_memory_mb=scaled(peak, MB),
-            minimum_memory_mb=scaled(result.minimum_memory_bytes, MB),
-            safe_memory_mb=scaled(result.safe_memory_bytes, MB),
-            step_time_ms=None if step_time_s is None else round(step_time_s * 1e3, 4),
-            throughput_score=result.config.throughput_score,
-            **_growths_mb(result),
-        )
+        values = _row_values(cls, result)
+        if result.outcome is Outcome.OVER_BUDGET:
+            values["peak_memory_mb"] = values["minimum_memory_mb"]
+        if result.step_time_s is not None:
+            values["step_time_ms"] = round(result.step_time_s * 1e3, 4)
+        return cls.model_construct(**values, throughput_score=result.config.throughput_score)
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _complete(cls, row: Any, info: pydantic.ValidationInfo) -> Any:
-        """The row without what is computed, and with what rows of other programs lack.
+        """The row, with what rows of other programs lack.
 
         These are read where the context names the `usual_seq_length`, in tokens.
         """
@@ -132,10 +119,10 @@ class TrialRow(ConfigRow):
             raise ValueError("it must be an object with batch_size and so on")  # noqa: TRY004
         required = {name for name, field in cls.model_fields.items() if field.is_required()}
         if info.context is not None and not required <= row.keys():
-            row = completed(row, info.context["usual_seq_length"])
+            row = dict.fromkeys(required) | completed(row, info.context["usual_seq_length"])
         if "skip_reason" not in row:
             row = {**row, "skip_reason": earlier_skip_reason(row)}
-        return {key: value for key, value in row.items() if key not in _FOR_READERS}
+        return row
 
     @pydantic.model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -181,13 +168,9 @@ class SoakRow(ConfigRow):
     @classmethod
     def from_result(cls, soak: SoakResult) -> Self:
         return cls.model_construct(
-            **_config_values(soak.config),
-            **_shared_values(cls, soak),
+            **_row_values(cls, soak),
             asked_minutes=soak.asked_s / _S_PER_MINUTE,
             minutes=soak.duration_s / _S_PER_MINUTE,
-            peak_memory_mb=scaled(soak.peak_memory_bytes, MB),
-            trial_peak_memory_mb=scaled(soak.trial_peak_memory_bytes, MB),
-            **_growths_mb(soak),
         )
 
     def to_result(self) -> SoakResult:
@@ -195,56 +178,34 @@ class SoakRow(ConfigRow):
             **_result_values(self, SoakResult),
             asked_s=self.asked_minutes * _S_PER_MINUTE,
             duration_s=self.minutes * _S_PER_MINUTE,
-            peak_memory_bytes=_bytes(self.peak_memory_mb),
-            trial_peak_memory_bytes=_bytes(self.trial_peak_memory_mb),
         )
 
 
-def _config_values(config: LoraConfig) -> dict[str, Any]:
-    return {
-        "batch_size": config.batch_size,
-        "lora_rank": config.rank,
-        "lora_layers": config.num_layers,
-        "max_seq_length": config.max_seq_length,
-        "grad_checkpoint": config.grad_checkpoint,
-    }
-
-
-def _shared_values(row: type[Row], result: TrialResult | SoakResult) -> dict[str, Any]:
-    """Attributes of `result`, computed ones too, that the row has under the same name."""
-    found = {
-        name: getattr(result, name, None) for name in row.model_fields if hasattr(result, name)
-    }
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in found.items()
-    }
+def _row_values(row: type[Row], result: TrialResult | SoakResult) -> dict[str, Any]:
+    """What `result` has, computed or not, under the names of the row, or in bytes for its MB."""
+    values = configuration(result.config)
+    for name in row.model_fields:
+        in_bytes = name.replace("_mb", "_bytes")
+        if hasattr(result, name):
+            value = getattr(result, name)
+            values[name] = list(value) if isinstance(value, tuple) else value
+        elif hasattr(result, in_bytes):
+            values[name] = scaled(getattr(result, in_bytes), MB)
+    return values
 
 
 def _result_values(
     row: TrialRow | SoakRow, result: type[TrialResult | SoakResult]
 ) -> dict[str, Any]:
-    """Fields of `result` that the row has, under the same name or another."""
-    names = {each.name for each in dataclasses.fields(result)} & type(row).model_fields.keys()
-    values = {name: getattr(row, name) for name in names}
-    return {
-        **{key: tuple(each) if isinstance(each, list) else each for key, each in values.items()},
-        "config": row.config,
-        "reason": row.error and row.error.removesuffix(f"; {row.remedy}"),
-        "active_growth_bytes_per_step": _unscaled(row.active_growth_mb_per_step),
-        "footprint_growth_bytes_per_step": _unscaled(row.footprint_growth_mb_per_step),
-    }
-
-
-def _growths_mb(result: TrialResult | SoakResult) -> dict[str, Any]:
-    return {
-        "active_growth_mb_per_step": scaled(result.active_growth_bytes_per_step, MB),
-        "footprint_growth_mb_per_step": scaled(result.footprint_growth_bytes_per_step, MB),
-    }
-
-
-def _unscaled(count_mb: float | None) -> float | None:
-    return None if count_mb is None else count_mb * MB
-
-
-def _bytes(count_mb: float | None) -> int | None:
-    return None if count_mb is None else round(count_mb * MB)
+    """Fields of `result` that the row has, under the same name or in MB."""
+    values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
+    for name in (each.name for each in dataclasses.fields(result)):
+        in_mb = name.replace("_bytes", "_mb")
+        if hasattr(row, name):
+            value = getattr(row, name)
+            values[name] = tuple(value) if isinstance(value, list) else value
+        elif hasattr(row, in_mb):
+            count_mb = getattr(row, in_mb)
+            count = count_mb and count_mb * MB
+            values[name] = round(count) if count and name.endswith("_bytes") else count
+    return values

@@ -27,8 +27,8 @@ from pytest_yourai.store import benchmark_results, profile
 from pytest_yourai.store.benchmark_results import read_entries
 from pytest_yourai.store.foreign_rows import amount, lacks_minimum
 from pytest_yourai.store.profile import DataRow
-from pytest_yourai.store.rows import SoakRow, TrialRow
-from pytest_yourai.store.schema import Axis, Length, Row, first_problem, read_leniently
+from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow
+from pytest_yourai.store.schema import first_problem, read_leniently
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,16 @@ class StoredProfile:
     def measured(self) -> Mapping[LoraConfig, TrialResult]:
         """The results of trials that were run."""
         return {config: each for config, each in self.results.items() if each.started}
+
+    @property
+    def measured_lengths(self) -> tuple[int, ...]:
+        """All sequence lengths that were measured, in tokens, ascending."""
+        return tuple(sorted({config.max_seq_length for config in self.measured}))
+
+    @property
+    def measured_checkpointing(self) -> tuple[bool, ...]:
+        """False, True, or both: what was measured."""
+        return tuple(sorted({config.grad_checkpoint for config in self.measured}))
 
 
 def read_profiles(path: Path) -> list[StoredProfile]:
@@ -204,36 +214,22 @@ def _optimum(
 ) -> TrialResult | None:
     if "optimal_batch_size" not in document:
         return best(results.values(), objective)
-    lengths = {config.max_seq_length for config in results}
-    # Before lengths were an axis, the optimum did not name its own.
-    usual = {"optimal_max_seq_length": max(lengths), "optimal_grad_checkpoint": False}
-    try:
-        config = _Optimum.model_validate({**usual, **document}).config
-    except pydantic.ValidationError as problem:
-        said = first_problem(problem)
-        raise RecordingError(f"{name}: {said}: name a profile as a sweep writes it") from None
-    if config is None:
+    # Before lengths and checkpointing were axes, the optimum did not name its own.
+    given = {
+        "optimal_max_seq_length": max(config.max_seq_length for config in results),
+        **document,
+        "optimal_grad_checkpoint": document.get("optimal_grad_checkpoint") or False,
+    }
+    keys = {key: f"optimal_{key}" for key in ConfigRow.model_fields}
+    named = {key: given[keys[key]] for key in keys if keys[key] in given}
+    if None in named.values():
         return None
-    named = results.get(config)
-    return named if named is not None and named.success else best(results.values(), objective)
-
-
-class _Optimum(Row):
-    """The keys of a profile that name its optimum; null where nothing fits."""
-
-    optimal_batch_size: Axis | None
-    optimal_lora_rank: Axis | None
-    optimal_lora_layers: Axis | None
-    optimal_max_seq_length: Length | None
-    optimal_grad_checkpoint: bool | None
-
-    @property
-    def config(self) -> LoraConfig | None:
-        batch, rank = self.optimal_batch_size, self.optimal_lora_rank
-        layers, length = self.optimal_lora_layers, self.optimal_max_seq_length
-        if batch is None or rank is None or layers is None or length is None:
-            return None
-        return LoraConfig(batch, rank, layers, length, self.optimal_grad_checkpoint or False)
+    try:
+        found = results.get(ConfigRow.model_validate(named).config)
+    except pydantic.ValidationError as problem:
+        said = f"optimal_{first_problem(problem)}"
+        raise RecordingError(f"{name}: {said}: name a profile as a sweep writes it") from None
+    return found if found is not None and found.success else best(results.values(), objective)
 
 
 def _environment(document: Mapping[str, Any]) -> Environment:

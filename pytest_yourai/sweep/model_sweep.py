@@ -105,10 +105,7 @@ class Sweep:
         self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
 
     def _new_predictor(self) -> Predictor:
-        device, found = self.context.device, self.context.inspection
-        return predictor_of(
-            self.plan, self._prior, device.backend, device.name, found.sizes, found.data
-        )
+        return predictor_of(self.plan, self._prior, self.context)
 
     @property
     def calibration(self) -> Calibration | None:

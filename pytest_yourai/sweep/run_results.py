@@ -143,7 +143,7 @@ class RunResults:
         return ModelResult(
             name=name,
             preset=stages[0].stage.asked_as,
-            model_name=stages[0].stage.title,
+            model_name=stages[0].stage.model.title,
             parameters=_first(each.parameters for each in stages),
             memory_limit_bytes=where.budget.limit_bytes if where else None,
             weights=opened.weights if opened else None,

@@ -172,7 +172,7 @@ class StageRunner:
         sweep.set_prior(read_prior(setup.plan))
         lora_keys = sweep.context.inspection.lora_keys
         opened.info = StageInfo(
-            title=stage.title,
+            title=stage.model.title,
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
             notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),

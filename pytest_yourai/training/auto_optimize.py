@@ -30,8 +30,7 @@ from pytest_yourai.sweep.child_process import (
     command_of_pytest,
     shown,
 )
-from pytest_yourai.training.choices import ChosenConfig
-from pytest_yourai.training.measured_profile import read_profile
+from pytest_yourai.training.measured_profile import ChosenConfig, read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
 PROFILE = "optimal_config.json"

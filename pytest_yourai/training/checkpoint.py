@@ -5,7 +5,7 @@ Its tensors are the engine's business.
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +19,22 @@ from pytest_yourai.core.paths import is_folder
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
-from pytest_yourai.training.settings import MeasuredBaseline
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 LOG = "training_log.jsonl"
 
 REPORT_ID = "report_id.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredBaseline:
+    """Measurements of a configuration's trial. Bytes, before any margin; None: not known."""
+
+    peak_memory_bytes: int
+    minimum_memory_bytes: int | None
+    active_memory_bytes: int | None
+    step_time_s: float | None
+    tokens_per_second: float | None
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(strict=True))
@@ -52,22 +62,6 @@ class Checkpoint(TrainValues):
 
 
 _CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
-
-
-def about(
-    model: Model,
-    baseline: MeasuredBaseline | None,
-    memory_limit_bytes: int | None,
-    memory_report_interval: int,
-) -> dict[str, Any]:
-    """JSON values of a run's checkpoint that the engine does not know."""
-    return {
-        "weights": _kind(model),
-        "model_identity": model_identity(model),
-        "promise": None if baseline is None else dataclasses.asdict(baseline),
-        "memory_limit_bytes": memory_limit_bytes,
-        "memory_report_interval": memory_report_interval,
-    }
 
 
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
@@ -121,7 +115,7 @@ def checkpoint_to_resume(options: TrainOptions) -> Checkpoint | None:
 
 def check_model(checkpoint: Checkpoint, options: TrainOptions, model: Model) -> None:
     """CheckpointError if the adapters are of another model, as far as `model` is here."""
-    kind = _kind(model)
+    kind = "synthetic" if model.weights == "synthetic" else "local"
     if checkpoint.weights is not None and checkpoint.weights != kind:
         trained_on, remedy = ("made-up weights", "add --weights synthetic")
         if checkpoint.weights == "local":
@@ -179,11 +173,6 @@ def _check_values(checkpoint: Checkpoint, options: TrainOptions) -> None:
 
 def _refusal(problem: str) -> CheckpointError:
     return CheckpointError(f"{problem}, or name another --adapter-path")
-
-
-def _kind(model: Model) -> Literal["local", "synthetic"]:
-    """A model that is still to be downloaded will be local."""
-    return "synthetic" if model.weights == "synthetic" else "local"
 
 
 def _comparable(value: Any) -> Any:

@@ -1,11 +1,12 @@
-"""Reads the profile to train with, and compares its conditions with those of the run."""
+"""The profile to train with: its configuration, and its conditions compared with the run's."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -18,7 +19,30 @@ from pytest_yourai.machine import environment
 from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
-from pytest_yourai.training.settings import MeasuredBaseline
+from pytest_yourai.training.checkpoint import MeasuredBaseline
+from pytest_yourai.training.options import TrainValues
+
+
+@dataclass(frozen=True)
+class ChosenConfig:
+    """The values of a profile, or of a sweep without an optimum, and where they come from."""
+
+    origin: str
+    values: TrainValues
+    profile: StoredProfile | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_profile(
+        cls, profile: StoredProfile, origin: str, *, is_of_this_model: bool
+    ) -> ChosenConfig:
+        """The optimum of `profile`, without the LoRA keys of another model."""
+        values = TrainValues(
+            **(dataclasses.asdict(profile.optimum.config) if profile.optimum else {}),
+            lora_keys=profile.settings.lora_keys if is_of_this_model else None,
+            quantize=profile.settings.quantization,
+        )
+        return cls(origin, values, profile)
 
 
 def read_profile(path: Path, model: Model) -> StoredProfile:
@@ -41,13 +65,8 @@ def baseline_of(profile: StoredProfile, config: LoraConfig) -> MeasuredBaseline 
     result = profile.measured.get(config)
     if result is None or not result.success or result.peak_memory_bytes is None:
         return None
-    return MeasuredBaseline(
-        peak_memory_bytes=result.peak_memory_bytes,
-        minimum_memory_bytes=result.minimum_memory_bytes,
-        active_memory_bytes=result.active_memory_bytes,
-        step_time_s=result.step_time_s,
-        tokens_per_second=result.tokens_per_second,
-    )
+    names = [field.name for field in dataclasses.fields(MeasuredBaseline)]
+    return MeasuredBaseline(**{name: getattr(result, name) for name in names})
 
 
 def _names(model: Model) -> set[str]:
@@ -55,25 +74,10 @@ def _names(model: Model) -> set[str]:
     return {model.name, id_name(model.title)}
 
 
-@dataclass(frozen=True)
-class ProfileDifferences:
-    """Differences between the conditions of a profile and of a run, in words; None without one."""
+Condition = Literal["machine", "model", "quantization", "lora_keys", "versions"]
 
-    machine: str | None
-    model: str | None
-    quantization: str | None
-    lora_keys: str | None
-    versions: str | None
-
-    @property
-    def changes_what_runs(self) -> bool:
-        """True if the measurements are of another model, or of other weights or adapters."""
-        return any((self.model, self.quantization, self.lora_keys))
-
-    def warnings(self, name: str) -> Iterator[str]:
-        """One sentence for each difference; `name` is the profile's."""
-        parts = (getattr(self, field.name) for field in dataclasses.fields(self))
-        yield from (f"{name} was measured {part}" for part in parts if part)
+WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys"})
+"""Conditions that make measurements those of another model, or of other weights or adapters."""
 
 
 def profile_differences(
@@ -82,15 +86,32 @@ def profile_differences(
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
     lora_keys: tuple[str, ...] | None,
-) -> ProfileDifferences:
-    """The differences from training `model`, quantized and with keys as given."""
-    return ProfileDifferences(
-        machine=_machine(profile.environment),
-        model=_model(profile.model, model, presets),
-        quantization=_quantization(profile, quantization),
-        lora_keys=_lora_keys(profile, lora_keys),
-        versions=_versions(profile.environment),
-    )
+) -> dict[Condition, str]:
+    """The conditions of a profile that differ from training `model`, quantized and with keys.
+
+    Each text completes "it was measured".
+    """
+    texts: dict[Condition, str | None] = {
+        "machine": _machine(profile.environment),
+        "model": _model(profile, model, presets),
+        "quantization": _quantization(profile, quantization),
+        "lora_keys": _lora_keys(profile, lora_keys),
+        "versions": _versions(profile.environment),
+    }
+    return {condition: text for condition, text in texts.items() if text is not None}
+
+
+def is_of(profile: StoredProfile, model: Model, presets: Mapping[str, Preset]) -> bool:
+    """True if `profile` was measured with `model`, or with the preset that stands for it."""
+    preset = presets.get(profile.model)
+    theirs = {id_name(profile.model), *([id_name(preset.title)] if preset else [])}
+    return bool(theirs & _names(model))
+
+
+def _model(profile: StoredProfile, model: Model, presets: Mapping[str, Preset]) -> str | None:
+    if is_of(profile, model, presets):
+        return None
+    return f"with another model ({profile.model}, not {model.name}): nothing is known of this one"
 
 
 def _machine(measured: Environment) -> str | None:
@@ -110,14 +131,6 @@ def _machine(measured: Environment) -> str | None:
     if not differing:
         return None
     return f"on another machine ({'; '.join(differing)}): memory and speed may differ"
-
-
-def _model(measured: str, model: Model, presets: Mapping[str, Preset]) -> str | None:
-    preset = presets.get(measured)
-    theirs = {id_name(measured), *([id_name(preset.title)] if preset else [])}
-    if theirs & _names(model):
-        return None
-    return f"with another model ({measured}, not {model.name}): nothing is known of this one"
 
 
 def _quantization(profile: StoredProfile, here: Quantization | None) -> str | None:

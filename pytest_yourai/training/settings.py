@@ -9,18 +9,8 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.training.checkpoint import MeasuredBaseline
 from pytest_yourai.worker.protocol import TrainingParameters
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredBaseline:
-    """Measurements of a configuration's trial. Bytes, before any margin; None: not known."""
-
-    peak_memory_bytes: int
-    minimum_memory_bytes: int | None
-    active_memory_bytes: int | None
-    step_time_s: float | None
-    tokens_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True)

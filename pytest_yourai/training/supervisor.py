@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
     CheckpointError,
-    DataError,
     InputError,
     ModelError,
     SafetyStopError,
@@ -24,13 +23,14 @@ from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.watch import ProgressListener, WorkerRecord, over_the_limit, since
+from pytest_yourai.training.start import check_rows
+from pytest_yourai.training.watch import ProgressListener, WorkerRecord
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 START_TIMEOUT_S = 600.0
-"""For a worker to say hello, and to look at model and data: tokenizing may take minutes."""
+"""For a worker to start, and to inspect model and data: tokenizing may take minutes."""
 
 _ACTIVE_SHARE = 0.7
 """Share of the memory limit that MLX's arrays may take after a step without a fresh process."""
@@ -79,11 +79,7 @@ class TrainingRun:
                 "so many"
             )
         rows = inspection.data.rows if inspection.data else None
-        if rows is not None and rows < settings.config.batch_size:
-            raise DataError(
-                f"--data: {settings.data} has {rows} rows, fewer than a batch of "
-                f"{settings.config.batch_size}: add rows, or make --batch-size smaller"
-            )
+        check_rows(rows, settings.config.batch_size, "--batch-size")
         budget = choose_budget(settings.memory_limit_bytes, device)
         return SweepContext(device, inspection, budget)
 
@@ -108,7 +104,7 @@ class TrainingRun:
                 ended = self._train_in_process(where, record)
             except KeyboardInterrupt:
                 self._settle(record)
-                problem = f"it was interrupted {record.where}; {since(record)}"
+                problem = f"it was interrupted {record.where}; {record.saved_part}"
                 ended = self._ended(record, problem, was_interrupted=True)
             finally:
                 self._host.end()
@@ -119,7 +115,7 @@ class TrainingRun:
             step = record.saved_step
 
     def _settle(self, record: WorkerRecord) -> None:
-        """Take in what an ended process has done; it may have saved more than it could say."""
+        """Take in what an ended process has done; it may have saved more than it could report."""
         with contextlib.suppress(CheckpointError):
             found = read_checkpoint(self._settings.adapter_path)
             record.saved_step = found.step if found else record.saved_step
@@ -140,7 +136,7 @@ class TrainingRun:
         if end.reason == "finished":
             return self._ended(record, None)
         if end.reason in ("stopped", "memory_limit"):
-            why = record.stop_reason or over_the_limit(record)
+            why = record.stop_reason or record.over_the_limit()
             return self._ended(record, why, was_interrupted=self._signals.is_asked)
         self._reload(end, record)
         return None
@@ -158,7 +154,7 @@ class TrainingRun:
             case _:
                 return self._after_crash(record, end)
         interrupted = self._signals.is_asked
-        return self._ended(record, f"{problem}; {since(record)}", was_interrupted=interrupted)
+        return self._ended(record, f"{problem}; {record.saved_part}", was_interrupted=interrupted)
 
     def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
@@ -196,12 +192,14 @@ class TrainingRun:
         again = record.step in self._crashed_in
         self._crashed_in.add(record.step)
         if outcome is Outcome.INVALID_LOSS:
-            return self._ended(record, f"{reason}; {since(record)}; try a smaller --learning-rate")
+            return self._ended(
+                record, f"{reason}; {record.saved_part}; try a smaller --learning-rate"
+            )
         has_died = isinstance(end.cause, WorkerDiedError)
         if again or (outcome is Outcome.ERROR and not has_died):
             twice = " a second time" if again else ""
-            return self._ended(record, f"{reason}{twice}; {since(record)}")
-        record.progress.print_line(f"Reload after a crash: {reason}; {since(record)}")
+            return self._ended(record, f"{reason}{twice}; {record.saved_part}")
+        record.progress.print_line(f"Reload after a crash: {reason}; {record.saved_part}")
         return None
 
     def _ended(

@@ -99,18 +99,17 @@ class WorkerRecord(TrainingRecord):
                 self.saved_step = event.step
         self.progress.add(event)
 
+    def over_the_limit(self) -> str:
+        """The reason for an end because MLX held more than it may."""
+        held = self.last.peak_memory_bytes if self.last else 0
+        return (
+            f"MLX held {gigabytes(held)} in step {self.step}, over the memory limit of "
+            f"{gigabytes(self.guard.budget_bytes)}: choose a smaller configuration, or add --force"
+        )
 
-def over_the_limit(record: WorkerRecord) -> str:
-    """Why training ended in a process whose MLX held more than it may."""
-    held = record.last.peak_memory_bytes if record.last else 0
-    return (
-        f"MLX held {gigabytes(held)} in step {record.step}, over the memory limit of "
-        f"{gigabytes(record.guard.budget_bytes)}: choose a smaller configuration, or add --force"
-    )
-
-
-def since(record: WorkerRecord) -> str:
-    """The clause that says what is saved of a process that was cut off."""
-    if not record.saved_step:
-        return "nothing is saved yet"
-    return f"what is saved is that of step {record.saved_step}"
+    @property
+    def saved_part(self) -> str:
+        """A clause that names what is saved of a process that was cut off."""
+        if not self.saved_step:
+            return "nothing is saved yet"
+        return f"what is saved is that of step {self.saved_step}"

@@ -83,7 +83,7 @@ def _judge(number: int, before: dict[str, Any], after: dict[str, Any]) -> tuple[
     """Whether there is a false regression, and whether each planted change is found."""
     base = _stored(before)
     comparison = compare(base, _stored(after))
-    told = [str(each) for each in regressions(comparison, DEFAULT_THRESHOLDS)]
+    told = [each.text for each in regressions(comparison, DEFAULT_THRESHOLDS)]
     slow = _told(base, after, _longer_steps, "step times")
     large = _told(base, after, _more_memory, "minimum_memory")
     slowdown = overall_slowdown(comparison)

@@ -39,9 +39,9 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
         read_presets(packaged_models()),
     )
     preset = model.preset
-    name = (preset and preset.quick_matrix) or "quick"
+    name = (preset and preset.defaults.quick_matrix) or "quick"
     matrix = read_matrix(arguments.matrix or matrices_folder() / f"{name}.yaml")
-    length = (preset and preset.max_seq_length) or 512
+    length = (preset and preset.defaults.max_seq_length) or 512
     configs = matrix.configs(max_seq_lengths=[length], grad_checkpoints=[False], depth=model.depth)
     return SweepPlan(
         source=ModelSource(

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pytest_yourai.report.profile_facts import machine_name, versions
+from pytest_yourai.report.profile_facts import machine_name
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -33,7 +33,7 @@ def _comparison(comparison: Comparison, gate: RegressionThresholds) -> dict[str,
     configs = {each.config for each in worse}
     return {
         "differences": list(comparison.differences),
-        "regressions": list(map(str, worse)),
+        "regressions": [each.text for each in worse],
         "not_compared": list(not_compared(comparison, gate)),
         "gate": str(gate),
         "changes": [
@@ -79,7 +79,7 @@ def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str,
     timed = ((each.created_at, number, each) for number, each in profiles if each.created_at)
     before: dict[str, str] | None = None
     for at, number, profile in sorted(timed, key=lambda found: found[:2]):
-        now = dict(versions(profile.environment))
+        now = dict(profile.environment.versions)
         changed = [] if before is None else [name for name in now if now[name] != before.get(name)]
         before = now
         best = profile.optimum

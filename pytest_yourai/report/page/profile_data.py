@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
-from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data, versions
+from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.trial_lines import none_fits
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_REASONS = 3
@@ -70,7 +70,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "command": command and {"text": command.text, "notes": list(command.notes)},
         "prediction": _prediction(results),
         "machine": machine(profile.environment),
-        "versions": versions(profile.environment),
+        "versions": list(profile.environment.versions.items()),
         "settings": settings(profile.settings),
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
@@ -85,40 +85,16 @@ def _heading(profile: StoredProfile) -> str:
 
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
-    """One trial; null where it was not measured."""
-    config = result.config
+    """One trial: its row of the profile, and what is computed from it."""
     return {
-        "name": naming.name(config),
-        "batch": config.batch_size,
-        "rank": config.rank,
-        "layers": config.num_layers,
-        "length": config.max_seq_length,
-        "checkpoint": config.grad_checkpoint,
-        "score": config.throughput_score,
-        "outcome": result.outcome.value,
-        "reason": result.error,
-        "warnings": list(result.warnings),
-        "started": result.started,
-        "kept": result.kept,
-        "conclusive": result.conclusive,
-        "minimum": result.minimum_memory_bytes,
-        "safe": result.safe_memory_bytes,
-        "peak": result.peak_memory_bytes,
-        "active": result.active_memory_bytes,
-        "cache": result.cache_memory_bytes,
-        "footprint": result.footprint_bytes,
-        "swap": result.swap_growth_bytes,
-        "active_growth": result.active_growth_bytes_per_step,
-        "footprint_growth": result.footprint_growth_bytes_per_step,
-        "predicted": result.predicted_minimum_memory_bytes,
-        "error": prediction_error(result),
-        "step_time": result.step_time_s,
-        "speed": result.tokens_per_second,
-        "tokens": sorted(set(result.step_tokens)),
-        "epoch_time": result.epoch_time_s,
-        "loss": result.loss,
-        "warmup_times": _rounded(result.warmup_step_times_s),
-        "step_times": _rounded(result.step_times_s),
+        **TrialRow.from_result(result).as_json(),
+        "name": naming.name(result.config),
+        "safe_memory_bytes": result.safe_memory_bytes,
+        "prediction_error": prediction_error(result),
+        "step_time_s": result.step_time_s,
+        "step_tokens": sorted(set(result.step_tokens)),
+        "warmup_step_times_s": _rounded(result.warmup_step_times_s),
+        "step_times_s": _rounded(result.step_times_s),
     }
 
 
@@ -145,21 +121,17 @@ def frontier(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def _outcome_counts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
-    counts = Counter(each.outcome for each in results)
-    reasons = {
-        outcome: dict.fromkeys(
-            each.error for each in results if each.outcome is outcome and each.error
-        )
-        for outcome in counts
+    errors = {
+        outcome: [each.error for each in results if each.outcome is outcome] for outcome in Outcome
     }
     return [
         {
             "outcome": outcome.value,
-            "count": counts[outcome],
-            "reasons": list(reasons[outcome])[:_MOST_REASONS],
+            "count": len(found),
+            "reasons": list(dict.fromkeys(filter(None, found)))[:_MOST_REASONS],
         }
-        for outcome in Outcome
-        if counts[outcome]
+        for outcome, found in errors.items()
+        if found
     ]
 
 

@@ -27,31 +27,17 @@ from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 REPORT_FLAG = "--yourai-report"
 
-_SCRIPTS = (
-    "dom",
-    "units",
-    "theme",
-    "trial",
-    "answer",
-    "heat_map",
-    "charts",
-    "memory_speed",
-    "steps",
-    "prediction",
-    "table",
-    "several",
-    "about",
-    "main",
-)
-"""Scripts of the page, joined in this order."""
-
 
 @dataclass(frozen=True)
 class Content:
-    """Content of a page: profiles, files that were left out, thresholds of regressions."""
+    """Content of a page: profiles, files that were left out, thresholds of regressions.
+
+    `files` are those that were read.
+    """
 
     profiles: Sequence[StoredProfile]
     left_out: Sequence[LeftOut] = ()
+    files: Sequence[Path] = ()
     gate: RegressionThresholds = DEFAULT_THRESHOLDS
 
     @property
@@ -85,8 +71,7 @@ def page(content: Content) -> str:
     from plotly.offline import get_plotlyjs  # noqa: PLC0415
 
     plotly: str = get_plotlyjs()
-    scripts = "\n".join(_packaged(f"scripts/{name}.js") for name in _SCRIPTS)
-    script = f'"use strict";\n(() => {{\n{scripts}\n}})();\n'
+    script = f'"use strict";\n(() => {{\n{_scripts()}\n}})();\n'
     parts = {
         "policy": _policy(plotly, script),
         "style": _packaged("page.css"),
@@ -129,6 +114,13 @@ def _policy(*scripts: str) -> str:
     )
 
 
+def _scripts() -> str:
+    """All scripts; `main`, which alone does something when it is read, is the last."""
+    names = {each.name for each in (files(__package__) / "scripts").iterdir()} - {"main.js"}
+    scripts = [name for name in sorted(names) if name.endswith(".js")]
+    return "\n".join(_packaged(f"scripts/{name}") for name in (*scripts, "main.js"))
+
+
 def _packaged(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
@@ -144,32 +136,23 @@ class LeftOut:
     why: str
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The profiles of a page; `files` are those that were read."""
-
-    profiles: tuple[StoredProfile, ...]
-    left_out: tuple[LeftOut, ...]
-    files: tuple[Path, ...]
-
-
-def read_sources(paths: Iterable[Path]) -> Sources:
+def read_sources(paths: Iterable[Path]) -> Content:
     """The profiles in files, and in the JSON files of folders, these in order of creation.
 
     RecordingError if a file cannot be read as a profile, or a folder has none.
     """
     parts = [
-        _read_folder(path) if path.is_dir() else Sources(tuple(read_profiles(path)), (), (path,))
+        _read_folder(path) if path.is_dir() else Content(read_profiles(path), files=[path])
         for path in paths
     ]
-    return Sources(
-        tuple(profile for part in parts for profile in part.profiles),
-        tuple(other for part in parts for other in part.left_out),
-        tuple(file for part in parts for file in part.files),
+    return Content(
+        profiles=[profile for part in parts for profile in part.profiles],
+        left_out=[other for part in parts for other in part.left_out],
+        files=[file for part in parts for file in part.files],
     )
 
 
-def _read_folder(folder: Path) -> Sources:
+def _read_folder(folder: Path) -> Content:
     try:
         files = sorted(each for each in folder.glob("*.json") if each.is_file())
     except OSError as problem:
@@ -185,5 +168,4 @@ def _read_folder(folder: Path) -> Sources:
         raise RecordingError(
             f"{folder} has no profile: name a folder with profiles as a sweep writes them"
         )
-    by_time = sorted(found, key=lambda each: each.created_at or _LONG_AGO)
-    return Sources(tuple(by_time), tuple(others), tuple(files))
+    return Content(sorted(found, key=lambda each: each.created_at or _LONG_AGO), others, files)

@@ -34,15 +34,12 @@ class Metric(enum.StrEnum):
 
     def of(self, result: TrialResult) -> float | None:
         """Its value in `result`, None if it was not measured."""
-        match self:
-            case Metric.MINIMUM_MEMORY:
-                return result.minimum_memory_bytes
-            case Metric.PEAK_MEMORY:
-                return result.peak_memory_bytes
-            case Metric.STEP_TIME:
-                return result.step_time_s
-            case Metric.TOKENS_PER_SECOND:
-                return result.tokens_per_second
+        return {
+            Metric.MINIMUM_MEMORY: result.minimum_memory_bytes,
+            Metric.PEAK_MEMORY: result.peak_memory_bytes,
+            Metric.STEP_TIME: result.step_time_s,
+            Metric.TOKENS_PER_SECOND: result.tokens_per_second,
+        }[self]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import GB, MB, gigabytes, seconds
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower_configs
@@ -15,10 +16,13 @@ from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower
 MEAN_STEP_TIME = "mean_step_time"
 """The geometric mean of the changes of step time over all configurations."""
 
-_UNITS: dict[str, dict[str, float]] = {
-    "memory": {"B": 1, "kB": 1e3, "MB": MB, "GB": GB},
-    "time": {"us": 1e-6, "ms": 1e-3, "s": 1},
-    "speed": {"": 1},
+_MEMORY_UNITS: dict[str, float] = {"B": 1, "kB": 1e3, "MB": MB, "GB": GB}
+
+_UNITS: dict[Metric, dict[str, float]] = {
+    Metric.MINIMUM_MEMORY: _MEMORY_UNITS,
+    Metric.PEAK_MEMORY: _MEMORY_UNITS,
+    Metric.STEP_TIME: {"us": 1e-6, "ms": 1e-3, "s": 1},
+    Metric.TOKENS_PER_SECOND: {"": 1},
 }
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([A-Za-z%]*)")
@@ -52,8 +56,9 @@ class Threshold:
     def __str__(self) -> str:
         """Its spelling in `--yourai-fail-on`: `step_time:10%+20ms`."""
         parts = [f"{self.share * 100:g}%"] if self.share or not self.floor else []
-        if self.floor:
-            unit, size = _largest_unit(_kind(self.metric), self.floor)
+        if self.floor and self.metric:
+            units = list(_UNITS[self.metric].items())
+            unit, size = [*units[:1], *(each for each in units if each[1] <= self.floor)][-1]
             parts.append(f"{self.floor / size:g}{unit}")
         return f"{self.name}:{'+'.join(parts)}"
 
@@ -83,10 +88,6 @@ class Regression:
 
     config: LoraConfig | None
     text: str
-
-    def __str__(self) -> str:
-        """One line."""
-        return self.text
 
 
 def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> RegressionThresholds:
@@ -121,16 +122,13 @@ def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
     if floors and metric is None:
         raise ValueError(f"{MEAN_STEP_TIME} is a mean of ratios: it takes a percentage alone")
     share = sum(_amount(each, {"%": 0.01}, "a percentage is written as 5%") for each in shares)
+    if metric is None:
+        return (Threshold(None, share),)
     if metric is Metric.TOKENS_PER_SECOND and share >= 1:
         raise ValueError("nothing gets slower by 100 % or more: name a smaller percentage")
-    floor = sum(_floor(each, metric) for each in floors)
-    return (Threshold(metric, share, floor),)
-
-
-def _floor(text: str, metric: Metric | None) -> float:
-    units = _UNITS[_kind(metric)]
-    examples = ", ".join(f"20{unit}" for unit in units)
-    return _amount(text, units, f"a floor of {metric} is written as one of {examples}")
+    units = _UNITS[metric]
+    why = f"a floor of {metric} is written as one of {', '.join(f'20{unit}' for unit in units)}"
+    return (Threshold(metric, share, sum(_amount(each, units, why) for each in floors)),)
 
 
 def _amount(text: str, units: dict[str, float], why: str) -> float:
@@ -138,17 +136,6 @@ def _amount(text: str, units: dict[str, float], why: str) -> float:
     if match is None or match[2] not in units or float(match[1]) > _MOST:
         raise ValueError(f"{text!r} is not an amount: {why}")
     return float(match[1]) * units[match[2]]
-
-
-def _kind(metric: Metric | None) -> str:
-    if metric in (Metric.MINIMUM_MEMORY, Metric.PEAK_MEMORY):
-        return "memory"
-    return "speed" if metric is Metric.TOKENS_PER_SECOND else "time"
-
-
-def _largest_unit(kind: str, amount: float) -> tuple[str, float]:
-    fitting = [(unit, size) for unit, size in _UNITS[kind].items() if size <= amount]
-    return max(fitting or list(_UNITS[kind].items())[:1], key=lambda each: each[1])
 
 
 def regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regression]:
@@ -167,42 +154,35 @@ def not_compared(comparison: Comparison, gate: RegressionThresholds) -> Iterator
 
 
 def _lost(comparison: Comparison) -> Iterator[Regression]:
-    found = list(_lost_configurations(comparison))
-    yield from found
-    failed = comparison.fits_no_more
-    if failed is not None and not found:
-        outcome = failed.outcome.replace("_", " ")
-        name = comparison.naming.name(failed.config)
-        yield Regression(None, f"nothing fits any more: {name}: {outcome}: {failed.error}")
-
-
-def _lost_configurations(comparison: Comparison) -> Iterator[Regression]:
-    for change in comparison.changes:
-        after = change.after
-        if after is None or not (change.no_longer_fits or change.no_longer_runs):
-            continue
+    lost = [each for each in comparison.changes if each.no_longer_fits or each.no_longer_runs]
+    for change in lost:
         what = "no longer fits" if change.no_longer_fits else "no longer runs"
-        outcome = after.outcome.replace("_", " ")
         name = comparison.naming.name(change.config)
-        yield Regression(change.config, f"{name}: {what}: {outcome}: {after.error}")
+        yield Regression(change.config, f"{name}: {what}: {_ending(change.after)}")
+    if comparison.fits_no_more is not None and not lost:
+        name = comparison.naming.name(comparison.fits_no_more.config)
+        ending = _ending(comparison.fits_no_more)
+        yield Regression(None, f"nothing fits any more: {name}: {ending}")
+
+
+def _ending(result: TrialResult | None) -> str:
+    return f"{result.outcome.replace('_', ' ')}: {result.error}" if result else ""
 
 
 def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regression]:
     if threshold.metric is None:
         slowdown = overall_slowdown(comparison)
         if slowdown is not None and slowdown.is_surely_over(threshold.share):
-            yield Regression(None, _overall(slowdown, threshold))
+            mean = mean_change(slowdown, f"allowed {_allowed(threshold)}")
+            yield Regression(None, f"all configurations: {mean}")
         return
     metric = threshold.metric
     if comparison.lacks(metric):
         return
-    slower = (
-        slower_configs(
-            comparison, threshold.time_share, per_token=metric is Metric.TOKENS_PER_SECOND
-        )
-        if metric.is_time
-        else None
-    )
+    slower = None
+    if metric.is_time:
+        is_per_token = metric is Metric.TOKENS_PER_SECOND
+        slower = slower_configs(comparison, threshold.time_share, per_token=is_per_token)
     for change in comparison.changes:
         is_noise = slower is not None and change.config not in slower
         if not is_noise and (found := _worse(comparison, change, threshold, metric)):
@@ -227,10 +207,6 @@ def _worse(
         f"{format_amount(metric, after)} now "
         f"({format_change(after / before - 1)}, allowed {_allowed(threshold)})"
     )
-
-
-def _overall(slowdown: Slowdown, threshold: Threshold) -> str:
-    return f"all configurations: {mean_change(slowdown, f'allowed {_allowed(threshold)}')}"
 
 
 def mean_change(slowdown: Slowdown, *more: str) -> str:

@@ -12,7 +12,7 @@ from pytest_yourai.core.config import SAFETY_MARGIN, RowShape
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.estimate.training_memory import estimate_training_memory
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.safe_table import read_safe_table
+from pytest_yourai.plan.safe_table import safe_config
 
 DATA = Path(__file__).parents[2] / "data"
 PRESETS = read_presets(packaged_models())
@@ -35,11 +35,11 @@ def test_the_walk_is_as_the_presets_and_the_table_say(
     walk = recorded(name)
     assert walk["recommended"] == largest
     assert [row["preset"] for row in walk["results"]] == [
-        preset.name for preset in PRESETS.values() if preset.in_walk
+        preset.name for preset in PRESETS.values() if preset.walk
     ]
     assert walk["results"][-1]["outcome"] == outcome_of_70b
     for row in walk["results"]:
-        safe = read_safe_table().configuration(
+        safe = safe_config(
             float(row["params"].removesuffix("B")) * 1e9,
             row["memory_limit_gb"] * GB,
             depth=None,

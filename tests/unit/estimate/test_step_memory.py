@@ -42,7 +42,7 @@ def step(
     """Two rows of 3 positions each, that is 6 tokens, with adapters of rank 2."""
     shapes = read_architecture_shapes({**SMALL, **more})
     config = LoraConfig(2, 2, layers, length, checkpoint)
-    return StepMemory(shapes, shapes.adapted(keys), config, layers, backend, device)
+    return StepMemory(shapes, shapes.adapted(keys), config, backend, device)
 
 
 # 6 tokens, 4 bytes each: residuals and MLP 2 × 8 + 4 × 16, queries, keys and values 8 + 4 + 4,

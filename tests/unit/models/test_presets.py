@@ -91,7 +91,7 @@ def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, tex
 
 
 def test_all_but_tiny_are_in_the_walk_over_all_models() -> None:
-    assert [name for name, preset in PRESETS.items() if not preset.in_walk] == ["tiny"]
+    assert [name for name, preset in PRESETS.items() if not preset.walk] == ["tiny"]
 
 
 def test_a_path_is_relative_to_its_file_or_to_the_home(
@@ -108,4 +108,4 @@ def test_a_path_is_relative_to_its_file_or_to_the_home(
     assert presets["b"].folder == Path("/home/someone/mine")
     assert presets["d"].folder == tmp_path / "~nobody-of-this-name/mine"
     c = presets["c"]
-    assert (c.repo, c.title, c.in_walk) == ("owner/Mine-7B", "Mine-7B", False)
+    assert (c.repo, c.title, c.walk) == ("owner/Mine-7B", "Mine-7B", False)

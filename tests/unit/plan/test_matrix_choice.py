@@ -14,7 +14,7 @@ from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan import config_choice
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
-from pytest_yourai.plan.stages import make_run_plan
+from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
 from support.hub import bare_model
@@ -43,9 +43,14 @@ def setup(pytester: pytest.Pytester, *flags: str, model: str = "llama-8b") -> Sw
 
 
 def only_setup(config: pytest.Config) -> SweepSetup:
-    [stage] = make_run_plan(read_options(config)).stages
+    stage = only_stage(config)
     assert stage.setup is not None
     return stage.setup
+
+
+def only_stage(config: pytest.Config) -> Stage:
+    [stage] = make_run_plan(read_options(config)).stages
+    return stage
 
 
 def folder(pytester: pytest.Pytester, **config: Any) -> str:
@@ -68,7 +73,7 @@ def is_for_little_memory(found: SweepSetup) -> bool:
 def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytester) -> None:
     found = setup(pytester, "--yourai-max-memory", "9.9")
     assert notes(found) == [NOTE.format("4-bit, self_attn.q_proj")]
-    assert list(found.configs_by_id.values()) == [
+    assert list(found.plan.configs) == [
         LoraConfig(1, rank, layers, 512) for rank, layers in ((16, 4), (16, 8), (32, 4), (32, 8))
     ]
     assert found.plan.source.lora_keys == ("self_attn.q_proj",)
@@ -119,9 +124,10 @@ def test_small_models_and_unknown_ones_keep_the_full_matrix(pytester: pytest.Pyt
 def test_a_folder_counts_by_its_parameters(pytester: pytest.Pytester) -> None:
     budget = ("--yourai-max-memory", "8")
     large = folder(pytester)
-    found = setup(pytester, *budget, model=large)
-    assert is_for_little_memory(found)
-    assert all(item_id.endswith("-q4") for item_id in found.configs_by_id)
+    stage = only_stage(pytester.parseconfig(f"--yourai-model={large}", *budget))
+    assert stage.setup is not None
+    assert is_for_little_memory(stage.setup)
+    assert all(item_id.endswith("-q4") for item_id in stage.configs_by_id)
     (Path(large) / "config.json").write_text(json.dumps({**LARGE, "num_hidden_layers": 10}))
     assert not is_for_little_memory(setup(pytester, *budget, model=large))
 
@@ -163,7 +169,7 @@ def test_a_recording_is_replayed_as_a_whole(pytester: pytest.Pytester) -> None:
     recorded = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
     config = pytester.parseconfig(f"--yourai-replay={recorded}", "--yourai-max-memory=8")
     found = only_setup(config)
-    assert len(found.configs_by_id) == 12
+    assert len(found.plan.configs) == 12
     assert not is_for_little_memory(found)
 
 
@@ -198,7 +204,7 @@ def test_the_fast_search_refuses_more_than_it_can_plan_for(pytester: pytest.Pyte
     Path("m.yaml").write_text(f"batch_size: [1, 2]\nlora_rank: {ranks}\nlora_layers: [4]\n")
     with pytest.raises(OptionError, match="--yourai-search fast: 1,002 configurations are more"):
         setup(pytester, "--yourai-matrix=m.yaml", "--yourai-search=fast")
-    assert len(setup(pytester, "--yourai-matrix=m.yaml").configs_by_id) == 1002
+    assert len(setup(pytester, "--yourai-matrix=m.yaml").plan.configs) == 1002
 
 
 def test_a_check_has_no_configurations_of_its_own(pytester: pytest.Pytester) -> None:
@@ -215,7 +221,7 @@ def test_once_the_weights_are_here_the_choice_stays_but_suits_them(
     here = dataclasses.replace(found.model, architecture=quantized, weights="local")
     have(monkeypatch, 64 * GB)
     again = plan_downloaded(found, here)
-    assert list(again.configs_by_id.values()) == list(found.configs_by_id.values())
+    assert list(again.plan.configs) == list(found.plan.configs)
     assert again.plan.source.quantization == Quantization(8)
     assert again.plan.settings.quantization == Quantization(8)
     assert again.plan.identity != found.plan.identity

@@ -194,14 +194,14 @@ def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
     flag = listed(pytester, "bare: {architecture: config.json}\nabsent: {path: nowhere}\n")
     lengths = "--yourai-seq-length=128,1024"
     alone = run(pytester, "--yourai-benchmark", flag, lengths)
-    assert [stage.shape for stage in alone.stages] == [RowShape(1024)] * 2
+    assert [stage.check and stage.check.shape for stage in alone.stages] == [RowShape(1024)] * 2
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\ngrad_checkpoint: [false, true]\n"
     )
     flags = ("--yourai-benchmark", "--yourai-optimize", "--yourai-matrix=m.yaml", flag)
     followed = run(pytester, *flags, lengths)
     checks = [stage for stage in followed.stages if stage.is_check]
-    assert [stage.shape for stage in checks] == [RowShape(128)] * 2
+    assert [stage.check and stage.check.shape for stage in checks] == [RowShape(128)] * 2
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,20 @@ def test_numbers_of_rows_name_the_same_rows_as_the_profile() -> None:
     [each] = profiles_of(quick())
     found = profile_data(each)
     best = found["rows"][found["optimum"]]
-    assert (best["batch"], best["rank"], best["layers"]) == (4, 128, 32)
-    assert best["minimum"] == quick()["all_results"][-1]["minimum_memory_bytes"]
-    assert best["safe"] == round(best["minimum"] * 1.15)
+    assert (best["batch_size"], best["lora_rank"], best["lora_layers"]) == (4, 128, 32)
+    assert best["minimum_memory_bytes"] == quick()["all_results"][-1]["minimum_memory_bytes"]
+    assert best["safe_memory_bytes"] == round(best["minimum_memory_bytes"] * 1.15)
     unbeaten = {tuple(row.values()) for row in quick()["pareto"]}
     rows = [found["rows"][number] for number in found["unbeaten"]]
     assert unbeaten == {
-        (row["batch"], row["rank"], row["layers"], row["length"], row["checkpoint"]) for row in rows
+        (
+            row["batch_size"],
+            row["lora_rank"],
+            row["lora_layers"],
+            row["max_seq_length"],
+            row["grad_checkpoint"],
+        )
+        for row in rows
     }
     json.dumps(found, allow_nan=False)
 
@@ -31,13 +38,20 @@ def test_a_row_says_all_that_its_trial_measured() -> None:
     row = profile_data(each)["rows"][0]
     recorded = quick()["all_results"][0]
     assert row["name"] == "batch=1, rank=64, layers=16"
-    assert row["warmup_times"] == pytest.approx(recorded["warmup_step_times_s"], abs=1e-6)
-    assert len(row["step_times"]) == 10
-    assert row["tokens"] == [511]
-    assert row["error"] == pytest.approx(
+    assert row["warmup_step_times_s"] == pytest.approx(recorded["warmup_step_times_s"], abs=1e-6)
+    assert len(row["step_times_s"]) == 10
+    assert row["step_tokens"] == [511]
+    assert row["prediction_error"] == pytest.approx(
         recorded["predicted_minimum_memory_bytes"] / recorded["minimum_memory_bytes"] - 1
     )
-    for key in ("active", "cache", "footprint", "loss", "speed", "step_time"):
+    for key in (
+        "active_memory_bytes",
+        "cache_memory_bytes",
+        "footprint_bytes",
+        "loss",
+        "tokens_per_second",
+        "step_time_s",
+    ):
         assert row[key] is not None
 
 

@@ -21,7 +21,7 @@ def test_files_keep_their_order_and_a_walk_gives_several(tmp_path: Path) -> None
     found = read_sources([new, old, DATA / "h200_benchmark_24gb.json"])
     assert [each.name for each in found.profiles[:2]] == [str(new), str(old)]
     assert len(found.profiles) == 7
-    assert found.left_out == ()
+    assert found.left_out == []
 
 
 def test_a_folder_is_a_history_and_names_what_is_no_profile(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pytest_yourai.report.profile_facts import (
     settings,
     soak_data,
     training_data,
-    versions,
 )
 from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.schema import read_leniently
@@ -84,7 +83,6 @@ def test_values_of_another_type_count_as_missing(odd: Any) -> None:
     machine(found.environment)
     machine_name(found.environment)
     settings(found.settings)
-    versions(found.environment)
     training_data(found.data)
     assert "Measured" in dict(about(found))
     for part in ("settings", "environment", "data", "soak"):

@@ -149,12 +149,12 @@ def test_where_it_is_locked_there_is_nothing_to_note(tmp_path: Path) -> None:
     assert journal.note is None
 
 
-def test_tags_are_added_to_each_event_and_closing_closes_the_journal(tmp_path: Path) -> None:
-    log = TaggedLog(Journal(tmp_path / "log.jsonl"), run_id="r1")
+def test_tags_are_added_to_each_event(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl")
+    log = TaggedLog(journal, run_id="r1")
     log.write("trial_start", batch_size=1)
     assert log.problem is None
-    log.close()
-    Journal(tmp_path / "log.jsonl").close()
+    journal.close()
     event = json.loads((tmp_path / "log.jsonl").read_text())
     assert (event["event"], event["run_id"], event["batch_size"]) == ("trial_start", "r1", 1)
 
@@ -162,7 +162,6 @@ def test_tags_are_added_to_each_event_and_closing_closes_the_journal(tmp_path: P
 def test_without_a_journal_nothing_is_written() -> None:
     log = TaggedLog(run_id="r1")
     log.write("trial_start")
-    log.close()
     assert log.problem is None
 
 

@@ -69,7 +69,7 @@ def test_flags_add_up_and_none_lets_everything_pass() -> None:
 
 def told(gate: RegressionThresholds, after: Callable[[dict[str, Any]], object]) -> list[str]:
     found = compare(stored(), stored(after))
-    return [str(each) for each in regressions(found, gate)]
+    return [each.text for each in regressions(found, gate)]
 
 
 def test_equal_runs_have_no_regression() -> None:

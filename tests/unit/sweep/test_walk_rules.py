@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
+from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.sweep.preflight import reason_to_skip_stage
@@ -62,7 +63,7 @@ def test_a_larger_model_with_lighter_weights_may_fit(stages: Stages) -> None:
 
 def test_a_model_of_unknown_size_is_tried(stages: Stages) -> None:
     small = stages["llama-8b", True]
-    unknown = dataclasses.replace(stages["hermes-70b", True], parameters=None)
+    unknown = dataclasses.replace(stages["hermes-70b", True], model=Model.known("hermes-70b"))
     assert reason_to_skip_stage(unknown, {small: [ended(small, Outcome.OOM)]}) is None
 
 

@@ -16,7 +16,7 @@ from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.profile import build_profile
 from pytest_yourai.training.auto_optimize import PROFILE, choose, sweep_arguments
-from pytest_yourai.training.choices import ChosenConfig
+from pytest_yourai.training.measured_profile import ChosenConfig
 from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
 

@@ -9,13 +9,12 @@ import pytest
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import CheckpointError
-from pytest_yourai.models.resolve import resolve
 from pytest_yourai.training.checkpoint import (
-    about,
     check_agreement,
     checkpoint_to_resume,
     read_checkpoint,
 )
+from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
@@ -155,9 +154,10 @@ def test_a_run_whose_steps_are_all_done_may_be_finished_or_go_on(tmp_path: Path)
 
 
 def of_weights(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says that was trained on the weights in that folder."""
-    model = resolve(folder.name, folder, "local", {})
-    return about(model, None, memory_limit_bytes=None, memory_report_interval=10)
+    """Metadata of a checkpoint that was trained on the weights in that folder."""
+    data = str(rows_folder(folder.parent / "rows"))
+    options = asked(folder.parent / "first", model=str(folder), weights="local", data=data)
+    return dict(resolve_options(begin(options), None).about)
 
 
 def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.measured_profile import (
-    ProfileDifferences,
+    WHAT_RUNS,
+    Condition,
     baseline_of,
+    is_of,
     profile_differences,
     read_profile,
 )
@@ -160,7 +162,7 @@ def compared(
     name: str = "llama-8b",
     settings: dict[str, Any] | None = None,
     **there: Any,
-) -> ProfileDifferences:
+) -> dict[Condition, str]:
     usual = {"quantization": {"bits": 4}, "lora_keys": ["self_attn.q_proj", "self_attn.v_proj"]}
     recording = StoredProfile(
         name="p.json",
@@ -174,8 +176,7 @@ def compared(
 
 def test_the_same_here_differs_in_nothing() -> None:
     found = compared(keys=("self_attn.v_proj", "self_attn.q_proj"))
-    assert not list(found.warnings("p.json"))
-    assert not found.changes_what_runs
+    assert not found
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,9 @@ def test_each_difference_is_named(
     difference: dict[str, Any], message: str, changes_what_runs: bool
 ) -> None:
     found = compared(**difference)
-    [warning] = found.warnings("p.json")
-    assert warning.startswith("p.json was measured ")
-    assert re.search(message, warning), warning
-    assert found.changes_what_runs is changes_what_runs
+    [(condition, text)] = found.items()
+    assert re.search(message, text), text
+    assert (condition in WHAT_RUNS) is changes_what_runs
 
 
 def test_a_preset_and_its_repository_are_one_model(tmp_path: Path) -> None:
@@ -208,5 +208,4 @@ def test_a_preset_and_its_repository_are_one_model(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(model().architecture)))
     by_folder = resolve(str(folder), folder, "synthetic", PRESETS)
-    found = profile_differences(read_profile(PROFILE, by_folder), by_folder, PRESETS, None, None)
-    assert found.model is None
+    assert is_of(read_profile(PROFILE, by_folder), by_folder, PRESETS)

@@ -52,7 +52,7 @@ def test_less_than_50_mb_a_step_is_not_told() -> None:
 
 def test_what_goes_up_and_down_does_not_leak() -> None:
     chooser = random.Random(0)
-    noise = [5 * GB + chooser.randrange(2 * GB) for _ in range(2000)]
+    noise = [5 * GB + chooser.randrange(2 * GB) for _ in range(1200)]
     assert not warnings(noise, noise, footprint_counts=True)
 
 
@@ -66,6 +66,6 @@ def test_steps_that_compile_do_not_count() -> None:
 def test_growth_is_that_of_the_last_steps() -> None:
     trend = MemoryTrend(footprint_counts=True)
     assert trend.growth() == Growth(None, None)
-    for number, held in enumerate(growing(3, steps=5000, flat=4000), 1):
+    for number, held in enumerate(growing(3, steps=1300, flat=300), 1):
         trend.add(a_step(number, active_memory_bytes=held))
     assert trend.growth() == Growth(3 * MB, 0)

@@ -23,19 +23,19 @@ function whereMeasured(shown) {
 
 function bestAnswer(shown, best) {
   const large = [
-    ["Batch size", number(best.batch)],
-    ["LoRA rank", number(best.rank)],
-    ["LoRA layers", number(best.layers)],
-    shown.has_lengths ? ["Sequence", `${number(best.length)} tokens`] : null,
-    shown.has_checkpointing ? ["Checkpointing", best.checkpoint ? "on" : "off"] : null,
-    ["Speed", speed(best.speed)],
+    ["Batch size", number(best.batch_size)],
+    ["LoRA rank", number(best.lora_rank)],
+    ["LoRA layers", number(best.lora_layers)],
+    shown.has_lengths ? ["Sequence", `${number(best.max_seq_length)} tokens`] : null,
+    shown.has_checkpointing ? ["Checkpointing", best.grad_checkpoint ? "on" : "off"] : null,
+    ["Speed", speed(best.tokens_per_second)],
   ].filter(Boolean);
   const small = [
-    [shown.has_minima ? "Needs" : "Peak (no minimum was recorded)", memory(best.minimum)],
-    shown.has_minima ? ["Takes", memory(best.peak)] : null,
-    ["Step", time(best.step_time)],
-    ["Score", `${number(best.score)} = ${best.batch} × ${best.rank} × ${best.layers}`],
-    isNumber(best.epoch_time) ? ["Epoch", time(best.epoch_time)] : null,
+    [shown.has_minima ? "Needs" : "Peak (no minimum was recorded)", memory(best.minimum_memory_bytes)],
+    shown.has_minima ? ["Takes", memory(best.peak_memory_bytes)] : null,
+    ["Step", time(best.step_time_s)],
+    ["Score", `${number(best.throughput_score)} = ${best.batch_size} × ${best.lora_rank} × ${best.lora_layers}`],
+    isNumber(best.epoch_time_s) ? ["Epoch", time(best.epoch_time_s)] : null,
   ].filter(Boolean);
   return [
     facts(large, { class: "facts large" }),
@@ -56,12 +56,12 @@ function showBest(shown) {
 
 function memoryBar(shown, best) {
   const limit = shown.memory_limit_bytes;
-  const safe = shown.has_minima ? best.safe : null;
-  const most = Math.max(best.minimum ?? 0, best.peak ?? 0, safe ?? 0, limit ?? 0) * 1.02 || 1;
+  const safe = shown.has_minima ? best.safe_memory_bytes : null;
+  const most = Math.max(best.minimum_memory_bytes ?? 0, best.peak_memory_bytes ?? 0, safe ?? 0, limit ?? 0) * 1.02 || 1;
   const part = (bytes) => `${((100 * bytes) / most).toFixed(2)}%`;
   const items = [
-    ["needs", shown.has_minima ? "needs" : "peak", best.minimum, "bar"],
-    ["takes", "takes, peak of the measured steps", shown.has_minima ? best.peak : null, "bar"],
+    ["needs", shown.has_minima ? "needs" : "peak", best.minimum_memory_bytes, "bar"],
+    ["takes", "takes, peak of the measured steps", shown.has_minima ? best.peak_memory_bytes : null, "bar"],
     ["safe", `safe, needs × ${shown.margin}`, safe, "tick"],
     ["limit", "budget", limit, "tick"],
   ].filter(([, , bytes]) => isNumber(bytes));

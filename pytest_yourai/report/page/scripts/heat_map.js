@@ -1,8 +1,8 @@
 // Batch size by rank, for each number of layers, length and checkpointing.
 
 const MEASURES = {
-  minimum: { label: "Memory", of: (row) => row.minimum },
-  speed: { label: "Tokens/s", of: (row) => row.speed },
+  minimum: { label: "Memory", of: (row) => row.minimum_memory_bytes },
+  speed: { label: "Tokens/s", of: (row) => row.tokens_per_second },
   outcome: { label: "Outcome", of: () => null },
 };
 
@@ -46,8 +46,8 @@ function drawHeatMap(holder) {
     least: Math.min(...measured),
     most: Math.max(...measured),
     unit: memoryUnit(measured),
-    batches: unique(rows.map((row) => row.batch)),
-    ranks: unique(rows.map((row) => row.rank)),
+    batches: unique(rows.map((row) => row.batch_size)),
+    ranks: unique(rows.map((row) => row.lora_rank)),
   };
   holder.replaceChildren(
     heatLegend(scale, measured.length),
@@ -90,11 +90,11 @@ function heatLegend(scale, count) {
 function heatGroups(rows) {
   const groups = new Map();
   rows.forEach((row, index) => {
-    const key = [row.length, row.checkpoint, row.layers].join();
+    const key = [row.max_seq_length, row.grad_checkpoint, row.lora_layers].join();
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push({ row, index });
   });
-  const order = ({ row }) => [row.length, Number(row.checkpoint), row.layers];
+  const order = ({ row }) => [row.max_seq_length, Number(row.grad_checkpoint), row.lora_layers];
   return [...groups.values()].sort((a, b) => {
     const [left, right] = [order(a[0]), order(b[0])];
     const place = left.findIndex((value, at) => value !== right[at]);
@@ -103,14 +103,14 @@ function heatGroups(rows) {
 }
 
 function heatTitle(row) {
-  const parts = [plural(row.layers, "LoRA layer")];
-  if (profile().has_lengths) parts.push(`${number(row.length)} tokens`);
-  if (profile().has_checkpointing) parts.push(`checkpointing ${row.checkpoint ? "on" : "off"}`);
+  const parts = [plural(row.lora_layers, "LoRA layer")];
+  if (profile().has_lengths) parts.push(`${number(row.max_seq_length)} tokens`);
+  if (profile().has_checkpointing) parts.push(`checkpointing ${row.grad_checkpoint ? "on" : "off"}`);
   return parts.join(", ");
 }
 
 function heatTable(group, scale) {
-  const cells = new Map(group.map((cell) => [`${cell.row.batch},${cell.row.rank}`, cell]));
+  const cells = new Map(group.map((cell) => [`${cell.row.batch_size},${cell.row.lora_rank}`, cell]));
   return el(
     "div",
     { class: "heat-scroll" },
@@ -156,7 +156,7 @@ function heatCell(cell, scale) {
     ? number(value / (state.measure === "minimum" ? scale.unit.size : 1), state.measure === "minimum" ? 1 : 0)
     : "";
   const isBest = index === profile().optimum;
-  const said = [row.name, words, memory(row.minimum), speed(row.speed)].concat(isBest ? ["best"] : []);
+  const said = [row.name, words, memory(row.minimum_memory_bytes), speed(row.tokens_per_second)].concat(isBest ? ["best"] : []);
   const button = el(
     "button",
     {

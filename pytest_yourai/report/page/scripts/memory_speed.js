@@ -3,14 +3,14 @@
 const measuredRows = () =>
   profile()
     .rows.map((row, index) => ({ row, index }))
-    .filter(({ row }) => row.outcome === "ok" && isNumber(row.minimum) && isNumber(row.speed));
+    .filter(({ row }) => row.outcome === "ok" && isNumber(row.minimum_memory_bytes) && isNumber(row.tokens_per_second));
 
 function hoverText({ row }) {
   const words = profile().has_minima ? "needs" : "peak";
   return [
     row.name,
-    `${words} ${memory(row.minimum)}, ${speed(row.speed)}, ${time(row.step_time)} a step`,
-    row.outcome === "ok" ? null : `${DATA.outcomes[row.outcome].words}: ${row.reason ?? ""}`.slice(0, 90),
+    `${words} ${memory(row.minimum_memory_bytes)}, ${speed(row.tokens_per_second)}, ${time(row.step_time_s)} a step`,
+    row.outcome === "ok" ? null : `${DATA.outcomes[row.outcome].words}: ${row.error ?? ""}`.slice(0, 90),
   ]
     .filter(Boolean)
     .map(plain)
@@ -48,7 +48,7 @@ function budgetNote() {
   const what = hasMinima
     ? `What needs up to ${memory(edge)} fits: the budget of ${memory(limit)} ÷ ${margin}.`
     : `The budget is ${memory(limit)}.`;
-  const most = Math.max(...profile().rows.map((row) => row.minimum ?? 0));
+  const most = Math.max(...profile().rows.map((row) => row.minimum_memory_bytes ?? 0));
   return isFarAway(edge, most) ? `${what} That is outside of the chart.` : what;
 }
 
@@ -58,10 +58,10 @@ function drawMemorySpeed() {
   if (!document.getElementById("memory-speed-chart")) return Promise.resolve();
   const failed = shown.rows
     .map((row, index) => ({ row, index }))
-    .filter(({ row }) => row.outcome !== "ok" && isNumber(row.minimum));
-  const unit = memoryUnit([...points, ...failed].map(({ row }) => row.minimum));
+    .filter(({ row }) => row.outcome !== "ok" && isNumber(row.minimum_memory_bytes));
+  const unit = memoryUnit([...points, ...failed].map(({ row }) => row.minimum_memory_bytes));
   const colour = colours();
-  const x = ({ row }) => row.minimum / unit.size;
+  const x = ({ row }) => row.minimum_memory_bytes / unit.size;
   const common = (some) => ({
     mode: "markers",
     x: some.map(x),
@@ -69,22 +69,22 @@ function drawMemorySpeed() {
     text: some.map(hoverText),
     hoverinfo: "text",
   });
-  const batches = unique(points.map(({ row }) => row.batch));
+  const batches = unique(points.map(({ row }) => row.batch_size));
   const frontier = shown.frontier.map((index) => ({ row: shown.rows[index], index }));
   const traces = [
     {
       ...common(frontier),
-      y: frontier.map(({ row }) => row.speed),
+      y: frontier.map(({ row }) => row.tokens_per_second),
       mode: "lines",
       name: NARROW.matches ? "fastest" : "fastest for its memory",
       line: { color: colour.accent, width: 2, shape: "hv" },
       hoverinfo: "skip",
     },
     ...batches.map((batch, place) => {
-      const some = points.filter(({ row }) => row.batch === batch);
+      const some = points.filter(({ row }) => row.batch_size === batch);
       return {
         ...common(some),
-        y: some.map(({ row }) => row.speed),
+        y: some.map(({ row }) => row.tokens_per_second),
         name: `batch ${batch}`,
         marker: {
           size: 9,
@@ -107,7 +107,7 @@ function drawMemorySpeed() {
     const best = { row: shown.rows[shown.optimum], index: shown.optimum };
     traces.push({
       ...common([best]),
-      y: [best.row.speed],
+      y: [best.row.tokens_per_second],
       name: "best",
       marker: { size: 20, symbol: "circle-open", color: colour.accent, line: { width: 3 } },
     });
@@ -117,7 +117,7 @@ function drawMemorySpeed() {
     margin: { ...NO_LEGEND, t: NARROW.matches ? 90 : 36 },
     xaxis: axis(`${shown.has_minima ? "minimum" : "peak"} memory, ${unit.name}`),
     yaxis: axis("tokens per second", { rangemode: "tozero" }),
-    ...edgeLine(unit, [...points, ...failed].map(({ row }) => row.minimum)),
+    ...edgeLine(unit, [...points, ...failed].map(({ row }) => row.minimum_memory_bytes)),
   });
 }
 

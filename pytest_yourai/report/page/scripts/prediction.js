@@ -3,7 +3,7 @@
 const predictedRows = () =>
   profile()
     .rows.map((row, index) => ({ row, index }))
-    .filter(({ row }) => isNumber(row.error));
+    .filter(({ row }) => isNumber(row.prediction_error));
 
 function prediction() {
   const { prediction: found } = profile();
@@ -30,18 +30,18 @@ function drawPrediction() {
   const points = predictedRows();
   if (!points.length) return Promise.resolve();
   const colour = colours();
-  const values = points.flatMap(({ row }) => [row.minimum, row.predicted]);
+  const values = points.flatMap(({ row }) => [row.minimum_memory_bytes, row.predicted_minimum_memory_bytes]);
   const unit = memoryUnit(values);
   const ends = [Math.min(...values) / unit.size, Math.max(...values) / unit.size];
   const trace = (y) => ({
     mode: "markers",
-    x: points.map(({ row }) => row.minimum / unit.size),
+    x: points.map(({ row }) => row.minimum_memory_bytes / unit.size),
     y: points.map(y),
     customdata: points.map(({ index }) => index),
     text: points.map(({ row }) =>
       [
         row.name,
-        `predicted ${memory(row.predicted)}, measured ${memory(row.minimum)}: ${share(row.error, true)}`,
+        `predicted ${memory(row.predicted_minimum_memory_bytes)}, measured ${memory(row.minimum_memory_bytes)}: ${share(row.prediction_error, true)}`,
       ]
         .map(plain)
         .join("<br>"),
@@ -58,13 +58,13 @@ function drawPrediction() {
   });
   const measured = axis(`measured minimum, ${unit.name}`);
   return Promise.all([
-    draw("prediction-chart", [line(...ends), trace(({ row }) => row.predicted / unit.size)], {
+    draw("prediction-chart", [line(...ends), trace(({ row }) => row.predicted_minimum_memory_bytes / unit.size)], {
       showlegend: false,
       margin: NO_LEGEND,
       xaxis: measured,
       yaxis: axis(`predicted minimum, ${unit.name}`),
     }),
-    draw("error-chart", [line(0, 0), trace(({ row }) => row.error * 100)], {
+    draw("error-chart", [line(0, 0), trace(({ row }) => row.prediction_error * 100)], {
       showlegend: false,
       margin: NO_LEGEND,
       xaxis: measured,

@@ -59,10 +59,10 @@ function models() {
         value: (row) => row.best?.name,
         show: (row) => row.best?.name ?? row.heading,
       },
-      { label: "Needs", ...of("minimum", memory) },
-      { label: "Takes", ...of("peak", memory) },
+      { label: "Needs", ...of("minimum_memory_bytes", memory) },
+      { label: "Takes", ...of("peak_memory_bytes", memory) },
       { label: "Budget", value: (row) => row.memory_limit_bytes, show: (row) => memory(row.memory_limit_bytes) },
-      { label: "Speed", unit: "tokens/s", ...of("speed", (value) => number(value)) },
+      { label: "Speed", unit: "tokens/s", ...of("tokens_per_second", (value) => number(value)) },
     ],
   });
   return section("models", "Models", "Models", table);

@@ -4,7 +4,7 @@ const FEWEST_BARS = 5;
 const MOST_NUMBERED = 16;
 
 function stepTimes() {
-  if (!profile().rows.some((row) => row.step_times.length >= FEWEST_POINTS)) return null;
+  if (!profile().rows.some((row) => row.step_times_s.length >= FEWEST_POINTS)) return null;
   return section(
     "step-times",
     "Steps",
@@ -16,7 +16,7 @@ function stepTimes() {
 
 function chosenSteps() {
   const { rows, optimum } = profile();
-  const has = (row) => row && (row.step_times.length || row.warmup_times.length);
+  const has = (row) => row && (row.step_times_s.length || row.warmup_step_times_s.length);
   if (state.row !== null && has(rows[state.row])) return rows[state.row];
   if (optimum !== null && has(rows[optimum])) return rows[optimum];
   return rows.find(has);
@@ -28,12 +28,12 @@ function drawSteps() {
   const row = chosenSteps();
   words.textContent = stepText(row);
   const colour = colours();
-  const { step_times: measured, warmup_times: warmup } = row;
+  const { step_times_s: measured, warmup_step_times_s: warmup } = row;
   const traces = [stepBars(measured, colour.accent, {})];
   if (warmup.length)
     traces.push(stepBars(warmup, colour.grey, { xaxis: "x2", yaxis: "y2" }));
   const [share_, gap] = NARROW.matches ? [0.24, 0.26] : [0.34, 0.12];
-  const median = isNumber(row.step_time) ? row.step_time / timeUnit(measured).size : null;
+  const median = isNumber(row.step_time_s) ? row.step_time_s / timeUnit(measured).size : null;
   return draw("step-times-chart", traces, {
     showlegend: false,
     margin: NO_LEGEND,
@@ -47,14 +47,14 @@ function drawSteps() {
 }
 
 function stepText(row) {
-  const { step_times: measured, warmup_times: warmup } = row;
+  const { step_times_s: measured, warmup_step_times_s: warmup } = row;
   const after = warmup.length
     ? `, after ${plural(warmup.length, "warm-up step")}, which compile and do not count`
     : "";
   if (!measured.length)
     return `${row.name}: ended after ${plural(warmup.length, "warm-up step")}, before any was measured.`;
   return (
-    `${row.name}: median ${time(row.step_time)} of ${plural(measured.length, "measured step")}${after}. ` +
+    `${row.name}: median ${time(row.step_time_s)} of ${plural(measured.length, "measured step")}${after}. ` +
     "Choose another in the heat map or the table."
   );
 }

@@ -62,8 +62,8 @@ function tableRow(columns, row) {
 
 function trialColumns(rows) {
   const { has_lengths: hasLengths, has_checkpointing: hasCheckpointing, has_minima: hasMinima } = profile();
-  const unit = memoryUnit(rows.flatMap((row) => [row.minimum, row.peak]));
-  const pace = timeUnit(rows.map((row) => row.step_time));
+  const unit = memoryUnit(rows.flatMap((row) => [row.minimum_memory_bytes, row.peak_memory_bytes]));
+  const pace = timeUnit(rows.map((row) => row.step_time_s));
   const bytes = (label, key) => ({
     label,
     unit: unit.name,
@@ -79,27 +79,27 @@ function trialColumns(rows) {
   const has = (key) => rows.some((row) => row[key] !== null && row[key] !== "");
   return [
     { label: "Trial", isText: true, show: trialButton },
-    count("Batch", "batch"),
-    count("Rank", "rank"),
-    count("Layers", "layers"),
-    hasLengths ? count("Length", "length", { unit: "tokens" }) : null,
+    count("Batch", "batch_size"),
+    count("Rank", "lora_rank"),
+    count("Layers", "lora_layers"),
+    hasLengths ? count("Length", "max_seq_length", { unit: "tokens" }) : null,
     hasCheckpointing
-      ? { label: "Checkpointing", value: (row) => Number(row.checkpoint), show: (row) => (row.checkpoint ? "on" : "off") }
+      ? { label: "Checkpointing", value: (row) => Number(row.grad_checkpoint), show: (row) => (row.grad_checkpoint ? "on" : "off") }
       : null,
     { label: "Outcome", isText: true, value: (row) => row.outcome, show: (row) => badge(row.outcome) },
-    bytes(hasMinima ? "Needs" : "Peak", "minimum"),
-    hasMinima ? bytes("Safe", "safe") : null,
-    hasMinima ? bytes("Takes", "peak") : null,
-    count("Speed", "speed", { unit: "tokens/s", first: -1 }),
+    bytes(hasMinima ? "Needs" : "Peak", "minimum_memory_bytes"),
+    hasMinima ? bytes("Safe", "safe_memory_bytes") : null,
+    hasMinima ? bytes("Takes", "peak_memory_bytes") : null,
+    count("Speed", "tokens_per_second", { unit: "tokens/s", first: -1 }),
     {
       label: "Step",
       unit: pace.name,
-      value: (row) => row.step_time,
-      show: (row) => number(isNumber(row.step_time) ? row.step_time / pace.size : null, pace.name === "s" ? 2 : 0),
+      value: (row) => row.step_time_s,
+      show: (row) => number(isNumber(row.step_time_s) ? row.step_time_s / pace.size : null, pace.name === "s" ? 2 : 0),
     },
-    count("Score", "score", { first: -1 }),
-    has("error")
-      ? { label: "Prediction", unit: "error", value: (row) => row.error, show: (row) => share(row.error, true) }
+    count("Score", "throughput_score", { first: -1 }),
+    has("prediction_error")
+      ? { label: "Prediction", unit: "error", value: (row) => row.prediction_error, show: (row) => share(row.prediction_error, true) }
       : null,
     {
       label: "Remarks",
@@ -132,7 +132,7 @@ function remarksOf(row, index) {
     unbeaten.includes(index) ? "unbeaten" : null,
     row.lasting ? null : "did not survive its soak",
     row.kept ? "kept" : null,
-    row.reason,
+    row.error,
     ...row.warnings,
   ]
     .filter(Boolean)

@@ -31,14 +31,14 @@ function showTrial(index, opener) {
     trialPanel(),
     el("div", { class: "trial-top" }, heading, close),
     el("p", {}, badge(row.outcome), ...trialMarks(row)),
-    row.reason ? el("p", { class: "reason" }, row.reason) : null,
+    row.error ? el("p", { class: "reason" }, row.error) : null,
     row.warnings.length ? notes(row.warnings) : null,
     el("h3", {}, "Memory"),
     facts(memoryFacts(row)),
     el("h3", {}, "Speed"),
     facts(speedFacts(row)),
-    ...times("Warm-up steps", row.warmup_times),
-    ...times("Measured steps", row.step_times),
+    ...times("Warm-up steps", row.warmup_step_times_s),
+    ...times("Measured steps", row.step_times_s),
   );
   trialPanel().hidden = false;
   trialPanel().scrollTop = 0;
@@ -60,34 +60,34 @@ function trialMarks(row) {
 
 function memoryFacts(row) {
   const { has_minima: hasMinima, margin } = profile();
-  const predicted = isNumber(row.error)
-    ? `${memory(row.predicted)} (${share(row.error, true)})`
-    : memory(row.predicted);
+  const predicted = isNumber(row.prediction_error)
+    ? `${memory(row.predicted_minimum_memory_bytes)} (${share(row.prediction_error, true)})`
+    : memory(row.predicted_minimum_memory_bytes);
   return [
-    [hasMinima ? "Needs (minimum)" : "Peak, for want of a minimum", memory(row.minimum)],
-    [`Safe (× ${margin})`, memory(row.safe)],
-    ["Takes (peak)", memory(row.peak)],
+    [hasMinima ? "Needs (minimum)" : "Peak, for want of a minimum", memory(row.minimum_memory_bytes)],
+    [`Safe (× ${margin})`, memory(row.safe_memory_bytes)],
+    ["Takes (peak)", memory(row.peak_memory_bytes)],
     ["Predicted minimum", predicted],
-    ["Active after the last step", memory(row.active)],
-    ["Cache after the last step", memory(row.cache)],
-    ["Footprint of the process", memory(row.footprint)],
-    ["Growth of swap", memory(row.swap)],
-    ["Growth of active memory", perStep(row.active_growth)],
-    ["Growth of the footprint", perStep(row.footprint_growth)],
+    ["Active after the last step", memory(row.active_memory_bytes)],
+    ["Cache after the last step", memory(row.cache_memory_bytes)],
+    ["Footprint of the process", memory(row.footprint_bytes)],
+    ["Growth of swap", memory(row.swap_growth_bytes)],
+    ["Growth of active memory", perStep(row.active_growth_mb_per_step)],
+    ["Growth of the footprint", perStep(row.footprint_growth_mb_per_step)],
   ].filter(([, text]) => text !== MISSING);
 }
 
-const perStep = (bytes) => (isNumber(bytes) ? `${memory(bytes)} a step` : MISSING);
+const perStep = (mb) => (isNumber(mb) ? `${memory(mb * 1e6)} a step` : MISSING);
 
 function speedFacts(row) {
   return [
-    ["Tokens per second", number(row.speed)],
-    ["Step time (median)", time(row.step_time)],
-    ["Tokens a step", row.tokens.length ? row.tokens.map((each) => number(each)).join(", ") : MISSING],
-    ["Sequence length", `${number(row.length)} tokens`],
-    ["Checkpointing", row.checkpoint ? "on" : "off"],
-    ["Score", `${number(row.score)} (${row.batch} × ${row.rank} × ${row.layers})`],
-    ["An epoch of the data", time(row.epoch_time)],
+    ["Tokens per second", number(row.tokens_per_second)],
+    ["Step time (median)", time(row.step_time_s)],
+    ["Tokens a step", row.step_tokens.length ? row.step_tokens.map((each) => number(each)).join(", ") : MISSING],
+    ["Sequence length", `${number(row.max_seq_length)} tokens`],
+    ["Checkpointing", row.grad_checkpoint ? "on" : "off"],
+    ["Score", `${number(row.throughput_score)} (${row.batch_size} × ${row.lora_rank} × ${row.lora_layers})`],
+    ["An epoch of the data", time(row.epoch_time_s)],
     ["Loss after the last step", number(row.loss, 4)],
   ].filter(([, text]) => text !== MISSING);
 }

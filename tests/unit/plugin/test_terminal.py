@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_yourai.plugin.display import terminal_size
+from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.screen import TerminalSize
 
 from support.screens import Written
@@ -34,7 +34,7 @@ def room(
     config = pytester.parseconfigure(*flags)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Looked(50) if is_terminal else Written(50))
-        return terminal_size(config)
+        return Terminal(config).size
 
 
 def test_a_terminal_has_columns_and_rows(
