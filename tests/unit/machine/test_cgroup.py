@@ -105,7 +105,7 @@ def test_no_cgroup_is_none(tmp_path: Path, membership: str) -> None:
     assert MemoryCgroup.of(78, proc) is None
 
 
-def test_files_that_say_nonsense_are_no_limit(tmp_path: Path) -> None:
+def test_files_with_nonsense_set_no_limit(tmp_path: Path) -> None:
     write(tmp_path, memory_max="lots", memory_current="", memory_events="oom_kill\n")
     found = MemoryCgroup((tmp_path,))
     assert (found.limit_bytes(), found.available_bytes(), found.oom_kills()) == (None, None, None)
