@@ -140,7 +140,7 @@ def write_run(
     journal.close()
 
 
-def test_a_run_whose_first_line_is_lost_is_no_part_of_the_run_before(tmp_path: Path) -> None:
+def test_a_run_whose_first_line_is_lost_is_not_part_of_the_run_before(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     write_run(path, "first")
     before = len(path.read_bytes().splitlines())

@@ -166,7 +166,7 @@ def test_failed_rows_keep_their_reason(
         ),
     ],
 )
-def test_what_is_no_recording_is_refused_in_one_sentence(
+def test_what_is_not_a_recording_is_refused_in_one_sentence(
     tmp_path: Path, text: str, said: str
 ) -> None:
     path = tmp_path / "recorded.json"

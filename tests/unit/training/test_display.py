@@ -18,7 +18,7 @@ ERASED_LINE = "\x1b[2K"
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -88,7 +88,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
         (lambda it: it["all_results"][0].pop("lora_rank"), "all_results: row 1: lora_rank"),
     ],
 )
-def test_what_is_no_profile_is_told_in_one_sentence(
+def test_what_is_not_a_profile_is_refused_in_one_sentence(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(RecordingError, match=message) as caught:
@@ -97,7 +97,9 @@ def test_what_is_no_profile_is_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"no JSON", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_told_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_a_json_object_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "p.json"
     path.write_bytes(content)
     with pytest.raises(RecordingError) as caught:

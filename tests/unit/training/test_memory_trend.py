@@ -30,7 +30,7 @@ FLAT = growing(0)
 
 
 @pytest.mark.parametrize("flat", [0, 60, 150])
-def test_a_leak_is_told_once_with_its_slope(flat: int) -> None:
+def test_a_leak_is_reported_once_with_its_slope(flat: int) -> None:
     [said] = warnings(growing(60, flat=flat), FLAT, footprint_counts=True)
     found = re.match(r"MLX's active memory grew by (.*) MB a step over the last \d+ steps: ", said)
     assert found is not None
@@ -38,7 +38,7 @@ def test_a_leak_is_told_once_with_its_slope(flat: int) -> None:
     assert "something leaks; --reload-interval" in said
 
 
-def test_a_leak_outside_of_mlx_is_told_too_but_not_on_cuda() -> None:
+def test_a_leak_outside_of_mlx_is_reported_too_but_not_on_cuda() -> None:
     [said] = warnings(FLAT, growing(80), footprint_counts=True)
     assert said.startswith("the footprint grew by 80.0 MB a step")
     assert not warnings(FLAT, growing(80), footprint_counts=False)
@@ -46,7 +46,7 @@ def test_a_leak_outside_of_mlx_is_told_too_but_not_on_cuda() -> None:
     assert said.startswith("MLX's active memory")
 
 
-def test_less_than_50_mb_a_step_is_not_told() -> None:
+def test_less_than_50_mb_a_step_is_not_reported() -> None:
     assert not warnings(growing(49), growing(49), footprint_counts=True)
 
 
