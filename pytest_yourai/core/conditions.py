@@ -31,7 +31,7 @@ class SweepSettings:
 
     weights: str | None = None
     quantization: _Quantization = None
-    """Of the base model; "none", which is null in the file, for weights that were not quantized."""
+    """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
     lora_scale: _Amount | None = None
     lora_dropout: _Amount | None = None
@@ -76,7 +76,7 @@ class Environment:
     system_memory_bytes: _Count | None = None
     system: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of MLX, mlx-lm, Python and this plugin."""
+    """Versions of MLX, mlx-lm, Python and this plugin."""
     power_source: str | None = None
     low_power_mode: bool | None = None
 

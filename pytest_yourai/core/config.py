@@ -93,7 +93,7 @@ class Objective(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """How rows are trained, whatever the batch: `max_seq_length` is in tokens."""
+    """Length and checkpointing of rows, whatever the batch: `max_seq_length` is in tokens."""
 
     max_seq_length: int
     grad_checkpoint: bool = False
@@ -148,7 +148,7 @@ class LoraConfig:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How many steps a trial runs; ValueError for numbers that contradict each other.
+    """Numbers of steps of a trial; ValueError for numbers that contradict each other.
 
     Warm-up goes on, from `warmup_steps` to at most `max_warmup_steps`, until the times of two
     steps in a row agree within `warmup_tolerance` of the shorter; the first two, which both

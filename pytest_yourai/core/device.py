@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Backend = Literal["cpu", "metal", "cuda"]
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """Where MLX runs. `memory_bytes` and `free_memory_bytes` are the accelerator's own, if any.
+    """The device that MLX runs on.
 
-    On Metal `memory_bytes` is the recommended working set.
+    `memory_bytes` and `free_memory_bytes` are the accelerator's own, if any. On Metal the
+    first is the recommended working set.
     """
 
-    backend: Literal["cpu", "metal", "cuda"]
+    backend: Backend
     name: str
     memory_bytes: int | None
     free_memory_bytes: int | None
@@ -22,13 +25,13 @@ class DeviceInfo:
 
     @property
     def has_own_memory(self) -> bool:
-        """Whether it shares nothing with the system's memory."""
+        """True if it shares nothing with the system's memory."""
         return self.backend == "cuda"
 
 
 @dataclass(frozen=True, slots=True)
 class MlxMemory:
-    """What MLX holds at one moment. Bytes.
+    """Memory that MLX holds at one moment. Bytes.
 
     `peak_bytes` is the largest since the last step ended; `device_used_bytes` what the whole CUDA
     device has given away, to any process, None elsewhere.
@@ -38,6 +41,3 @@ class MlxMemory:
     peak_bytes: int
     cache_bytes: int
     device_used_bytes: int | None = None
-
-
-Backend = Literal["cpu", "metal", "cuda"]

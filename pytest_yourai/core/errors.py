@@ -11,7 +11,7 @@ class YouraiError(Exception):
 
 
 class InputError(YouraiError):
-    """The user's input cannot be used; the message says what to do."""
+    """The user's input cannot be used; the message names the remedy."""
 
 
 class OptionError(InputError):
@@ -63,7 +63,7 @@ class SweepFailedError(YouraiError):
 
 
 class SafetyStopError(YouraiError):
-    """Too little memory is left, or a worker took too much; the message says which.
+    """Too little memory is left, or a worker took too much; the message names it.
 
     `is_its_own_fault` is False where others took most of what was missing.
     """

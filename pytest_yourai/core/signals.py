@@ -47,7 +47,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
 
-class StopSignals:
+class StopSignals(Interrupts):
     """While entered, SIGINT, SIGTERM and SIGHUP ask to stop; a second one ends at once.
 
     While `is_patient`, the first one only sets `is_asked`. Before that, and the second time, they
@@ -55,21 +55,20 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_patient = False
         self.is_asked = False
         self._is_ending = False
-        self._earlier: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._earlier[number] = signal.signal(number, self._ask)
+            self._earlier[number] = signal.signal(number, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+        self.remove()
 
-    def _ask(self, *_: Any) -> None:
+    def _interrupt(self, *_: Any) -> None:
         if self._is_ending:
             return
         if not self.is_patient or self.is_asked:

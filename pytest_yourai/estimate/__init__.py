@@ -1,4 +1,4 @@
-"""What a training step needs before it runs: arithmetic, corrected by what was measured."""
+"""Memory of a training step before it runs: arithmetic, corrected by measurements."""
 
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
 

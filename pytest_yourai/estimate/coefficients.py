@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Memory alive at the highest moment, as multiples of the arrays that the names say.
+    """Memory alive at the highest moment, as multiples of the arrays that the fields name.
 
     `gradients` is in bytes per adapter parameter; `scores` and `layer` count the arrays of one
     layer in its backward pass, without and with checkpointing.

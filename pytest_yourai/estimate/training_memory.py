@@ -7,23 +7,20 @@ them. tests/performance/estimate.py prints the errors on models and lengths that
 from __future__ import annotations
 
 import dataclasses
+import operator
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pytest_yourai.core.config import (
+    GROUP_SIZES,
     OPTIMIZER,
+    QUANTIZATION_BITS,
     USUAL_LORA_KEYS,
     LoraConfig,
 )
 from pytest_yourai.core.device import Backend
-from pytest_yourai.estimate.arguments import (
-    checked_keys,
-    checked_quantization,
-    one_of,
-    whole_number,
-)
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
@@ -36,6 +33,11 @@ from pytest_yourai.models.architecture import (
     whole,
 )
 from pytest_yourai.models.source import ModelSource
+
+_FULL_PRECISION_BITS = (16, 32)
+
+_GROUP_SIZES = (16, *GROUP_SIZES)
+"""Group sizes of the affine mode and of nvfp4."""
 
 _ADAPTER_BYTES = 4
 """Adapters are float32 whatever the model is (mlx_lm/tuner/lora.py)."""
@@ -76,7 +78,7 @@ class MemoryEstimate:
     overhead_bytes: int
     """Arrays in flight on the device, and the unused rest of allocated pages."""
     margin_bytes: int
-    """How far a measured minimum may be above the estimate."""
+    """Most that a measured minimum may be above the estimate."""
     relative_error: float
     """Typical error (one standard deviation) on models that were not fitted: 0.02 is 2 %."""
 
@@ -128,20 +130,61 @@ def estimate_training_memory(
     lacks a size or has several experts and for a key that names no linear layer.
     """
     sizes = (
-        whole_number("batch_size", batch_size, 1),
-        whole_number("lora_rank", lora_rank, 1),
-        whole_number("lora_layers", lora_layers, 1),
-        whole_number("seq_length", seq_length, 2),
+        _whole("batch_size", batch_size, 1),
+        _whole("lora_rank", lora_rank, 1),
+        _whole("lora_layers", lora_layers, 1),
+        _whole("seq_length", seq_length, 2),
     )
-    quantization = checked_quantization(quantization_bits, group_size)
-    keys = checked_keys(lora_keys)
-    arrays = _OPTIMIZER_ARRAYS[one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
-    backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
+    quantization = _checked_quantization(quantization_bits, group_size)
+    keys = _checked_keys(lora_keys)
+    arrays = _OPTIMIZER_ARRAYS[_one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
+    backend = usual_backend() if backend is None else _one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
     built = inspected or _described(shapes, keys, quantization)
     step = StepMemory(shapes, built.linears, LoraConfig(*sizes, grad_checkpoint), backend, device)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built, quantization, arrays, is_paged=is_paged)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """`value` as an int, NumPy's integers included; else TypeError or ValueError.
+
+    A bool is not a number here.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    """`value` if it is `allowed`; ValueError that lists these otherwise."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value}")
+    return value
+
+
+def _checked_keys(lora_keys: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The keys of any iterable; ValueError for a single string and for no key at all."""
+    if lora_keys is None:
+        return None
+    keys = () if isinstance(lora_keys, str) else tuple(lora_keys)
+    if not keys:
+        raise ValueError("lora_keys must be a list of one or more names, or None for all")
+    return keys
+
+
+def _checked_quantization(bits: int | None, group_size: int) -> tuple[int | None, int]:
+    """Bits and group size; bits are None for full precision."""
+    if bits is None:
+        return None, group_size
+    number = _whole("quantization_bits", bits, 1)
+    if number in _FULL_PRECISION_BITS:
+        return None, group_size
+    _one_of("quantization_bits", number, (*QUANTIZATION_BITS, *_FULL_PRECISION_BITS))
+    return number, _one_of("group_size", _whole("group_size", group_size, 1), _GROUP_SIZES)
 
 
 def estimate_trial(

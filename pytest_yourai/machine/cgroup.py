@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 _PROC = Path("/proc")
 
 _UNLIMITED_BYTES = 1 << 60
-"""Version 1 says "no limit" with a number just under 2⁶³."""
+"""Version 1 has a number just under 2⁶³ for no limit."""
 
 _FLAGS_AFTER_THE_NAME = 6
 """Index of the flags in /proc/PID/stat, from the field after the name on: proc(5)."""
@@ -20,39 +19,20 @@ _FLAGS_AFTER_THE_NAME = 6
 _PF_EXITING = 0x4
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Files of one version, and the lines of /proc with its path, its root and its folder."""
-
-    limit: str
-    usage: str
-    events: str
-    cached: tuple[str, str]
-    membership: re.Pattern[str]
-    mount: re.Pattern[str]
-
-
 _MOUNT = r"^\S+ \S+ \S+ (\S+) (\S+) .*- "
 """Begin of a line of mountinfo: proc(5)."""
 
-_LAYOUTS: Mapping[int, _Layout] = {
-    1: _Layout(
-        limit="memory.limit_in_bytes",
-        usage="memory.usage_in_bytes",
-        events="memory.oom_control",
-        cached=("total_inactive_file", "total_active_file"),
-        membership=re.compile(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(.+)$", re.MULTILINE),
-        mount=re.compile(_MOUNT + r"cgroup \S+ (?:\S*,)?memory(?:,|$)", re.MULTILINE),
+_HIERARCHIES = (
+    (
+        re.compile(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(.+)$", re.MULTILINE),
+        re.compile(_MOUNT + r"cgroup \S+ (?:\S*,)?memory(?:,|$)", re.MULTILINE),
     ),
-    2: _Layout(
-        limit="memory.max",
-        usage="memory.current",
-        events="memory.events",
-        cached=("inactive_file", "active_file"),
-        membership=re.compile(r"^0:[^:\n]*:(.+)$", re.MULTILINE),
-        mount=re.compile(_MOUNT + r"cgroup2 \S+ ", re.MULTILINE),
+    (
+        re.compile(r"^0:[^:\n]*:(.+)$", re.MULTILINE),
+        re.compile(_MOUNT + r"cgroup2 \S+ ", re.MULTILINE),
     ),
-}
+)
+"""For versions 1 and 2 the lines of /proc with a process's path, and with the mount of its root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +43,6 @@ class MemoryCgroup:
     cgroup-v1/memory.rst and cgroup-v2.rst.
     """
 
-    version: Literal[1, 2]
     folders: tuple[Path, ...]
 
     @classmethod
@@ -80,44 +59,47 @@ class MemoryCgroup:
             mounts = (proc / str(os.getpid()) / "mountinfo").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return None
-        version: Literal[1, 2]
-        for version in (1, 2):
-            path = _LAYOUTS[version].membership.search(memberships)
-            mount = _LAYOUTS[version].mount.search(mounts)
-            if path and mount:
-                return cls(version, _folders(path[1], PurePosixPath(mount[1]), Path(mount[2])))
+        for membership, mount in _HIERARCHIES:
+            path, mounted = membership.search(memberships), mount.search(mounts)
+            if path and mounted:
+                return cls(_folders(path[1], PurePosixPath(mounted[1]), Path(mounted[2])))
         return None
-
-    @property
-    def _layout(self) -> _Layout:
-        return _LAYOUTS[self.version]
 
     def limit_bytes(self) -> int | None:
         """The lowest limit; None where there is none."""
-        limits = (self._limit_bytes(folder) for folder in self.folders)
+        limits = (_limit_bytes(folder) for folder in self.folders)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def available_bytes(self) -> int | None:
         """The memory that may still be allocated under all limits, cached files being given up."""
         left = []
         for folder in self.folders:
-            limit = self._limit_bytes(folder)
-            usage = _number(folder / self._layout.usage)
+            limit = _limit_bytes(folder)
+            usage = _number(folder, "memory.current", "memory.usage_in_bytes")
             if limit is not None and usage is not None:
-                left.append(max(0, limit - usage + self._cached_files_bytes(folder)))
+                left.append(max(0, limit - usage + _cached_files_bytes(folder)))
         return min(left, default=None)
 
     def oom_kills(self) -> int | None:
-        """Processes that the kernel ended for lack of memory; None where it does not say."""
-        return read_entry(self.folders[0] / self._layout.events, "oom_kill")
+        """Processes that the kernel ended for lack of memory; None where it does not report it."""
+        files = (self.folders[0] / name for name in ("memory.events", "memory.oom_control"))
+        kills = (read_entry(file, "oom_kill") for file in files)
+        return next((count for count in kills if count is not None), None)
 
-    def _cached_files_bytes(self, folder: Path) -> int:
-        stat = folder / "memory.stat"
-        return sum(read_entry(stat, name) or 0 for name in self._layout.cached)
 
-    def _limit_bytes(self, folder: Path) -> int | None:
-        limit = _number(folder / self._layout.limit)
-        return limit if limit is not None and limit < _UNLIMITED_BYTES else None
+def _limit_bytes(folder: Path) -> int | None:
+    limit = _number(folder, "memory.max", "memory.limit_in_bytes")
+    return limit if limit is not None and limit < _UNLIMITED_BYTES else None
+
+
+def _cached_files_bytes(folder: Path) -> int:
+    """Bytes of the folder and those below it, which version 1 counts in entries of their own."""
+    stat = folder / "memory.stat"
+    found = (
+        (read_entry(stat, f"total_{name}"), read_entry(stat, name))
+        for name in ("inactive_file", "active_file")
+    )
+    return sum(own or 0 if total is None else total for total, own in found)
 
 
 def _is_ending(stat: Path) -> bool:
@@ -137,11 +119,12 @@ def _folders(path: str, root: PurePosixPath, mounted_at: Path) -> tuple[Path, ..
     return (folder, *folder.parents[:levels])
 
 
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+def _number(folder: Path, *names: str) -> int | None:
+    """The number in the first file of these names: version 2 has one, version 1 another."""
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            return int((folder / name).read_text(encoding="ascii"))
+    return None
 
 
 def read_entry(path: Path, name: str) -> int | None:

@@ -120,7 +120,7 @@ class Guard:
     def attach(self, pid: int, base_bytes: int, *, has_own_memory: bool) -> None:
         """Watch this worker, which held `base_bytes` before it loaded the model.
 
-        With `has_own_memory`, on CUDA, the worker says how much of the device is in use.
+        With `has_own_memory`, on CUDA, the worker reports how much of the device is in use.
         """
         self._pid, self._base_bytes = pid, base_bytes
         self._has_own_memory = has_own_memory

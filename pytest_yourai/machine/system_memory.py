@@ -21,7 +21,7 @@ class SystemMemory:
 
     `available_bytes` is the lower of what the machine and what the container has left;
     `container_limit_bytes` is None outside containers. `oom_kills` counts processes that the
-    kernel has ended for lack of memory: Linux alone says so.
+    kernel has ended for lack of memory: Linux alone reports them.
     """
 
     total_bytes: int

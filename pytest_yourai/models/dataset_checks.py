@@ -39,7 +39,7 @@ class _Message(_Schema):
 
     @pydantic.model_validator(mode="after")
     def _has_content(self) -> _Message:
-        # A message that calls tools may say nothing; some templates take a list of parts.
+        # A message that calls tools may have no text; some templates take a list of parts.
         is_tool_call = self.content is None and self.tool_calls
         if not is_tool_call and not isinstance(self.content, str | list):
             raise ValueError("needs content, which is a string")

@@ -139,7 +139,7 @@ class Model:
         return str(foreign.get("quant_method")) if isinstance(foreign, Mapping) else None
 
     def quantization(self, choice: QuantizeChoice) -> Quantization | None:
-        """How mlx-lm quantizes the base model; ModelError if `choice` contradicts its weights.
+        """The base model's quantization by mlx-lm; ModelError if `choice` contradicts its weights.
 
         None for full precision, and for weights in a foreign quantization, which stay as they are.
         """

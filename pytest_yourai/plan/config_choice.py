@@ -36,8 +36,7 @@ class ConfigChoice:
     recording: StoredProfile | None
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None
-    max_seq_lengths: tuple[int, ...]
-    grad_checkpoints: tuple[bool, ...]
+    shapes: tuple[RowShape, ...]
     is_low_memory: bool = False
     """True if the low-memory matrix was chosen for the machine's sake, without being named."""
     requires_quantize: bool = True
@@ -48,24 +47,17 @@ class ConfigChoice:
     def configs(self, depth: int | None) -> tuple[LoraConfig, ...]:
         """The configurations of a sweep of a model with `depth` layers, lightest first."""
         if self.matrix is not None:
-            return tuple(
-                self.matrix.configs(
-                    max_seq_lengths=self.max_seq_lengths,
-                    grad_checkpoints=self.grad_checkpoints,
-                    depth=depth,
-                )
-            )
-        if self.recording is None:
-            return ()
-        return tuple(recorded_configs(self.recording, self.max_seq_lengths, self.grad_checkpoints))
+            return tuple(self.matrix.configs(self.shapes, depth))
+        return tuple(recorded_configs(self.recording, self.shapes)) if self.recording else ()
 
     def check_shape(self, *, is_before_sweep: bool) -> RowShape:
         """The rows of a check: the longest, so that a pass holds for all that was asked for.
 
         Before a sweep, which tries the others, the shortest.
         """
-        length = min(self.max_seq_lengths) if is_before_sweep else max(self.max_seq_lengths)
-        return RowShape(length, grad_checkpoint=all(self.grad_checkpoints))
+        lengths = [shape.max_seq_length for shape in self.shapes]
+        length = min(lengths) if is_before_sweep else max(lengths)
+        return RowShape(length, all(shape.grad_checkpoint for shape in self.shapes))
 
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""
@@ -126,8 +118,11 @@ def choose_configs(
         recording=recording,
         quantize=quantize,
         lora_keys=keys,
-        max_seq_lengths=lengths or (model.default_max_seq_length,),
-        grad_checkpoints=checkpoints or (False,),
+        shapes=tuple(
+            RowShape(length, grad_checkpoint)
+            for length in lengths or (model.default_max_seq_length,)
+            for grad_checkpoint in checkpoints or (False,)
+        ),
         is_low_memory=is_low_memory,
         requires_quantize=not is_low_memory or options.quantize is not None,
         requires_lora_keys=not is_low_memory or options.lora_keys is not None,

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig, QuantizeChoice, quantize_choice
+from pytest_yourai.core.config import LoraConfig, QuantizeChoice, RowShape, quantize_choice
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.ranking import lightest_first
 from pytest_yourai.core.yaml_file import read_yaml, validate
@@ -93,33 +93,24 @@ class Matrix(_MatrixSchema):
 
     source: Path
 
-    def configs(
-        self,
-        *,
-        max_seq_lengths: Collection[int],
-        grad_checkpoints: Collection[bool],
-        depth: int | None,
-    ) -> list[LoraConfig]:
+    def configs(self, shapes: Collection[RowShape], depth: int | None) -> list[LoraConfig]:
         """The combinations, lightest first; layers over `depth` become `depth`, without duplicates.
 
-        The last two axes are arguments, since flags override the file. `exclude` applies to the
-        layers after that. MatrixError if it leaves nothing, or if there are too many combinations.
+        `shapes` is an argument, since flags override the file. `exclude` applies to the layers
+        after that. MatrixError if it leaves nothing, or if there are too many combinations.
         """
-        own_axes = (self.batch_size, self.lora_rank, self.lora_layers)
-        axes = (*own_axes, max_seq_lengths, grad_checkpoints)
+        axes = (self.batch_size, self.lora_rank, self.lora_layers, shapes)
         count = math.prod(map(len, axes))
         if count > _MOST_COMBINATIONS:
             raise MatrixError(
                 f"{self.source}: {count:,} combinations are more than {_MOST_COMBINATIONS:,}: "
                 "shorten its lists"
             )
-        combinations = {
-            config
-            for batch, rank, layers, length, checkpoint in itertools.product(*axes)
-            if not self._excludes(
-                config := LoraConfig(batch, rank, min(layers, depth or layers), length, checkpoint)
-            )
+        every = {
+            LoraConfig(batch, rank, min(layers, depth or layers), *dataclasses.astuple(shape))
+            for batch, rank, layers, shape in itertools.product(*axes)
         }
+        combinations = [config for config in every if not self._excludes(config)]
         if not combinations:
             raise MatrixError(f"{self.source}: exclude: it leaves no configuration, remove a rule")
         return lightest_first(combinations)

@@ -21,10 +21,6 @@ from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
 
-Isolation = Literal["model", "trial"]
-
-SearchKind = Literal["fast", "exhaustive"]
-
 
 @dataclass(frozen=True)
 class SafeCheck:
@@ -62,7 +58,7 @@ class SweepPlan:
     source: ModelSource
     configs: tuple[LoraConfig, ...]
     steps: StepPlan
-    isolation: Isolation
+    isolation: Literal["model", "trial"]
     data: str | None
     seed: int
     memory_limit_bytes: int | None
@@ -72,7 +68,7 @@ class SweepPlan:
     force: bool = False
     memory_wait_s: float = 5.0
     """Seconds that a trial waits at its start for memory that other processes may free."""
-    search: SearchKind = "exhaustive"
+    search: Literal["fast", "exhaustive"] = "exhaustive"
     objective: Objective = Objective.SCORE
     depth: int | None = None
     """Number of hidden layers; None if the architecture does not name it."""

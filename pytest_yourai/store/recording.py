@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig, RowShape
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import read_document
@@ -28,28 +28,20 @@ def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def recorded_configs(
-    recording: StoredProfile,
-    max_seq_lengths: Collection[int],
-    grad_checkpoints: Collection[bool],
-) -> list[LoraConfig]:
-    """The measured configurations with one of these values of each axis, lightest first.
+def recorded_configs(recording: StoredProfile, shapes: Collection[RowShape]) -> list[LoraConfig]:
+    """The measured configurations with rows of `shapes`, lightest first.
 
     OptionError, naming the flag, for what was not recorded.
     """
     lengths = recording.measured_lengths
-    if missing := set(max_seq_lengths).difference(lengths):
+    if missing := {shape.max_seq_length for shape in shapes}.difference(lengths):
         raise OptionError(
             f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
             f"{_listed(sorted(missing))}: leave it out"
         )
-    chosen = [
-        config
-        for config in recording.measured
-        if config.max_seq_length in max_seq_lengths and config.grad_checkpoint in grad_checkpoints
-    ]
+    chosen = [config for config in recording.measured if config.row_shape in shapes]
     if not chosen:
-        without = "" if True in grad_checkpoints else "out "
+        without = "" if all(shape.grad_checkpoint for shape in shapes) else "out "
         raise OptionError(
             f"--yourai-grad-checkpoint: {recording.name} has nothing with{without} checkpointing: "
             "leave it out"

@@ -1,4 +1,4 @@
-"""One sweep: which trials run, what of them is known already, and what the journal says.
+"""One sweep: which trials run, what of them is known already, and its events in the journal.
 
 Knows nothing of pytest: whoever interrupts `measure` (a timeout, Ctrl-C) does so by raising out
 of it; the worker is ended, and `abandon_trial` turns what was measured so far into a result.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -16,19 +18,23 @@ from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.machine.budget import choose_budget
+from pytest_yourai.machine.environment import Boot, last_boot
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
-from pytest_yourai.store.journal import EventLog
+from pytest_yourai.store.history import History
+from pytest_yourai.store.journal import EventLog, TaggedLog
 from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
-from pytest_yourai.sweep.replay_runner import replay_trial
-from pytest_yourai.sweep.resume import ResumeState
+from pytest_yourai.sweep.replay_runner import recorded_context, replay_trial
+from pytest_yourai.sweep.resume import ResumeState, resume
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, run_soak
 from pytest_yourai.sweep.trial_runner import OnProgress, TrialRecord, run_trial
 from pytest_yourai.worker.diagnosis import overdue
 from pytest_yourai.worker.host import WorkerHost, preview
+from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.run_record import Output
 
 
@@ -148,7 +154,7 @@ class Sweep:
         return self._checks.expects_trial(config, prediction, self._failures())
 
     def measure(self, config: LoraConfig) -> TrialResult:
-        """Run one trial, or say why it need not run; a configuration is measured once.
+        """Run one trial, or give the reason why it need not run; a configuration is measured once.
 
         Whatever is raised from outside ends the worker and comes out again.
         """
@@ -246,3 +252,58 @@ class Sweep:
         self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
         self._predictor.learn(result)
         return result
+
+
+def start_sweep(
+    plan: SweepPlan,
+    journal: EventLog,
+    history: History | None = None,
+    on_progress: OnProgress | None = None,
+    workers: WorkerStarter | None = None,
+) -> Sweep:
+    """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
+
+    BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
+    the results of earlier runs of the same identity are kept. One of `workers` may run already.
+    """
+    log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
+    boot = last_boot()
+    log.write(
+        "benchmark_start",
+        boot_id=boot.boot_id,
+        pid=os.getpid(),
+        configurations=len(plan.configs),
+        settings=plan.settings.as_json(),
+        identity=plan.identity,
+    )
+    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
+    try:
+        context, resumed = _context(plan, host, history, boot)
+        log.write(
+            "model_start",
+            weights=plan.settings.weights,
+            parameters=context.inspection.parameters,
+            memory_limit_bytes=context.budget.limit_bytes,
+            memory_limit_is_detected=context.budget.is_detected,
+            device=dataclasses.asdict(context.device),
+        )
+    except BaseException as problem:
+        host.end(killed_because=repr(problem))
+        raise
+    return Sweep(plan, context, log, host, resumed, on_progress)
+
+
+def _context(
+    plan: SweepPlan, host: WorkerHost, history: History | None, boot: Boot
+) -> tuple[SweepContext, ResumeState]:
+    if plan.recording is not None:
+        context = recorded_context(plan, plan.recording)
+    else:
+        device, inspection = host.inspect(plan.data)
+        budget = choose_budget(plan.memory_limit_bytes, device)
+        context = SweepContext(device, inspection, budget)
+    if history is None:
+        return context, ResumeState()
+    resumed = resume(history, plan, context, boot)
+    budget = resumed.budget or context.budget
+    return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed

@@ -1,9 +1,9 @@
-"""Rules that skip or refuse a trial before it starts: dominated, over the budget, unsafe now."""
+"""Rules that skip or refuse a trial, or a stage of a walk, before it starts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
@@ -14,11 +14,14 @@ from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
 from pytest_yourai.models.source import Inspection
-from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
+from pytest_yourai.plan.stages import Stage
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, estimated_weight_bytes
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """No model of a walk is loaded with less."""
+
+_WAIT_STEP_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,6 @@ def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
     )
 
 
-_WAIT_STEP_S = 0.25
-
-
 def model_size(inspection: Inspection) -> ModelSize | None:
     """The size of a model that was inspected; None where its layers are not known."""
     sizes = inspection.sizes
@@ -145,7 +145,7 @@ class TrialChecks:
     def skip(
         self, config: LoraConfig, prediction: Prediction | None, failures: Iterable[TrialResult]
     ) -> Skip | None:
-        """Why a trial can tell nothing new; None where it can.
+        """Why a trial can show nothing new; None where it can.
 
         `failures` are what failed for memory so far.
         """
@@ -201,4 +201,42 @@ def dominating_failure(
             continue
         if size and result.size and size.is_at_least(result.size):
             return result
+    return None
+
+
+def reason_to_skip_stage(
+    stage: Stage, results: Mapping[Stage, Sequence[TrialResult]]
+) -> Skip | None:
+    """Why `stage` must not run, given the `results` of other stages; None if it may.
+
+    A check is skipped once a smaller model has failed for memory, a sweep if its check failed.
+    """
+    if stage.is_check:
+        return _smaller_failure(stage, results)
+    for other, found in results.items():
+        if other.is_check and other.name == stage.name and found and not found[0].success:
+            reason = f"not swept: its safe configuration ended as {found[0].outcome}"
+            return Skip(SkipReason.CHECK_FAILED, reason)
+    return None
+
+
+def _smaller_failure(stage: Stage, results: Mapping[Stage, Sequence[TrialResult]]) -> Skip | None:
+    failures = [
+        (other, each)
+        for other, found in results.items()
+        if other is not stage and other.is_check
+        for each in found
+        if each.prunes_larger
+    ]
+    if not failures or stage.parameters is None:
+        return None
+    weight_bytes = estimated_weight_bytes(stage.setup.plan) if stage.setup else None
+    for other, failed in failures:
+        has_lighter_weights = (
+            weight_bytes is not None
+            and failed.size is not None
+            and weight_bytes < failed.size.weight_bytes
+        )
+        if stage.parameters >= (other.parameters or 0) and not has_lighter_weights:
+            return dominated_by(other.name, failed)
     return None

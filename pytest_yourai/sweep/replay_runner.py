@@ -63,7 +63,7 @@ def replay_trial(recording: StoredProfile, record: TrialRecord) -> TrialResult:
             outcome=end.outcome,
             reason=end.reason,
             remedy=end.remedy,
-            # A peak that no limit held down says nothing of larger configurations.
+            # A peak that no limit held down proves nothing about larger configurations.
             conclusive=recording.has_minima,
             peak_memory_bytes=None,
             step_times_s=(),

@@ -56,7 +56,7 @@ def resume(history: History, plan: SweepPlan, here: SweepContext, boot: Boot) ->
                 if _is_settled(result, force=plan.force):
                     kept[config] = dataclasses.replace(result, kept=True, size=size)
         broken_off = run.unfinished
-        if broken_off is None or not _tells_of(run, budget):
+        if broken_off is None or not _holds_for(run, budget):
             continue
         attempts[broken_off] += 1
         if boot.is_later_than(run.boot_id, run.unfinished_at) and not _survived(run, history):
@@ -108,8 +108,8 @@ def _is_settled(result: TrialResult, *, force: bool) -> bool:
     return result.success or result.prunes_larger
 
 
-def _tells_of(run: PastRun, budget: Budget) -> bool:
-    """True if a failure of `run` says something about trials within `budget`."""
+def _holds_for(run: PastRun, budget: Budget) -> bool:
+    """True if a failure of `run` holds for trials within `budget`."""
     both_detected = run.budget_is_detected and budget.is_detected
     return both_detected or 0 < run.budget_bytes <= budget.limit_bytes
 

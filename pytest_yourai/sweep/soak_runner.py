@@ -36,7 +36,7 @@ _NO_END = 1 << 53
 """More steps than there is time for."""
 
 _FEWEST_STEPS = 20
-"""Fewer say nothing about a tenth of them."""
+"""Fewer give no useful median of a tenth."""
 
 _SLOWED_DOWN = 1.2
 

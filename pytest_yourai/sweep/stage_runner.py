@@ -29,12 +29,10 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, read_prior, save_calibration
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.preflight import Preflight
+from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
+from pytest_yourai.sweep.preflight import Preflight, reason_to_skip_stage
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
-from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_runner import OnProgress
-from pytest_yourai.sweep.walk_rules import reason_to_skip
 from pytest_yourai.worker.process import WorkerStarter
 
 
@@ -225,7 +223,7 @@ class StageRunner:
         results = {other: tuple(each.sweep.results.values()) for other, each in self._open.items()}
         for (other, _), result in self._not_run.items():
             results[other] = (*results.get(other, ()), result)
-        return reason_to_skip(stage, results)
+        return reason_to_skip_stage(stage, results)
 
     def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
         """Train on with a configuration that the sweep of `stage` has measured."""

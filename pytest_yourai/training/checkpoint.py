@@ -54,7 +54,7 @@ class Checkpoint(TrainValues):
     quantize: Annotated[
         QuantizeChoice, pydantic.BeforeValidator(lambda text: text and parse_quantize(text))
     ] = None
-    """Of weights that were not stored quantized."""
+    """Quantization of weights that were not stored quantized."""
     rows: int | None = None
     weights: Literal["local", "synthetic"] | None = None
     model_identity: str | None = None

@@ -58,7 +58,7 @@ class TrainingDisplay:
         self._count = 0
         self._latest: deque[TrainedStep] = deque(maxlen=_PACE_STEPS)
         self._times_s: deque[float] = deque(maxlen=_PACE_STEPS)
-        """Of the latest steps, with the pauses before them."""
+        """Times of the latest steps, with the pauses before them."""
         self._pause_s = 0.0
         self._smoothed_loss: float | None = None
         self._unreported: list[TrainedStep] = []
@@ -88,7 +88,7 @@ class TrainingDisplay:
         before = step.loss if self._smoothed_loss is None else self._smoothed_loss
         self._smoothed_loss = _LOSS_MEMORY * before + (1 - _LOSS_MEMORY) * step.loss
         if step.step % self._report_interval == 0 or step.step == self._total_steps:
-            self._line(self._report(trend.growth()))
+            self._line(self._report(trend.growth))
             self._unreported.clear()
         if self._live is not None and time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
             self._draw()

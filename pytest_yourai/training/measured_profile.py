@@ -11,9 +11,10 @@ from typing import Literal
 import psutil
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import machine_memory
 from pytest_yourai.machine import environment
 from pytest_yourai.models.presets import Preset
@@ -60,9 +61,8 @@ def read_profile(path: Path, model: Model) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def baseline_of(profile: StoredProfile, config: LoraConfig) -> MeasuredBaseline | None:
-    """The measurements of `config`; None without any."""
-    result = profile.measured.get(config)
+def baseline_of(result: TrialResult | None) -> MeasuredBaseline | None:
+    """The measurements of a trial; None without any."""
     if result is None or not result.success or result.peak_memory_bytes is None:
         return None
     names = [field.name for field in dataclasses.fields(MeasuredBaseline)]

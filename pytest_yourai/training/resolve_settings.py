@@ -197,7 +197,7 @@ class _Resolver:
             return before.baseline, "checkpoint"
         is_same = not self._differences.keys() & WHAT_RUNS
         if chosen and chosen.profile and is_same:
-            measured = baseline_of(chosen.profile, self._config)
+            measured = baseline_of(chosen.profile.measured.get(self._config))
             if measured is not None:
                 return measured, chosen.origin
         return None, "nothing was measured for this configuration"

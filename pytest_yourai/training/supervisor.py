@@ -83,18 +83,16 @@ class TrainingRun:
         budget = choose_budget(settings.memory_limit_bytes, device)
         return SweepContext(device, inspection, budget)
 
-    def train(
-        self, where: SweepContext, first_step: int, progress: ProgressListener
-    ) -> TrainingOutcome:
-        """Train on after `first_step`, which a checkpoint has unless it is 0, until it ends."""
+    def train(self, where: SweepContext, progress: ProgressListener) -> TrainingOutcome:
+        """Train on after the settings' first step, which a checkpoint has unless it is 0."""
+        step = self._settings.first_step
         self._journal.write(
             "training_start",
             pid=os.getpid(),
-            first_step=first_step,
+            first_step=step,
             max_steps=self._settings.parameters.max_steps,
             memory_limit_gb=where.budget.limit_bytes / GB,
         )
-        step = first_step
         while True:
             guard = Guard(where.budget.limit_bytes, forced=self._settings.force)
             stop = self._host.stop_training

@@ -79,9 +79,9 @@ class Outputs:
         self._metrics = None
 
     def _step(self, step: TrainedStep) -> None:
-        warning = self._trend.add(step)
+        warning = self._trend.warning(step)
         interval = self._settings.memory_report_interval
-        growth = self._trend.growth() if step.step % interval == 0 else None
+        growth = self._trend.growth if step.step % interval == 0 else None
         if self._metrics is not None:
             self._metrics.step(step, growth)
         if growth is not None:
@@ -154,7 +154,7 @@ def _train(
     counts = not found.device.has_own_memory
     outputs = Outputs(settings, display, journal, footprint_counts=counts)
     with contextlib.closing(outputs), display:
-        return run.train(found, settings.first_step, outputs)
+        return run.train(found, outputs)
 
 
 def _header(found: SweepContext) -> Iterator[str]:

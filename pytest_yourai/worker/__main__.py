@@ -38,7 +38,7 @@ from pytest_yourai.worker.protocol import (
 _FREQUENT = StepSample | TrainedStep | MlxMemory
 
 _MEMORY_INTERVAL_S = 0.25
-"""How often it sends what MLX holds."""
+"""Seconds between two messages of what MLX holds."""
 
 _TEST_ENGINE = "YOURAI_TEST_ENGINE"
 """Names another engine as `module:class`: a door for tests of everything but the engine."""
@@ -53,7 +53,8 @@ class _Wire:
         self._write_lock = threading.Lock()
         self._number = 0
         self.is_busy = False
-        self._stop = threading.Event()
+        self.stop = threading.Event()
+        """Set if the running command is to end early."""
         self._go_on = threading.Event()
         threading.Thread(target=self._read, args=(command_fd,), daemon=True).start()
 
@@ -61,17 +62,17 @@ class _Wire:
         with os.fdopen(command_fd, "rb") as lines:
             for line in lines:
                 try:
-                    envelope = messages.decode_command(line)
+                    envelope = messages.decode(messages.Command, line)
                 except WorkerError:
                     traceback.print_exc()
                     os._exit(1)
                 match envelope.body:
                     case messages.Stop():
-                        self._stop.set()
+                        self.stop.set()
                     case messages.GoOn():
                         self._go_on.set()
                     case _:
-                        self._stop.clear()
+                        self.stop.clear()
                         self._commands.put(envelope)
         if self.is_busy:
             # With whatever it started: MLX's compiler would outlive it for seconds.
@@ -82,10 +83,6 @@ class _Wire:
         envelope = self._commands.get()
         self._number = envelope.number
         return envelope.body
-
-    def should_stop(self) -> bool:
-        """True if the running command is to end early."""
-        return self._stop.is_set()
 
     def report(self, event: TrainingEvent) -> None:
         """Send it; before a checkpoint wait until the parent has all the steps up to it."""
@@ -171,7 +168,7 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
         case TrialRequest():
             return engine.run_trial(command, wire.send)
         case TrainingRequest():
-            return engine.train(command, wire.report, wire.should_stop)
+            return engine.train(command, wire.report, wire.stop.is_set)
         case messages.Ping():
             return messages.Pong()
     raise WorkerError(f"{type(command).__name__} is not a command of its own")

@@ -146,9 +146,10 @@ class WorkerClient:
             if record and record.guard.due_in_s() <= 0:
                 record.check()
             if self._inbox:
-                envelope = messages.decode_message(self._inbox.popleft())
+                envelope = messages.decode(messages.Message, self._inbox.popleft())
                 if envelope.number == self._number:
-                    return envelope.body
+                    body: messages.Message = envelope.body
+                    return body
             elif self._ended:
                 raise WorkerDiedError(self._process.await_end())
             else:

@@ -58,12 +58,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Tells the running training to end after the current step, and to save."""
+    """Makes the running training end after the current step, and save."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Tells the running training that the parent has the steps up to a checkpoint."""
+    """Lets the running training write a checkpoint: the parent has the steps up to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +121,8 @@ def encode(envelope: Envelope[Any]) -> bytes:
     return json.dumps({"number": envelope.number, "body": body}).encode() + b"\n"
 
 
-def decode_command(line: bytes) -> Envelope[Command]:
-    """The command in `line`; WorkerError where there is none."""
-    return _decode(Command, line)
-
-
-def decode_message(line: bytes) -> Envelope[Message]:
-    """The message in `line`; WorkerError where there is none."""
-    return _decode(Message, line)
-
-
-def _decode(bodies: Any, line: bytes) -> Envelope[Any]:
+def decode(bodies: Any, line: bytes) -> Envelope[Any]:
+    """The envelope in `line` with one of `bodies`, Command or Message; WorkerError without one."""
     try:
         return _reader(bodies).validate_json(line)
     except pydantic.ValidationError as problem:

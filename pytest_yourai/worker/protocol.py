@@ -14,14 +14,13 @@ from pytest_yourai.models.source import Inspection, ModelSource
 Phase = Literal["warmup", "settle", "measure"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepSample:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFigures:
     """One training step. `footprint_bytes` is the process's at its end; on CUDA the device's use.
 
     It is read at rest, between steps: during one it goes up and down by gigabytes.
     """
 
-    phase: Phase
     loss: float
     step_time_s: float
     peak_memory_bytes: int
@@ -29,6 +28,13 @@ class StepSample:
     cache_memory_bytes: int
     footprint_bytes: int | None
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample(StepFigures):
+    """One step of a trial."""
+
+    phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParameters:
-    """How a model is trained, and how often it is saved and validated; intervals are in steps."""
+    """The settings of training: its length, its rate, when it saves and validates; in steps."""
 
     max_steps: int
     learning_rate: float
@@ -97,18 +103,11 @@ class TrainingRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedStep:
-    """One step of training, counted from 1 over all processes; memory as in a StepSample."""
+class TrainedStep(StepFigures):
+    """One step of training, counted from 1 over all processes."""
 
     step: int
-    loss: float
     learning_rate: float
-    step_time_s: float
-    tokens: int
-    peak_memory_bytes: int
-    active_memory_bytes: int
-    cache_memory_bytes: int
-    footprint_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

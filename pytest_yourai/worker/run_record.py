@@ -113,7 +113,7 @@ class TrainingRecord(RunRecord):
 
 
 def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
-    """The reason to say that a trial was paging; None where it was not.
+    """Why a trial was paging; None where it was not.
 
     `paces_s` are the times of its steps, made comparable where they have unequal numbers of
     tokens. After the fastest, two of them or the last took more than three times as long, while

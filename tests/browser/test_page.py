@@ -207,7 +207,7 @@ def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None
         assert "no regression" in summaries[0]
         assert re.search(r"\d+ regressions", summaries[1])
         page.locator("#comparison summary").last.click()
-        # It is written when the browser tells that it was opened, which is after the click.
+        # It is written when the browser reports that it was opened, which is after the click.
         expect(page.locator("#comparison")).to_contain_text("mlx 0.31.0, now 0.32.0")
         page.get_by_label("Profile", exact=True).select_option("0")
         expect(page.locator("#answer")).to_contain_text("1 Jul 2026")
@@ -277,7 +277,7 @@ def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
     twelve.emulate_media(media="screen")
 
 
-def test_models_of_several_files_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+def test_models_of_several_files_are_distinguished(browser: Browser, tmp_path: Path) -> None:
     other = {**quick(), "model": "other"}
     with opened(browser, page_of(tmp_path, quick(), later(7, "0.1", 1.0), other)) as found:
         rows = found.page.locator("#of-models tbody tr").all_inner_texts()

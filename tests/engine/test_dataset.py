@@ -153,7 +153,7 @@ def test_a_hugging_face_data_set_needs_its_package(
         read_data("someone/rows", tokenizer)
 
 
-def test_a_mistake_in_the_data_is_no_models_own(tmp_path: Path, tokenizer: str) -> None:
+def test_a_mistake_in_the_data_is_not_blamed_on_the_model(tmp_path: Path, tokenizer: str) -> None:
     bad = write_rows(tmp_path, [{"text": "a fox"}, {"text": 3}])
     # The data is looked at before the tokenizer.
     for folder in (tokenizer, str(tmp_path / "no tokenizer")):

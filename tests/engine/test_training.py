@@ -223,7 +223,7 @@ def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_no
         training.check_loss(step, last_loss=2.0)
 
 
-def test_a_batch_without_a_token_to_train_is_told_as_that(folder: Path, tmp_path: Path) -> None:
+def test_a_batch_without_a_token_to_train_is_reported_as_that(folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     long = " ".join(["fox"] * 40)
     write_rows(data, [{"prompt": long, "completion": "jumps"}] * 4)

@@ -249,7 +249,7 @@ def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
         weights.load(ModelSource("m", TINY, str(folder), False, None, None))
 
 
-def test_weights_that_lack_tensors_are_told_with_their_names(tmp_path: Path) -> None:
+def test_weights_that_lack_tensors_are_refused_with_their_names(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     stored: Any = mx.load(str(folder / "model.safetensors"))
     for name in ("lm_head.weight", "model.norm.weight"):

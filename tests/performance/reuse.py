@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_yourai.core import config as defaults
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.config import LoraConfig, RowShape, StepPlan
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
@@ -25,8 +25,7 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.journal import TaggedLog
-from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.start import start_sweep
+from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
 from pytest_yourai.sweep.trial_runner import TrialRecord, run_trial
 
 from _common import spread, table, verdict
@@ -43,7 +42,7 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
     name = (preset and preset.defaults.quick_matrix) or "quick"
     matrix = read_matrix(arguments.matrix or matrices_folder() / f"{name}.yaml")
     length = (preset and preset.defaults.max_seq_length) or 512
-    configs = matrix.configs(max_seq_lengths=[length], grad_checkpoints=[False], depth=model.depth)
+    configs = matrix.configs([RowShape(length)], model.depth)
     return SweepPlan(
         source=ModelSource(
             name=model.name,

@@ -69,7 +69,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
         with StopSignals() as signals:
             run = TrainingRun(asked, TaggedLog(), signals)
             try:
-                run.train(run.inspect(), 0, clock)
+                run.train(run.inspect(), clock)
             finally:
                 run.close()
     return pace(clock.seen, steps)

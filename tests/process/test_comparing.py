@@ -36,7 +36,7 @@ def compared(pytester: pytest.Pytester) -> Callable[..., SweepResult]:
 Compared = Callable[..., SweepResult]
 
 
-def test_a_run_that_is_no_worse_passes(compared: Compared) -> None:
+def test_a_run_that_is_not_worse_passes(compared: Compared) -> None:
     done = compared(slower(1.0))
     assert done.ret == 0
     done.stdout.fnmatch_lines(
@@ -92,7 +92,7 @@ def test_what_no_longer_fits_is_a_regression_whatever_the_gate(compared: Compare
     assert "other budget: 110.0 GB, now 16.0 GB" in done.text
 
 
-def test_what_failed_before_and_is_ok_now_is_told(compared: Compared) -> None:
+def test_what_failed_before_and_is_ok_now_is_shown(compared: Compared) -> None:
     done = compared(failing(-4, "oom", minimum_memory_bytes=None, peak_memory_bytes=None))
     assert done.ret == 0
     assert "oom → ok" in done.text
@@ -106,7 +106,7 @@ def test_what_failed_before_and_is_ok_now_is_told(compared: Compared) -> None:
         (lambda it: it.clear(), "old.json: model: it must name the model"),
     ],
 )
-def test_a_baseline_that_will_not_do_is_told_before_anything_runs(
+def test_an_unusable_baseline_is_refused_before_anything_runs(
     compared: Compared, plan: Plan, said: str
 ) -> None:
     done = compared(plan)
@@ -123,7 +123,7 @@ def test_a_baseline_that_will_not_do_is_told_before_anything_runs(
         (["--yourai-fail-on=step_time:5"], "--yourai-fail-on: 'step_time:5' is not valid"),
     ],
 )
-def test_mistaken_flags_are_told(compared: Compared, flags: list[str], said: str) -> None:
+def test_mistaken_flags_are_refused(compared: Compared, flags: list[str], said: str) -> None:
     done = compared(slower(1.0), *flags)
     assert done.ret == 4
     assert said in done.errors

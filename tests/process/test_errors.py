@@ -68,7 +68,7 @@ def test_an_unknown_preset_gets_the_nearest_names(sweep: SweepRun) -> None:
     assert_usage_error(sweep(model="lama-8b"), "lama-8b", "did you mean", "llama-8b")
 
 
-def test_a_folder_that_is_no_model(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+def test_a_folder_that_is_not_a_model(pytester: pytest.Pytester, sweep: SweepRun) -> None:
     pytester.mkdir("empty")
     assert_usage_error(sweep(model="empty"), "is not a model: it has no config.json")
 

@@ -40,7 +40,7 @@ def test_a_summary_that_cannot_be_written_fails_nothing(
     done.stdout.fnmatch_lines(["Summary of the job: *summary.md cannot be written: No such file*"])
 
 
-def test_a_run_without_success_is_told_as_well(
+def test_a_run_without_success_is_reported_as_well(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))

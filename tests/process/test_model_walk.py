@@ -184,7 +184,7 @@ def test_under_2_gb_available_no_model_is_loaded(
     monkeypatch.setattr(preflight, "LEAST_AVAILABLE_BYTES", 1 << 60)
     done = walk("-k", "sharded or tied")
     assert done.ret == 1
-    # What others hold says nothing of larger models: each is looked at.
+    # What others hold does not depend on the model: each is checked.
     assert [row["outcome"] for row in done.benchmark["results"]] == ["safety_stop"] * 2
     assert "GB of memory was available, under the floor" in done.benchmark["results"][0]["error"]
     assert done.events("model_loaded") == []

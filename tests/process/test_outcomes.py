@@ -117,7 +117,7 @@ def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: Swe
 
 @pytest.mark.real_engine
 @pytest.mark.parametrize("what", ["nan", "zero"])
-def test_a_loss_that_is_no_loss_fails(
+def test_a_loss_of_nan_or_zero_fails(
     pytester: pytest.Pytester, sweep: SweepRun, what: str, judge: Judge
 ) -> None:
     folder = pytester.path / "model"

@@ -1,4 +1,4 @@
-"""Training data of the user's own: what is measured, said and written of it."""
+"""Training data of the user's own: what is measured, shown and written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     )
 
 
-def test_in_a_walk_the_data_is_told_of_each_model_and_its_mistakes_end_it(
+def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
     pytester: pytest.Pytester,
 ) -> None:
     for name in ("untokenized", "mine"):

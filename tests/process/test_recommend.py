@@ -1,4 +1,4 @@
-"""`--yourai-recommend` prints estimates at once, runs nothing, and writes only where it is told."""
+"""`--yourai-recommend` prints estimates at once, runs nothing, and writes only to a named file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_this_machine_is_the_default(pytester: pytest.Pytester) -> None:
     ])  # fmt: skip
 
 
-def test_json_is_written_where_it_is_told(pytester: pytest.Pytester) -> None:
+def test_json_is_written_to_the_named_file(pytester: pytest.Pytester) -> None:
     document = written(pytester, "--yourai-max-memory", "36")
     assert document["schema_version"] == 1
     assert document["estimates_only"] is True
@@ -206,7 +206,7 @@ def test_help_goes_first(pytester: pytest.Pytester) -> None:
     assert "nothing was run" not in done.stdout.str()
 
 
-def test_it_is_no_setting_of_a_project(pytester: pytest.Pytester) -> None:
+def test_it_cannot_be_set_in_an_ini_file(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(pytestconfig): assert True")
     pytester.makeini("[pytest]\nyourai_recommend = true\n")
     done = pytester.runpytest_inprocess()

@@ -172,7 +172,7 @@ def test_a_recording_of_another_model_is_refused(pytester: pytest.Pytester) -> N
     assert "is of llama-8b, not of hermes-70b" in done.errors
 
 
-def test_a_file_that_is_no_recording_is_refused(pytester: pytest.Pytester) -> None:
+def test_a_file_that_is_not_a_recording_is_refused(pytester: pytest.Pytester) -> None:
     (pytester.path / "broken.json").write_text('{"model": "llama-8b"}')
     done = replay(pytester, file=pytester.path / "broken.json")
     assert done.ret == 4
@@ -189,7 +189,7 @@ def test_a_recording_is_never_written_over(pytester: pytest.Pytester, written: s
     assert file.read_bytes() == RECORDED.read_bytes()
 
 
-def test_what_a_recording_did_not_run_is_no_trial(pytester: pytest.Pytester) -> None:
+def test_what_a_recording_did_not_run_does_not_count_as_a_trial(pytester: pytest.Pytester) -> None:
     first = replay(pytester, "--yourai-search", "fast", "--yourai-output", "first.json")
     assert first.ret == 0
     again = replay(pytester, file=pytester.path / "first.json")

@@ -88,7 +88,7 @@ from pytest_yourai.machine.cgroup import MemoryCgroup
 folder = Path(sys.argv[1])
 Path("/proc/self/oom_score_adj").write_text("1000")
 (folder / "cgroup.procs").write_text("0")
-cgroup = MemoryCgroup(int(sys.argv[2]), (folder,))
+cgroup = MemoryCgroup((folder,))
 held = []
 while cgroup.available_bytes() > 3_500_000:
     held.append(bytearray(500_000))
@@ -100,22 +100,21 @@ time.sleep(600)
 class FillTheContainer(AtTrial):
     """Moves this process into a container that another one has filled, for one trial."""
 
-    def __init__(self, number: int, cgroup: MemoryCgroup, home: Path) -> None:
+    def __init__(self, number: int, folder: Path, home: Path) -> None:
         super().__init__(number)
-        self._cgroup = cgroup
+        self._folder = folder
         self._home = home
         self.hog: subprocess.Popen[str] | None = None
 
     def strike(self) -> None:
-        folder = self._cgroup.folders[0]
         self.hog = subprocess.Popen(
-            [sys.executable, "-c", FILL, str(folder), str(self._cgroup.version)],
+            [sys.executable, "-c", FILL, str(self._folder)],
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self.hog.stdout is not None
         assert self.hog.stdout.readline() == "full\n"
-        (folder / "cgroup.procs").write_text(str(os.getpid()))
+        (self._folder / "cgroup.procs").write_text(str(os.getpid()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self) -> None:
@@ -133,8 +132,7 @@ class FillTheContainer(AtTrial):
 def full_container(small_cgroup: Path) -> Iterator[FillTheContainer]:
     own = MemoryCgroup.of(os.getpid())
     assert own is not None
-    cgroup = MemoryCgroup(own.version, (small_cgroup,))
-    plugin = FillTheContainer(2, cgroup, own.folders[0])
+    plugin = FillTheContainer(2, small_cgroup, own.folders[0])
     yield plugin
     plugin.leave()
 

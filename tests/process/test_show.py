@@ -18,7 +18,7 @@ def show_into(stdout: int) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
-def test_whoever_stops_reading_is_told_nothing() -> None:
+def test_a_reader_that_stops_gets_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = show_into(writing)

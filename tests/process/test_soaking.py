@@ -40,7 +40,7 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.real_engine
-def test_the_best_configuration_trains_on_and_is_told(sweep: SweepRun) -> None:
+def test_the_best_configuration_trains_on_and_is_shown(sweep: SweepRun) -> None:
     done = sweep("--yourai-soak", "0.1")
     assert done.ret == 0
     done.run.assert_outcomes(passed=4)

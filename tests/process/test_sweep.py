@@ -65,7 +65,7 @@ def test_rows_keep_warmup_and_measured_steps_apart(sweep: SweepRun) -> None:
         assert row["loss"] == pytest.approx(5.7, abs=0.5)
 
 
-def test_journal_tells_the_whole_run_in_order(sweep: SweepRun) -> None:
+def test_journal_has_the_whole_run_in_order(sweep: SweepRun) -> None:
     done = sweep()
     assert [event["event"] for event in done.journal] == [
         "benchmark_start",

@@ -115,7 +115,7 @@ def test_a_timeout_leaves_nothing_on_the_screen(folder: Path) -> None:
     assert "  timeout: give it more with --yourai-timeout" in "\n".join(seen.terminal.lines)
 
 
-def test_a_soak_that_is_interrupted_is_not_told_as_done(folder: Path) -> None:
+def test_a_soak_that_is_interrupted_is_not_shown_as_done(folder: Path) -> None:
     sent: list[int] = []
 
     def interrupt(look: str, pid: int) -> None:

@@ -50,7 +50,7 @@ def test_hello_names_the_device(worker: WorkerClient) -> None:
     assert message.name
 
 
-def test_a_mistake_in_the_data_is_told_apart_from_one_of_the_model(
+def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
     worker: WorkerClient, tmp_path: Path
 ) -> None:
     said_hello(worker)
@@ -88,7 +88,7 @@ def test_waiting_costs_no_processor_time(worker: WorkerClient) -> None:
     assert time.process_time() - before < 0.5
 
 
-def test_a_death_is_told_with_its_signal(worker: WorkerClient) -> None:
+def test_a_death_is_reported_with_its_signal(worker: WorkerClient) -> None:
     said_hello(worker)
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError) as caught:

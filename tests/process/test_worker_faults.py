@@ -43,7 +43,7 @@ def test_a_death_is_a_crash_and_says_where(
 def test_a_crash_within_a_budget_that_mlx_uses_up_is_a_crash(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
-    # Measured steps take what the budget allows: being near it is no sign once a trial fits.
+    # Measured steps take what the budget allows: being near it proves nothing once a trial fits.
     faulty_worker("SIGSEGV@measure")
     done = sweep("--yourai-max-memory", "0.0055", steps=3)
     judge("worker SIGSEGV near a narrow budget", done, ["ok", "crashed", "over_budget"])
@@ -76,7 +76,7 @@ class SignalBetweenTrials(AtTrial):
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGSTOP"])
-def test_what_happens_between_trials_is_no_trials_fault(
+def test_what_happens_between_trials_is_blamed_on_no_trial(
     sweep: SweepRun, judge: Judge, name: str
 ) -> None:
     done = sweep(plugins=(SignalBetweenTrials(2, signal.Signals[name]),))
@@ -86,7 +86,7 @@ def test_what_happens_between_trials_is_no_trials_fault(
     assert done.ret == 0
 
 
-def test_a_quiet_hang_is_told_with_its_python_stack(
+def test_a_quiet_hang_is_reported_with_its_python_stack(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
     faulty_worker("hang@measure")
@@ -98,7 +98,7 @@ def test_a_quiet_hang_is_told_with_its_python_stack(
     assert "in hang" in done.events("trial_complete")[1]["stderr_preview"]
 
 
-def test_megabytes_of_garbage_on_its_output_are_no_message(
+def test_megabytes_of_garbage_on_its_output_are_not_taken_for_a_message(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
     faulty_worker("print_megabytes@measure")
@@ -129,7 +129,7 @@ def test_a_late_message_is_left_out(sweep: SweepRun, faulty_worker: Fault, judge
     assert max(done.rows[1]["step_times_s"]) < 900
 
 
-def test_a_full_disk_in_the_worker_is_no_lack_of_memory(
+def test_a_full_disk_in_the_worker_is_not_taken_for_lack_of_memory(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
     faulty_worker("fill_the_disk@warmup")
@@ -139,7 +139,7 @@ def test_a_full_disk_in_the_worker_is_no_lack_of_memory(
 
 
 @pytest.mark.real_engine
-def test_a_leak_is_told_in_its_line_and_in_the_profile(
+def test_a_leak_is_shown_in_its_line_and_in_the_profile(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:
     faulty_worker("leak@measure")

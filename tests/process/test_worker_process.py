@@ -94,7 +94,7 @@ def test_one_with_an_earlier_environment_is_replaced(
         taken.kill()
 
 
-def test_a_refusal_is_told_when_one_is_needed(
+def test_a_refusal_is_reported_when_a_worker_is_needed(
     starter: WorkerStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Minimum memory as tests/performance/floors.py recorded it, and what the estimate says of it."""
+"""Minimum memory as tests/performance/floors.py recorded it, and its estimate."""
 
 from __future__ import annotations
 

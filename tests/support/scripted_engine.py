@@ -52,7 +52,7 @@ _PEAK_OVER_MINIMUM = 1.2
 
 
 class ScriptedEngine:
-    """Holds the name of a model, and says of it what the estimate says."""
+    """Holds the name of a model, and reports what the estimate gives for it."""
 
     def __init__(self) -> None:
         self._fault = read_fault()

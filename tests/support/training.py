@@ -18,6 +18,8 @@ from pytest_yourai.training.start import begin
 from pytest_yourai.worker.protocol import (
     CHECKPOINT,
     METADATA_KEY,
+    Phase,
+    StepSample,
     TrainedStep,
     TrainingParameters,
     TrainingRequest,
@@ -90,6 +92,20 @@ def write_checkpoint(folder: Path, metadata: str) -> Path:
 
 
 GB = 1_000_000_000
+
+
+def a_sample(phase: Phase, **others: Any) -> StepSample:
+    """A step of a trial of 0.1 s with 63 tokens."""
+    usual: dict[str, Any] = {
+        "loss": 5.5,
+        "step_time_s": 0.1,
+        "peak_memory_bytes": 1,
+        "active_memory_bytes": 2,
+        "cache_memory_bytes": 3,
+        "footprint_bytes": 4,
+        "tokens": 63,
+    }
+    return StepSample(phase, **(usual | others))
 
 
 def a_step(number: int, **others: Any) -> TrainedStep:

@@ -1,4 +1,4 @@
-"""Training runs of a small model that the tests make, and what they said."""
+"""Training runs of a small model that the tests make, and the events they reported."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
 
 
 class Heard:
-    """What a run says; `on_begin` and `on_step` may do something when that is told."""
+    """The events of a run; `on_begin` and `on_step` may do something when they come."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ def run(asked: TrainSettings, heard: Heard) -> TrainingOutcome:
     with StopSignals() as signals:
         training = TrainingRun(asked, journal, signals)
         try:
-            return training.train(training.inspect(), asked.first_step, heard)
+            return training.train(training.inspect(), heard)
         finally:
             training.close()
             journal.close()

@@ -1,4 +1,4 @@
-"""Faults that a worker suffers, once, where and how YOURAI_TEST_FAULT says: `KIND@SITE`.
+"""Faults that a worker suffers, once, as YOURAI_TEST_FAULT names it: `KIND@SITE`.
 
 KIND is a signal's name or a function below. SITE is one of inspect, load, warmup, measure, train,
 train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh; save5
@@ -20,7 +20,7 @@ from typing import Any
 VARIABLE = "YOURAI_TEST_FAULT"
 
 DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
-"""The file that says that it happened."""
+"""The file that marks that it happened."""
 
 _HELD: list[Any] = []
 

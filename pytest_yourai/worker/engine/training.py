@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
+from mlx_lm.tuner.trainer import evaluate
 
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
 from pytest_yourai.core.errors import DataError
@@ -20,7 +23,6 @@ from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.engine.dataset import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
-from pytest_yourai.worker.engine.validation import validate
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
     EndReason,
@@ -31,6 +33,7 @@ from pytest_yourai.worker.protocol import (
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
+    Validated,
 )
 
 _ACTIVE_GROWTH = 1.1
@@ -205,17 +208,40 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _validate(self) -> bool:
         """True if there is a new loss, which the checkpoint lacks."""
-        found = validate(
-            self._model.module, self._validation_rows, self._request, self.step, self._should_stop
+        parameters, config, rows = (
+            self._request.parameters,
+            self._request.config,
+            self._validation_rows,
         )
-        if found is None:
+        if not len(rows) or parameters.val_batches == 0:
             return False
+        began = time.perf_counter()
+        # The generator that mlx-lm's batches draw from: always the same batches.
+        np.random.seed(parameters.seed)  # noqa: NPY002
+        try:
+            loss = evaluate(
+                model=self._model.module,
+                dataset=rows,
+                batch_size=min(config.batch_size, len(rows)),
+                num_batches=parameters.val_batches,
+                max_seq_length=config.max_seq_length,
+                progress_callback=self._end_where_asked,
+            )
+        except EndOfLoop:
+            return False
+        finally:
+            self._model.module.train()
+        found = Validated(self.step, float(loss), time.perf_counter() - began)
         self._validated_step = self.step
         self._report(found)
         if self._services is not None:
             info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
             self._services.on_val_loss_report(info)
         return True
+
+    def _end_where_asked(self) -> None:
+        if self._should_stop():
+            raise EndOfLoop
 
 
 def check_loss(trained: TrainedStep, last_loss: float) -> None:

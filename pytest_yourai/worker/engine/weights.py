@@ -179,7 +179,7 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
-    """Quantize as config.json says, whose entries for single modules override its general one."""
+    """Quantize as config.json asks, whose entries for single modules override its general one."""
 
     def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
         if path in stored:

@@ -76,7 +76,7 @@ def test_old_and_foreign_profiles_are_read(tmp_path: Path) -> None:
         ("[1]", "is not a profile"),
     ],
 )
-def test_a_bad_file_is_told_in_one_sentence(
+def test_a_bad_file_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
 ) -> None:
     bad = tmp_path / "bad.json"
@@ -88,7 +88,9 @@ def test_a_bad_file_is_told_in_one_sentence(
     assert err.count("\n") == 1
 
 
-def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_name_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compare", write(tmp_path, "a.json"), f"{tmp_path}/no\x1b[31m\n.json"]) == 2
     err = capsys.readouterr().err
     assert "no?[31m .json cannot be read" in err
@@ -102,7 +104,7 @@ def test_a_bad_name_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFi
         (["--nothing"], "unknown flag --nothing"),
     ],
 )
-def test_a_mistaken_flag_is_told(
+def test_a_mistaken_flag_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     files = [write(tmp_path, "a.json"), write(tmp_path, "b.json")]

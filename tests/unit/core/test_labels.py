@@ -1,4 +1,4 @@
-"""A configuration is named by what tells it apart within its sweep, and by nothing else."""
+"""A configuration is named by what distinguishes it within its sweep, and by nothing else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LONG = LoraConfig(1, 8, 4, 1024)
 CHECKPOINTED = LoraConfig(1, 8, 4, 512, grad_checkpoint=True)
 
 
-def test_what_all_have_in_common_is_not_said() -> None:
+def test_what_all_have_in_common_is_left_out() -> None:
     for common in (PLAIN, LONG, CHECKPOINTED):
         assert ConfigLabels.of([common]).name(common) == "batch=1, rank=8, layers=4"
 
 
-def test_an_axis_is_said_of_every_configuration() -> None:
+def test_an_axis_is_named_for_every_configuration() -> None:
     naming = ConfigLabels.of([PLAIN, LONG])
     assert naming.name(PLAIN) == "batch=1, rank=8, layers=4, seq=512"
     assert naming.name(LONG) == "batch=1, rank=8, layers=4, seq=1024"

@@ -42,7 +42,9 @@ def test_values_are_read() -> None:
         (module_names, " , ", "it must name modules"),
     ],
 )
-def test_what_is_no_value_is_refused(parse: Callable[[str], Any], text: str, message: str) -> None:
+def test_what_is_not_a_value_is_refused(
+    parse: Callable[[str], Any], text: str, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         parse(text)
 

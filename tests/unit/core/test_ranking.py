@@ -38,7 +38,7 @@ LARGE = result(1, 16, 4, step_s=0.11, need=120)
 RESULTS = [SMALL, FASTER, SLOWER, LARGE, failed(8, 16, 8)]
 
 
-def test_equal_scores_are_told_apart_by_speed_and_then_by_memory() -> None:
+def test_equal_scores_are_ordered_by_speed_and_then_by_memory() -> None:
     slow = result(2, 8, 4, step_s=0.2, need=10)
     light = result(2, 8, 4, step_s=0.15, need=149)
     assert best([slow, FASTER], Objective.SCORE) is FASTER
@@ -46,7 +46,7 @@ def test_equal_scores_are_told_apart_by_speed_and_then_by_memory() -> None:
     assert best([failed(8, 8, 8)], Objective.SCORE) is None
 
 
-def test_equal_speeds_are_told_apart_by_score() -> None:
+def test_equal_speeds_are_ordered_by_score() -> None:
     same_speed = result(1, 16, 4, step_s=0.10, need=500)
     assert best([SMALL, same_speed], Objective.TOKENS_PER_SECOND) is same_speed
 

@@ -63,7 +63,7 @@ def test_a_number_of_parameters_is_read(text: str, count: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "B", "seven", "-7B", "7BB", "0B", "1e3B", "7.B", "nanM"])
-def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
+def test_what_is_not_a_number_of_parameters_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write it as 7B or 0.3M"):
         parameter_count(text)
 

@@ -46,7 +46,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
         ("--- 1\n--- 2\n", r"this is not plain YAML"),
     ],
 )
-def test_what_is_no_plain_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MatrixError, match=message):
         read_yaml(write(tmp_path, text), MatrixError, "a matrix")
 

@@ -116,7 +116,7 @@ def test_each_machine_has_its_own_calibration(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"one": {"factors": {}}}', '{"one": 1}'])
-def test_a_file_without_a_valid_entry_is_no_calibration(
+def test_a_file_without_a_valid_entry_calibrates_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -142,6 +142,6 @@ def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:
     assert str(errors) == "prediction error so far: mean 2.0 %, max 3.0 % over 2 trials"
 
 
-def test_errors_of_no_prediction_are_said_to_be_none() -> None:
+def test_without_predictions_there_are_no_errors() -> None:
     errors = PredictionErrors.of([measured(LoraConfig(1, 8, 8, 256), 100)])
     assert str(errors) == "prediction error so far: no trial had a prediction"

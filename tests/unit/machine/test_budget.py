@@ -89,7 +89,7 @@ def test_a_container_counts_where_it_is_smaller(limit_gb: int) -> None:
     assert ("the container" in budget.reason) is share_decides
 
 
-def test_a_full_machine_is_told_what_to_do() -> None:
+def test_on_a_full_machine_the_error_names_what_to_do() -> None:
     with pytest.raises(OptionError, match="close programs, or set --yourai-max-memory"):
         detect_budget(SystemMemory(16 * GB, 1 * GB, 0), CPU)
 

@@ -55,7 +55,6 @@ def v2(tmp_path: Path) -> MemoryCgroup:
 
 
 def test_version_2_takes_the_lowest_of_all_levels(v2: MemoryCgroup) -> None:
-    assert v2.version == 2
     assert len(v2.folders) == 3
     assert v2.limit_bytes() == 6_000_000_000
     assert v2.available_bytes() == 1_000_000_000
@@ -81,7 +80,7 @@ def test_version_1_in_a_container_that_sees_its_own_root(tmp_path: Path) -> None
     membership = "5:cpu,cpuacct:/docker/0f1e\n4:memory:/docker/0f1e\n0::/\n"
     proc = make_proc(tmp_path, membership, V1_MOUNT.format(root="/docker/0f1e", at=at))
     found = MemoryCgroup.of(77, proc)
-    assert found == MemoryCgroup(1, (at,))
+    assert found == MemoryCgroup((at,))
     assert found.limit_bytes() == 4_000_000_000
     assert found.available_bytes() == 3_000_000_000
     assert found.oom_kills() == 1
@@ -106,9 +105,9 @@ def test_no_cgroup_is_none(tmp_path: Path, membership: str) -> None:
     assert MemoryCgroup.of(78, proc) is None
 
 
-def test_files_that_say_nonsense_are_no_limit(tmp_path: Path) -> None:
+def test_files_with_nonsense_set_no_limit(tmp_path: Path) -> None:
     write(tmp_path, memory_max="lots", memory_current="", memory_events="oom_kill\n")
-    found = MemoryCgroup(2, (tmp_path,))
+    found = MemoryCgroup((tmp_path,))
     assert (found.limit_bytes(), found.available_bytes(), found.oom_kills()) == (None, None, None)
 
 

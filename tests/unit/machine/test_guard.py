@@ -84,7 +84,7 @@ def test_what_is_over_the_budget_is_stopped() -> None:
     del used
 
 
-def test_with_force_it_is_said_once() -> None:
+def test_with_force_it_warns_once() -> None:
     guard = watching(10_000_000, own_bytes(), forced=True)
     used = b"x" * 250_000_000
     guard.check()

@@ -40,14 +40,14 @@ def test_a_leak_is_more_than_50_mb_a_step(slope: int, expected: bool) -> None:
     assert leaks([slope * step for step in range(10)], []) is expected
 
 
-def test_what_goes_up_and_down_by_gigabytes_is_no_leak() -> None:
+def test_what_goes_up_and_down_by_gigabytes_is_not_a_leak() -> None:
     pool = [10_000, 16_000, 12_000, 18_000, 10_100, 15_000, 19_000, 10_050, 17_000, 18_000]
     values = [each * MB for each in pool]
     assert (growth_per_step(values) or 0) > 50 * MB
     assert not leaks(values, [])
 
 
-def test_a_pool_that_fills_and_stays_is_no_leak() -> None:
+def test_a_pool_that_fills_and_stays_is_not_a_leak() -> None:
     assert not leaks([1000 * MB, 1500 * MB, 2000 * MB, *[2500 * MB] * 7], [])
 
 
@@ -60,7 +60,7 @@ def test_one_low_step_does_not_hide_a_leak() -> None:
     assert leaks([*(100 * MB * step for step in range(9)), 0], [])
 
 
-def test_growth_within_what_it_varied_by_before_is_no_leak() -> None:
+def test_growth_within_what_it_varied_by_before_is_not_a_leak() -> None:
     values = [100 * MB * step for step in range(10)]
     assert leaks(values, [0, 800 * MB])
     assert not leaks(values, [0, 900 * MB])

@@ -1,4 +1,4 @@
-"""What mlx-lm's own commands are told of weights that were quantized on load."""
+"""The commands of mlx-lm for weights that were quantized on load."""
 
 from __future__ import annotations
 

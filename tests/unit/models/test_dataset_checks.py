@@ -1,4 +1,4 @@
-"""Rows that mlx-lm would fail at are found before it, and told with file, line and remedy."""
+"""Rows that mlx-lm would fail at are found first, and reported with file, line and remedy."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_names_of_shards_tell_how_many_there_are_before_an_index_does(tmp_path: 
     assert missing_file(folder) == "model-00002-of-00003.safetensors"
 
 
-def test_a_link_to_nothing_is_no_file(tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_not_a_file(tmp_path: Path) -> None:
     folder = bare_model(tmp_path / "m", LLAMA, shards=2)
     shard = folder / "model-00002-of-00002.safetensors"
     shard.unlink()
@@ -74,6 +74,6 @@ def test_an_index_from_before_all_was_put_into_one_file_does_not_count(tmp_path:
     assert missing_file(folder) == "model-2.safetensors"
 
 
-def test_what_cannot_be_looked_at_is_no_folder(tmp_path: Path) -> None:
+def test_what_cannot_be_looked_at_is_not_a_folder(tmp_path: Path) -> None:
     assert is_folder(tmp_path)
     assert not is_folder(tmp_path / ("x" * 300))

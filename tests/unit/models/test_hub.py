@@ -199,7 +199,7 @@ def test_small_files_come_first(server: Hub) -> None:
     assert got[-1] == BIG
 
 
-def test_a_cache_that_is_no_folder_has_nothing_and_takes_nothing(
+def test_a_cache_that_is_not_a_folder_has_nothing_and_takes_nothing(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
@@ -217,7 +217,7 @@ def test_the_room_on_the_disk_is_looked_at_first(server: Hub, hub_cache: Path) -
     assert not server.gets(BIG)
 
 
-def test_a_disk_that_fills_up_is_told_as_that(hub_cache: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_as_that(hub_cache: Path) -> None:
     problem = RuntimeError("a thread failed")
     problem.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert f"the disk is full: make room at {hub_cache}" in str(hub._unavailable(REPO, problem))

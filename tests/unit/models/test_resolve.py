@@ -117,7 +117,7 @@ def test_an_unknown_name_says_what_is_near(name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": 3}', "{", "\x00"])
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path, content: str) -> None:
+def test_a_folder_that_is_not_a_model_is_named(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
     (folder / "config.json").write_text(content)

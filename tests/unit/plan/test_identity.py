@@ -43,7 +43,7 @@ def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
     assert one == run_identity(source, "a/b", SweepSettings(data="a/b"))
 
 
-def test_a_link_to_nothing_is_no_part_of_it(tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_not_part_of_it(tmp_path: Path) -> None:
     source = ModelSource("m", TINY, str(tmp_path), True, None, None)
     before = run_identity(source, None, SweepSettings())
     (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")

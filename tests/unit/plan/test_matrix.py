@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization, RowShape
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
 from pytest_yourai.plan.matrix import Matrix, read_matrix
@@ -19,11 +19,12 @@ def matrix(folder: Path, text: str) -> Matrix:
 
 
 def configs(found: Matrix, depth: int | None = None) -> list[LoraConfig]:
-    return found.configs(
-        max_seq_lengths=found.max_seq_length or [64],
-        grad_checkpoints=found.grad_checkpoint or [False],
-        depth=depth,
-    )
+    shapes = [
+        RowShape(length, checkpoint)
+        for length in found.max_seq_length or [64]
+        for checkpoint in found.grad_checkpoint or [False]
+    ]
+    return found.configs(shapes, depth)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_files_beside_those_that_are_read_may_be_written(pytester: pytest.Pytest
     assert run(pytester, *flags).options.output == pytester.path / "rows" / "found.json"
 
 
-def test_models_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
+def test_models_of_one_name_get_names_of_their_own(pytester: pytest.Pytester) -> None:
     for name in ("a", "b", "c"):
         bare_model(pytester.path / name / "mine", SMALL_QWEN2)
     models = [f"--yourai-model={name}/mine" for name in ("a", "b", "c")]

@@ -54,7 +54,7 @@ def test_what_is_kept_as_a_log_has_none(
     assert room(pytester, monkeypatch) == TerminalSize()
 
 
-def test_neither_has_what_is_no_terminal(
+def test_neither_has_what_is_not_a_terminal(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert room(pytester, monkeypatch, is_terminal=False) == TerminalSize()

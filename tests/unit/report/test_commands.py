@@ -146,7 +146,7 @@ def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None
     assert lines[1:-1] == ["  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"]
 
 
-def test_what_failed_otherwise_is_run_again_once_that_is_mended(pytester: pytest.Pytester) -> None:
+def test_what_failed_otherwise_is_run_again_once_that_is_fixed(pytester: pytest.Pytester) -> None:
     assert said(pytester, "--yourai-model=llama-8b", outcome=Outcome.ERROR) == [
         "Next, once what failed is fixed: pytest --yourai-model=llama-8b --yourai-resume"
     ]

@@ -1,4 +1,4 @@
-"""What a walk over models says, and when, of trials as they come in."""
+"""What a walk over models shows of its trials, and when."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ COUNTS = ItemCounts(of_stage=1, of_all=2, models=2)
 
 
 class Walk:
-    """A console, and what it has said."""
+    """A console, and the lines that it has printed."""
 
     def __init__(self, pytester: pytest.Pytester, *flags: str) -> None:
         config = pytester.parseconfig("--yourai-benchmark", *flags)
@@ -73,7 +73,7 @@ def sweeps(pytester: pytest.Pytester) -> Walk:
     return Walk(pytester, "--yourai-optimize", "--yourai-quick", "--yourai-seq-length=64,128")
 
 
-def test_a_check_is_told_with_its_rows_and_with_the_data_around_its_line(
+def test_a_check_is_shown_with_its_rows_and_with_the_data_around_its_line(
     pytester: pytest.Pytester,
 ) -> None:
     walk = Walk(pytester, "--yourai-seq-length=64", "--yourai-grad-checkpoint")
@@ -100,7 +100,7 @@ def test_a_check_that_did_not_pass_has_no_epoch(pytester: pytest.Pytester) -> No
     assert "over budget: needs more" in line
 
 
-def test_the_data_is_told_once_for_all_that_a_model_is_tried_with(sweeps: Walk) -> None:
+def test_the_data_is_shown_once_for_all_that_a_model_is_tried_with(sweeps: Walk) -> None:
     said = sweeps.open(is_check=True)
     assert [line.split(" are ")[0].split(" is ")[0] for line in said if "cut" in line] == [
         "        1 row of over 64 tokens",

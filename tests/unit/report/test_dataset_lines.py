@@ -1,4 +1,4 @@
-"""What is said of training data, on the console and in the profile."""
+"""What is shown about training data, on the console and in the profile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_one_row_is_called_one() -> None:
     assert first == "Training data: 1 row, 5 tokens; a row has 5 to 5, median 5"
 
 
-def test_nothing_is_said_of_made_up_rows() -> None:
+def test_nothing_is_shown_for_made_up_rows() -> None:
     assert list(data_lines(None, {512})) == list(epoch_lines(None, OK)) == []
     assert data_object(None, [OK], Objective.SCORE) is None
 

@@ -35,7 +35,7 @@ OVER = [
 ]
 
 
-def test_each_class_is_told_once_with_its_remedy() -> None:
+def test_each_class_is_shown_once_with_its_remedy() -> None:
     crash = failed(1, Outcome.CRASHED, "it ended; it \x1b[31mreally did", remedy="see its output")
     hang = failed(7, Outcome.TIMEOUT, "no end")
     ok = dataclasses.replace(hang, outcome=Outcome.OK)
@@ -56,7 +56,7 @@ def test_each_class_is_told_once_with_its_remedy() -> None:
     assert len(list(failure_lines(OVER, NAMING, TerminalSize(is_verbose=True)))) == 7
 
 
-def test_where_nothing_failed_nothing_is_said() -> None:
+def test_where_nothing_failed_nothing_is_shown() -> None:
     assert list(failure_lines([], NAMING, TerminalSize())) == []
     assert list(not_run_lines(OVER)) == []
 

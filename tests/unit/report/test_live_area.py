@@ -82,9 +82,7 @@ def test_without_color_there_is_none(stream: Written) -> None:
     assert "[0m" in colored.getvalue()
 
 
-def test_it_leaves_room_for_what_it_tells_of(
-    stream: Written, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_leaves_room_for_what_it_shows(stream: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     stream.write("an item ")
     area = area_on(stream, width=8)
     area.draw(Group(*map(Text, "abcdefghijkl")))

@@ -61,7 +61,7 @@ def test_a_narrow_one_shows_the_same_in_as_many_lines(monkeypatch: pytest.Monkey
     assert re.fullmatch(r"active 5.0 GB, peak 15.0 GB ━+╸? +75%", memory)
 
 
-def test_before_it_is_known_nothing_is_said_of_time_and_memory(wide: Looked) -> None:
+def test_before_they_are_known_time_and_memory_are_not_shown(wide: Looked) -> None:
     first, phase = wide.at(
         TrialProgress("loading the model", None, None, None, None, 20 * GB),
         DisplayedTrial("x", 0, 12),

@@ -51,13 +51,13 @@ def test_what_got_worse_stands_before_the_table() -> None:
     assert cells[4][-1] == "ok → oom"
 
 
-def test_where_nothing_got_worse_the_gate_is_told() -> None:
+def test_where_nothing_got_worse_the_gate_is_shown() -> None:
     lines = list(comparison_section(compared_with(quick())))
     assert lines[2] == ("**No regression** (minimum_memory:5%, mean_step_time:10%, step_time:25%)")
     assert not any("Worse" in line for line in lines)
 
 
-def test_other_circumstances_are_told() -> None:
+def test_other_circumstances_are_shown() -> None:
     changed = quick()
     changed["environment"]["versions"]["mlx"] = "9<b>"
     lines = list(comparison_section(compared_with(changed)))

@@ -82,6 +82,6 @@ def test_what_is_cut_ends_with_a_whole_line_and_says_so() -> None:
         assert note == "too long.\n"
 
 
-def test_where_not_even_that_can_be_said_nothing_is_left() -> None:
+def test_where_not_even_that_can_be_written_nothing_is_left() -> None:
     assert cut("a" * 100, 10, "too long.") == ""
     assert cut("a" * 100, -5, "too long.") == ""

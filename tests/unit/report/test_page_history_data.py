@@ -51,7 +51,7 @@ def test_a_history_is_of_one_model_on_one_machine_oldest_first() -> None:
     assert found["machine"] == "NVIDIA H200 (cuda), 150.8 GB"
 
 
-def test_one_profile_is_no_history() -> None:
+def test_one_profile_is_not_a_history() -> None:
     undated = {key: value for key, value in quick().items() if key != "created_at"}
     assert history_data(profiles_of(quick(), undated)) == []
 

@@ -64,7 +64,7 @@ def test_errors_of_predictions_are_summed_up() -> None:
     }
 
 
-def test_where_nothing_fits_the_reasons_are_told_by_outcome() -> None:
+def test_where_nothing_fits_the_reasons_are_shown_by_outcome() -> None:
     [each] = profiles_of(failed_only())
     found = profile_data(each)
     assert found["heading"] == "No configuration fits"

@@ -24,7 +24,7 @@ def test_files_keep_their_order_and_a_walk_gives_several(tmp_path: Path) -> None
     assert found.left_out == []
 
 
-def test_a_folder_is_a_history_and_names_what_is_no_profile(tmp_path: Path) -> None:
+def test_a_folder_is_a_history_and_names_what_is_not_a_profile(tmp_path: Path) -> None:
     written(tmp_path / "a.json", later(9, "1", 1))
     written(tmp_path / "b.json", later(1, "1", 1))
     undated = {key: value for key, value in quick().items() if key != "created_at"}
@@ -47,6 +47,6 @@ def test_a_folder_without_a_profile_is_refused(tmp_path: Path) -> None:
         read_sources([tmp_path])
 
 
-def test_a_file_that_is_no_profile_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot be read"):
         read_sources([tmp_path / "none.json"])

@@ -28,13 +28,13 @@ def test_machine_versions_limit_and_settings_are_a_line_each() -> None:
     assert found["Settings"] == "max seq length 512, 1024; grad checkpoint off, on"
 
 
-def test_an_interrupted_run_is_told_as_such() -> None:
+def test_an_interrupted_run_is_shown_as_such() -> None:
     assert changed()["Measured"] == "2026-11-21 09:08 UTC"
     found = changed(complete=False, created_at=None)
     assert found["Measured"] == "incomplete: the run was interrupted"
 
 
-def test_soaks_are_told_with_why_they_ended() -> None:
+def test_soaks_are_shown_with_why_they_ended() -> None:
     config = LoraConfig(4, 8, 2, 512)
     failed = a_soak(config, Outcome.SAFETY_STOP, reason="swap grew", slowdown=None)
     first, second = changed(soaks=(failed, a_soak(config)))["Soak"].split("; ")

@@ -21,7 +21,7 @@ from pytest_yourai.store.stored_profile import profiles_in
 from support.profiles import a_soak, quick
 
 
-def test_the_machine_is_told_with_units() -> None:
+def test_the_machine_is_shown_with_units() -> None:
     document = {**quick()["environment"], "low_power_mode": True}
     found = dict(machine(read_leniently(Environment, document)))
     assert found["Device memory"] == "150.8 GB (140 GiB)"

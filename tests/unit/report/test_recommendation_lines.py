@@ -103,7 +103,7 @@ def test_a_folder_is_named_as_the_shell_takes_it() -> None:
     assert last == "Next: pytest '--yourai-model=my models/a' --quick  (it fits)"
 
 
-def test_settings_that_most_share_are_said_once() -> None:
+def test_settings_that_most_share_are_shown_once() -> None:
     odd = row("odd", 1, Verdict.FITS, length=64, bits=None)
     said = list(lines(all_of(odd, SMALL, LARGE)))
     assert "Rows of 512 (odd: 64) tokens, 4-bit (odd: not quantized)" in said

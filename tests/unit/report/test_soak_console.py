@@ -1,4 +1,4 @@
-"""Which lines of soaks are said, and when."""
+"""Which lines of soaks are shown, and when."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPENED = StageInfo(
 
 
 def swept(pytester: pytest.Pytester, *models: str) -> tuple[RunPlan, RunResults, Console]:
-    """Two configurations of the first model are ok, and told."""
+    """Two configurations of the first model are ok, and shown."""
     flags = [f"--yourai-model={model}" for model in models]
     setup = make_run_plan(
         read_options(pytester.parseconfig(*flags, "--yourai-quick", "--yourai-soak=10"))
@@ -79,7 +79,7 @@ def test_where_none_lasted_the_summary_says_so(pytester: pytest.Pytester) -> Non
     assert next(console.summary()) == "No configuration survived its soak"
 
 
-def test_an_answer_that_was_told_before_is_put_right(pytester: pytest.Pytester) -> None:
+def test_an_answer_that_was_shown_before_is_corrected(pytester: pytest.Pytester) -> None:
     setup, collected, console = swept(pytester, "dolphin-8b", "llama-8b")
     stage = setup.stages[0]
     assert console.soak_begins(stage, LARGE).startswith("Soak of dolphin-8b: batch=4")
@@ -90,7 +90,7 @@ def test_an_answer_that_was_told_before_is_put_right(pytester: pytest.Pytester) 
     assert list(console.soaked(stage)) == [f"{told}none, all failed their soak"]
 
 
-def test_an_answer_that_lasted_is_not_told_twice(pytester: pytest.Pytester) -> None:
+def test_an_answer_that_lasted_is_not_shown_twice(pytester: pytest.Pytester) -> None:
     setup, collected, console = swept(pytester, "dolphin-8b", "llama-8b")
     collected.add_soak(setup.stages[0], a_soak(LARGE))
     assert list(console.soaked(setup.stages[0])) == []

@@ -31,12 +31,12 @@ def test_a_soak_that_failed_gives_its_reason_and_warnings() -> None:
     ("slowdown", "said"),
     [(1.31, "slower than the first (1.31)"), (0.8, "faster than the first (0.80)")],
 )
-def test_heat_is_told(slowdown: float, said: str) -> None:
+def test_heat_is_shown(slowdown: float, said: str) -> None:
     line = soak_line("Soak", "x", a_soak(CONFIG, slowdown=slowdown))
     assert line.endswith(f"last tenth {said}")
 
 
-def test_growth_outside_of_mlx_and_swap_are_told_where_there_are_any() -> None:
+def test_growth_outside_of_mlx_and_swap_are_shown_where_there_are_any() -> None:
     soak = a_soak(
         CONFIG,
         active_growth_bytes_per_step=2.5e6,

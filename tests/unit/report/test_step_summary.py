@@ -9,7 +9,7 @@ def test_there_is_none_outside_of_a_job(tmp_path: Path) -> None:
     assert step_summary({"GITHUB_STEP_SUMMARY": str(tmp_path)}) == tmp_path
 
 
-def test_it_is_appended_to_what_the_step_has_said(tmp_path: Path) -> None:
+def test_it_is_appended_to_what_the_step_has_written(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     assert append_to_step_summary(path, "one\n") is None
     assert append_to_step_summary(path, "two\n") is None
@@ -33,7 +33,7 @@ def test_all_that_a_step_appends_stays_under_the_limit(tmp_path: Path) -> None:
     assert path.stat().st_size <= MOST_BYTES
 
 
-def test_a_summary_that_cannot_be_written_is_only_told(tmp_path: Path) -> None:
+def test_a_summary_that_cannot_be_written_is_only_a_warning(tmp_path: Path) -> None:
     said = append_to_step_summary(tmp_path / "gone" / "summary.md", "text")
     assert said is not None
     assert said.startswith("Summary of the job: ")

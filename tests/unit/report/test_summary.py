@@ -102,5 +102,5 @@ def data_rows(lines: list[str]) -> Iterator[str]:
     return (line for line in lines[2:-2] if "more" not in line)
 
 
-def test_one_is_no_choice() -> None:
+def test_a_single_one_is_not_compared() -> None:
     assert table(ONE) == []

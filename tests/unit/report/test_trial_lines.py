@@ -42,7 +42,7 @@ def line(of: TrialResult, *others: TrialResult) -> str:
     return trial_line(1, 2, of, ConfigLabels.of(each.config for each in (of, *others)))
 
 
-def test_without_further_axes_nothing_is_said_of_them() -> None:
+def test_without_further_axes_they_are_not_shown() -> None:
     assert (
         line(ONE, TWO) == "[1/2] batch=1, rank=8, layers=4 ... ✓ 4.0 MB (needs 2.0 MB), 0.50s/step"
     )
@@ -108,7 +108,7 @@ def test_where_there_is_no_optimum_it_says_why(
     assert list(lines) == [said, f"  Outcomes:      1 {outcome}"]
 
 
-def test_what_a_worker_said_cannot_move_the_cursor() -> None:
+def test_what_a_worker_printed_cannot_move_the_cursor() -> None:
     failed = dataclasses.replace(ONE, outcome=Outcome.ERROR, reason="a\x1b[2Jb\nc")
     assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: a?[2Jb c")
 

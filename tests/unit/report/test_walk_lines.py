@@ -1,4 +1,4 @@
-"""What a walk says, as lines of text."""
+"""The result of a walk, as lines of text."""
 
 from __future__ import annotations
 
@@ -119,6 +119,6 @@ def test_the_conclusion(
     assert list(walk_lines.conclusion(recommended, alternatives)) == expected
 
 
-def test_one_model_is_no_plural() -> None:
+def test_one_model_is_written_in_the_singular() -> None:
     assert "Trying 1 model, smallest first, until one does not fit" in walk_lines.title(1, "━")
     assert "Trying 2 models, smallest first, until one does not fit" in walk_lines.title(2, "━")

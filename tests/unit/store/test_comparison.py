@@ -49,7 +49,7 @@ def test_what_was_a_success_may_no_longer_fit_or_run(
     assert changed.share(Metric.STEP_TIME) is None
 
 
-def test_what_failed_before_is_no_loss() -> None:
+def test_what_failed_before_is_not_a_loss() -> None:
     found = compare(stored(failing(3, "oom")), stored(failing(3, "oom")))
     assert not any(change.no_longer_fits for change in found.changes)
 
@@ -71,7 +71,7 @@ def test_peaks_are_compared_under_equal_budgets_alone() -> None:
     assert compare(stored(), other).lacks(Metric.MINIMUM_MEMORY) is None
 
 
-def test_peaks_are_no_minima() -> None:
+def test_peaks_are_not_taken_for_minima() -> None:
     other = stored(lambda it: it["settings"].update(peaks_stand_in_for_minima=True), "peaks.json")
     assert "peaks.json: peaks alone" in (
         compare(stored(), other).lacks(Metric.MINIMUM_MEMORY) or ""

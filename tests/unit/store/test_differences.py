@@ -42,7 +42,7 @@ from support.profiles import stored
         (lambda it: it.update(complete=False), "p.json is incomplete"),
     ],
 )
-def test_what_differs_is_said(change: Callable[[dict[str, Any]], None], said: str | None) -> None:
+def test_what_differs_is_shown(change: Callable[[dict[str, Any]], None], said: str | None) -> None:
     found = list(differences(stored(), stored(change)))
     if said is None:
         assert found == []
@@ -62,6 +62,6 @@ def test_versions_decide_about_no_machine() -> None:
     assert not are_of_one_machine(stored(), stored(lambda it: it["environment"].update(chip="X")))
 
 
-def test_what_tells_nothing_of_itself_differs_in_nothing() -> None:
+def test_what_records_nothing_about_itself_differs_in_nothing() -> None:
     silent = stored(lambda it: it.update(environment={}, settings={}))
     assert list(differences(stored(), silent)) == []

@@ -1,6 +1,6 @@
 """What mlx-lm reads in the file is what was measured.
 
-mlx_lm is imported here, at the top, on purpose: see made_models.
+mlx_lm is imported here, at the top, on purpose: see support.models.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def test_weights_that_were_quantized_on_load_are_to_be_converted() -> None:
     assert "name the result here: model: mine-8bit" in said
 
 
-def test_a_repository_is_named_and_made_up_weights_are_told() -> None:
+def test_a_repository_is_named_and_made_up_weights_are_noted() -> None:
     model = dataclasses.replace(MODEL, repo="owner/name")
     cached = dataclasses.replace(FILE, model=model)
     assert read(cached)["model"] == "owner/name"

@@ -56,7 +56,7 @@ def test_of_few_all_count() -> None:
     assert found.log_error == 0.0
 
 
-def test_a_change_within_its_error_is_no_slow_down() -> None:
+def test_a_change_within_its_error_is_not_a_slow_down() -> None:
     def mixed(it: dict[str, Any]) -> None:
         for row, factor in enumerate([0.3, 0.4, 0.5, 0.6, 0.9, 1.1, 1.2, 1.3, 2, 2.5, 3, 4]):
             slower(factor, row)(it)
@@ -93,7 +93,7 @@ def test_one_among_many_that_vary_as_much_is_not() -> None:
 
 
 @pytest.mark.parametrize("rows", [range(4), range(12)])
-def test_a_half_that_is_slower_is_no_noise(rows: range) -> None:
+def test_a_half_that_is_slower_is_not_noise(rows: range) -> None:
     def first(it: dict[str, Any]) -> None:
         it["all_results"] = it["all_results"][: len(rows)]
 
@@ -104,7 +104,7 @@ def test_a_half_that_is_slower_is_no_noise(rows: range) -> None:
     ]
 
 
-def test_some_slow_steps_are_no_slower_configuration() -> None:
+def test_some_slow_steps_do_not_make_a_configuration_slower() -> None:
     def hiccups(it: dict[str, Any]) -> None:
         times = it["all_results"][5]["step_times_s"]
         it["all_results"][5]["step_times_s"] = [each * 1.4 for each in times[:6]] + times[6:]

@@ -108,7 +108,7 @@ def test_what_is_best_and_unbeaten_is_named_by_its_whole_configuration() -> None
     assert profile["pareto"] == [named]
 
 
-def test_what_did_not_survive_its_soak_is_no_answer() -> None:
+def test_what_did_not_survive_its_soak_is_not_the_answer() -> None:
     better = dataclasses.replace(OK, config=LoraConfig(4, 8, 4, 64))
     soaks = (a_soak(better.config, Outcome.CRASHED, slowdown=None), a_soak(OK.config))
     profile = build(OK, better, soaks=soaks)

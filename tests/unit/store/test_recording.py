@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization, RowShape
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.store.recording import (
@@ -77,6 +77,10 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
     assert LoraConfig(2, 8, 4, 512) in recording.results
 
 
+def shapes(*lengths: int, grad_checkpoint: bool = False) -> list[RowShape]:
+    return [RowShape(length, grad_checkpoint) for length in lengths]
+
+
 def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path) -> None:
     rows = [
         row(max_seq_length=length, grad_checkpoint=checkpoint)
@@ -85,7 +89,8 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
     recording = read_recording(write(tmp_path, rows), 64)
     assert recording.measured_lengths == (128, 256, 512)
     assert recording.measured_checkpointing == (False, True)
-    assert recorded_configs(recording, (128, 256, 512), (False, True)) == [
+    every = shapes(128, 256, 512) + shapes(128, 256, 512, grad_checkpoint=True)
+    assert recorded_configs(recording, every) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
         LoraConfig(1, 8, 4, 256),
@@ -95,14 +100,14 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
     ).results
     assert only.max_seq_length == 64, "of several that a profile names none is the row's"
-    assert recorded_configs(recording, (128, 256), (False,)) == [
+    assert recorded_configs(recording, shapes(128, 256)) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
     ]
     with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
-        recorded_configs(recording, (64, 128, 1024), (False, True))
+        recorded_configs(recording, shapes(64, 128, 1024))
     with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
-        recorded_configs(recording, (128,), (True,))
+        recorded_configs(recording, shapes(128, grad_checkpoint=True))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_failed_rows_keep_their_reason(
         ),
     ],
 )
-def test_what_is_no_recording_is_refused_in_one_sentence(
+def test_what_is_not_a_recording_is_refused_in_one_sentence(
     tmp_path: Path, text: str, said: str
 ) -> None:
     path = tmp_path / "recorded.json"

@@ -142,7 +142,7 @@ def test_control_characters_are_gone_and_markup_is_left() -> None:
         ({"optimal_batch_size": "4"}, r"p\.json: optimal_batch_size: "),
     ],
 )
-def test_what_is_no_profile_is_refused_in_one_sentence(
+def test_what_is_not_a_profile_is_refused_in_one_sentence(
     change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecordingError, match=message) as caught:
@@ -200,7 +200,7 @@ def test_a_model_that_was_not_tried_is_named(tmp_path: Path) -> None:
     assert read_profile_of(path, {"llama-8b"}).optimum is not None
 
 
-def test_deep_nesting_is_no_profile(tmp_path: Path) -> None:
+def test_deep_nesting_is_not_a_profile(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text('{"model":' + "[" * 50_000 + "]" * 50_000 + "}", encoding="utf-8")
     with pytest.raises(RecordingError, match="is not JSON"):

@@ -52,7 +52,7 @@ def test_a_threshold_is_read_as_it_is_spelled(text: str, threshold: Threshold) -
         "minimum_memory:9999999999999999%",
     ],
 )
-def test_what_is_no_threshold_is_refused_in_words(text: str) -> None:
+def test_what_is_not_a_threshold_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"it must|is not an amount|takes a percentage"):
         parse_fail_on(text)
 
@@ -76,7 +76,7 @@ def test_equal_runs_have_no_regression() -> None:
     assert told(DEFAULT_THRESHOLDS, slower(1)) == []
 
 
-def test_memory_that_grew_is_told_in_one_line_with_its_limit() -> None:
+def test_memory_that_grew_is_reported_in_one_line_with_its_limit() -> None:
     [line] = told(DEFAULT_THRESHOLDS, larger(1.06, 2))
     assert line == (
         "batch=1, rank=128, layers=16: minimum_memory 7.3 GB before, 7.7 GB now "
@@ -99,7 +99,7 @@ def test_all_together_got_slower_before_each_alone_did() -> None:
     )
 
 
-def test_one_that_is_much_slower_is_told_by_itself() -> None:
+def test_one_that_is_much_slower_is_reported_by_itself() -> None:
     [line] = told(DEFAULT_THRESHOLDS, slower(1.3, 5))
     assert "step_time" in line
     assert "(+30.0 %, allowed 25%)" in line
@@ -127,7 +127,7 @@ def test_peaks_count_under_equal_budgets_alone() -> None:
     assert said.startswith("peak_memory is not compared: the budgets differ")
 
 
-def test_what_no_longer_fits_or_runs_is_told_whatever_the_gate() -> None:
+def test_what_no_longer_fits_or_runs_is_reported_whatever_the_gate() -> None:
     gate = make_thresholds([parse_fail_on("minimum_memory:500%")])
     [fits] = told(gate, failing(3, "oom"))
     assert fits == "batch=2, rank=64, layers=16: no longer fits: oom: it was oom"
@@ -135,7 +135,7 @@ def test_what_no_longer_fits_or_runs_is_told_whatever_the_gate() -> None:
     assert "no longer runs: crashed" in runs
 
 
-def test_a_model_that_no_longer_fits_at_all_is_told_whatever_was_tried_of_it() -> None:
+def test_a_model_that_no_longer_fits_at_all_is_reported_whatever_was_tried_of_it() -> None:
     def smaller(it: dict[str, Any]) -> None:
         it["all_results"] = it["all_results"][:1]
         failing(0, "over_budget")(it)

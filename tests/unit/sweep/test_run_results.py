@@ -76,7 +76,7 @@ def test_models_come_smallest_first_and_the_largest_that_fits_is_recommended(
     ]
     assert document["recommended"] == "r1-distill-14b"
     assert document["complete"] is True
-    # No worker told of a machine.
+    # No worker has described a machine.
     assert document["environment"] is None
     assert document["results"][0]["memory_limit_gb"] is None
 
@@ -121,7 +121,7 @@ def test_a_row_has_what_the_data_is_in_the_checks_configuration(
     assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (2, 512, 1)
 
 
-def test_what_was_looked_at_and_not_tried_is_no_result(pytester: pytest.Pytester) -> None:
+def test_what_was_looked_at_and_not_tried_is_not_a_result(pytester: pytest.Pytester) -> None:
     setup = walk(pytester, "--yourai-optimize", "--yourai-quick")
     swept, checked = RunResults(setup), RunResults(setup)
     for collected, is_check in ((swept, True), (checked, False)):

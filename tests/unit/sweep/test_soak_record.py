@@ -84,12 +84,12 @@ def test_nineteen_steps_do_not_tell() -> None:
     assert result.warnings == ()
 
 
-def test_a_fifth_slower_is_no_warning_yet() -> None:
+def test_a_fifth_slower_is_not_warned_about_yet() -> None:
     assert of_times([0.1] * 10 + [0.119] * 10).result(Diagnosis(Outcome.OK)).warnings == ()
     assert of_times([0.1] * 10 + [0.121] * 10).result(Diagnosis(Outcome.OK)).warnings != ()
 
 
-def test_longer_rows_are_no_slow_down() -> None:
+def test_longer_rows_are_not_a_slow_down() -> None:
     found = record()
     for number in range(3, 43):
         tokens = 100 if number < 23 else 400
@@ -114,7 +114,7 @@ def test_memory_that_grows_is_measured_over_the_whole_soak() -> None:
     assert of_memory(growing(0.4), growing(0)).active_growth_bytes_per_step == pytest.approx(4e5)
 
 
-def test_the_pools_of_a_cuda_device_are_no_leak() -> None:
+def test_the_pools_of_a_cuda_device_are_not_a_leak() -> None:
     assert of_memory(growing(0), growing(60)).warnings == (
         "the footprint grew by 60.0 MB a step: something leaks",
     )
@@ -132,7 +132,7 @@ def test_the_peak_is_that_of_all_steps_beside_the_trials() -> None:
     assert record().result(Diagnosis(Outcome.CRASHED, "it died")).peak_memory_bytes is None
 
 
-def test_a_few_slow_steps_of_thousands_are_no_paging_but_those_at_the_end_are() -> None:
+def test_a_few_slow_steps_of_thousands_are_not_paging_but_those_at_the_end_are() -> None:
     hiccups = [0.1] * 3000
     for place in (500, 1500, 2999):
         hiccups[place] = 2.0

@@ -44,7 +44,7 @@ def test_the_end_is_asked_for_once_when_the_time_is_over() -> None:
     assert stops.count == 1
 
 
-def test_loading_is_no_part_of_the_time() -> None:
+def test_loading_is_not_part_of_the_time() -> None:
     stops = Stops()
     record = a_record(stops, step_timeout_s=0)
     record.heard_at -= 100

@@ -275,7 +275,7 @@ def test_a_checkpointed_best_is_tried_without_it_unless_that_cannot_fit() -> Non
         assert choice.config == expected
 
 
-def test_a_checkpointed_best_is_no_answer_while_as_high_a_score_may_fit_without() -> None:
+def test_a_checkpointed_best_is_not_final_while_as_high_a_score_may_fit_without() -> None:
     lean, plain = LoraConfig(2, 64, 32, 512, grad_checkpoint=True), LoraConfig(4, 64, 16, 512)
     known = {lean: measured(lean, 1e12, need_bytes(lean), step_s(lean))}
     assert choose_next([plain, lean], estimate([]), known, 10**12, SCORE).config == plain
@@ -299,7 +299,7 @@ def test_no_configuration_at_all() -> None:
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-def test_estimates_of_some_configurations_alone_are_no_estimate(objective: Objective) -> None:
+def test_estimates_of_some_configurations_alone_are_not_used(objective: Objective) -> None:
     configs = matrix()
     for limit_bytes in limits(configs, 5):
         bench = Bench(configs, limit_bytes)

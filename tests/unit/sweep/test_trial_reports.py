@@ -69,7 +69,7 @@ def test_it_comes_back_as_it_was(outcome: Outcome) -> None:
     assert TrialReport.from_json(sent.to_json()) == sent
 
 
-def test_a_loss_that_is_no_number_travels_too() -> None:
+def test_a_loss_that_is_not_a_number_travels_too() -> None:
     sent = reported(dataclasses.replace(RESULT, loss=math.nan, step_times_s=(math.inf,)))
     text = sent.to_json()
     assert json.loads(text)["model"] == "llama-8b"
@@ -86,7 +86,7 @@ def test_soaks_come_back_as_they_were() -> None:
     assert SoakReport.from_json(sent.to_json()) == sent
 
 
-def test_what_the_search_left_out_is_told_by_its_reason() -> None:
+def test_what_the_search_left_out_is_shown_with_its_reason() -> None:
     left_out = dataclasses.replace(
         RESULT, outcome=Outcome.SKIPPED, skip_reason=SkipReason.SEARCH_IS_DONE
     )

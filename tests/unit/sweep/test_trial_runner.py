@@ -12,7 +12,9 @@ from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import Diagnosis
-from pytest_yourai.worker.protocol import Phase, StepSample
+from pytest_yourai.worker.protocol import Phase
+
+from support.training import a_sample
 
 GB = 1_000_000_000
 
@@ -22,7 +24,7 @@ def record(*steps: tuple[Phase, float, int]) -> TrialRecord:
     guard = Guard(20 * GB, forced=False)
     made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), guard)
     for phase, time_s, tokens in steps:
-        made.add(StepSample(phase, 5.0, time_s, 1, 1, 1, 1, tokens))
+        made.add(a_sample(phase, step_time_s=time_s, tokens=tokens))
     return made
 
 
@@ -54,8 +56,10 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
     made.guard.check()
 
     def add(phase: Phase, peak_gb: float, footprint_gb: float) -> None:
-        held = int(footprint_gb * GB)
-        made.add(StepSample(phase, 5.0, 0.2, int(peak_gb * GB), GB, 0, held, 511))
+        held, peak = int(footprint_gb * GB), int(peak_gb * GB)
+        made.add(
+            a_sample(phase, active_memory_bytes=GB, peak_memory_bytes=peak, footprint_bytes=held)
+        )
 
     for _ in range(6):
         add("warmup", 9.3, 11.5)
@@ -88,10 +92,10 @@ def test_progress_says_what_the_worker_does() -> None:
         ("measure", 1.0, ("measuring", 2, 10)),
     ]
     for phase, time_s, then in expected:
-        made.add(StepSample(phase, 5.0, time_s, 7 * GB, 1, 1, 1, 10))
+        made.add(a_sample(phase, step_time_s=time_s, peak_memory_bytes=7 * GB))
         assert said() == then
     for _ in range(9):
-        made.add(StepSample("measure", 5.0, 1.0, 6 * GB, 1, 1, 1, 10))
+        made.add(a_sample("measure", step_time_s=1.0, peak_memory_bytes=6 * GB))
     assert said() == ("measuring", 10, 10)
     progress = made.progress
     assert (progress.active_bytes, progress.peak_bytes) == (3 * GB, 7 * GB)

@@ -10,7 +10,7 @@ from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResu
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
-from pytest_yourai.sweep.walk_rules import reason_to_skip
+from pytest_yourai.sweep.preflight import reason_to_skip_stage
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def test_a_model_no_smaller_than_one_that_failed_for_memory_is_skipped(stages: S
         stages[name, True] for name in ("llama-8b", "r1-distill-14b", "hermes-70b")
     )
     results = {middle: [ended(middle, Outcome.OOM)]}
-    skip = reason_to_skip(large, results)
+    skip = reason_to_skip_stage(large, results)
     assert skip is not None
     assert skip.rule is SkipReason.DOMINATED
     assert skip.reason == "no smaller than r1-distill-14b, which failed for memory (oom)"
-    assert reason_to_skip(small, results) is None
-    assert reason_to_skip(middle, results) is None, "its own failure is no reason"
+    assert reason_to_skip_stage(small, results) is None
+    assert reason_to_skip_stage(middle, results) is None, "its own failure is no reason"
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,23 @@ def test_other_failures_say_nothing_of_larger_models(
     stages: Stages, outcome: Outcome, conclusive: bool
 ) -> None:
     small, large = stages["llama-8b", True], stages["hermes-70b", True]
-    assert reason_to_skip(large, {small: [ended(small, outcome, conclusive=conclusive)]}) is None
+    assert (
+        reason_to_skip_stage(large, {small: [ended(small, outcome, conclusive=conclusive)]}) is None
+    )
 
 
 def test_a_larger_model_with_lighter_weights_may_fit(stages: Stages) -> None:
     small, large = stages["llama-8b", True], stages["r1-distill-14b", True]
     heavy = ended(small, Outcome.OOM, size=ModelSize(8_000_000_000, 16_000_000_000))
     light = ended(small, Outcome.OOM, size=ModelSize(8_000_000_000, 4_000_000_000))
-    assert reason_to_skip(large, {small: [heavy]}) is None
-    assert reason_to_skip(large, {small: [light]}) is not None
+    assert reason_to_skip_stage(large, {small: [heavy]}) is None
+    assert reason_to_skip_stage(large, {small: [light]}) is not None
 
 
 def test_a_model_of_unknown_size_is_tried(stages: Stages) -> None:
     small = stages["llama-8b", True]
     unknown = dataclasses.replace(stages["hermes-70b", True], model=Model.known("hermes-70b"))
-    assert reason_to_skip(unknown, {small: [ended(small, Outcome.OOM)]}) is None
+    assert reason_to_skip_stage(unknown, {small: [ended(small, Outcome.OOM)]}) is None
 
 
 @pytest.mark.parametrize(("outcome", "is_skipped"), [(Outcome.OK, False), (Outcome.CRASHED, True)])
@@ -70,8 +72,8 @@ def test_a_sweep_follows_a_check_that_passed(
     stages: Stages, outcome: Outcome, is_skipped: bool
 ) -> None:
     check, sweep = stages["llama-8b", True], stages["llama-8b", False]
-    skip = reason_to_skip(sweep, {check: [ended(check, outcome)]})
+    skip = reason_to_skip_stage(sweep, {check: [ended(check, outcome)]})
     assert (skip is not None) is is_skipped
     if skip is not None:
         assert skip.rule is SkipReason.CHECK_FAILED
-    assert reason_to_skip(sweep, {check: []}) is None, "the check was not selected"
+    assert reason_to_skip_stage(sweep, {check: []}) is None, "the check was not selected"

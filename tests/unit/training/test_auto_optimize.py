@@ -174,6 +174,6 @@ def test_other_failures_end_it_with_their_reason(
         decided(tmp_path, results)
 
 
-def test_a_profile_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
+def test_without_a_profile_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SweepFailedError, match="the sweep left no profile"):
         choose(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")

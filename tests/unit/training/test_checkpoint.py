@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run, and what it lets another one change."""
+"""What a checkpoint records about its run, and what a resumed run may change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert found.grad_checkpoint is None
 
 
-def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_without_a_file_there_is_no_checkpoint(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
 
 
@@ -48,7 +48,7 @@ def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
         ('{"batch_size": 0}', r"training\.batch_size: .*greater than or equal to 1"),
     ],
 )
-def test_a_file_without_our_metadata_is_no_checkpoint(
+def test_a_file_without_our_metadata_is_refused(
     tmp_path: Path, metadata: str, message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
@@ -56,7 +56,7 @@ def test_a_file_without_our_metadata_is_no_checkpoint(
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors at all"])
-def test_a_torn_file_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+def test_a_torn_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         read_checkpoint(tmp_path)
@@ -172,7 +172,7 @@ def test_the_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -
         agree(tmp_path, said, model=str(same_name), **local)
 
 
-def test_made_up_weights_and_real_ones_are_no_substitute(tmp_path: Path) -> None:
+def test_made_up_weights_and_real_ones_do_not_replace_each_other(tmp_path: Path) -> None:
     mine = str(make_model(tmp_path / "mine", TINY))
     with pytest.raises(CheckpointError, match="--weights: .* real weights: leave"):
         agree(tmp_path, of_weights(Path(mine)), model=mine)

@@ -18,7 +18,7 @@ ERASED_LINE = "\x1b[2K"
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -45,7 +45,7 @@ def train(
     with TrainingDisplay(total, first, limit_bytes, 100, stream) as display:
         for number in range(first, steps + 1):
             step = a_step(number, active_memory_bytes=5 * GB + number * 2_000_000)
-            trend.add(step)
+            trend.warning(step)
             display.step(step, trend)
             if number == 150:
                 display.validated(Validated(150, 1.25, 30.0))

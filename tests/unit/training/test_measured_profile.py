@@ -54,14 +54,14 @@ def test_its_optimum_and_what_was_measured_of_it() -> None:
     found = read_profile(PROFILE, model())
     assert found.optimum is not None
     assert found.optimum.config == LoraConfig(4, 128, 32, 512)
-    baseline = baseline_of(found, found.optimum.config)
+    baseline = baseline_of(found.measured.get(found.optimum.config))
     assert baseline is not None
     raw = json.loads(PROFILE.read_text())
     assert baseline.peak_memory_bytes == round(raw["peak_memory_gb"] * 1e9)
     assert baseline.minimum_memory_bytes is not None
     assert baseline.minimum_memory_bytes < baseline.peak_memory_bytes
     assert baseline.tokens_per_second == pytest.approx(4 * 511 / (baseline.step_time_s or 0))
-    assert baseline_of(found, LoraConfig(4, 128, 31, 512)) is None
+    assert baseline_of(found.measured.get(LoraConfig(4, 128, 31, 512))) is None
 
 
 def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
 
     found = read_profile(changed(tmp_path, fail), model())
     [failed] = [config for config, each in found.results.items() if not each.success]
-    assert baseline_of(found, failed) is None
+    assert baseline_of(found.measured.get(failed)) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_nothing_is_promised_of_what_failed(tmp_path: Path) -> None:
         (lambda it: it["all_results"][0].pop("lora_rank"), "all_results: row 1: lora_rank"),
     ],
 )
-def test_what_is_no_profile_is_told_in_one_sentence(
+def test_what_is_not_a_profile_is_refused_in_one_sentence(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(RecordingError, match=message) as caught:
@@ -97,7 +97,9 @@ def test_what_is_no_profile_is_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"no JSON", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_told_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_a_json_object_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "p.json"
     path.write_bytes(content)
     with pytest.raises(RecordingError) as caught:
@@ -112,7 +114,7 @@ def test_benchmark_results_give_the_safe_configuration_of_the_model() -> None:
     )
     assert found.optimum is not None
     assert found.optimum.config == LoraConfig(2, 64, 16, 512)
-    baseline = baseline_of(found, found.optimum.config)
+    baseline = baseline_of(found.measured.get(found.optimum.config))
     assert baseline is not None
     assert baseline.peak_memory_bytes == pytest.approx(entry["peak_memory_gb"] * 1e9, abs=1)
     assert found.memory_limit_bytes == 24_000_000_000

@@ -122,7 +122,7 @@ def test_a_full_disk_ends_the_rows_but_nothing_else(path: Path) -> None:
     assert [row["step"] for row in rows(path)] == list(range(1, len(rows(path)) + 1))
 
 
-def test_a_file_that_is_removed_is_told(path: Path) -> None:
+def test_a_file_that_is_removed_is_reported(path: Path) -> None:
     file = MetricsFile(path, 0)
     os.unlink(path)  # noqa: PTH108 - as somebody else would
     file.step(a_step(1))

@@ -314,7 +314,7 @@ def test_nothing_is_downloaded_for_a_run_that_cannot_be(tmp_path: Path) -> None:
     assert not said
 
 
-def test_bad_rows_are_told_with_their_line(tmp_path: Path) -> None:
+def test_bad_rows_are_named_by_their_line(tmp_path: Path) -> None:
     data = rows_folder(tmp_path)
     with (data / "train.jsonl").open("a") as file:
         file.write("{\n")

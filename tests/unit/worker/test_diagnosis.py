@@ -98,7 +98,7 @@ def test_other_texts_are_errors_with_their_first_line() -> None:
 
 
 @pytest.mark.parametrize("text", ["ValueError: no rows in /data/out of memory study"])
-def test_a_name_that_speaks_of_memory_is_no_lack_of_it(text: str) -> None:
+def test_a_name_that_mentions_memory_is_not_taken_for_lack_of_it(text: str) -> None:
     assert raised(text).outcome is Outcome.ERROR
 
 

@@ -20,7 +20,7 @@ from pytest_yourai.worker.protocol import (
     Validated,
 )
 
-from support.training import a_step
+from support.training import a_sample, a_step
 
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
 REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)
@@ -63,7 +63,7 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
     line = messages.encode(envelope)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert messages.decode_command(line) == envelope
+    assert messages.decode(messages.Command, line) == envelope
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
         messages.Loaded(4_517_407_752),
         messages.Pong(),
         MlxMemory(1, 2, 3, None),
-        StepSample("measure", 5.5, 0.1, 1, 2, 3, 4, 63),
+        a_sample("measure"),
         Measurement(True, True),
         a_step(3),
         Validated(10, 2.5, 0.3),
@@ -88,13 +88,15 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
 )
 def test_messages_survive_the_wire(message: messages.Message) -> None:
     envelope = messages.Envelope(3, message)
-    assert messages.decode_message(messages.encode(envelope)) == envelope
+    assert messages.decode(messages.Message, messages.encode(envelope)) == envelope
 
 
 def test_a_loss_that_is_not_finite_survives_the_wire() -> None:
     for loss in (math.nan, math.inf):
-        sample = StepSample("warmup", loss, 0.1, 1, 2, 3, None, 63)
-        message = messages.decode_message(messages.encode(messages.Envelope(1, sample))).body
+        sample = a_sample("warmup", loss=loss, footprint_bytes=None)
+        message = messages.decode(
+            messages.Message, messages.encode(messages.Envelope(1, sample))
+        ).body
         assert isinstance(message, StepSample)
         assert str(message.loss) == str(loss)
 
@@ -118,5 +120,5 @@ def test_a_loss_that_is_not_finite_survives_the_wire() -> None:
 )
 def test_anything_else_is_refused(line: bytes, why: str) -> None:
     with pytest.raises(WorkerError, match="not a message") as caught:
-        messages.decode_message(line)
+        messages.decode(messages.Message, line)
     assert why in str(caught.value)
