@@ -15,7 +15,7 @@ from pytest_yourai.cli import flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.sweep.child_process import command_of_pytest, shown
+from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _become_pytest(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by pytest, so that signals and exit status are its own."""
     print(shown(arguments), flush=True)
     process = command_of_pytest(arguments)
-    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
+    os.execve(process[0], process, environment_of_pytest())  # noqa: S606 - no shell is wanted
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

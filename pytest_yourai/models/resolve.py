@@ -211,7 +211,7 @@ def _without_source(preset: Preset) -> ModelError:
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(
-        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
+        f"{preset.name} is an architecture without weights: use --yourai-weights=synthetic"
     )
 
 
@@ -222,7 +222,7 @@ def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
         return replace(found, weights="local")
     if missing is not None and weights in ("local", "hub"):
         raise UnavailableError(
-            f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
+            f"{folder} has no {missing}: put the weights there, or use --yourai-weights=synthetic"
         )
     return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
 
@@ -268,4 +268,4 @@ def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> Unava
         what = f"the weights of {known.preset.name} are not on this machine"
     else:
         what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
-    return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights=hub to download it"))

@@ -66,7 +66,7 @@ def classify(
         return Diagnosis(
             Outcome.INVALID_LOSS,
             f"{cause} {record.where_loss_is_computed}: the model or its weights are unsound",
-            "try --yourai-weights synthetic, which shows whether it is the weights",
+            "try --yourai-weights=synthetic, which shows whether it is the weights",
         )
     text = _first_line(str(cause))
     if known := recognise(str(cause)):
