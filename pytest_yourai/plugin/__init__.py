@@ -7,6 +7,7 @@ that the user started).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def _recommend(config: pytest.Config) -> int:
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
+
+    check_alone(os.environ)
+    import_installed()
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -75,8 +81,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
+    check_alone(os.environ)
+    import_installed()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)
