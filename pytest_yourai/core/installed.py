@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pytest_yourai.core.errors import OptionError
 
-
 NEEDED = ("huggingface_hub", "numpy", "psutil", "pydantic", "rich", "safetensors", "yaml")
 """Packages that this one imports outside of workers, some of them late."""
 

@@ -153,7 +153,7 @@ def _start_engine() -> Engine:
 def _limits_kept() -> Iterator[None]:
     """Leave the limits as they are: mlx-lm sets its own, which the system may refuse."""
     usual = resource.setrlimit
-    resource.setrlimit = lambda *_: None  # type: ignore[assignment]
+    resource.setrlimit = lambda *_: None
     try:
         yield
     finally:
