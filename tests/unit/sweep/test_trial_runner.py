@@ -87,8 +87,8 @@ def test_an_end_that_its_steps_contradict_is_not_believed(
     warmup: int, measured: int, loss: float, fits: bool, outcome: Outcome | None
 ) -> None:
     made = record()
-    phases: list[Phase] = [*["warmup"] * warmup, *["measure"] * measured]
-    for phase in phases:
+    for step in range(warmup + measured):
+        phase: Phase = "warmup" if step < warmup else "measure"
         made.add(a_sample(phase, step_time_s=1.0, loss=loss))
     found = made.contradiction(fits=fits)
     assert (found and found.outcome) == outcome
