@@ -5,6 +5,7 @@ Its tensors are the engine's business.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ import pydantic.dataclasses
 
 from pytest_yourai.core.config import QuantizeChoice, parse_quantize
 from pytest_yourai.core.errors import CheckpointError
-from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
@@ -67,7 +68,7 @@ _CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
     """The checkpoint in that folder; None without one. CheckpointError if it is damaged."""
     path = adapter_path / CHECKPOINT
-    if not path.exists() and not path.with_name(PREVIOUS).exists():
+    if not any(os.path.lexists(each) for each in (path, path.with_name(PREVIOUS))):
         return None
     run = read_run(path)
     try:
@@ -174,7 +175,7 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, tuple):
         return set(value)
     if isinstance(value, str) and is_folder(Path(value)):
-        return Path(value).resolve()
+        return without_links(Path(value))
     return value
 
 

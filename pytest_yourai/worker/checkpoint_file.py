@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.files import mapping, put_in_place
+from pytest_yourai.core.opening import open_regular
 from pytest_yourai.worker.protocol import METADATA_KEY
 
 PREVIOUS = "checkpoint-previous.safetensors"
@@ -87,8 +88,11 @@ def refusal(path: Path, problem: str) -> CheckpointError:
 
 def _read(path: Path) -> str:
     """As `read_run`; OSError or ValueError, which says what is wrong."""
-    if not path.is_file():
-        raise ValueError("it is missing or not a regular file")
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        return _run_in(path, file)
+
+
+def _run_in(path: Path, file: BinaryIO) -> str:
     try:
         with safe_open(path, framework="numpy") as content:
             metadata: dict[str, str] = content.metadata() or {}
@@ -97,11 +101,9 @@ def _read(path: Path) -> str:
     if METADATA_KEY not in metadata or _DIGEST_KEY not in metadata:
         raise ValueError("yourai train did not write it")
     digest = metadata[_DIGEST_KEY]
-    with path.open("rb") as file:
-        header = _header(file)
-        blank = header.replace(_entry(digest), _entry(_NO_DIGEST), 1)
-        if len(digest) != len(_NO_DIGEST) or _digest(file, blank) != digest:
-            raise ValueError("it is damaged (its content does not match its sha256)")
+    blank = _header(file).replace(_entry(digest), _entry(_NO_DIGEST), 1)
+    if len(digest) != len(_NO_DIGEST) or _digest(file, blank) != digest:
+        raise ValueError("it is damaged (its content does not match its sha256)")
     return metadata[METADATA_KEY]
 
 

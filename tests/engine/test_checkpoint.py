@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -205,10 +207,16 @@ def test_two_are_kept_where_there_are_no_hard_links(
 def test_where_it_cannot_be_written_the_old_one_stays(tmp_path: Path) -> None:
     model, optimizer = trained()
     checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
-    # A folder is in the way of the file that is written first.
-    (tmp_path / f".yourai-{CHECKPOINT}").mkdir()
-    with pytest.raises(OutputError, match="make room"):
-        checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    earlier = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutputError, match="make room"):
+            checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, earlier)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     assert checkpoint.restore_checkpoint(tmp_path, model, optimizer) == {"step": 1}
 
 

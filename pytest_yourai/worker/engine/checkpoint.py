@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import TEMPORARY_PREFIX, put_in_place
+from pytest_yourai.core.files import TEMPORARY_PREFIX, put_in_place, usual_mode
 from pytest_yourai.worker.checkpoint_file import (
     metadata_of,
     read_run,
@@ -114,11 +116,16 @@ def _write(
     put: Callable[[Path, Path], None],
 ) -> None:
     """Replace the file in one step, `put`; OutputError where it cannot be written."""
-    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     try:
-        mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))
-        put(temporary, path)
+        # Under a name that was not there: another user may have put a link behind any other.
+        handle, name = tempfile.mkstemp(path.suffix, TEMPORARY_PREFIX, path.parent)
+        temporary = Path(name)
+        try:
+            os.fchmod(handle, usual_mode())
+            mx.save_safetensors(name, dict(arrays), dict(metadata))
+            put(temporary, path)
+        finally:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(f"{path} cannot be written ({problem}): make room there") from problem
