@@ -10,10 +10,13 @@ import pydantic
 import yaml
 
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.opening import read_regular
 
 _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
 
 _MOST_CHARACTERS = 1_000_000
+
+_MOST_BYTES = 4 * _MOST_CHARACTERS
 
 
 class _NoAliases(yaml.SafeLoader):
@@ -55,10 +58,14 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     keys. `kind` names what the file should be, for the message ("a matrix").
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_BYTES).decode()
     except FileNotFoundError:
         raise error(f"{path} does not exist: name {kind} that does") from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise error(
+            f"{path} cannot be read as {kind}: {problem.strerror}; name {kind} that can"
+        ) from None
+    except UnicodeDecodeError as problem:
         raise error(f"{path} cannot be read as {kind}: {problem}") from None
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}")

@@ -17,6 +17,7 @@ import psutil
 
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import mapping
+from pytest_yourai.core.opening import open_regular
 from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
@@ -64,10 +65,8 @@ class Journal:
         self.path = path
         self.problem: str | None = None
         self.note: str | None = None
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{named}: {path} is no regular file: name another one")
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as problem:
             raise OutputError(
                 f"{named}: {path} cannot be written: {problem.strerror}; name another file"

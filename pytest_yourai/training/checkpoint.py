@@ -5,6 +5,7 @@ Its tensors are the engine's business.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.core.config import QuantizeChoice, parse_quantize
 from pytest_yourai.core.errors import CheckpointError
-from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.opening import open_regular
+from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
@@ -67,9 +69,8 @@ _CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
     """The checkpoint in that folder; None without one. CheckpointError if it is not readable."""
     path = adapter_path / CHECKPOINT
-    if not path.exists():
-        return None
     try:
+        os.close(open_regular(path, os.O_RDONLY))
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
         return _CHECKPOINT.validate_json(metadata.get(METADATA_KEY, ""))
@@ -80,6 +81,8 @@ def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
             f"{path}: {key}: {_lower(first['msg'])}: yourai train did not write this checkpoint; "
             "name another --adapter-path"
         ) from None
+    except FileNotFoundError:
+        return None
     except (OSError, SafetensorError) as problem:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {problem}; name another --adapter-path"
@@ -180,7 +183,7 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, tuple):
         return set(value)
     if isinstance(value, str) and is_folder(Path(value)):
-        return Path(value).resolve()
+        return without_links(Path(value))
     return value
 
 

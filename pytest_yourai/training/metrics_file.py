@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.opening import open_regular, read_own
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import GB, MB, scaled
 from pytest_yourai.machine.leak import Growth
@@ -33,7 +34,7 @@ class MetricsFile:
         self.problem: str | None = None
         try:
             self._validated = _drop_later(path, from_step)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as problem:
             raise OutputError(
                 f"{_NAMED_BY}: {path} cannot be written: {problem.strerror}; name another folder"
@@ -94,7 +95,7 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
     Returns the steps with a validation.
     """
     try:
-        old = path.read_text(encoding="utf-8", errors="replace")
+        old = read_own(path).decode(errors="replace")
     except FileNotFoundError:
         return set()
     lines = old.split("\n") if from_step else []

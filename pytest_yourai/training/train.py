@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.opening import read_own
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
@@ -224,9 +227,14 @@ def one_report(folder: Path, environment: Mapping[str, str], *, is_new: bool) ->
     The id of the run is kept in `folder` for a resume. Variables in `environment` stay.
     """
     path = folder / REPORT_ID
-    if is_new or not path.is_file():
-        path.write_text(uuid.uuid4().hex[:_ID_CHARACTERS], encoding="ascii")
-    run_id = path.read_text(encoding="ascii").strip()
+    if is_new or not os.path.lexists(path):
+        write_atomically(path, uuid.uuid4().hex[:_ID_CHARACTERS], "--adapter-path")
+    try:
+        run_id = read_own(path).decode("ascii").strip()
+    except (OSError, ValueError) as problem:
+        raise OutputError(
+            f"--adapter-path: {path} cannot be read: {problem}; remove it, for a new report"
+        ) from None
     wanted = {
         f"{service}_{name}": value
         for service in ("WANDB", "SWANLAB")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import mlx.core as mx
@@ -67,10 +69,16 @@ def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_where_it_cannot_be_written_the_old_one_stays(tmp_path: Path) -> None:
     model, optimizer = trained()
     checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
-    # A folder is in the way of the file that is written first.
-    (tmp_path / f".yourai-{CHECKPOINT}").mkdir()
-    with pytest.raises(OutputError, match="make room"):
-        checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    earlier = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutputError, match="make room"):
+            checkpoint.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, earlier)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     assert checkpoint.restore_checkpoint(tmp_path, model, optimizer) == {"step": 1}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
 from pytest_yourai.core.errors import ModelError, OutputError
-from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.core.files import TEMPORARY_PREFIX, usual_mode
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
@@ -80,13 +81,17 @@ def _part(arrays: Mapping[str, mx.array], prefix: str) -> dict[str, mx.array]:
 
 def _write(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
     """Replace the file in one step; OutputError where it cannot be written."""
-    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     try:
-        mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        # Under a name that was not there: another user may have put a link behind any other.
+        handle, name = tempfile.mkstemp(path.suffix, TEMPORARY_PREFIX, path.parent)
+        temporary = Path(name)
+        try:
+            os.fchmod(handle, usual_mode())
+            mx.save_safetensors(name, dict(arrays), dict(metadata))
+            os.fsync(handle)
+            temporary.replace(path)
+        finally:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(f"{path} cannot be written ({problem}): make room there") from problem
