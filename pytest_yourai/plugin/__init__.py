@@ -31,6 +31,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_load_initial_conftests(args: list[str]) -> None:
     command_line.rewrite_quick(args)
+    if any(each.startswith("--yourai-") for each in args):
+        _provide_descriptors()
+
+
+def _provide_descriptors() -> None:
+    """Before pytest-benchmark needs them: what it lacks, it raises."""
+    from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
+
+    try:
+        provide_descriptors()
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -77,6 +89,7 @@ def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
+    _provide_descriptors()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)
