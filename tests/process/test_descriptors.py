@@ -12,7 +12,7 @@ import pytest
 from pytest_yourai.machine.descriptors import provide_descriptors
 
 
-@pytest.mark.parametrize("most", [12, 28])
+@pytest.mark.parametrize("most", [12, 20])
 @pytest.mark.parametrize(
     ("command", "status"),
     [(["pytest", "--yourai-model=tiny", "--quick"], 4), (["pytest_yourai.cli", "show", "p"], 2)],
