@@ -11,8 +11,8 @@ _PETABYTE = 1 << 50
 
 _MOST = 10**12
 
-_LARGEST_LOSS = 3.5e38
-"""Floats of 32 bits end there."""
+_LARGEST_FLOAT32 = 3.5e38
+"""Of losses and rates."""
 
 Bytes = Annotated[int, pydantic.Field(ge=0, lt=_PETABYTE)]
 
@@ -33,8 +33,8 @@ Duration = Annotated[float, pydantic.Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _is_one(loss: float) -> float:
-    if math.isfinite(loss) and abs(loss) > _LARGEST_LOSS:
-        raise ValueError(f"a loss is at most {_LARGEST_LOSS:g}")
+    if math.isfinite(loss) and abs(loss) > _LARGEST_FLOAT32:
+        raise ValueError(f"a loss is at most {_LARGEST_FLOAT32:g}")
     return loss
 
 
@@ -43,5 +43,5 @@ Loss = Annotated[float, pydantic.AfterValidator(_is_one)]
 
 FiniteLoss = Annotated[Loss, pydantic.Field(allow_inf_nan=False)]
 
-Rate = Annotated[float, pydantic.Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""A learning rate."""
+Rate = Annotated[float, pydantic.Field(ge=0, le=_LARGEST_FLOAT32, allow_inf_nan=False)]
+"""A learning rate, as the user asked for it."""

@@ -34,15 +34,31 @@ def write_atomically(path: Path, text: str, named_by: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
             temporary.chmod(_mode_kept(target))
-            temporary.replace(target)
+            put_in_place(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as problem:
         raise _unwritable(path, problem, named_by) from None
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a finished file, so that it and its new name survive a crash of the machine."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where its file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_writable(path: Path, named_by: str) -> None:

@@ -70,8 +70,9 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}")
     try:
-        node = yaml.compose(text, Loader=_NoAliases)
-        value = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader
+        loader = _NoAliases(text)
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None

@@ -87,7 +87,7 @@ class TrainingParameters:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """Training from its start, or with `resume` from a checkpoint, to its end or the next reload.
+    """Training from its start, or from the checkpoint of `first_step`, to its end or a reload.
 
     `data` is as in a TrialRequest; adapters and checkpoint are written into `adapter_path`.
     """
@@ -97,7 +97,8 @@ class TrainingRequest:
     memory_limit_bytes: int
     data: str | None
     adapter_path: str
-    resume: bool
+    first_step: int
+    """0 for a new run."""
     reload_active_bytes: int | None = None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""

@@ -174,3 +174,18 @@ def test_the_holder_is_found_before_lines_of_other_kinds(tmp_path: Path, last: s
     with pytest.raises(OutputError, match=rf"another training \(process {os.getpid()}\)"):
         Journal(tmp_path / "log.jsonl", run="training")
     first.close()
+
+
+def test_one_that_was_removed_while_it_was_opened_is_another_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    lock = fcntl.flock
+
+    def after_its_removal(fd: int, operation: int) -> None:
+        path.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_its_removal)
+    with pytest.raises(OutputError, match="is in use by another sweep"):
+        Journal(path)
