@@ -26,7 +26,12 @@ from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plan.sweep_plan import SweepContext, doubt_calibration, read_prior, save_calibration
+from pytest_yourai.plan.sweep_plan import (
+    SweepContext,
+    doubt_calibration,
+    read_prior,
+    save_calibration,
+)
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
