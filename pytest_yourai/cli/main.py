@@ -17,6 +17,7 @@ from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags,
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.machine.launch import check_alone
+from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
 
@@ -78,6 +79,7 @@ def _run(arguments: list[str]) -> int:
         chosen.error(f"unknown flag {(unknown or rest)[0]}")
     try:
         check_alone(os.environ)
+        provide_descriptors()
         import_installed()
         if of_pytest is not None:
             _become_pytest(pytest_arguments(of_pytest, given, rest))

@@ -32,6 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_load_initial_conftests(args: list[str]) -> None:
     command_line.rewrite_quick(args)
+    if any(each.startswith("--yourai-") for each in args):
+        _provide_descriptors()
+
+
+def _provide_descriptors() -> None:
+    """Before pytest-benchmark needs them: what it lacks, it raises."""
+    from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
+
+    try:
+        provide_descriptors()
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -86,6 +98,7 @@ def _activate(config: pytest.Config) -> None:
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
     check_alone(os.environ)
+    _provide_descriptors()
     import_installed()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
