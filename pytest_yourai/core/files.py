@@ -7,12 +7,15 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.digest import has_changed, with_digest
 from pytest_yourai.core.errors import OutputError, RecordingError
+from pytest_yourai.core.opening import open_regular, read_regular, real_path
 from pytest_yourai.core.sanitize import all_printable, clean
 
 TEMPORARY_PREFIX = ".yourai-"
@@ -21,20 +24,18 @@ TEMPORARY_PREFIX = ".yourai-"
 def write_atomically(path: Path, text: str, named_by: str) -> None:
     """Replace the file `path` with `text` in UTF-8: it is old or new at any time, never partial.
 
-    A symbolic link is followed, and the mode of an old file kept. OutputError, which begins with
-    `named_by`, the flag that names the file, if that fails.
+    A symbolic link of the user's own is followed, and the mode of the user's old file kept.
+    OutputError, which begins with `named_by`, the flag that names the file, if that fails.
     """
-    target = path.resolve()
     try:
+        target = real_path(path)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(target.stat().st_mode if target.exists() else _usual_mode())
-            temporary.replace(target)
+            temporary.chmod(_mode_kept(target))
+            put_in_place(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -42,12 +43,30 @@ def write_atomically(path: Path, text: str, named_by: str) -> None:
         raise _unwritable(path, problem, named_by) from None
 
 
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a finished file, so that it and its new name survive a crash of the machine."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where its file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def check_writable(path: Path, named_by: str) -> None:
     """Raise OutputError if `write_atomically` could not write `path`."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{named_by}: {path} is not a regular file: name another one")
     try:
+        target = real_path(path)
+        if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
+            raise OutputError(f"{named_by}: {path} is not a regular file: name another one")
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=target.parent):
             pass
     except OSError as problem:
@@ -60,7 +79,16 @@ def _unwritable(path: Path, problem: OSError, named_by: str) -> OutputError:
     )
 
 
-def _usual_mode() -> int:
+def _mode_kept(target: Path) -> int:
+    """The mode of the user's file that is replaced; another user's says nothing."""
+    try:
+        found = target.lstat()
+    except FileNotFoundError:
+        return usual_mode()
+    return stat.S_IMODE(found.st_mode) if found.st_uid == os.geteuid() else usual_mode()
+
+
+def usual_mode() -> int:
     """The mode of a new file, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
@@ -84,11 +112,21 @@ def scratch_folder(prefix: str) -> Iterator[str]:
 
 
 def _remove_left_behind(prefix: str) -> None:
-    """The kernel releases the locks of a process that ends, however it ends."""
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_LOCK}"):
-        with contextlib.suppress(OSError), path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent)
+    """The kernel releases the locks of a process that ends, however it ends.
+
+    All may write to the temporary folder: what another user has put there is left alone.
+    """
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            fd = open_regular(path / _LOCK, os.O_RDONLY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(fd)
 
 
 _DEEPEST = 50
@@ -98,7 +136,9 @@ _DEEPEST = 50
 def read_document(path: Path) -> Mapping[str, Any]:
     """The JSON object in `path`; RecordingError, naming the file, for everything else."""
     try:
-        document = all_printable(json.loads(path.read_text(encoding="utf-8-sig")))
+        parsed = parse_json(read_regular(path).decode("utf-8-sig"))
+        is_changed = isinstance(parsed, dict) and has_changed(parsed)
+        document = all_printable(parsed)
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
@@ -107,11 +147,31 @@ def read_document(path: Path) -> Mapping[str, Any]:
         raise RecordingError(
             f"{path} is not a profile: it must have the keys model and all_results"
         )
+    if is_changed:
+        raise RecordingError(
+            f"{path}: digest: the file was changed after it was written: name another copy, or "
+            "remove the key digest if the change was meant"
+        )
     if _is_deeper(document, _DEEPEST):
         raise RecordingError(
             f"{path} is not a profile: it is nested more than {_DEEPEST} levels deep; name another"
         )
     return document
+
+
+_MOST_DIGITS = 1000
+"""Of a whole number: the largest float has 309."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """`text` as JSON; ValueError for what is none, and for whole numbers of endless digits."""
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -138,6 +198,9 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any], flag: str) -> None:
-    """Write a JSON file atomically; numbers that are not finite become null. Errors name `flag`."""
-    text = json.dumps(clean(document), indent=2, allow_nan=False)
+    """Write a JSON file with its digest, atomically. Errors name `flag`.
+
+    Numbers that are not finite become null.
+    """
+    text = json.dumps(with_digest(clean(document)), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n", flag)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.opening import read_regular
+
 _SECRET_NAME = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|AUTH(?!OR)|(?:^|_)PASS$|_KEY$",
     re.IGNORECASE,
@@ -69,7 +71,7 @@ def _stored_tokens(environment: Mapping[str, str]) -> list[str]:
     home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = read_regular(path).decode().strip()
     except (OSError, ValueError):
         return []
     return [token] if len(token) >= _SHORTEST_SECRET else []

@@ -7,6 +7,7 @@ that the user started).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     command_line.rewrite_quick(args)
     try:
+        if any(each.startswith("--yourai-") for each in args):
+            _provide_descriptors()
         folders = foreign_settings.named_folders(early_config)
         foreign_settings.refuse_settings_in(early_config, folders)
     except InputError as problem:
         raise pytest.UsageError(str(problem)) from None
+
+
+def _provide_descriptors() -> None:
+    """Before pytest-benchmark needs them: what it lacks, it raises."""
+    from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
+
+    provide_descriptors()
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -49,6 +59,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def _recommend(config: pytest.Config) -> int:
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
+
+    check_alone(os.environ)
+    import_installed()
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -81,8 +96,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
+    check_alone(os.environ)
+    _provide_descriptors()
+    import_installed()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)
