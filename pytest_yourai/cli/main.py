@@ -15,6 +15,7 @@ from pytest_yourai.cli import flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
 
@@ -87,7 +88,7 @@ def _run(arguments: list[str]) -> int:
 
 def _become_pytest(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by pytest, so that signals and exit status are its own."""
-    print(shown(arguments), flush=True)
+    print_lines(sys.stdout, shown(arguments))
     process = command_of_pytest(arguments)
     os.execv(process[0], process)  # noqa: S606 - no shell is wanted
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,6 +66,16 @@ def _usual_mode() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+_OF_THE_OWNER = 0o600
+
+
+def keep_private(fd: int) -> None:
+    """Let nobody but its owner read the open file `fd`, whatever the umask; as before if less."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    with contextlib.suppress(PermissionError):  # it is somebody else's
+        os.fchmod(fd, mode & _OF_THE_OWNER or _OF_THE_OWNER)
 
 
 _LOCK = ".lock"

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import psutil
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import mapping
+from pytest_yourai.core.files import keep_private, mapping
 from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
@@ -56,7 +56,8 @@ class Journal:
     """An open, locked journal file, appended to.
 
     OutputError, which calls the file `named`, where it cannot be written or another run holds it.
-    When the disk fills up later, it stops, and the run goes on: the profile may still be written.
+    Only its owner may read it, since what workers print is in it. When the disk fills up later, it
+    stops, and the run goes on: the profile may still be written.
     `note` is one for people where the file system has no locks, so that nothing is refused.
     """
 
@@ -67,7 +68,8 @@ class Journal:
         if path.exists() and not path.is_file():
             raise OutputError(f"{named}: {path} is no regular file: name another one")
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            keep_private(self._fd)
         except OSError as problem:
             raise OutputError(
                 f"{named}: {path} cannot be written: {problem.strerror}; name another file"
