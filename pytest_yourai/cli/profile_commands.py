@@ -15,6 +15,7 @@ from typing import IO
 from pytest_yourai.cli.parser import print_error
 from pytest_yourai.core.errors import OptionError, OutputError
 from pytest_yourai.core.files import check_writable
+from pytest_yourai.core.paths import without_links
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
 from pytest_yourai.report.page.render import check_plotly, read_sources, write_page
@@ -57,7 +58,7 @@ def report(given: argparse.Namespace) -> int:
     check_plotly()
     check_writable(output, _OUTPUT)
     content = read_sources(given.profiles)
-    if output.resolve() in {each.resolve() for each in content.files}:
+    if without_links(output) in {without_links(each) for each in content.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
     write_page(output, content, _OUTPUT)
     if content.left_out:

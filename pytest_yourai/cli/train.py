@@ -17,6 +17,7 @@ from pytest_yourai.report.safe_stream import (
 )
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolve_settings import train_settings
+from pytest_yourai.training.run_folder import locked
 from pytest_yourai.training.settings import TrainSettings
 
 _FAILED_STATUS = 1
@@ -40,12 +41,14 @@ def _train(given: argparse.Namespace, stream: IO[str]) -> int:
         print_lines(stream, line)
 
     values = {name: value for name, value in vars(given).items() if name != "command"}
-    settings = train_settings(TrainOptions(**values), print_line)
-    for line in lines(settings):
-        print_line(line)
-    from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
+    options = TrainOptions(**values)
+    with locked(options.adapter_path) as journal:
+        settings = train_settings(options, print_line)
+        for line in lines(settings):
+            print_line(line)
+        from pytest_yourai.training.train import run_training  # noqa: PLC0415 - after all checks
 
-    return run_training(settings, stream)
+        return run_training(settings, journal, stream)
 
 
 def lines(settings: TrainSettings) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_yourai.core.figures import Bytes, HeldBytes
+
 Backend = Literal["cpu", "metal", "cuda"]
 
 
@@ -18,8 +20,8 @@ class DeviceInfo:
 
     backend: Backend
     name: str
-    memory_bytes: int | None
-    free_memory_bytes: int | None
+    memory_bytes: HeldBytes | None
+    free_memory_bytes: Bytes | None
     mlx_version: str
     mlx_lm_version: str
 
@@ -37,7 +39,7 @@ class MlxMemory:
     device has given away, to any process, None elsewhere.
     """
 
-    active_bytes: int
-    peak_bytes: int
-    cache_bytes: int
-    device_used_bytes: int | None = None
+    active_bytes: Bytes
+    peak_bytes: Bytes
+    cache_bytes: Bytes
+    device_used_bytes: Bytes | None = None

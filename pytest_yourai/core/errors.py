@@ -89,6 +89,10 @@ class WorkerError(YouraiError):
     """The worker process cannot be started, or broke the protocol."""
 
 
+class WorkerReportError(WorkerError):
+    """The worker reported what cannot be: a number out of its range, or an end without steps."""
+
+
 class WorkerDiedError(WorkerError):
     """The worker process ended while an answer was awaited.
 

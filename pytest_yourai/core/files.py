@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
+from pytest_yourai.core.opening import open_regular, read_regular, real_path
 from pytest_yourai.core.sanitize import all_printable, clean
 
 TEMPORARY_PREFIX = ".yourai-"
@@ -22,20 +23,18 @@ TEMPORARY_PREFIX = ".yourai-"
 def write_atomically(path: Path, text: str, named_by: str) -> None:
     """Replace the file `path` with `text` in UTF-8: it is old or new at any time, never partial.
 
-    A symbolic link is followed, and the mode of an old file kept. OutputError, which begins with
-    `named_by`, the flag that names the file, if that fails.
+    A symbolic link of the user's own is followed, and the mode of the user's old file kept.
+    OutputError, which begins with `named_by`, the flag that names the file, if that fails.
     """
-    target = path.resolve()
     try:
+        target = real_path(path)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(target.stat().st_mode if target.exists() else _usual_mode())
-            temporary.replace(target)
+            temporary.chmod(_mode_kept(target))
+            put_in_place(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -43,12 +42,30 @@ def write_atomically(path: Path, text: str, named_by: str) -> None:
         raise _unwritable(path, problem, named_by) from None
 
 
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a finished file, so that it and its new name survive a crash of the machine."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where its file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def check_writable(path: Path, named_by: str) -> None:
     """Raise OutputError if `write_atomically` could not write `path`."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{named_by}: {path} is not a regular file: name another one")
     try:
+        target = real_path(path)
+        if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
+            raise OutputError(f"{named_by}: {path} is not a regular file: name another one")
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=target.parent):
             pass
     except OSError as problem:
@@ -61,7 +78,16 @@ def _unwritable(path: Path, problem: OSError, named_by: str) -> OutputError:
     )
 
 
-def _usual_mode() -> int:
+def _mode_kept(target: Path) -> int:
+    """The mode of the user's file that is replaced; another user's says nothing."""
+    try:
+        found = target.lstat()
+    except FileNotFoundError:
+        return usual_mode()
+    return stat.S_IMODE(found.st_mode) if found.st_uid == os.geteuid() else usual_mode()
+
+
+def usual_mode() -> int:
     """The mode of a new file, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
@@ -74,7 +100,7 @@ _OF_THE_OWNER = 0o600
 def keep_private(fd: int) -> None:
     """Let nobody but its owner read the open file `fd`, whatever the umask; as before if less."""
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    with contextlib.suppress(PermissionError):  # it is somebody else's
+    with contextlib.suppress(OSError):  # it is another user's, or there are no modes
         os.fchmod(fd, mode & _OF_THE_OWNER or _OF_THE_OWNER)
 
 
@@ -95,11 +121,21 @@ def scratch_folder(prefix: str) -> Iterator[str]:
 
 
 def _remove_left_behind(prefix: str) -> None:
-    """The kernel releases the locks of a process that ends, however it ends."""
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_LOCK}"):
-        with contextlib.suppress(OSError), path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent)
+    """The kernel releases the locks of a process that ends, however it ends.
+
+    All may write to the temporary folder: what another user has put there is left alone.
+    """
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            fd = open_regular(path / _LOCK, os.O_RDONLY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(fd)
 
 
 _DEEPEST = 50
@@ -109,7 +145,7 @@ _DEEPEST = 50
 def read_document(path: Path) -> Mapping[str, Any]:
     """The JSON object in `path`; RecordingError, naming the file, for everything else."""
     try:
-        document = all_printable(json.loads(path.read_text(encoding="utf-8-sig")))
+        document = all_printable(parse_json(read_regular(path).decode("utf-8-sig")))
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
@@ -123,6 +159,21 @@ def read_document(path: Path) -> Mapping[str, Any]:
             f"{path} is not a profile: it is nested more than {_DEEPEST} levels deep; name another"
         )
     return document
+
+
+_MOST_DIGITS = 1000
+"""Of a whole number: the largest float has 309."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """`text` as JSON; ValueError for what is none, and for whole numbers of endless digits."""
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

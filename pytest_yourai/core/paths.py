@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -30,8 +31,25 @@ def packaged_models() -> Path:
 
 
 def given_path(text: str, folder: Path) -> Path:
-    """`text` as seen from `folder`; `~` is the home folder, unless the user has none."""
-    return folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
+    """`text` as seen from `folder`; `~` is the home folder, unless the user has none.
+
+    ValueError for a text that cannot be a path.
+    """
+    path = folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
+    if "\0" in text:
+        raise ValueError("a path has no null characters")
+    try:
+        path.lstat()
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise ValueError("it is too long for a path") from None
+    return path
+
+
+def without_links(path: Path) -> Path:
+    """The absolute path that `path` leads to, as far as that can be seen; loops stay."""
+    # Before Python 3.13 Path.resolve raises for loops.
+    return Path(os.path.realpath(path))
 
 
 def is_folder(path: Path) -> bool:

@@ -13,6 +13,8 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pytest_yourai.core.opening import read_regular
+
 _SECRET_NAME = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|CREDS?$|API_?KEY|AUTH(?!OR)|COOKIE|BEARER|WEBHOOK"
     r"|(?:^|_)(?:PASS|PW|DSN|JWT|PAT|SAS)$|_KEY$|(?<!^)(?<!^OLD)PWD$|CONN(?:ECTION)?_?STR(?:ING)?$",
@@ -156,7 +158,7 @@ def _stored_tokens(environment: Mapping[str, str]) -> list[str]:
     home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:
-        return [path.read_text(encoding="utf-8").strip()]
+        return [read_regular(path).decode().strip()]
     except (OSError, ValueError):
         return []
 

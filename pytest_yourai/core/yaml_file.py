@@ -10,10 +10,13 @@ import pydantic
 import yaml
 
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.opening import read_regular
 
 _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
 
 _MOST_CHARACTERS = 1_000_000
+
+_MOST_BYTES = 4 * _MOST_CHARACTERS
 
 
 class _NoAliases(yaml.SafeLoader):
@@ -55,16 +58,21 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     keys. `kind` names what the file should be, for the message ("a matrix").
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_BYTES).decode()
     except FileNotFoundError:
         raise error(f"{path} does not exist: name {kind} that does") from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise error(
+            f"{path} cannot be read as {kind}: {problem.strerror}; name {kind} that can"
+        ) from None
+    except UnicodeDecodeError as problem:
         raise error(f"{path} cannot be read as {kind}: {problem}") from None
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}")
     try:
-        node = yaml.compose(text, Loader=_NoAliases)
-        value = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader
+        loader = _NoAliases(text)
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None

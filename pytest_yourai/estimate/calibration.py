@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import write_json
+from pytest_yourai.core.files import parse_json, write_json
+from pytest_yourai.core.opening import open_regular, own_folder, read_own
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 COMPONENTS = ("weights", "adapters", "activations", "step")
@@ -177,8 +177,8 @@ def write_calibration(machine: str, calibration: Calibration) -> None:
     }
     path = cache_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
+        lock = open_regular(own_folder(path.parent) / "calibration.lock", os.O_RDWR | os.O_CREAT)
+        with os.fdopen(lock):
             # Some network file systems have no locks: writing without one is still right mostly.
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -189,7 +189,7 @@ def write_calibration(machine: str, calibration: Calibration) -> None:
 
 def _read() -> dict[str, Any]:
     try:
-        document = json.loads(cache_file().read_text(encoding="utf-8"))
+        document = parse_json(read_own(cache_file()).decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.figures import Bytes, Count
 
 EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
 """Types whose weights are counted to the byte; for others the lazily built model is inspected."""
@@ -27,9 +28,9 @@ class LinearShape:
     """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
 
     key: str
-    inputs: int
-    outputs: int
-    copies: int = 1
+    inputs: Count
+    outputs: Count
+    copies: Count = 1
     """Number of such layers side by side: the experts of a mixture."""
 
     @property
@@ -50,9 +51,9 @@ class InspectedShapes:
     `adapter_parameters_per_rank` is of each transformer layer, the first one first.
     """
 
-    weight_bytes: int
+    weight_bytes: Bytes
     linears: tuple[LinearShape, ...]
-    adapter_parameters_per_rank: tuple[int, ...]
+    adapter_parameters_per_rank: tuple[Count, ...]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,12 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import pydantic
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.figures import Count
 
 _PADDED_TO = 32
 
@@ -60,7 +64,7 @@ class TrainingData:
     the number of keys of each row, and so leaves most data as the file has it.
     """
 
-    lengths: tuple[int, ...]
+    lengths: Annotated[tuple[Count, ...], pydantic.Field(min_length=1)]
 
     @property
     def rows(self) -> int:

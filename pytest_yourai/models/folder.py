@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.files import parse_json
+from pytest_yourai.core.opening import read_regular
 
 CONFIG = "config.json"
 
@@ -26,12 +28,16 @@ _SHARD = re.compile(r"(.*-)(\d+)(-of-)(\d+)(\.safetensors)")
 def read_architecture(path: Path) -> dict[str, Any]:
     """A config.json as a mapping with a model_type; ModelError if it is not valid."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_regular(path).decode())
     except FileNotFoundError:
         raise ModelError(
             f"{path.parent} is not a model: it has no {path.name}; name a folder as mlx-lm loads it"
         ) from None
-    except (OSError, ValueError, RecursionError) as problem:
+    except OSError as problem:
+        raise ModelError(
+            f"{path} cannot be read as a model's config: {problem.strerror}; name another folder"
+        ) from None
+    except (ValueError, RecursionError) as problem:
         raise ModelError(f"{path} cannot be read as a model's config: {problem}") from None
     if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
         raise ModelError(f"{path}: model_type: this key is missing; is it a model's config?")
@@ -41,8 +47,9 @@ def read_architecture(path: Path) -> dict[str, Any]:
 def missing_file(folder: Path) -> str | None:
     """The first missing file that mlx-lm needs to load the folder; None if all are there.
 
-    ModelError if the index of its weights is not valid.
+    ModelError if the index of its weights is not valid, and for what nobody could read to its end.
     """
+    _refuse_endless(folder)
     there = sorted(file.name for file in folder.glob(WEIGHTS) if file.is_file())
     indexed = _indexed(folder / INDEX)
     if _WHOLE in there and _WHOLE not in indexed:
@@ -53,12 +60,23 @@ def missing_file(folder: Path) -> str | None:
     return next(absent, None if there else WEIGHTS)
 
 
+def _refuse_endless(folder: Path) -> None:
+    """ModelError for a pipe, a device or a socket among the files: a worker would wait for it."""
+    for path in folder.glob("*"):
+        try:
+            kind = stat.S_IFMT(path.stat().st_mode)
+        except OSError:
+            continue
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise ModelError(f"{path} is not a regular file: remove it, or name another folder")
+
+
 def _indexed(path: Path) -> list[str]:
     """The weight files that an index names; empty without an index."""
     if not path.is_file():
         return []
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        names = parse_json(read_regular(path).decode())["weight_map"].values()
         return sorted({str(name) for name in names})
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(

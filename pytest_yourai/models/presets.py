@@ -35,19 +35,25 @@ def _checked_repo(value: str | None) -> str | None:
     return value
 
 
+def _checked_path(value: str | None) -> str | None:
+    if value is not None:
+        given_path(value, Path())
+    return value
+
+
 def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
     if isinstance(value, dict) and not isinstance(value.get("model_type"), str):
         raise ValueError(  # noqa: TRY004 - pydantic reports this one
             "it needs a model_type, as a model's config.json has"
         )
-    return value
+    return _checked_path(value) if isinstance(value, str) else value
 
 
 class _Entry(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     repo: Annotated[str | None, pydantic.AfterValidator(_checked_repo)] = None
-    path: str | None = None
+    path: Annotated[str | None, pydantic.AfterValidator(_checked_path)] = None
     params: Params | None = None
     architecture: Annotated[
         dict[str, Any] | str | None, pydantic.AfterValidator(_checked_architecture)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, QuantizeChoice
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
-from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
@@ -182,7 +182,7 @@ def resolve(
     if preset := presets.get(name):
         return _from_preset(preset, weights)
     if is_folder(folder):
-        return _from_folder(Model.known(folder.resolve().name), folder, weights)
+        return _from_folder(Model.known(without_links(folder).name), folder, weights)
     if hub.is_repo_id(name):
         return _from_repo(Model.known(name.rpartition("/")[2]), name, weights, None)
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
@@ -216,7 +216,9 @@ def _without_source(preset: Preset) -> ModelError:
 
 
 def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
-    found = replace(known, architecture=read_architecture(folder / CONFIG), folder=folder.resolve())
+    found = replace(
+        known, architecture=read_architecture(folder / CONFIG), folder=without_links(folder)
+    )
     missing = missing_file(folder)
     if missing is None and weights != "synthetic":
         return replace(found, weights="local")

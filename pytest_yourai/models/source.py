@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.figures import Count, Parameters
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -36,8 +37,8 @@ class ModelSource:
 class Inspection:
     """Facts of the lazily built model, before anything is allocated."""
 
-    num_hidden_layers: int
-    parameters: int
+    num_hidden_layers: Count
+    parameters: Parameters
     lora_keys: tuple[str, ...]
     """Paths within a layer of the modules that get adapters."""
     sizes: InspectedShapes | None = None

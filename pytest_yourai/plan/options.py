@@ -11,6 +11,7 @@ from typing import Literal
 
 from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.paths import without_links
 from pytest_yourai.models.dataset_checks import data_files
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.store.compare.thresholds import RegressionThresholds
@@ -104,9 +105,9 @@ def check_combinations(options: Options) -> None:
         raise OptionError(
             "--yourai-fail-on needs a profile to compare with: add --yourai-compare PROFILE"
         )
-    names = Counter(str(named.folder.resolve()) for named in options.models)
+    names = Counter(str(without_links(named.folder)) for named in options.models)
     for named in options.models:
-        if names[str(named.folder.resolve())] > 1:
+        if names[str(without_links(named.folder))] > 1:
             raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
 
 
@@ -121,10 +122,10 @@ def check_files(options: Options) -> None:
     }
     written = [(name, path) for name, path in given.items() if path is not None]
     for (name, path), (other, other_path) in itertools.combinations(written, 2):
-        if path.resolve() == other_path.resolve():
+        if without_links(path) == without_links(other_path):
             raise OptionError(f"--yourai-{name} and --yourai-{other} are one file: name two")
     for (name, path), (reader, read) in itertools.product(written, _files_read(options)):
-        if path.resolve() == read.resolve():
+        if without_links(path) == without_links(read):
             raise OptionError(
                 f"--yourai-{name}: {path} is read for --yourai-{reader}: name another file, or it "
                 "would be lost"

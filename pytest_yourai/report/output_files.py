@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable, write_atomically, write_json
+from pytest_yourai.core.opening import open_regular
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
@@ -183,9 +184,9 @@ def append_to_step_summary(path: Path, text: str) -> str | None:
     A failure gets a line and no more: the job is not about its summary.
     """
     try:
-        used_bytes = path.stat().st_size if path.exists() else 0
-        fitting = cut(text, MOST_BYTES - used_bytes, f"{_LIMIT}.")
-        with path.open("ab") as file:
+        fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(fd, "ab") as file:
+            fitting = cut(text, MOST_BYTES - os.fstat(fd).st_size, f"{_LIMIT}.")
             file.write(fitting.encode())
     except OSError as problem:
         return f"Summary of the job: {path} cannot be written: {problem.strerror}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import parse_json
+from pytest_yourai.core.opening import read_own
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.rows import ConfigRow, TrialRow
 from pytest_yourai.store.schema import Amount, Count, Row
@@ -46,16 +48,20 @@ class History:
 def read_history(path: Path) -> History:
     """The history in the journal `path`; empty if there is no such file."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_own(path)
+    except FileNotFoundError:
         data = b""
+    except OSError as problem:
+        raise OutputError(
+            f"--yourai-log: {path} cannot be read: {problem.strerror}; name another file"
+        ) from None
     runs: dict[str, PastRun] = {}
     unreadable = 0
     for line in data.splitlines():
         if not line.strip():
             continue
         try:
-            event = json.loads(line)
+            event = parse_json(line)
             _add_event(event, runs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             unreadable += 1

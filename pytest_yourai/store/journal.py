@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import psutil
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import keep_private, mapping
+from pytest_yourai.core.files import keep_private, mapping, sync_folder
+from pytest_yourai.core.opening import open_regular
 from pytest_yourai.core.sanitize import clean
 
 _TAIL_BYTES = 1 << 20
@@ -65,10 +66,8 @@ class Journal:
         self.path = path
         self.problem: str | None = None
         self.note: str | None = None
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{named}: {path} is no regular file: name another one")
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._fd = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             keep_private(self._fd)
         except OSError as problem:
             raise OutputError(
@@ -87,6 +86,7 @@ class Journal:
             self.note = (
                 f"{path} cannot be locked here ({unlocked}): start no other {run} that writes to it"
             )
+        sync_folder(path.parent)
         try:
             self._end_torn_line()
         except OSError as problem:
@@ -112,9 +112,11 @@ class Journal:
         except OSError as problem:
             self.problem = f"{self.path} could not be written on: {problem.strerror}"
 
-    def close(self) -> None:
-        """Close the file; the lock goes with it."""
+    def close(self, *, keep_empty: bool = True) -> None:
+        """Close the file; the lock goes with it, and an empty file unless it is kept."""
         if self._fd >= 0:
+            if not keep_empty and os.fstat(self._fd).st_size == 0:
+                self.path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
 
@@ -127,7 +129,7 @@ class Journal:
 def _lock(fd: int) -> str | None:
     """Lock a file for this process; why that cannot be done here, None where it is.
 
-    BlockingIOError where another process holds it.
+    BlockingIOError where another process holds it, or has just removed it.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,6 +138,8 @@ def _lock(fd: int) -> str | None:
     except OSError as problem:
         # Some network and FUSE file systems have no locks.
         return problem.strerror
+    if os.fstat(fd).st_nlink == 0:
+        raise BlockingIOError
     return None
 
 

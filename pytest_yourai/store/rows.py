@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 import pydantic
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.figures import FiniteLoss, StepTime
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
@@ -24,7 +25,6 @@ from pytest_yourai.store.schema import (
     OutcomeName,
     Row,
     SkipName,
-    StepTime,
 )
 
 _S_PER_MINUTE = 60
@@ -84,7 +84,7 @@ class TrialRow(ConfigRow):
     tokens_per_second: Computed = None
     throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
-    loss: Amount | None
+    loss: FiniteLoss | None
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]
     step_tokens: list[Count]

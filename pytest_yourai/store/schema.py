@@ -24,9 +24,6 @@ Growth = Annotated[int, pydantic.Field(gt=-(1 << 62), lt=1 << 62)]
 
 Amount = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=-1e18, le=1e18)]
 
-StepTime = Annotated[float, pydantic.Field(ge=1e-9, le=1e9)]
-"""Seconds; no float holds the ratios of shorter or longer ones."""
-
 OutcomeName = Annotated[Outcome, pydantic.Field(strict=False)]
 
 SkipName = Annotated[

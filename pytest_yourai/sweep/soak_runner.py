@@ -232,7 +232,7 @@ def _run(plan: SweepPlan, host: WorkerHost, record: SoakRecord, adapter_path: st
         memory_limit_bytes=record.guard.budget_bytes,
         data=plan.data,
         adapter_path=adapter_path,
-        resume=False,
+        first_step=0,
         may_pass_the_limit=plan.force,
     )
     ended = supervise(host, request, TrainingEnd, record)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.plan.sweep_plan import SweepPlan
-from pytest_yourai.worker.diagnosis import Diagnosis, completed, over_budget
+from pytest_yourai.worker.diagnosis import (
+    Diagnosis,
+    completed,
+    impossible,
+    invalid_loss,
+    over_budget,
+)
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import Measurement, Phase, StepSample, TrialRequest
 from pytest_yourai.worker.run_record import RunRecord
@@ -135,6 +142,17 @@ class TrialRecord(RunRecord):
             return 0
         return max(self.guard.trace.largest_mlx_bytes, self._largest_peak_bytes)
 
+    def contradiction(self, *, fits: bool) -> Diagnosis | None:
+        """Why its steps are not those of a trial that came to its end; None where they are."""
+        measured, wanted = len(self._in("measure")), self.plan.measured_steps if fits else 0
+        if self.minimum_bytes is None or measured != wanted:
+            return impossible(
+                f"the worker reported the end of the trial after {len(self._in('warmup'))} warm-up "
+                f"and {measured} measured steps, of {wanted}"
+            )
+        unsound = [sample.loss for sample in self.samples if not math.isfinite(sample.loss)]
+        return invalid_loss(f"the loss was {unsound[0]}") if unsound else None
+
     def result(self, end: Diagnosis) -> TrialResult:
         """The result of the trial, which ended so, as far as the trial alone decides it."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
@@ -203,8 +221,8 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
         return record.result(ended.diagnosis)
-    diagnosis = completed(record)
-    if not ended.fits:
+    diagnosis = record.contradiction(fits=ended.fits) or completed(record)
+    if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)
     if not diagnosis.outcome.leaves_the_worker_usable:
         record.output = host.end(killed_because=f"the trial ended as {diagnosis.outcome}")

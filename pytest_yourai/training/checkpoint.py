@@ -5,20 +5,21 @@ Its tensors are the engine's business.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 import pydantic.dataclasses
-from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.core.config import QuantizeChoice, parse_quantize
 from pytest_yourai.core.errors import CheckpointError
-from pytest_yourai.core.paths import is_folder
+from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
+from pytest_yourai.worker.checkpoint_file import PREVIOUS, read_run, refusal
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 LOG = "training_log.jsonl"
@@ -65,24 +66,18 @@ _CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
 
 
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
-    """The checkpoint in that folder; None without one. CheckpointError if it is not readable."""
+    """The checkpoint in that folder; None without one. CheckpointError if it is damaged."""
     path = adapter_path / CHECKPOINT
-    if not path.exists():
+    if not any(os.path.lexists(each) for each in (path, path.with_name(PREVIOUS))):
         return None
+    run = read_run(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        return _CHECKPOINT.validate_json(metadata.get(METADATA_KEY, ""))
+        return _CHECKPOINT.validate_json(run)
     except pydantic.ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(map(str, (METADATA_KEY, *first["loc"])))
-        raise CheckpointError(
-            f"{path}: {key}: {_lower(first['msg'])}: yourai train did not write this checkpoint; "
-            "name another --adapter-path"
-        ) from None
-    except (OSError, SafetensorError) as problem:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {problem}; name another --adapter-path"
+        raise refusal(
+            path, f"{key}: {_lower(first['msg'])}: yourai train did not write it"
         ) from None
 
 
@@ -180,7 +175,7 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, tuple):
         return set(value)
     if isinstance(value, str) and is_folder(Path(value)):
-        return Path(value).resolve()
+        return without_links(Path(value))
     return value
 
 

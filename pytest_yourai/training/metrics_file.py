@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.files import sync_folder, write_atomically
+from pytest_yourai.core.opening import open_regular, read_own
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import GB, MB, scaled
 from pytest_yourai.machine.leak import Growth
@@ -33,7 +34,8 @@ class MetricsFile:
         self.problem: str | None = None
         try:
             self._validated = _drop_later(path, from_step)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            sync_folder(path.parent)
         except OSError as problem:
             raise OutputError(
                 f"{_NAMED_BY}: {path} cannot be written: {problem.strerror}; name another folder"
@@ -69,6 +71,13 @@ class MetricsFile:
             {"step": validated.step, "val_loss": validated.loss, "val_time_s": validated.time_s}
         )
 
+    def sync(self) -> None:
+        """Wait until all rows are on the disk."""
+        try:
+            os.fsync(self._fd)
+        except OSError as problem:
+            self.problem = f"{self.path} could not be written: {problem.strerror}"
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -94,7 +103,7 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
     Returns the steps with a validation.
     """
     try:
-        old = path.read_text(encoding="utf-8", errors="replace")
+        old = read_own(path).decode(errors="replace")
     except FileNotFoundError:
         return set()
     lines = old.split("\n") if from_step else []

@@ -99,6 +99,11 @@ def _switch(flag: str, text: str) -> Any:
     return _option(flag, text, value=False, default=False)
 
 
+def _model_name(text: str) -> str:
+    given_path(text, Path.cwd())
+    return text
+
+
 def _path(text: str) -> Path:
     return given_path(text, Path.cwd())
 
@@ -225,6 +230,7 @@ class TrainOptions(TrainValues):
         "the model to train: a preset, a folder or owner/name",
         value=dataclasses.MISSING,
         metavar="NAME",
+        parse=_model_name,
     )
     profile: Path | None = _option(
         "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, OutputError
-from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.core.errors import CheckpointError, DataError, OptionError
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
@@ -45,7 +42,6 @@ def begin(options: TrainOptions) -> Start:
     _check_train_combinations(options)
     if options.matrix is not None:
         read_matrix(options.matrix)
-    _check_adapter_path(options.adapter_path)
     checkpoint = checkpoint_to_resume(options)
     report_to = options.report_to or (checkpoint.report_to if checkpoint else None)
     if report_to is not None:
@@ -115,20 +111,6 @@ def _check_report_to(names: str) -> None:
             )
         if importlib.util.find_spec(name) is None:
             raise OptionError(f"--report-to: {name} is not installed: pip install {name}")
-
-
-def _check_adapter_path(path: Path) -> None:
-    """OutputError if no files can be written into that folder; it need not exist."""
-    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
-    if not there.is_dir():
-        raise OutputError(f"--adapter-path: {there} is not a folder: name another")
-    try:
-        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=there):
-            pass
-    except OSError as problem:
-        raise OutputError(
-            f"--adapter-path: {path} cannot be written: {problem.strerror}; name another"
-        ) from None
 
 
 def _inspect_rows(data: str, *, mask_prompt: bool) -> int | None:

@@ -164,7 +164,7 @@ class TrainingRun:
             memory_limit_bytes=limit_bytes,
             data=settings.data,
             adapter_path=str(settings.adapter_path),
-            resume=first_step > 0,
+            first_step=first_step,
             reload_active_bytes=round(_ACTIVE_SHARE * limit_bytes) if watches else None,
             usual_active_bytes=baseline.active_memory_bytes if baseline else None,
             reload_footprint_bytes=limit_bytes if watches else None,

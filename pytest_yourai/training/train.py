@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.opening import read_own
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
@@ -19,13 +22,13 @@ from pytest_yourai.models.conversion import conversion
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.training.checkpoint import LOG, REPORT_ID
+from pytest_yourai.training.checkpoint import REPORT_ID
 from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
-from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent, Validated
+from pytest_yourai.worker.protocol import Saved, Saving, TrainedStep, TrainingEvent, Validated
 
 _FAILED_STATUS = 1
 
@@ -65,6 +68,10 @@ class Outputs:
                 self._display.validated(event)
                 if self._metrics is not None:
                     self._metrics.validated(event)
+            case Saving():
+                # The rows of these steps must outlive a crash of the machine if a checkpoint does.
+                if self._metrics is not None:
+                    self._metrics.sync()
             case Saved():
                 self._display.saved(event)
                 self._journal.write("training_saved", step=event.step)
@@ -102,18 +109,18 @@ class Outputs:
             self._journal.write("warning", step=step.step, text=warning)
 
 
-def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
+def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | None = None) -> int:
     """Train with `settings`, with progress on `stream` (stdout); the exit status.
+
+    `journal` is the one in the adapter path, locked since before `settings` were made.
 
     0 if all steps are done, 1 if it ended before, 130 if the user ended it. InputError if it cannot
     begin: then nothing was trained.
     """
     stream = stream or sys.stdout
-    settings.adapter_path.mkdir(parents=True, exist_ok=True)
     if settings.parameters.report_to is not None:
         is_new = settings.first_step == 0
         os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
-    journal = Journal(settings.adapter_path / LOG, "--adapter-path", "training run")
     if journal.note is not None:
         print_lines(stream, f"Warning: {journal.note}")
     awake = keep_awake()
@@ -128,7 +135,6 @@ def run_training(settings: TrainSettings, stream: IO[str] | None = None) -> int:
             finally:
                 run.close()
     finally:
-        journal.close()
         if awake is not None:
             awake.terminate()
             awake.wait()
@@ -223,9 +229,14 @@ def one_report(folder: Path, environment: Mapping[str, str], *, is_new: bool) ->
     The id of the run is kept in `folder` for a resume. Variables in `environment` stay.
     """
     path = folder / REPORT_ID
-    if is_new or not path.is_file():
-        path.write_text(uuid.uuid4().hex[:_ID_CHARACTERS], encoding="ascii")
-    run_id = path.read_text(encoding="ascii").strip()
+    if is_new or not os.path.lexists(path):
+        write_atomically(path, uuid.uuid4().hex[:_ID_CHARACTERS], "--adapter-path")
+    try:
+        run_id = read_own(path).decode("ascii").strip()
+    except (OSError, ValueError) as problem:
+        raise OutputError(
+            f"--adapter-path: {path} cannot be read: {problem}; remove it, for a new report"
+        ) from None
     wanted = {
         f"{service}_{name}": value
         for service in ("WANDB", "SWANLAB")

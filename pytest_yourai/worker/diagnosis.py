@@ -12,6 +12,7 @@ from pytest_yourai.core.errors import (
     WorkerDiedError,
     WorkerError,
     WorkerFailedError,
+    WorkerReportError,
 )
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome
@@ -63,16 +64,29 @@ def classify(
     if isinstance(cause, WorkerDiedError):
         return _classify_death(record, cause.returncode, largest_array_bytes)
     if isinstance(cause, WorkerFailedError) and cause.loss_is_invalid:
-        return Diagnosis(
-            Outcome.INVALID_LOSS,
-            f"{cause} {record.where_loss_is_computed}: the model or its weights are unsound",
-            "try --yourai-weights synthetic, which shows whether it is the weights",
-        )
+        return invalid_loss(f"{cause} {record.where_loss_is_computed}")
+    if isinstance(cause, WorkerReportError):
+        return impossible(f"{cause} {record.where}")
     text = _first_line(str(cause))
     if known := recognise(str(cause)):
         return Diagnosis(known.outcome, f"{known.what} {record.where} ({text})", known.remedy)
     remedy = "fix what the traceback in the report shows"
     return Diagnosis(Outcome.ERROR, f"{text} ({record.where})", remedy)
+
+
+def invalid_loss(what: str) -> Diagnosis:
+    """The outcome of a run with a loss that is zero or not finite; `what` begins the reason."""
+    return Diagnosis(
+        Outcome.INVALID_LOSS,
+        f"{what}: the model or its weights are unsound",
+        "try --yourai-weights synthetic, which shows whether it is the weights",
+    )
+
+
+def impossible(what: str) -> Diagnosis:
+    """The outcome of a run of which the worker reported what cannot be."""
+    remedy = "run it again, and report it with the versions of MLX and mlx-lm if it comes back"
+    return Diagnosis(Outcome.ERROR, what, remedy)
 
 
 def _classify_death(record: RunRecord, status: int, largest_array_bytes: int) -> Diagnosis:

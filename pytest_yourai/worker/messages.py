@@ -18,7 +18,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 import pydantic
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
-from pytest_yourai.core.errors import WorkerError
+from pytest_yourai.core.errors import WorkerError, WorkerReportError
+from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.protocol import (
@@ -32,6 +33,11 @@ from pytest_yourai.worker.protocol import (
 
 STACK_SIGNAL = signal.SIGUSR1
 """Makes the worker print the Python stacks of all its threads to stderr, whatever it does."""
+
+_KIND_ONLY = 2
+"""Parts of the place of a mistake in a body that name no field: `body`, and its kind."""
+
+_QUOTED = 60
 
 FailureKind = Literal["backend", "model", "data", "invalid_loss", "exception"]
 
@@ -53,7 +59,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    base_memory_bytes: int
+    base_memory_bytes: HeldBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +128,23 @@ def encode(envelope: Envelope[Any]) -> bytes:
 
 
 def decode(bodies: Any, line: bytes) -> Envelope[Any]:
-    """The envelope in `line` with one of `bodies`, Command or Message; WorkerError without one."""
+    """The envelope in `line` with one of `bodies`, Command or Message.
+
+    WorkerReportError where a field has a value that it cannot have, WorkerError for what is no
+    message at all.
+    """
     try:
-        return _reader(bodies).validate_json(line)
+        return _reader(bodies).validate_json(line, strict=True)
     except pydantic.ValidationError as problem:
-        why = problem.errors(include_url=False)[0]["msg"]
+        first = problem.errors(include_url=False)[0]
+        why, place = first["msg"], [str(each) for each in first["loc"]]
+        if place[:1] == ["body"] and len(place) > _KIND_ONLY and first["type"] != "missing":
+            _, kind, *field = place
+            found = redactor()(f"{first['input']!r}")[:_QUOTED]
+            raise WorkerReportError(
+                f"the worker sent a {kind} with {'.'.join(field)} = {found}, which cannot be "
+                f"({why.lower()})"
+            ) from None
         shown = redactor()(line.decode(errors="replace"))[:80]
         raise WorkerError(f"not a message ({why}): {shown!r}") from None
 

@@ -9,6 +9,16 @@ from typing import Any, Literal, Protocol
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import YouraiError
+from pytest_yourai.core.figures import (
+    Bytes,
+    Count,
+    Duration,
+    HeldBytes,
+    Loss,
+    Rate,
+    StepNumber,
+    StepTime,
+)
 from pytest_yourai.models.source import Inspection, ModelSource
 
 Phase = Literal["warmup", "settle", "measure"]
@@ -21,13 +31,13 @@ class StepFigures:
     It is read at rest, between steps: during one it goes up and down by gigabytes.
     """
 
-    loss: float
-    step_time_s: float
-    peak_memory_bytes: int
-    active_memory_bytes: int
-    cache_memory_bytes: int
-    footprint_bytes: int | None
-    tokens: int
+    loss: Loss
+    step_time_s: StepTime
+    peak_memory_bytes: HeldBytes
+    active_memory_bytes: HeldBytes
+    cache_memory_bytes: Bytes
+    footprint_bytes: Bytes | None
+    tokens: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class TrainingParameters:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """Training from its start, or with `resume` from a checkpoint, to its end or the next reload.
+    """Training from its start, or from the checkpoint of `first_step`, to its end or a reload.
 
     `data` is as in a TrialRequest; adapters and checkpoint are written into `adapter_path`.
     """
@@ -87,7 +97,8 @@ class TrainingRequest:
     memory_limit_bytes: int
     data: str | None
     adapter_path: str
-    resume: bool
+    first_step: int
+    """0 for a new run."""
     reload_active_bytes: int | None = None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""
@@ -106,31 +117,31 @@ class TrainingRequest:
 class TrainedStep(StepFigures):
     """One step of training, counted from 1 over all processes."""
 
-    step: int
-    learning_rate: float
+    step: StepNumber
+    learning_rate: Rate
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
     """The loss on the validation set after `step` steps."""
 
-    step: int
-    loss: float
-    time_s: float
+    step: Count
+    loss: Loss
+    time_s: Duration
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
     """The checkpoint of `step` will be written once the parent has all the steps."""
 
-    step: int
+    step: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """The checkpoint of `step` is on the disk."""
 
-    step: int
+    step: Count
 
 
 TrainingEvent = TrainedStep | Validated | Saving | Saved
@@ -143,7 +154,7 @@ EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_m
 class TrainingEnd:
     """Why training ended, after `step` steps, all of which are saved."""
 
-    step: int
+    step: Count
     reason: EndReason
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_yourai.core.errors import WorkerReportError
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
@@ -102,6 +103,10 @@ class TrainingRecord(RunRecord):
         if not isinstance(event, TrainedStep):
             self._advance(self.where)
             return
+        if event.step != self.step + 1:
+            raise WorkerReportError(
+                f"the worker reported step {event.step:,} of training after step {self.step:,}"
+            )
         self.step = event.step
         self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
         self._advance(f"in step {event.step + 1}")

@@ -68,7 +68,7 @@ def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
         memory_limit_bytes=10**10,
         data=str(folder / "data"),
         adapter_path=str(adapters),
-        resume=False,
+        first_step=0,
         reload_active_bytes=None,
         usual_active_bytes=None,
         reload_footprint_bytes=None,
@@ -115,7 +115,7 @@ def test_in_several_turns_losses_are_those_of_one(
     events, end = train(folder, turns)
     assert end == TrainingEnd(5, "interval")
     while end.reason != "finished":
-        more, end = train(folder, dataclasses.replace(turns, resume=True))
+        more, end = train(folder, dataclasses.replace(turns, first_step=end.step))
         events += more
     assert losses(events) == losses(one)
     assert [event.step for event in events if isinstance(event, TrainedStep)] == [*range(1, 13)]
@@ -242,7 +242,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     adapters = (tmp_path / "a" / "adapters.safetensors").read_bytes()
     for name in ("adapters.safetensors", "0000005_adapters.safetensors", "adapter_config.json"):
         (tmp_path / "a" / name).unlink()
-    events, end = train(folder, dataclasses.replace(asked, resume=True))
+    events, end = train(folder, dataclasses.replace(asked, first_step=5))
     assert end == TrainingEnd(5, "finished")
     assert [type(event) for event in events] == [Validated]
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
@@ -283,7 +283,7 @@ def test_other_rows_than_it_began_with_are_refused(folder: Path, tmp_path: Path)
     train(folder, asked)
     make_data(data, rows=8, words=20)
     with pytest.raises(DataError, match="has 8 rows, and had 6"):
-        train(folder, dataclasses.replace(asked, resume=True))
+        train(folder, dataclasses.replace(asked, first_step=2))
 
 
 def test_fewer_rows_than_a_batch_are_refused(folder: Path, tmp_path: Path) -> None:

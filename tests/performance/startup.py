@@ -2,7 +2,7 @@
 
 python tests/performance/startup.py [--rounds 20]
 
-`pytest` on one empty test with the plugin and with `-p no:yourai`, interleaved. Allowed: 20 ms.
+`pytest` on one empty test with the plugin and with `-p no:yourai`, interleaved. Allowed: 15 ms.
 Both are started with plugin autoloading, pytest-benchmark and pytest-timeout included.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _common import pytest_command, timed, verdict
 
-ALLOWED_MS = 20
+ALLOWED_MS = 15
 
 
 def main() -> None:

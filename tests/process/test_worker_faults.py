@@ -114,6 +114,25 @@ def test_a_malformed_message_is_an_error(
     assert "not a message" in done.rows[1]["error"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        ("stopped_clock", "step_time_s = 0.0"),
+        ("time_without_a_number", "step_time_s = nan"),
+        ("negative_memory", "peak_memory_bytes = -1000000000"),
+        ("overflown_memory", "peak_memory_bytes = 1" + "0" * 40),
+    ],
+)
+def test_a_figure_that_cannot_be_is_an_error_that_names_it(
+    sweep: SweepRun, faulty_worker: Fault, judge: Judge, fault: str, shown: str
+) -> None:
+    faulty_worker(f"{fault}@measure")
+    done = sweep(steps=3)
+    judge("impossible figure from the worker", done, ["ok", "error", "ok"])
+    assert done.rows[1]["error"].startswith(f"the worker sent a StepSample with {shown}, which ")
+    assert "Traceback" not in done.text
+
+
 def test_a_truncated_message_is_a_crash(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge
 ) -> None:

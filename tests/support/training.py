@@ -15,9 +15,9 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.start import begin
+from pytest_yourai.worker.checkpoint_file import metadata_of, seal
 from pytest_yourai.worker.protocol import (
     CHECKPOINT,
-    METADATA_KEY,
     Phase,
     StepSample,
     TrainedStep,
@@ -87,7 +87,8 @@ def saved_by(settings: TrainSettings) -> Path:
 def write_checkpoint(folder: Path, metadata: str) -> Path:
     path = folder / "adapters"
     path.mkdir(exist_ok=True)
-    save_file({"x": np.zeros(1)}, path / CHECKPOINT, metadata={METADATA_KEY: metadata})
+    save_file({"x": np.zeros(1)}, path / CHECKPOINT, metadata=metadata_of(metadata))
+    seal(path / CHECKPOINT)
     return path
 
 

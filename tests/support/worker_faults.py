@@ -78,10 +78,30 @@ def truncated_message() -> None:
 
 def late_message() -> None:
     """A step of the command before this one."""
-    sample = {"kind": "StepSample", "phase": "measure", "loss": 1.0}
-    sample |= {"step_time_s": 999.0, "tokens": 1, "footprint_bytes": None}
+    _send_step(step_time_s=999.0)
+
+
+def stopped_clock() -> None:
+    _send_step(step_time_s=0.0)
+
+
+def time_without_a_number() -> None:
+    _send_step(step_time_s=float("nan"))
+
+
+def negative_memory() -> None:
+    _send_step(peak_memory_bytes=-1_000_000_000)
+
+
+def overflown_memory() -> None:
+    _send_step(peak_memory_bytes=10**40)
+
+
+def _send_step(**values: float) -> None:
+    sample: dict[str, Any] = {"kind": "StepSample", "phase": "measure", "loss": 1.0}
+    sample |= {"step_time_s": 1.0, "tokens": 1, "footprint_bytes": None}
     sample |= {f"{name}_memory_bytes": 10**12 for name in ("peak", "active", "cache")}
-    message = {"number": 1, "body": sample}
+    message = {"number": 1, "body": sample | values}
     os.write(_message_fd(), json.dumps(message).encode() + b"\n")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.sanitize import all_printable, clean
 from pytest_yourai.machine.environment import versions
 from pytest_yourai.report.page.history_data import comparisons_data, history_data
@@ -142,7 +143,7 @@ def read_sources(paths: Iterable[Path]) -> Content:
     RecordingError if a file cannot be read as a profile, or a folder has none.
     """
     parts = [
-        _read_folder(path) if path.is_dir() else Content(read_profiles(path), files=[path])
+        _read_folder(path) if is_folder(path) else Content(read_profiles(path), files=[path])
         for path in paths
     ]
     return Content(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,16 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from pytest_yourai.core.errors import ModelError, OutputError
-from pytest_yourai.core.files import TEMPORARY_PREFIX
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import TEMPORARY_PREFIX, put_in_place, usual_mode
+from pytest_yourai.worker.checkpoint_file import (
+    metadata_of,
+    read_run,
+    refusal,
+    replace_checkpoint,
+    seal,
+)
+from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 
@@ -24,39 +32,31 @@ _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> None:
     """Save them under mlx-lm's names: those of a step, or the current ones."""
     name = ADAPTERS if step is None else f"{step:07d}_{ADAPTERS}"
-    _write(folder / name, dict(tree_flatten(model.trainable_parameters())), {})
+    _write(folder / name, dict(tree_flatten(model.trainable_parameters())), {}, put_in_place)
 
 
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, about: Mapping[str, Any]
 ) -> None:
     """Save trainable parameters, optimizer and random state; `about` describes the run."""
-    random_state: Any = mx.random.state
-    arrays = {
-        **{_MODEL + name: array for name, array in tree_flatten(model.trainable_parameters())},
-        **{_OPTIMIZER + name: array for name, array in tree_flatten(optimizer.state)},
-        _RANDOM: random_state[0],
-    }
-    _write(folder / CHECKPOINT, arrays, {METADATA_KEY: json.dumps(about)})
+    _write(folder / CHECKPOINT, _state(model, optimizer), metadata_of(json.dumps(about)), _sealed)
 
 
 def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Put a checkpoint's state into an adapted model and a new optimizer; returns its metadata.
 
-    ModelError where it cannot be read or does not fit the model.
+    CheckpointError, with a remedy, where it is damaged or does not fit the model.
     """
     path = folder / CHECKPOINT
+    about: dict[str, Any] = json.loads(read_run(path))
     try:
-        loaded: Any = mx.load(str(path), return_metadata=True)
-        arrays, metadata = loaded
-        about: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    except (RuntimeError, ValueError, KeyError) as problem:
-        raise ModelError(f"{path} cannot be read: {problem}") from None
-    saved = _part(arrays, _MODEL)
-    expected = {name: each.shape for name, each in tree_flatten(model.trainable_parameters())}
-    if {name: each.shape for name, each in saved.items()} != expected:
-        raise ModelError(f"{path} does not fit the model: its adapters have other names or shapes")
-    model.load_weights(list(saved.items()), strict=False)
+        arrays: Any = mx.load(str(path))
+    except (RuntimeError, ValueError) as problem:
+        raise refusal(path, str(problem)) from None
+    optimizer.init(model.trainable_parameters())
+    if difference := _difference(arrays, _state(model, optimizer)):
+        raise refusal(path, f"it does not fit this run: {difference}")
+    model.load_weights(list(_part(arrays, _MODEL).items()), strict=False)
     optimizer.state = tree_unflatten(list(_part(arrays, _OPTIMIZER).items()))
     high, low = arrays[_RANDOM].tolist()
     # The state itself cannot be assigned; a seed of 64 bits becomes it as it is.
@@ -72,21 +72,60 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
+def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, mx.array]:
+    random_state: Any = mx.random.state
+    return {
+        **{_MODEL + name: array for name, array in tree_flatten(model.trainable_parameters())},
+        **{_OPTIMIZER + name: array for name, array in tree_flatten(optimizer.state)},
+        _RANDOM: random_state[0],
+    }
+
+
+def _difference(found: Mapping[str, mx.array], expected: Mapping[str, mx.array]) -> str | None:
+    """The first array whose name, shape or type is another than expected, in words."""
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in found:
+            return f"it has no {name}"
+        if name not in expected:
+            return f"its {name} is not in this run"
+        there, wanted = (_kind(arrays[name]) for arrays in (found, expected))
+        if there != wanted:
+            return f"its {name} has {there} instead of {wanted}"
+    return None
+
+
+def _kind(array: mx.array) -> str:
+    return f"{str(array.dtype).rpartition('.')[2]} {list(array.shape)}"
+
+
 def _part(arrays: Mapping[str, mx.array], prefix: str) -> dict[str, mx.array]:
     return {
         name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
     }
 
 
-def _write(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """Replace the file in one step; OutputError where it cannot be written."""
-    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+def _sealed(temporary: Path, path: Path) -> None:
+    seal(temporary)
+    replace_checkpoint(temporary, path)
+
+
+def _write(
+    path: Path,
+    arrays: Mapping[str, mx.array],
+    metadata: Mapping[str, str],
+    put: Callable[[Path, Path], None],
+) -> None:
+    """Replace the file in one step, `put`; OutputError where it cannot be written."""
     try:
-        mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        # Under a name that was not there: another user may have put a link behind any other.
+        handle, name = tempfile.mkstemp(path.suffix, TEMPORARY_PREFIX, path.parent)
+        temporary = Path(name)
+        try:
+            os.fchmod(handle, usual_mode())
+            mx.save_safetensors(name, dict(arrays), dict(metadata))
+            put(temporary, path)
+        finally:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(f"{path} cannot be written ({problem}): make room there") from problem

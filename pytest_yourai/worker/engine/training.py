@@ -17,7 +17,7 @@ from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.trainer import evaluate
 
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
-from pytest_yourai.core.errors import DataError
+from pytest_yourai.core.errors import CheckpointError, DataError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
@@ -87,7 +87,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
         with self._model.adapted(request.config, request.parameters.seed):
             checkpoint.remove_leftovers(self._folder)
-            about = self._restore() if request.resume else {}
+            about = self._restore() if request.first_step else {}
             config = json.dumps(adapter_config(self._model, request), indent=4, sort_keys=True)
             write_atomically(self._folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
             self._begin(about)
@@ -106,8 +106,16 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         return TrainingEnd(self.step, self._end_reason)
 
     def _restore(self) -> dict[str, Any]:
-        """Restore the checkpoint; DataError where the data has another number of rows by now."""
+        """Restore the checkpoint; DataError where the data has another number of rows by now.
+
+        CheckpointError where it is of another step than asked for, so that no step is left out.
+        """
         about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
+        if about["step"] != self._request.first_step:
+            raise CheckpointError(
+                f"{self._folder} has a checkpoint of step {about['step']} by now, where step "
+                f"{self._request.first_step} was: run the same command again"
+            )
         if len(self._rows) != about["rows"]:
             raise DataError(
                 f"{self._request.data} has {len(self._rows)} rows, and had {about['rows']} when "

@@ -1,3 +1,4 @@
+import os
 import stat
 import tempfile
 from pathlib import Path
@@ -15,6 +16,24 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_atomically(path, "new \udc80", "--flag")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_on_the_disk_before_its_name_and_that_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+
+    def fsync(fd: int) -> None:
+        there = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+        flushed.append((os.fstat(fd).st_ino, there))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "p.txt"
+    write_atomically(path, "new", "--flag")
+    (first, before), (second, after) = flushed
+    assert path.name not in before
+    assert after == {path.name: first}
+    assert second == tmp_path.stat().st_ino
 
 
 def test_a_link_is_followed_and_the_mode_kept(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"--yourai-log: .*absent/log\.jsonl cannot be written"):
         Journal(tmp_path / "absent" / "log.jsonl")
     for no_file in (tmp_path, Path("/dev/null")):
-        with pytest.raises(OutputError, match="is no regular file"):
+        with pytest.raises(OutputError, match="it is (a folder|not a regular file)"):
             Journal(no_file)
 
 
@@ -174,3 +174,18 @@ def test_the_holder_is_found_before_lines_of_other_kinds(tmp_path: Path, last: s
     with pytest.raises(OutputError, match=rf"another training \(process {os.getpid()}\)"):
         Journal(tmp_path / "log.jsonl", run="training")
     first.close()
+
+
+def test_one_that_was_removed_while_it_was_opened_is_another_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    lock = fcntl.flock
+
+    def after_its_removal(fd: int, operation: int) -> None:
+        path.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_its_removal)
+    with pytest.raises(OutputError, match="is in use by another sweep"):
+        Journal(path)

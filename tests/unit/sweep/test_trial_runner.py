@@ -69,6 +69,31 @@ def test_pools_of_a_device_may_fill_up_to_what_measured_steps_take(
     assert bool(made.result(Diagnosis(Outcome.OK)).warnings) is leaks
 
 
+@pytest.mark.parametrize(
+    ("warmup", "measured", "loss", "fits", "outcome"),
+    [
+        (6, 10, 2.0, True, None),
+        (6, 0, 2.0, False, None),
+        (6, 9, 2.0, True, Outcome.ERROR),
+        (6, 11, 2.0, True, Outcome.ERROR),
+        (6, 10, 2.0, False, Outcome.ERROR),
+        (0, 10, 2.0, True, Outcome.ERROR),
+        (0, 0, 2.0, False, Outcome.ERROR),
+        (6, 10, float("nan"), True, Outcome.INVALID_LOSS),
+        (6, 0, float("inf"), False, Outcome.INVALID_LOSS),
+    ],
+)
+def test_an_end_that_its_steps_contradict_is_not_believed(
+    warmup: int, measured: int, loss: float, fits: bool, outcome: Outcome | None
+) -> None:
+    made = record()
+    for step in range(warmup + measured):
+        phase: Phase = "warmup" if step < warmup else "measure"
+        made.add(a_sample(phase, step_time_s=1.0, loss=loss))
+    found = made.contradiction(fits=fits)
+    assert (found and found.outcome) == outcome
+
+
 def test_progress_says_what_the_worker_does() -> None:
     made = record()
     assert made.progress.phase == "starting the worker"

@@ -92,7 +92,7 @@ def test_a_file_with_nothing_to_drop_stays_the_same_file(path: Path) -> None:
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--adapter-path: .*nowhere.* cannot be written: No such"):
         MetricsFile(tmp_path / "nowhere" / METRICS_NAME, 0)
-    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+    with pytest.raises(OutputError, match="cannot be written: it is a folder"):
         MetricsFile(tmp_path, 3)
 
 

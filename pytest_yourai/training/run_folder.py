@@ -1,0 +1,50 @@
+"""The folder that a training run writes into, kept from other runs while it lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.files import TEMPORARY_PREFIX
+from pytest_yourai.store.journal import Journal
+from pytest_yourai.training.checkpoint import LOG
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[Journal]:
+    """The journal in that folder, whose lock refuses every other run.
+
+    Taken before the checkpoint is read, so that nobody goes on from it meanwhile. A run that fails
+    before it writes an event leaves no new folder behind.
+    """
+    check_folder(folder)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        journal = Journal(folder / LOG, "--adapter-path", "training run")
+        try:
+            yield journal
+        finally:
+            journal.close(keep_empty=False)
+    finally:
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
+
+
+def check_folder(path: Path) -> None:
+    """OutputError if no files can be written into that folder; it need not exist."""
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise OutputError(f"--adapter-path: {there} is not a folder: name another")
+    try:
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=there):
+            pass
+    except OSError as problem:
+        raise OutputError(
+            f"--adapter-path: {path} cannot be written: {problem.strerror}; name another"
+        ) from None

@@ -1,0 +1,189 @@
+"""Kills `yourai train` at random moments and resumes it: python tests/attacks/kill_training.py
+
+SIGKILL strikes the command, its worker or both, also while it starts, saves and reloads. After each
+kill the rows of metrics.jsonl must be the first ones of an undisturbed run, and the checkpoint must
+be readable; each run that came to its end must have the adapters of the undisturbed one, to the
+bit. Prints a table; the exit status is 1 where anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from pytest_yourai.core.errors import CheckpointError
+from pytest_yourai.training.checkpoint import read_checkpoint
+from pytest_yourai.training.metrics_file import METRICS_NAME
+from pytest_yourai.worker.protocol import ADAPTERS
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.models import TINY, make_data, make_model
+
+VICTIMS = ("command", "worker", "both")
+
+STEPS = 60
+
+FLAGS = (
+    *("--model", "model", "--data", "data", "--batch-size", "2", "--lora-rank", "2"),
+    *("--lora-layers", "1", "--seq-length", "16", "--learning-rate", "1e-3"),
+    *("--max-steps", str(STEPS), "--save-every", "7", "--reload-interval", "32"),
+)
+
+_GONE_WITHIN_S = 5.0
+
+
+@dataclass
+class Tally:
+    """What came of the kills of one kind of victim."""
+
+    kills: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+class Attack:
+    """Runs in `folder`, against the undisturbed one of `reference`."""
+
+    def __init__(self, folder: Path, chooser: random.Random) -> None:
+        self.folder, self.chooser = folder, chooser
+        self.tallies = {victim: Tally() for victim in VICTIMS}
+        self.finished = self.equal = 0
+        began = time.monotonic()
+        process = self._start("reference")
+        output, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(output)
+        self.whole_run_s = time.monotonic() - began
+        self.losses = self._losses(folder / "reference") or []
+        self.adapters = (folder / "reference" / ADAPTERS).read_bytes()
+
+    @property
+    def kills(self) -> int:
+        return sum(tally.kills for tally in self.tallies.values())
+
+    def run(self, name: str, most: int, deadline: float) -> None:
+        """Kill one run again and again, until it is finished."""
+        adapters = self.folder / name
+        while time.monotonic() < deadline:
+            process = self._start(name)
+            while self.kills < most:
+                try:
+                    process.wait(self.chooser.uniform(0.2, 0.7 * self.whole_run_s))
+                    break
+                except subprocess.TimeoutExpired:
+                    self._strike(process, adapters)
+            output, _ = process.communicate()
+            if process.returncode == 0:
+                self.finished += 1
+                same = (adapters / ADAPTERS).read_bytes() == self.adapters
+                self.equal += same and self._losses(adapters) == self.losses
+                return
+            if process.returncode > 0 and " a second time; " not in output:
+                print(output, file=sys.stderr)
+                self.tallies["both"].faults["not resumed"] += 1
+                return
+
+    def _start(self, name: str) -> subprocess.Popen[str]:
+        adapters = self.folder / name
+        resume = ("--resume",) if adapters.is_dir() and _has_checkpoint(adapters) else ()
+        command = [sys.executable, "-m", "pytest_yourai.cli", "train", *FLAGS, *resume]
+        return subprocess.Popen(
+            [*command, "--adapter-path", name],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _strike(self, process: subprocess.Popen[str], adapters: Path) -> None:
+        victim = self.chooser.choice(VICTIMS)
+        try:
+            workers = psutil.Process(process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        if victim == "worker" and not workers:
+            victim = "command"
+        struck = workers if victim != "command" else []
+        for each in struck:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        if victim != "worker":
+            process.kill()
+        tally = self.tallies[victim]
+        tally.kills += 1
+        if victim != "worker":
+            process.wait()
+            _, alive = psutil.wait_procs(workers, _GONE_WITHIN_S)
+            tally.faults["processes left"] += len(alive)
+        tally.faults["metrics"] += not self._are_a_prefix(self._losses(adapters))
+        try:
+            _has_checkpoint(adapters)
+        except CheckpointError as problem:
+            print(problem, file=sys.stderr)
+            tally.faults["checkpoint"] += 1
+
+    def _are_a_prefix(self, losses: list[tuple[int, float]] | None) -> bool:
+        return losses is not None and losses == self.losses[: len(losses)]
+
+    @staticmethod
+    def _losses(adapters: Path) -> list[tuple[int, float]] | None:
+        """Steps and losses of metrics.jsonl; None where a line is not whole."""
+        path = adapters / METRICS_NAME
+        if not path.exists():
+            return []
+        text = path.read_text()
+        try:
+            rows = [json.loads(line) for line in text.splitlines()]
+        except ValueError:
+            return None
+        return [(row["step"], row["train_loss"]) for row in rows]
+
+
+def _has_checkpoint(adapters: Path) -> bool:
+    return adapters.is_dir() and read_checkpoint(adapters) is not None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    deadline = time.monotonic() + 60 * given.minutes
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(folder / "model", {**TINY, "num_hidden_layers": 1})
+        make_data(folder / "data", rows=11, words=20)
+        attack = Attack(folder, random.Random(given.seed))
+        runs = 0
+        while attack.kills < given.kills and time.monotonic() < deadline:
+            runs += 1
+            attack.run(f"run{runs}", given.kills, deadline)
+    faults = ("metrics", "checkpoint", "processes left", "not resumed")
+    print(
+        "| SIGKILL to | kills | metrics.jsonl no prefix | checkpoint unreadable | processes left |"
+    )
+    print("|---|--:|--:|--:|--:|")
+    for victim, tally in attack.tallies.items():
+        print(
+            f"| {victim} | {tally.kills} | "
+            + " | ".join(str(tally.faults[each]) for each in faults[:3])
+            + " |"
+        )
+    print(f"{runs} runs, {attack.finished} to the end, {attack.equal} of them equal to the bit")
+    lost = sum(tally.faults[each] for tally in attack.tallies.values() for each in faults)
+    return int(lost > 0 or attack.equal < attack.finished)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The folder of a training run: found writable, locked, and left as it was by a run that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.core.errors import CheckpointError, OutputError
+from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.training.resolve_settings import train_settings
+from pytest_yourai.training.run_folder import locked
+
+from support.training import asked, saved
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (Path("/proc/adapters"), "--adapter-path: /proc/adapters cannot be written"),
+        (Path(__file__), "test_run_folder.py is not a folder: name another"),
+        (Path(__file__) / "in", "test_run_folder.py is not a folder: name another"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_refused(path: Path, message: str) -> None:
+    with pytest.raises(OutputError, match=message), locked(path):
+        pass
+
+
+def test_a_second_run_is_refused_before_it_reads_the_checkpoint(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    second = locked(folder)
+    with locked(folder), pytest.raises(OutputError, match="is in use by another training run"):
+        second.__enter__()
+    with locked(folder):
+        pass
+
+
+def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "adapters"
+    options = asked(tmp_path, adapter_path=folder, resume=True)
+    with pytest.raises(CheckpointError, match="has no checkpoint"), locked(folder):
+        train_settings(options, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_already_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with locked(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with locked(tmp_path) as journal:
+        journal.write("training_start")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", LOG]
