@@ -15,6 +15,9 @@ from pytest_yourai.cli import flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.installed import import_installed
+from pytest_yourai.machine.descriptors import provide_descriptors
+from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
@@ -76,6 +79,9 @@ def _run(arguments: list[str]) -> int:
     if of_pytest is None and (unknown or rest):
         chosen.error(f"unknown flag {(unknown or rest)[0]}")
     try:
+        check_alone(os.environ)
+        provide_descriptors()
+        import_installed()
         if of_pytest is not None:
             _become_pytest(pytest_arguments(of_pytest, given, rest))
         function = next(each.function for each in OWN_COMMANDS if each.name == given.command)

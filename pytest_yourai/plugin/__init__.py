@@ -7,6 +7,7 @@ that the user started).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_load_initial_conftests(args: list[str]) -> None:
     command_line.rewrite_quick(args)
+    if any(each.startswith("--yourai-") for each in args):
+        _provide_descriptors()
+
+
+def _provide_descriptors() -> None:
+    """Before pytest-benchmark needs them: what it lacks, it raises."""
+    from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
+
+    try:
+        provide_descriptors()
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -44,6 +57,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def _recommend(config: pytest.Config) -> int:
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
+
+    check_alone(os.environ)
+    import_installed()
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -77,8 +95,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
 
+    check_alone(os.environ)
+    _provide_descriptors()
+    import_installed()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)

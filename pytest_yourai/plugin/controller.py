@@ -6,6 +6,7 @@ Works on `report.user_properties` alone, so that it is the same with and without
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.machine import environment
+from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
@@ -131,6 +133,8 @@ class ControllerHooks:
             notes.append("running on battery: step times may be longer than on mains")
         if environment.low_power_mode():
             notes.append("low-power mode is on: step times will be longer")
+        if launched := left_behind(os.environ):
+            notes.append(launched)
         if not command_line.has_timeout(self._config):
             notes.append("pytest-timeout is off: a trial that hangs will hang for ever")
         if not self._has_items_here:

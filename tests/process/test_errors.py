@@ -136,6 +136,7 @@ def test_mlx_without_a_backend_is_one_sentence(
     # What the interpreter of the worker finds first fails as mlx does on Linux without an extra.
     package = pytester.mkdir("shadow") / "mlx"
     package.mkdir()
+    (package.parent / "mlx-9.dist-info").mkdir()
     (package / "__init__.py").write_text("")
     (package / "core.py").write_text(
         "raise ImportError('libmlx.so: cannot open shared object file: No such file or directory')"
