@@ -17,7 +17,7 @@ from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, Quan
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import is_folder, without_links
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
 from pytest_yourai.models.architecture import (

@@ -8,6 +8,7 @@ that the user started).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         return _recommend(config)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _recommend(config: pytest.Config) -> int:
@@ -68,6 +69,7 @@ def _recommend(config: pytest.Config) -> int:
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
+    from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415
 
     asked = read_options(config)
     if config.getoption("yourai_output"):
@@ -76,8 +78,8 @@ def _recommend(config: pytest.Config) -> int:
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
         write(asked.output, found)
-    for line in lines(found):
-        print(line)  # noqa: T201 - before a session there is no terminal reporter
+    # Before a session there is no terminal reporter.
+    print_lines(sys.stdout, *lines(found))
     return int(pytest.ExitCode.OK)
 
 
@@ -91,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if command_line.is_active(config):
             _activate(config)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _activate(config: pytest.Config) -> None:

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import InputError, OptionError
 from pytest_yourai.plan.flags import FLAGS
-
-if TYPE_CHECKING:
-    import pytest
-
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
 
@@ -36,6 +32,14 @@ def rewrite_quick(args: list[str]) -> None:
     """Make `--quick` ours where another of our flags stands beside it, else leave it alone."""
     if any(arg.startswith("--yourai-") for arg in args):
         args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
+
+
+def usage_error(problem: InputError) -> pytest.UsageError:
+    """`problem` as pytest prints it, after `ERROR:`."""
+    # Imported here: an inert plugin must not pay for it.
+    from pytest_yourai.core.sanitize import screen_line  # noqa: PLC0415
+
+    return pytest.UsageError(screen_line(str(problem)))
 
 
 def is_active(config: pytest.Config) -> bool:

@@ -8,12 +8,13 @@ The kernel closes the other end with the parent, however that ends.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
+
+from pytest_yourai.core.shell import command_line
 
 FD_VARIABLE = "YOURAI_TETHER_FD"
 
@@ -74,4 +75,4 @@ def environment_of_pytest() -> dict[str, str]:
 
 def shown(arguments: Sequence[str]) -> str:
     """The line that shows the command, which people can run themselves."""
-    return f"+ {shlex.join(['pytest', *arguments])}"
+    return f"+ {command_line('pytest', *arguments)}"
