@@ -111,7 +111,14 @@ def _activate(config: pytest.Config) -> None:
     if has_items_here and command_line.needs_worker(config):
         workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
-    from pytest_yourai.plugin import controller, items, soak_items, terminal  # noqa: PLC0415
+    from pytest_yourai.plugin import (  # noqa: PLC0415
+        controller,
+        failed_fixtures,
+        items,
+        nothing_measured,
+        soak_items,
+        terminal,
+    )
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.live_sweep import SweepDisplay  # noqa: PLC0415
 
@@ -129,11 +136,14 @@ def _activate(config: pytest.Config) -> None:
         item_hooks = items.ItemHooks(config, plan, sweep_display, workers, on_opened)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
+        manager.register(failed_fixtures.FailedFixtures(), "yourai-failed-fixtures")
         if plan.soaked_by_id:
             soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, hooks)
             manager.register(soak_hooks, "yourai-soak-items")
     if hooks is not None:
         manager.register(hooks, "yourai-controller")
+        if command_line.wants_packaged_suite(config):
+            manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
         if has_items_here:
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if not command_line.has_benchmark(config):

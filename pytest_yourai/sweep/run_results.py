@@ -82,6 +82,8 @@ class RunResults:
         found.selected = reported.counts.of_stage
         found.opened = reported.opened or found.opened
         found.stopped = reported.stopped
+        # The last one counts of an item that was called again.
+        found.results = [each for each in found.results if each.config != reported.result.config]
         found.results.append(reported.result)
         self.journal_problem = reported.journal_problem
         self._all_selected = reported.counts.of_all
