@@ -188,6 +188,11 @@ def _resolve_node_id(arg: str, config: pytest.Config) -> str:
 
 def _is_distributed(config: pytest.Config) -> bool:
     """True if one worker of xdist runs the items; UsageError if several would."""
+    if config.getoption("forked", False):
+        raise pytest.UsageError(
+            "--forked runs each item in a process of its own, with which its result would be lost: "
+            "leave it out (each trial runs in a worker process anyway)"
+        )
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
         return False
     specs = config.getoption("tx", None) or []
@@ -195,7 +200,7 @@ def _is_distributed(config: pytest.Config) -> bool:
     if count > 1:
         raise pytest.UsageError(
             f"{count} xdist workers would share one accelerator and measure each other: "
-            "use -n 1, or leave -n out"
+            "add -n 0, which also overrides an -n in addopts, or -n 1"
         )
     return True
 

@@ -23,7 +23,7 @@ class NothingMeasured:
         self._is_asked = not config.option.collectonly
         self._has_run = False
         self._has_measured = False
-        self._ended = 0
+        self._ended: set[str] = set()
         self._deselected = 0
         self._reasons: Counter[str] = Counter()
 
@@ -39,7 +39,7 @@ class NothingMeasured:
         if any(name == PROPERTY for name, _ in report.user_properties):
             self._has_measured = True
         elif _MARK in report.keywords:
-            self._ended += report.when == "teardown"
+            self._ended.add(report.nodeid)
             if report.skipped or report.failed:
                 self._reasons[_reason(report)] += 1
 
@@ -59,10 +59,10 @@ class NothingMeasured:
     def _why(self) -> str:
         if self._reasons:
             [(reason, count)] = self._reasons.most_common(1)
-            return f"{count} of {self._ended} items ended so: {reason}"
+            return f"{count} of {len(self._ended)} items ended so: {reason}"
         if self._ended:
             return (
-                f"{self._ended} items were only set up, or another plugin called them: leave out "
+                f"{len(self._ended)} items were only set up, or another plugin called them: leave out "
                 "--setup-only, --setup-plan, or that plugin (-p no:NAME)"
             )
         if self._deselected:
