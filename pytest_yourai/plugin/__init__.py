@@ -44,7 +44,7 @@ def _provide_descriptors() -> None:
     try:
         provide_descriptors()
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
