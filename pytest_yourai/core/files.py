@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.digest import has_changed, with_digest
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.opening import open_regular, read_regular, real_path
 from pytest_yourai.core.sanitize import all_printable, clean
@@ -94,6 +95,16 @@ def usual_mode() -> int:
     return 0o666 & ~mask
 
 
+_OF_THE_OWNER = 0o600
+
+
+def keep_private(fd: int) -> None:
+    """Let nobody but its owner read the open file `fd`, whatever the umask; as before if less."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    with contextlib.suppress(OSError):  # it is another user's, or there are no modes
+        os.fchmod(fd, mode & _OF_THE_OWNER or _OF_THE_OWNER)
+
+
 _LOCK = ".lock"
 
 
@@ -135,7 +146,9 @@ _DEEPEST = 50
 def read_document(path: Path) -> Mapping[str, Any]:
     """The JSON object in `path`; RecordingError, naming the file, for everything else."""
     try:
-        document = all_printable(parse_json(read_regular(path).decode("utf-8-sig")))
+        parsed = parse_json(read_regular(path).decode("utf-8-sig"))
+        is_changed = isinstance(parsed, dict) and has_changed(parsed)
+        document = all_printable(parsed)
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
@@ -143,6 +156,11 @@ def read_document(path: Path) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise RecordingError(
             f"{path} is not a profile: it must have the keys model and all_results"
+        )
+    if is_changed:
+        raise RecordingError(
+            f"{path}: digest: the file was changed after it was written: name another copy, or "
+            "remove the key digest if the change was meant"
         )
     if _is_deeper(document, _DEEPEST):
         raise RecordingError(
@@ -190,6 +208,9 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any], flag: str) -> None:
-    """Write a JSON file atomically; numbers that are not finite become null. Errors name `flag`."""
-    text = json.dumps(clean(document), indent=2, allow_nan=False)
+    """Write a JSON file with its digest, atomically. Errors name `flag`.
+
+    Numbers that are not finite become null.
+    """
+    text = json.dumps(with_digest(clean(document)), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n", flag)

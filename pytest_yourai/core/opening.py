@@ -61,8 +61,10 @@ def read_own(path: Path) -> bytes:
 
 def _read(fd: int, most_bytes: int) -> bytes:
     with os.fdopen(fd, "rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
+        # The size first: it may be all holes. It may also grow while it is read.
+        size_bytes = os.fstat(fd).st_size
+        content = b"" if size_bytes > most_bytes else file.read(most_bytes + 1)
+    if max(size_bytes, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
     return content
 

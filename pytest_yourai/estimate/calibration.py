@@ -6,21 +6,14 @@ Each component has a factor, 1 before anything is measured, with a prior standar
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import parse_json, write_json
-from pytest_yourai.core.opening import open_regular, own_folder, read_own
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 COMPONENTS = ("weights", "adapters", "activations", "step")
@@ -52,6 +45,13 @@ _REWEIGHTINGS = 4
 _KEPT_WIDTH = 0.5
 """Least width of a machine's factors for its next model, as a share of the usual width."""
 
+LEAST_FACTOR, LARGEST_FACTOR = 0.5, 2.0
+"""Of a machine for its next model: estimates that are further off are wrong about the model."""
+
+_KEPT_SPREAD = 4.0
+
+_MOST_TRIALS = 1_000_000_000
+
 _Vector = npt.NDArray[Any]
 
 
@@ -74,7 +74,22 @@ class Calibration:
             min(max(width, _KEPT_WIDTH * usual), usual)
             for width, usual in zip(self.widths, _WIDTHS, strict=True)
         )
-        return Calibration(self.factors, widths, self.trials)
+        factors = tuple(min(max(each, LEAST_FACTOR), LARGEST_FACTOR) for each in self.factors)
+        return Calibration(factors, widths, self.trials)
+
+    @property
+    def problem(self) -> str | None:
+        """What no machine can have taught; None where it is a prior to begin with."""
+        for name, factor, width, usual in zip(
+            COMPONENTS, self.factors, self.widths, _WIDTHS, strict=True
+        ):
+            if not LEAST_FACTOR <= factor <= LARGEST_FACTOR:
+                return f"the factor {factor:g} of {name} is not {LEAST_FACTOR} to {LARGEST_FACTOR}"
+            if not usual / _KEPT_SPREAD <= width <= usual * _KEPT_SPREAD:
+                return f"the width {width:g} of {name} is not near {usual:g}"
+        if not 0 <= self.trials <= _MOST_TRIALS:
+            return f"its number of trials is not 0 to {_MOST_TRIALS:,}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +110,8 @@ class CalibrationFit:
     def predict(self, estimate: MemoryEstimate) -> tuple[float, float]:
         """Corrected minimum in bytes, and its relative error: one standard deviation."""
         parts = _components(estimate)
-        minimum = float(parts @ np.array(self.calibration.factors))
+        # Factors that were fitted to a few trials may be under 0, and leave nothing of others.
+        minimum = max(float(parts @ np.array(self.calibration.factors)), 1.0)
         relative = parts / minimum
         variance = float(relative @ self._covariance @ relative)
         noise = float(_noise(parts[0], minimum, estimate.relative_error))
@@ -146,58 +162,3 @@ def _components(estimate: MemoryEstimate) -> _Vector:
         ],
         dtype=np.float64,
     )
-
-
-def cache_file() -> Path:
-    """Path of `calibration.json` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pytest-yourai" / "calibration.json"
-
-
-def read_calibration(machine: str) -> Calibration:
-    """Calibration kept for `machine`; the uncalibrated one where the file has no valid entry."""
-    kept: Any = _read().get(machine)
-    try:
-        factors = tuple(_number(kept["factors"][name]) for name in COMPONENTS)
-        widths = tuple(_number(kept["widths"][name]) for name in COMPONENTS)
-        return Calibration(factors, widths, int(kept["trials"]))
-    except (KeyError, TypeError, ValueError):
-        return Calibration()
-
-
-def write_calibration(machine: str, calibration: Calibration) -> None:
-    """Keep `calibration` for `machine`. A cache that cannot be written is silently left as it is.
-
-    A lock file keeps two sessions that end at the same time from dropping each other's entry.
-    """
-    entry = {
-        "factors": dict(zip(COMPONENTS, calibration.factors, strict=True)),
-        "widths": dict(zip(COMPONENTS, calibration.widths, strict=True)),
-        "trials": calibration.trials,
-    }
-    path = cache_file()
-    try:
-        lock = open_regular(own_folder(path.parent) / "calibration.lock", os.O_RDWR | os.O_CREAT)
-        with os.fdopen(lock):
-            # Some network file systems have no locks: writing without one is still right mostly.
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            write_json(path, {**_read(), machine: entry}, "calibration")
-    except (OSError, OutputError):
-        return
-
-
-def _read() -> dict[str, Any]:
-    try:
-        document = parse_json(read_own(cache_file()).decode())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _number(value: Any) -> float:
-    """`value` as a factor or width; ValueError unless it is finite and above 0."""
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{number} must be finite and above 0")
-    return number

@@ -35,15 +35,21 @@ class Prediction:
     conservative_bytes: int
     weights_bytes: int
     relative_error: float
+    largest_residual: float = 0.0
+    """The most that predictions of this run were off, relative to what was measured then."""
 
     def __str__(self) -> str:
         """Minimum with its error, in GB."""
-        off = self.minimum_bytes * self.relative_error
+        off = self.minimum_bytes * max(self.relative_error, self.largest_residual)
         return f"about {gigabytes(self.minimum_bytes)} (± {gigabytes(off)})"
 
     def is_surely_over(self, limit_bytes: int) -> bool:
-        """True if the minimum with its margin exceeds `limit_bytes` by more than its error."""
-        least = self.minimum_bytes * (1 - _KNOWN_ERRORS * self.relative_error)
+        """True if the minimum with its margin exceeds `limit_bytes` by more than its error.
+
+        Whatever predictions claim, they were off by `largest_residual`, and may be again.
+        """
+        error = _KNOWN_ERRORS * self.relative_error + self.largest_residual
+        least = self.minimum_bytes * (1 - error)
         return least * SAFETY_MARGIN > limit_bytes
 
 
@@ -95,6 +101,7 @@ class Predictor:
         init=False, default_factory=dict
     )
     _estimates: dict[LoraConfig, MemoryEstimate | None] = field(init=False, default_factory=dict)
+    _largest_residuals: dict[bool, float] = field(init=False, default_factory=dict)
 
     def predict(self, config: LoraConfig, without: LoraConfig | None = None) -> Prediction | None:
         """Prediction for `config`; None where the architecture is unknown or not supported.
@@ -111,14 +118,29 @@ class Predictor:
             conservative_bytes=round(minimum) + estimate.margin_bytes,
             weights_bytes=estimate.weights_bytes,
             relative_error=relative_error,
+            largest_residual=self._largest_residuals.get(config.grad_checkpoint, 0.0),
         )
 
     def learn(self, result: TrialResult) -> None:
         """Correct later predictions by what a trial measured."""
-        estimate = self._estimate(result.config)
-        if estimate is not None and result.minimum_memory_bytes is not None:
-            self._observations[result.config] = Observation(estimate, result.minimum_memory_bytes)
-            self._fits.clear()
+        estimate, minimum_bytes = self._estimate(result.config), result.minimum_memory_bytes
+        if estimate is None or not minimum_bytes:
+            return
+        kind = result.config.grad_checkpoint
+        predicted, error = self._fitted(estimate, kind).predict(estimate)
+        residual = abs(predicted / minimum_bytes - 1)
+        self._largest_residuals[kind] = max(self._largest_residuals.get(kind, 0.0), residual)
+        if residual > _KNOWN_ERRORS * error and self._is_better_without(estimate, minimum_bytes):
+            self.prior = Calibration()
+        self._observations[result.config] = Observation(estimate, minimum_bytes)
+        self._fits.clear()
+
+    def _is_better_without(self, estimate: MemoryEstimate, minimum_bytes: int) -> bool:
+        """True if a minimum contradicts what earlier runs taught: the bare estimate is nearer."""
+        taught, bare = (
+            fit_calibration(prior, []).predict(estimate)[0] for prior in (self.prior, Calibration())
+        )
+        return abs(bare - minimum_bytes) < abs(taught - minimum_bytes)
 
     @property
     def calibration(self) -> Calibration | None:

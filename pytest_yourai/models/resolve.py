@@ -17,7 +17,7 @@ from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, Quan
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import is_folder, without_links
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
 from pytest_yourai.models.architecture import (
@@ -211,7 +211,7 @@ def _without_source(preset: Preset) -> ModelError:
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(
-        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
+        f"{preset.name} is an architecture without weights: use --yourai-weights=synthetic"
     )
 
 
@@ -223,7 +223,7 @@ def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
         return replace(found, weights="local")
     if missing is not None and weights in ("local", "hub"):
         raise UnavailableError(
-            f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
+            f"{folder} has no {missing}: put the weights there, or use --yourai-weights=synthetic"
         )
     return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
 
@@ -274,4 +274,4 @@ def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> Unava
         what = f"the weights of {known.preset.name} are not on this machine"
     else:
         what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
-    return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights=hub to download it"))

@@ -11,7 +11,12 @@ from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, RowShape, StepPlan
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.estimate.calibration import Calibration, read_calibration, write_calibration
+from pytest_yourai.estimate.calibration import Calibration
+from pytest_yourai.estimate.calibration_file import (
+    read_calibration,
+    set_aside_if_damaged,
+    write_calibration,
+)
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
@@ -135,6 +140,11 @@ def estimated_weight_bytes(plan: SweepPlan) -> int | None:
 def read_prior(plan: SweepPlan) -> Calibration:
     """The calibration of this machine from earlier runs; an empty one for a replay."""
     return Calibration() if plan.recording is not None else read_calibration(machine_id())
+
+
+def doubt_calibration(plan: SweepPlan) -> str | None:
+    """Set a damaged calibration aside before it is read; the line about it, None without one."""
+    return None if plan.recording is not None else set_aside_if_damaged(machine_id())
 
 
 def save_calibration(plan: SweepPlan, calibration: Calibration | None) -> None:

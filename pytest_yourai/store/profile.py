@@ -81,6 +81,8 @@ class ProfileDocument(Row):
     data: DataRow | None
     soak: list[SoakRow] | None
     all_results: list[TrialRow]
+    digest: str | None = None
+    """SHA-256 of everything else, by which a changed file is noticed."""
 
 
 def build_profile(

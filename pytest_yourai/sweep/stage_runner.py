@@ -26,7 +26,12 @@ from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plan.sweep_plan import SweepContext, read_prior, save_calibration
+from pytest_yourai.plan.sweep_plan import (
+    SweepContext,
+    doubt_calibration,
+    read_prior,
+    save_calibration,
+)
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
@@ -169,6 +174,9 @@ class StageRunner:
         )
         if sweep.results:
             return
+        if (warning := doubt_calibration(setup.plan)) is not None:
+            self._print_line(f"Warning: {warning}")
+            self._journal.write("warning", reason=warning)
         sweep.set_prior(read_prior(setup.plan))
         inspection = sweep.context.inspection
         lora_keys = inspection.lora_keys

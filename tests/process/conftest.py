@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.estimate.calibration import COMPONENTS, Calibration, write_calibration
-from pytest_yourai.plan.identity import machine_id
+from pytest_yourai.estimate.predictor import Prediction
 
 from support import faults, worker_faults
 from support.faults import Judge
@@ -39,9 +38,9 @@ def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def too_hopeful(_nothing_learned: None) -> None:
-    """Every prediction is a hundredth of what it should be, as if this machine had taught that."""
-    write_calibration(machine_id(), Calibration((0.01,) * len(COMPONENTS), widths=(1e-4,) * 4))
+def too_hopeful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is predicted to be over the budget, whatever it needs."""
+    monkeypatch.setattr(Prediction, "is_surely_over", lambda *_: False)
 
 
 @pytest.fixture
@@ -85,7 +84,8 @@ def faulty_worker(
 
     def set_fault(fault: str) -> None:
         put_on_path(monkeypatch, TESTS)
-        put_on_path(monkeypatch, TESTS / "worker_faults")
+        if "YOURAI_TEST_ENGINE" not in os.environ:
+            monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.faulty_engine:faulty_engine")
         monkeypatch.setenv(worker_faults.VARIABLE, fault)
         monkeypatch.setenv(worker_faults.DONE_VARIABLE, str(pytester.path / "fault-done"))
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import check_writable, write_json
 from pytest_yourai.store.profile import OUTPUT_FLAG
 
@@ -156,4 +157,4 @@ def test_whatever_lies_where_the_profile_goes_is_replaced(tmp_path: Path, earlie
     check_writable(path, OUTPUT_FLAG)
     assert path.read_bytes() == earlier
     write_json(path, {"schema_version": 1}, OUTPUT_FLAG)
-    assert json.loads(path.read_text()) == {"schema_version": 1}
+    assert json.loads(path.read_text()) == with_digest({"schema_version": 1})

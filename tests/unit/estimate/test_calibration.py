@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +11,7 @@ from pytest_yourai.estimate.calibration import (
     COMPONENTS,
     Calibration,
     Observation,
-    cache_file,
     fit_calibration,
-    read_calibration,
-    write_calibration,
 )
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 
@@ -99,66 +93,6 @@ def test_the_next_model_starts_with_what_was_learned_and_may_still_differ() -> N
     before, _ = fit_calibration(Calibration(), []).predict(estimate(2000, 700))
     after, _ = fit_calibration(prior, []).predict(estimate(2000, 700))
     assert abs(after - truth) < abs(before - truth) / 3
-
-
-def kept(trials: int) -> Calibration:
-    return dataclasses.replace(Calibration(), trials=trials)
-
-
-def test_each_machine_has_its_own_calibration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert read_calibration("one") == Calibration()
-    write_calibration("one", kept(3))
-    write_calibration("two", kept(5))
-    assert (read_calibration("one"), read_calibration("two")) == (kept(3), kept(5))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"one": {"factors": {}}}', '{"one": 1}'])
-def test_a_file_without_a_valid_entry_calibrates_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cache_file().parent.mkdir()
-    cache_file().write_text(text, encoding="utf-8")
-    assert read_calibration("one") == Calibration()
-    write_calibration("one", kept(2))
-    assert read_calibration("one") == kept(2)
-
-
-def test_a_factor_of_zero_is_not_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    write_calibration("one", Calibration(factors=(0.0, 1.0, 1.0, 1.0), trials=2))
-    assert read_calibration("one") == Calibration()
-
-
-def test_a_cache_that_cannot_be_written_is_left_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    write_calibration("one", kept(2))
-    assert read_calibration("one") == Calibration()
-
-
-def test_two_sessions_that_end_together_keep_both_entries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    write_calibration("one", kept(1))
-    other = threading.Thread(target=write_calibration, args=("two", kept(2)), daemon=True)
-    with cache_file().with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        other.start()
-        other.join(0.3)
-        assert other.is_alive(), "it waits for the session that is writing"
-        entries = cache_file().read_text(encoding="utf-8")
-        cache_file().write_text(entries.replace('"one"', '"three"'), encoding="utf-8")
-    other.join(60)
-    assert (read_calibration("three"), read_calibration("two")) == (kept(1), kept(2))
 
 
 def test_trials_do_not_make_a_rough_estimate_as_certain_as_a_good_one() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors, Predictor
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
@@ -128,6 +129,48 @@ def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     assert prediction.is_surely_over(round(11.0 * GB))
     assert not prediction.is_surely_over(round(11.1 * GB))
     assert str(prediction) == "about 10.0 GB (± 0.2 GB)"
+
+
+def test_what_was_off_in_this_run_is_not_sure_whatever_the_predictions_claim() -> None:
+    learning = predictor()
+    small, large = LoraConfig(1, 64, 8, 256), LoraConfig(8, 64, 16, 256)
+    before = learning.predict(large)
+    assert before is not None
+    limit = round(before.minimum_bytes * 0.9)
+    assert before.is_surely_over(limit)
+    first = learning.predict(small)
+    assert first is not None
+    learning.learn(measured(small, round(first.minimum_bytes / 1.5)))
+    after = learning.predict(large)
+    assert after is not None
+    assert after.largest_residual > 0.49
+    assert not after.is_surely_over(limit)
+
+
+def test_the_first_trial_that_contradicts_what_was_learned_earlier_ends_it() -> None:
+    true, wrong = predictor(), Calibration((1.0, 1.02, 1.9, 1.08), (0.002, 0.03, 0.015, 0.075), 12)
+    misled = dataclasses.replace(predictor(), prior=wrong)
+    small, large = LoraConfig(1, 64, 8, 256), LoraConfig(8, 64, 16, 256)
+    bare, taught = true.predict(small), misled.predict(small)
+    assert bare is not None
+    assert taught is not None
+    assert taught.minimum_bytes > 1.02 * bare.minimum_bytes
+    for each in (true, misled):
+        each.learn(measured(small, bare.minimum_bytes))
+    found, expected = misled.predict(large), true.predict(large)
+    assert found is not None
+    assert expected is not None
+    assert found.minimum_bytes == expected.minimum_bytes
+
+
+def test_what_was_learned_earlier_stays_where_it_is_nearer_than_the_estimate() -> None:
+    taught = Calibration((1.0, 1.2, 1.2, 1.2), (0.002, 0.03, 0.015, 0.075), 12)
+    learning = dataclasses.replace(predictor(), prior=taught)
+    config = LoraConfig(8, 64, 16, 256)
+    said = learning.predict(config)
+    assert said is not None
+    learning.learn(measured(config, round(said.minimum_bytes * 1.2)))
+    assert learning.prior == taught
 
 
 def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
@@ -52,7 +53,7 @@ def build(
 
 def test_a_profile_is_valid_by_its_own_schema() -> None:
     soaks = (a_soak(OK.config, Outcome.CRASHED, slowdown=None),)
-    document = build(OK, OVER, soaks=soaks)
+    document = with_digest(build(OK, OVER, soaks=soaks))
     read = ProfileDocument.model_validate_json(json.dumps(document))
     assert read.model_dump(mode="json").keys() == document.keys()
     assert read.all_results[1].to_result("tiny") == OVER
@@ -159,8 +160,8 @@ def test_where_nothing_fits_the_optimum_is_null() -> None:
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
     write_json(tmp_path / "p.json", {"loss": float("nan"), "list": [float("inf"), 1.0]}, "--flag")
-    text = (tmp_path / "p.json").read_text()
-    assert json.loads(text) == {"loss": None, "list": [None, 1.0]}
+    written = json.loads((tmp_path / "p.json").read_text())
+    assert written == with_digest({"loss": None, "list": [None, 1.0]})
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     write_json(path, {"a": 1}, "--flag")
     with pytest.raises(TypeError):
         write_json(path, {"a": object()}, "--flag")
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert json.loads(path.read_text()) == with_digest({"a": 1})
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,0 +1,29 @@
+"""A digest in a JSON document, by which a reader notices that a bit of it was changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+DIGEST = "digest"
+"""The key of the digest of all other keys, in a document that is a JSON object."""
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """The digest of `document`, however it is laid out in its file."""
+    rest = {key: value for key, value in document.items() if key != DIGEST}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def with_digest(document: Mapping[str, Any]) -> dict[str, Any]:
+    """`document` and the digest of it."""
+    return {**document, DIGEST: digest_of(document)}
+
+
+def has_changed(document: Mapping[str, Any]) -> bool:
+    """True if `document` has the digest of another; without one, as older files, nobody knows."""
+    found = document.get(DIGEST)
+    return found is not None and found != digest_of(document)
