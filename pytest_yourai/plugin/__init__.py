@@ -17,7 +17,7 @@ import pytest
 
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.paths import SOAK_SUITE, SUITE, SUITE_NODE_IDS
-from pytest_yourai.plugin import command_line
+from pytest_yourai.plugin import command_line, foreign_settings
 
 if TYPE_CHECKING:
     from pytest_yourai.plugin.items import ItemHooks
@@ -31,20 +31,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     command_line.add_options(parser)
 
 
-def pytest_load_initial_conftests(args: list[str]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     command_line.rewrite_quick(args)
-    if any(each.startswith("--yourai-") for each in args):
-        _provide_descriptors()
+    try:
+        if any(each.startswith("--yourai-") for each in args):
+            _provide_descriptors()
+        folders = foreign_settings.named_folders(early_config)
+        foreign_settings.refuse_settings_in(early_config, folders)
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def _provide_descriptors() -> None:
     """Before pytest-benchmark needs them: what it lacks, it raises."""
     from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
 
-    try:
-        provide_descriptors()
-    except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+    provide_descriptors()
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:

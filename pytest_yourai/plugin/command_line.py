@@ -54,7 +54,7 @@ def is_active(config: pytest.Config) -> bool:
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
             raise OptionError(
-                f"{flag.option} needs a model: add --yourai-model NAME, or --yourai-benchmark"
+                f"{flag.option} needs a model: add --yourai-model=NAME, or --yourai-benchmark"
             )
     return False
 

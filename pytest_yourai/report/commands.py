@@ -147,9 +147,9 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
         others = _without(arguments, "--yourai-quantize")
         yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
-        yield "  a --yourai-matrix FILE with a batch_size of 1"
+        yield "  a --yourai-matrix=FILE with a batch_size of 1"
     else:
-        yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
+        yield "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
     yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
 
 

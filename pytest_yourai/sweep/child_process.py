@@ -22,6 +22,20 @@ PLUGIN = "pytest_yourai.sweep.child_process"
 
 PLUGIN_ARGUMENTS = ("-p", PLUGIN)
 
+_OPTIONS, _PLUGINS = "PYTEST_ADDOPTS", "PYTEST_PLUGINS"
+
+_NO_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+
+_PROJECTS_KEYS = (
+    "addopts",
+    "filterwarnings",
+    "pythonpath",
+    "required_plugins",
+    "testpaths",
+    "usefixtures",
+)
+"""What a project tells pytest about its own tests."""
+
 _PATIENCE_S = 10.0
 """For the sweep to write what is known."""
 
@@ -47,6 +61,16 @@ def command_of_pytest(arguments: Sequence[str]) -> list[str]:
     Its name must not begin with pytest_, or pytest takes it for a hook.
     """
     return [sys.executable, "-P", "-m", "pytest", *arguments]
+
+
+def environment_of_pytest() -> dict[str, str]:
+    """The environment of a pytest that runs the packaged tests alone.
+
+    Nothing of the current folder is run there, nor decides which tests are run: it may be that of a
+    model, and a project's options are for its own tests. Only our own ini keys count.
+    """
+    kept = {name: text for name, text in os.environ.items() if name not in (_PLUGINS, _NO_PLUGINS)}
+    return {**kept, _OPTIONS: " ".join(["--noconftest", *(f"-o{key}=" for key in _PROJECTS_KEYS)])}
 
 
 def shown(arguments: Sequence[str]) -> str:
