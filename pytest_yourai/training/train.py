@@ -167,6 +167,7 @@ def _header(found: SweepContext) -> Iterator[str]:
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
     yield f"Memory limit: {found.budget}"
+    yield from (f"Warning: {note}" for note in found.inspection.notes)
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"
     yield "The first steps compile: minutes on a cold machine"
