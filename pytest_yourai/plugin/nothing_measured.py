@@ -62,8 +62,8 @@ class NothingMeasured:
             return f"{count} of {len(self._ended)} items ended so: {reason}"
         if self._ended:
             return (
-                f"{len(self._ended)} items were only set up, or another plugin called them: leave out "
-                "--setup-only, --setup-plan, or that plugin (-p no:NAME)"
+                f"{len(self._ended)} items were only set up, or another plugin called them: leave "
+                "out --setup-only, --setup-plan, or that plugin (-p no:NAME)"
             )
         if self._deselected:
             return (
