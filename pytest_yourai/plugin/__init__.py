@@ -125,8 +125,7 @@ def _activate(config: pytest.Config) -> None:
             config, plan, has_items_here=has_items_here, owns_session=owns_session
         )
     if has_items_here:
-        on_opened = hooks.stage_opened if hooks else None
-        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, on_opened)
+        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
         if plan.soaked_by_id:

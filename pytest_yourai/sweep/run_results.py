@@ -77,12 +77,16 @@ class RunResults:
         return self.stages.setdefault(stage, StageResults(stage))
 
     def add(self, reported: TrialReport) -> StageResults:
-        """Add a trial; returns the results of its stage so far."""
+        """Add a trial, again where more is known of it; returns the results of its stage so far."""
         found = self._stage(self._setup.stage_called(reported.model, is_check=reported.is_check))
         found.selected = reported.counts.of_stage
         found.opened = reported.opened or found.opened
         found.stopped = reported.stopped
-        found.results.append(reported.result)
+        configs = [each.config for each in found.results]
+        if reported.result.config in configs:
+            found.results[configs.index(reported.result.config)] = reported.result
+        else:
+            found.results.append(reported.result)
         self.journal_problem = reported.journal_problem
         self._all_selected = reported.counts.of_all
         return found
