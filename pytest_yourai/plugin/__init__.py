@@ -40,7 +40,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         folders = foreign_settings.named_folders(early_config)
         foreign_settings.refuse_settings_in(early_config, folders)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _provide_descriptors() -> None:

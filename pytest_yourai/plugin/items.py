@@ -13,6 +13,7 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.core.signals import deferred
@@ -195,7 +196,7 @@ class ItemHooks:
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        if self._id_of(item) is not None:
+        if self._id_of(item) is not None or item.path == SOAK_SUITE:
             make_safe(report)
         return report
 
