@@ -15,8 +15,11 @@ from pytest_yourai.cli import flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.installed import import_installed
 from pytest_yourai.machine.descriptors import provide_descriptors
-from pytest_yourai.sweep.child_process import command_of_pytest, shown
+from pytest_yourai.machine.launch import check_alone
+from pytest_yourai.report.safe_stream import print_lines
+from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def _run(arguments: list[str]) -> int:
     if of_pytest is None and (unknown or rest):
         chosen.error(f"unknown flag {(unknown or rest)[0]}")
     try:
+        check_alone(os.environ)
         provide_descriptors()
+        import_installed()
         if of_pytest is not None:
             _become_pytest(pytest_arguments(of_pytest, given, rest))
         function = next(each.function for each in OWN_COMMANDS if each.name == given.command)
@@ -89,9 +94,9 @@ def _run(arguments: list[str]) -> int:
 
 def _become_pytest(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by pytest, so that signals and exit status are its own."""
-    print(shown(arguments), flush=True)
+    print_lines(sys.stdout, shown(arguments))
     process = command_of_pytest(arguments)
-    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
+    os.execve(process[0], process, environment_of_pytest())  # noqa: S606 - no shell is wanted
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

@@ -79,6 +79,8 @@ class Environment:
     """Versions of MLX, mlx-lm, Python and this plugin."""
     power_source: str | None = None
     low_power_mode: bool | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the environment that MLX and the libraries below it obey, such as OMP_*."""
 
     @property
     def is_known(self) -> bool:

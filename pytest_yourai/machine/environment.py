@@ -19,6 +19,7 @@ import psutil
 
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.device import Backend, DeviceInfo
+from pytest_yourai.machine.launch import is_launch_variable
 
 _COMMAND_TIMEOUT_S = 5
 
@@ -88,6 +89,21 @@ def last_boot(platform_name: str = sys.platform) -> Boot:
     return Boot(name or None, psutil.boot_time())
 
 
+_VARIABLES = ("BLIS_", "GOMP_", "KMP_", "MKL_", "MLX_", "OMP_", "OPENBLAS_", "VECLIB_")
+"""Beginnings of the names of variables that change what MLX and the libraries below it do."""
+
+_LONGEST_VALUE = 200
+
+
+def variables(values: Mapping[str, str]) -> dict[str, str]:
+    """Those of the environment `values` that measurements depend on, and that a worker gets."""
+    return {
+        name: values[name][:_LONGEST_VALUE]
+        for name in sorted(values)
+        if name.startswith((*_VARIABLES, "CUDA_VISIBLE_DEVICES")) and not is_launch_variable(name)
+    }
+
+
 def machine_info() -> dict[str, Any]:
     """The fields that pytest-benchmark keeps in a saved run beside its own."""
     return {"chip": chip(), "versions": dict(versions())}
@@ -105,6 +121,7 @@ def describe(device: DeviceInfo) -> Environment:
         versions=dict(versions()),
         power_source=power_source(),
         low_power_mode=low_power_mode(),
+        variables=variables(os.environ),
     )
 
 

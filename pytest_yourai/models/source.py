@@ -45,3 +45,5 @@ class Inspection:
     """Exact shapes, for the estimate; None if no model was built, as in a replay."""
     data: TrainingData | None = None
     """None for synthetic rows."""
+    notes: tuple[str, ...] = ()
+    """Lines for people."""

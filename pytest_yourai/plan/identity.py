@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def run_identity(source: ModelSource, data: str | None, settings: SweepSettings)
         "chip": environment.chip(),
         "system_memory_bytes": read_system_memory().usable_bytes,
     }
+    # Earlier versions knew of none.
+    if variables := environment.variables(os.environ):
+        identity["variables"] = variables
     cleaned: dict[str, Any] = clean(identity)
     return cleaned
 

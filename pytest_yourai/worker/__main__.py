@@ -1,5 +1,7 @@
 """`python -m pytest_yourai.worker COMMAND_FD MESSAGE_FD`: the process with the engine.
 
+`bootstrap.py` starts it, so that nothing of the user's project hides a module of it.
+
 Commands come as JSON lines on the first pipe, messages go out on the second; stdout and stderr
 belong to the libraries. While a command runs, a thread sends what MLX holds. Knows nothing of
 pytest. Ends itself when the command pipe closes, so that no worker outlives its parent, not even
@@ -25,6 +27,7 @@ from collections.abc import Iterator
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import DataError, InputError, WorkerError
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.bootstrap import TEST_ENGINE
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,
@@ -44,8 +47,8 @@ _MEMORY_INTERVAL_S = 0.25
 _PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
 
-_TEST_ENGINE = "YOURAI_TEST_ENGINE"
-"""Names another engine as `module:class`: a door for tests of everything but the engine."""
+_MOST_FILES = 65_536
+"""Open files that are asked for at most: what no limit holds, macOS refuses."""
 
 
 class _Wire:
@@ -141,13 +144,35 @@ def _failed(problem: Exception) -> messages.Failed:
 
 def _start_engine() -> Engine:
     """MLX's, or the one that a test names; ImportError where MLX is missing."""
-    if name := os.environ.get(_TEST_ENGINE):
+    if name := os.environ.get(TEST_ENGINE):
         module, _, attribute = name.partition(":")
         engine: Engine = getattr(importlib.import_module(module), attribute)()
         return engine
     from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
 
     return MlxEngine()
+
+
+@contextlib.contextmanager
+def _limits_kept() -> Iterator[None]:
+    """Leave the limits as they are: mlx-lm sets its own, which the system may refuse."""
+    usual = resource.setrlimit
+    resource.setrlimit = lambda *_: None
+    try:
+        yield
+    finally:
+        resource.setrlimit = usual
+
+
+def raise_limits() -> None:
+    """Allow as many open files, processes and threads as this user may have."""
+    for kind, most in ((resource.RLIMIT_NOFILE, _MOST_FILES), (resource.RLIMIT_NPROC, None)):
+        soft, hard = resource.getrlimit(kind)
+        wanted = hard if most is None or 0 <= hard < most else most
+        if soft == resource.RLIM_INFINITY or 0 <= wanted <= soft:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (wanted, hard))
 
 
 def _serve(engine: Engine, wire: _Wire) -> None:
@@ -193,11 +218,13 @@ def main() -> None:
     faulthandler.enable()
     faulthandler.register(messages.STACK_SIGNAL, all_threads=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    raise_limits()
     wire = _Wire(int(sys.argv[1]), int(sys.argv[2]))
     # Objects that imports make live for ever: not looked through meanwhile, nor after each trial.
     gc.disable()
     try:
-        engine = _start_engine()
+        with _limits_kept():
+            engine = _start_engine()
     except ImportError as problem:
         wire.send(messages.Failed("backend", str(problem), traceback.format_exc()))
         return

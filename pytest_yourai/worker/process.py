@@ -12,13 +12,17 @@ import secrets
 import signal
 import subprocess
 import sys
-import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
+from pytest_yourai.machine.launch import is_launch_variable
 from pytest_yourai.worker import watchdog
+from pytest_yourai.worker.bootstrap import PATH_VARIABLE
 from pytest_yourai.worker.watchdog import MARK, end_marked
+
+BOOTSTRAP = PACKAGE / "worker" / "bootstrap.py"
 
 _EXIT_WAIT_S = 5.0
 
@@ -41,13 +45,12 @@ class WorkerProcess:
             watched, self._held_fd = fds[4:]
             self._watchdog = _start_watchdog(watched, self._mark)
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pytest_yourai.worker"]
-                + [str(command_read), str(message_write)],
+                [sys.executable, "-P", str(BOOTSTRAP), str(command_read), str(message_write)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(command_read, message_write),
-                env={**_environment(), MARK: self._mark},
+                env={**worker_environment(os.environ), MARK: self._mark},
                 start_new_session=True,
             )
         except BaseException as problem:
@@ -164,20 +167,23 @@ class WorkerStarter:
             self._ahead = None
 
 
-def _environment() -> dict[str, str]:
-    """The parent's environment, changed so that the worker imports the parent's package."""
-    environment = {
-        **os.environ,
+def worker_environment(parents: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: `parents`, without what would change where and what it runs.
+
+    It joins no group of processes, and finds no module of the project in place of a package.
+    """
+    environment = {name: text for name, text in parents.items() if not is_launch_variable(name)}
+    if path := environment.pop("PYTHONPATH", ""):
+        environment[PATH_VARIABLE] = path
+    return {
+        **environment,
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "true",
-        # mlx-lm prints symbols that a pipe in an ASCII locale would refuse.
+        # mlx-lm opens data in the encoding of the locale.
+        "PYTHONUTF8": "1",
+        # It prints symbols that a pipe in an ASCII locale would refuse.
         "PYTHONIOENCODING": "utf-8:backslashreplace",
     }
-    root = str(PACKAGE.parent)
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        earlier = os.environ.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{root}{os.pathsep}{earlier}" if earlier else root
-    return environment
 
 
 def _surroundings() -> tuple[int, dict[str, str]]:

@@ -84,7 +84,8 @@ def faulty_worker(
 
     def set_fault(fault: str) -> None:
         put_on_path(monkeypatch, TESTS)
-        put_on_path(monkeypatch, TESTS / "worker_faults")
+        if "YOURAI_TEST_ENGINE" not in os.environ:
+            monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.faulty_engine:faulty_engine")
         monkeypatch.setenv(worker_faults.VARIABLE, fault)
         monkeypatch.setenv(worker_faults.DONE_VARIABLE, str(pytester.path / "fault-done"))
 

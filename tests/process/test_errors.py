@@ -136,6 +136,7 @@ def test_mlx_without_a_backend_is_one_sentence(
     # What the interpreter of the worker finds first fails as mlx does on Linux without an extra.
     package = pytester.mkdir("shadow") / "mlx"
     package.mkdir()
+    (package.parent / "mlx-9.dist-info").mkdir()
     (package / "__init__.py").write_text("")
     (package / "core.py").write_text(
         "raise ImportError('libmlx.so: cannot open shared object file: No such file or directory')"
@@ -162,4 +163,4 @@ def test_a_second_sweep_in_the_folder_is_refused(
 @pytest.mark.parametrize("flag", ["--yourai-quick", "--yourai-steps=3"])
 def test_our_flags_without_a_model(pytester: pytest.Pytester, flag: str) -> None:
     done = SweepResult(pytester.runpytest_inprocess(flag), pytester.path)
-    assert_usage_error(done, f"{flag.partition('=')[0]} needs a model: add --yourai-model NAME")
+    assert_usage_error(done, f"{flag.partition('=')[0]} needs a model: add --yourai-model=NAME")

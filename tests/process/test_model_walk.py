@@ -285,6 +285,7 @@ def test_where_nothing_can_run_it_is_one_sentence(
 ) -> None:
     package = tmp_path / "shadow" / "mlx"
     package.mkdir(parents=True)
+    (package.parent / "mlx-9.dist-info").mkdir()
     (package / "__init__.py").write_text("")
     (package / "core.py").write_text("raise ImportError('libmlx.so: cannot open')")
     usual = os.environ.get("PYTHONPATH")

@@ -15,6 +15,7 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.process import BOOTSTRAP
 
 from support.models import TINY
 from support.processes import SweepRun, worker_processes
@@ -43,7 +44,7 @@ def test_a_process_that_the_system_refuses_is_oom(
     start, started = subprocess.Popen, []
 
     def refuse_the_second(command: Any, **arguments: Any) -> Any:
-        if "pytest_yourai.worker" in command:
+        if str(BOOTSTRAP) in command:
             started.append(command)
             if len(started) == 2:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

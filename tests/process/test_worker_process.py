@@ -50,7 +50,7 @@ def workers_tagged(tag: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            is_worker = any("pytest_yourai.worker" in part for part in process.cmdline())
+            is_worker = any("pytest_yourai/worker" in part for part in process.cmdline())
             if is_worker and process.environ().get(TAG) == tag:
                 found.append(process.pid)
         except psutil.Error:

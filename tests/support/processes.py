@@ -177,7 +177,7 @@ def worker_processes() -> list[psutil.Process]:
         child
         for child in psutil.Process().children(recursive=True)
         if child.status() != psutil.STATUS_ZOMBIE
-        and any("pytest_yourai.worker" in part for part in child.cmdline())
+        and any("pytest_yourai/worker" in part for part in child.cmdline())
     ]
 
 

@@ -3,7 +3,7 @@
 KIND is a signal's name or a function below. SITE is one of inspect, load, warmup, measure, train,
 train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh; save5
 is between checkpoint and adapters of step 5. The worker and its death are real. With MLX in it,
-worker_faults/sitecustomize.py brings the faults into its engine; the scripted engine has them.
+faulty_engine.py brings the faults into its engine; the scripted engine has them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:
     names = sorted({*theirs.versions, *ours.versions})
     if versions := list(_changes(theirs.versions, ours.versions, names)):
         yield f"other versions: {'; '.join(versions)}"
+    if theirs.is_known and (variables := list(_variables(theirs.variables, ours.variables))):
+        yield f"other environment variables: {'; '.join(variables)}"
     older, newer = before.settings.as_json(), after.settings.as_json()
     keys = [key for key in newer if key not in _CHOICE_OF_TRIALS]
     if settings := list(_changes(older, newer, keys)):
@@ -50,6 +52,13 @@ def _machines(before: Environment, after: Environment) -> Iterator[str]:
     old, new = before.system_memory_bytes, after.system_memory_bytes
     if old and new and is_other_memory(new, old):
         yield f"memory {machine_memory(old)}, now {machine_memory(new)}"
+
+
+def _variables(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*before, *after}):
+        old, new = before.get(name, "not set"), after.get(name, "not set")
+        if old != new:
+            yield f"{name} {old}, now {new}"
 
 
 def _changes(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import types
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +68,15 @@ class TrainingRows:
         return batches
 
 
-def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
+def read_data(
+    data: str, tokenizer_folder: str | None, *, trust_remote_code: bool = False
+) -> TrainingRows:
     """The training rows as mlx-lm reads them.
 
     DataError where mlx-lm cannot read them, or one is not valid for any model; ModelError where
     this model's tokenizer is missing, or cannot take them.
     """
-    rows, _ = _read(data, tokenizer_folder, mask_prompt=False)
+    rows, _ = _read(data, tokenizer_folder, mask_prompt=False, trust_remote_code=trust_remote_code)
     if len(rows) > _MOST_ROWS:
         raise DataError(
             f"--yourai-data: {data} has {len(rows):,} rows, more than the {_MOST_ROWS:,} that can "
@@ -82,17 +86,21 @@ def read_data(data: str, tokenizer_folder: str | None) -> TrainingRows:
 
 
 def read_sets(
-    data: str, tokenizer_folder: str | None, *, mask_prompt: bool
+    data: str, tokenizer_folder: str | None, *, mask_prompt: bool, trust_remote_code: bool = False
 ) -> tuple[CacheDataset, CacheDataset]:
     """Training and validation rows, tokenized when they are used; the latter may be empty.
 
     Raises as `read_data` does, but checks no row.
     """
-    rows, validation_rows = _read(data, tokenizer_folder, mask_prompt=mask_prompt)
+    rows, validation_rows = _read(
+        data, tokenizer_folder, mask_prompt=mask_prompt, trust_remote_code=trust_remote_code
+    )
     return CacheDataset(rows), CacheDataset(validation_rows)
 
 
-def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tuple[Any, Any]:
+def _read(
+    data: str, tokenizer_folder: str | None, *, mask_prompt: bool, trust_remote_code: bool
+) -> tuple[Any, Any]:
     if tokenizer_folder is None:
         raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
     if Path(data).exists():
@@ -103,13 +111,7 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
             "package datasets: pip install 'pytest-yourai[data]', or name a folder with a "
             "train.jsonl"
         )
-    try:
-        tokenizer = load_tokenizer(tokenizer_folder)
-    except Exception as problem:
-        raise ModelError(
-            f"--yourai-data: the tokenizer in {tokenizer_folder} cannot be loaded "
-            f"({_reason(problem)}): fix it"
-        ) from problem
+    tokenizer = _load_tokenizer(tokenizer_folder, trust_remote_code=trust_remote_code)
     arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=mask_prompt)
     try:
         rows, validation_rows, _ = load_dataset(arguments, tokenizer)
@@ -124,6 +126,31 @@ def _read(data: str, tokenizer_folder: str | None, *, mask_prompt: bool) -> tupl
             "chat template: name a model that has one, or give rows as text"
         )
     return rows, validation_rows
+
+
+def _load_tokenizer(folder: str, *, trust_remote_code: bool) -> Any:
+    try:
+        return load_tokenizer(folder, {"trust_remote_code": trust_remote_code})
+    except Exception as problem:
+        if not trust_remote_code and _brings_code(Path(folder)):
+            raise ModelError(
+                f"{folder}/tokenizer_config.json: auto_map: the tokenizer brings Python code of "
+                "its own, which is not run: add --yourai-trust-remote-code if you trust it"
+            ) from problem
+        raise ModelError(
+            f"--yourai-data: the tokenizer in {folder} cannot be loaded ({_reason(problem)}): fix "
+            "it"
+        ) from problem
+
+
+def _brings_code(folder: Path) -> bool:
+    """True if a file of the tokenizer, or the model's, names classes of its own."""
+    for name in ("tokenizer_config.json", "config.json"):
+        with suppress(OSError, ValueError):
+            settings = json.loads((folder / name).read_bytes())
+            if isinstance(settings, dict) and settings.get("auto_map"):
+                return True
+    return False
 
 
 def _reason(problem: Exception) -> str:

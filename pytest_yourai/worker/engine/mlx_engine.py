@@ -29,6 +29,7 @@ class MlxEngine:
     def __init__(self) -> None:
         self._model: BaseModel | None = None
         self._folder: str | None = None
+        self._trusts_folder = False
         self._read_data: tuple[str, dataset.TrainingRows] | None = None
 
     def device(self) -> DeviceInfo:
@@ -36,14 +37,14 @@ class MlxEngine:
 
     def inspect(self, source: ModelSource, data: str | None) -> Inspection:
         found = weights.inspect(source)
-        self._folder = source.folder
+        self._use_tokenizer_of(source)
         rows = self._data(data)
         return found if rows is None else dataclasses.replace(found, data=rows.summary())
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
         keys = weights.matching_lora_keys(module, source)
-        self._folder = source.folder
+        self._use_tokenizer_of(source)
         self._model = BaseModel(module, source, keys, mx.get_active_memory())
         return self._model.active_bytes
 
@@ -72,12 +73,18 @@ class MlxEngine:
             validation_rows = []
         else:
             rows, validation_rows = dataset.read_sets(
-                request.data, self._folder, mask_prompt=parameters.mask_prompt
+                request.data,
+                self._folder,
+                mask_prompt=parameters.mask_prompt,
+                trust_remote_code=self._trusts_folder,
             )
         # It keeps its adapters, so that no trial can follow.
         self._model = None
         run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
         return run.train()
+
+    def _use_tokenizer_of(self, source: ModelSource) -> None:
+        self._folder, self._trusts_folder = source.folder, source.trust_remote_code
 
     def _loaded(self) -> BaseModel:
         if self._model is None:
@@ -89,5 +96,6 @@ class MlxEngine:
         if name is None:
             return None
         if self._read_data is None or self._read_data[0] != name:
-            self._read_data = name, dataset.read_data(name, self._folder)
+            rows = dataset.read_data(name, self._folder, trust_remote_code=self._trusts_folder)
+            self._read_data = name, rows
         return self._read_data[1]

@@ -97,3 +97,8 @@ def test_this_machine_has_a_chip_and_versions() -> None:
 def test_a_real_mac_has_a_power_source() -> None:
     assert environment.power_source() in ("battery", "mains", None)
     assert shutil.which("caffeinate")
+
+
+def test_variables_that_measurements_depend_on_are_kept() -> None:
+    values = {"OMP_NUM_THREADS": "2", "MLX_DISABLE_COMPILE": "1", "MLX_RANK": "0", "HOME": "/root"}
+    assert environment.variables(values) == {"MLX_DISABLE_COMPILE": "1", "OMP_NUM_THREADS": "2"}

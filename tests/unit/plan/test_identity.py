@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import resolve
@@ -61,3 +63,13 @@ def test_a_model_is_its_architecture_and_its_weights_wherever_they_lie(tmp_path:
     config = tmp_path / "copied" / "config.json"
     config.write_text(config.read_text().replace("10000.0", "20000.0"))
     assert identity(tmp_path / "copied") != one
+
+
+def test_variables_that_change_measurements_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ModelSource("m", TINY, None, True, None, None)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    known = run_identity(source, None, SweepSettings())
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert run_identity(source, None, SweepSettings()) != known

@@ -35,6 +35,10 @@ from support.profiles import stored
         (lambda it: it["settings"].update(grad_checkpoint=True), ".* grad_checkpoint off, now on"),
         (lambda it: it["settings"].update(matrix="other.yaml"), None),
         (
+            lambda it: it["environment"].update(variables={"OMP_NUM_THREADS": "2"}),
+            "other environment variables: OMP_NUM_THREADS not set, now 2",
+        ),
+        (
             lambda it: it["environment"].update(power_source="battery"),
             "other power: power_source none, now battery",
         ),

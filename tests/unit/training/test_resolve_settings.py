@@ -328,5 +328,5 @@ def test_data_needs_a_tokenizer(tmp_path: Path) -> None:
 
 def test_weights_are_not_made_up_by_accident(tmp_path: Path) -> None:
     data = str(rows_folder(tmp_path))
-    with pytest.raises(InputError, match="add --yourai-weights hub to download"):
+    with pytest.raises(InputError, match="add --yourai-weights=hub to download"):
         settled(tmp_path, model="llama-8b", weights="local", data=data)

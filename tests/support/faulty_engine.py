@@ -1,4 +1,4 @@
-"""Put on a worker's path: brings the fault of the environment into the engine that uses MLX."""
+"""The engine that uses MLX, with the fault that the environment names brought into it."""
 
 from __future__ import annotations
 
@@ -82,5 +82,10 @@ class _Patcher(importlib.abc.MetaPathFinder):
         return spec
 
 
-if "pytest_yourai.worker" in sys.orig_argv and (found := read_fault()):
-    sys.meta_path.insert(0, _Patcher(found))
+def faulty_engine() -> Any:
+    """In place of MLX's own, for YOURAI_TEST_ENGINE."""
+    if (found := read_fault()) is not None:
+        sys.meta_path.insert(0, _Patcher(found))
+    from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - patched now
+
+    return MlxEngine()

@@ -1,0 +1,77 @@
+"""Launchers of distributed processes: their variables, and whether one has started this process.
+
+Any process with these variables joins its group in mlx-lm's `train()`, and waits for the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_yourai.core.errors import OptionError
+
+_PREFIXES = ("MLX_JACCL_", "MLX_RING_", "NCCL_", "OMPI_", "PMI_", "PMIX_", "PMI2_", "MV2_", "HYDI_")
+
+_NAMES = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES", "MPI_LOCALNRANKS")
+
+_OF_MLX = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES")
+"""Those that only `mlx.launch` sets."""
+
+_SIZES = (
+    "MLX_WORLD_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+)
+"""Sizes of the group, as NCCL, Open MPI, MPICH, MVAPICH and srun name them."""
+
+_LISTS = ("MLX_HOSTFILE", "MLX_IBV_DEVICES")
+"""JSON lists, or files with one, of all members of the group."""
+
+_LONGEST_LIST_BYTES = 1 << 20
+
+
+def is_launch_variable(name: str) -> bool:
+    """True if MLX, or a library below it, could join a group because of it."""
+    return name in _NAMES or name.startswith(_PREFIXES)
+
+
+def check_alone(environment: Mapping[str, str]) -> None:
+    """OptionError where a launcher has started this process as one of several."""
+    for name in (*_SIZES, *_LISTS):
+        size = _size(name, environment)
+        if size > 1 and (name not in _OF_MLX or "MLX_RANK" in environment):
+            raise OptionError(
+                f"this is one of {size} processes of a launcher ({name} says so), and several "
+                "machines or processes are not measured yet: run it on one, without mlx.launch, "
+                f"mpirun or srun; if none of them runs, unset {name}"
+            )
+
+
+def left_behind(environment: Mapping[str, str]) -> str | None:
+    """A note on variables of `mlx.launch` that stand there without a group; None without any."""
+    found = [name for name in _OF_MLX if name in environment]
+    if not found:
+        return None
+    return f"{', '.join(found)} in the environment: not passed on, since it runs on one machine"
+
+
+def _size(name: str, environment: Mapping[str, str]) -> int:
+    """The size of the group by one variable; 0 if it does not say."""
+    text = environment.get(name, "")
+    if name in _SIZES:
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0  # noqa: PLR2004
+    try:
+        members = json.loads(text if text.lstrip().startswith("[") else _read(Path(text)))
+    except (OSError, ValueError, RecursionError):
+        return 0
+    return len(members) if isinstance(members, list) else 0
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8") as file:
+        return file.read(_LONGEST_LIST_BYTES)

@@ -1,0 +1,56 @@
+"""`python -P bootstrap.py COMMAND_FD MESSAGE_FD`: starts the worker of the package it lies in.
+
+What the user's project has on PYTHONPATH or beside it hides neither this package nor MLX: of
+PYTHONPATH, which the parent hands over under another name, only folders of installed packages
+count.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+PACKAGE = "pytest_yourai"
+
+PATH_VARIABLE = "YOURAI_PYTHONPATH"
+"""PYTHONPATH as the parent has it."""
+
+TEST_ENGINE = "YOURAI_TEST_ENGINE"
+"""Names another engine as `module:class`: a door for tests of everything but the engine."""
+
+
+def _import_package() -> None:
+    """Import the package from the folder that this file is in, which is not on the path."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE,
+        os.path.join(folder, "__init__.py"),  # noqa: PTH118 - pathlib is slow to import
+        submodule_search_locations=[folder],
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} has no {PACKAGE}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module
+    spec.loader.exec_module(module)
+
+
+def _take_over_path() -> None:
+    from pytest_yourai.core.installed import installed_folders  # noqa: PLC0415 - just imported
+
+    entries = os.environ.pop(PATH_VARIABLE, "").split(os.pathsep)
+    # An engine of the tests is no installed package.
+    is_for_tests = TEST_ENGINE in os.environ
+    sys.path[:0] = list(filter(None, entries)) if is_for_tests else installed_folders(entries)
+
+
+def main() -> None:
+    _import_package()
+    _take_over_path()
+    from pytest_yourai.worker.__main__ import main as work  # noqa: PLC0415 - just imported
+
+    work()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What lies in the project or stands in the shell changes neither what runs nor where."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from support.processes import SweepRun
+
+PLANTED = ("numpy", "mlx_lm", "datasets", "yaml", "transformers")
+
+
+@pytest.mark.real_engine
+def test_planted_modules_hide_nothing(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the tests, where pytest itself puts the folder on the path, and on PYTHONPATH."""
+    libraries = pytester.mkdir("libraries")
+    for name in PLANTED:
+        (pytester.path / f"{name}.py").write_text("raise SystemExit('the planted one')\n")
+        (libraries / name).mkdir()
+        (libraries / name / "__init__.py").write_text("raise SystemExit('the planted one')\n")
+    (pytester.path / "datasets.py").unlink()
+    pytester.mkdir("datasets")
+    pytester.makeconftest("")
+    earlier = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([earlier, str(libraries), "."]))
+    done = sweep("-k", "batch1", subprocess=True)
+    assert done.outcomes == ["ok"]
+    assert done.ret == 0
+
+
+def test_under_a_launcher_it_is_refused_and_left_variables_are_reported(
+    sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLX_RANK", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    done = sweep()
+    assert done.outcomes == ["ok"] * 3
+    done.run.stdout.fnmatch_lines(["Note: MLX_RANK in the environment: not passed on*"])
+    variables = done.profile["environment"]["variables"]
+    assert variables["OMP_NUM_THREADS"] == "2"
+    assert "MLX_RANK" not in variables
+    monkeypatch.setenv("MLX_WORLD_SIZE", "2")
+    refused = sweep()
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "one of 2 processes of a launcher" in refused.errors
