@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
             texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         for text in filter(None, map(str.strip, texts)):
-            folder = given_path(text, start)
-            if is_folder(folder) and any(folder.glob(mark)):
-                yield folder
+            # What is no path is refused where the flags are read.
+            with suppress(ValueError):
+                folder = given_path(text, start)
+                if is_folder(folder) and any(folder.glob(mark)):
+                    yield folder
 
 
 def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:
