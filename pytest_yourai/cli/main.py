@@ -16,8 +16,8 @@ from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, p
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
-from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.machine.descriptors import provide_descriptors
+from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.sweep.child_process import command_of_pytest, shown
 
 
