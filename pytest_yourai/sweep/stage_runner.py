@@ -71,7 +71,7 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download.
+    `print_line` gets a line for people before a download, and while many rows are read.
     """
 
     def __init__(
@@ -146,7 +146,12 @@ class StageRunner:
             setup = self._with_weights(stage, setup)
             history = read_history(options.log) if options.resume else None
             sweep = start_sweep(
-                setup.plan, self._journal, history, self._on_progress, self._workers
+                setup.plan,
+                self._journal,
+                history,
+                self._on_progress,
+                self._workers,
+                self._print_line,
             )
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):

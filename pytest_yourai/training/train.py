@@ -147,7 +147,7 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
 def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
-    found = run.inspect()
+    found = run.inspect(lambda line: print(line, file=stream, flush=True))
     for line in _header(found):
         print(line, file=stream, flush=True)
     display = TrainingDisplay(
@@ -170,6 +170,7 @@ def _header(found: SweepContext) -> Iterator[str]:
     yield f"Memory limit: {found.budget}"
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"
+        yield from (f"Note: {note}" for note in found.inspection.data.notes)
     yield "The first steps compile: minutes on a cold machine"
     yield ""
 

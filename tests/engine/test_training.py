@@ -19,7 +19,7 @@ from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import DataError
-from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
 from pytest_yourai.worker.engine import dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
@@ -297,8 +297,6 @@ def test_made_up_rows_train_too(folder: Path, tmp_path: Path) -> None:
     assert all(event.tokens == 2 * 31 for event in events if isinstance(event, TrainedStep))
 
 
-def test_sets_are_read_without_looking_at_every_row(folder: Path) -> None:
-    rows, validation = dataset.read_sets(
-        str(folder / "data"), str(folder / "model"), mask_prompt=False
-    )
-    assert (len(rows), len(validation)) == (11, 0)
+def test_training_reads_all_sets(folder: Path) -> None:
+    read = dataset.read_data(str(folder / "data"), str(folder / "model"), READ_BY_DEFAULT)
+    assert (len(read.rows.cached), len(read.validation)) == (11, 0)
