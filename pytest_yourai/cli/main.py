@@ -18,7 +18,8 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
-from pytest_yourai.sweep.child_process import command_of_pytest, shown
+from pytest_yourai.report.safe_stream import print_lines
+from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def _run(arguments: list[str]) -> int:
 
 def _become_pytest(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by pytest, so that signals and exit status are its own."""
-    print(shown(arguments), flush=True)
+    print_lines(sys.stdout, shown(arguments))
     process = command_of_pytest(arguments)
-    os.execv(process[0], process)  # noqa: S606 - no shell is wanted
+    os.execve(process[0], process, environment_of_pytest())  # noqa: S606 - no shell is wanted
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pytest_yourai.core.sanitize import printable, redactor
-from pytest_yourai.report.safe_stream import safe_stream
+from pytest_yourai.core.sanitize import printable, screen_line
+from pytest_yourai.report.safe_stream import print_lines
 
 USAGE_STATUS = 2
 """The exit status for a mistake of the user."""
@@ -29,10 +29,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def print_error(program: str, message: str) -> None:
-    """Print one line on stderr, without secrets."""
-    print(
-        f"{program}: {redactor()(printable(in_own_words(message)))}", file=safe_stream(sys.stderr)
-    )
+    """Print one line on stderr."""
+    # Cut when it has no secrets left: a part of one would not be recognized.
+    print_lines(sys.stderr, f"{program}: {printable(screen_line(in_own_words(message)))}")
 
 
 def in_own_words(text: str) -> str:

@@ -19,7 +19,7 @@ from pytest_yourai.core.paths import without_links
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
 from pytest_yourai.report.page.render import check_plotly, read_sources, write_page
-from pytest_yourai.report.safe_stream import close_stream, safe_stream
+from pytest_yourai.report.safe_stream import close_stream, print_lines, safe_stream
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
 from pytest_yourai.store.stored_profile import read_profiles
@@ -37,7 +37,7 @@ def compare(given: argparse.Namespace) -> int:
     stream = safe_stream(sys.stdout)
     width = shutil.get_terminal_size().columns if stream.isatty() else None
     for each in found:
-        print(*baseline_lines(each, width), "", sep="\n", file=stream)
+        print_lines(stream, *baseline_lines(each, width), "")
     close_stream(sys.stdout)
     return _REGRESSION_STATUS if any(each.fails for each in found) else 0
 
@@ -64,7 +64,7 @@ def report(given: argparse.Namespace) -> int:
     if content.left_out:
         names = ", ".join(each.name for each in content.left_out)
         print_error("yourai report", f"left out, no profiles: {names}")
-    print(f"Page: {output}", file=safe_stream(sys.stdout))
+    print_lines(sys.stdout, f"Page: {output}")
     close_stream(sys.stdout)
     return 0
 

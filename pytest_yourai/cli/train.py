@@ -9,7 +9,12 @@ from typing import IO
 
 from pytest_yourai.cli.parser import in_own_words, print_error
 from pytest_yourai.core.errors import SweepFailedError
-from pytest_yourai.report.safe_stream import close_stream, open_missing_streams, safe_stream
+from pytest_yourai.report.safe_stream import (
+    close_stream,
+    open_missing_streams,
+    print_lines,
+    safe_stream,
+)
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked
@@ -33,7 +38,7 @@ def train(given: argparse.Namespace) -> int:
 
 def _train(given: argparse.Namespace, stream: IO[str]) -> int:
     def print_line(line: str) -> None:
-        print(line, file=stream, flush=True)
+        print_lines(stream, line)
 
     values = {name: value for name, value in vars(given).items() if name != "command"}
     options = TrainOptions(**values)

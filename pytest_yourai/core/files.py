@@ -95,6 +95,16 @@ def usual_mode() -> int:
     return 0o666 & ~mask
 
 
+_OF_THE_OWNER = 0o600
+
+
+def keep_private(fd: int) -> None:
+    """Let nobody but its owner read the open file `fd`, whatever the umask; as before if less."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    with contextlib.suppress(OSError):  # it is another user's, or there are no modes
+        os.fchmod(fd, mode & _OF_THE_OWNER or _OF_THE_OWNER)
+
+
 _LOCK = ".lock"
 
 

@@ -69,7 +69,7 @@ _KNOWN = (
     KnownFailure(
         Outcome.ERROR,
         "MLX has too many live buffers",
-        "use --yourai-isolation trial, so that each trial starts with none",
+        "use --yourai-isolation=trial, so that each trial starts with none",
         r"resource limit \(",
     ),
     KnownFailure(
@@ -90,7 +90,7 @@ _KNOWN = (
         Outcome.UNAVAILABLE,
         "the network is not there",
         "connect (and leave HF_HUB_OFFLINE out), or use what is on this machine with "
-        "--yourai-weights auto",
+        "--yourai-weights=auto",
         r"max retries exceeded|name resolution|failed to resolve|connecterror|"
         r"connecttimeout|offlinemodeisenabled|network is unreachable",
     ),

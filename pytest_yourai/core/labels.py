@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 
 
 @dataclass(frozen=True, slots=True)

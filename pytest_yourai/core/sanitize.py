@@ -1,81 +1,32 @@
-"""Removes tokens, passwords and control characters from text before it is kept or shown."""
+"""What makes text safe to keep, and safe to show: no secrets, control characters or commands."""
 
 from __future__ import annotations
 
 import enum
-import functools
 import math
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.opening import read_regular
+from pytest_yourai.core.redaction import redactor
 
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|AUTH(?!OR)|(?:^|_)PASS$|_KEY$",
+_TERMINAL_CODES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?"  # title
+    r"|\x1b[ -/]*[0-~]"
+)
+"""The sequences of ECMA-48; the text between two of a link stays."""
+
+CI_COMMANDS = re.compile(
+    r"(?<!\S):(?=:[a-z][\w-]*(?:\s|::))"
+    r"|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-mask|stop-commands|set-output"
+    r"|set-env|save-state|add-path|add-matcher|remove-matcher)(?:\s|::))"
+    r"|#(?=#\w*\[)",
     re.IGNORECASE,
 )
+"""Where GitHub, Azure and TeamCity would see `::command::`, `##[command]` or `##vso[command]`.
 
-_PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|SOCK|URL)$", re.IGNORECASE)
-"""Variables that say where a secret lies, not what it is."""
-
-_SHORTEST_SECRET = 8
-"""Shorter values (`true`, `1`) would hide ordinary words."""
-
-_KNOWN_FORMS = re.compile(
-    r"\b(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-)[A-Za-z0-9_-]{16,}"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
-    r"|(?<=[Bb]earer\s)[A-Za-z0-9._~+/=-]{8,}"
-    r"|(?<=[?&]token=)[^\s&]+"
-    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
-)
-"""Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS; JWTs; bearer tokens; what addresses carry."""
-
-
-class Redactor:
-    """Replaces each known secret by the name of its variable, and what looks like one by `***`."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        names = {
-            value: name
-            for name, value in environment.items()
-            if _SECRET_NAME.search(name)
-            and not _PLACE_NAME.search(name)
-            and len(value) >= _SHORTEST_SECRET
-        }
-        for token in _stored_tokens(environment):
-            names.setdefault(token, "HF_TOKEN")
-        self._names = names
-        # The longest first: one secret may be the beginning of another.
-        longest_first = sorted(names, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if names else None
-
-    def __call__(self, text: str) -> str:
-        """`text` without secrets."""
-        if self._known is not None:
-            text = self._known.sub(lambda match: f"[{self._names[match.group()]}]", text)
-        return _KNOWN_FORMS.sub("***", text)
-
-
-@functools.cache
-def redactor() -> Redactor:
-    """The redactor for the environment of this process at its first call."""
-    return Redactor(os.environ)
-
-
-def _stored_tokens(environment: Mapping[str, str]) -> list[str]:
-    """The token that `hf auth login` stores, at huggingface_hub's documented place."""
-    home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
-    try:
-        token = read_regular(path).decode().strip()
-    except (OSError, ValueError):
-        return []
-    return [token] if len(token) >= _SHORTEST_SECRET else []
-
+GitHub takes the first form at the beginning of a line alone, where wrapping may put it.
+"""
 
 _MOST_CHARACTERS = 2000
 
@@ -83,14 +34,44 @@ _MOST_CHARACTERS = 2000
 def printable(text: str) -> str:
     """`text` in one line: white space as spaces, other unprintable characters as question marks.
 
-    Control characters and those that change the direction of text are not printable. Text of more
-    than 2000 characters is cut.
+    Control characters and those that change the direction of text are not printable; colours and
+    other sequences for a terminal leave nothing. Text of more than 2000 characters is cut.
     """
-    shown = "".join(
-        each if each.isprintable() else " " if each.isspace() else "?"
-        for each in text[:_MOST_CHARACTERS]
-    )
-    return f"{shown}…" if len(text) > _MOST_CHARACTERS else shown
+    shown = _in_one_line(text[: _MOST_CHARACTERS + 1])
+    cut = len(text) > _MOST_CHARACTERS
+    return f"{shown[:_MOST_CHARACTERS]}…" if cut else shown
+
+
+def without_controls(text: str) -> str:
+    """`text` of several lines, `printable` but for the ends of its lines and tabs."""
+    text = _TERMINAL_CODES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(each if each in "\n\t" or each.isprintable() else _shown(each) for each in text)
+
+
+def without_commands(text: str) -> str:
+    """`text` with a space in whatever the log of a CI service would take for a command to it."""
+    return CI_COMMANDS.sub(lambda match: f"{match[0]} ", text)
+
+
+def screen_line(text: str) -> str:
+    """One line of the output of this process: all of them are made here."""
+    return without_commands(redactor()(_in_one_line(text)))
+
+
+def screen_text(text: str) -> str:
+    """The same for text of several lines."""
+    return without_commands(redactor()(without_controls(text)))
+
+
+def _in_one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    text = _TERMINAL_CODES.sub("", text)
+    return "".join(each if each.isprintable() else _shown(each) for each in text)
+
+
+def _shown(unprintable: str) -> str:
+    return " " if unprintable.isspace() else "?"
 
 
 def all_printable(value: Any) -> Any:

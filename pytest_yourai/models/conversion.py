@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.shell import command_line
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ def conversion(
         *("--q-group-size", str(quantization.group_size)),
         *(["--trust-remote-code"] if trust_remote_code else []),
     ]
-    return Conversion(shlex.join(command), folder)
+    return Conversion(command_line(*command), folder)

@@ -21,7 +21,7 @@ from huggingface_hub import constants
 from pytest_yourai.core.errors import UnavailableError
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.paths import is_folder
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.folder import CONFIG, INDEX, WEIGHTS, missing_file
 

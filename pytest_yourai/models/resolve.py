@@ -17,7 +17,7 @@ from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, Quan
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import is_folder, without_links
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
 from pytest_yourai.models.architecture import (
@@ -30,6 +30,7 @@ from pytest_yourai.models.architecture import (
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
 from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.stored_weights import as_stored, read_tensors
 
 Weights = Literal["local", "hub", "synthetic"]
 """In a folder; still to be downloaded; synthetic."""
@@ -79,8 +80,7 @@ class Model:
         if self.weights != "hub" or self.repo is None:
             return self
         folder = hub.download(self.repo, print_line)
-        architecture = read_architecture(folder / CONFIG)
-        return replace(self, weights="local", folder=folder, architecture=architecture)
+        return replace(self, weights="local", folder=folder, architecture=_architecture(folder))
 
     def require_tokenizer(self) -> None:
         """ModelError if it has none, so that no training data can be read for it."""
@@ -211,22 +211,26 @@ def _without_source(preset: Preset) -> ModelError:
     if preset.architecture is None:
         return ModelError(f"{preset.name} has no repo, path or architecture: add one of them")
     return UnavailableError(
-        f"{preset.name} is an architecture without weights: use --yourai-weights synthetic"
+        f"{preset.name} is an architecture without weights: use --yourai-weights=synthetic"
     )
 
 
 def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
-    found = replace(
-        known, architecture=read_architecture(folder / CONFIG), folder=without_links(folder)
-    )
+    read_architecture(folder / CONFIG)
     missing = missing_file(folder)
+    found = replace(known, architecture=_architecture(folder), folder=without_links(folder))
     if missing is None and weights != "synthetic":
         return replace(found, weights="local")
     if missing is not None and weights in ("local", "hub"):
         raise UnavailableError(
-            f"{folder} has no {missing}: put the weights there, or use --yourai-weights synthetic"
+            f"{folder} has no {missing}: put the weights there, or use --yourai-weights=synthetic"
         )
     return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
+
+
+def _architecture(folder: Path) -> dict[str, Any]:
+    """The architecture of a folder, with the type and quantization that its weights have."""
+    return as_stored(read_architecture(folder / CONFIG), read_tensors(folder))
 
 
 def _from_repo(
@@ -270,4 +274,4 @@ def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> Unava
         what = f"the weights of {known.preset.name} are not on this machine"
     else:
         what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
-    return UnavailableError(redactor()(f"{what}: add --yourai-weights hub to download it"))
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights=hub to download it"))

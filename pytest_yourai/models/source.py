@@ -63,3 +63,5 @@ class Inspection:
     """None for synthetic rows."""
     embedding_rows: Count | None = None
     """Ids that the model can embed; None where that is not known."""
+    notes: tuple[str, ...] = ()
+    """Lines for people."""

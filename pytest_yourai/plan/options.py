@@ -106,7 +106,7 @@ def check_combinations(options: Options) -> None:
         )
     if "fail-on" in given and options.compare is None:
         raise OptionError(
-            "--yourai-fail-on needs a profile to compare with: add --yourai-compare PROFILE"
+            "--yourai-fail-on needs a profile to compare with: add --yourai-compare=PROFILE"
         )
     names = Counter(str(without_links(named.folder)) for named in options.models)
     for named in options.models:

@@ -57,7 +57,7 @@ def plan_model(
     configs = () if check else choice.configs(model.depth)
     if options.search == "fast" and len(configs) > _MOST_SEARCHED:
         raise OptionError(
-            f"--yourai-search fast: {len(configs):,} configurations are more than "
+            f"--yourai-search=fast: {len(configs):,} configurations are more than "
             f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
         )
     steps = options.check_steps if check else options.steps

@@ -8,6 +8,7 @@ that the user started).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pytest
 
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.paths import SOAK_SUITE, SUITE, SUITE_NODE_IDS
-from pytest_yourai.plugin import command_line
+from pytest_yourai.plugin import command_line, foreign_settings
 
 if TYPE_CHECKING:
     from pytest_yourai.plugin.items import ItemHooks
@@ -30,20 +31,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     command_line.add_options(parser)
 
 
-def pytest_load_initial_conftests(args: list[str]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     command_line.rewrite_quick(args)
-    if any(each.startswith("--yourai-") for each in args):
-        _provide_descriptors()
+    try:
+        if any(each.startswith("--yourai-") for each in args):
+            _provide_descriptors()
+        folders = foreign_settings.named_folders(early_config)
+        foreign_settings.refuse_settings_in(early_config, folders)
+    except InputError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def _provide_descriptors() -> None:
     """Before pytest-benchmark needs them: what it lacks, it raises."""
     from pytest_yourai.machine.descriptors import provide_descriptors  # noqa: PLC0415
 
-    try:
-        provide_descriptors()
-    except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+    provide_descriptors()
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -52,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         return _recommend(config)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _recommend(config: pytest.Config) -> int:
@@ -65,6 +69,7 @@ def _recommend(config: pytest.Config) -> int:
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
+    from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415
 
     asked = read_options(config)
     if config.getoption("yourai_output"):
@@ -73,8 +78,8 @@ def _recommend(config: pytest.Config) -> int:
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
         write(asked.output, found)
-    for line in lines(found):
-        print(line)  # noqa: T201 - before a session there is no terminal reporter
+    # Before a session there is no terminal reporter.
+    print_lines(sys.stdout, *lines(found))
     return int(pytest.ExitCode.OK)
 
 
@@ -88,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if command_line.is_active(config):
             _activate(config)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _activate(config: pytest.Config) -> None:

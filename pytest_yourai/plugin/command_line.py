@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import InputError, OptionError
 from pytest_yourai.plan.flags import FLAGS
-
-if TYPE_CHECKING:
-    import pytest
-
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
 
@@ -38,6 +34,14 @@ def rewrite_quick(args: list[str]) -> None:
         args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
 
 
+def usage_error(problem: InputError) -> pytest.UsageError:
+    """`problem` as pytest prints it, after `ERROR:`."""
+    # Imported here: an inert plugin must not pay for it.
+    from pytest_yourai.core.sanitize import screen_line  # noqa: PLC0415
+
+    return pytest.UsageError(screen_line(str(problem)))
+
+
 def is_active(config: pytest.Config) -> bool:
     """True if a model or a recording is named, by flag or ini key, and is to be measured.
 
@@ -50,7 +54,7 @@ def is_active(config: pytest.Config) -> bool:
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
             raise OptionError(
-                f"{flag.option} needs a model: add --yourai-model NAME, or --yourai-benchmark"
+                f"{flag.option} needs a model: add --yourai-model=NAME, or --yourai-benchmark"
             )
     return False
 

@@ -19,7 +19,7 @@ from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plugin.command_line import has_timeout
+from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.report.comparison_lines import baseline_lines
@@ -70,7 +70,7 @@ class ControllerHooks:
             if not self._has_items_here:
                 Journal(self._plan.options.log).close()
         except InputError as problem:
-            raise pytest.UsageError(str(problem)) from None
+            raise command_line.usage_error(problem) from None
         if self._owns_session:
             self._quieten_benchmark()
 
@@ -117,7 +117,7 @@ class ControllerHooks:
         try:
             runner.inspect_all(self._plan.stages)
         except InputError as problem:
-            raise pytest.UsageError(str(problem)) from None
+            raise command_line.usage_error(problem) from None
         finally:
             runner.close({})
 
@@ -135,7 +135,7 @@ class ControllerHooks:
             notes.append("low-power mode is on: step times will be longer")
         if launched := left_behind(os.environ):
             notes.append(launched)
-        if not has_timeout(self._config):
+        if not command_line.has_timeout(self._config):
             notes.append("pytest-timeout is off: a trial that hangs will hang for ever")
         if not self._has_items_here:
             notes.append("under xdist pytest-benchmark switches itself off: nothing is saved there")

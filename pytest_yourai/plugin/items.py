@@ -14,9 +14,11 @@ import pytest
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
+from pytest_yourai.plugin.safe_reports import make_safe
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
@@ -113,7 +115,7 @@ class ItemHooks:
                     self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
-                raise pytest.UsageError(str(problem)) from None
+                raise command_line.usage_error(problem) from None
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -178,6 +180,15 @@ class ItemHooks:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if self._id_of(item) is not None:
+            make_safe(report)
+        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -253,7 +264,7 @@ def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> No
         ("worker stderr", output.stderr),
     ):
         if text.strip():
-            item.add_report_section("call", title, text)
+            item.add_report_section("call", title, screen_text(text))
 
 
 def _raise_outcome(result: TrialResult) -> None:

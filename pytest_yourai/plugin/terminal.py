@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pytest
 
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.sanitize import screen_line
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import SweepDisplay
 from pytest_yourai.report.safe_stream import safe_stream
@@ -21,7 +21,7 @@ _LOG_READERS = ("CI", "BUILD_NUMBER")
 
 
 class Terminal:
-    """Prints lines, wrapped and without secrets; under `-p no:terminal` nowhere."""
+    """Prints lines, wrapped and fit for a screen; under `-p no:terminal` nowhere."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -59,7 +59,7 @@ class Terminal:
         """Print lines that are to be copied, such as commands."""
         if self._reporter is not None:
             for line in lines:
-                self._reporter.write_line(redactor()(line))
+                self._reporter.write_line(screen_line(line))
 
     def hide_file_names(self) -> None:
         """Keep pytest from printing the file before each item: every trial has its own line."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.shell import command_line, pytest_line
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.report.shell import command_line, pytest_line
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults, StageResults
@@ -155,9 +155,9 @@ def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str
         others = _without(arguments, "--yourai-quantize")
         yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
-        yield "  a --yourai-matrix FILE with a batch_size of 1"
+        yield "  a --yourai-matrix=FILE with a batch_size of 1"
     else:
-        yield "  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"
+        yield "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
     yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
 
 

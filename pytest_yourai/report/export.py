@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.sanitize import CI_COMMANDS, clean, screen_line, without_commands
 from pytest_yourai.report.markdown import markdown
 from pytest_yourai.report.tables import aligned
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
-_FORMULA = ("=", "+", "-", "@")
-"""First characters of a formula in a spreadsheet."""
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b])")
+"""The beginning of a formula in a spreadsheet, which may part cells at semicolons.
+
+Spreadsheets read the wide and small forms of these characters as themselves.
+"""
 
 _MINIMA = ("minimum_memory_mb", "safe_memory_mb", "minimum_memory_bytes")
 """Null if peaks stand in for them."""
@@ -45,12 +49,18 @@ def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[
 
 def as_json(rows: Sequence[dict[str, Any]]) -> str:
     """A list of objects."""
-    return json.dumps(rows, indent=2, allow_nan=False) + "\n"
+    return _json(rows, indent=2) + "\n"
 
 
 def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
     """An object a line."""
-    return "".join(json.dumps(each, allow_nan=False) + "\n" for each in rows)
+    return "".join(_json(each) + "\n" for each in rows)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON in which the log of a CI service sees no commands, and readers see what was there."""
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    return CI_COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -73,8 +83,8 @@ def _cell(value: Any) -> str:
 
 
 def _without_formula(text: str) -> str:
-    """Text that no spreadsheet runs."""
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    """Text that no spreadsheet runs, and no CI service."""
+    return _FORMULA.sub(r"\1'", without_commands(text))
 
 
 _ROW_FORMATS = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
@@ -86,5 +96,5 @@ def formatted(paths: Sequence[Path], name: str) -> str:
     if name == "md":
         return markdown(profiles)
     if name == "table":
-        return "".join(f"{line}\n" for line in aligned(profiles))
+        return "".join(f"{screen_line(line)}\n" for line in aligned(profiles))
     return _ROW_FORMATS[name](flat_rows(profiles, with_profile=len(paths) > 1))

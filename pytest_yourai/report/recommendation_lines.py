@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.shell import pytest_line
 from pytest_yourai.core.units import gigabytes, parameters
 from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
-from pytest_yourai.report.shell import pytest_line
 from pytest_yourai.report.tables import text_table
 
 _HEADER = ("model", "size", "safe", "fits", "needs", "at most", "limited by")

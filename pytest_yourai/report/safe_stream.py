@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import IO, cast
 
+from pytest_yourai.core.sanitize import screen_line
+
 
 def safe_stream(stream: IO[str] | None) -> IO[str]:
     """`stream` with writes that never fail; None stands for a stream that is closed already.
@@ -14,6 +16,14 @@ def safe_stream(stream: IO[str] | None) -> IO[str]:
     Characters that its encoding lacks become question marks.
     """
     return stream if isinstance(stream, _SafeStream) else cast("IO[str]", _SafeStream(stream))
+
+
+def print_lines(stream: IO[str] | None, *lines: str) -> None:
+    """Print `lines`, each fit for a screen, on a stream that may be closed."""
+    text = "".join(f"{screen_line(line)}\n" for line in lines)
+    safe = safe_stream(stream)
+    safe.write(text)
+    safe.flush()
 
 
 def close_stream(stream: IO[str] | None) -> None:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.sanitize import screen_line
 from pytest_yourai.core.units import gigabytes
 
 _RULE_COLUMNS = 60
@@ -47,8 +47,8 @@ class TerminalSize:
         return max(_FEWEST_ROWS, self.rows - other_lines)
 
     def wrapped(self, line: str) -> list[str]:
-        """`line` without secrets, wrapped between words; lines after the first are indented."""
-        line = redactor()(line)
+        """`line`, fit for a screen, wrapped between words; lines after the first are indented."""
+        line = screen_line(line)
         if self.columns is None or len(line) <= self.columns:
             return [line]
         indent = " " * (len(line) - len(line.lstrip()) + 2)
@@ -83,8 +83,8 @@ def status_row(left: str, middle: RenderableType, right: str) -> Table:
 
 
 def one_line(text: str) -> Text:
-    """`text` as it is, never as markup, cut at the edge of the terminal."""
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    """`text`, never as markup, cut at the edge of the terminal."""
+    return Text(screen_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Table:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import psutil
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import mapping, sync_folder
+from pytest_yourai.core.files import keep_private, mapping, sync_folder
 from pytest_yourai.core.opening import open_regular
 from pytest_yourai.core.sanitize import clean
 
@@ -57,7 +57,8 @@ class Journal:
     """An open, locked journal file, appended to.
 
     OutputError, which calls the file `named`, where it cannot be written or another run holds it.
-    When the disk fills up later, it stops, and the run goes on: the profile may still be written.
+    Only its owner may read it, since what workers print is in it. When the disk fills up later, it
+    stops, and the run goes on: the profile may still be written.
     `note` is one for people where the file system has no locks, so that nothing is refused.
     """
 
@@ -66,7 +67,8 @@ class Journal:
         self.problem: str | None = None
         self.note: str | None = None
         try:
-            self._fd = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            keep_private(self._fd)
         except OSError as problem:
             raise OutputError(
                 f"{named}: {path} cannot be written: {problem.strerror}; name another file"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from pytest_yourai.core.config import (
     Quantization,
 )
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.sanitize import clean, redactor
+from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.models.resolve import Model
@@ -106,7 +106,8 @@ class LoraConfigFile:
         found, device = self.optimum, self.device
         # mlx-lm takes trust from the command line alone.
         trust = ["--trust-remote-code"] if self.trust_remote_code else []
-        yield f"Run it with: {shlex.join(['mlx_lm.lora', '--config', self.name, *trust])}"
+        words = ["mlx_lm.lora", "--config", self.name, *trust]
+        yield f"Run it with: {command_line(*words, is_ascii=True)}"
         yield (
             f"Model: {self.model.title} ({self.weights}), "
             f"{found.config}, {found.config.max_seq_length} tokens"
@@ -134,6 +135,7 @@ class LoraConfigFile:
             yield f"The weights of {self.model.title} were made up: name a folder or repository"
         elif self.model.weights == "synthetic":
             yield "The weights were made up for measuring: mlx_lm.lora takes the real ones"
+        yield from _left_out(self._model)
         if self.convert_to is None:
             return
         converted = conversion(
@@ -148,6 +150,7 @@ class LoraConfigFile:
         yield f"and name the result here: {_yaml({'model': converted.folder})}"
 
     def _about_data(self) -> Iterator[str]:
+        yield from _left_out(self.data or "")
         if self.data is None:
             yield "Rows were made up: name a folder with a train.jsonl, or a Hugging Face data set"
         elif self._validation():
@@ -180,12 +183,34 @@ _Dumper.add_implicit_resolver(
 
 def _yaml(values: dict[str, Any]) -> str:
     text: str = yaml.dump(
-        clean(values), Dumper=_Dumper, sort_keys=False, width=float("inf"), default_flow_style=False
+        _without_known_secrets(values),
+        Dumper=_Dumper,
+        sort_keys=False,
+        width=float("inf"),
+        default_flow_style=False,
     )
     return text.rstrip("\n")
 
 
+def _without_known_secrets(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` that mlx-lm can use: a name that merely looks like a token stays."""
+    without = redactor().without_known
+    return {
+        key: without(value) if isinstance(value, str) else value for key, value in values.items()
+    }
+
+
+def _left_out(name: str) -> Iterator[str]:
+    """A note on a name that is not written as it is."""
+    if redactor().without_known(name) != name:
+        yield "A secret is left out of this name: write the name as it is"
+
+
 def _comments(lines: Iterator[str]) -> Iterator[str]:
-    """Comments of one line each, without control characters."""
+    """Comments of one line each, in ASCII, without control characters."""
     for line in lines:
-        yield f"# {redactor()(line).encode('unicode_escape').decode('ascii')}"
+        shown = "".join(
+            each if each.isascii() and each.isprintable() else ascii(each)[1:-1]
+            for each in redactor()(line)
+        )
+        yield f"# {shown}"

@@ -11,7 +11,7 @@ from pytest_yourai.core.results import Soak
 def soak(request: pytest.FixtureRequest) -> Soak:
     """The soaks of one model, run when the test is called."""
     if not hasattr(request, "param"):
-        pytest.skip("no soak was asked for: add --yourai-soak MINUTES")
+        pytest.skip("no soak was asked for: add --yourai-soak=MINUTES")
     item_id: str = request.param
     return Soak(item_id)
 

@@ -8,18 +8,33 @@ The kernel closes the other end with the parent, however that ends.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
 
+from pytest_yourai.core.shell import command_line
+
 FD_VARIABLE = "YOURAI_TETHER_FD"
 
 PLUGIN = "pytest_yourai.sweep.child_process"
 
 PLUGIN_ARGUMENTS = ("-p", PLUGIN)
+
+_OPTIONS, _PLUGINS = "PYTEST_ADDOPTS", "PYTEST_PLUGINS"
+
+_NO_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+
+_PROJECTS_KEYS = (
+    "addopts",
+    "filterwarnings",
+    "pythonpath",
+    "required_plugins",
+    "testpaths",
+    "usefixtures",
+)
+"""What a project tells pytest about its own tests."""
 
 _PATIENCE_S = 10.0
 """For the sweep to write what is known."""
@@ -48,6 +63,16 @@ def command_of_pytest(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", "-m", "pytest", *arguments]
 
 
+def environment_of_pytest() -> dict[str, str]:
+    """The environment of a pytest that runs the packaged tests alone.
+
+    Nothing of the current folder is run there, nor decides which tests are run: it may be that of a
+    model, and a project's options are for its own tests. Only our own ini keys count.
+    """
+    kept = {name: text for name, text in os.environ.items() if name not in (_PLUGINS, _NO_PLUGINS)}
+    return {**kept, _OPTIONS: " ".join(["--noconftest", *(f"-o{key}=" for key in _PROJECTS_KEYS)])}
+
+
 def shown(arguments: Sequence[str]) -> str:
     """The line that shows the command, which people can run themselves."""
-    return f"+ {shlex.join(['pytest', *arguments])}"
+    return f"+ {command_line('pytest', *arguments)}"

@@ -183,12 +183,17 @@ class StageRunner:
             self._print_line(f"Warning: {warning}")
             self._journal.write("warning", reason=warning)
         sweep.set_prior(read_prior(setup.plan))
-        lora_keys = sweep.context.inspection.lora_keys
+        inspection = sweep.context.inspection
+        lora_keys = inspection.lora_keys
         opened.info = StageInfo(
             title=stage.model.title,
             weights=setup.weights,
             settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
-            notes=(*setup.choice.notes(setup.model, lora_keys), *sweep.context.notes),
+            notes=(
+                *setup.choice.notes(setup.model, lora_keys),
+                *inspection.notes,
+                *sweep.context.notes,
+            ),
             context=sweep.context,
             preflight=sweep.preflight(),
             quantized_on_load=setup.plan.source.quantized_on_load,

@@ -28,6 +28,7 @@ from pytest_yourai.sweep.child_process import (
     FD_VARIABLE,
     PLUGIN_ARGUMENTS,
     command_of_pytest,
+    environment_of_pytest,
     shown,
 )
 from pytest_yourai.training.measured_profile import ChosenConfig, read_profile
@@ -37,9 +38,6 @@ PROFILE = "optimal_config.json"
 """The profile in the adapter path."""
 
 _LOG = "benchmark_log.jsonl"
-
-_PYTEST_OPTIONS = "PYTEST_ADDOPTS"
-"""The variable with options of the user's own tests."""
 
 _INTERRUPTED = (2, -signal.SIGINT, -signal.SIGTERM)
 
@@ -105,9 +103,8 @@ def _run(command: Sequence[str]) -> int:
 
     The command watches a pipe that only this process can write to, and ends with this process.
     """
-    environment = {name: value for name, value in os.environ.items() if name != _PYTEST_OPTIONS}
     watched, held = os.pipe()
-    environment[FD_VARIABLE] = str(watched)
+    environment = {**environment_of_pytest(), FD_VARIABLE: str(watched)}
     interrupts = Interrupts()
     interrupts.install()
     try:

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from pytest_yourai.core.config import COMPILING_STEPS
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.sanitize import screen_line, screen_text
 from pytest_yourai.core.units import duration, gigabytes, seconds
 from pytest_yourai.machine.leak import Growth
 from pytest_yourai.report.safe_stream import safe_stream
@@ -107,11 +107,11 @@ class TrainingDisplay:
 
     def print_line(self, text: str) -> None:
         """Print any other text, without secrets, and never as markup."""
-        for line in redactor()(text).splitlines():
+        for line in screen_text(text).splitlines():
             self._line(line)
 
     def _line(self, line: str) -> None:
-        shown = "".join(each if each.isprintable() else "?" for each in line)
+        shown = screen_line(line)
         if self._live is None:
             self._stream.write(f"{shown}\n")
             self._stream.flush()

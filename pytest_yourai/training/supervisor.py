@@ -16,6 +16,7 @@ from pytest_yourai.core.errors import (
     WorkerDiedError,
 )
 from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import choose_budget
@@ -179,7 +180,7 @@ class TrainingRun:
             reload_footprint_bytes=limit_bytes if watches else None,
             may_pass_the_limit=settings.force,
             about=settings.about,
-            report_config={each.name: each.value for each in settings.used},
+            report_config=without_secrets({each.name: each.value for each in settings.used}),
         )
 
     def _reload(self, end: TrainingEnd, record: WorkerRecord) -> None:

@@ -13,13 +13,14 @@ from typing import IO
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.opening import read_own
+from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.plan.sweep_plan import SweepContext
-from pytest_yourai.report.shell import command_line
+from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import REPORT_ID
 from pytest_yourai.training.display import TrainingDisplay
@@ -121,7 +122,7 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
         is_new = settings.first_step == 0
         os.environ.update(one_report(settings.adapter_path, os.environ, is_new=is_new))
     if journal.note is not None:
-        print(f"Warning: {journal.note}", file=stream)
+        print_lines(stream, f"Warning: {journal.note}")
     awake = keep_awake()
     try:
         with StopSignals() as signals:
@@ -129,7 +130,7 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
             try:
                 ended = _train(settings, run, journal, stream)
             except KeyboardInterrupt:
-                print("Interrupted before the first step", file=stream)
+                print_lines(stream, "Interrupted before the first step")
                 return _INTERRUPTED_STATUS
             finally:
                 run.close()
@@ -137,8 +138,7 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
         if awake is not None:
             awake.terminate()
             awake.wait()
-    for line in _closing(settings, ended):
-        print(line, file=stream)
+    print_lines(stream, *_closing(settings, ended))
     if ended.problem is None:
         return 0
     return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
@@ -147,9 +147,8 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
 def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
-    found = run.inspect(lambda line: print(line, file=stream, flush=True))
-    for line in _header(found):
-        print(line, file=stream, flush=True)
+    found = run.inspect(lambda line: print_lines(stream, line))
+    print_lines(stream, *_header(found))
     display = TrainingDisplay(
         settings.parameters.max_steps,
         settings.first_step + 1,
@@ -168,6 +167,7 @@ def _header(found: SweepContext) -> Iterator[str]:
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
     yield f"Memory limit: {found.budget}"
+    yield from (f"Warning: {note}" for note in found.inspection.notes)
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"
         yield from (f"Note: {note}" for note in found.inspection.data.notes)

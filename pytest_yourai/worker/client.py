@@ -27,7 +27,8 @@ from pytest_yourai.core.errors import (
     WorkerError,
     WorkerFailedError,
 )
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
+from pytest_yourai.core.sanitize import without_controls
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.process import WorkerProcess
@@ -245,9 +246,6 @@ def _error_of(failed: messages.Failed) -> Exception:
 
 _KEPT_BYTES = 1 << 16
 
-_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""Colours and cursor movements, which mlx-lm prints into pipes too."""
-
 _CUT_WORD = re.compile(r"\A\S*")
 
 
@@ -272,4 +270,5 @@ class Tail:
             text = _CUT_WORD.sub("", text)
         self._data.clear()
         self._is_cut = False
-        return redactor()(_TERMINAL_CODES.sub("", text))
+        # First the colours, which mlx-lm prints into pipes too: they may part a secret.
+        return redactor()(without_controls(text))

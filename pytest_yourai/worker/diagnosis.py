@@ -79,7 +79,7 @@ def invalid_loss(what: str) -> Diagnosis:
     return Diagnosis(
         Outcome.INVALID_LOSS,
         f"{what}: the model or its weights are unsound",
-        "try --yourai-weights synthetic, which shows whether it is the weights",
+        "try --yourai-weights=synthetic, which shows whether it is the weights",
     )
 
 

@@ -20,7 +20,7 @@ import pydantic
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError, WorkerReportError
 from pytest_yourai.core.figures import HeldBytes
-from pytest_yourai.core.sanitize import redactor
+from pytest_yourai.core.redaction import redactor
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.worker.protocol import (
     Measurement,

@@ -292,7 +292,8 @@ def test_bad_rows_are_left_out_alike_of_trials_and_of_training(
     assert found.notes[0].startswith("4 rows are left out of the data; the first, ")
     assert [len(found.rows.cached[row][0]) for row in range(2)] == [3, 4]
     [(_, spans)] = found.rows.longest_batches(1, 2, 64)
-    assert sorted(spans[:, 1].tolist()) == [3, 4]
+    ends: Any = spans[:, 1].tolist()
+    assert sorted(ends) == [3, 4]
     assert len(found.validation) == 1
     assert len(found.validation[0][0]) == 3
 

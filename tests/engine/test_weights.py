@@ -2,7 +2,8 @@
 
 import dataclasses
 import gc
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import stored_quantization
 from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import weights
 
@@ -201,6 +203,114 @@ def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str
     arrays = [array for _, array in tree_flatten(model.parameters())]
     assert sum(array.size for array in arrays) == found.parameters
     assert all(mx.isfinite(array).all().item() for array in arrays)
+
+
+MIXTRAL = {**TINY, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+
+GEMMA3 = {
+    **{key: value for key, value in TINY.items() if key != "tie_word_embeddings"},
+    "model_type": "gemma3_text",
+    "head_dim": 16,
+}
+
+
+def to_dtype(folder: Path, choose: Callable[[str], mx.Dtype]) -> None:
+    """Store its weights anew, each in the type that is chosen by its name."""
+    path = str(folder / "model.safetensors")
+    tensors: Any = mx.load(path)
+    mx.eval(tensors)
+    mx.save_safetensors(path, {name: each.astype(choose(name)) for name, each in tensors.items()})
+
+
+def in_memory(folder: Path, weights_choice: str) -> dict[str, Any]:
+    """Shape and type of each array of the loaded model, which inspection foresaw to the byte."""
+    model = resolve("m", folder, weights_choice, {})  # type: ignore[arg-type]  # one of its values
+    source = model.source(model.quantization(None), None)
+    arrays = dict(tree_flatten(weights.load(source).parameters()))
+    sizes = weights.inspect(source).sizes
+    assert sizes is not None
+    assert sizes.weight_bytes == sum(array.nbytes for array in arrays.values())
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "choose"),
+    [
+        (TINY, lambda _: mx.float16),
+        (TINY, lambda name: mx.float32 if "norm" in name else mx.bfloat16),
+        (MIXTRAL, lambda name: mx.float32 if "gate" in name else mx.float16),
+        (GEMMA3, lambda _: mx.bfloat16),
+    ],
+    ids=["all in float16", "norms in float32", "routers in float32", "no head"],
+)
+def test_synthetic_weights_are_those_of_the_folder_to_the_byte(
+    tmp_path: Path, architecture: dict[str, Any], choose: Callable[[str], mx.Dtype]
+) -> None:
+    folder = make_model(tmp_path / "m", architecture)
+    to_dtype(folder, choose)
+    if architecture is GEMMA3:
+        tensors: Any = mx.load(str(folder / "model.safetensors"))
+        mx.eval(tensors)
+        del tensors["lm_head.weight"]
+        mx.save_safetensors(str(folder / "model.safetensors"), tensors)
+    assert in_memory(folder, "synthetic") == in_memory(folder, "local")
+
+
+@pytest.mark.parametrize("said", [{"bits": 8, "group_size": 64}, {"bits": 4, "group_size": 32}])
+def test_bits_that_config_json_has_wrong_are_those_of_the_files(
+    tmp_path: Path, said: dict[str, Any]
+) -> None:
+    folder = make_model(tmp_path / "m", bits=4)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization": said}))
+    model = resolve("m", folder, "local", {})
+    assert model.quantization(None) == Quantization(4)
+    assert in_memory(folder, "synthetic") == in_memory(folder, "local")
+
+
+def test_weights_that_are_not_quantized_may_be_on_load(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    config = {**TINY, "quantization": {"bits": 4, "group_size": 64}}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = resolve("m", folder, "local", {})
+    loaded = weights.load(model.source(model.quantization(Quantization(8)), None))
+    assert loaded.layers[0].mlp.gate_proj.bits == 8
+
+
+@pytest.mark.parametrize("architecture", [MIXTRAL, GEMMA3, {**TINY, "tie_word_embeddings": True}])
+@pytest.mark.parametrize("bits", [None, 4])
+def test_without_files_they_are_as_large_as_converted_ones(
+    tmp_path: Path, architecture: dict[str, Any], bits: int | None
+) -> None:
+    make_model(tmp_path / "full", architecture)
+    if architecture is GEMMA3:
+        path = tmp_path / "full" / "model.safetensors"
+        tensors: Any = mx.load(str(path))
+        mx.eval(tensors)
+        del tensors["lm_head.weight"]
+        mx.save_safetensors(str(path), tensors)
+    folder = tmp_path / "full"
+    if bits is not None:
+        folder = convert_model(folder, tmp_path / "m", bits)
+    local = in_memory(folder, "local")
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    assert in_memory(folder, "synthetic") == local
+
+
+def test_keys_of_the_quantization_that_name_no_module_are_named() -> None:
+    stored = {
+        "bits": 4,
+        "group_size": 64,
+        "lm_head": False,
+        "model.layers.0.mlp.gte_proj": {"bits": 8, "group_size": 64},
+        **{f"vision.{number}": False for number in range(9)},
+    }
+    [note] = weights.inspect(synthetic({**LARGER, "quantization": stored})).notes
+    assert note == (
+        "config.json: quantization: model.layers.0.mlp.gte_proj, vision.0, vision.1, vision.2, "
+        "vision.3 and 5 more: no module of made has that name, so that it changes nothing"
+    )
 
 
 def test_experts_are_quantized_and_made_as_well() -> None:

@@ -132,7 +132,7 @@ def test_mistaken_flags_are_refused(compared: Compared, flags: list[str], said: 
 def test_a_gate_needs_something_to_compare_with(pytester: pytest.Pytester) -> None:
     done = pytester.runpytest_inprocess(f"--yourai-replay={QUICK}", "--yourai-fail-on=step_time:5%")
     assert done.ret == 4
-    assert "add --yourai-compare PROFILE" in done.stderr.str()
+    assert "add --yourai-compare=PROFILE" in done.stderr.str()
 
 
 def test_a_run_of_other_configurations_does_not_pass(

@@ -163,4 +163,4 @@ def test_a_second_sweep_in_the_folder_is_refused(
 @pytest.mark.parametrize("flag", ["--yourai-quick", "--yourai-steps=3"])
 def test_our_flags_without_a_model(pytester: pytest.Pytester, flag: str) -> None:
     done = SweepResult(pytester.runpytest_inprocess(flag), pytester.path)
-    assert_usage_error(done, f"{flag.partition('=')[0]} needs a model: add --yourai-model NAME")
+    assert_usage_error(done, f"{flag.partition('=')[0]} needs a model: add --yourai-model=NAME")

@@ -159,10 +159,10 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     assert list(document["left_out"]) == ["far"]
     done = recommend(pytester, *flags)
     done.stdout.fnmatch_lines([
-        "far is left out: *not on this machine: add --yourai-weights hub*",
+        "far is left out: *not on this machine: add --yourai-weights=hub*",
         f"Next: pytest --yourai-models={folder / 'own.yaml'} --yourai-model * --quick *",
     ])  # fmt: skip
-    assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights hub")
+    assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights=hub")
 
 
 @pytest.mark.parametrize(

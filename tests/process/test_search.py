@@ -1,4 +1,4 @@
-"""--yourai-search fast, and what predictions decide, in real sweeps and in replays."""
+"""--yourai-search=fast, and what predictions decide, in real sweeps and in replays."""
 
 from __future__ import annotations
 

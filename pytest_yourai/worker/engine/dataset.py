@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import types
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,8 @@ def read_data(
     reading: RowReading,
     vocabulary: int | None = None,
     report: Callable[[RowsRead], None] = lambda _: None,
+    *,
+    trust_remote_code: bool = False,
 ) -> ReadData:
     """The data as mlx-lm reads it, each row tokenized, masked and cut to see that it can.
 
@@ -132,7 +136,9 @@ def read_data(
     the data, whatever the model; ModelError where this model's tokenizer is missing, or cannot take
     it. Rows that cannot be trained on are left out if `reading` says so.
     """
-    train, valid, test = _read_sets(data, tokenizer_folder, reading)
+    train, valid, test = _read_sets(
+        data, tokenizer_folder, reading, trust_remote_code=trust_remote_code
+    )
     sets = [each for each in (train, valid, test) if each.rows is not None]
     progress = Progress(sum(len(each.rows) for each in sets), report)
     checks = [
@@ -213,16 +219,6 @@ def _read_folder(folder: Path, reading: RowReading) -> list[_Lines]:
     return found
 
 
-def _tokenizer(folder: str) -> Any:
-    try:
-        return load_tokenizer(folder)
-    except Exception as problem:
-        raise ModelError(
-            f"--yourai-data: the tokenizer in {folder} cannot be loaded ({_reason(problem)}): "
-            "fix it"
-        ) from problem
-
-
 def _check_datasets(data: str) -> None:
     """DataError unless the package is installed: a folder `datasets` of the project is not it."""
     try:
@@ -235,7 +231,9 @@ def _check_datasets(data: str) -> None:
         ) from None
 
 
-def _read_sets(data: str, folder: str | None, reading: RowReading) -> list[_Set]:
+def _read_sets(
+    data: str, folder: str | None, reading: RowReading, *, trust_remote_code: bool
+) -> list[_Set]:
     """The sets for training, validation and test, which have `folder`'s tokenizer."""
     if folder is None:
         raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
@@ -243,7 +241,7 @@ def _read_sets(data: str, folder: str | None, reading: RowReading) -> list[_Set]
     files = _read_folder(Path(data), reading) if Path(data).exists() else None
     if files is None:
         _check_datasets(data)
-    tokenizer = _tokenizer(folder)
+    tokenizer = _load_tokenizer(folder, trust_remote_code=trust_remote_code)
     try:
         if files is not None:
             sets = [_of_file(each, tokenizer, arguments) for each in files]
@@ -305,6 +303,31 @@ class _HubPlaces(Sequence[str]):
 
     def __len__(self) -> int:
         return self.rows
+
+
+def _load_tokenizer(folder: str, *, trust_remote_code: bool) -> Any:
+    try:
+        return load_tokenizer(folder, {"trust_remote_code": trust_remote_code})
+    except Exception as problem:
+        if not trust_remote_code and _brings_code(Path(folder)):
+            raise ModelError(
+                f"{folder}/tokenizer_config.json: auto_map: the tokenizer brings Python code of "
+                "its own, which is not run: add --yourai-trust-remote-code if you trust it"
+            ) from problem
+        raise ModelError(
+            f"--yourai-data: the tokenizer in {folder} cannot be loaded ({_reason(problem)}): fix "
+            "it"
+        ) from problem
+
+
+def _brings_code(folder: Path) -> bool:
+    """True if a file of the tokenizer, or the model's, names classes of its own."""
+    for name in ("tokenizer_config.json", "config.json"):
+        with suppress(OSError, ValueError):
+            settings = json.loads((folder / name).read_bytes())
+            if isinstance(settings, dict) and settings.get("auto_map"):
+                return True
+    return False
 
 
 def _reason(problem: Exception) -> str:

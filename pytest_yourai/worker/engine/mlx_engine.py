@@ -30,6 +30,7 @@ class MlxEngine:
     def __init__(self) -> None:
         self._model: BaseModel | None = None
         self._folder: str | None = None
+        self._trusts_folder = False
         self._vocabulary: int | None = None
         self._read_data: tuple[tuple[str, RowReading], dataset.ReadData] | None = None
 
@@ -45,14 +46,14 @@ class MlxEngine:
     ) -> Inspection:
         found = weights.inspect(source)
         self._vocabulary = found.embedding_rows
-        self._folder = source.folder
+        self._use_tokenizer_of(source)
         read = self._data(data, reading, report)
         return found if read is None else dataclasses.replace(found, data=read.summary())
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
         keys = weights.matching_lora_keys(module, source)
-        self._folder = source.folder
+        self._use_tokenizer_of(source)
         self._vocabulary = weights.embedding_rows(module)
         self._model = BaseModel(module, source, keys, mx.get_active_memory())
         return self._model.active_bytes
@@ -92,6 +93,9 @@ class MlxEngine:
         run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
         return run.train()
 
+    def _use_tokenizer_of(self, source: ModelSource) -> None:
+        self._folder, self._trusts_folder = source.folder, source.trust_remote_code
+
     def _loaded(self) -> BaseModel:
         if self._model is None:
             raise ModelError("no model is loaded")
@@ -107,6 +111,13 @@ class MlxEngine:
         if name is None:
             return None
         if self._read_data is None or self._read_data[0] != (name, reading):
-            read = dataset.read_data(name, self._folder, reading, self._vocabulary, report)
+            read = dataset.read_data(
+                name,
+                self._folder,
+                reading,
+                self._vocabulary,
+                report,
+                trust_remote_code=self._trusts_folder,
+            )
             self._read_data = (name, reading), read
         return self._read_data[1]

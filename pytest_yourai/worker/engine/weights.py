@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
@@ -25,6 +25,7 @@ from pytest_yourai.models.architecture import (
     paged,
 )
 from pytest_yourai.models.dataset_checks import shortened
+from pytest_yourai.models.folder import missing_file
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
 
@@ -36,6 +37,10 @@ _ADAPTABLE = (
     nn.Embedding,
     nn.QuantizedEmbedding,
 )
+
+
+_MOST_SHOWN = 5
+"""Names in one line."""
 
 
 def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
@@ -94,6 +99,7 @@ def inspect(source: ModelSource) -> Inspection:
             adapter_parameters_per_rank=tuple(per_rank),
         ),
         embedding_rows=embedding_rows(model),
+        notes=tuple(_notes(model, source)),
     )
 
 
@@ -154,22 +160,26 @@ def load(source: ModelSource) -> nn.Module:
 
 def _lazily(source: ModelSource) -> nn.Module:
     """The model, quantized as asked or stored, with no weight read or made yet."""
-    config: Mapping[str, Any] = source.architecture
-    if source.synthetic:
-        mx.random.seed(0)
-        model = build_lazily(config)
-        model.set_dtype(_dtype(config))
-        if "quantization" in config:
-            _quantize_as_stored(model, config["quantization"])
-    else:
-        model, config = _load_lazily(source)
-    if (how := source.quantization) is not None and "quantization" not in config:
-        quantize_model(model, dict(config), how.group_size, how.bits, mode=how.mode)
+    model = _like_the_files(source) if source.synthetic else _load_lazily(source)
+    if model is None:
+        model = build_like_stored(source.architecture)
+    if (how := source.quantized_on_load) is not None:
+        quantize_model(model, dict(source.architecture), how.group_size, how.bits, mode=how.mode)
     return model
 
 
-def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a folder as mlx-lm loads it, and its config; no weight is read yet."""
+def _like_the_files(source: ModelSource) -> nn.Module | None:
+    """The model of the folder whose weights synthetic ones stand for; None without such."""
+    try:
+        if source.folder is None or missing_file(Path(source.folder)) is not None:
+            return None
+        return _load_lazily(source)
+    except ModelError:
+        return None
+
+
+def _load_lazily(source: ModelSource) -> nn.Module:
+    """The model of a folder as mlx-lm loads it; no weight is read yet."""
     if source.folder is None:
         raise ModelError(f"{source.name}: there is no folder to load weights from")
     if "model_file" in source.architecture and not source.trust_remote_code:
@@ -178,7 +188,7 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
             "own, which is not run: add --yourai-trust-remote-code if you trust it"
         )
     try:
-        model, config = load_model(
+        model, _ = load_model(
             Path(source.folder), lazy=True, trust_remote_code=source.trust_remote_code
         )
     except Exception as problem:
@@ -186,19 +196,70 @@ def _load_lazily(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
             f"{source.folder} cannot be loaded as mlx-lm does: "
             f"{shortened(f'{type(problem).__name__}: {problem}')}"
         ) from problem
-    return model, config
+    return model
+
+
+def build_like_stored(config: Mapping[str, Any]) -> nn.Module:
+    """The model of a config.json mapping in the types and the quantization of stored weights.
+
+    That is how `mlx_lm.convert` stores them, and without a head of its own where that is tied.
+    """
+    mx.random.seed(0)
+    model, dtype = build_lazily(config), _dtype(config)
+    is_cast = getattr(model, "cast_predicate", lambda _: True)
+
+    def cast(name: str, array: mx.array) -> mx.array:
+        is_float = mx.issubdtype(array.dtype, mx.floating)
+        return array.astype(dtype) if is_float and is_cast(name) else array
+
+    model.update(tree_map_with_path(cast, model.parameters()))
+    if flat_config(config).get("tie_word_embeddings", True):
+        _drop_head(model)
+    if "quantization" in config:
+        _quantize_as_stored(model, config["quantization"])
+    return model
+
+
+def _drop_head(model: nn.Module) -> None:
+    """Take a head away that the model drops itself where its weights have none."""
+    arrays = dict(tree_flatten(model.parameters()))
+    others = {name: array for name, array in arrays.items() if "lm_head." not in name}
+    if len(others) < len(arrays) and hasattr(model, "sanitize"):
+        model.sanitize(others)
+
+
+def ignored_keys(model: nn.Module, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys under `quantization` in a config.json that name no module of the model."""
+    stored = config.get("quantization")
+    if not isinstance(stored, Mapping):
+        return ()
+    modules = {path for path, _ in model.named_modules()}
+    named = [key for key, value in stored.items() if isinstance(value, Mapping | bool)]
+    return tuple(str(key) for key in named if key not in modules)
+
+
+def _notes(model: nn.Module, source: ModelSource) -> Iterator[str]:
+    if keys := ignored_keys(model, source.architecture):
+        shown = ", ".join(keys[:_MOST_SHOWN])
+        more = f" and {len(keys) - _MOST_SHOWN} more" if len(keys) > _MOST_SHOWN else ""
+        yield (
+            f"config.json: quantization: {shown}{more}: no module of {source.name} has that name, "
+            "so that it changes nothing"
+        )
 
 
 def _quantize_as_stored(model: nn.Module, stored: Mapping[str, Any]) -> None:
     """Quantize as config.json asks, whose entries for single modules override its general one."""
+    predicate = getattr(model, "quant_predicate", None)
 
     def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
         if path in stored:
             own: bool | dict[str, Any] = stored[path]
             return own
-        if not hasattr(module, "to_quantized"):
+        if not hasattr(module, "to_quantized") or module.weight.shape[-1] % stored["group_size"]:
             return False
-        return bool(module.weight.shape[-1] % stored["group_size"] == 0)
+        chosen: bool | dict[str, Any] = predicate(path, module) if predicate else True
+        return chosen
 
     nn.quantize(
         model,

@@ -26,11 +26,12 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What the process would have become."""
     found = []
 
-    def become(_: str, command: list[str]) -> NoReturn:
+    def become(_: str, command: list[str], environment: dict[str, str]) -> NoReturn:
+        assert "--noconftest" in environment["PYTEST_ADDOPTS"]
         found.append(command)
         raise _ReplacedError
 
-    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setattr(os, "execve", become)
     return found
 
 
@@ -162,7 +163,7 @@ def test_a_mistake_that_the_core_finds_names_the_flags_of_the_command(
     assert main(["train", "--model", "llama-8b", "--data", "."]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("yourai train: the weights of llama-8b are not on this machine: ")
-    assert "add --weights hub" in errors
+    assert "add --weights=hub" in errors
     assert "--yourai" not in errors
 
 
@@ -177,5 +178,5 @@ def test_an_interrupt_ends_it_with_status_130(
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "execv", interrupt)
+    monkeypatch.setattr(os, "execve", interrupt)
     assert main(["recommend"]) == 130

@@ -1,11 +1,12 @@
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import check_writable, scratch_folder, write_atomically
+from pytest_yourai.core.files import check_writable, keep_private, scratch_folder, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -79,3 +80,15 @@ def test_checking_a_writable_place_leaves_it_as_it_was(tmp_path: Path) -> None:
     check_writable(tmp_path / "new.txt", "--flag")
     assert list(tmp_path.iterdir()) == [old]
     assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o644, 0o600), (0o600, 0o600), (0o400, 0o400), (0o000, 0o600)]
+)
+def test_a_private_file_is_its_owners(tmp_path: Path, before: int, after: int) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with path.open("a") as file:
+        path.chmod(before)
+        keep_private(file.fileno())
+    assert stat.S_IMODE(path.stat().st_mode) == after

@@ -1,9 +1,19 @@
-from pytest_yourai.core.sanitize import all_printable, printable
+import re
+
+import pytest
+
+from pytest_yourai.core.sanitize import (
+    all_printable,
+    printable,
+    screen_line,
+    screen_text,
+    without_controls,
+)
 
 
 def test_nothing_that_a_terminal_obeys_is_left() -> None:
     shown = printable("a\x1b[31mred\x07\nb\tc\u202ed")
-    assert shown == "a?[31mred? b c?d"
+    assert shown == "ared? b c?d"
     assert shown.isprintable()
 
 
@@ -19,3 +29,65 @@ def test_what_nobody_can_read_is_cut() -> None:
 def test_every_text_of_a_document_is_made_printable() -> None:
     found = all_printable({"a\x00": ["b\x1b", 1, None, {"c": "\r"}], "d": True})
     assert found == {"a?": ["b?", 1, None, {"c": " "}], "d": True}
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        "\x1b[1;31m",
+        "\x1b[?25l",
+        "\x9b2J",
+        "\x1b]0;a title\x07",
+        "\x1b]52;c;Y2xpcGJvYXJk\x1b\\",
+        "\x9d0;a title\x9c",
+        "\x1bPdevice\x1b\\",
+        "\x1b_application\x1b\\",
+        "\x1bc",
+        "\x1b(0",
+        "\x1b7",
+    ],
+)
+def test_sequences_of_a_terminal_leave_nothing(codes: str) -> None:
+    for made in (printable, screen_line, screen_text, without_controls):
+        assert made(f"a{codes}b") == "ab"
+
+
+def test_the_text_of_a_link_stays() -> None:
+    assert screen_line("\x1b]8;;https://example.org\x1b\\text\x1b]8;;\x1b\\") == "text"
+
+
+def test_a_sequence_without_an_end_ends_with_its_line() -> None:
+    assert without_controls("a\x1b]0;title\nb\x1b[\nc") == "a\nb\nc"
+
+
+def test_lines_stay_lines() -> None:
+    assert without_controls("a\r\nb\rc\n\td\x00\u202e") == "a\nb\nc\n\td??"
+    assert screen_line("a\r\nb\u2028c\x85d") == "a  b c d"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::error::x",
+        "  ::warning file=a,line=1::x",
+        "a ::stop-commands::x",
+        "b::add-mask::x",
+        "a\n::error::x",
+        "::ERROR::x",
+        "\u2028::group::x",
+        "\x1b[31m::error::x",
+        "##[error]x",
+        "a##[add-mask]x",
+        "a ##vso[task.setvariable variable=x]y",
+        "##teamcity[message]",
+        "###[error]",
+    ],
+)
+def test_no_line_is_a_command_to_a_ci_service(text: str) -> None:
+    for shown in (screen_line(text), screen_text(text)):
+        assert not re.search(r"(^|\s)::[a-zA-Z]|::[\w-]+::|##\w*\[", shown)
+
+
+def test_ordinary_text_has_no_commands() -> None:
+    for text in ("tests/a.py::TestB::test_c[d]", "[::1]:80 ::1", "# [1] ## heading", "a: :b"):
+        assert screen_line(text) == text

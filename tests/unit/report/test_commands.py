@@ -135,7 +135,7 @@ def test_where_nothing_fits_it_is_what_takes_less_memory(pytester: pytest.Pytest
         ),
         "  pytest --yourai-model=llama-8b --yourai-quantize=8 --yourai-seq-length=256",
         "  pytest --yourai-model=llama-8b --yourai-seq-length 512 --yourai-quantize=4",
-        "  a --yourai-matrix FILE with a batch_size of 1",
+        "  a --yourai-matrix=FILE with a batch_size of 1",
         "Or a smaller model, of those that fit by estimate: pytest --yourai-recommend",
     ]
 
@@ -143,7 +143,7 @@ def test_where_nothing_fits_it_is_what_takes_less_memory(pytester: pytest.Pytest
 def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None:
     lean = dataclasses.replace(CONFIG, batch_size=1, max_seq_length=64, grad_checkpoint=True)
     lines = said(pytester, "--yourai-model=llama-8b", outcome=Outcome.OVER_BUDGET, config=lean)
-    assert lines[1:-1] == ["  a --yourai-matrix FILE with a smaller lora_rank and lora_layers"]
+    assert lines[1:-1] == ["  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"]
 
 
 def test_what_failed_otherwise_is_run_again_once_that_is_fixed(pytester: pytest.Pytester) -> None:

@@ -44,7 +44,7 @@ def test_each_class_is_shown_once_with_its_remedy() -> None:
     assert lines == [
         "Failed",
         "  crashed: see its output",
-        "    batch=1, rank=8, layers=4: it ended; it ?[31mreally did",
+        "    batch=1, rank=8, layers=4: it ended; it really did",
         "  over budget: choose a smaller one",
         "    batch=2, rank=8, layers=4: needs 2.0 MB",
         "    batch=3, rank=8, layers=4: needs 3.0 MB",

@@ -110,7 +110,7 @@ def test_where_there_is_no_optimum_it_says_why(
 
 def test_what_a_worker_printed_cannot_move_the_cursor() -> None:
     failed = dataclasses.replace(ONE, outcome=Outcome.ERROR, reason="a\x1b[2Jb\nc")
-    assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: a?[2Jb c")
+    assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: ab c")
 
 
 def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 from pytest_yourai.core import config as defaults
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.resolve import Model
+from pytest_yourai.store import mlx_lm_config
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 
 from support.models import make_data, write_rows
@@ -187,9 +190,31 @@ def usual_settings() -> dict[str, Any]:
     return read(FILE)
 
 
-def test_secrets_are_taken_out() -> None:
-    secret = "hf_" + "x" * 30
-    model = dataclasses.replace(MODEL, folder=Path(f"/models/{secret}"), title=secret)
-    found = dataclasses.replace(FILE, model=model, data=secret, convert_to=Quantization(4))
-    assert secret not in found.text()
-    assert read(found)["model"] == "/models/***"
+def test_what_looks_like_a_token_stays_in_a_name_that_mlx_lm_reads() -> None:
+    name = "hf_" + "x" * 30
+    model = dataclasses.replace(MODEL, folder=Path(f"/models/{name}"))
+    found = read(dataclasses.replace(FILE, model=model, data=name))
+    assert (found["model"], found["data"]) == (f"/models/{name}", name)
+
+
+def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = "correct horse battery"
+    monkeypatch.setattr(mlx_lm_config, "redactor", lambda: Redactor({"MY_SECRET": hidden}))
+    model = dataclasses.replace(MODEL, folder=Path(f"/models/{hidden}"), title=hidden)
+    found = dataclasses.replace(FILE, model=model, data=hidden, convert_to=Quantization(4))
+    assert hidden not in found.text()
+    assert found.text().count("# A secret is left out of this name: write the name as it is") == 2
+    assert read(found)["model"] == "/models/[MY_SECRET]"
+
+
+def test_the_command_runs_whatever_the_file_is_called(tmp_path: Path) -> None:
+    name = "it's é\n::error::x.yaml"
+    line = next(
+        each
+        for each in dataclasses.replace(FILE, name=name).text().splitlines()
+        if "Run it with" in each
+    )
+    assert line.isascii()
+    words = line.partition("with: ")[2].replace("mlx_lm.lora", "printf %s")
+    printed = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, check=True)
+    assert printed.stdout.decode() == f"--config{name}"

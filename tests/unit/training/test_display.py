@@ -65,7 +65,7 @@ def test_elsewhere_than_on_a_terminal_there_are_plain_lines() -> None:
     assert plain() == [
         f"step 100/500: {speed}, active 5.2 GB (+2.0 MB a step), {memory}, 40 s left",
         "validated after step 150: loss 1.250 (30.0s)",
-        "[bold]reload[/bold] of ?[31mm/?del",
+        "[bold]reload[/bold] of m/?del",
         "because",
         # 0.3 s more a step of the last hundred, for validation.
         f"step 200/500: {speed}, active 5.4 GB (+2.0 MB a step), {memory}, 2 min left",
@@ -125,7 +125,7 @@ def test_a_terminal_gets_a_bar_below_the_lines(monkeypatch: pytest.MonkeyPatch) 
     for line in (
         "validated after step 150: loss 1.250 (30.0s)",
         "saved after step 150",
-        "[bold]reload[/bold] of ?[31mm/?del",
+        "[bold]reload[/bold] of m/?del",
         "because",
     ):
         assert line in lines

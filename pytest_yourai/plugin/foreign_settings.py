@@ -1,0 +1,91 @@
+"""Refuses settings of pytest that lie in a model or data folder: they can run any code.
+
+pytest reads them in the folder where it was started, and beside what it takes for a path of tests.
+Kept light: every pytest run imports it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.paths import given_path, is_folder
+
+_TRUST = "--yourai-trust-remote-code"
+
+_MARKS_OF_FOLDERS = (("yourai_model", "config.json"), ("yourai_data", "*.jsonl"))
+"""Keys whose value may be a folder of another's making, and what lies in such a folder."""
+
+
+def named_folders(config: pytest.Config) -> Iterator[Path]:
+    """The model and data folders that flags or ini keys name, before pytest has parsed them."""
+    for key, mark in _MARKS_OF_FOLDERS:
+        if given := getattr(config.known_args_namespace, key, None):
+            texts, start = list(given), config.invocation_params.dir
+        else:
+            texts = str(config.getini(key) or "").splitlines()
+            start = config.inipath.parent if config.inipath else config.invocation_params.dir
+        for text in filter(None, map(str.strip, texts)):
+            folder = given_path(text, start)
+            if is_folder(folder) and any(folder.glob(mark)):
+                yield folder
+
+
+def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:
+    """OptionError if pytest takes settings or a conftest.py from one of `folders`.
+
+    Trust counts on the command line alone: the settings themselves could claim it.
+    """
+    if _TRUST in config.invocation_params.args:
+        return
+    for folder in folders:
+        for path in (*_settings_in(config, folder), *_conftests_in(config, folder)):
+            raise OptionError(
+                f"{path} is in a model or data folder, and pytest would run its code: start pytest "
+                f"in another folder, with = before each path, or add {_TRUST} if you trust it"
+            )
+
+
+def _settings_in(config: pytest.Config, folder: Path) -> Iterator[Path]:
+    """The ini file, if it lies in `folder`, or was found only on the way up from there."""
+    is_chosen = bool(config.known_args_namespace.inifilename)
+    if config.inipath is None or is_chosen or not _has_settings(config.inipath):
+        return
+    has_settings = config.inipath.parent.resolve()
+    is_in_folder = has_settings.is_relative_to(folder.resolve())
+    is_above = folder.resolve().is_relative_to(has_settings)
+    starts = (config.invocation_params.dir, *_test_paths(config))
+    is_of_tests = any(start.resolve().is_relative_to(has_settings) for start in starts)
+    if is_in_folder or (is_above and not is_of_tests):
+        yield config.inipath
+
+
+def _has_settings(path: Path) -> bool:
+    """False for a pyproject.toml with nothing for pytest, which is taken all the same."""
+    if path.name != "pyproject.toml":
+        return True
+    return "pytest" in tomllib.loads(path.read_text("utf-8")).get("tool", {})
+
+
+def _conftests_in(config: pytest.Config, folder: Path) -> Iterator[Path]:
+    """The files that pytest imports before it collects anything."""
+    if config.known_args_namespace.noconftest:
+        return
+    top = folder.resolve()
+    for start in _test_paths(config) or [config.invocation_params.dir]:
+        here = start.resolve()
+        for place in (here, *here.parents):
+            if place.is_relative_to(top) and (place / "conftest.py").is_file():
+                yield place / "conftest.py"
+        if here.is_relative_to(top) and is_folder(here):
+            yield from here.glob("test*/conftest.py")
+
+
+def _test_paths(config: pytest.Config) -> list[Path]:
+    given = config.known_args_namespace.file_or_dir or []
+    paths = (config.invocation_params.dir / each.partition("::")[0] for each in given)
+    return [path for path in paths if path.exists()]

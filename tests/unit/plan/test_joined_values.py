@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_yourai.plan.joined_values import joined, joined_text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("pytest --yourai-model ./x -q", "pytest --yourai-model=./x -q"),
+        (
+            "--yourai-model a --yourai-model=b test_a.py",
+            "--yourai-model=a --yourai-model=b test_a.py",
+        ),
+        ("--yourai-quick test_a.py", "--yourai-quick test_a.py"),
+        ("--yourai-model --co", "--yourai-model --co"),
+        ("--yourai-model", "--yourai-model"),
+        ("--yourai-models ./x --model ./y", "--yourai-models=./x --model ./y"),
+        ("--yourai-data ./x -- --yourai-data ./y", "--yourai-data=./x -- --yourai-data ./y"),
+    ],
+)
+def test_values_of_our_flags_follow_an_equals_sign(arguments: str, expected: str) -> None:
+    assert list(joined(arguments.split())) == expected.split()
+
+
+def test_text_is_quoted_as_a_shell_reads_it() -> None:
+    assert joined_text("--yourai-model './my model'") == "'--yourai-model=./my model'"
+
+
+@pytest.mark.parametrize("text", ["-k 'a  b'   -q", "--yourai-model 'torn"])
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert joined_text(text) == text
