@@ -144,7 +144,7 @@ def read_data(
     checks = [
         check_rows(each.rows, each.file, str(tokenizer_folder), reading, vocabulary, progress)
         if each.rows is not None
-        else RowCheck((), {}, ())
+        else RowCheck((), {}, (), misshapen=False)
         for each in (train, valid, test)
     ]
     untrainable = [
@@ -155,7 +155,8 @@ def read_data(
     left_out = [*train.bad, *valid.bad, *untrainable]
     rows, lengths = _kept(train, checks[0])
     if untrainable and (reading.bad_rows == "refuse" or not lengths):
-        raise ModelError(refusal(untrainable, OR_SKIP if lengths else ""))
+        kind = DataError if any(check.misshapen for check in checks[:2]) else ModelError
+        raise kind(refusal(untrainable, OR_SKIP if lengths else ""))
     notes = tuple(_notes(left_out, (train, valid, test), checks))
     validation = CacheDataset(_kept(valid, checks[1])[0]) if valid.rows is not None else []
     return ReadData(TrainingRows(rows, lengths), validation, notes, len(left_out))

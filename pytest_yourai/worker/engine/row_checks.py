@@ -54,6 +54,8 @@ class RowCheck:
     lengths: tuple[Count, ...]
     problems: Mapping[Annotated[int, pydantic.Field(ge=0)], str]
     only_padding: tuple[Count, ...]
+    misshapen: bool
+    """True if some of the problems would be those of any model."""
 
 
 class Progress:
@@ -97,10 +99,16 @@ def check_rows(
 
 def _check(rows: Any, reading: RowReading, vocabulary: int | None, progress: Progress) -> RowCheck:
     row_format = RowFormat.of(rows[0])
-    lengths, problems, only_padding = [], {}, []
+    lengths, problems, only_padding, misshapen = [], {}, [], False
     for place in range(len(rows)):
         row = rows[place]
-        tokens, offset, problem = _tokenized(rows, row, row_format)
+        try:
+            tokens, offset, problem = *_tokenized(rows, row), None
+        except Exception as raised:  # noqa: BLE001 - templates and tokenizers raise anything
+            tokens, offset = [], 0
+            shape = _misshapen(row, row_format)
+            misshapen = misshapen or shape is not None
+            problem = shape or _why_untokenized(rows, raised)
         problem = problem or _untrainable(rows, tokens, offset, reading, vocabulary)
         lengths.append(len(tokens))
         if problem is not None:
@@ -108,21 +116,23 @@ def _check(rows: Any, reading: RowReading, vocabulary: int | None, progress: Pro
         elif min(len(tokens), reading.max_seq_length) <= max(offset, 1):
             only_padding.append(place)
         progress.add(1)
-    return RowCheck(tuple(lengths), problems, tuple(only_padding))
+    return RowCheck(tuple(lengths), problems, tuple(only_padding), misshapen)
 
 
-def _tokenized(
-    rows: Any, row: Any, row_format: RowFormat | None
-) -> tuple[list[Any], int, str | None]:
-    """The tokens of a row, where training begins, and why mlx-lm cannot tokenize it, if so."""
-    try:
-        tokens, offset = rows.process(row)
-        return list(tokens), int(offset), None
-    except Exception as problem:  # noqa: BLE001 - templates and tokenizers raise anything
-        usual = row_problem(row, row_format) if row_format and isinstance(row, dict) else None
-        if usual is None and isinstance(rows, TextDataset) and isinstance(problem, IndexError):
-            usual = "its text gives no tokens"
-        return [], 0, usual or f"it cannot be tokenized ({type(problem).__name__}: {problem})"
+def _tokenized(rows: Any, row: Any) -> tuple[list[Any], int]:
+    """The tokens of a row, and where training begins."""
+    tokens, offset = rows.process(row)
+    return list(tokens), int(offset)
+
+
+def _misshapen(row: Any, row_format: RowFormat | None) -> str | None:
+    return row_problem(row, row_format) if row_format and isinstance(row, dict) else None
+
+
+def _why_untokenized(rows: Any, raised: Exception) -> str:
+    if isinstance(rows, TextDataset) and isinstance(raised, IndexError):
+        return "its text gives no tokens"
+    return f"it cannot be tokenized ({type(raised).__name__}: {raised})"
 
 
 def _untrainable(
