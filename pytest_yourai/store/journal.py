@@ -105,7 +105,7 @@ class Journal:
         if self._is_stopped:
             return
         self._look()
-        values = clean({"timestamp": time.time(), "event": event, **fields})
+        values = {"timestamp": time.time(), "event": event, **clean(fields)}
         data = memoryview(json_text(values).encode() + b"\n")
         try:
             if os.fstat(self._fd).st_size < self._size_bytes:
