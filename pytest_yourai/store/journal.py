@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from pytest_yourai.core.digest import checked_line, line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import keep_private, mapping, sync_folder
 from pytest_yourai.core.opening import open_regular
@@ -104,7 +105,7 @@ class Journal:
             self.problem = f"{self.path} was removed while the sweep ran"
             return
         values = clean({"timestamp": time.time(), "event": event, **fields})
-        data = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
+        data = memoryview(checked_line(values))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
@@ -149,7 +150,7 @@ def _holder(fd: int) -> str:
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
         try:
-            event = mapping(json.loads(line))
+            event = mapping({} if line_has_changed(line) else json.loads(line))
         except ValueError:
             continue
         if event.get("event") in _BEGINNINGS:
