@@ -33,10 +33,9 @@ def has_changed(document: Mapping[str, Any]) -> bool:
     return found is not None and found != digest_of(document)
 
 
-def checked_line(values: Mapping[str, Any]) -> bytes:
-    """A JSON object as a line, whose last key is the CRC of the object without it."""
-    text = json.dumps(values, allow_nan=False).encode()
-    return text[:-1] + f', "crc32": "{zlib.crc32(text):08x}"}}\n'.encode()
+def checked_line(text: str) -> bytes:
+    """`text`, a JSON object, as a line whose last key is the CRC of the object without it."""
+    return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
 
 
 def line_has_changed(line: bytes) -> bool:

@@ -19,7 +19,7 @@ from pytest_yourai.core.digest import checked_line, line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import keep_private, mapping, sync_folder
 from pytest_yourai.core.opening import open_regular
-from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.sanitize import clean, json_text
 
 _TAIL_BYTES = 1 << 20
 
@@ -105,7 +105,7 @@ class Journal:
             self.problem = f"{self.path} was removed while the sweep ran"
             return
         values = clean({"timestamp": time.time(), "event": event, **fields})
-        data = memoryview(checked_line(values))
+        data = memoryview(checked_line(json_text(values)))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

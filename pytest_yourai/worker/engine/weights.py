@@ -25,7 +25,7 @@ from pytest_yourai.models.architecture import (
     paged,
 )
 from pytest_yourai.models.dataset_checks import shortened
-from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.folder import CONFIG, missing_file, read_architecture
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
 
@@ -228,7 +228,10 @@ def ignored_keys(model: nn.Module, config: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def _notes(model: nn.Module, source: ModelSource) -> Iterator[str]:
-    if keys := ignored_keys(model, source.architecture):
+    # That of the folder: `source` has what its weights make of it.
+    path = Path(source.folder or "") / CONFIG
+    config = read_architecture(path) if path.is_file() else source.architecture
+    if keys := ignored_keys(model, config):
         shown = ", ".join(keys[:_MOST_SHOWN])
         more = f" and {len(keys) - _MOST_SHOWN} more" if len(keys) > _MOST_SHOWN else ""
         yield (
