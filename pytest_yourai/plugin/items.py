@@ -21,7 +21,7 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
-from pytest_yourai.plugin.safe_reports import make_safe
+from pytest_yourai.plugin.safe_reports import make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
@@ -196,6 +196,10 @@ class ItemHooks:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        safe_text(excrepr)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
