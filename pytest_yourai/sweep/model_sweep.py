@@ -176,6 +176,11 @@ class Sweep:
             return self._keep(earlier)
         return self._keep(self._complete(self._not_run(config) or self._run(config)))
 
+    def forget(self, config: LoraConfig) -> None:
+        """Let `measure` run a trial again; the journal keeps both results, and the last counts."""
+        self.results.pop(config, None)
+        self._earlier.pop(config, None)
+
     def _not_run(self, config: LoraConfig) -> TrialResult | None:
         """The result of a trial that need not or must not run; None where it is to run."""
         prediction = self._predictor.predict(config)

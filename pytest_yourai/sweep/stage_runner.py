@@ -221,6 +221,11 @@ class StageRunner:
         measured = sweep.results.get(config) if sweep else None
         return measured or self._not_run.get((stage, config))
 
+    def forget(self, stage: Stage, item_id: str) -> None:
+        """Let `measure` run a trial again that has run; what it taught stays."""
+        if (sweep := self.sweep_of(stage)) is not None:
+            sweep.forget(self.config_of(stage, item_id))
+
     def measure(self, stage: Stage, item_id: str) -> TrialResult:
         """The result of one trial, or why it is not run; each is measured once."""
         config = self.config_of(stage, item_id)
