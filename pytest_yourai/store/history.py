@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.digest import line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.opening import read_own
@@ -61,11 +62,16 @@ def read_history(path: Path) -> History:
         if not line.strip():
             continue
         try:
-            event = parse_json(line)
-            _add_event(event, runs)
+            _add_event(_event(line), runs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             unreadable += 1
     return History(path.name, tuple(runs.values()), unreadable)
+
+
+def _event(line: bytes) -> Any:
+    if line_has_changed(line):
+        raise ValueError("its crc32 is that of another line")
+    return parse_json(line)
 
 
 _BEGINNINGS = ("benchmark_start", "run_facts")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from pytest_yourai.core.digest import checked_line, line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import keep_private, mapping, sync_folder
 from pytest_yourai.core.opening import displaced, open_regular
@@ -106,7 +107,7 @@ class Journal:
             return
         self._look()
         values = {"timestamp": time.time(), "event": event, **clean(fields)}
-        data = memoryview(json_text(values).encode() + b"\n")
+        data = memoryview(checked_line(json_text(values)))
         try:
             if os.fstat(self._fd).st_size < self._size_bytes:
                 self._end_torn_line()
@@ -162,7 +163,7 @@ def _holder(fd: int) -> str:
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
         try:
-            event = mapping(json.loads(line))
+            event = mapping({} if line_has_changed(line) else json.loads(line))
         except ValueError:
             continue
         if event.get("event") in _BEGINNINGS:
