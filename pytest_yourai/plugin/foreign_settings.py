@@ -6,6 +6,7 @@ Kept light: every pytest run imports it.
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,9 +31,11 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
             texts = str(config.getini(key) or "").splitlines()
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         for text in filter(None, map(str.strip, texts)):
-            folder = given_path(text, start)
-            if is_folder(folder) and any(folder.glob(mark)):
-                yield folder
+            # What is no path is refused where the flag is read.
+            with contextlib.suppress(ValueError):
+                folder = given_path(text, start)
+                if is_folder(folder) and any(folder.glob(mark)):
+                    yield folder
 
 
 def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:
