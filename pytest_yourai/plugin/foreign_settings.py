@@ -6,15 +6,16 @@ Kept light: every pytest run imports it.
 
 from __future__ import annotations
 
-import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import given_path, is_folder
+from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
 
@@ -28,11 +29,11 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
         if given := getattr(config.known_args_namespace, key, None):
             texts, start = list(given), config.invocation_params.dir
         else:
-            texts = str(config.getini(key) or "").splitlines()
+            texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         for text in filter(None, map(str.strip, texts)):
-            # What is no path is refused where the flag is read.
-            with contextlib.suppress(ValueError):
+            # What is no path is refused where the flags are read.
+            with suppress(ValueError):
                 folder = given_path(text, start)
                 if is_folder(folder) and any(folder.glob(mark)):
                     yield folder
