@@ -37,12 +37,12 @@ def given_path(text: str, folder: Path) -> Path:
     """
     path = folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
     if "\0" in text:
-        raise ValueError("a path has no null characters")
+        raise ValueError("a path must have no null characters")
     try:
         path.lstat()
     except OSError as problem:
         if problem.errno == errno.ENAMETOOLONG:
-            raise ValueError("it is too long for a path") from None
+            raise ValueError("it is too long for a path: shorten it") from None
     return path
 
 
