@@ -16,7 +16,7 @@ from typing import Any
 from pytest_yourai.core.digest import has_changed, with_digest
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.opening import open_regular, read_regular, real_path
-from pytest_yourai.core.sanitize import all_printable, clean
+from pytest_yourai.core.sanitize import all_printable, clean, json_text
 
 TEMPORARY_PREFIX = ".yourai-"
 
@@ -212,5 +212,5 @@ def write_json(path: Path, document: Mapping[str, Any], flag: str) -> None:
 
     Numbers that are not finite become null.
     """
-    text = json.dumps(with_digest(clean(document)), indent=2, allow_nan=False)
+    text = json_text(with_digest(clean(document)), indent=2)
     write_atomically(path, f"{text}\n", flag)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 import re
 from typing import Any
@@ -16,7 +17,7 @@ _TERMINAL_CODES = re.compile(
 )
 """The sequences of ECMA-48; the text between two of a link stays."""
 
-CI_COMMANDS = re.compile(
+_CI_COMMANDS = re.compile(
     r"(?<!\S):(?=:[a-z][\w-]*(?:\s|::))"
     r"|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-mask|stop-commands|set-output"
     r"|set-env|save-state|add-path|add-matcher|remove-matcher)(?:\s|::))"
@@ -50,7 +51,13 @@ def without_controls(text: str) -> str:
 
 def without_commands(text: str) -> str:
     """`text` with a space in whatever the log of a CI service would take for a command to it."""
-    return CI_COMMANDS.sub(lambda match: f"{match[0]} ", text)
+    return _CI_COMMANDS.sub(lambda match: f"{match[0]} ", text)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON in which a log has no commands; readers see what was there."""
+    text = json.dumps(value, indent=indent)
+    return _CI_COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def screen_line(text: str) -> str:

@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, Self
 
 _IMPATIENCE_S = 2.0
 """A second Ctrl-C within this time repeats the first one: results are being written by then."""
+
+
+_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+"""Whatever may raise between two lines; pytest-timeout uses the last."""
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Hold back the signals that interrupt, until the block has ended: it is done as a whole.
+
+    Elsewhere than in the main thread nothing interrupts. Handlers are exchanged, since a mask holds
+    for one thread: another one would take the signal, and Python would still handle it in this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier: dict[int, Any] = {}
+    pending: list[int] = []
+    is_held = True
+
+    def note(number: int, _: FrameType | None) -> None:
+        if is_held:
+            pending.append(number)
+            return
+        # It came while the handlers were set again, which an earlier one may have broken off.
+        signal.signal(number, earlier[number])
+        signal.raise_signal(number)
+
+    try:
+        for each in _DEFERRED:
+            handler = signal.getsignal(each)
+            if handler not in (None, signal.SIG_IGN):
+                earlier[each] = handler
+                signal.signal(each, note)
+        yield
+    finally:
+        is_held = False
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(pending):
+            signal.raise_signal(number)
 
 
 class Interrupts:
@@ -20,6 +64,8 @@ class Interrupts:
     def __init__(self) -> None:
         self._earlier: dict[signal.Signals, Any] = {}
         self._first_at: float | None = None
+        self._is_ending = False
+        self._is_impatient = False
 
     def install(self) -> None:
         """Set the handlers; does nothing outside the main thread, where Python takes no signals."""
@@ -33,18 +79,28 @@ class Interrupts:
             if signal.getsignal(number) == usual:
                 self._earlier[number] = signal.signal(number, self._interrupt)
 
+    def end(self) -> None:
+        """The run is over, and is written and printed: from now on nothing is to be raised."""
+        self._is_ending = True
+
     def remove(self) -> None:
         """Set the earlier handlers again."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier.clear()
 
-    def _interrupt(self, *_: Any) -> None:
+    def _interrupt(self, number: int, *_: Any) -> None:
         now = time.monotonic()
         if self._first_at is not None and now < self._first_at + _IMPATIENCE_S:
             return
         self._first_at = now
-        raise KeyboardInterrupt
+        if not self._is_ending:
+            raise KeyboardInterrupt
+        if self._is_impatient:
+            # Whatever holds the end up, it is not the results.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._is_impatient = True
 
 
 class StopSignals(Interrupts):
@@ -58,7 +114,6 @@ class StopSignals(Interrupts):
         super().__init__()
         self.is_patient = False
         self.is_asked = False
-        self._is_ending = False
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

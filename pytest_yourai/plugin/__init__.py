@@ -40,7 +40,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         folders = foreign_settings.named_folders(early_config)
         foreign_settings.refuse_settings_in(early_config, folders)
     except InputError as problem:
-        raise pytest.UsageError(str(problem)) from None
+        raise command_line.usage_error(problem) from None
 
 
 def _provide_descriptors() -> None:
@@ -125,8 +125,7 @@ def _activate(config: pytest.Config) -> None:
             config, plan, has_items_here=has_items_here, owns_session=owns_session
         )
     if has_items_here:
-        on_opened = hooks.stage_opened if hooks else None
-        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, on_opened)
+        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
         if plan.soaked_by_id:

@@ -15,7 +15,7 @@ import pytest
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
-from pytest_yourai.core.signals import Interrupts
+from pytest_yourai.core.signals import Interrupts, deferred
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -106,6 +106,7 @@ class ControllerHooks:
             self._interrupts.install()
             return (yield)
         finally:
+            self._interrupts.end()
             self._is_running = False
             if awake is not None:
                 awake.terminate()
@@ -126,6 +127,13 @@ class ControllerHooks:
         if self._results.add_stage(stage, opened, counts):
             lines = self._console.opened(stage, opened, counts, self._notes())
             self._terminal.print_unless_quiet(*lines)
+
+    def trial_ended(self, trial: TrialReport) -> None:
+        """Called where items run in this process: an interruption before the report loses nothing.
+
+        The report comes later, and is printed.
+        """
+        self._results.add(trial)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -174,6 +182,7 @@ class ControllerHooks:
         if not self._has_items_here:
             for result in reported.results:
                 self.soak_ended(stage, result)
+                self.print_soak(stage, result)
         self._results.journal_problem = reported.journal_problem
         self._terminal.print_unless_quiet(*self._console.soaked(stage))
 
@@ -183,8 +192,11 @@ class ControllerHooks:
         self._terminal.print_unless_quiet(self._console.soak_begins(stage, config))
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> None:
-        """Called after each soak, so that an interruption of the next one loses nothing."""
+        """Called after each soak, before the journal has it: an interruption loses nothing."""
         self._results.add_soak(stage, result)
+
+    def print_soak(self, stage: Stage, result: SoakResult) -> None:
+        """Called with each soak that has ended."""
         self._terminal.print_unless_quiet(self._console.soak_ended(stage, result))
 
     def pytest_unconfigure(self) -> None:
@@ -194,7 +206,8 @@ class ControllerHooks:
         was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if not self._results.results and not (was_interrupted and self._results.has_begun_several):
             return
-        self._output = write_session(self._plan, self._results, self._terminal.shown_path)
+        with deferred():
+            self._output = write_session(self._plan, self._results, self._terminal.shown_path)
         fails = not self._results.has_success or self._output.has_regressed
         if (exitstatus == pytest.ExitCode.OK and fails) or self._output.has_failed_to_write:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -6,15 +6,17 @@ Active in the process that runs items: pytest itself, or the one worker of `-n 1
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, Protocol
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.sanitize import screen_text
+from pytest_yourai.core.signals import deferred
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
@@ -28,14 +30,21 @@ from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.run_record import Output
 
-OnOpened = Callable[[Stage, StageInfo, ItemCounts], None]
+
+class Listener(Protocol):
+    """What follows a run in the process where its items run."""
+
+    def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
+        """Called before each trial of a stage whose model a worker has looked at."""
+
+    def trial_ended(self, trial: TrialReport) -> None:
+        """Called with each result before the journal has it; pytest reports it later."""
 
 
 class ItemHooks:
     """Registered where items run, while a run is asked for.
 
-    `on_opened` is called before each trial of a stage whose model a worker has looked at; None in a
-    process of xdist.
+    `listener` is None in a process of xdist.
     """
 
     def __init__(
@@ -44,14 +53,14 @@ class ItemHooks:
         plan: RunPlan,
         display: SweepDisplay,
         workers: WorkerStarter,
-        on_opened: OnOpened | None,
+        listener: Listener | None,
     ) -> None:
         self._config = config
         self._plan = plan
         self._terminal = Terminal(config)
         self._display = display
         self._workers = workers
-        self._on_opened = on_opened
+        self._listener = listener
         self._journal: Journal | None = None
         self.runner: StageRunner | None = None
         """None before the first item, and if no configuration is selected."""
@@ -110,6 +119,7 @@ class ItemHooks:
                     self._terminal.print_unwrapped,
                     self._display.on_progress,
                     self._workers,
+                    self._hand_on,
                 )
                 with self.uncaptured():
                     self.runner.inspect_all(self._selected)
@@ -163,8 +173,8 @@ class ItemHooks:
             with self.uncaptured():
                 self.runner.begin(stage)
         opened = self.runner.info_of(stage)
-        if opened is not None and self._on_opened is not None:
-            self._on_opened(stage, opened, self._counts(stage))
+        if opened is not None and self._listener is not None:
+            self._listener.stage_opened(stage, opened, self._counts(stage))
         return stage
 
     def _counts(self, stage: Stage) -> ItemCounts:
@@ -186,16 +196,17 @@ class ItemHooks:
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        if self._id_of(item) is not None:
+        if self._id_of(item) is not None or item.path == SOAK_SUITE:
             make_safe(report)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if self.runner is not None:
-            self.runner.close({stage: len(ids) for stage, ids in self._selected.items()})
-        if self._journal is not None:
-            self._journal.close()
+        with deferred():
+            if self.runner is not None:
+                self.runner.close({stage: len(ids) for stage, ids in self._selected.items()})
+            if self._journal is not None:
+                self._journal.close()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -221,6 +232,9 @@ class ItemHooks:
                 return run.measure(stage, trial.item_id)
         except pytest.fail.Exception:
             # pytest-timeout raises this out of the wait for the worker.
+            if run.is_known(stage, trial.item_id):
+                # The trial had ended within the limit; writing its result down had not.
+                return run.measure(stage, trial.item_id)
             sweep = run.sweep_of(stage)
             if sweep is None or not sweep.is_measuring:
                 raise
@@ -232,11 +246,13 @@ class ItemHooks:
         item_id = callspec.params.get("trial") if callspec else None
         return item_id if item_id in self._plan.stages_by_id else None
 
-    def _publish(
-        self, item: pytest.Item, run: StageRunner, stage: Stage, result: TrialResult
-    ) -> None:
+    def _hand_on(self, stage: Stage, result: TrialResult) -> None:
+        if self._listener is not None and self.runner is not None:
+            self._listener.trial_ended(self._report(self.runner, stage, result))
+
+    def _report(self, run: StageRunner, stage: Stage, result: TrialResult) -> TrialReport:
         sweep = run.sweep_of(stage)
-        reported = TrialReport(
+        return TrialReport(
             model=stage.name,
             is_check=stage.is_check,
             counts=self._counts(stage),
@@ -246,6 +262,11 @@ class ItemHooks:
             stopped=sweep.search.stopped if sweep else None,
             result=result,
         )
+
+    def _publish(
+        self, item: pytest.Item, run: StageRunner, stage: Stage, result: TrialResult
+    ) -> None:
+        sweep, reported = run.sweep_of(stage), self._report(run, stage, result)
         self._reported.add(stage)
         item.user_properties.append((PROPERTY, reported.to_json()))
         for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):

@@ -5,13 +5,14 @@ Active in the process that runs items, beside `items`, if a soak is asked for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 
 import pytest
 
 from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.ranking import next_to_soak
-from pytest_yourai.core.results import Soak
+from pytest_yourai.core.results import Soak, SoakResult
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.controller import ControllerHooks
@@ -72,11 +73,10 @@ class SoakHooks:
                 with self._items.uncaptured():
                     self._controller.soak_begins(stage, trial.config)
             with self._items.trial_display.soak(stage, trial.config):
-                soaked = run.soak(stage, trial, clock)
-            soak.results.append(soaked.result)
+                soaked = run.soak(stage, trial, clock, functools.partial(self._add, soak, stage))
             if self._controller is not None:
                 with self._items.uncaptured():
-                    self._controller.soak_ended(stage, soaked.result)
+                    self._controller.print_soak(stage, soaked.result)
             if soaked.result.outcome.is_failure:
                 add_worker_sections(item, soaked.output, soaked.traceback)
         if soak.results:
@@ -86,6 +86,11 @@ class SoakHooks:
                 (SOAK_PROPERTY, reported.to_json()),
                 (f"{SOAK_PROPERTY}_outcome", outcome),
             ]
+
+    def _add(self, soak: Soak, stage: Stage, result: SoakResult) -> None:
+        soak.results.append(result)
+        if self._controller is not None:
+            self._controller.soak_ended(stage, result)
 
 
 def _raise_outcome(soak: Soak, stage: Stage) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.sanitize import CI_COMMANDS, clean, screen_line, without_commands
+from pytest_yourai.core.sanitize import clean, json_text, screen_line, without_commands
 from pytest_yourai.report.markdown import markdown
 from pytest_yourai.report.tables import aligned
 from pytest_yourai.store.rows import TrialRow
@@ -49,18 +48,12 @@ def flat_rows(profiles: Sequence[StoredProfile], *, with_profile: bool) -> list[
 
 def as_json(rows: Sequence[dict[str, Any]]) -> str:
     """A list of objects."""
-    return _json(rows, indent=2) + "\n"
+    return json_text(rows, indent=2) + "\n"
 
 
 def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
     """An object a line."""
-    return "".join(_json(each) + "\n" for each in rows)
-
-
-def _json(value: Any, indent: int | None = None) -> str:
-    """JSON in which the log of a CI service sees no commands, and readers see what was there."""
-    text = json.dumps(value, indent=indent, allow_nan=False)
-    return CI_COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return "".join(json_text(each) + "\n" for each in rows)
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -69,4 +69,4 @@ def _next(found: Recommendations) -> str:
     command = pytest_line(*presets, *model, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
-    return f"Next: {command}  ({among} {verb})"
+    return f"Next, {among} {verb}: {command}"

@@ -18,7 +18,7 @@ import psutil
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import keep_private, mapping, sync_folder
 from pytest_yourai.core.opening import open_regular
-from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.sanitize import clean, json_text
 
 _TAIL_BYTES = 1 << 20
 
@@ -104,7 +104,7 @@ class Journal:
             self.problem = f"{self.path} was removed while the sweep ran"
             return
         values = clean({"timestamp": time.time(), "event": event, **fields})
-        data = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
+        data = memoryview(json_text(values).encode() + b"\n")
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

@@ -10,11 +10,12 @@ import dataclasses
 import functools
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Predictor
@@ -37,6 +38,9 @@ from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.run_record import Output
 
+OnResult = Callable[[TrialResult], None]
+"""Called with each result, before the journal has it."""
+
 
 class Sweep:
     """Runs the trials of one model, one after the other, and makes their results.
@@ -53,6 +57,7 @@ class Sweep:
         host: WorkerHost,
         resumed: ResumeState | None = None,
         on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
     ) -> None:
         self.plan = plan
         self.context = context
@@ -62,6 +67,7 @@ class Sweep:
         self._host = host
         self._resumed = resumed or ResumeState()
         self._on_progress = on_progress
+        self._on_result = on_result
         self._size = model_size(context.inspection)
         self._limit_bytes = context.budget.limit_bytes
         self._record: TrialRecord | None = None
@@ -94,10 +100,14 @@ class Sweep:
         """End the worker, so that another model has the memory; the next trial starts a new one."""
         self._host.end()
 
-    def soak(self, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
+    def soak(
+        self, trial: TrialResult, clock: SoakClock, on_result: Callable[[SoakResult], None]
+    ) -> SoakOutcome:
         """Train on with the configuration of `trial` in a fresh worker; ends that of the trials."""
         self.release()
-        return run_soak(self.plan, self.context, self._journal, trial, clock, self._on_progress)
+        return run_soak(
+            self.plan, self.context, self._journal, trial, clock, on_result, self._on_progress
+        )
 
     def close(self, *, complete: bool) -> None:
         """End the worker, and the run in the journal."""
@@ -204,12 +214,11 @@ class Sweep:
             raise
         finally:
             self.last_output, self.last_traceback = record.output, record.traceback
-        self._record = None
         return result
 
     @property
     def is_measuring(self) -> bool:
-        """True if a trial runs, or was interrupted and not abandoned yet."""
+        """True if a trial runs, or was interrupted before its result was taken in."""
         return self._record is not None
 
     def abandon_trial(self, reason: str) -> TrialResult:
@@ -239,19 +248,31 @@ class Sweep:
         return dataclasses.replace(result, **changes)
 
     def _keep(self, result: TrialResult) -> TrialResult:
+        """Take in a result, and hand it on before the journal has it: no interruption parts them.
+
+        What the journal has is known to all who print and write.
+        """
+        with deferred():
+            self._record = None
+            self.results[result.config] = result
+            if self._on_result is not None:
+                self._on_result(result)
+            self._write_result(result)
+            if not result.kept:
+                self._predictor.learn(result)
+        return result
+
+    def _write_result(self, result: TrialResult) -> None:
         config = configuration(result.config)
-        self.results[result.config] = result
         if result.kept:
             self._journal.write("trial_kept", **config)
-            return result
+            return
         if result.outcome is Outcome.SAFETY_STOP:
             self._journal.write("safety_stop", reason=result.error, **config)
         for warning in result.warnings:
             self._journal.write("warning", reason=warning, **config)
         printed = {} if result.success else preview(self.last_output)
         self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
-        self._predictor.learn(result)
-        return result
 
 
 def start_sweep(
@@ -260,6 +281,7 @@ def start_sweep(
     history: History | None = None,
     on_progress: OnProgress | None = None,
     workers: WorkerStarter | None = None,
+    on_result: OnResult | None = None,
 ) -> Sweep:
     """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
 
@@ -290,7 +312,7 @@ def start_sweep(
     except BaseException as problem:
         host.end(killed_because=repr(problem))
         raise
-    return Sweep(plan, context, log, host, resumed, on_progress)
+    return Sweep(plan, context, log, host, resumed, on_progress, on_result)
 
 
 def _context(

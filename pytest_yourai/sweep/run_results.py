@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -12,7 +11,7 @@ import pydantic
 
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
-from pytest_yourai.core.sanitize import without_secrets
+from pytest_yourai.core.sanitize import json_text, without_secrets
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import SweepContext
@@ -77,12 +76,16 @@ class RunResults:
         return self.stages.setdefault(stage, StageResults(stage))
 
     def add(self, reported: TrialReport) -> StageResults:
-        """Add a trial; returns the results of its stage so far."""
+        """Add a trial, again where more is known of it; returns the results of its stage so far."""
         found = self._stage(self._setup.stage_called(reported.model, is_check=reported.is_check))
         found.selected = reported.counts.of_stage
         found.opened = reported.opened or found.opened
         found.stopped = reported.stopped
-        found.results.append(reported.result)
+        configs = [each.config for each in found.results]
+        if reported.result.config in configs:
+            found.results[configs.index(reported.result.config)] = reported.result
+        else:
+            found.results.append(reported.result)
         self.journal_problem = reported.journal_problem
         self._all_selected = reported.counts.of_all
         return found
@@ -238,7 +241,7 @@ class _Report:
 
     def to_json(self) -> str:
         """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
-        return json.dumps(without_secrets(dataclasses.asdict(self)))
+        return json_text(without_secrets(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

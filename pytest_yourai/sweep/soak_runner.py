@@ -13,6 +13,7 @@ from pytest_yourai.core.config import COMPILING_STEPS, LEARNING_RATE
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import LeakWatch, leak_warnings
@@ -191,9 +192,13 @@ def run_soak(
     journal: EventLog,
     trial: TrialResult,
     clock: SoakClock,
+    on_result: Callable[[SoakResult], None],
     on_progress: OnProgress | None = None,
 ) -> SoakOutcome:
-    """Train with the configuration of `trial`. Whatever is raised from outside ends it."""
+    """Train with the configuration of `trial`. Whatever is raised from outside ends it.
+
+    `on_result` gets the result before the journal has it.
+    """
     host = WorkerHost(plan.source, journal, plan.start_timeout_s)
     record = SoakRecord(
         trial,
@@ -212,7 +217,9 @@ def run_soak(
         finally:
             host.end()
     printed = {} if result.success else preview(record.output)
-    journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
+    with deferred():
+        on_result(result)
+        journal.write("soak_complete", **SoakRow.from_result(result).as_json(), **printed)
     return SoakOutcome(result, record.output, record.traceback)
 
 

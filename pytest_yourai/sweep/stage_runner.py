@@ -7,6 +7,7 @@ estimates. In a walk an error of a model is the outcome of that model alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from pytest_yourai.core.errors import (
     UnavailableError,
     WorkerLostError,
 )
-from pytest_yourai.core.results import Outcome, Skip, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SoakResult, TrialResult
+from pytest_yourai.core.signals import deferred
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
@@ -71,7 +73,8 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download.
+    `print_line` gets a line for people before a download, `on_result` each result before the
+    journal has it.
     """
 
     def __init__(
@@ -81,12 +84,14 @@ class StageRunner:
         print_line: Callable[[str], None],
         on_progress: OnProgress | None = None,
         workers: WorkerStarter | None = None,
+        on_result: Callable[[Stage, TrialResult], None] | None = None,
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._print_line = print_line
         self._on_progress = on_progress
         self._workers = workers
+        self._on_result = on_result
         self._downloads: dict[str, Model] = {}
         self._open: dict[Stage, _OpenStage] = {}
         self._problems = {each: each.problem for each in plan.stages if each.problem}
@@ -146,7 +151,12 @@ class StageRunner:
             setup = self._with_weights(stage, setup)
             history = read_history(options.log) if options.resume else None
             sweep = start_sweep(
-                setup.plan, self._journal, history, self._on_progress, self._workers
+                setup.plan,
+                self._journal,
+                history,
+                self._on_progress,
+                self._workers,
+                functools.partial(self._on_result, stage) if self._on_result else None,
             )
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):
@@ -225,9 +235,12 @@ class StageRunner:
             result = TrialResult.skipped(stage.name, config, skip)
         else:
             return self._open[stage].sweep.measure(config)
-        self._not_run[stage, config] = result
         outcome, reason = result.outcome.value, result.reason
-        self._journal.write("model_not_run", model=stage.name, outcome=outcome, reason=reason)
+        with deferred():
+            self._not_run[stage, config] = result
+            if self._on_result is not None:
+                self._on_result(stage, result)
+            self._journal.write("model_not_run", model=stage.name, outcome=outcome, reason=reason)
         return result
 
     def _reason_to_skip(self, stage: Stage) -> Skip | None:
@@ -238,10 +251,16 @@ class StageRunner:
             results[other] = (*results.get(other, ()), result)
         return reason_to_skip_stage(stage, results)
 
-    def soak(self, stage: Stage, trial: TrialResult, clock: SoakClock) -> SoakOutcome:
+    def soak(
+        self,
+        stage: Stage,
+        trial: TrialResult,
+        clock: SoakClock,
+        on_result: Callable[[SoakResult], None],
+    ) -> SoakOutcome:
         """Train on with a configuration that the sweep of `stage` has measured."""
         self.begin(stage)
-        return self._open[stage].sweep.soak(trial, clock)
+        return self._open[stage].sweep.soak(trial, clock, on_result)
 
     def close(self, selected: Mapping[Stage, int]) -> None:
         """End the worker and the sweeps in the journal, and keep what the trials taught.

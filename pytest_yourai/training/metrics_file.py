@@ -10,7 +10,7 @@ from typing import Any
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import sync_folder, write_atomically
 from pytest_yourai.core.opening import open_regular, read_own
-from pytest_yourai.core.sanitize import clean
+from pytest_yourai.core.sanitize import clean, json_text
 from pytest_yourai.core.units import GB, MB, scaled
 from pytest_yourai.machine.leak import Growth
 from pytest_yourai.worker.protocol import TrainedStep, Validated
@@ -86,7 +86,7 @@ class MetricsFile:
     def _append(self, row: dict[str, Any]) -> None:
         if self.problem is not None:
             return
-        data = memoryview(json.dumps(clean(row), allow_nan=False).encode() + b"\n")
+        data = memoryview(json_text(clean(row)).encode() + b"\n")
         try:
             if os.fstat(self._fd).st_nlink == 0:
                 self.problem = f"{self.path} was removed while training went on"

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.digest import with_digest
 from pytest_yourai.store.compare.comparison import compare
 from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
@@ -65,7 +66,7 @@ def _measured(folder: Path, pairs: int) -> list[list[dict[str, Any]]]:
             reference = reference_times_s()
             timed(pytest_command("--yourai-model", "tiny", "--quick"), place)
             profile = read_profile(place) | {_REFERENCE: reference + reference_times_s()}
-            (place / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
+            (place / PROFILE).write_text(json.dumps(with_digest(profile)), encoding="utf-8")
             pair.append(profile)
         found.append(pair)
     return found

@@ -61,6 +61,7 @@ class Job:
     def change_stored(self, **changed: Any) -> str:
         """Plant values in each row of the stored run; the text of the file."""
         document = json.loads(self.stored.read_text())
+        del document["digest"]
         for row in document["all_results"]:
             row.update(changed)
         self.stored.write_text(json.dumps(document))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from support import faults
-from support.faults import Judgement, processes_left
+from support.faults import Judge, Judgement, processes_left
+from support.line_by_line import SignalAtLine
 from support.processes import (
+    SweepResult,
+    SweepRun,
     events,
     finish,
     is_gone,
@@ -95,6 +99,63 @@ def test_ctrl_c_twice_leaves_nothing_behind_and_loses_nothing(
             processes_left(worker_pids(tmp_path)),
         ),
     )
+
+
+class SignalWhileRecording:
+    """A pytest plugin that raises a signal so many lines after the `trial`th trial has a result.
+
+    Lines are those of files whose names end with `within`.
+    """
+
+    def __init__(self, trial: int, line: int, sent: signal.Signals, within: str = ".py") -> None:
+        self.at = SignalAtLine(line, (within,), sent, after="_keep")
+        self._trial = trial
+        self._seen = 0
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        self._seen += 1
+        with self.at.tracing() if self._seen == self._trial else contextlib.nullcontext():
+            return (yield)
+
+
+@pytest.mark.parametrize(
+    ("trial", "line"),
+    [*((1, line) for line in (0, 60, 160, 700)), *((3, line) for line in (80, 300, 1500))],
+)
+def test_an_interruption_at_any_line_after_a_trial_loses_nothing_that_the_journal_has(
+    pytester: pytest.Pytester, small_matrix: Path, judge: Judge, trial: int, line: int
+) -> None:
+    at = SignalWhileRecording(trial, line, [signal.SIGINT, signal.SIGTERM][line % 2])
+    matrix = f"--yourai-matrix={small_matrix}"
+    ended = pytester.runpytest_inprocess(
+        "--yourai-model=tiny", "--yourai-steps=2", matrix, plugins=(at,), no_reraise_ctrlc=True
+    )
+    done = SweepResult(ended, pytester.path)
+    assert at.at.is_raised
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert "INTERNALERROR" not in done.text + done.errors
+    if line == 0:
+        # Before it is taken in, it is neither here nor there.
+        assert done.events("trial_complete") == []
+        assert not done.has_profile
+        return
+    judge("signal while a result is recorded", done, ["ok"] * trial)
+    assert len(done.events("trial_complete")) == trial
+    assert f"Incomplete: {trial} of 3" in done.text or trial == 3
+
+
+@pytest.mark.parametrize(
+    ("within", "outcome"), [("model_sweep.py", "timeout"), ("store/journal.py", "ok")]
+)
+def test_a_limit_that_is_reached_while_a_result_is_recorded_loses_nothing(
+    sweep: SweepRun, judge: Judge, within: str, outcome: str
+) -> None:
+    done = sweep(plugins=(SignalWhileRecording(2, 0, signal.SIGALRM, within),))
+    judge("time limit while a result is recorded", done, ["ok", outcome, "ok"])
+    assert done.rows[1]["step_times_s"]
+    assert done.ret == int(outcome != "ok")
+    assert "INTERNALERROR" not in done.text
 
 
 def test_a_worker_does_not_outlive_its_parent(

@@ -70,7 +70,7 @@ def test_the_budget_decides_verdict_and_safe_configuration(pytester: pytest.Pyte
         assert rows(done)["hermes-70b"][:3] == ["70B", safe, verdict]
         done.stdout.fnmatch_lines([
             f"Memory limit: {budget_gb}.0 GB (as given), training on *",
-            f"Next: pytest --yourai-model {last} --quick  (the largest that fits)",
+            f"Next, the largest that fits: pytest --yourai-model {last} --quick",
         ])  # fmt: skip
     tiny = recommend(pytester, "--yourai-max-memory", "0.001")
     assert {cells[2] for cells in rows(tiny).values()} == {"no"}
@@ -137,7 +137,7 @@ def test_one_model_by_preset_or_by_folder(pytester: pytest.Pytester) -> None:
     pytester.mkdir("mine").joinpath("config.json").write_text(json.dumps(TINY))
     done = recommend(pytester, "--yourai-model=mine", "--yourai-max-memory", "1")
     assert rows(done)["mine"][:3] == ["0.3M", "2, 64, 4", "fits"]
-    done.stdout.fnmatch_lines(["Next: pytest --yourai-model=mine --quick *"])
+    done.stdout.fnmatch_lines(["Next, it fits: pytest --yourai-model=mine --quick"])
 
 
 def test_a_list_of_ones_own_with_what_is_cached_of_it(
@@ -160,7 +160,7 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     done = recommend(pytester, *flags)
     done.stdout.fnmatch_lines([
         "far is left out: *not on this machine: add --yourai-weights=hub*",
-        f"Next: pytest --yourai-models={folder / 'own.yaml'} --yourai-model * --quick *",
+        f"Next, * fits: pytest --yourai-models={folder / 'own.yaml'} --yourai-model* --quick",
     ])  # fmt: skip
     assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights=hub")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.models import TINY, make_data, make_model
 from support.processes import SweepRun
 
 TOKEN = "hf_thisIsNobodysToken0123456789"  # noqa: S105 - made up
+PASSWORD = 'correct "hörse" b\\ttery'  # noqa: S105 - made up
 UNKNOWN = "hf_" + "x" * 30
 
 
@@ -24,16 +26,28 @@ def test_tokens_reach_no_file_and_no_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NETRC_PWD", PASSWORD)
+    monkeypatch.setenv("DATABASE_URL", "postgres://me:p@ss-w0rd-two@db/x")
     faulty_worker("tell_secrets@warmup")
-    done = sweep("--junit-xml=junit.xml", "-rA", subprocess=True)
+    outputs = ("markdown=m.md", "report=p.html", "lora-config=c.yaml")
+    done = sweep(
+        "--junit-xml=junit.xml",
+        "--benchmark-json=benchmark.json",
+        "-rA",
+        *(f"--yourai-{each}" for each in outputs),
+        subprocess=True,
+    )
     judge("worker prints and raises its token", done, ["ok", "error", "ok"])
     assert "my token is [HF_TOKEN]" in done.text
-    for path in pytester.path.rglob("*"):
-        if path.is_file():
-            for secret in (TOKEN, UNKNOWN):
-                assert secret.encode() not in path.read_bytes(), path
-    for secret in (TOKEN, UNKNOWN):
+    assert "[NETRC_PWD]" in done.text
+    forms = (TOKEN, UNKNOWN, "hörse", "h\\xf6rse", "h\\u00f6rse", "h%C3%B6rse", "ss-w0rd-two")
+    encoded = base64.b64encode(f"me:{PASSWORD}".encode()).decode()[6:-4]
+    texts = {path: path.read_text() for path in pytester.path.rglob("*") if path.is_file()}
+    assert {"m.md", "p.html", "c.yaml", "benchmark.json"} <= {path.name for path in texts}
+    for secret in (*forms, encoded):
         assert secret not in done.text + done.errors
+        for path, text in texts.items():
+            assert secret not in text, path
 
 
 @pytest.mark.real_engine

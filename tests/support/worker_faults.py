@@ -8,14 +8,18 @@ faulty_engine.py brings the faults into its engine; the scripted engine has them
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import sys
 import time
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from support.hostile import HOSTILE
 
 VARIABLE = "YOURAI_TEST_FAULT"
 
@@ -114,8 +118,19 @@ def fail() -> None:
 
 
 def tell_secrets() -> None:
+    """As they are, and as programs write them."""
     print("my token is", os.environ["HF_TOKEN"], flush=True)
+    password = os.environ["NETRC_PWD"]
+    basic = base64.b64encode(f"me:{password}".encode()).decode()
+    print(password, repr(password), json.dumps(password), urllib.parse.quote(password), basic)
+    print(f"Authorization: Basic {basic}", os.environ["DATABASE_URL"], file=sys.stderr, flush=True)
     raise RuntimeError(f"401 for {os.environ['HF_TOKEN']} and hf_{'x' * 30}")
+
+
+def say_hostile_things() -> None:
+    print(HOSTILE, flush=True)
+    print(HOSTILE, file=sys.stderr, flush=True)
+    raise RuntimeError(HOSTILE)
 
 
 def leak() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,3 +190,22 @@ def test_one_that_was_removed_while_it_was_opened_is_another_runs(
     monkeypatch.setattr(fcntl, "flock", after_its_removal)
     with pytest.raises(OutputError, match="is in use by another sweep"):
         Journal(path)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
+@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o666, 0o600), (0o400, 0o400)])
+def test_only_its_owner_may_read_it(
+    tmp_path: Path, mask: int, before: int | None, after: int
+) -> None:
+    path = tmp_path / "log.jsonl"
+    if before is not None:
+        path.touch()
+        path.chmod(before)
+    usual = os.umask(mask)
+    try:
+        if before == after and os.geteuid():
+            return  # root alone may write to it
+        Journal(path).close()
+    finally:
+        os.umask(usual)
+    assert stat.S_IMODE(path.stat().st_mode) == after

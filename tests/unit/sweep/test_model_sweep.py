@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from pytest_yourai.core import signals
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
-from pytest_yourai.store.journal import TaggedLog
+from pytest_yourai.store.journal import EventLog, Journal, TaggedLog
 from pytest_yourai.sweep import model_sweep
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.worker.host import WorkerHost
 
+from support.line_by_line import SignalAtLine
 from support.profiles import GB, a_plan
 
 ONE, TWO = (LoraConfig(batch, 8, 4, 64) for batch in (1, 2))
@@ -35,12 +43,18 @@ def end_trials(monkeypatch: pytest.MonkeyPatch, end: TrialResult | BaseException
     monkeypatch.setattr(model_sweep, "run_trial", run_trial)
 
 
-def a_sweep(monkeypatch: pytest.MonkeyPatch, end: TrialResult | BaseException) -> Sweep:
+def a_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+    end: TrialResult | BaseException,
+    log: EventLog | None = None,
+    on_result: Callable[[TrialResult], None] | None = None,
+) -> Sweep:
     end_trials(monkeypatch, end)
     plan = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
     context = SweepContext(device, Inspection(8, 8 * GB, ()), Budget(20 * GB, "as given"))
-    return Sweep(plan, context, TaggedLog(), WorkerHost(plan.source, TaggedLog(), 1))
+    host = WorkerHost(plan.source, TaggedLog(), 1)
+    return Sweep(plan, context, log or TaggedLog(), host, on_result=on_result)
 
 
 def test_the_result_has_what_was_measured_and_what_the_sweep_knows(
@@ -92,3 +106,37 @@ def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial(
     end_trials(monkeypatch, TrialResult("llama-8b", TWO, Outcome.OOM, "no"))
     assert sweep.measure(TWO).outcome is Outcome.OOM
     assert not sweep.is_measuring
+
+
+@pytest.mark.parametrize(
+    ("sent", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGHUP, 7)]
+)
+def test_at_no_line_the_journal_has_a_result_that_nobody_was_handed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sent: signal.Signals, step: int
+) -> None:
+    monkeypatch.setattr(signals, "_IMPATIENCE_S", 0.0)
+    installed = signals.Interrupts()
+    installed.install()
+    lines = ("sweep/model_sweep.py", "store/journal.py", "core/signals.py", "contextlib.py")
+    end = TrialResult("llama-8b", ONE, Outcome.OK, step_times_s=(0.5,), minimum_memory_bytes=GB)
+    try:
+        for line in itertools.count(step=step):
+            path, handed = tmp_path / f"{line}.jsonl", list[TrialResult]()
+            journal = Journal(path)
+            sweep = a_sweep(monkeypatch, end, journal, handed.append)
+            at, was_interrupted = SignalAtLine(line, lines, sent), False
+            try:
+                with at.tracing():
+                    sweep.measure(ONE)
+            except KeyboardInterrupt:
+                was_interrupted = True
+            journal.close()
+            assert was_interrupted is at.is_raised
+            events = [json.loads(text)["event"] for text in path.read_text().splitlines()]
+            assert events.count("trial_complete") == len(handed) == len(sweep.results)
+            if not at.is_raised:
+                assert len(handed) == 1
+                assert line > 60
+                return
+    finally:
+        installed.remove()

@@ -1,0 +1,180 @@
+"""Names and what workers print: no byte of any output commands a terminal or a CI service."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_yourai.cli.main import main
+from pytest_yourai.cli.parser import USAGE_STATUS
+
+from support.hostile import HOSTILE, dangers_in
+from support.models import TINY
+
+MATRIX = "batch_size: [1, 2]\nlora_rank: [4]\nlora_layers: [2]\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, as in a job of GitHub."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    model = tmp_path / HOSTILE
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(TINY))
+    (tmp_path / "m.yaml").write_text(MATRIX)
+    return tmp_path
+
+
+def run(
+    folder: Path, *command: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """A command whose output has nothing dangerous in it."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        check=False,
+    )
+    assert dangers_in(done.stdout) == []
+    assert dangers_in(done.stderr) == []
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+def run_here(capture: pytest.CaptureFixture[bytes], *words: str) -> int:
+    """The status of a `yourai` command whose output has nothing dangerous in it."""
+    try:
+        status = main(words)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    printed = capture.readouterr()
+    assert printed.out + printed.err
+    assert dangers_in(printed.out, allowed="\n\t\r" if "csv" in words else "\n\t") == []
+    assert dangers_in(printed.err) == []
+    return status
+
+
+def run_sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    flags = (f"--yourai-model=./{HOSTILE}", "--yourai-matrix=m.yaml", "--yourai-steps=2")
+    fault = {
+        "YOURAI_TEST_FAULT": "say_hostile_things@warmup",
+        "YOURAI_TEST_FAULT_DONE": str(folder / "fault-done"),
+    }
+    return run(folder, "pytest", *flags, *arguments, environment=fault)
+
+
+OUTPUTS = {
+    "output": "o.json",
+    "log": "l.jsonl",
+    "markdown": "m.md",
+    "report": "p.html",
+    "lora-config": "c.yaml",
+}
+
+
+def test_a_sweep_and_all_that_reads_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    flags = [f"--yourai-{flag}={HOSTILE}{name}" for flag, name in OUTPUTS.items()]
+    done = run_sweep(
+        folder, "-rA", "--junit-xml=junit.xml", "--benchmark-json=benchmark.json", *flags
+    )
+    assert done.returncode == 1
+    assert b"RuntimeError: evil" in done.stdout
+    assert b"worker stderr" in done.stdout
+    document = json.loads((folder / f"{HOSTILE}o.json").read_text())
+    assert [row["outcome"] for row in document["all_results"]] == ["ok", "error"]
+    names = {"junit.xml", "benchmark.json", "summary.md"}
+    names |= {f"{HOSTILE}{name}" for name in ("o.json", "l.jsonl", "m.md")}
+    for path in (folder / name for name in names):
+        assert dangers_in(path.read_bytes()) == [], path
+    assert f"model: {json.dumps(str(folder / HOSTILE))[:-1]}".partition("evil")[0] in (
+        (folder / f"{HOSTILE}c.yaml").read_text()
+    )
+    command = next(line for line in done.stdout.decode().splitlines() if line.startswith("Next"))
+    words = subprocess.run(
+        ["bash", "-c", command.partition("yourai train ")[2].join(["printf '%s\\0' ", ""])],
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    model = f"./{HOSTILE}"
+    assert words.split("\0")[:4] == ["--model", model, "--profile", f"{HOSTILE}o.json"]
+    assert stat.S_IMODE((folder / f"{HOSTILE}l.jsonl").stat().st_mode) == 0o600
+    profile = f"{HOSTILE}o.json"
+    monkeypatch.chdir(folder)
+    for each in ("table", "md", "csv", "json", "jsonl"):
+        assert run_here(capfdbinary, "show", profile, "--format", each) == 0
+    assert run_here(capfdbinary, "compare", profile, profile) == 0
+    assert run_here(capfdbinary, "report", profile, "-o", f"{HOSTILE}q.html") == 0
+
+
+def test_estimates(folder: Path) -> None:
+    done = run(folder, "pytest", "--yourai-recommend", f"--yourai-model=./{HOSTILE}")
+    assert done.returncode == 0
+
+
+def test_a_worker_that_cannot_start(folder: Path) -> None:
+    (folder / "broken_engine.py").write_text(f"raise RuntimeError({HOSTILE!r})\n")
+    path = f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"
+    done = run(
+        folder,
+        *("pytest", f"--yourai-model=./{HOSTILE}"),
+        environment={"YOURAI_TEST_ENGINE": "broken_engine:Engine", "PYTHONPATH": path},
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert b"the worker process cannot run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimize", "--model", "tiny", f"--{HOSTILE}"],
+        ["show", f"{HOSTILE}x"],
+        ["show", HOSTILE, "--format", HOSTILE],
+        ["compare", HOSTILE, HOSTILE],
+        ["report", HOSTILE, "-o", HOSTILE],
+        ["train", "--model", f"./{HOSTILE}", "--data", HOSTILE],
+        ["train", "--model", f"{HOSTILE}/x", "--weights", "synthetic"],
+        [HOSTILE],
+    ],
+    ids=range(8),
+)
+def test_a_mistake_is_one_sentence(
+    folder: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run_here(capfdbinary, *words) == USAGE_STATUS
+
+
+def test_a_mistake_in_a_sweep_is_one_sentence(folder: Path) -> None:
+    done = run(folder, "pytest", f"--yourai-model={HOSTILE}x", f"--yourai-steps={HOSTILE}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert b"evil" in done.stderr
+
+
+def test_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(folder)
+    adapters = f"adapters{HOSTILE}"
+    words = shlex.split("--weights synthetic --batch-size 1 --lora-rank 4 --lora-layers 2")
+    words += ["--model", f"./{HOSTILE}", "--adapter-path", adapters, "--max-steps", "3"]
+    assert run_here(capfdbinary, "train", *words) == 0
+    assert len((folder / adapters / "metrics.jsonl").read_text().splitlines()) == 3
+    log = folder / adapters / "training_log.jsonl"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert dangers_in(log.read_bytes()) == []
