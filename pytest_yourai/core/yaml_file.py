@@ -71,7 +71,7 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     except UnicodeDecodeError as problem:
         raise error(f"{path} cannot be read as {kind}: {problem}; write it as UTF-8") from None
     if len(text) > _MOST_CHARACTERS:
-        raise error(f"{path} has {len(text):,} characters, too many for {kind}: shorten it")
+        raise error(f"{path} has {len(text):,} characters: too many for {kind}; shorten it")
     try:
         loader = _NoAliases(text)
         node = loader.get_single_node()
@@ -107,7 +107,7 @@ def validate(
 def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = ", ".join(schema.model_fields)
-        return f"unknown key: remove it, or use one of {known}"
+        return f"unknown key: the known ones are {known}; use one of them"
     if problem["type"] == "missing":
         return "this key is missing: add it"
     if problem["type"] == "model_type":

@@ -125,7 +125,9 @@ class Architecture:
             meant = [each for each in self.linears if key in (each.key, each.name)]
             if not meant:
                 there = ", ".join(each.key for each in self.linears)
-                raise ModelError(f"LoRA key {key} names no linear layer of the model: use {there}")
+                raise ModelError(
+                    f"LoRA key {key} names no linear layer of the model: {there}; use some of them"
+                )
             chosen += meant
         return tuple(dict.fromkeys(chosen))
 

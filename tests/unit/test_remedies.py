@@ -18,7 +18,7 @@ FLAG = re.compile(r"--yourai-[a-z]+(?:-[a-z]+)*")
 ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "--fail-on: {} is not valid: {}",
     "{}: {} is not valid: {}",
-    "--data: the checkpoint was trained on {}: {}",
+    "--data: the checkpoint was trained on {}, and {}",
 }
 
 HAS_A_MESSAGE_OF_ITS_OWN = {
@@ -28,6 +28,7 @@ HAS_A_MESSAGE_OF_ITS_OWN = {
     "{} cannot be continued from: {}; {}": "by checkpoint_file",
     "the worker process cannot run: {}; {}": "by the host",
     "--yourai-data: {}": "by lfs",
+    "--yourai-lora-keys: {} matches no module of {}: {}": "by its hint",
 }
 
 NOTHING_NEEDS_TO_BE_DONE = {

@@ -123,9 +123,9 @@ def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]
     for key in wanted:
         if key not in there and key not in outside:
             meant = [path for path in there if path.endswith(f".{key}")]
-            hint = meant[0] if meant else f"some of {', '.join(there)}"
+            hint = f"did you mean {meant[0]}?" if meant else f"use some of {', '.join(there)}"
             raise ModelError(
-                f"--yourai-lora-keys: {key} matches no module of {source.name}: use {hint}"
+                f"--yourai-lora-keys: {key} matches no module of {source.name}: {hint}"
             )
     return wanted
 
@@ -268,5 +268,7 @@ def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
     types = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
     found = types.get(name.removeprefix("torch."))
     if found is None:
-        raise ModelError(f"config.json: torch_dtype: it must be one of {', '.join(types)}")
+        raise ModelError(
+            f"config.json: torch_dtype: {name} is none of {', '.join(types)}: use one of them"
+        )
     return found
