@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -16,10 +17,13 @@ from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, p
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
+from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
+
+_FAILED_STATUS = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
+    except Exception:  # noqa: BLE001 - a mistake of ours: its traceback may have secrets
+        print_lines(sys.stderr, *screen_text(traceback.format_exc()).splitlines())
+        return _FAILED_STATUS
 
 
 def _run(arguments: list[str]) -> int:

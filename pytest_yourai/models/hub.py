@@ -22,6 +22,7 @@ from pytest_yourai.core.errors import UnavailableError
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.redaction import redactor
+from pytest_yourai.core.sanitize import without_commands
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.folder import CONFIG, INDEX, WEIGHTS, missing_file
 
@@ -103,6 +104,7 @@ def download(repo: str, print_line: Callable[[str], None]) -> Path:
         files = huggingface_hub.snapshot_download(
             repo, allow_patterns=list(DOWNLOADED), dry_run=True
         )
+    _check_names(repo, [file.filename for file in files])
     for wanted in (CONFIG, WEIGHTS):
         if not any(fnmatch(file.filename, wanted) for file in files):
             raise _incomplete(repo, wanted)
@@ -113,6 +115,15 @@ def download(repo: str, print_line: Callable[[str], None]) -> Path:
     if missing := missing_file(folder):
         raise _incomplete(repo, missing)
     return folder
+
+
+def _check_names(repo: str, names: Iterable[str]) -> None:
+    """UnavailableError for a name that commands a terminal: huggingface_hub prints them all."""
+    for name in names:
+        if not name.isprintable() or without_commands(name) != name:
+            raise UnavailableError(
+                f"{repo} has a file called {name!r}, which is not safe to print: name another model"
+            )
 
 
 def _fetch_one_by_one(repo: str, files: Iterable[huggingface_hub.DryRunFileInfo]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.figures import Count, Parameters
@@ -33,6 +33,22 @@ class ModelSource:
         return None if stored_quantization(self.architecture) else self.quantization
 
 
+BadRows = Literal["refuse", "skip"]
+"""What happens to rows that cannot be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowReading:
+    """How training will read the rows: prompts masked or not, each cut to `max_seq_length`."""
+
+    max_seq_length: int = 2048
+    mask_prompt: bool = False
+    bad_rows: BadRows = "refuse"
+
+
+READ_BY_DEFAULT = RowReading()
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """Facts of the lazily built model, before anything is allocated."""
@@ -45,5 +61,7 @@ class Inspection:
     """Exact shapes, for the estimate; None if no model was built, as in a replay."""
     data: TrainingData | None = None
     """None for synthetic rows."""
+    embedding_rows: Count | None = None
+    """Ids that the model can embed; None where that is not known."""
     notes: tuple[str, ...] = ()
     """Lines for people."""

@@ -111,7 +111,14 @@ def _activate(config: pytest.Config) -> None:
     if has_items_here and command_line.needs_worker(config):
         workers.start_ahead()
     from pytest_yourai.plan import stages  # noqa: PLC0415
-    from pytest_yourai.plugin import controller, items, soak_items, terminal  # noqa: PLC0415
+    from pytest_yourai.plugin import (  # noqa: PLC0415
+        controller,
+        failed_fixtures,
+        items,
+        nothing_measured,
+        soak_items,
+        terminal,
+    )
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.live_sweep import SweepDisplay  # noqa: PLC0415
 
@@ -128,11 +135,14 @@ def _activate(config: pytest.Config) -> None:
         item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
+        manager.register(failed_fixtures.FailedFixtures(), "yourai-failed-fixtures")
         if plan.soaked_by_id:
             soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, hooks)
             manager.register(soak_hooks, "yourai-soak-items")
     if hooks is not None:
         manager.register(hooks, "yourai-controller")
+        if command_line.wants_packaged_suite(config):
+            manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
         if has_items_here:
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if not command_line.has_benchmark(config):
@@ -177,6 +187,11 @@ def _resolve_node_id(arg: str, config: pytest.Config) -> str:
 
 def _is_distributed(config: pytest.Config) -> bool:
     """True if one worker of xdist runs the items; UsageError if several would."""
+    if config.getoption("forked", False):
+        raise pytest.UsageError(
+            "--forked runs each item in a process of its own, with which its result would be lost: "
+            "leave it out (each trial runs in a worker process anyway)"
+        )
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
         return False
     specs = config.getoption("tx", None) or []
@@ -184,7 +199,7 @@ def _is_distributed(config: pytest.Config) -> bool:
     if count > 1:
         raise pytest.UsageError(
             f"{count} xdist workers would share one accelerator and measure each other: "
-            "use -n 1, or leave -n out"
+            "add -n 0, which also overrides an -n in addopts, or -n 1"
         )
     return True
 

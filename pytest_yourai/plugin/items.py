@@ -13,14 +13,15 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.core.paths import SOAK_SUITE
+from pytest_yourai.core.paths import SOAK_SUITE, SUITE
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
-from pytest_yourai.plugin.safe_reports import make_safe
+from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
+from pytest_yourai.plugin.safe_reports import make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
@@ -29,6 +30,8 @@ from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.run_record import Output
+
+_WAS_CALLED: pytest.StashKey[bool] = pytest.StashKey()
 
 
 class Listener(Protocol):
@@ -68,8 +71,11 @@ class ItemHooks:
         self._reported: set[Stage] = set()
         self.trial_display = TrialDisplay(display, plan, self._selected)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if "trial" in metafunc.fixturenames:
+        if metafunc.definition.path == SUITE:
+            keep_packaged_fixtures(metafunc)
+        if takes_our_trial(metafunc):
             has_benchmark = "benchmark" in metafunc.fixturenames
             metafunc.parametrize(
                 "trial",
@@ -191,6 +197,10 @@ class ItemHooks:
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             yield
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        safe_text(excrepr)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item
@@ -213,6 +223,10 @@ class ItemHooks:
         trial = getattr(item, "funcargs", {}).get("trial")
         if isinstance(trial, Trial) and self.runner is not None:
             stage = self._plan.stages_by_id[trial.item_id]
+            if item.stash.get(_WAS_CALLED, False):
+                # Plugins call an item that failed again, to see whether it fails again.
+                self.runner.forget(stage, trial.item_id)
+            item.stash[_WAS_CALLED] = True
             is_first = not self.runner.is_known(stage, trial.item_id)
             try:
                 result = self._measure(self.runner, stage, trial)
@@ -268,6 +282,10 @@ class ItemHooks:
     ) -> None:
         sweep, reported = run.sweep_of(stage), self._report(run, stage, result)
         self._reported.add(stage)
+        # Those of an earlier call of the same item.
+        item.user_properties[:] = [
+            each for each in item.user_properties if not each[0].startswith(PROPERTY)
+        ]
         item.user_properties.append((PROPERTY, reported.to_json()))
         for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):
             if (value := getattr(result, name)) is not None:

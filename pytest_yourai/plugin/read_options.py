@@ -53,6 +53,8 @@ def read_options(config: pytest.Config) -> Options:
         check_steps=_step_plan(read, CHECK_STEPS),
         max_seq_lengths=read.value("seq-length", _lengths),
         data=read.from_folder("data", data_source),
+        bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
+        mask_prompt=read.switch("mask-prompt") or False,
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
         lora_keys=read.value("lora-keys", module_names),

@@ -11,19 +11,21 @@ from pytest_yourai.core.sanitize import screen_text
 
 def make_safe(report: pytest.TestReport) -> None:
     """Take secrets, control characters and commands out of why an item failed or was skipped."""
-    report.longrepr = _safe(report.longrepr)
+    report.longrepr = safe_text(report.longrepr)
     if hasattr(report, "wasxfail"):
         report.wasxfail = screen_text(str(report.wasxfail))
 
 
-def _safe(longrepr: Any) -> Any:
+def safe_text(longrepr: Any) -> Any:
     """Text, the place and reason of a skip, or a traceback, whose parts are changed in place."""
     if isinstance(longrepr, str):
         return screen_text(longrepr)
     if isinstance(longrepr, tuple):
         return tuple(screen_text(each) if isinstance(each, str) else each for each in longrepr)
-    for traceback, crash, _ in getattr(longrepr, "chain", ()):
-        for entry in traceback.reprentries:
+    # A traceback in Python's own style is no chain.
+    own = (getattr(longrepr, "reprtraceback", None), getattr(longrepr, "reprcrash", None), None)
+    for traceback, crash, _ in getattr(longrepr, "chain", (own,)):
+        for entry in getattr(traceback, "reprentries", ()):
             entry.lines = [screen_text(line) for line in entry.lines]
             arguments = getattr(entry, "reprfuncargs", None)
             if arguments is not None:

@@ -103,7 +103,7 @@ class Journal:
         if os.fstat(self._fd).st_nlink == 0:
             self.problem = f"{self.path} was removed while the sweep ran"
             return
-        values = clean({"timestamp": time.time(), "event": event, **fields})
+        values = {"timestamp": time.time(), "event": event, **clean(fields)}
         data = memoryview(json_text(values).encode() + b"\n")
         try:
             while data:

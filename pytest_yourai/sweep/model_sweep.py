@@ -176,6 +176,11 @@ class Sweep:
             return self._keep(earlier)
         return self._keep(self._complete(self._not_run(config) or self._run(config)))
 
+    def forget(self, config: LoraConfig) -> None:
+        """Let `measure` run a trial again; the journal keeps both results, and the last counts."""
+        self.results.pop(config, None)
+        self._earlier.pop(config, None)
+
     def _not_run(self, config: LoraConfig) -> TrialResult | None:
         """The result of a trial that need not or must not run; None where it is to run."""
         prediction = self._predictor.predict(config)
@@ -282,11 +287,13 @@ def start_sweep(
     on_progress: OnProgress | None = None,
     workers: WorkerStarter | None = None,
     on_result: OnResult | None = None,
+    print_line: Callable[[str], None] = lambda _: None,
 ) -> Sweep:
     """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
 
     BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
     the results of earlier runs of the same identity are kept. One of `workers` may run already.
+    `print_line` gets a line now and then while many rows are read.
     """
     log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
     boot = last_boot()
@@ -300,7 +307,9 @@ def start_sweep(
     )
     host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
-        context, resumed = _context(plan, host, history, boot)
+        context, resumed = _context(plan, host, history, boot, print_line)
+        if (data := context.inspection.data) is not None and data.notes:
+            log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
         log.write(
             "model_start",
             weights=plan.settings.weights,
@@ -316,12 +325,16 @@ def start_sweep(
 
 
 def _context(
-    plan: SweepPlan, host: WorkerHost, history: History | None, boot: Boot
+    plan: SweepPlan,
+    host: WorkerHost,
+    history: History | None,
+    boot: Boot,
+    print_line: Callable[[str], None],
 ) -> tuple[SweepContext, ResumeState]:
     if plan.recording is not None:
         context = recorded_context(plan, plan.recording)
     else:
-        device, inspection = host.inspect(plan.data)
+        device, inspection = host.inspect(plan.data, plan.reading, print_line)
         budget = choose_budget(plan.memory_limit_bytes, device)
         context = SweepContext(device, inspection, budget)
     if history is None:

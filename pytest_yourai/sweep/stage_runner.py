@@ -73,8 +73,8 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download, `on_result` each result before the
-    journal has it.
+    `print_line` gets a line for people before a download, and while many rows are read,
+    `on_result` each result before the journal has it.
     """
 
     def __init__(
@@ -157,6 +157,7 @@ class StageRunner:
                 self._on_progress,
                 self._workers,
                 functools.partial(self._on_result, stage) if self._on_result else None,
+                self._print_line,
             )
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):
@@ -220,6 +221,11 @@ class StageRunner:
         sweep = self.sweep_of(stage)
         measured = sweep.results.get(config) if sweep else None
         return measured or self._not_run.get((stage, config))
+
+    def forget(self, stage: Stage, item_id: str) -> None:
+        """Let `measure` run a trial again that has run; what it taught stays."""
+        if (sweep := self.sweep_of(stage)) is not None:
+            sweep.forget(self.config_of(stage, item_id))
 
     def measure(self, stage: Stage, item_id: str) -> TrialResult:
         """The result of one trial, or why it is not run; each is measured once."""

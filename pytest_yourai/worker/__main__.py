@@ -11,6 +11,7 @@ one that is inside a long evaluation.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -42,6 +43,9 @@ _FREQUENT = StepSample | TrainedStep | MlxMemory
 
 _MEMORY_INTERVAL_S = 0.25
 """Seconds between two messages of what MLX holds."""
+
+_PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
 
 _MOST_FILES = 65_536
 """Open files that are asked for at most: what no limit holds, macOS refuses."""
@@ -186,8 +190,8 @@ def _serve(engine: Engine, wire: _Wire) -> None:
 
 def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
     match command:
-        case messages.Inspect(source, data):
-            return engine.inspect(source, data)
+        case messages.Inspect(source, data, reading):
+            return engine.inspect(source, data, reading, wire.send)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
         case TrialRequest():
@@ -199,7 +203,17 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
     raise WorkerError(f"{type(command).__name__} is not a command of its own")
 
 
+def _end_with_parent() -> None:
+    """Let Linux kill this process when its parent ends, also one that is stopped.
+
+    The watchdog does the same, and ends what this one started; but it may be killed itself.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
+    _end_with_parent()
     # Print stacks where the process dies or is asked to, and leave no core file behind.
     faulthandler.enable()
     faulthandler.register(messages.STACK_SIGNAL, all_threads=True)

@@ -71,7 +71,9 @@ def read_run(path: Path) -> str:
     """
     try:
         return _read(path)
-    except (OSError, ValueError) as problem:
+    except OSError as problem:
+        raise refusal(path, problem.strerror or str(problem)) from None
+    except ValueError as problem:
         raise refusal(path, str(problem)) from None
 
 

@@ -6,7 +6,9 @@ Imports little: a worker needs a second for its imports, and starts before its p
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from pathlib import Path
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
 from pytest_yourai.machine.launch import is_launch_variable
+from pytest_yourai.worker import watchdog
 from pytest_yourai.worker.bootstrap import PATH_VARIABLE
+from pytest_yourai.worker.watchdog import MARK, end_marked
 
 BOOTSTRAP = PACKAGE / "worker" / "bootstrap.py"
 
@@ -32,21 +36,25 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self._surroundings = _surroundings()
+        self._mark = secrets.token_hex(16)
         fds: list[int] = []
         try:
-            for _ in range(2):
+            for _ in range(3):
                 fds += os.pipe()
-            command_read, self.command_fd, self.message_fd, message_write = fds
+            command_read, self.command_fd, self.message_fd, message_write = fds[:4]
+            watched, self._held_fd = fds[4:]
+            self._watchdog = _start_watchdog(watched, self._mark)
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", str(BOOTSTRAP), str(command_read), str(message_write)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(command_read, message_write),
-                env=worker_environment(os.environ),
+                env={**worker_environment(os.environ), MARK: self._mark},
                 start_new_session=True,
             )
         except BaseException as problem:
+            # Of a watchdog this is the end, too.
             for fd in fds:
                 os.close(fd)
             if isinstance(problem, OSError):
@@ -54,6 +62,7 @@ class WorkerProcess:
             raise
         os.close(command_read)
         os.close(message_write)
+        os.close(watched)
 
     @property
     def pid(self) -> int:
@@ -94,6 +103,12 @@ class WorkerProcess:
         if not self.is_reaped:
             self._kill_group()
         status = self.await_end()
+        if self._held_fd >= 0:
+            end_marked(self._mark)
+            self._watchdog.kill()
+            self._watchdog.wait()
+            os.close(self._held_fd)
+            self._held_fd = -1
         self.close_commands()
         if self.message_fd >= 0:
             os.close(self.message_fd)
@@ -106,6 +121,23 @@ class WorkerProcess:
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
+    """In a session of its own: a signal to the parent's group leaves it alone."""
+    found = importlib.util.find_spec("psutil")
+    if found is None or found.origin is None:
+        raise WorkerError("the worker process cannot be started: psutil is not installed")
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", watchdog.__file__, str(watched), mark]
+        + [str(Path(found.origin).parent.parent)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(watched,),
+        start_new_session=True,
+        cwd="/",
+    )
 
 
 class WorkerStarter:

@@ -313,6 +313,15 @@ def test_keys_of_the_quantization_that_name_no_module_are_named() -> None:
     )
 
 
+def test_they_are_named_too_where_the_weights_are_not_quantized(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    stored = {"bits": 4, "group_size": 64, "lm_haed": False}
+    (folder / "config.json").write_text(json.dumps({**TINY, "quantization": stored}))
+    model = resolve("m", folder, "local", {})
+    [note] = weights.inspect(model.source(model.quantization(None), None)).notes
+    assert note.startswith("config.json: quantization: lm_haed: no module of m has that name")
+
+
 def test_experts_are_quantized_and_made_as_well() -> None:
     architecture = {
         **LARGER,

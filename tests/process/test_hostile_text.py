@@ -8,7 +8,7 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from pytest_yourai.cli.main import main
 from pytest_yourai.cli.parser import USAGE_STATUS
 
+from support import faults
 from support.hostile import HOSTILE, dangers_in
 from support.models import TINY
 
@@ -84,7 +85,10 @@ OUTPUTS = {
 
 
 def test_a_sweep_and_all_that_reads_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    record_property: Callable[[str, object], None],
 ) -> None:
     flags = [f"--yourai-{flag}={HOSTILE}{name}" for flag, name in OUTPUTS.items()]
     done = run_sweep(
@@ -94,7 +98,13 @@ def test_a_sweep_and_all_that_reads_it(
     assert b"RuntimeError: evil" in done.stdout
     assert b"worker stderr" in done.stdout
     document = json.loads((folder / f"{HOSTILE}o.json").read_text())
-    assert [row["outcome"] for row in document["all_results"]] == ["ok", "error"]
+    outcomes = [row["outcome"] for row in document["all_results"]]
+    journal = (folder / f"{HOSTILE}l.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in journal]
+    pids = {each["pid"] for each in events if each["event"] == "subprocess_spawned"}
+    fault = "worker prints commands to the terminal"
+    right = outcomes == ["ok", "error"]
+    faults.report(record_property, faults.Judgement(fault, right, 0, faults.processes_left(pids)))
     names = {"junit.xml", "benchmark.json", "summary.md"}
     names |= {f"{HOSTILE}{name}" for name in ("o.json", "l.jsonl", "m.md")}
     for path in (folder / name for name in names):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from support import faults
-from support.faults import Judge, Judgement, processes_left
+from support import faults, worker_faults
+from support.faults import Judge, Judgement, processes_left, processes_with
 from support.line_by_line import SignalAtLine
 from support.processes import (
     SweepResult,
@@ -185,6 +188,68 @@ def test_not_even_while_its_compiler_runs(
         record_property,
         Judgement(
             "pytest SIGKILL while MLX compiles", True, 0, processes_left(worker_pids(tmp_path))
+        ),
+    )
+
+
+SLOW = "batch_size: [1, 2]\nlora_rank: [4]\nlora_layers: [2]\n"
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        "worker",
+        pytest.param(
+            "worker and watchdog",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children itself"),
+        ),
+    ],
+)
+def test_neither_being_stopped_nor_a_session_of_its_own_keeps_a_process(
+    tmp_path: Path,
+    faulty_worker: Callable[[str], None],
+    record_property: Callable[[str, object], None],
+    stopped: str,
+) -> None:
+    faulty_worker("leave_processes@load")
+    mark = worker_faults.DONE_VARIABLE, os.environ[worker_faults.DONE_VARIABLE]
+    with start_sweep(tmp_path, environment={"YOURAI_TEST_STEP_S": "0.5"}, matrix=SLOW) as running:
+        wait_for(lambda: events(tmp_path, "trial_start"))
+        worker = worker_of(tmp_path)
+        # pytest, its worker, their watchdog, and the two that the worker has left.
+        wait_for(lambda: processes_with(*mark) == 5)
+        worker.suspend()
+        if stopped == "worker and watchdog":
+            watchdogs = [each for each in psutil.Process(running.pid).children() if each != worker]
+            [watchdog] = [each for each in watchdogs if "watchdog" in " ".join(each.cmdline())]
+            watchdog.suspend()
+        running.kill()
+        running.wait()
+    if stopped == "worker and watchdog":
+        wait_for(lambda: is_gone(worker), 30)
+        watchdog.resume()
+    wait_for(lambda: processes_with(*mark) == 0, 30)
+    faults.report(
+        record_property,
+        Judgement(f"pytest SIGKILL, {stopped} stopped", True, 0, processes_with(*mark)),
+    )
+
+
+def test_what_a_worker_left_ends_with_an_ordinary_sweep(
+    sweep: SweepRun,
+    faulty_worker: Callable[[str], None],
+    record_property: Callable[[str, object], None],
+) -> None:
+    faulty_worker("leave_processes@load")
+    mark = worker_faults.DONE_VARIABLE, os.environ[worker_faults.DONE_VARIABLE]
+    done = sweep()
+    faults.report(
+        record_property,
+        Judgement(
+            "processes that a worker left",
+            done.outcomes == ["ok"] * 3 and Path(mark[1]).exists(),
+            0,
+            processes_with(*mark),
         ),
     )
 

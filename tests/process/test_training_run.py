@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.core.errors import CheckpointError, ModelError
+from pytest_yourai.training.checkpoint import LOG, read_checkpoint
+from pytest_yourai.worker.protocol import CHECKPOINT
 
+from support import faults
 from support.training_runs import Heard, make_input, run, settings
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.xdist_group("training")]
@@ -64,6 +69,34 @@ def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
     names = {path.name for path in asked.adapter_path.iterdir()}
     assert "0000005_adapters.safetensors" in names
     assert not [name for name in names if name.startswith(".yourai-")]
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same_end(
+    folder: Path, undisturbed: dict[int, float], record_property: Callable[[str, object], None]
+) -> None:
+    asked = settings(folder, "damaged")
+    assert run(asked, Heard()).problem is None
+    path = asked.adapter_path / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(asked.adapter_path)
+    remedy = "; continue with --resume from the one before it, of step 10, after "
+    assert "does not match its sha256" in str(caught.value)
+    subprocess.run(shlex.split(str(caught.value).partition(remedy)[2]), check=True)
+    heard = Heard()
+    ended = run(settings(folder, "damaged", first_step=10), heard)
+    assert ended.problem is None
+    right = heard.losses == {step: undisturbed[step] for step in (11, 12)}
+    faults.report(record_property, faults.Judgement("damaged checkpoint", right, 0, 0))
+
+
+def test_a_checkpoint_that_another_run_replaced_is_not_continued_from(folder: Path) -> None:
+    asked = settings(folder, "replaced")
+    assert run(asked, Heard()).problem is None
+    with pytest.raises(ModelError, match="has a checkpoint of step 12 by now, where step 10 was"):
+        run(settings(folder, "replaced", first_step=10, max_steps=20), Heard())
 
 
 def test_a_second_crash_in_the_same_step_is_the_end(

@@ -77,7 +77,7 @@ def test_one_that_nobody_took_is_ended(starter: WorkerStarter, started: list[int
     before = psutil.Process().num_fds()
     starter.close()
     assert not psutil.pid_exists(started[0])
-    assert psutil.Process().num_fds() == before - 4
+    assert psutil.Process().num_fds() == before - 5
 
 
 def test_one_with_an_earlier_environment_is_replaced(

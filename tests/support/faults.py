@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,6 +52,15 @@ def processes_left(leaders: Iterable[int]) -> int:
     """How many live processes belong to the sessions that these workers had."""
     wanted = set(leaders)
     return sum(_session(process) in wanted for process in psutil.process_iter())
+
+
+def processes_with(name: str, value: str) -> int:
+    """How many live processes were started with this variable, whatever their session."""
+    found = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += process.environ().get(name) == value
+    return found
 
 
 def _session(process: psutil.Process) -> int | None:

@@ -25,7 +25,7 @@ from pytest_yourai.models.architecture import (
     paged,
 )
 from pytest_yourai.models.dataset_checks import shortened
-from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.folder import CONFIG, missing_file, read_architecture
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
 
@@ -67,6 +67,16 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
         ) from problem
 
 
+def embedding_rows(model: nn.Module) -> int | None:
+    """The number of ids that the model can embed; None without an embedding.
+
+    A model may have others, for positions or for layers, which are smaller.
+    """
+    embeddings = (nn.Embedding, nn.QuantizedEmbedding)
+    modules = (module for _, module in model.named_modules() if isinstance(module, embeddings))
+    return max((int(module.weight.shape[0]) for module in modules), default=None)
+
+
 def inspect(source: ModelSource) -> Inspection:
     """Depth, parameter count, sizes and matching LoRA keys, without allocation.
 
@@ -90,6 +100,7 @@ def inspect(source: ModelSource) -> Inspection:
             linears=tuple(layers[-1]),
             adapter_parameters_per_rank=tuple(per_rank),
         ),
+        embedding_rows=embedding_rows(model),
         notes=tuple(_notes(model, source)),
     )
 
@@ -231,7 +242,10 @@ def ignored_keys(model: nn.Module, config: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def _notes(model: nn.Module, source: ModelSource) -> Iterator[str]:
-    if keys := ignored_keys(model, source.architecture):
+    # That of the folder: `source` has what its weights make of it.
+    path = Path(source.folder or "") / CONFIG
+    config = read_architecture(path) if path.is_file() else source.architecture
+    if keys := ignored_keys(model, config):
         shown = ", ".join(keys[:_MOST_SHOWN])
         more = f" and {len(keys) - _MOST_SHOWN} more" if len(keys) > _MOST_SHOWN else ""
         yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import pkgutil
 import sys
 import tomllib
 from pathlib import Path
@@ -17,7 +18,7 @@ from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 
-class _ReplacedError(Exception):
+class _ReplacedError(BaseException):
     """This process would be another one now."""
 
 
@@ -180,3 +181,19 @@ def test_an_interrupt_ends_it_with_status_130(
 
     monkeypatch.setattr(os, "execve", interrupt)
     assert main(["recommend"]) == 130
+
+
+def test_a_mistake_of_ours_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = "hf_" + "x" * 30
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"401 for {token}\x1b[31m")
+
+    monkeypatch.setattr(pkgutil, "resolve_name", lambda _: fail)
+    assert main(["show", "profile.json"]) == 1
+    printed = capsys.readouterr()
+    assert "RuntimeError: 401 for ***" in printed.err
+    assert token not in printed.err
+    assert "\x1b" not in printed.err

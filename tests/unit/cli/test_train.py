@@ -1,14 +1,21 @@
-"""How the settings of a training run are printed."""
+"""How the settings of a training run are printed, and that one run at a time has its folder."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from pytest_yourai.cli.main import main
 from pytest_yourai.cli.train import lines
 from pytest_yourai.training.resolve_settings import train_settings
+from pytest_yourai.training.run_folder import locked
+from pytest_yourai.worker.protocol import CHECKPOINT
 
-from support.training import asked
+from support import faults
+from support.training import asked, saved
 
 
 def test_the_table_is_aligned_and_warnings_follow(tmp_path: Path) -> None:
@@ -22,3 +29,20 @@ def test_the_table_is_aligned_and_warnings_follow(tmp_path: Path) -> None:
         ["lora_rank", "16", "--lora-rank"]
     ]
     assert printed[len(table) :] == ["Warning: add --force", "Warning: no use"]
+
+
+def test_the_second_of_two_resumes_is_refused_before_it_reads_the_checkpoint(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
+) -> None:
+    folder = saved(tmp_path)
+    (folder / CHECKPOINT).write_bytes(b"not to be read")
+    arguments = ["train", "--model", "tiny", "--adapter-path", str(folder), "--resume"]
+    with locked(folder):
+        status = main(arguments)
+    message = capsys.readouterr().err
+    right = status == 2 and "is in use by another training run: wait for it" in message
+    faults.report(record_property, faults.Judgement("two resumes at once", right, 0, 0))
+    assert main(arguments) == 2
+    assert "it is damaged" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_yourai.core import sanitize
 from pytest_yourai.core.redaction import Redactor
 
 TOKEN = "hf_" + "Ab3dE6" * 6
@@ -188,3 +189,10 @@ def test_a_stored_token_is_known(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-stored-token\n")
     assert Redactor({"HF_HOME": str(tmp_path)})("x a-stored-token") == "x [HF_TOKEN]"
     assert Redactor({"HF_HOME": str(tmp_path / "absent")})("a-stored-token") == "a-stored-token"
+
+
+def test_our_own_words_stay_whatever_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    redact = Redactor({"DB_PASSWORD": "over_budget", "MY_TOKEN": "12345678"})
+    monkeypatch.setattr(sanitize, "redactor", lambda: redact)
+    row = {"outcome": "over_budget", "bytes": 12345678, "error": "over_budget: 12345678"}
+    assert sanitize.clean(row) == row | {"error": "[DB_PASSWORD]: [MY_TOKEN]"}

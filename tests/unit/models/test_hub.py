@@ -238,3 +238,13 @@ def test_a_repository_that_lacks_a_shard_is_refused(server: Hub) -> None:
 def test_no_secret_is_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     use_endpoint("http://someone:hunter2secret@127.0.0.1:9", monkeypatch)
     assert "hunter2secret" not in refusal()
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07", "::error::x", "\u202e"])
+def test_names_that_command_a_terminal_are_refused_before_they_are_printed(
+    server: Hub, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    (server.folder / f"model{name}.safetensors").touch()
+    assert "is not safe to print: name another model" in refusal()
+    printed = capfd.readouterr()
+    assert name not in printed.out + printed.err

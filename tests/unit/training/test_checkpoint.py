@@ -16,6 +16,7 @@ from pytest_yourai.training.checkpoint import (
 )
 from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
+from pytest_yourai.worker.checkpoint_file import PREVIOUS
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 from support.models import TINY, make_model
@@ -60,6 +61,15 @@ def test_a_torn_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be continued from: it is damaged"):
         read_checkpoint(tmp_path)
+
+
+def test_one_that_is_missing_beside_the_one_before_it_is_not_started_anew(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / CHECKPOINT).rename(folder / PREVIOUS)
+    remedy = "cannot be continued from: No such file or directory; continue with --resume from"
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=remedy):
+            checkpoint_to_resume(asked(tmp_path, adapter_path=folder, resume=resume))
 
 
 def test_there_must_be_one_to_resume(tmp_path: Path) -> None:

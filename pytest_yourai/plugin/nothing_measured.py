@@ -1,0 +1,87 @@
+"""Nothing measured is not success: the exit status, and what kept the trials from running."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+
+import pytest
+
+from pytest_yourai.plugin.failed_fixtures import WHAT_TO_DO
+from pytest_yourai.plugin.terminal import Terminal
+from pytest_yourai.sweep.run_results import PROPERTY
+
+_MARK = "lora"
+"""Set on each item of a configuration, by which its reports are known."""
+
+
+class NothingMeasured:
+    """Registered in the process that the user started, if a flag asks for a measurement."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal = Terminal(config)
+        self._is_asked = not config.option.collectonly
+        self._has_run = False
+        self._has_measured = False
+        self._ended: set[str] = set()
+        self._deselected = 0
+        self._reasons: Counter[str] = Counter()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        self._has_run = self._is_asked
+        return (yield)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._deselected += sum(item.get_closest_marker(_MARK) is not None for item in items)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if any(name == PROPERTY for name, _ in report.user_properties):
+            self._has_measured = True
+        elif _MARK in report.keywords:
+            self._ended.add(report.nodeid)
+            if report.skipped or report.failed:
+                self._reasons[_reason(report)] += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._is_to_report and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self) -> None:
+        if self._is_to_report:
+            self._terminal.print_lines(f"Nothing was measured: {self._why()}")
+
+    @property
+    def _is_to_report(self) -> bool:
+        return self._has_run and not self._has_measured
+
+    def _why(self) -> str:
+        if self._reasons:
+            [(reason, count)] = self._reasons.most_common(1)
+            return f"{count} of {len(self._ended)} items ended so: {reason}"
+        if self._ended:
+            return (
+                f"{len(self._ended)} items were only set up, or another plugin called them: leave "
+                "out --setup-only, --setup-plan, or that plugin (-p no:NAME)"
+            )
+        if self._deselected:
+            return (
+                f"all {self._deselected} configurations were deselected: change -k, -m, --deselect "
+                "or --lf, or the plugin or conftest.py that did it; addopts in the ini file count, "
+                "too"
+            )
+        return (
+            "no configuration was collected: leave out the paths, --ignore or collect_ignore that "
+            "hide the packaged test"
+        )
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    if remedy := dict(report.sections).get(WHAT_TO_DO):
+        return remedy
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash else str(report.longrepr or report.outcome)
+    return str(text).strip().splitlines()[0] if str(text).strip() else report.outcome

@@ -1,0 +1,59 @@
+"""`python -I -S watchdog.py FD MARK FOLDER`: ends a worker, and all that it started.
+
+It waits for the end of a pipe that only the worker's parent holds. The worker and its descendants
+are known by a mark in their environment, whatever their session and their parents, and are killed,
+so that being stopped keeps none alive. FOLDER is where psutil is installed; it is imported when it
+is needed, so that a watchdog starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+MARK = "YOURAI_WORKER"
+"""The variable with a random name of the worker."""
+
+_ROUNDS = 50
+
+_PAUSE_S = 0.01
+"""Between two rounds: until a killed process has gone, and one that it started is seen."""
+
+
+def end_marked(mark: str) -> None:
+    """Kill all processes of this user that inherited `mark`, until none is left."""
+    for _ in range(_ROUNDS):
+        if not _kill_marked(mark):
+            return
+        time.sleep(_PAUSE_S)
+
+
+def _kill_marked(mark: str) -> bool:
+    """True if there was one."""
+    import psutil  # noqa: PLC0415 - may be needed in hours
+
+    found = False
+    for process in psutil.process_iter():
+        # What has ended, and what is another user's, has no environment to read.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark and process.uids().real == os.getuid():
+                process.kill()
+                found = True
+    return found
+
+
+def main() -> None:
+    descriptor, mark, folder = sys.argv[1:]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(int(descriptor), 1):
+        pass
+    sys.path.append(folder)
+    end_marked(mark)
+
+
+if __name__ == "__main__":
+    main()
