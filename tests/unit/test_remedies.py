@@ -24,6 +24,7 @@ ENDS_WITH_WHAT_A_PARSER_SAYS = {
 
 HAS_A_MESSAGE_OF_ITS_OWN = {
     "{}": "made elsewhere: by the worker, for a preset, or for a row",
+    "{}{}": "for a row",
     "{}: {}": "by the schema of a YAML file",
     "{} cannot be downloaded: {}": "by known_failures",
     "{} cannot be continued from: {}; {}": "by checkpoint_file",
