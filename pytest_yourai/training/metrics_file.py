@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import sync_folder, write_atomically
+from pytest_yourai.core.files import parse_json, sync_folder, write_atomically
 from pytest_yourai.core.opening import displaced, open_regular, read_own
 from pytest_yourai.core.sanitize import clean, json_text
 from pytest_yourai.core.units import GB, MB, scaled
@@ -121,7 +120,7 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
 def _kept(line: str, from_step: int) -> dict[str, Any] | None:
     """The row in a line, if it is kept."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         return row if row["step"] <= from_step else None
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
