@@ -41,14 +41,19 @@ class _PlainValues(yaml.SafeLoader):
         except ValueError:
             raise _refused(f"a number has {len(digits):,} digits", node) from None
         if ":" in digits or (digits.isdecimal() and digits != str(abs(number))):
-            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+            raise _other_number(node, number)
         return number
 
     def construct_fraction(self, node: yaml.ScalarNode) -> Any:
         number = self.construct_yaml_float(node)
         if ":" in node.value:
-            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+            raise _other_number(node, number)
         return number
+
+
+def _other_number(node: yaml.ScalarNode, number: float) -> yaml.MarkedYAMLError:
+    shown = excerpt(node.value, _LONGEST_VALUE)
+    return _refused(f"{shown} is {number} in YAML 1.1: write {number}", node)
 
 
 def _refused(why: str, node: yaml.Node) -> yaml.MarkedYAMLError:
