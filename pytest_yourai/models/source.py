@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.core.figures import Count, Parameters
+from pytest_yourai.core.figures import Bytes, Count, Parameters
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -26,6 +26,8 @@ class ModelSource:
     """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
     requires_lora_keys: bool = True
     """False: a model without one of `lora_keys` gets the usual ones instead."""
+    stored_bytes: Bytes | None = None
+    """The weights' bytes in the folder; None without them, or if they are quantized on load."""
 
     @property
     def quantized_on_load(self) -> Quantization | None:
