@@ -45,6 +45,10 @@ def given_path(text: str, folder: Path) -> Path:
     if "\0" in text:
         raise ValueError("a path has no null characters")
     try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8, as MLX and JSON need it: rename it") from None
+    try:
         path.lstat()
     except OSError as problem:
         if problem.errno == errno.ENAMETOOLONG:

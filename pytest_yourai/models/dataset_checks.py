@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from pytest_yourai.core.errors import DataError
+from pytest_yourai.core.files import parse_json
 
 _LONGEST_REASON = 160
 
@@ -171,7 +172,7 @@ def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
     if line.startswith("\ufeff"):
         return None, "it begins with a byte order mark"
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as problem:
         return None, f"it is not valid JSON ({problem})"
     if not isinstance(row, dict):

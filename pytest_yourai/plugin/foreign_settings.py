@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import given_path, is_folder
+from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
 
@@ -27,12 +29,14 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
         if given := getattr(config.known_args_namespace, key, None):
             texts, start = list(given), config.invocation_params.dir
         else:
-            texts = str(config.getini(key) or "").splitlines()
+            texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         for text in filter(None, map(str.strip, texts)):
-            folder = given_path(text, start)
-            if is_folder(folder) and any(folder.glob(mark)):
-                yield folder
+            # What is no path is refused where the flags are read.
+            with suppress(ValueError):
+                folder = given_path(text, start)
+                if is_folder(folder) and any(folder.glob(mark)):
+                    yield folder
 
 
 def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:

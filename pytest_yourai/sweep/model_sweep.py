@@ -297,27 +297,31 @@ def start_sweep(
     """
     log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
     boot = last_boot()
+    run = {"boot_id": boot.boot_id, "pid": os.getpid(), "identity": plan.identity}
     log.write(
         "benchmark_start",
-        boot_id=boot.boot_id,
-        pid=os.getpid(),
+        **run,
         configurations=len(plan.configs),
         settings=plan.settings.as_json(),
-        identity=plan.identity,
     )
     host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
         context, resumed = _context(plan, host, history, boot, print_line)
         if (data := context.inspection.data) is not None and data.notes:
             log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
+        facts = {
+            "memory_limit_bytes": context.budget.limit_bytes,
+            "memory_limit_is_detected": context.budget.is_detected,
+            "device": dataclasses.asdict(context.device),
+        }
         log.write(
             "model_start",
             weights=plan.settings.weights,
             parameters=context.inspection.parameters,
-            memory_limit_bytes=context.budget.limit_bytes,
-            memory_limit_is_detected=context.budget.is_detected,
-            device=dataclasses.asdict(context.device),
+            **facts,
         )
+        # Once more: without either line no result of the run could be taken over.
+        log.write("run_facts", **run, **facts)
     except BaseException as problem:
         host.end(killed_because=repr(problem))
         raise

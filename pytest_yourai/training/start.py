@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OptionError
+from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
@@ -128,7 +128,7 @@ def _inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
     check_folder(folder)
     path = folder / "train.jsonl"
     with path.open(encoding="utf-8") as lines:
-        first = json.loads(next(lines))
+        first = parse_json(next(lines))
         rows = 1 + sum(1 for _ in lines)
     if mask_prompt and RowFormat.of(first) is RowFormat.TEXT:
         raise DataError(

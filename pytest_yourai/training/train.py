@@ -139,6 +139,8 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
             awake.terminate()
             awake.wait()
     print_lines(stream, *_closing(settings, ended))
+    if journal.problem is not None:
+        print_lines(stream, f"Warning: the log is incomplete: {journal.problem}")
     if ended.problem is None:
         return 0
     return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
