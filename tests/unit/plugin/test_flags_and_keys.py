@@ -30,6 +30,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "warmup": ("4", 4),
     "seq-length": ("64,128", [64, 128]),
     "data": ("owner/rows", "owner/rows"),
+    "bad-rows": ("skip", "skip"),
+    "mask-prompt": ("true", True),
     "weights": ("hub", "hub"),
     "quantize": ("4", 4),
     "lora-keys": ("a.b,c", ["a.b", "c"]),
