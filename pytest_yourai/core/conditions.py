@@ -46,6 +46,10 @@ class SweepSettings:
     max_seq_length: _Count | list[_Count] | None = None
     grad_checkpoint: bool | list[bool] | None = None
     data: str | None = None
+    bad_rows: str | None = None
+    """"skip" where rows that cannot be trained on are left out."""
+    mask_prompt: bool | None = None
+    """True where prompts train nothing."""
     measured_steps: _Count | None = None
     warmup_steps: _Count | None = None
     safety_margin: _Amount | None = None

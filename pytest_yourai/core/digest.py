@@ -1,14 +1,18 @@
-"""A digest in a JSON document, by which a reader notices that a bit of it was changed."""
+"""Digests in JSON documents and lines, by which a reader notices that a bit was changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 DIGEST = "digest"
 """The key of the digest of all other keys, in a document that is a JSON object."""
+
+_LINE_CHECK = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\s*\Z')
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
@@ -36,3 +40,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def checked_line(text: str) -> bytes:
+    """`text`, a JSON object, as a line whose last key is the CRC of the object without it."""
+    return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+
+
+def line_has_changed(line: bytes) -> bool:
+    """True if `line` has the CRC of another; without one, as older lines, nobody knows."""
+    found = _LINE_CHECK.search(line)
+    return found is not None and zlib.crc32(line[: found.start()] + b"}") != int(found[1], 16)

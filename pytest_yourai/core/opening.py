@@ -71,6 +71,21 @@ def _read(fd: int, most_bytes: int) -> bytes:
     return content
 
 
+def displaced(fd: int, path: Path, written_bytes: int) -> str | None:
+    """What happened to an open file, so long by now, that `path` named: None, or `was removed`."""
+    own = os.fstat(fd)
+    if own.st_nlink == 0:
+        return "was removed"
+    try:
+        there = path.stat()
+    except OSError:
+        return "was moved"
+    # Some network file systems have changing numbers; a copy stays as long as it was.
+    if not os.path.samestat(own, there) and own.st_size != there.st_size:
+        return "was moved, and another file has its name,"
+    return "was cut" if own.st_size < written_bytes else None
+
+
 def real_path(path: Path) -> Path:
     """`path` without links, those of missing files too.
 

@@ -19,6 +19,12 @@ SUITE_NODE_IDS = {
 """Node ids of the packaged tests, the same from every folder."""
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made again; it need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pytest-yourai"
+
+
 def matrices_folder() -> Path:
     """The folder of packaged matrices: in the package in a wheel, beside it if it is editable."""
     packaged = PACKAGE / "matrices"
@@ -38,6 +44,10 @@ def given_path(text: str, folder: Path) -> Path:
     path = folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
     if "\0" in text:
         raise ValueError("a path has no null characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8, as MLX and JSON need it: rename it") from None
     try:
         path.lstat()
     except OSError as problem:

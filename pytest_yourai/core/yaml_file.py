@@ -19,8 +19,8 @@ _MOST_CHARACTERS = 1_000_000
 _MOST_BYTES = 4 * _MOST_CHARACTERS
 
 
-class _NoAliases(yaml.SafeLoader):
-    """Plain values, without aliases: a few lines of those can stand for billions of values."""
+class _PlainValues(yaml.SafeLoader):
+    """Plain values without aliases, few lines of which can stand for billions of values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -29,6 +29,31 @@ class _NoAliases(yaml.SafeLoader):
                 None, None, "aliases are not supported: write the values out", mark
             )
         return super().compose_node(parent, index)
+
+    def construct_whole(self, node: yaml.ScalarNode) -> Any:
+        """A whole number as people write it; YAML 1.1 also takes 010 for 8, and 1:30 for 90."""
+        digits = node.value.lstrip("+-")
+        try:
+            number = self.construct_yaml_int(node)
+        except ValueError:
+            raise _refused(f"a number has {len(digits):,} digits", node) from None
+        if ":" in digits or (digits.isdecimal() and digits != str(abs(number))):
+            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+        return number
+
+    def construct_fraction(self, node: yaml.ScalarNode) -> Any:
+        number = self.construct_yaml_float(node)
+        if ":" in node.value:
+            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+        return number
+
+
+def _refused(why: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
+_PlainValues.add_constructor("tag:yaml.org,2002:int", _PlainValues.construct_whole)
+_PlainValues.add_constructor("tag:yaml.org,2002:float", _PlainValues.construct_fraction)
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,7 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}")
     try:
-        loader = _NoAliases(text)
+        loader = _PlainValues(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:

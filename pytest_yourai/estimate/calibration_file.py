@@ -20,6 +20,7 @@ from pytest_yourai.core.digest import DIGEST, has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import parse_json, write_json
 from pytest_yourai.core.opening import open_regular, own_folder, read_own
+from pytest_yourai.core.paths import cache_folder
 from pytest_yourai.estimate.calibration import COMPONENTS, Calibration
 
 _NAMED_BY = "calibration"
@@ -50,8 +51,7 @@ class _DamagedError(Exception):
 
 def cache_file() -> Path:
     """Path of `calibration.json` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pytest-yourai" / "calibration.json"
+    return cache_folder() / "calibration.json"
 
 
 def read_calibration(machine: str) -> Calibration:

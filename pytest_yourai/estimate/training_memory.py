@@ -202,6 +202,8 @@ def estimate_trial(
     quantization = (held.bits, held.group_size) if held else (None, 1)
     shapes = read_architecture_shapes(source.architecture)
     built = inspected or _described(shapes, source.lora_keys or USUAL_LORA_KEYS, quantization)
+    if inspected is None and source.stored_bytes is not None:
+        built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
     step = StepMemory(shapes, built.linears, config, backend, device)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built, quantization, _OPTIMIZER_ARRAYS[OPTIMIZER], is_paged=is_paged)
@@ -230,7 +232,10 @@ def _estimate(
     parameters = config.rank * sum(built.adapter_parameters_per_rank[-step.layers :])
     moment = step.highest_moment(*quantization)
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
-    held_bytes = shapes.weight_bytes(*quantization, PAGE_BYTES) if is_paged else built.weight_bytes
+    unused_bytes = 0
+    if is_paged:
+        whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES)
+        unused_bytes = whole_pages - shapes.weight_bytes(*quantization)
     found = MemoryEstimate(
         weights_bytes=built.weight_bytes,
         adapters_bytes=_ADAPTER_BYTES * parameters,
@@ -238,7 +243,7 @@ def _estimate(
         optimizer_bytes=optimizer_arrays * _ADAPTER_BYTES * parameters,
         activations_bytes=round(step.kept_bytes + moment.activations_bytes),
         logits_bytes=round(moment.logits_bytes),
-        overhead_bytes=round(moment.in_flight_bytes) + held_bytes - built.weight_bytes,
+        overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),
         relative_error=errors[step.backend],
     )

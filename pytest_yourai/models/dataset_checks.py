@@ -1,7 +1,8 @@
 """Rows of training data that mlx-lm cannot read: found before it tries, with their line.
 
 mlx-lm takes the format of a file from its first row, and fails at the first row that differs with
-an exception that names neither file nor line.
+an exception that names neither file nor line. Whether a row can be trained on is known once it is
+tokenized; the schemas here only explain why it cannot.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from pytest_yourai.core.errors import DataError
+from pytest_yourai.core.files import parse_json
 
 _LONGEST_REASON = 160
 
@@ -87,61 +90,77 @@ def data_files(folder: Path) -> list[Path]:
     return [folder / f"{name}.jsonl" for name in ("train", "valid", "test")]
 
 
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that mlx-lm cannot read or train on; `place` is the file and the line, or the like."""
+
+    place: str
+    reason: str
+    what: Literal["line", "row"] = "line"
+
+
+def refusal(bad: Sequence[BadRow], remedy: str = "") -> str:
+    """The message about bad rows: the first of them, and how many there are."""
+    first = bad[0]
+    others = "" if len(bad) == 1 else f" (the first of {len(bad):,} bad {first.what}s)"
+    reason = shortened(first.reason)
+    return f"--yourai-data: {first.place}: {reason}{others}: fix or remove the {first.what}{remedy}"
+
+
+OR_SKIP = ", or leave such rows out with --yourai-bad-rows skip"
+"""The other remedy, where there are other rows."""
+
+
 def check_folder(folder: Path) -> None:
-    """DataError if mlx-lm would fail at a file in `folder`."""
+    """DataError with the first line that mlx-lm cannot read, and the number of such lines."""
     for path in data_files(folder):
         if path.exists():
-            check_file(path)
+            bad = [each for _, each in read_lines(path) if isinstance(each, BadRow)]
+            if bad:
+                raise DataError(refusal(bad, OR_SKIP))
 
 
-def check_file(path: Path) -> None:
-    """DataError with the first row that mlx-lm would fail at, and the number of such rows."""
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """Each line's number, and its row, or why mlx-lm cannot read it.
+
+    Lines end where they do for mlx-lm, which opens the file as text, and takes the format of all
+    from the first row. DataError where the file itself cannot be read.
+    """
     if not path.is_file():
         raise DataError(f"--yourai-data: {path} is not a file: put one in its place, or remove it")
+    row_format: RowFormat | None = None
+    number = 0
     try:
-        bad = list(_problems(path))
+        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+            for number, line in enumerate(lines, 1):
+                row, problem = _parsed(line)
+                if row is not None:
+                    row_format = row_format or RowFormat.of(row)
+                    problem = _missing(row, row_format)
+                if row is None or problem is not None:
+                    yield number, BadRow(f"{path}:{number}", problem or "")
+                else:
+                    yield number, row
     except OSError as refused:
         raise DataError(
             f"--yourai-data: {path} cannot be read: {refused.strerror}; make it readable, or "
             "remove it"
         ) from None
-    if bad:
-        number, reason = bad[0]
-        others = "" if len(bad) == 1 else f" (the first of {len(bad):,} bad lines)"
-        raise DataError(bad_row(f"{path}:{number}", f"{shortened(reason)}{others}", "line"))
+    if number == 0:
+        raise DataError(f"--yourai-data: {path} is empty: fill it or remove it")
 
 
-def bad_row(place: str, reason: str, what: Literal["line", "row"]) -> str:
-    """The message about the row at `place`."""
-    return f"--yourai-data: {place}: {reason}: fix or remove the {what}"
+def _missing(row: dict[str, Any], row_format: RowFormat | None) -> str | None:
+    if row_format is None:
+        return f"no data format of mlx-lm: a row needs {_formats()}"
+    missing = next((key for key in row_format.keys if key not in row), None)
+    return missing and f"it has no {missing}, which the first row has"
 
 
 def shortened(text: str) -> str:
     """`text` in one line, cut if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
-
-
-def _problems(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and error of each row that mlx-lm would fail at.
-
-    Lines end where they do for mlx-lm, which opens the file as text.
-    """
-    row_format: RowFormat | None = None
-    number = 0
-    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            row, problem = _parsed(line)
-            if row is not None and row_format is None:
-                row_format = RowFormat.of(row)
-                if row_format is None:
-                    problem = f"no data format of mlx-lm: a row needs {_formats()}"
-            if row is not None and row_format is not None:
-                problem = row_problem(row, row_format)
-            if problem is not None:
-                yield number, problem
-    if number == 0:
-        raise DataError(f"--yourai-data: {path} is empty: fill it or remove it")
 
 
 def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -153,7 +172,7 @@ def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
     if line.startswith("\ufeff"):
         return None, "it begins with a byte order mark"
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as problem:
         return None, f"it is not valid JSON ({problem})"
     if not isinstance(row, dict):
@@ -162,7 +181,7 @@ def _parsed(line: str) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def row_problem(row: dict[str, Any], row_format: RowFormat) -> str | None:
-    """The first error of `row` as one in the format of the rows before it; None if it is valid."""
+    """Why `row` is no usual one of its format; None if it is. mlx-lm may train on it even so."""
     try:
         row_format.value.model_validate(row)
     except pydantic.ValidationError as problem:

@@ -65,6 +65,10 @@ class TrainingData:
     """
 
     lengths: Annotated[tuple[Count, ...], pydantic.Field(min_length=1)]
+    notes: tuple[str, ...] = ()
+    """Sentences about rows that are left out, and about rows that are not trained on."""
+    left_out: Count = 0
+    """Rows that are left out, of training and validation data."""
 
     @property
     def rows(self) -> int:

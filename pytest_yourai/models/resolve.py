@@ -30,7 +30,7 @@ from pytest_yourai.models.architecture import (
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
 from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.source import ModelSource
-from pytest_yourai.models.stored_weights import as_stored, read_tensors
+from pytest_yourai.models.stored_weights import as_stored, read_tensors, stored_bytes
 
 Weights = Literal["local", "hub", "synthetic"]
 """In a folder; still to be downloaded; synthetic."""
@@ -54,7 +54,7 @@ class Model:
     """A model that can be measured: `name` is for test ids, `title` for people.
 
     With weights `hub` there is a `repo`, and no folder until it is `downloaded`. `note` says why
-    weights are synthetic although some are there.
+    weights are synthetic although some are there; `stored_bytes` is the size of all of them.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Model:
     folder: Path | None = None
     repo: str | None = None
     note: str | None = None
+    stored_bytes: int | None = None
 
     @classmethod
     def known(cls, name: str, preset: Preset | None = None) -> Model:
@@ -80,7 +81,7 @@ class Model:
         if self.weights != "hub" or self.repo is None:
             return self
         folder = hub.download(self.repo, print_line)
-        return replace(self, weights="local", folder=folder, architecture=_architecture(folder))
+        return replace(_as_stored(self, folder), weights="local", folder=folder)
 
     def require_tokenizer(self) -> None:
         """ModelError if it has none, so that no training data can be read for it."""
@@ -107,7 +108,11 @@ class Model:
             lora_keys=lora_keys,
             trust_remote_code=trust_remote_code,
             requires_lora_keys=requires_lora_keys,
+            stored_bytes=self.stored_bytes if self._is_held_as_stored(quantization) else None,
         )
+
+    def _is_held_as_stored(self, quantization: Quantization | None) -> bool:
+        return quantization is None or stored_quantization(self.architecture) is not None
 
     @property
     def depth(self) -> int | None:
@@ -218,7 +223,9 @@ def _without_source(preset: Preset) -> ModelError:
 def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
     read_architecture(folder / CONFIG)
     missing = missing_file(folder)
-    found = replace(known, architecture=_architecture(folder), folder=without_links(folder))
+    found = replace(_as_stored(known, folder), folder=without_links(folder))
+    if missing is not None:
+        found = replace(found, stored_bytes=None)
     if missing is None and weights != "synthetic":
         return replace(found, weights="local")
     if missing is not None and weights in ("local", "hub"):
@@ -228,9 +235,13 @@ def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
     return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
 
 
-def _architecture(folder: Path) -> dict[str, Any]:
-    """The architecture of a folder, with the type and quantization that its weights have."""
-    return as_stored(read_architecture(folder / CONFIG), read_tensors(folder))
+def _as_stored(known: Model, folder: Path) -> Model:
+    """`known` with the architecture of a folder, and what its weights say of it."""
+    tensors = read_tensors(folder)
+    architecture = as_stored(read_architecture(folder / CONFIG), tensors)
+    return replace(
+        known, architecture=architecture, stored_bytes=stored_bytes(architecture, tensors)
+    )
 
 
 def _from_repo(

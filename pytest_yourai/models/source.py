@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.core.figures import Count, Parameters
+from pytest_yourai.core.figures import Bytes, Count, Parameters
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -26,11 +26,29 @@ class ModelSource:
     """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
     requires_lora_keys: bool = True
     """False: a model without one of `lora_keys` gets the usual ones instead."""
+    stored_bytes: Bytes | None = None
+    """The weights' bytes in the folder; None without them, or if they are quantized on load."""
 
     @property
     def quantized_on_load(self) -> Quantization | None:
         """The quantization to load in, if the weights are stored in full precision."""
         return None if stored_quantization(self.architecture) else self.quantization
+
+
+BadRows = Literal["refuse", "skip"]
+"""What happens to rows that cannot be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowReading:
+    """How training will read the rows: prompts masked or not, each cut to `max_seq_length`."""
+
+    max_seq_length: int = 2048
+    mask_prompt: bool = False
+    bad_rows: BadRows = "refuse"
+
+
+READ_BY_DEFAULT = RowReading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +63,7 @@ class Inspection:
     """Exact shapes, for the estimate; None if no model was built, as in a replay."""
     data: TrainingData | None = None
     """None for synthetic rows."""
+    embedding_rows: Count | None = None
+    """Ids that the model can embed; None where that is not known."""
     notes: tuple[str, ...] = ()
     """Lines for people."""

@@ -22,6 +22,9 @@ from pytest_yourai.models.folder import WEIGHTS
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The types that mlx-lm computes in, as safetensors names them."""
 
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4, "U8": 1}
+"""Bytes of an element of each type that mlx-lm holds weights in."""
+
 _OTHER_MODES = {(4, 16): "nvfp4", (4, 32): "mxfp4", (8, 32): "mxfp8"}
 """Bits and group size of the modes whose scales are bytes (mlx_lm.utils.infer_quant_config)."""
 
@@ -91,6 +94,22 @@ def as_stored(
 def _sizes(architecture: Mapping[str, Any]) -> set[int]:
     """Numbers of inputs that a module may have."""
     return {whole(value) for value in flat_config(architecture).values()} - {0}
+
+
+def stored_bytes(
+    architecture: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
+) -> int | None:
+    """Bytes that MLX holds once these tensors are loaded; None where their types are not known.
+
+    Without the head where it is tied, and of a model with several parts the language model alone.
+    """
+    is_tied = flat_config(architecture).get("tie_word_embeddings", True)
+    held = {name: each for name, each in tensors.items() if not (is_tied and "lm_head." in name)}
+    if "text_config" in architecture:
+        held = {name: each for name, each in held.items() if "language_model." in name}
+    if not held or any(each.dtype not in _BYTES for each in held.values()):
+        return None
+    return sum(each.size * _BYTES[each.dtype] for each in held.values())
 
 
 def _computed_in(tensors: Mapping[str, StoredTensor], *, is_exact: bool) -> str | None:

@@ -103,6 +103,13 @@ FLAGS = (
     ),
     Flag("data", "PATH", "training data, in a format of mlx-lm", "synthetic rows of full length"),
     Flag(
+        "bad-rows",
+        "refuse|skip",
+        "rows that cannot be trained on: refuse the data, or leave them out, as training then does",
+        "refuse",
+    ),
+    Flag("mask-prompt", None, "no loss for prompts, as training with --mask-prompt", "off"),
+    Flag(
         "weights",
         "auto|local|hub|synthetic",
         "source of the weights; auto: a folder or the local Hugging Face cache, else synthetic",

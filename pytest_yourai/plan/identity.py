@@ -16,6 +16,9 @@ from pytest_yourai.models.source import ModelSource
 _NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length", "grad_checkpoint")
 """Settings that do not change the measurement of a trial, or that each row has itself."""
 
+_NEWER = ("bad_rows", "mask_prompt")
+"""Settings that earlier versions did not know, and that are left out where they are off."""
+
 _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
 """The lengths of real rows depend on these files, chat templates included."""
 
@@ -29,7 +32,11 @@ def run_identity(source: ModelSource, data: str | None, settings: SweepSettings)
         "folder": _files(source.folder, "*.safetensors", "*.py", *_TOKENIZER_FILES),
         "trust_remote_code": source.trust_remote_code,
         "data": _files(data, "train.jsonl"),
-        "settings": {key: each for key, each in known.items() if key not in _NOT_MEASURED},
+        "settings": {
+            key: each
+            for key, each in known.items()
+            if key not in _NOT_MEASURED and not (each is None and key in _NEWER)
+        },
         "versions": environment.versions(),
         "chip": environment.chip(),
         "system_memory_bytes": read_system_memory().usable_bytes,

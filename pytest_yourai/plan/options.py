@@ -14,6 +14,7 @@ from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import without_links
 from pytest_yourai.models.dataset_checks import data_files
 from pytest_yourai.models.resolve import NamedModel
+from pytest_yourai.models.source import BadRows
 from pytest_yourai.store.compare.thresholds import RegressionThresholds
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -49,6 +50,8 @@ class Options:
     max_seq_lengths: tuple[int, ...] | None
     """In tokens, ascending."""
     data: str | None
+    bad_rows: BadRows
+    mask_prompt: bool
     weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
     lora_keys: tuple[str, ...] | None

@@ -12,7 +12,7 @@ from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import RowShape, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.models.resolve import Model
-from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice
 from pytest_yourai.plan.identity import run_identity
 from pytest_yourai.plan.options import Options
@@ -69,6 +69,9 @@ def plan_model(
         steps=steps,
         isolation=options.isolation,
         data=options.data,
+        reading=RowReading(
+            max(shape.max_seq_length for shape in shapes), options.mask_prompt, options.bad_rows
+        ),
         seed=defaults.SEED,
         memory_limit_bytes=options.memory_limit_bytes,
         start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
@@ -140,6 +143,8 @@ def _settings(
         max_seq_length=lengths[0] if len(lengths) == 1 else lengths,
         grad_checkpoint=checkpoints[0] if len(checkpoints) == 1 else checkpoints,
         data=options.data,
+        bad_rows="skip" if options.bad_rows == "skip" else None,
+        mask_prompt=options.mask_prompt or None,
         measured_steps=steps.measured_steps,
         warmup_steps=steps.warmup_steps,
         safety_margin=defaults.SAFETY_MARGIN,

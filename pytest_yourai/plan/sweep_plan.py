@@ -20,7 +20,7 @@ from pytest_yourai.estimate.calibration_file import (
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.plan.identity import machine_id
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
@@ -70,6 +70,8 @@ class SweepPlan:
     start_timeout_s: float
     settings: SweepSettings
     identity: dict[str, Any]
+    reading: RowReading = READ_BY_DEFAULT
+    """How rows are read, as training will."""
     force: bool = False
     memory_wait_s: float = 5.0
     """Seconds that a trial waits at its start for memory that other processes may free."""

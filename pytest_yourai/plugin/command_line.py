@@ -4,6 +4,7 @@ import pytest
 
 from pytest_yourai.core.errors import InputError, OptionError
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plugin.ini_values import has_value
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
 
@@ -49,7 +50,7 @@ def is_active(config: pytest.Config) -> bool:
     """
     if config.getoption("yourai_recommend"):
         return False
-    if wants_packaged_suite(config) or any(config.getini(key) for key in _STARTING_KEYS):
+    if wants_packaged_suite(config) or any(has_value(config, key) for key in _STARTING_KEYS):
         return True
     for flag in FLAGS:
         if config.getoption(flag.key) is not None:
@@ -74,7 +75,7 @@ _RUNNING_NOTHING = (
 
 def needs_worker(config: pytest.Config) -> bool:
     """True if trials will be run, as far as the command line says: not collected or replayed."""
-    is_replay = config.getoption("yourai_replay") or config.getini("yourai_replay")
+    is_replay = config.getoption("yourai_replay") or has_value(config, "yourai_replay")
     return not (is_replay or any(config.getoption(name, False) for name in _RUNNING_NOTHING))
 
 

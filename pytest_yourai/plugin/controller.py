@@ -186,6 +186,9 @@ class ControllerHooks:
         self._results.journal_problem = reported.journal_problem
         self._terminal.print_unless_quiet(*self._console.soaked(stage))
 
+    def journal_closed(self, problem: str | None) -> None:
+        self._results.journal_problem = problem or self._results.journal_problem
+
     def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
         """Called where items run in this process: a soak takes minutes."""
         self._results.is_soaking = True

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import given_path, is_folder
+from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
 
@@ -31,15 +33,17 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
         if given:
             texts, start = list(given), config.invocation_params.dir
         else:
-            texts = str(config.getini(key) or "").splitlines()
+            texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         is_of_project = not given and not _is_overridden(config, key)
         for text in filter(None, map(str.strip, texts)):
-            folder = given_path(text, start)
-            if is_of_project and start.resolve().is_relative_to(folder.resolve()):
-                continue
-            if is_folder(folder) and any(folder.glob(mark)):
-                yield folder
+            # What is no path is refused where the flags are read.
+            with suppress(ValueError):
+                folder = given_path(text, start)
+                if is_of_project and start.resolve().is_relative_to(folder.resolve()):
+                    continue
+                if is_folder(folder) and any(folder.glob(mark)):
+                    yield folder
 
 
 def _is_overridden(config: pytest.Config, key: str) -> bool:

@@ -43,6 +43,9 @@ class Listener(Protocol):
     def trial_ended(self, trial: TrialReport) -> None:
         """Called with each result before the journal has it; pytest reports it later."""
 
+    def journal_closed(self, problem: str | None) -> None:
+        """Called at the end, with what is wrong with the journal."""
+
 
 class ItemHooks:
     """Registered where items run, while a run is asked for.
@@ -217,6 +220,8 @@ class ItemHooks:
                 self.runner.close({stage: len(ids) for stage, ids in self._selected.items()})
             if self._journal is not None:
                 self._journal.close()
+                if self._listener is not None:
+                    self._listener.journal_closed(self._journal.problem)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:

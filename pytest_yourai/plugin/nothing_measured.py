@@ -33,7 +33,7 @@ class NothingMeasured:
         return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        self._deselected += sum(item.get_closest_marker(_MARK) is not None for item in items)
+        self._deselected += sum(map(_is_of_trial, items))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if any(name == PROPERTY for name, _ in report.user_properties):
@@ -43,8 +43,15 @@ class NothingMeasured:
             if report.skipped or report.failed:
                 self._reasons[_reason(report)] += 1
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        # Last: pytest-testmon makes a success of a run without tests.
+        try:
+            return (yield)
+        finally:
+            self._set_status(session)
+
+    def _set_status(self, session: pytest.Session) -> None:
         if self._is_to_report and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -75,6 +82,11 @@ class NothingMeasured:
             "no configuration was collected: leave out the paths, --ignore or collect_ignore that "
             "hide the packaged test"
         )
+
+
+def _is_of_trial(item: pytest.Item) -> bool:
+    """True for an item of a configuration; pytest-testmon has no items of what it leaves out."""
+    return not isinstance(item, pytest.Item) or item.get_closest_marker(_MARK) is not None
 
 
 def _reason(report: pytest.TestReport) -> str:

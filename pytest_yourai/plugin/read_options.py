@@ -20,6 +20,8 @@ from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.plan.flags import FLAGS, Flag
 from pytest_yourai.plan.options import CHECK_STEPS, DEFAULT_TIMEOUT_S, Options
+from pytest_yourai.plugin.ini_values import ini_texts
+from pytest_yourai.plugin.ini_values import where as ini_key
 from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
 
 _T = TypeVar("_T")
@@ -53,6 +55,8 @@ def read_options(config: pytest.Config) -> Options:
         check_steps=_step_plan(read, CHECK_STEPS),
         max_seq_lengths=read.value("seq-length", _lengths),
         data=read.from_folder("data", data_source),
+        bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
+        mask_prompt=read.switch("mask-prompt") or False,
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
         lora_keys=read.value("lora-keys", module_names),
@@ -107,11 +111,8 @@ class _Reader:
         texts, where = self._given(flag), flag.option
         folder = self._config.invocation_params.dir
         if not texts and not flag.is_command:
-            text = str(self._config.getini(flag.key) or "")
-            texts = text.splitlines() if flag.is_repeatable else [text]
-            texts = [each for each in texts if each.strip()]
-            ini_file = self._config.inipath
-            where = f"{ini_file or 'ini file'}: {flag.key}"
+            texts = ini_texts(self._config, flag.key)
+            ini_file, where = self._config.inipath, ini_key(self._config, flag.key)
             folder = ini_file.parent if ini_file else folder
         parsed = []
         for text in texts:

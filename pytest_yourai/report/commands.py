@@ -34,6 +34,7 @@ def _train_words(
     is_made_up: bool,
     has_weights: bool,
     data: str | None,
+    reading: Sequence[str],
     presets: Path | None = None,
     trust_remote_code: bool = False,
 ) -> list[str]:
@@ -46,10 +47,16 @@ def _train_words(
     if trust_remote_code:
         words.append("--trust-remote-code")
     if data:
-        words += ["--data", data]
+        words += ["--data", data, *reading]
     elif has_weights or not is_made_up:
         words += ["--data", _NO_DATA]
     return words
+
+
+def _reading(bad_rows: str | None, mask_prompt: bool | None) -> list[str]:
+    """The flags of `yourai train` that read the rows as the sweep did."""
+    skips = ["--bad-rows", "skip"] if bad_rows == "skip" else []
+    return skips + (["--mask-prompt"] if mask_prompt else [])
 
 
 def next_steps(
@@ -88,6 +95,7 @@ def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
         is_made_up=is_made_up,
         has_weights=has_weights,
         data=options.data,
+        reading=_reading(options.bad_rows, options.mask_prompt),
         presets=_own_presets(options),
         trust_remote_code=options.trust_remote_code,
     )
@@ -193,6 +201,7 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
         is_made_up=not has_weights or profile.settings.weights == "synthetic",
         has_weights=has_weights,
         data=profile.settings.data,
+        reading=_reading(profile.settings.bad_rows, profile.settings.mask_prompt),
     )
     return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 

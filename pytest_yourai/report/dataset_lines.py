@@ -29,6 +29,7 @@ def data_lines(data: TrainingData | None, max_seq_lengths: Collection[int]) -> I
     for limit in sorted(max_seq_lengths):
         if cut := data.rows_over(limit):
             yield f"  {_rows(cut)} of over {limit:,} tokens {'is' if cut == 1 else 'are'} cut"
+    yield from (f"  Note: {note}" for note in data.notes)
     yield ""
 
 

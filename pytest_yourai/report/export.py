@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.sanitize import clean, json_text, screen_line, without_commands
+from pytest_yourai.core.sanitize import clean, json_text, screen_line, screen_text, without_commands
 from pytest_yourai.report.markdown import markdown
 from pytest_yourai.report.tables import aligned
 from pytest_yourai.store.rows import TrialRow
@@ -87,7 +87,7 @@ def formatted(paths: Sequence[Path], name: str) -> str:
     """All profiles in `paths` in the format `name`; RecordingError where one cannot be read."""
     profiles = [profile for path in paths for profile in read_profiles(path)]
     if name == "md":
-        return markdown(profiles)
+        return screen_text(markdown(profiles))
     if name == "table":
         return "".join(f"{screen_line(line)}\n" for line in aligned(profiles))
     return _ROW_FORMATS[name](flat_rows(profiles, with_profile=len(paths) > 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.digest import line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.opening import read_own
@@ -61,11 +62,20 @@ def read_history(path: Path) -> History:
         if not line.strip():
             continue
         try:
-            event = parse_json(line)
-            _add_event(event, runs)
+            _add_event(_event(line), runs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             unreadable += 1
     return History(path.name, tuple(runs.values()), unreadable)
+
+
+def _event(line: bytes) -> Any:
+    if line_has_changed(line):
+        raise ValueError("its crc32 is that of another line")
+    return parse_json(line)
+
+
+_BEGINNINGS = ("benchmark_start", "run_facts")
+"""The events with the identity of a run: if a line is lost, the other has it."""
 
 
 class _ModelStart(Row):
@@ -82,18 +92,16 @@ class _TrialStart(ConfigRow):
 
 def _add_event(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
     name = event["event"]
-    if name == "benchmark_start":
+    if name in _BEGINNINGS:
         identity = dict(event["identity"])
-        runs[str(event["run_id"])] = PastRun(identity, event.get("boot_id"), event.get("pid"))
-        return
-    if name not in ("model_start", "trial_start", "trial_complete", "benchmark_complete"):
-        return
-    run = runs.get(event["run_id"])
+        began = PastRun(identity, event.get("boot_id"), event.get("pid"))
+        runs.setdefault(str(event["run_id"]), began)
+    run = runs.get(event.get("run_id", ""))
     if run is None:
-        # The line with the identity of the run is lost.
+        # Of no run, or the lines with the identity of the run are lost.
         return
     match name:
-        case "model_start":
+        case "model_start" | "run_facts":
             start = _ModelStart.model_validate(event)
             run.budget_bytes = start.memory_limit_bytes
             run.budget_is_detected = start.memory_limit_is_detected

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import psutil
 
+from pytest_yourai.core.digest import checked_line, line_has_changed
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import keep_private, mapping, sync_folder
-from pytest_yourai.core.opening import open_regular
+from pytest_yourai.core.opening import displaced, open_regular
 from pytest_yourai.core.sanitize import clean, json_text
 
 _TAIL_BYTES = 1 << 20
@@ -29,7 +30,7 @@ _BEGINNINGS = ("benchmark_start", "training_start")
 
 
 class EventLog(Protocol):
-    """A log of events. `problem` says why it stopped, if it did."""
+    """A log of events. `problem` says why it is not complete where it should be, if it is not."""
 
     @property
     def problem(self) -> str | None: ...
@@ -58,7 +59,8 @@ class Journal:
 
     OutputError, which calls the file `named`, where it cannot be written or another run holds it.
     Only its owner may read it, since what workers print is in it. When the disk fills up later, it
-    stops, and the run goes on: the profile may still be written.
+    stops, and the run goes on: the profile may still be written. Where the file was moved, removed
+    or cut it goes on itself, with a `problem`.
     `note` is one for people where the file system has no locks, so that nothing is refused.
     """
 
@@ -66,6 +68,9 @@ class Journal:
         self.path = path
         self.problem: str | None = None
         self.note: str | None = None
+        self._run = run
+        self._is_stopped = False
+        self._size_bytes = 0
         try:
             self._fd = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             keep_private(self._fd)
@@ -98,32 +103,41 @@ class Journal:
 
     def write(self, event: str, /, **fields: Any) -> None:
         """Append an event, and wait until it is on the disk."""
-        if self.problem is not None:
+        if self._is_stopped:
             return
-        if os.fstat(self._fd).st_nlink == 0:
-            self.problem = f"{self.path} was removed while the sweep ran"
-            return
+        self._look()
         values = {"timestamp": time.time(), "event": event, **clean(fields)}
-        data = memoryview(json_text(values).encode() + b"\n")
+        data = memoryview(checked_line(json_text(values)))
         try:
+            if os.fstat(self._fd).st_size < self._size_bytes:
+                self._end_torn_line()
             while data:
                 data = data[os.write(self._fd, data) :]
             os.fsync(self._fd)
+            self._size_bytes = os.fstat(self._fd).st_size
         except OSError as problem:
             self.problem = f"{self.path} could not be written on: {problem.strerror}"
+            self._is_stopped = True
 
     def close(self, *, keep_empty: bool = True) -> None:
         """Close the file; the lock goes with it, and an empty file unless it is kept."""
         if self._fd >= 0:
+            self._look()
             if not keep_empty and os.fstat(self._fd).st_size == 0:
                 self.path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
 
+    def _look(self) -> None:
+        """Note what happened to the file since the last event."""
+        if self.problem is None and (event := displaced(self._fd, self.path, self._size_bytes)):
+            self.problem = f"{self.path} {event} while the {self._run} ran"
+
     def _end_torn_line(self) -> None:
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")
+        self._size_bytes = os.fstat(self._fd).st_size
 
 
 def _lock(fd: int) -> str | None:
@@ -149,7 +163,7 @@ def _holder(fd: int) -> str:
     tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     for line in reversed(tail.splitlines()):
         try:
-            event = mapping(json.loads(line))
+            event = mapping({} if line_has_changed(line) else json.loads(line))
         except ValueError:
             continue
         if event.get("event") in _BEGINNINGS:

@@ -53,6 +53,8 @@ class DataRow(Row):
     longest: Count | None = None
     histogram: list[HistogramBar] = pydantic.Field(default_factory=list)
     epochs: list[EpochRow] = pydantic.Field(default_factory=list)
+    rows_left_out: Count | None = None
+    """Rows that cannot be trained on, of training and validation data."""
     optimal_epoch_time_s: Amount | None = None
     """One pass over the data with the best configuration, at the pace of its measured steps."""
 
@@ -154,6 +156,7 @@ def data_object(
             for bar in data.histogram(longest)
         ],
         epochs=[_epoch_row(data, *batch) for batch in batches],
+        rows_left_out=data.left_out,
         optimal_epoch_time_s=optimum.epoch_time_s if optimum else None,
     ).as_json()
 

@@ -287,33 +287,41 @@ def start_sweep(
     on_progress: OnProgress | None = None,
     workers: WorkerStarter | None = None,
     on_result: OnResult | None = None,
+    print_line: Callable[[str], None] = lambda _: None,
 ) -> Sweep:
     """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
 
     BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
     the results of earlier runs of the same identity are kept. One of `workers` may run already.
+    `print_line` gets a line now and then while many rows are read.
     """
     log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
     boot = last_boot()
+    run = {"boot_id": boot.boot_id, "pid": os.getpid(), "identity": plan.identity}
     log.write(
         "benchmark_start",
-        boot_id=boot.boot_id,
-        pid=os.getpid(),
+        **run,
         configurations=len(plan.configs),
         settings=plan.settings.as_json(),
-        identity=plan.identity,
     )
     host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
-        context, resumed = _context(plan, host, history, boot)
+        context, resumed = _context(plan, host, history, boot, print_line)
+        if (data := context.inspection.data) is not None and data.notes:
+            log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
+        facts = {
+            "memory_limit_bytes": context.budget.limit_bytes,
+            "memory_limit_is_detected": context.budget.is_detected,
+            "device": dataclasses.asdict(context.device),
+        }
         log.write(
             "model_start",
             weights=plan.settings.weights,
             parameters=context.inspection.parameters,
-            memory_limit_bytes=context.budget.limit_bytes,
-            memory_limit_is_detected=context.budget.is_detected,
-            device=dataclasses.asdict(context.device),
+            **facts,
         )
+        # Once more: without either line no result of the run could be taken over.
+        log.write("run_facts", **run, **facts)
     except BaseException as problem:
         host.end(killed_because=repr(problem))
         raise
@@ -321,12 +329,16 @@ def start_sweep(
 
 
 def _context(
-    plan: SweepPlan, host: WorkerHost, history: History | None, boot: Boot
+    plan: SweepPlan,
+    host: WorkerHost,
+    history: History | None,
+    boot: Boot,
+    print_line: Callable[[str], None],
 ) -> tuple[SweepContext, ResumeState]:
     if plan.recording is not None:
         context = recorded_context(plan, plan.recording)
     else:
-        device, inspection = host.inspect(plan.data)
+        device, inspection = host.inspect(plan.data, plan.reading, print_line)
         budget = choose_budget(plan.memory_limit_bytes, device)
         context = SweepContext(device, inspection, budget)
     if history is None:

@@ -235,6 +235,8 @@ def _run(plan: SweepPlan, host: WorkerHost, record: SoakRecord, adapter_path: st
             save_every=_NO_END,
             steps_per_eval=_NO_END,
             val_batches=0,
+            mask_prompt=plan.reading.mask_prompt,
+            bad_rows=plan.reading.bad_rows,
         ),
         memory_limit_bytes=record.guard.budget_bytes,
         data=plan.data,

@@ -73,8 +73,8 @@ class _OpenStage:
 class StageRunner:
     """Runs the stages of `plan`; one at a time has a worker. Does not close `journal`.
 
-    `print_line` gets a line for people before a download, `on_result` each result before the
-    journal has it.
+    `print_line` gets a line for people before a download, and while many rows are read,
+    `on_result` each result before the journal has it.
     """
 
     def __init__(
@@ -157,6 +157,7 @@ class StageRunner:
                 self._on_progress,
                 self._workers,
                 functools.partial(self._on_result, stage) if self._on_result else None,
+                self._print_line,
             )
         except InputError as problem:
             if not self._plan.is_walk or (is_beforehand and _concerns_all_models(problem)):

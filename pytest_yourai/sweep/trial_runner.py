@@ -217,7 +217,9 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     if not host.has_worker:
         record.show_progress()
     limit_bytes = record.guard.budget_bytes
-    request = TrialRequest(record.config, record.plan, limit_bytes, plan.data, plan.seed)
+    request = TrialRequest(
+        record.config, record.plan, limit_bytes, plan.data, plan.seed, plan.reading
+    )
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
         return record.result(ended.diagnosis)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.files import sync_folder, write_atomically
-from pytest_yourai.core.opening import open_regular, read_own
+from pytest_yourai.core.files import parse_json, sync_folder, write_atomically
+from pytest_yourai.core.opening import displaced, open_regular, read_own
 from pytest_yourai.core.sanitize import clean, json_text
 from pytest_yourai.core.units import GB, MB, scaled
 from pytest_yourai.machine.leak import Growth
@@ -32,9 +31,11 @@ class MetricsFile:
     def __init__(self, path: Path, from_step: int) -> None:
         self.path = path
         self.problem: str | None = None
+        self._is_stopped = False
         try:
             self._validated = _drop_later(path, from_step)
             self._fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._size_bytes = os.fstat(self._fd).st_size
             sync_folder(path.parent)
         except OSError as problem:
             raise OutputError(
@@ -84,17 +85,19 @@ class MetricsFile:
             self._fd = -1
 
     def _append(self, row: dict[str, Any]) -> None:
-        if self.problem is not None:
+        if self._is_stopped:
             return
         data = memoryview(json_text(clean(row)).encode() + b"\n")
         try:
-            if os.fstat(self._fd).st_nlink == 0:
-                self.problem = f"{self.path} was removed while training went on"
-                return
+            event = displaced(self._fd, self.path, self._size_bytes)
+            if event is not None and self.problem is None:
+                self.problem = f"{self.path} {event} while training went on"
             while data:
                 data = data[os.write(self._fd, data) :]
+            self._size_bytes = os.fstat(self._fd).st_size
         except OSError as problem:
             self.problem = f"{self.path} could not be written: {problem.strerror}"
+            self._is_stopped = True
 
 
 def _drop_later(path: Path, from_step: int) -> set[int]:
@@ -117,7 +120,7 @@ def _drop_later(path: Path, from_step: int) -> set[int]:
 def _kept(line: str, from_step: int) -> dict[str, Any] | None:
     """The row in a line, if it is kept."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         return row if row["step"] <= from_step else None
     except (ValueError, RecursionError, LookupError, TypeError):
         return None

@@ -180,6 +180,13 @@ class TrainValues:
     mask_prompt: bool | None = _option(
         "--mask-prompt", "no loss for prompts", default=False, must_agree=True
     )
+    bad_rows: Literal["refuse", "skip"] | None = _option(
+        "--bad-rows",
+        "rows that cannot be trained on: refuse the data, or leave them out",
+        metavar="refuse|skip",
+        default="refuse",
+        parse=one_of("refuse", "skip"),
+    )
     memory_limit_bytes: int | None = _option(
         "--max-memory",
         "memory budget in GB (1e9 bytes)",

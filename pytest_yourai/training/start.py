@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OptionError
+from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
@@ -16,7 +16,7 @@ from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.training.checkpoint import Checkpoint, check_agreement, checkpoint_to_resume
-from pytest_yourai.training.options import TrainOptions
+from pytest_yourai.training.options import DEFAULTS, TrainOptions
 
 _SERVICES = ("wandb", "swanlab")
 """Services that mlx-lm reports to, by the names of their packages."""
@@ -26,7 +26,8 @@ _SERVICES = ("wandb", "swanlab")
 class Start:
     """The part of a run that does not depend on its configuration.
 
-    `data` is None for made-up rows, `rows` for a data set of the hub, whose size is not known yet.
+    `data` is None for made-up rows, `rows` where their number is not known yet: of a data set of
+    the hub, and where some may be left out.
     """
 
     options: TrainOptions
@@ -47,7 +48,10 @@ def begin(options: TrainOptions) -> Start:
     if report_to is not None:
         _check_report_to(report_to)
     data = _data(options, checkpoint)
-    rows = None if data is None else _inspect_rows(data, mask_prompt=options.mask_prompt or False)
+    bad_rows = options.bad_rows or (checkpoint and checkpoint.bad_rows) or DEFAULTS.bad_rows
+    rows = None
+    if data is not None and bad_rows == "refuse":
+        rows = _inspect_rows(data, mask_prompt=options.mask_prompt or False)
     if options.batch_size is not None:
         check_rows(rows, options.batch_size, "--batch-size")
     presets = read_presets(options.presets)
@@ -116,7 +120,7 @@ def _check_report_to(names: str) -> None:
 def _inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
     """The number of training rows in the folder `data`; None for a data set of the hub.
 
-    DataError if mlx-lm would fail at one of them.
+    DataError if mlx-lm cannot read one of them.
     """
     folder = Path(data)
     if not folder.is_absolute():
@@ -124,7 +128,7 @@ def _inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
     check_folder(folder)
     path = folder / "train.jsonl"
     with path.open(encoding="utf-8") as lines:
-        first = json.loads(next(lines))
+        first = parse_json(next(lines))
         rows = 1 + sum(1 for _ in lines)
     if mask_prompt and RowFormat.of(first) is RowFormat.TEXT:
         raise DataError(

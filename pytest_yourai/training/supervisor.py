@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
@@ -20,6 +21,7 @@ from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
+from pytest_yourai.models.source import RowReading
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
@@ -69,10 +71,18 @@ class TrainingRun:
         self._has_trained = False
         self._crashed_in: set[int] = set()
 
-    def inspect(self) -> SweepContext:
-        """Inspect the device and the model, and load nothing. InputError where it cannot run."""
-        settings = self._settings
-        device, inspection = self._host.inspect(settings.data)
+    def inspect(self, print_line: Callable[[str], None] = lambda _: None) -> SweepContext:
+        """Inspect the device, the model and each row, and load nothing.
+
+        InputError where it cannot run. `print_line` gets a line now and then while many are read.
+        """
+        settings, parameters = self._settings, self._settings.parameters
+        reading = RowReading(
+            settings.config.max_seq_length, parameters.mask_prompt, parameters.bad_rows
+        )
+        device, inspection = self._host.inspect(settings.data, reading, print_line)
+        if (data := inspection.data) is not None and data.notes:
+            self._journal.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers
         if layers > depth:
             raise ModelError(

@@ -139,6 +139,8 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
             awake.terminate()
             awake.wait()
     print_lines(stream, *_closing(settings, ended))
+    if journal.problem is not None:
+        print_lines(stream, f"Warning: the log is incomplete: {journal.problem}")
     if ended.problem is None:
         return 0
     return _INTERRUPTED_STATUS if ended.was_interrupted else _FAILED_STATUS
@@ -147,7 +149,7 @@ def run_training(settings: TrainSettings, journal: Journal, stream: IO[str] | No
 def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
-    found = run.inspect()
+    found = run.inspect(lambda line: print_lines(stream, line))
     print_lines(stream, *_header(found))
     display = TrainingDisplay(
         settings.parameters.max_steps,
@@ -170,6 +172,7 @@ def _header(found: SweepContext) -> Iterator[str]:
     yield from (f"Warning: {note}" for note in found.inspection.notes)
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"
+        yield from (f"Note: {note}" for note in found.inspection.data.notes)
     yield "The first steps compile: minutes on a cold machine"
     yield ""
 

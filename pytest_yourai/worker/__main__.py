@@ -190,8 +190,8 @@ def _serve(engine: Engine, wire: _Wire) -> None:
 
 def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
     match command:
-        case messages.Inspect(source, data):
-            return engine.inspect(source, data)
+        case messages.Inspect(source, data, reading):
+            return engine.inspect(source, data, reading, wire.send)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
         case TrialRequest():

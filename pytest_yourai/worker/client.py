@@ -15,6 +15,7 @@ import selectors
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
@@ -33,6 +34,7 @@ from pytest_yourai.worker import messages
 from pytest_yourai.worker.process import WorkerProcess
 from pytest_yourai.worker.protocol import (
     Measurement,
+    RowsRead,
     Saving,
     StepSample,
     TrainingEnd,
@@ -58,7 +60,10 @@ class TimeLimit:
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._end = time.monotonic() + limit_s
+        self.restart()
+
+    def restart(self) -> None:
+        self._end = time.monotonic() + self.limit_s
 
     @property
     def left_s(self) -> float:
@@ -107,13 +112,14 @@ class WorkerClient:
         kind: type[_Answer],
         record: RunRecord | None = None,
         limit: TimeLimit = _NO_LIMIT,
+        on_rows: Callable[[RowsRead], None] = lambda _: None,
     ) -> _Answer:
         """The answer to the last command, of the class `kind`.
 
         MLX's memory, steps and events go to `record`, after which the worker may write the
         checkpoint that it announced. Raises as `receive`, and WorkerError if there is no answer
-        within `limit`, whatever else comes; where the command failed BackendError, ModelError,
-        DataError or WorkerFailedError.
+        within `limit`, or since rows of data were last read, which `on_rows` gets; where the
+        command failed BackendError, ModelError, DataError or WorkerFailedError.
         """
         while True:
             message = self.receive(limit.left_s, record)
@@ -123,6 +129,9 @@ class WorkerClient:
                 case MlxMemory():
                     if record is not None:
                         record.guard.note(message)
+                case RowsRead():
+                    limit.restart()
+                    on_rows(message)
                 case _ if isinstance(message, kind):
                     return message
                 case _ if record and isinstance(message, StepSample | TrainingEvent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pytest_yourai.core.config import LoraConfig
@@ -9,7 +10,7 @@ from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.process_memory import read_process_memory
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import TimeLimit, WorkerClient
@@ -57,8 +58,15 @@ class WorkerHost:
     def has_worker(self) -> bool:
         return self._client is not None
 
-    def inspect(self, data: str | None) -> tuple[DeviceInfo, Inspection]:
+    def inspect(
+        self,
+        data: str | None,
+        reading: RowReading = READ_BY_DEFAULT,
+        print_line: Callable[[str], None] = lambda _: None,
+    ) -> tuple[DeviceInfo, Inspection]:
         """Start a worker, and let it inspect its device, the model and the data.
+
+        `print_line` gets a line now and then while there are many rows to read.
 
         BackendError where MLX or the worker cannot run, DataError where no model could use the
         data, ModelError where the model cannot be used, WorkerLostError where the worker ends or
@@ -69,8 +77,14 @@ class WorkerHost:
         try:
             client, device = self._start(limit)
             kind = WorkerLostError
-            client.send(messages.Inspect(self._source, data))
-            inspection = client.answer(Inspection, limit=limit)
+            client.send(messages.Inspect(self._source, data, reading))
+            inspection = client.answer(
+                Inspection,
+                limit=limit,
+                on_rows=lambda read: print_line(
+                    f"Reading training data: {read.rows:,} of {read.total:,} rows"
+                ),
+            )
         except WorkerError as problem:
             output = self.end(killed_because=str(problem))
             why = str(problem)

@@ -21,9 +21,10 @@ from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError, WorkerReportError
 from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.worker.protocol import (
     Measurement,
+    RowsRead,
     StepSample,
     TrainingEnd,
     TrainingEvent,
@@ -48,6 +49,7 @@ class Inspect:
 
     source: ModelSource
     data: str | None
+    reading: RowReading = READ_BY_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ Message = (
     | Inspection
     | Loaded
     | MlxMemory
+    | RowsRead
     | StepSample
     | Measurement
     | TrainingEvent
@@ -107,8 +110,8 @@ Message = (
 )
 """A body that the worker sends.
 
-DeviceInfo once, when its engine runs; MlxMemory a few times a second while a command runs; steps
-and events as they happen; one answer to each command.
+DeviceInfo once, when its engine runs; MlxMemory a few times a second while a command runs; RowsRead
+every few seconds of an inspection; steps and events as they happen; one answer to each command.
 """
 
 _Body = TypeVar("_Body", bound=Command | Message)

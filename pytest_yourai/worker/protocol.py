@@ -19,7 +19,13 @@ from pytest_yourai.core.figures import (
     StepNumber,
     StepTime,
 )
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import (
+    READ_BY_DEFAULT,
+    BadRows,
+    Inspection,
+    ModelSource,
+    RowReading,
+)
 
 Phase = Literal["warmup", "settle", "measure"]
 
@@ -56,6 +62,15 @@ class TrialRequest:
     memory_limit_bytes: int
     data: str | None
     seed: int
+    reading: RowReading = READ_BY_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRead:
+    """Rows of training data that are read so far, of `total`."""
+
+    rows: Count
+    total: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,7 @@ class TrainingParameters:
     val_batches: int
     """-1 for all; 0 for no validation."""
     mask_prompt: bool = False
+    bad_rows: BadRows = "refuse"
     report_to: str | None = None
     """Services as mlx-lm names them, separated by commas."""
     project_name: str | None = None
@@ -167,8 +183,14 @@ class Engine(Protocol):
 
     def device(self) -> DeviceInfo: ...
 
-    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
-        """Build the model lazily, and read the data if there is any.
+    def inspect(
+        self,
+        source: ModelSource,
+        data: str | None,
+        reading: RowReading,
+        report: Callable[[RowsRead], None],
+    ) -> Inspection:
+        """Build the model lazily, and read the data if there is any, reporting now and then.
 
         ModelError where architecture or LoRA keys do not fit, or the tokenizer does not suit the
         data; DataError where that cannot be read, whatever the model.

@@ -42,6 +42,9 @@ FLAGS = (
 
 _GONE_WITHIN_S = 5.0
 
+_MOST_KILLS = 10
+"""Of one run, which then comes to its end."""
+
 
 @dataclass
 class Tally:
@@ -73,10 +76,10 @@ class Attack:
 
     def run(self, name: str, most: int, deadline: float) -> None:
         """Kill one run again and again, until it is finished."""
-        adapters = self.folder / name
+        adapters, first = self.folder / name, self.kills
         while time.monotonic() < deadline:
             process, kills_before = self._start(name), self.kills
-            while self.kills < most:
+            while self.kills < most and self.kills < first + _MOST_KILLS:
                 try:
                     process.wait(self.chooser.uniform(0.2, 0.7 * self.whole_run_s))
                     break

@@ -18,8 +18,8 @@ from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.errors import DataError
-from pytest_yourai.models.source import ModelSource
+from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
 from pytest_yourai.worker.engine import dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
@@ -223,12 +223,12 @@ def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_no
         training.check_loss(step, last_loss=2.0)
 
 
-def test_a_batch_without_a_token_to_train_is_reported_as_that(folder: Path, tmp_path: Path) -> None:
+def test_rows_without_a_token_to_train_are_refused_first(folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     long = " ".join(["fox"] * 40)
     write_rows(data, [{"prompt": long, "completion": "jumps"}] * 4)
     asked = request(folder, tmp_path, data=str(data), mask_prompt=True)
-    with pytest.raises(DataError, match="no token to train: its prompts"):
+    with pytest.raises(ModelError, match=r"train\.jsonl:1: nothing is left to train: its prompt"):
         train(folder, asked)
 
 
@@ -297,8 +297,6 @@ def test_made_up_rows_train_too(folder: Path, tmp_path: Path) -> None:
     assert all(event.tokens == 2 * 31 for event in events if isinstance(event, TrainedStep))
 
 
-def test_sets_are_read_without_looking_at_every_row(folder: Path) -> None:
-    rows, validation = dataset.read_sets(
-        str(folder / "data"), str(folder / "model"), mask_prompt=False
-    )
-    assert (len(rows), len(validation)) == (11, 0)
+def test_training_reads_all_sets(folder: Path) -> None:
+    read = dataset.read_data(str(folder / "data"), str(folder / "model"), READ_BY_DEFAULT)
+    assert (len(read.rows.cached), len(read.validation)) == (11, 0)

@@ -11,8 +11,9 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.training_memory import estimate_trial
 from pytest_yourai.models.architecture import stored_quantization
 from pytest_yourai.models.folder import missing_file
 from pytest_yourai.models.resolve import resolve
@@ -222,6 +223,13 @@ def to_dtype(folder: Path, choose: Callable[[str], mx.Dtype]) -> None:
     mx.save_safetensors(path, {name: each.astype(choose(name)) for name, each in tensors.items()})
 
 
+def estimated_weights(source: ModelSource) -> int | None:
+    try:
+        return estimate_trial(LoraConfig(1, 4, 2, 32), source, "cpu").weights_bytes
+    except ModelError:
+        return None
+
+
 def in_memory(folder: Path, weights_choice: str) -> dict[str, Any]:
     """Shape and type of each array of the loaded model, which inspection foresaw to the byte."""
     model = resolve("m", folder, weights_choice, {})  # type: ignore[arg-type]  # one of its values
@@ -229,7 +237,12 @@ def in_memory(folder: Path, weights_choice: str) -> dict[str, Any]:
     arrays = dict(tree_flatten(weights.load(source).parameters()))
     sizes = weights.inspect(source).sizes
     assert sizes is not None
-    assert sizes.weight_bytes == sum(array.nbytes for array in arrays.values())
+    held = sum(array.nbytes for array in arrays.values())
+    assert sizes.weight_bytes == held
+    # Read from headers, before any worker is there; without files there is no such figure.
+    assert source.stored_bytes in (held, None)
+    if weights_choice == "local":
+        assert estimated_weights(source) == held or "num_local_experts" in source.architecture
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 

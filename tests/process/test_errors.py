@@ -41,7 +41,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-timeout", "0"), ["--yourai-timeout", "above 0"]),
         (("--yourai-lora-keys", ","), ["--yourai-lora-keys", "self_attn.q_proj"]),
         (("--yourai-data", "./absent"), ["--yourai-data", "no such folder"]),
-        (("--yourai-data", "x" * 300), ["--yourai-data", "no such folder"]),
+        (("--yourai-data", "x" * 300), ["--yourai-data", "it is too long for a path"]),
         (("--yourai-output", "absent/p.json"), ["--yourai-output", "cannot be written"]),
         (("--yourai-output", "/"), ["--yourai-output", "is not a regular file"]),
         (("--yourai-output", "a", "--yourai-log", "a"), ["are one file: name two"]),

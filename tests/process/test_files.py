@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pytest_yourai.store.profile import OUTPUT_FLAG
 
 from support import faults
 from support.faults import Judge, Judgement, processes_left
-from support.processes import SweepRun, finish, outcomes, start_sweep, worker_pids
+from support.processes import AtTrial, SweepRun, finish, outcomes, start_sweep, worker_pids
 
 
 @pytest.fixture
@@ -62,6 +63,41 @@ def test_a_disk_that_is_full_under_the_journal_loses_no_result(
     faults.report(
         record_property,
         Judgement("full disk under the journal", done.ret == 0, 3 - len(done.rows), 0),
+    )
+
+
+class AtSecondTrial(AtTrial):
+    """Does something to the journal."""
+
+    def __init__(self, strike: Callable[[], object]) -> None:
+        super().__init__(2)
+        self._strike = strike
+
+    def strike(self) -> None:
+        self._strike()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: path.rename("moved.jsonl"), "was moved"),
+        (lambda path: os.truncate(path, 10), "was cut"),
+    ],
+)
+def test_a_journal_that_is_moved_or_cut_meanwhile_is_named_at_the_end(
+    sweep: SweepRun,
+    pytester: pytest.Pytester,
+    record_property: Callable[[str, object], None],
+    change: Callable[[Path], object],
+    said: str,
+) -> None:
+    log = pytester.path / "benchmark_log.jsonl"
+    done = sweep(plugins=(AtSecondTrial(lambda: change(log)),))
+    done.stdout.fnmatch_lines([f"The journal is incomplete: *log.jsonl {said} while the sweep ran"])
+    done.stdout.no_fnmatch_line("Journal: *")
+    faults.report(
+        record_property,
+        Judgement(f"journal that {said}", done.outcomes == ["ok"] * 3, 3 - len(done.rows), 0),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from support.processes import SweepRun
 
@@ -77,3 +79,37 @@ def test_a_model_in_the_ini_file_does_not_replace_the_projects_tests(
     )
     done = pytester.runpytest_inprocess()
     done.assert_outcomes(passed=1 + 3)
+
+
+class CallsAgain:
+    """As pytest-rerunfailures does: an item that failed is run once more, and counts once."""
+
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        for is_last in (False, True):
+            item._initrequest()  # type: ignore[attr-defined]
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            is_over = is_last or not any(report.failed for report in reports)
+            for report in reports:
+                if report.failed and not is_over:
+                    report.outcome = "rerun"  # type: ignore[assignment]
+                item.ihook.pytest_runtest_logreport(report=report)
+            if is_over:
+                break
+        return True
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        return ("rerun", "R", "RERUN") if str(report.outcome) == "rerun" else None
+
+
+def test_an_item_that_is_called_again_is_measured_again_and_counts_once(
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGKILL@measure")
+    done = sweep(plugins=(CallsAgain(),))
+    assert done.ret == 0, done.text
+    assert done.outcomes == ["ok"] * 3
+    completed = [event["outcome"] for event in done.events("trial_complete")]
+    assert completed == ["ok", "crashed", "ok", "ok"]
+    done.run.assert_outcomes(passed=3)
+    assert "/3] " in done.text
+    assert "[4/" not in done.text

@@ -73,6 +73,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     found = [json.loads(line) for line in path.read_text().splitlines()]
     for event in found:
         change(event)
+        del event["crc32"]
     path.write_text("".join(json.dumps(event) + "\n" for event in found))
 
 

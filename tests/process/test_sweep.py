@@ -72,6 +72,7 @@ def test_journal_has_the_whole_run_in_order(sweep: SweepRun) -> None:
         "subprocess_start",
         "subprocess_spawned",
         "model_start",
+        "run_facts",
         "preflight_check",
         "trial_start",
         "model_loaded",

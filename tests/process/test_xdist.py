@@ -44,6 +44,14 @@ def test_several_workers_are_refused(sweep: SweepRun, arguments: tuple[str, ...]
     assert "Traceback" not in done.errors
 
 
+def test_an_n_in_the_ini_file_is_overridden_as_the_message_says(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makeini("[pytest]\naddopts = -n 3\n")
+    assert "add -n 0, which also overrides an -n in addopts" in sweep(subprocess=True).errors
+    assert sweep("-n", "0", subprocess=True).ret == 0
+
+
 @pytest.mark.real_engine
 def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(sweep: SweepRun) -> None:
     done = sweep("-n", "1", "--yourai-lora-keys", "q_proj", subprocess=True)

@@ -24,11 +24,12 @@ from pytest_yourai.models.architecture import (
     InspectedShapes,
     read_architecture_shapes,
 )
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import Inspection, ModelSource, RowReading
 from pytest_yourai.worker.protocol import (
     EndReason,
     Measurement,
     Phase,
+    RowsRead,
     Saved,
     Saving,
     StepSample,
@@ -64,7 +65,13 @@ class ScriptedEngine:
         versions = map(importlib.metadata.version, ("mlx", "mlx-lm"))
         return DeviceInfo("cpu", "scripted", None, None, *versions)
 
-    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+    def inspect(
+        self,
+        source: ModelSource,
+        data: str | None,
+        reading: RowReading,
+        report: Callable[[RowsRead], None],
+    ) -> Inspection:
         self._strike("inspect")
         if data is not None:
             raise DataError(f"{data}: the scripted engine reads no data")

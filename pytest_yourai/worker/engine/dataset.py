@@ -1,35 +1,38 @@
-"""Training data: read, tokenized and made into batches by mlx-lm itself."""
+"""Training data: read, tokenized, checked and made into batches by mlx-lm itself."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.tuner.datasets import CacheDataset, TextDataset, load_dataset
+from mlx_lm.tuner.datasets import CacheDataset, TextDataset, create_dataset, load_hf_dataset
 from mlx_lm.tuner.trainer import iterate_batches
 from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.models.dataset_checks import (
-    RowFormat,
-    bad_row,
-    check_folder,
-    row_problem,
+    OR_SKIP,
+    BadRow,
+    data_files,
+    read_lines,
+    refusal,
     shortened,
 )
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.source import RowReading
+from pytest_yourai.worker.engine.row_checks import Progress, RowCheck, check_rows
+from pytest_yourai.worker.protocol import RowsRead
 
 Batch = tuple[mx.array, mx.array]
 """Tokens, (batch_size, padded length), and for each row where training begins and ends."""
-
-_FEWEST_TOKENS = 2
 
 _MOST_ROWS = 2_000_000
 """The lengths of this many still fit into one message to the parent."""
@@ -38,9 +41,9 @@ _MOST_ROWS = 2_000_000
 class TrainingRows:
     """Training rows as mlx-lm reads them. Tokens are kept only of rows that were in a batch."""
 
-    def __init__(self, rows: Any, lengths: list[int]) -> None:
+    def __init__(self, rows: Any, lengths: Sequence[int]) -> None:
         """`rows` is one of mlx-lm's data sets, `lengths` the tokens of each row."""
-        self._rows = CacheDataset(rows)
+        self.cached = CacheDataset(rows)
         self._lengths = lengths
         self._longest_first = sorted(
             range(len(lengths)), key=lambda row: lengths[row], reverse=True
@@ -48,7 +51,7 @@ class TrainingRows:
 
     def summary(self) -> TrainingData:
         """The lengths, in the order in which mlx-lm fills its batches."""
-        order = sorted(range(len(self._lengths)), key=self._rows.itemlen)
+        order = sorted(range(len(self._lengths)), key=self.cached.itemlen)
         return TrainingData(tuple(self._lengths[row] for row in order))
 
     def longest_batches(
@@ -61,71 +64,246 @@ class TrainingRows:
         starts = range(0, max(1, len(self._lengths) - batch_size + 1), batch_size)[:most]
         batches = []
         for start in starts:
-            rows = [self._rows[row] for row in self._longest_first[start : start + batch_size]]
+            rows = [self.cached[row] for row in self._longest_first[start : start + batch_size]]
             batches.append(
                 next(iterate_batches(rows, batch_size, max_seq_length, comm_group=comm_group))
             )
         return batches
 
 
+@dataclass(frozen=True)
+class ReadData:
+    """The rows that are trained on and validated with; `validation` may be empty."""
+
+    rows: TrainingRows
+    validation: Any
+    notes: tuple[str, ...]
+    left_out: int
+
+    def summary(self) -> TrainingData:
+        """What the parent needs to know of them."""
+        return TrainingData(self.rows.summary().lengths, self.notes, self.left_out)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A data set of mlx-lm, None without rows; `places` names each of its rows.
+
+    `bad` are lines that could not be read. `file` is None for a data set of the hub.
+    """
+
+    rows: Any
+    places: Sequence[str]
+    bad: tuple[BadRow, ...] = ()
+    file: Path | None = None
+
+    def bad_row(self, row: int, reason: str) -> BadRow:
+        return BadRow(self.places[row], reason, "line" if self.file else "row")
+
+
+_NO_SET = _Set(None, ())
+
+
+class _Kept:
+    """The rows of one of mlx-lm's data sets that are not left out."""
+
+    def __init__(self, rows: Any, places: Sequence[int]) -> None:
+        self._rows = rows
+        self._places = places
+
+    def process(self, row: Any) -> Any:
+        return self._rows.process(row)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._rows[self._places[place]]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 def read_data(
-    data: str, tokenizer_folder: str | None, *, trust_remote_code: bool = False
-) -> TrainingRows:
-    """The training rows as mlx-lm reads them.
+    data: str,
+    tokenizer_folder: str | None,
+    reading: RowReading,
+    vocabulary: int | None = None,
+    report: Callable[[RowsRead], None] = lambda _: None,
+    *,
+    trust_remote_code: bool = False,
+) -> ReadData:
+    """The data as mlx-lm reads it, each row tokenized, masked and cut to see that it can.
 
-    DataError where mlx-lm cannot read them, or one is not valid for any model; ModelError where
-    this model's tokenizer is missing, or cannot take them.
+    `vocabulary` is the number of ids that the model can embed. DataError where mlx-lm cannot read
+    the data, whatever the model; ModelError where this model's tokenizer is missing, or cannot take
+    it. Rows that cannot be trained on are left out if `reading` says so.
     """
-    rows, _ = _read(data, tokenizer_folder, mask_prompt=False, trust_remote_code=trust_remote_code)
-    if len(rows) > _MOST_ROWS:
-        raise DataError(
-            f"--yourai-data: {data} has {len(rows):,} rows, more than the {_MOST_ROWS:,} that can "
-            "be inspected: name a part of it"
-        )
-    return TrainingRows(rows, _lengths(rows, data))
-
-
-def read_sets(
-    data: str, tokenizer_folder: str | None, *, mask_prompt: bool, trust_remote_code: bool = False
-) -> tuple[CacheDataset, CacheDataset]:
-    """Training and validation rows, tokenized when they are used; the latter may be empty.
-
-    Raises as `read_data` does, but checks no row.
-    """
-    rows, validation_rows = _read(
-        data, tokenizer_folder, mask_prompt=mask_prompt, trust_remote_code=trust_remote_code
+    train, valid, test = _read_sets(
+        data, tokenizer_folder, reading, trust_remote_code=trust_remote_code
     )
-    return CacheDataset(rows), CacheDataset(validation_rows)
+    sets = [each for each in (train, valid, test) if each.rows is not None]
+    progress = Progress(sum(len(each.rows) for each in sets), report)
+    checks = [
+        check_rows(each.rows, each.file, str(tokenizer_folder), reading, vocabulary, progress)
+        if each.rows is not None
+        else RowCheck((), {}, (), misshapen=False)
+        for each in (train, valid, test)
+    ]
+    untrainable = [
+        each.bad_row(row, reason)
+        for each, check in zip((train, valid), checks[:2], strict=True)
+        for row, reason in check.problems.items()
+    ]
+    left_out = [*train.bad, *valid.bad, *untrainable]
+    rows, lengths = _kept(train, checks[0])
+    if untrainable and (reading.bad_rows == "refuse" or not lengths):
+        kind = DataError if any(check.misshapen for check in checks[:2]) else ModelError
+        raise kind(refusal(untrainable, OR_SKIP if lengths else ""))
+    notes = tuple(_notes(left_out, (train, valid, test), checks))
+    validation = CacheDataset(_kept(valid, checks[1])[0]) if valid.rows is not None else []
+    return ReadData(TrainingRows(rows, lengths), validation, notes, len(left_out))
 
 
-def _read(
-    data: str, tokenizer_folder: str | None, *, mask_prompt: bool, trust_remote_code: bool
-) -> tuple[Any, Any]:
-    if tokenizer_folder is None:
-        raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
-    if Path(data).exists():
-        check_folder(Path(data))
-    elif importlib.util.find_spec("datasets") is None:
+def _kept(read: _Set, check: RowCheck) -> tuple[Any, list[int]]:
+    """The rows that can be trained on, and their lengths."""
+    places = [place for place in range(len(check.lengths)) if place not in check.problems]
+    rows = read.rows if len(places) == len(check.lengths) else _Kept(read.rows, places)
+    return rows, [check.lengths[place] for place in places]
+
+
+def _notes(
+    left_out: Sequence[BadRow], sets: Sequence[_Set], checks: Sequence[RowCheck]
+) -> Iterator[str]:
+    if left_out:
+        first, count = left_out[0], len(left_out)
+        yield (
+            f"{count:,} row{'s are' if count > 1 else ' is'} left out of the data; the first, "
+            f"{first.place}: {shortened(first.reason)}"
+        )
+    only_padding = [
+        each.places[row]
+        for each, check in zip(sets[:2], checks[:2], strict=True)
+        for row in check.only_padding
+    ]
+    if only_padding:
+        yield (
+            f"{len(only_padding):,} row{'s have' if len(only_padding) > 1 else ' has'} no token to "
+            f"learn but mlx-lm's padding; the first: {only_padding[0]}"
+        )
+    tests, problems = sets[2], checks[2].problems
+    if problems:
+        row = min(problems)
+        yield (
+            f"{tests.places[row]}: {shortened(problems[row])} (the first of {len(problems):,} "
+            "bad rows): training does not read it, but mlx_lm.lora --test would fail"
+        )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of one file: its rows, in words where they are, and lines that are none."""
+
+    path: Path
+    rows: list[Any]
+    places: list[str]
+    bad: tuple[BadRow, ...]
+
+
+def _read_folder(folder: Path, reading: RowReading) -> list[_Lines]:
+    """The files of the folder; one that is missing has no rows. DataError where one is refused."""
+    found = []
+    for path in data_files(folder):
+        numbered = list(read_lines(path)) if path.exists() else []
+        bad = tuple(row for _, row in numbered if isinstance(row, BadRow))
+        rows = [(f"{path}:{number}", row) for number, row in numbered if isinstance(row, dict)]
+        if bad and (reading.bad_rows == "refuse" or not rows):
+            raise DataError(refusal(bad, OR_SKIP if rows else ""))
+        found.append(_Lines(path, [row for _, row in rows], [place for place, _ in rows], bad))
+    return found
+
+
+def _check_datasets(data: str) -> None:
+    """DataError unless the package is installed: a folder `datasets` of the project is not it."""
+    try:
+        importlib.metadata.version("datasets")
+    except importlib.metadata.PackageNotFoundError:
         raise DataError(
             f"--yourai-data: {data} is not a folder here, and a Hugging Face data set needs the "
             "package datasets: pip install 'pytest-yourai[data]', or name a folder with a "
             "train.jsonl"
-        )
-    tokenizer = _load_tokenizer(tokenizer_folder, trust_remote_code=trust_remote_code)
-    arguments = types.SimpleNamespace(data=data, train=True, test=False, mask_prompt=mask_prompt)
+        ) from None
+
+
+def _read_sets(
+    data: str, folder: str | None, reading: RowReading, *, trust_remote_code: bool
+) -> list[_Set]:
+    """The sets for training, validation and test, which have `folder`'s tokenizer."""
+    if folder is None:
+        raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
+    arguments = types.SimpleNamespace(mask_prompt=reading.mask_prompt)
+    files = _read_folder(Path(data), reading) if Path(data).exists() else None
+    if files is None:
+        _check_datasets(data)
+    tokenizer = _load_tokenizer(folder, trust_remote_code=trust_remote_code)
     try:
-        rows, validation_rows, _ = load_dataset(arguments, tokenizer)
+        if files is not None:
+            sets = [_of_file(each, tokenizer, arguments) for each in files]
+        else:
+            found = load_hf_dataset(data, tokenizer, arguments)
+            names = ("train", "valid", "test")
+            sets = [_of_hub(data, *each) for each in zip(names, found, strict=True)]
     except Exception as problem:
         raise DataError(
             f"--yourai-data: {data} cannot be read as mlx-lm does ({_reason(problem)}): "
             "name another, or fix it"
         ) from problem
+    train = sets[0]
+    if train.rows is None:
+        raise DataError(f"--yourai-data: {data} has no rows to train on: add a train.jsonl")
+    if len(train.rows) > _MOST_ROWS:
+        raise DataError(
+            f"--yourai-data: {data} has {len(train.rows):,} rows, more than the {_MOST_ROWS:,} "
+            "that can be inspected: name a part of it"
+        )
+    _check_tokenizer(data, train.rows, tokenizer, folder)
+    return sets
+
+
+def _check_tokenizer(data: str, rows: Any, tokenizer: Any, folder: str | None) -> None:
+    """ModelError where no row of this format could be trained on with the tokenizer."""
     if not isinstance(rows, TextDataset) and not tokenizer.has_chat_template:
         raise ModelError(
-            f"--yourai-data: {data} has conversations, and the tokenizer in {tokenizer_folder} no "
-            "chat template: name a model that has one, or give rows as text"
+            f"--yourai-data: {data} has conversations, and the tokenizer in {folder} no chat "
+            "template: name a model that has one, or give rows as text"
         )
-    return rows, validation_rows
+    if isinstance(rows, TextDataset) and tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"--yourai-data: {data} has rows of text, and the tokenizer in {folder} no eos token, "
+            "which mlx-lm ends each of them with: set eos_token in its tokenizer_config.json"
+        )
+
+
+def _of_file(lines: _Lines, tokenizer: Any, arguments: Any) -> _Set:
+    rows = create_dataset(lines.rows, tokenizer, arguments) if lines.rows else None
+    return _Set(rows, lines.places, lines.bad, lines.path)
+
+
+def _of_hub(data: str, name: str, rows: Any) -> _Set:
+    if not len(rows):
+        return _NO_SET
+    return _Set(rows, _HubPlaces(data if name == "train" else f"{data}, {name}", len(rows)))
+
+
+@dataclass(frozen=True)
+class _HubPlaces(Sequence[str]):
+    """`owner/name, row 1` and so on."""
+
+    name: str
+    rows: int
+
+    def __getitem__(self, place: Any) -> Any:
+        return f"{self.name}, row {place + 1}"
+
+    def __len__(self) -> int:
+        return self.rows
 
 
 def _load_tokenizer(folder: str, *, trust_remote_code: bool) -> Any:
@@ -155,37 +333,6 @@ def _brings_code(folder: Path) -> bool:
 
 def _reason(problem: Exception) -> str:
     return shortened(f"{type(problem).__name__}: {problem}")
-
-
-def _lengths(rows: Any, data: str) -> list[int]:
-    """Tokens of each row; DataError or ModelError where mlx-lm cannot train on one."""
-    in_file = Path(data).exists()
-    # The format of rows in files was checked before.
-    row_format = None if in_file else RowFormat.of(rows[0])
-    lengths = []
-    for place in range(len(rows)):
-        row, number = rows[place], place + 1
-        if row_format and (mistake := row_problem(row, row_format)):
-            raise DataError(bad_row(f"{data}, row {number}", shortened(mistake), "row"))
-        tokens, problem = _count_tokens(rows, row)
-        if problem is not None:
-            where = f"{Path(data) / 'train.jsonl'}:{number}" if in_file else f"{data}, row {number}"
-            raise ModelError(bad_row(where, shortened(problem), "line" if in_file else "row"))
-        lengths.append(tokens)
-    return lengths
-
-
-def _count_tokens(rows: Any, row: Any) -> tuple[int, str | None]:
-    """The tokens of one row, and why mlx-lm cannot train on it, if so."""
-    try:
-        tokens = len(rows.process(row)[0])
-    except Exception as problem:  # noqa: BLE001 - templates and tokenizers raise anything
-        if isinstance(rows, TextDataset) and isinstance(problem, IndexError):
-            return 0, "its text gives no tokens"
-        return 0, f"it cannot be tokenized ({type(problem).__name__}: {problem})"
-    if tokens < _FEWEST_TOKENS:
-        return tokens, f"it has {tokens} token{'s' * (tokens != 1)}: there is nothing to predict"
-    return tokens, None
 
 
 class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped

@@ -10,11 +10,12 @@ import mlx.core as mx
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.worker.engine import dataset, device, training, trial, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.protocol import (
     Measurement,
+    RowsRead,
     StepSample,
     TrainingEnd,
     TrainingEvent,
@@ -30,21 +31,30 @@ class MlxEngine:
         self._model: BaseModel | None = None
         self._folder: str | None = None
         self._trusts_folder = False
-        self._read_data: tuple[str, dataset.TrainingRows] | None = None
+        self._vocabulary: int | None = None
+        self._read_data: tuple[tuple[str, RowReading], dataset.ReadData] | None = None
 
     def device(self) -> DeviceInfo:
         return device.describe()
 
-    def inspect(self, source: ModelSource, data: str | None) -> Inspection:
+    def inspect(
+        self,
+        source: ModelSource,
+        data: str | None,
+        reading: RowReading = READ_BY_DEFAULT,
+        report: Callable[[RowsRead], None] = lambda _: None,
+    ) -> Inspection:
         found = weights.inspect(source)
+        self._vocabulary = found.embedding_rows
         self._use_tokenizer_of(source)
-        rows = self._data(data)
-        return found if rows is None else dataclasses.replace(found, data=rows.summary())
+        read = self._data(data, reading, report)
+        return found if read is None else dataclasses.replace(found, data=read.summary())
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
         keys = weights.matching_lora_keys(module, source)
         self._use_tokenizer_of(source)
+        self._vocabulary = weights.embedding_rows(module)
         self._model = BaseModel(module, source, keys, mx.get_active_memory())
         return self._model.active_bytes
 
@@ -57,7 +67,8 @@ class MlxEngine:
         )
 
     def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
-        return trial.run_trial(self._loaded(), request, self._data(request.data), report)
+        read = self._data(request.data, request.reading)
+        return trial.run_trial(self._loaded(), request, None if read is None else read.rows, report)
 
     def train(
         self,
@@ -68,16 +79,15 @@ class MlxEngine:
         model, parameters = self._loaded(), request.parameters
         rows: Any
         validation_rows: Any
-        if request.data is None:
+        reading = RowReading(
+            request.config.max_seq_length, parameters.mask_prompt, parameters.bad_rows
+        )
+        read = self._data(request.data, reading)
+        if read is None:
             rows = trial.synthetic_rows(model.module, request.config, parameters.seed)
             validation_rows = []
         else:
-            rows, validation_rows = dataset.read_sets(
-                request.data,
-                self._folder,
-                mask_prompt=parameters.mask_prompt,
-                trust_remote_code=self._trusts_folder,
-            )
+            rows, validation_rows = read.rows.cached, read.validation
         # It keeps its adapters, so that no trial can follow.
         self._model = None
         run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
@@ -91,11 +101,23 @@ class MlxEngine:
             raise ModelError("no model is loaded")
         return self._model
 
-    def _data(self, name: str | None) -> dataset.TrainingRows | None:
-        """The training rows, read and tokenized once for all trials."""
+    def _data(
+        self,
+        name: str | None,
+        reading: RowReading,
+        report: Callable[[RowsRead], None] = lambda _: None,
+    ) -> dataset.ReadData | None:
+        """The data, read and examined once for all trials and for training."""
         if name is None:
             return None
-        if self._read_data is None or self._read_data[0] != name:
-            rows = dataset.read_data(name, self._folder, trust_remote_code=self._trusts_folder)
-            self._read_data = name, rows
+        if self._read_data is None or self._read_data[0] != (name, reading):
+            read = dataset.read_data(
+                name,
+                self._folder,
+                reading,
+                self._vocabulary,
+                report,
+                trust_remote_code=self._trusts_folder,
+            )
+            self._read_data = (name, reading), read
         return self._read_data[1]

@@ -65,6 +65,16 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
         ) from problem
 
 
+def embedding_rows(model: nn.Module) -> int | None:
+    """The number of ids that the model can embed; None without an embedding.
+
+    A model may have others, for positions or for layers, which are smaller.
+    """
+    embeddings = (nn.Embedding, nn.QuantizedEmbedding)
+    modules = (module for _, module in model.named_modules() if isinstance(module, embeddings))
+    return max((int(module.weight.shape[0]) for module in modules), default=None)
+
+
 def inspect(source: ModelSource) -> Inspection:
     """Depth, parameter count, sizes and matching LoRA keys, without allocation.
 
@@ -88,6 +98,7 @@ def inspect(source: ModelSource) -> Inspection:
             linears=tuple(layers[-1]),
             adapter_parameters_per_rank=tuple(per_rank),
         ),
+        embedding_rows=embedding_rows(model),
         notes=tuple(_notes(model, source)),
     )
 

@@ -183,6 +183,13 @@ def test_an_interrupt_ends_it_with_status_130(
     assert main(["recommend"]) == 130
 
 
+def test_a_path_that_is_not_utf_8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--weights=synthetic", "--model", os.fsdecode(b"./m\xff")])
+    assert ended.value.code == 2
+    assert "it is not UTF-8, as MLX and JSON need it: rename it" in capsys.readouterr().err
+
+
 def test_a_mistake_of_ours_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pydantic
@@ -66,3 +67,34 @@ def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_too_long_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match=r"m\.yaml has 1,000,001 characters: too many"):
         read_yaml(write(tmp_path, "#" * 1_000_001), MatrixError, "a matrix")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("1:30", "1:30 is 90 in YAML 1.1: write 90"),
+        ("-1:30", "-1:30 is -90 in YAML 1.1: write -90"),
+        ("010", "010 is 8 in YAML 1.1: write 8"),
+        ("1:30.5", "1:30.5 is 90.5 in YAML 1.1: write 90.5"),
+        ("9" * 5000, "a number has 5,000 digits"),
+        ("1_0" * 3000, "digits"),
+    ],
+)
+def test_a_number_that_is_another_one_than_it_seems_is_refused(
+    tmp_path: Path, written: str, said: str
+) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(f"a: 1\nbatch_size: [2, {written}]\n")
+    with pytest.raises(MatrixError, match=re.escape(said)) as caught:
+        read_yaml(path, MatrixError, "a matrix")
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert "set_int_max_str_digits" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("0", 0), ("-12", -12), ("0x10", 16), ("1_000", 1000), ("1.5", 1.5)]
+)
+def test_other_numbers_are_what_they_seem(tmp_path: Path, written: str, value: float) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(f"a: {written}\n")
+    assert read_yaml(path, MatrixError, "a matrix").value == {"a": value}

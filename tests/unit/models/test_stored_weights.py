@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pytest_yourai.core.config import Quantization
 from pytest_yourai.models.resolve import resolve
-from pytest_yourai.models.stored_weights import StoredTensor, as_stored, read_tensors
+from pytest_yourai.models.stored_weights import (
+    StoredTensor,
+    as_stored,
+    read_tensors,
+    stored_bytes,
+)
 
 CONFIG: Mapping[str, Any] = {
     "model_type": "llama",
@@ -123,6 +129,28 @@ def test_a_folder_is_resolved_as_its_files_are(tmp_path: Path) -> None:
         model = resolve("m", tmp_path, weights, {})
         assert model.architecture["torch_dtype"] == "float16"
         assert model.quantization(None) is None
+
+
+def test_bytes_are_those_of_the_language_model_without_a_tied_head() -> None:
+    tensors = plain("F16", "F32") | packed(4, 64) | {"lm_head.weight": StoredTensor("F32", (9, 9))}
+    body = 64 * 2 + 64 * 4 + 8 * 16 * 4 + 8 * 2 * 2
+    assert stored_bytes(CONFIG, tensors) == body
+    assert stored_bytes({**CONFIG, "tie_word_embeddings": False}, tensors) == body + 81 * 4
+    parts = {f"language_model.{name}": each for name, each in tensors.items()} | tensors
+    assert stored_bytes({"text_config": {}}, parts) == body
+    assert stored_bytes({"text_config": {}}, tensors) is None
+    assert stored_bytes(CONFIG, plain("F16", "F8_E4M3")) is None
+    assert stored_bytes(CONFIG, {}) is None
+
+
+def test_weights_that_are_quantized_on_load_have_no_stored_size(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    save_file({"a.weight": np.zeros((2, 3), np.float16)}, tmp_path / "model.safetensors")
+    model = resolve("m", tmp_path, "local", {})
+    assert model.source(None, None).stored_bytes == 12
+    assert model.source(Quantization(4), None).stored_bytes is None
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    assert resolve("m", tmp_path, "auto", {}).source(None, None).stored_bytes is None
 
 
 def header(text: bytes, length: int | None = None) -> bytes:

@@ -66,6 +66,7 @@ def test_the_profile_has_all_of_it() -> None:
                 "padded_shapes": 2,
             }
         ],
+        "rows_left_out": 0,
         "optimal_epoch_time_s": 7500.0,
     }
 

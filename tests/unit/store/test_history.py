@@ -153,6 +153,27 @@ def test_a_run_whose_first_line_is_lost_is_not_part_of_the_run_before(tmp_path: 
     assert history.unreadable_lines == 1
 
 
+def write_run_with_facts(path: Path) -> None:
+    write_run(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    facts = {**json.loads(lines[0]), **json.loads(lines[1]), "event": "run_facts"}
+    path.write_bytes(b"".join([*lines[:2], json.dumps(facts).encode() + b"\n", *lines[2:]]))
+
+
+@pytest.mark.parametrize("lost", range(3))
+def test_one_lost_line_at_the_beginning_of_a_run_loses_no_result(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "log.jsonl"
+    write_run_with_facts(path)
+    [whole] = read_history(path).runs
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[lost] = b"\x00" + lines[lost]
+    path.write_bytes(b"".join(lines))
+    history = read_history(path)
+    assert history.runs == (whole,)
+    assert len(whole.results) == len(CONFIGS)
+    assert history.unreadable_lines == 1
+
+
 def test_events_that_say_nothing_of_results_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     write_run(path)
@@ -224,6 +245,7 @@ def test_a_clock_that_was_set_back_changes_nothing(tmp_path: Path) -> None:
     events = [json.loads(line) for line in path.read_text().splitlines()]
     for age, event in enumerate(events):
         event["timestamp"] -= 10**6 * age
+        del event["crc32"]
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
     assert list(read_history(path).runs[0].results) == CONFIGS
 

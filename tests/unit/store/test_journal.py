@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,13 +97,41 @@ def test_a_torn_line_that_cannot_be_ended_is_an_error_that_frees_the_file(tmp_pa
     Journal(path).close()
 
 
-def test_a_journal_that_was_removed_says_so(tmp_path: Path) -> None:
+def replace(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.write_text("another file\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Path.unlink, "was removed"),
+        (lambda path: path.rename(path.with_name("moved")), "was moved"),
+        (replace, "was moved, and another file has its name,"),
+        (lambda path: os.truncate(path, 0), "was cut"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "was cut"),
+    ],
+)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_journal_that_is_not_where_it_was_says_so(
+    tmp_path: Path, change: Callable[[Path], object], said: str, *, goes_on: bool
+) -> None:
     journal = Journal(tmp_path / "log.jsonl")
     journal.write("trial_start")
-    (tmp_path / "log.jsonl").unlink()
+    change(tmp_path / "log.jsonl")
+    if goes_on:
+        journal.write("trial_complete")
+    journal.close()
+    assert (journal.problem or "").endswith(f"log.jsonl {said} while the sweep ran")
+
+
+def test_what_is_written_after_a_move_is_in_the_file_that_was_moved(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").rename(tmp_path / "moved")
+    journal.write("trial_start")
     journal.write("trial_complete")
     journal.close()
-    assert "log.jsonl was removed while the sweep ran" in (journal.problem or "")
+    assert len((tmp_path / "moved").read_text().splitlines()) == 2
 
 
 def test_secrets_are_not_written(tmp_path: Path) -> None:

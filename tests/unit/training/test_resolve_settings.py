@@ -72,13 +72,14 @@ def test_the_defaults_are_those_of_mlx_lm() -> None:
     defaults = {name: each.default for name, each in VALUE_OPTIONS.items()}
     theirs = {
         **CONFIG_DEFAULTS,
+        "bad_rows": "refuse",
         "max_steps": CONFIG_DEFAULTS["iters"],
         "memory_report_interval": CONFIG_DEFAULTS["steps_per_report"],
         "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"],
     }
     known = {name: value for name, value in defaults.items() if value is not None}
     assert known == {name: theirs[name] for name in known}
-    assert len(known) == 12
+    assert len(known) == 13
 
 
 def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Every flag says the same on the command line, in an ini file and in TOML's own types."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_yourai.core.errors import OptionError
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.options import Options
+from pytest_yourai.plugin.read_options import read_options
+
+VALUES: dict[str, tuple[str, Any]] = {
+    "model": ("llama-8b", ["llama-8b"]),
+    "models": ("mine.yaml", "mine.yaml"),
+    "optimize": ("true", True),
+    "quick": ("true", True),
+    "matrix": ("small.yaml", "small.yaml"),
+    "max-memory": ("24", 24),
+    "output": ("p.json", "p.json"),
+    "log": ("l.jsonl", "l.jsonl"),
+    "lora-config": ("lora.yaml", "lora.yaml"),
+    "report": ("page.html", "page.html"),
+    "markdown": ("page.md", "page.md"),
+    "steps": ("3", 3),
+    "warmup": ("4", 4),
+    "seq-length": ("64,128", [64, 128]),
+    "data": ("owner/rows", "owner/rows"),
+    "bad-rows": ("skip", "skip"),
+    "mask-prompt": ("true", True),
+    "weights": ("hub", "hub"),
+    "quantize": ("4", 4),
+    "lora-keys": ("a.b,c", ["a.b", "c"]),
+    "grad-checkpoint": ("true", True),
+    "timeout": ("12.5", 12.5),
+    "objective": ("tokens_per_second", "tokens_per_second"),
+    "search": ("fast", "fast"),
+    "isolation": ("trial", "trial"),
+    "force": ("true", True),
+    "resume": ("true", True),
+    "soak": ("0.5", 0.5),
+    "replay": ("r.json", "r.json"),
+    "compare": ("c.json", "c.json"),
+    "fail-on": ("step_time:9%", ["step_time:9%"]),
+    "trust-remote-code": ("true", True),
+}
+"""The text, and the value as TOML has it."""
+
+BY_NAME = {flag.name: flag for flag in FLAGS}
+
+
+def options(pytester: pytest.Pytester, *arguments: str) -> Options:
+    return dataclasses.replace(
+        read_options(pytester.parseconfig("-p", "no:cacheprovider", *arguments)), given=frozenset()
+    )
+
+
+def in_toml(pytester: pytest.Pytester, values: Mapping[str, Any]) -> None:
+    # JSON's texts, numbers, booleans and lists are TOML's, too.
+    lines = [f"{BY_NAME[name].key} = {json.dumps(value)}\n" for name, value in values.items()]
+    (pytester.path / "pytest.toml").write_text("[pytest]\n" + "".join(lines))
+
+
+def on_the_command_line(pytester: pytest.Pytester) -> Options:
+    return options(
+        pytester,
+        *(
+            f"{BY_NAME[name].option}={text}" if BY_NAME[name].metavar else BY_NAME[name].option
+            for name, (text, _) in VALUES.items()
+        ),
+    )
+
+
+def test_the_table_has_every_flag_with_a_key() -> None:
+    assert VALUES.keys() == {flag.name for flag in FLAGS if not flag.is_command}
+
+
+def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
+    given, unset = on_the_command_line(pytester), options(pytester)
+    same = {
+        each.name
+        for each in dataclasses.fields(Options)
+        if getattr(given, each.name) == getattr(unset, each.name)
+    }
+    assert same == {"given", "benchmark"}
+
+
+def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
+    given = on_the_command_line(pytester)
+    keys = [f"{BY_NAME[name].key}={text}" for name, (text, _) in VALUES.items()]
+    assert options(pytester, *(f"-o{each}" for each in keys)) == given
+    pytester.makeini("[pytest]\n" + "\n".join(keys))
+    assert options(pytester) == given
+    in_toml(pytester, {name: value for name, (_, value) in VALUES.items()})
+    assert options(pytester) == given
+    in_toml(pytester, {name: text for name, (text, _) in VALUES.items()})
+    assert options(pytester) == given
+
+
+def test_lists_may_take_several_lines(pytester: pytest.Pytester) -> None:
+    lists = {name: each for name, (_, each) in VALUES.items() if isinstance(each, list)}
+    given = options(pytester, *(f"{BY_NAME[name].option}={VALUES[name][0]}" for name in lists))
+    ini = pytester.path / "pytest.ini"
+    with ini.open("w") as lines:
+        lines.write("[pytest]\n")
+        for name, each in lists.items():
+            lines.write("\n    ".join([f"{BY_NAME[name].key} =", *map(str, each)]) + "\n")
+    assert options(pytester) == given
+    ini.unlink()
+    keys = [f"{BY_NAME[name].key} = {json.dumps(each)}\n" for name, each in lists.items()]
+    pytester.makepyprojecttoml("[tool.pytest.ini_options]\n" + "".join(keys))
+    assert options(pytester) == given
+
+
+def test_a_switch_can_be_false(pytester: pytest.Pytester) -> None:
+    unset = options(pytester)
+    switches = [flag.name for flag in FLAGS if not flag.metavar and not flag.is_command]
+    in_toml(pytester, dict.fromkeys(switches, False))
+    # Unset, a matrix may have it either way.
+    assert options(pytester) == dataclasses.replace(unset, grad_checkpoint=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("yourai_steps = true", "yourai_steps: 'true' is not valid: it must be a whole number"),
+        ("yourai_steps = [3, 4]", "yourai_steps: it has 2 values: name one"),
+        ("yourai_steps = { a = 3 }", "yourai_steps: it is a dict: give a text, a number"),
+        ("yourai_log = 2026-01-01", "yourai_log: it is a date: give a text, a number"),
+        ("yourai_max_memory = nan", "yourai_max_memory: 'nan' is not valid"),
+    ],
+)
+def test_a_value_that_no_flag_could_have(
+    pytester: pytest.Pytester, line: str, message: str
+) -> None:
+    (pytester.path / "pytest.toml").write_text(f"[pytest]\n{line}\n")
+    with pytest.raises(OptionError) as caught:
+        options(pytester)
+    assert f"pytest.toml: {message}" in str(caught.value)
