@@ -41,7 +41,7 @@ class Clock(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.ends: list[float] = []
         self.peak = self.cache = self.footprint = 0
 
-    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:  # noqa: ARG002
+    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
         self.ends.append(time.perf_counter())
         self.peak = max(self.peak, mx.get_peak_memory())
         self.cache = max(self.cache, mx.get_cache_memory())
