@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> int:
     if of_pytest is not None and unknown:
         chosen.error(f"unknown flag {unknown[0]}: put the flags of pytest after --")
     if of_pytest is None and (unknown or rest):
-        chosen.error(f"unknown flag {(unknown or rest)[0]}")
+        chosen.error(f"unknown flag {(unknown or rest)[0]}: see --help")
     try:
         check_alone(os.environ)
         provide_descriptors()

@@ -21,6 +21,8 @@ HeldBytes = Annotated[int, pydantic.Field(gt=0, lt=_PETABYTE)]
 
 Count = Annotated[int, pydantic.Field(ge=0, le=_MOST)]
 
+Layers = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
+
 Parameters = Annotated[int, pydantic.Field(ge=0, lt=1 << 60)]
 
 StepNumber = Annotated[int, pydantic.Field(ge=1, le=1 << 53)]

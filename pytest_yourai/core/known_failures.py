@@ -89,8 +89,7 @@ _KNOWN = (
     KnownFailure(
         Outcome.UNAVAILABLE,
         "the network is not there",
-        "connect (and leave HF_HUB_OFFLINE out), or use what is on this machine with "
-        "--yourai-weights=auto",
+        "connect (and unset HF_HUB_OFFLINE), or name a model that is on this machine",
         r"max retries exceeded|name resolution|failed to resolve|connecterror|"
         r"connecttimeout|offlinemodeisenabled|network is unreachable",
     ),

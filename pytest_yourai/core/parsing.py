@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pytest_yourai.core.lfs import pointer_in, pointer_remedy
 from pytest_yourai.core.paths import given_path, is_folder
 from pytest_yourai.core.units import GB
 
@@ -86,12 +87,14 @@ def data_source(text: str, folder: Path) -> str:
     path = given_path(text, folder)
     if is_folder(path):
         if not (path / "train.jsonl").is_file():
-            raise ValueError("the folder has no train.jsonl")
+            raise ValueError("the folder has no train.jsonl: put one there, or name another")
         if (path / "train.jsonl").stat().st_size == 0:
-            raise ValueError("its train.jsonl is empty")
+            raise ValueError("its train.jsonl is empty: fill it, or name another folder")
+        if pointer := pointer_in(path, "*.jsonl"):
+            raise ValueError(pointer_remedy(pointer))
         return str(path)
     if os.path.exists(path):  # noqa: PTH110 - Path's own raises where a name is too long
         raise ValueError("it is a file: name its folder, with a train.jsonl in it")
     if text.startswith((".", "/", "~")) or text.count("/") != 1:
-        raise ValueError("there is no such folder")
+        raise ValueError("there is no such folder: name one with a train.jsonl")
     return text

@@ -43,7 +43,7 @@ def given_path(text: str, folder: Path) -> Path:
     """
     path = folder / os.path.expanduser(text)  # noqa: PTH111 - Path's own raises then
     if "\0" in text:
-        raise ValueError("a path has no null characters")
+        raise ValueError("a path must have no null characters")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -52,7 +52,7 @@ def given_path(text: str, folder: Path) -> Path:
         path.lstat()
     except OSError as problem:
         if problem.errno == errno.ENAMETOOLONG:
-            raise ValueError("it is too long for a path") from None
+            raise ValueError("it is too long for a path: shorten it") from None
     return path
 
 

@@ -10,6 +10,7 @@ import pydantic
 import yaml
 
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.opening import read_regular
 
 _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
@@ -17,6 +18,8 @@ _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
 _MOST_CHARACTERS = 1_000_000
 
 _MOST_BYTES = 4 * _MOST_CHARACTERS
+
+_LONGEST_VALUE = 60
 
 
 class _PlainValues(yaml.SafeLoader):
@@ -38,14 +41,19 @@ class _PlainValues(yaml.SafeLoader):
         except ValueError:
             raise _refused(f"a number has {len(digits):,} digits", node) from None
         if ":" in digits or (digits.isdecimal() and digits != str(abs(number))):
-            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+            raise _other_number(node, number)
         return number
 
     def construct_fraction(self, node: yaml.ScalarNode) -> Any:
         number = self.construct_yaml_float(node)
         if ":" in node.value:
-            raise _refused(f"{node.value:.60} is {number} in YAML 1.1: write {number}", node)
+            raise _other_number(node, number)
         return number
+
+
+def _other_number(node: yaml.ScalarNode, number: float) -> yaml.MarkedYAMLError:
+    shown = excerpt(node.value, _LONGEST_VALUE)
+    return _refused(f"{shown} is {number} in YAML 1.1: write {number}", node)
 
 
 def _refused(why: str, node: yaml.Node) -> yaml.MarkedYAMLError:
@@ -91,19 +99,20 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
             f"{path} cannot be read as {kind}: {problem.strerror}; name {kind} that can"
         ) from None
     except UnicodeDecodeError as problem:
-        raise error(f"{path} cannot be read as {kind}: {problem}") from None
+        raise error(f"{path} cannot be read as {kind}: {problem}; write it as UTF-8") from None
     if len(text) > _MOST_CHARACTERS:
-        raise error(f"{path} has {len(text):,} characters: too many for {kind}")
+        raise error(f"{path} has {len(text):,} characters: too many for {kind}; shorten it")
     try:
         loader = _PlainValues(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise error(f"{path}:{line}: this is not plain YAML: {problem.problem}") from None
+        place = f"{path}:{line}"
+        raise error(f"{place}: this is not plain YAML: {problem.problem}; fix the line") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         first = next(iter(str(problem).splitlines()), type(problem).__name__)
-        raise error(f"{path}: this is not plain YAML: {first}") from None
+        raise error(f"{path}: this is not plain YAML: {first}; fix it") from None
     lines: dict[tuple[str | int, ...], int] = {}
     if node is not None:
         _record_lines(node, (), lines, path, error)
@@ -128,14 +137,14 @@ def validate(
 def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = ", ".join(schema.model_fields)
-        return f"unknown key: the known ones are {known}"
+        return f"unknown key: the known ones are {known}; use one of them"
     if problem["type"] == "missing":
-        return "this key is missing"
+        return "this key is missing: add it"
     if problem["type"] == "model_type":
         return f"it must be a mapping with keys such as {', '.join(schema.model_fields)}"
     message: str = problem["msg"].removeprefix("Value error, ")
     in_yaml = f"{message[0].lower()}{message[1:]}".replace("tuple", "list")
-    return f"{in_yaml} (found {problem['input']!r:.60})"
+    return f"{in_yaml} (found {excerpt(repr(problem['input']), _LONGEST_VALUE)})"
 
 
 def _record_lines(
@@ -151,7 +160,8 @@ def _record_lines(
             line = key.start_mark.line + 1
             name = str(key.value)
             if name in seen:
-                raise error(f"{path}:{line}: {name:.60}: this key appears twice: keep one")
+                shown = excerpt(name, _LONGEST_VALUE)
+                raise error(f"{path}:{line}: {shown}: this key appears twice: keep one")
             seen.add(name)
             lines[(*location, name)] = line
             _record_lines(value, (*location, name), lines, path, error)

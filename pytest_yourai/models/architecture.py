@@ -125,7 +125,9 @@ class Architecture:
             meant = [each for each in self.linears if key in (each.key, each.name)]
             if not meant:
                 there = ", ".join(each.key for each in self.linears)
-                raise ModelError(f"LoRA key {key} names no linear layer of the model: {there}")
+                raise ModelError(
+                    f"LoRA key {key} names no linear layer of the model: {there}; use some of them"
+                )
             chosen += meant
         return tuple(dict.fromkeys(chosen))
 
@@ -212,7 +214,7 @@ def _needed(flat: Mapping[str, Any], *names: str) -> int:
     if not number:
         raise ModelError(
             f"config.json: {names[0]}: it is missing or no whole number above 0, and no estimate "
-            "can do without"
+            "can do without: add it"
         )
     return number
 
@@ -256,5 +258,6 @@ def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
         return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
     except (KeyError, TypeError, ValueError) as problem:
         raise ModelError(
-            f"config.json: quantization: mlx-lm has no such quantization: {problem}"
+            f"config.json: quantization: mlx-lm has no such quantization: {problem}; name another "
+            "model, or convert it with mlx_lm.convert"
         ) from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.files import parse_json
+from pytest_yourai.core.lfs import is_pointer, pointer_remedy
 from pytest_yourai.core.opening import read_regular
 
 CONFIG = "config.json"
@@ -38,9 +39,15 @@ def read_architecture(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a model's config: {problem.strerror}; name another folder"
         ) from None
     except (ValueError, RecursionError) as problem:
-        raise ModelError(f"{path} cannot be read as a model's config: {problem}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
-        raise ModelError(f"{path}: model_type: this key is missing; is it a model's config?")
+        if is_pointer(path):
+            raise ModelError(pointer_remedy(path)) from None
+        raise ModelError(
+            f"{path} cannot be read as a model's config: {problem}; name another folder, or fix it"
+        ) from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: it must be a JSON object, as a model's config is")
+    if not isinstance(value.get("model_type"), str):
+        raise ModelError(f"{path}: model_type: this key is missing: add it, or name a model")
     return value
 
 
@@ -80,7 +87,8 @@ def _indexed(path: Path) -> list[str]:
         return sorted({str(name) for name in names})
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(
-            f"{path} cannot be read as an index of weights: {type(problem).__name__}: {problem}"
+            f"{path} cannot be read as an index of weights: {type(problem).__name__}: {problem}; "
+            "fix it, or remove it if all weights are in one file"
         ) from None
 
 

@@ -197,7 +197,11 @@ def _unavailable(repo: str, problem: Exception) -> UnavailableError:
         # The innermost first: what is raised over it says less of the reason.
         found = (known for cause in reversed(causes) if (known := recognise(_line(cause))))
         known = next(found, None)
-        why = f"{known.what}: {known.remedy}" if known else _line(problem)
+        why = (
+            f"{known.what}: {known.remedy}"
+            if known
+            else f"{_line(problem)}; run it again, or name a folder"
+        )
     return UnavailableError(redactor()(f"{_page(repo)} cannot be downloaded: {why}"))
 
 

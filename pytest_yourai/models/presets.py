@@ -44,7 +44,7 @@ def _checked_path(value: str | None) -> str | None:
 def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
     if isinstance(value, dict) and not isinstance(value.get("model_type"), str):
         raise ValueError(  # noqa: TRY004 - pydantic reports this one
-            "it needs a model_type, as a model's config.json has"
+            "it must have a model_type, as a model's config.json has"
         )
     return _checked_path(value) if isinstance(value, str) else value
 

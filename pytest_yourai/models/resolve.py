@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, Quantization, QuantizeChoice
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.lfs import pointer_in, pointer_remedy
 from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
@@ -84,11 +85,13 @@ class Model:
         return replace(_as_stored(self, folder), weights="local", folder=folder)
 
     def require_tokenizer(self) -> None:
-        """ModelError if it has none, so that no training data can be read for it."""
+        """ModelError if it has none that could be read, so that no training data can be used."""
         if self.folder is None and self.weights != "hub":
             raise ModelError(
                 f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
             )
+        if self.folder is not None and (pointer := pointer_in(self.folder, "*")):
+            raise ModelError(f"--yourai-data: {pointer_remedy(pointer)}")
 
     def source(
         self,
@@ -224,15 +227,20 @@ def _from_folder(known: Model, folder: Path, weights: WeightsChoice) -> Model:
     read_architecture(folder / CONFIG)
     missing = missing_file(folder)
     found = replace(_as_stored(known, folder), folder=without_links(folder))
-    if missing is not None:
+    pointer = pointer_in(folder, WEIGHTS)
+    if missing is not None or pointer is not None:
         found = replace(found, stored_bytes=None)
-    if missing is None and weights != "synthetic":
+    if missing is None and pointer is None and weights != "synthetic":
         return replace(found, weights="local")
-    if missing is not None and weights in ("local", "hub"):
-        raise UnavailableError(
-            f"{folder} has no {missing}: put the weights there, or use --yourai-weights=synthetic"
-        )
-    return replace(found, note=_why_synthetic(known, missing) if weights == "auto" else None)
+    if weights in ("local", "hub"):
+        lacking = f"{folder} has no {missing}: put the weights there"
+        what = pointer_remedy(pointer) if pointer else lacking
+        raise UnavailableError(f"{what}, or use --yourai-weights=synthetic")
+    if weights == "synthetic":
+        return found
+    if pointer:
+        return replace(found, note=f"{_made_up(known)}: {pointer_remedy(pointer)}")
+    return replace(found, note=_why_synthetic(known, missing))
 
 
 def _as_stored(known: Model, folder: Path) -> Model:
@@ -275,7 +283,11 @@ def _why_synthetic(known: Model, missing: str | None) -> str | None:
     """A note if some weights are there; without any, the header says "synthetic" already."""
     if missing in (None, WEIGHTS):
         return None
-    return f"the weights of {known.title} are synthetic: there is no {missing}"
+    return f"{_made_up(known)}: there is no {missing}"
+
+
+def _made_up(known: Model) -> str:
+    return f"the weights of {known.title} are synthetic"
 
 
 def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> UnavailableError:

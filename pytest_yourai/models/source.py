@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
-from pytest_yourai.core.figures import Bytes, Count, Parameters
+from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -55,7 +55,7 @@ READ_BY_DEFAULT = RowReading()
 class Inspection:
     """Facts of the lazily built model, before anything is allocated."""
 
-    num_hidden_layers: Count
+    num_hidden_layers: Layers
     parameters: Parameters
     lora_keys: tuple[str, ...]
     """Paths within a layer of the modules that get adapters."""

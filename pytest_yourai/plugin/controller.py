@@ -1,6 +1,7 @@
 """Controller side of the plugin: collects trials from reports, prints them, writes the files.
 
-Works on `report.user_properties` alone, so that it is the same with and without xdist.
+Works on `report.user_properties`, with and without xdist. In the process where items run it also
+gets each result at once, since an interruption may keep the report from coming.
 """
 
 from __future__ import annotations

@@ -14,6 +14,13 @@ from pytest_yourai.sweep.run_results import PROPERTY
 _MARK = "lora"
 """Set on each item of a configuration, by which its reports are known."""
 
+_WITHOUT_MISTAKE = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
+"""Others have a reason of their own: a mistake in what was asked for, or an interruption."""
+
 
 class NothingMeasured:
     """Registered in the process that the user started, if a flag asks for a measurement."""
@@ -55,8 +62,8 @@ class NothingMeasured:
         if self._is_to_report and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self) -> None:
-        if self._is_to_report:
+    def pytest_terminal_summary(self, exitstatus: int) -> None:
+        if self._is_to_report and exitstatus in _WITHOUT_MISTAKE:
             self._terminal.print_lines(f"Nothing was measured: {self._why()}")
 
     @property

@@ -9,8 +9,11 @@ from typing import Annotated, Any, TypeVar, cast
 
 import pydantic
 
+from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.files import mapping
 from pytest_yourai.core.results import Outcome, SkipReason
+
+_LONGEST_VALUE = 60
 
 Axis = Annotated[int, pydantic.Field(ge=1, le=1_000_000_000)]
 """One number of a configuration."""
@@ -84,6 +87,10 @@ def first_problem(error: pydantic.ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: it is missing"
     message = first["msg"].removeprefix("Value error, ")
-    found = "" if first["type"] == "value_error" else f" (found {first['input']!r:.60})"
+    found = (
+        ""
+        if first["type"] == "value_error"
+        else f" (found {excerpt(repr(first['input']), _LONGEST_VALUE)})"
+    )
     said = f"{message[:1].lower()}{message[1:]}{found}"
     return f"{where}: {said}" if where else said

@@ -191,7 +191,8 @@ def _results(
             result = TrialRow.model_validate(row, context=context).to_result(model)
         except pydantic.ValidationError as problem:
             where = f"{name}: all_results: row {number}"
-            raise RecordingError(f"{where}: {first_problem(problem)}") from None
+            said = f"{where}: {first_problem(problem)}"
+            raise RecordingError(f"{said}; name a profile as a sweep writes it") from None
         earlier = results.get(result.config)
         if earlier is None or not (earlier.success or (earlier.started and not result.started)):
             results[result.config] = result

@@ -23,6 +23,8 @@ LEAST_AVAILABLE_BYTES = 2_000_000_000
 
 _WAIT_STEP_S = 0.25
 
+_SMALLER_MODEL = "choose a smaller model, or one with fewer bits, or a larger --yourai-max-memory"
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
@@ -118,7 +120,8 @@ class TrialChecks:
         name = self.plan.source.name
         if self.plan.check is not None:
             if reason := too_heavy(model_size(self.context.inspection), self._limit_bytes):
-                return TrialResult(name, config, Outcome.OVER_BUDGET, reason, started=False)
+                end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
+                return TrialResult(name, config, *end, started=False)
         elif (
             prediction is not None
             and config != self.search.chosen
@@ -152,10 +155,10 @@ class TrialChecks:
         inspection = self.context.inspection
         if config.num_layers > inspection.num_hidden_layers:
             reason = f"not valid for this model, which has {inspection.num_hidden_layers} layers"
-            return Skip(SkipReason.INVALID, reason)
+            return Skip(SkipReason.INVALID, reason, "use fewer lora_layers")
         if inspection.data is not None and config.batch_size > inspection.data.rows:
             reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
-            return Skip(SkipReason.INVALID, reason)
+            return Skip(SkipReason.INVALID, reason, "add rows, or use a smaller batch_size")
         name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(config, failures, name, model_size(inspection), predicted)
         if self.search.stopped is None and failed is not None:

@@ -75,5 +75,6 @@ def replay_trial(recording: StoredProfile, record: TrialRecord) -> TrialResult:
 
 
 def _not_recorded(recording: StoredProfile, record: TrialRecord, why: str) -> TrialResult:
-    skip = Skip(SkipReason.NOT_RECORDED, f"{recording.name} {why}")
+    reason = f"{recording.name} {why}"
+    skip = Skip(SkipReason.NOT_RECORDED, reason, "measure it without --yourai-replay")
     return TrialResult.skipped(record.model, record.config, skip)

@@ -21,7 +21,7 @@ from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import SoakRow, configuration
 from pytest_yourai.sweep.trial_runner import OnProgress, TrialProgress
-from pytest_yourai.worker.diagnosis import Diagnosis, completed
+from pytest_yourai.worker.diagnosis import SMALLER, Diagnosis, completed
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.protocol import (
     TrainedStep,
@@ -250,5 +250,5 @@ def _run(plan: SweepPlan, host: WorkerHost, record: SoakRecord, adapter_path: st
     if ended.reason == "memory_limit":
         limit = gigabytes(record.guard.budget_bytes)
         reason = f"MLX held more than the budget of {limit} in step {ended.step}"
-        return Diagnosis(Outcome.OVER_BUDGET, reason)
+        return Diagnosis(Outcome.OVER_BUDGET, reason, SMALLER)
     return completed(record)

@@ -68,7 +68,7 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status == _REFUSED:
-        raise OptionError("--auto-optimize: the sweep was refused, for the reason above")
+        raise OptionError("--auto-optimize: the sweep was refused: fix what it says above")
     if status not in _MEASURED:
         raise SweepFailedError(
             f"the sweep ended with status {status}: see its output, and the log in "

@@ -72,8 +72,7 @@ def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
             return data_source(checkpoint.data, Path.cwd())
         except ValueError as problem:
             raise CheckpointError(
-                f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}: name "
-                "where it is now"
+                f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}"
             ) from None
     if options.weights != "synthetic":
         raise OptionError(

@@ -14,6 +14,7 @@ from pytest_yourai.core.errors import (
     WorkerFailedError,
     WorkerReportError,
 )
+from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.known_failures import recognise
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.core.units import gigabytes
@@ -33,9 +34,9 @@ _LARGE_PART_OF_ADDRESS_SPACE = 0.5
 
 _LONGEST_QUOTE = 200
 
-_SMALLER = "choose a smaller configuration"
+SMALLER = "choose a smaller configuration"
 
-SMALLER_OR_CLOSE = f"{_SMALLER}, or close programs"
+SMALLER_OR_CLOSE = f"{SMALLER}, or close programs"
 
 TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where its worker hung"
 
@@ -70,8 +71,17 @@ def classify(
     text = _first_line(str(cause))
     if known := recognise(str(cause)):
         return Diagnosis(known.outcome, f"{known.what} {record.where} ({text})", known.remedy)
-    remedy = "fix what the traceback in the report shows"
-    return Diagnosis(Outcome.ERROR, f"{text} ({record.where})", remedy)
+    return _unknown(cause, record.where)
+
+
+def _unknown(cause: WorkerError | InputError, where: str) -> Diagnosis:
+    if isinstance(cause, InputError):
+        # Its sentence ends with its own remedy.
+        return Diagnosis(Outcome.ERROR, f"{where}: {cause}")
+    what = f"{_first_line(str(cause))} ({where})"
+    if not isinstance(cause, WorkerFailedError):
+        return impossible(what)
+    return Diagnosis(Outcome.ERROR, what, "fix what the traceback in the report shows")
 
 
 def invalid_loss(what: str) -> Diagnosis:
@@ -84,7 +94,7 @@ def invalid_loss(what: str) -> Diagnosis:
 
 
 def impossible(what: str) -> Diagnosis:
-    """The outcome of a run of which the worker reported what cannot be."""
+    """The outcome of a run whose worker broke the protocol, or reported what cannot be."""
     remedy = "run it again, and report it with the versions of MLX and mlx-lm if it comes back"
     return Diagnosis(Outcome.ERROR, what, remedy)
 
@@ -129,7 +139,7 @@ def _why_refused(trace: MemoryTrace, array_bytes: int) -> str | None:
 
 def _first_line(text: str) -> str:
     line = next(iter(text.strip().splitlines()), "an exception without a text")
-    return line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}…"
+    return excerpt(line, _LONGEST_QUOTE)
 
 
 def _last_words(stderr: str) -> str | None:
@@ -180,5 +190,5 @@ def over_budget(minimum_bytes: int, limit_bytes: int) -> Diagnosis:
         Outcome.OVER_BUDGET,
         f"needs {gigabytes(minimum_bytes)}, with the margin {gigabytes(safe_bytes)}, over the "
         f"budget of {gigabytes(limit_bytes)}",
-        _SMALLER,
+        SMALLER,
     )

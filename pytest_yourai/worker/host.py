@@ -27,6 +27,11 @@ _PREVIEW_CHARACTERS = 2000
 
 _PONG_TIMEOUT_S = 5.0
 
+_REMEDIES = {
+    BackendError: "check that python -c 'import mlx_lm' works here",
+    WorkerLostError: "run it again, and report it if it comes back",
+}
+
 
 RunEnd = TypeVar("RunEnd", Measurement, TrainingEnd)
 
@@ -90,10 +95,11 @@ class WorkerHost:
             why = str(problem)
             if isinstance(problem, WorkerDiedError):
                 last = output.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
-                raise kind(f"the worker process cannot run ({why}): {last[0]}") from None
+                why += f", and its last line is: {last[0]}"
+            remedy = _REMEDIES[kind]
             if not limit.left_s:
-                why += ": use a smaller data set, or raise --yourai-timeout in a sweep"
-            raise kind(f"the worker process cannot run: {why}") from None
+                remedy = "use a smaller data set, or raise --yourai-timeout in a sweep"
+            raise kind(f"the worker process cannot run: {why}; {remedy}") from None
         return device, inspection
 
     def run(

@@ -19,6 +19,7 @@ import pydantic
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError, WorkerReportError
+from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
@@ -143,12 +144,12 @@ def decode(bodies: Any, line: bytes) -> Envelope[Any]:
         why, place = first["msg"], [str(each) for each in first["loc"]]
         if place[:1] == ["body"] and len(place) > _KIND_ONLY and first["type"] != "missing":
             _, kind, *field = place
-            found = redactor()(f"{first['input']!r}")[:_QUOTED]
+            found = excerpt(redactor()(repr(first["input"])), _QUOTED)
             raise WorkerReportError(
                 f"the worker sent a {kind} with {'.'.join(field)} = {found}, which cannot be "
                 f"({why.lower()})"
             ) from None
-        shown = redactor()(line.decode(errors="replace"))[:80]
+        shown = excerpt(redactor()(line.decode(errors="replace")), _QUOTED)
         raise WorkerError(f"not a message ({why}): {shown!r}") from None
 
 

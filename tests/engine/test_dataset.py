@@ -180,6 +180,30 @@ FOX: dict[str, Any] = {
 }
 
 
+def test_the_code_of_a_tokenizer_runs_with_trust_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ran = tmp_path / "tokenizer", tmp_path / "ran"
+    make_tokenizer(folder)
+    (folder / "tokenization_own.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\n"
+        "from transformers import PreTrainedTokenizerFast\n"
+        "class OwnTokenizer(PreTrainedTokenizerFast): pass\n"
+    )
+    settings_file = folder / "tokenizer_config.json"
+    own = "tokenization_own.OwnTokenizer"
+    changed = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": [own, own]}}
+    settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), **changed}))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    data = str(write_rows(tmp_path / "data", [{"text": "a fox"}]))
+    with pytest.raises(ModelError, match="auto_map: the tokenizer brings Python code of its own"):
+        read_data(data, str(folder), READ_BY_DEFAULT)
+    assert not ran.exists()
+    read = read_data(data, str(folder), READ_BY_DEFAULT, trust_remote_code=True)
+    assert len(read.rows.cached) == 1
+    assert ran.exists()
+
+
 def examined(
     folder: Path, tokenizer: str, reading: RowReading, vocabulary: int | None = None
 ) -> ReadData:

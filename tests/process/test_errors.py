@@ -120,7 +120,7 @@ def test_lora_keys_that_match_nothing_get_the_path_that_was_meant(sweep: SweepRu
         sweep("--yourai-lora-keys", "q_proj"),
         "--yourai-lora-keys: q_proj matches no module of tiny: did you mean self_attn.q_proj?",
     )
-    assert_usage_error(sweep("--yourai-lora-keys", "nothing"), "its modules are mlp.down_proj, ")
+    assert_usage_error(sweep("--yourai-lora-keys", "nothing"), "use some of mlp.down_proj, ")
 
 
 def test_a_matrix_that_is_none(pytester: pytest.Pytester, sweep: SweepRun) -> None:

@@ -65,6 +65,19 @@ def test_it_fails_beside_tests_that_pass(pytester: pytest.Pytester, sweep: Sweep
     assert "no configuration was collected" in why(done)
 
 
+def test_a_mistake_is_reported_alone(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+    from pytest_yourai.store.journal import Journal  # noqa: PLC0415
+
+    first = Journal(pytester.path / "benchmark_log.jsonl")
+    first.write("benchmark_start", pid=1)
+    try:
+        done = sweep()
+    finally:
+        first.close()
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Nothing was measured" not in done.text
+
+
 def test_collecting_alone_is_a_success(sweep: SweepRun) -> None:
     assert sweep("--collect-only").ret == 0
 

@@ -31,7 +31,7 @@ def test_an_inspection_that_hangs_is_given_up_at_the_limit(
     faulty_worker("hang@inspect")
     host = WorkerHost(SOURCE, TaggedLog(), start_timeout_s=8)
     began = time.monotonic()
-    expected = "cannot run: the worker gave no answer for 8 s: .* raise --yourai-timeout"
+    expected = "cannot run: the worker gave no answer for 8 s; .* raise --yourai-timeout"
     with pytest.raises(InputError, match=expected):
         host.inspect(None)
     assert 8 <= time.monotonic() - began < 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from support.messages import says_what_to_do
 from support.processes import SweepResult
 
 PROPERTY = "fault"
@@ -38,7 +39,13 @@ def judge(fault: str, done: SweepResult, expected: Sequence[str]) -> Judgement:
         for event in completed
     )
     pids = {event["pid"] for event in done.events("subprocess_spawned")}
-    return Judgement(fault, done.outcomes == list(expected), lost, processes_left(pids))
+    right = done.outcomes == list(expected) and all(map(_has_remedy, done.rows))
+    return Judgement(fault, right, lost, processes_left(pids))
+
+
+def _has_remedy(row: Mapping[str, Any]) -> bool:
+    """True for a failed row that says what to do, and for others."""
+    return row["outcome"] in ("ok", "skipped") or says_what_to_do(row["error"] or "")
 
 
 def processes_left(leaders: Iterable[int]) -> int:

@@ -69,8 +69,8 @@ class ScriptedEngine:
         self,
         source: ModelSource,
         data: str | None,
-        reading: RowReading,
-        report: Callable[[RowsRead], None],
+        _reading: RowReading,
+        _report: Callable[[RowsRead], None],
     ) -> Inspection:
         self._strike("inspect")
         if data is not None:

@@ -120,14 +120,14 @@ def parse_fail_on(text: str) -> tuple[Threshold, ...] | None:
     if len(shares) > 1 or len(floors) > 1:
         raise ValueError("it must have a percentage, a floor, or one of each with + between")
     if floors and metric is None:
-        raise ValueError(f"{MEAN_STEP_TIME} is a mean of ratios: it takes a percentage alone")
-    share = sum(_amount(each, {"%": 0.01}, "a percentage is written as 5%") for each in shares)
+        raise ValueError(f"{MEAN_STEP_TIME} is a mean of ratios: give a percentage alone")
+    share = sum(_amount(each, {"%": 0.01}, "write a percentage as 5%") for each in shares)
     if metric is None:
         return (Threshold(None, share),)
     if metric is Metric.TOKENS_PER_SECOND and share >= 1:
         raise ValueError("nothing gets slower by 100 % or more: name a smaller percentage")
     units = _UNITS[metric]
-    why = f"a floor of {metric} is written as one of {', '.join(f'20{unit}' for unit in units)}"
+    why = f"write a floor of {metric} as one of {', '.join(f'20{unit}' for unit in units)}"
     return (Threshold(metric, share, sum(_amount(each, units, why) for each in floors)),)
 
 

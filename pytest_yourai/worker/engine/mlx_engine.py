@@ -98,7 +98,7 @@ class MlxEngine:
 
     def _loaded(self) -> BaseModel:
         if self._model is None:
-            raise ModelError("no model is loaded")
+            raise ModelError("no model is loaded: make it load one first")
         return self._model
 
     def _data(

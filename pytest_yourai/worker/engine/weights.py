@@ -55,13 +55,15 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
     try:
         model_class, args_class = _get_classes(config)
     except (ValueError, AttributeError, ImportError) as problem:
-        raise ModelError(f"config.json: model_type: mlx-lm does not know it: {problem}") from None
+        raise ModelError(
+            f"config.json: model_type: mlx-lm does not know it: {problem}; update mlx-lm"
+        ) from None
     try:
         return model_class(args_class.from_dict(config))
     except Exception as problem:
         raise ModelError(
             f"config.json does not describe a {config['model_type']} model as mlx-lm builds it: "
-            f"{type(problem).__name__}: {problem}"
+            f"{type(problem).__name__}: {problem}; fix config.json, or name another model"
         ) from problem
 
 
@@ -132,7 +134,7 @@ def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]
     for key in wanted:
         if key not in there and key not in outside:
             meant = [path for path in there if path.endswith(f".{key}")]
-            hint = f"did you mean {meant[0]}?" if meant else f"its modules are {', '.join(there)}"
+            hint = f"did you mean {meant[0]}?" if meant else f"use some of {', '.join(there)}"
             raise ModelError(
                 f"--yourai-lora-keys: {key} matches no module of {source.name}: {hint}"
             )
@@ -181,7 +183,7 @@ def _like_the_files(source: ModelSource) -> nn.Module | None:
 def _load_lazily(source: ModelSource) -> nn.Module:
     """The model of a folder as mlx-lm loads it; no weight is read yet."""
     if source.folder is None:
-        raise ModelError(f"{source.name}: there is no folder to load weights from")
+        raise ModelError(f"{source.name}: there is no folder to load weights from: name one")
     if "model_file" in source.architecture and not source.trust_remote_code:
         raise ModelError(
             f"{source.folder}/config.json: model_file: the model brings Python code of its "
@@ -194,7 +196,8 @@ def _load_lazily(source: ModelSource) -> nn.Module:
     except Exception as problem:
         raise ModelError(
             f"{source.folder} cannot be loaded as mlx-lm does: "
-            f"{shortened(f'{type(problem).__name__}: {problem}')}"
+            f"{shortened(f'{type(problem).__name__}: {problem}')}; check that its config.json and "
+            "weights are whole and of one model"
         ) from problem
     return model
 
@@ -279,5 +282,7 @@ def _dtype(architecture: Mapping[str, Any]) -> mx.Dtype:
     types = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
     found = types.get(name.removeprefix("torch."))
     if found is None:
-        raise ModelError(f"config.json: torch_dtype: {name} is none of {', '.join(types)}")
+        raise ModelError(
+            f"config.json: torch_dtype: {name} is none of {', '.join(types)}: use one of them"
+        )
     return found

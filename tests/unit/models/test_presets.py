@@ -34,7 +34,7 @@ def test_the_packaged_presets_stand_smallest_first() -> None:
         ("a: {repo: x/y, params: seven}\n", "a.params: 'seven' is not a number of parameters"),
         (
             "a: {architecture: {hidden_size: 8}}\n",
-            "models.yaml:1: a.architecture: it needs a model_",
+            "models.yaml:1: a.architecture: it must have a model_",
         ),
         ("a:\n  defaults:\n    quantize: 9\n", "models.yaml:3: a.defaults.quantize: it must be"),
         (

@@ -53,7 +53,7 @@ def test_a_threshold_is_read_as_it_is_spelled(text: str, threshold: Threshold) -
     ],
 )
 def test_what_is_not_a_threshold_is_refused_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match=r"it must|is not an amount|takes a percentage"):
+    with pytest.raises(ValueError, match=r"it must|is not an amount|give a percentage"):
         parse_fail_on(text)
 
 

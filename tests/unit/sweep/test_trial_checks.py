@@ -95,7 +95,8 @@ def test_what_cannot_is_skipped_for_its_reason(
 ) -> None:
     found = gate(rows=rows).skip(config, None, failures)
     assert found is not None
-    assert found == Skip(rule, reason)
+    assert found == Skip(rule, reason, found.remedy)
+    assert (found.remedy is None) is (rule is SkipReason.DOMINATED)
 
 
 def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
