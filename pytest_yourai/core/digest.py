@@ -16,8 +16,8 @@ _LINE_CHECK = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\s*\Z')
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
-    """The digest of `document`, however it is laid out in its file."""
-    rest = {key: value for key, value in document.items() if key != DIGEST}
+    """The digest of `document`, however a file lays it out, and a JSON tool spells its numbers."""
+    rest = {key: _plain(value) for key, value in document.items() if key != DIGEST}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
@@ -31,6 +31,15 @@ def has_changed(document: Mapping[str, Any]) -> bool:
     """True if `document` has the digest of another; without one, as older files, nobody knows."""
     found = document.get(DIGEST)
     return found is not None and found != digest_of(document)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with 20 for 20.0: jq, and whatever has JavaScript's numbers, writes both alike."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def checked_line(text: str) -> bytes:

@@ -42,12 +42,14 @@ def open_regular(path: Path, flags: int, mode: int = 0o666) -> int:
 def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     """The content of a file that the user named, whoever it belongs to.
 
-    OSError, with a reason in words, for whatever is no regular file, and for one with more bytes.
+    It may be a pipe that the shell has opened for this process, as of `<(git show …)`. OSError,
+    with a reason in words, for whatever else is no regular file, and for one with more bytes.
     """
-    _check_is_regular(path.stat())
+    _check_can_be_read(path, path.stat())
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _check_is_regular(os.fstat(fd))
+        _check_can_be_read(path, os.fstat(fd))
+        os.set_blocking(fd, True)
     except OSError:
         os.close(fd)
         raise
@@ -144,6 +146,15 @@ def _check_target(target: Path, found: os.stat_result) -> None:
         raise OSError(errno.EPERM, "another user made it")
     if found.st_nlink > 1 and (_is_shared(folder) or folder.st_uid != os.geteuid()):
         raise OSError(errno.EPERM, "another user may have made it, as a hard link to another file")
+
+
+_OWN_DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+def _check_can_be_read(path: Path, found: os.stat_result) -> None:
+    is_own = path == Path("/dev/stdin") or path.parent in _OWN_DESCRIPTORS
+    if not (is_own and stat.S_ISFIFO(found.st_mode)):
+        _check_is_regular(found)
 
 
 def _check_is_regular(found: os.stat_result) -> None:

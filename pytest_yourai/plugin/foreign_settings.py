@@ -24,19 +24,32 @@ _MARKS_OF_FOLDERS = (("yourai_model", "config.json"), ("yourai_data", "*.jsonl")
 
 
 def named_folders(config: pytest.Config) -> Iterator[Path]:
-    """The model and data folders that flags or ini keys name, before pytest has parsed them."""
+    """The model and data folders that flags or ini keys name, before pytest has parsed them.
+
+    A folder in which the ini file that names it lies is the project's own: no flag led there.
+    """
     for key, mark in _MARKS_OF_FOLDERS:
-        if given := getattr(config.known_args_namespace, key, None):
+        given = getattr(config.known_args_namespace, key, None)
+        if given:
             texts, start = list(given), config.invocation_params.dir
         else:
             texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
+        is_of_project = not given and not _is_overridden(config, key)
         for text in filter(None, map(str.strip, texts)):
             # What is no path is refused where the flags are read.
             with suppress(ValueError):
                 folder = given_path(text, start)
+                if is_of_project and start.resolve().is_relative_to(folder.resolve()):
+                    continue
                 if is_folder(folder) and any(folder.glob(mark)):
                     yield folder
+
+
+def _is_overridden(config: pytest.Config, key: str) -> bool:
+    """True if -o names the ini key."""
+    given = config.known_args_namespace.override_ini or ()
+    return any(each.partition("=")[0].strip() == key for each in given)
 
 
 def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:

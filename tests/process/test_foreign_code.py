@@ -122,6 +122,16 @@ def test_a_projects_own_settings_are_taken(pytester: pytest.Pytester) -> None:
     done.stderr.fnmatch_lines(["ERROR: *yourai_steps: 'nonsense' is not valid*"])
 
 
+def test_a_project_may_have_its_own_data_beside_its_settings(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nyourai_data = .\n")
+    pytester.makeconftest("")
+    pytester.makepyfile("def test_it(): pass")
+    (pytester.path / "train.jsonl").write_text('{"text": "a fox"}\n')
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    refused = pytester.runpytest_inprocess("-o", "yourai_data=.")
+    refused.stderr.fnmatch_lines(["ERROR: *is in a model or data folder*"])
+
+
 @pytest.mark.real_engine
 @pytest.mark.parametrize("settings", ["", "pytest.ini"])
 def test_the_yourai_command_runs_none_in_the_models_folder(

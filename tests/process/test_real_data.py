@@ -88,3 +88,26 @@ def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
     assert mistaken.ret == pytest.ExitCode.USAGE_ERROR
     assert "data/valid.jsonl:1: text must be a string, not 3: fix or remove" in mistaken.errors
     assert len(mistaken.events("model_loaded")) == loaded
+
+
+def test_bad_rows_are_refused_before_the_model_is_loaded_or_left_out(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    model = make_model(pytester.path / "model")
+    data = write_rows(pytester.path / "data", [{"text": text_of(10)}] * 2 + [{"text": ""}])
+    (data / "valid.jsonl").write_text("not JSON\n" + json.dumps({"text": "a fox"}) + "\n")
+    (pytester.path / "one.yaml").write_text("batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n")
+    refused = sweep("--yourai-data=data", model=str(model), matrix="one.yaml")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "data/valid.jsonl:1: it is not valid JSON" in refused.errors
+    assert "leave such rows out with --yourai-bad-rows skip" in refused.errors
+    assert refused.events("model_loaded") == []
+    done = sweep(
+        "--yourai-data=data", "--yourai-bad-rows=skip", model=str(model), matrix="one.yaml"
+    )
+    assert done.outcomes == ["ok"]
+    done.stdout.fnmatch_lines(["*Note: 2 rows are left out of the data; the first, *"])
+    assert done.profile["settings"]["bad_rows"] == "skip"
+    assert (done.profile["data"]["rows"], done.profile["data"]["rows_left_out"]) == (2, 2)
+    [noted] = done.events("data_notes")
+    assert noted["rows_left_out"] == 2

@@ -207,3 +207,26 @@ def test_an_endless_file_is_not_read(tmp_path: Path) -> None:
     os.truncate(path, 1 << 40)
     with pytest.raises(OSError, match="it has more than 1,000 bytes"):
         read_regular(path, 1000)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_a_pipe_that_the_shell_has_opened_is_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a" * 100)
+    os.close(writing)
+    try:
+        assert read_regular(Path(f"/dev/fd/{reading}")) == b"a" * 100
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_no_more_than_so_many_bytes_of_it_are_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a" * 100)
+    try:
+        with pytest.raises(OSError, match="it has more than 99 bytes"):
+            read_regular(Path(f"/dev/fd/{reading}"), 99)
+    finally:
+        os.close(reading)
+        os.close(writing)
