@@ -284,7 +284,7 @@ def test_bits_that_config_json_has_wrong_are_those_of_the_files(
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "a [b] 'c' \"d\" e::f #1 50% *? ünï")
     model = weights.load(ModelSource("m", dict(TINY), str(folder), False, None, None))
-    stored = mx.load(str(folder / "model.safetensors"))
+    stored: Any = mx.load(str(folder / "model.safetensors"))
     assert mx.array_equal(
         model.model.embed_tokens.weight, stored["model.embed_tokens.weight"]
     ).item()
