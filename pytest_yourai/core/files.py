@@ -179,7 +179,8 @@ def _whole(digits: str) -> int:
         return int(digits)
     except ValueError:
         # Python's own words are for those who can change its limit.
-        raise ValueError(f"a number has {len(digits):,} digits") from None
+        count = len(digits.lstrip("-"))
+        raise ValueError(f"a number has {count:,} digits") from None
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,27 @@ def read_architecture(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: it must be a JSON object, as a model's config is")
     if not isinstance(value.get("model_type"), str):
         raise ModelError(f"{path}: model_type: this key is missing: add it, or name a model")
+    if key := endless_number(value):
+        raise ModelError(f"{path}: {key}: no model has a number that large: correct it")
     return value
+
+
+_MOST = 10**40
+"""More than any number that means something; the product of several is still a float."""
+
+
+def endless_number(architecture: Mapping[str, Any]) -> str | None:
+    """The path of the first whole number that no model can have; None without one."""
+    left: list[tuple[str, Any]] = list(architecture.items())
+    while left:
+        key, value = left.pop()
+        if isinstance(value, int) and abs(value) > _MOST:
+            return key
+        if isinstance(value, dict):
+            left += [(f"{key}.{name}", each) for name, each in value.items()]
+        elif isinstance(value, list):
+            left += [(key, each) for each in value]
+    return None
 
 
 def missing_file(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.core.yaml_file import read_yaml, validate
 from pytest_yourai.models import hub
-from pytest_yourai.models.folder import read_architecture
+from pytest_yourai.models.folder import endless_number, read_architecture
 
 PackagedMatrix = Literal["quick", "full", "tiny", "low-memory"]
 
@@ -46,6 +46,8 @@ def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] 
         raise ValueError(  # noqa: TRY004 - pydantic reports this one
             "it must have a model_type, as a model's config.json has"
         )
+    if isinstance(value, dict) and (key := endless_number(value)):
+        raise ValueError(f"{key}: no model has a number that large: correct it")
     return _checked_path(value) if isinstance(value, str) else value
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import is_folder
-from pytest_yourai.models.folder import missing_file
+from pytest_yourai.models.folder import missing_file, read_architecture
 
 from support.hub import bare_model
 
@@ -77,3 +77,12 @@ def test_an_index_from_before_all_was_put_into_one_file_does_not_count(tmp_path:
 def test_what_cannot_be_looked_at_is_not_a_folder(tmp_path: Path) -> None:
     assert is_folder(tmp_path)
     assert not is_folder(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("digits", [41, 400, 4000, 5000])
+@pytest.mark.parametrize("text", ['"hidden_size": %s', '"text_config": {"n": [1, -%s]}'])
+def test_a_number_that_no_model_has_is_refused(tmp_path: Path, text: str, digits: int) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "llama", ' + text % ("9" * digits) + "}")
+    with pytest.raises(ModelError, match=r"(hidden_size|text_config.n): no model|5,000 digits"):
+        read_architecture(path)
