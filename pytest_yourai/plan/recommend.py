@@ -57,7 +57,6 @@ class Recommendation:
     """
 
     asked_as: str
-    is_preset: bool
     name: str
     parameters: float
     config: LoraConfig
@@ -159,7 +158,6 @@ def _recommendation(
     estimate = estimate_trial(config, model.source(quantization, options.lora_keys), backend)
     return Recommendation(
         asked_as=asked_as,
-        is_preset=model.preset is not None,
         name=model.name,
         parameters=count,
         config=config,

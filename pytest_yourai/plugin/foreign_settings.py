@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.core.paths import given_path, is_folder
+from pytest_yourai.core.paths import given_path, is_folder, without_links
 from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
@@ -40,7 +40,7 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
             # What is no path is refused where the flags are read.
             with suppress(ValueError):
                 folder = given_path(text, start)
-                if is_of_project and start.resolve().is_relative_to(folder.resolve()):
+                if is_of_project and without_links(start).is_relative_to(without_links(folder)):
                     continue
                 if is_folder(folder) and any(folder.glob(mark)):
                     yield folder
@@ -72,11 +72,11 @@ def _settings_in(config: pytest.Config, folder: Path) -> Iterator[Path]:
     is_chosen = bool(config.known_args_namespace.inifilename)
     if config.inipath is None or is_chosen or not _has_settings(config.inipath):
         return
-    has_settings = config.inipath.parent.resolve()
-    is_in_folder = has_settings.is_relative_to(folder.resolve())
-    is_above = folder.resolve().is_relative_to(has_settings)
+    has_settings = without_links(config.inipath.parent)
+    is_in_folder = has_settings.is_relative_to(without_links(folder))
+    is_above = without_links(folder).is_relative_to(has_settings)
     starts = (config.invocation_params.dir, *_test_paths(config))
-    is_of_tests = any(start.resolve().is_relative_to(has_settings) for start in starts)
+    is_of_tests = any(without_links(start).is_relative_to(has_settings) for start in starts)
     if is_in_folder or (is_above and not is_of_tests):
         yield config.inipath
 
@@ -92,9 +92,9 @@ def _conftests_in(config: pytest.Config, folder: Path) -> Iterator[Path]:
     """The files that pytest imports before it collects anything."""
     if config.known_args_namespace.noconftest:
         return
-    top = folder.resolve()
+    top = without_links(folder)
     for start in _test_paths(config) or [config.invocation_params.dir]:
-        here = start.resolve()
+        here = without_links(start)
         for place in (here, *here.parents):
             if place.is_relative_to(top) and (place / "conftest.py").is_file():
                 yield place / "conftest.py"

@@ -63,10 +63,8 @@ def _next(found: Recommendations) -> str:
     best = found.largest_that_fits
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
-    name = ["--yourai-model", best.asked_as]
-    model = name if best.is_preset else ["=".join(name)]
     presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
-    command = pytest_line(*presets, *model, "--quick")
+    command = pytest_line(*presets, f"--yourai-model={best.asked_as}", "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next, {among} {verb}: {command}"

@@ -281,6 +281,15 @@ def test_bits_that_config_json_has_wrong_are_those_of_the_files(
     assert in_memory(folder, "synthetic") == in_memory(folder, "local")
 
 
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "a [b] 'c' \"d\" e::f #1 50% *? ünï")
+    model = weights.load(ModelSource("m", dict(TINY), str(folder), False, None, None))
+    stored: Any = mx.load(str(folder / "model.safetensors"))
+    assert mx.array_equal(
+        model.model.embed_tokens.weight, stored["model.embed_tokens.weight"]
+    ).item()
+
+
 def test_weights_that_are_not_quantized_may_be_on_load(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     config = {**TINY, "quantization": {"bits": 4, "group_size": 64}}

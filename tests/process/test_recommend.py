@@ -70,7 +70,7 @@ def test_the_budget_decides_verdict_and_safe_configuration(pytester: pytest.Pyte
         assert rows(done)["hermes-70b"][:3] == ["70B", safe, verdict]
         done.stdout.fnmatch_lines([
             f"Memory limit: {budget_gb}.0 GB (as given), training on *",
-            f"Next, the largest that fits: pytest --yourai-model {last} --quick",
+            f"Next, the largest that fits: pytest --yourai-model={last} --quick",
         ])  # fmt: skip
     tiny = recommend(pytester, "--yourai-max-memory", "0.001")
     assert {cells[2] for cells in rows(tiny).values()} == {"no"}

@@ -95,7 +95,9 @@ def test_a_configuration_that_was_not_recorded_is_skipped_as_such(
     by_batch = {each["batch_size"]: each for each in done.rows}
     assert by_batch[1]["outcome"] == "ok"
     assert by_batch[3]["outcome"] == "skipped"
-    assert by_batch[3]["error"] == "h200_llama8b_quick.json has no such configuration"
+    assert by_batch[3]["error"] == (
+        "h200_llama8b_quick.json has no such configuration; measure it without --yourai-replay"
+    )
     assert done.profile["trials_run"] == 1
 
 

@@ -19,7 +19,7 @@ from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
 from pytest_yourai.worker.process import WorkerProcess
 
-from support.models import TINY, write_rows
+from support.models import TINY, make_tokenizer, write_rows
 
 pytestmark = pytest.mark.real_engine
 
@@ -54,8 +54,13 @@ def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
     worker: WorkerClient, tmp_path: Path
 ) -> None:
     said_hello(worker)
-    source = ModelSource("tiny", TINY, str(tmp_path), True, None, None)
-    for row, expected in (({"text": 3}, "data"), ({"text": "a fox"}, "model")):
+    (tmp_path / "without").mkdir()
+    make_tokenizer(tmp_path / "with")
+    for folder, row, expected in (
+        ("with", {"text": 3}, "data"),
+        ("without", {"text": "a fox"}, "model"),
+    ):
+        source = ModelSource("tiny", TINY, str(tmp_path / folder), True, None, None)
         data = write_rows(tmp_path / "data", [row])
         worker.send(messages.Inspect(source, str(data)))
         message = answer(worker)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import glob
 import itertools
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -190,9 +193,8 @@ def _load_lazily(source: ModelSource) -> nn.Module:
             "own, which is not run: add --yourai-trust-remote-code if you trust it"
         )
     try:
-        model, _ = load_model(
-            Path(source.folder), lazy=True, trust_remote_code=source.trust_remote_code
-        )
+        with _not_a_pattern(Path(source.folder)) as folder:
+            model, _ = load_model(folder, lazy=True, trust_remote_code=source.trust_remote_code)
     except Exception as problem:
         raise ModelError(
             f"{source.folder} cannot be loaded as mlx-lm does: "
@@ -200,6 +202,21 @@ def _load_lazily(source: ModelSource) -> nn.Module:
             "weights are whole and of one model"
         ) from problem
     return model
+
+
+@contextlib.contextmanager
+def _not_a_pattern(folder: Path) -> Iterator[Path]:
+    """`folder` under a name without the brackets that mlx-lm takes for a pattern.
+
+    The files stay open after it, though nothing of them was read yet.
+    """
+    if glob.escape(str(folder)) == str(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as name:
+        link = Path(name) / "model"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
 
 
 def build_like_stored(config: Mapping[str, Any]) -> nn.Module:

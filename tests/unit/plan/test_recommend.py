@@ -34,7 +34,6 @@ def one(pytester: pytest.Pytester, *flags: str, budget: str = "64") -> Recommend
 def test_all_presets_are_estimated_in_their_order(pytester: pytest.Pytester) -> None:
     all_of_them = found(pytester, "--yourai-max-memory=50")
     assert [each.name for each in all_of_them.models] == list(read_presets(packaged_models()))
-    assert all(each.is_preset for each in all_of_them.models)
     assert all_of_them.left_out == {}
     assert all_of_them.own_list is None
     largest = all_of_them.largest_that_fits
@@ -75,7 +74,7 @@ def test_settings_that_change_memory_are_taken_into_account(pytester: pytest.Pyt
 def test_a_folder_is_counted_and_goes_by_the_name_that_was_given(pytester: pytest.Pytester) -> None:
     bare_model(pytester.path / "mine", {**TINY, "quantization": {"bits": 8, "group_size": 64}})
     mine = one(pytester, "--yourai-model=./mine")
-    assert (mine.asked_as, mine.name, mine.is_preset) == ("./mine", "mine", False)
+    assert (mine.asked_as, mine.name) == ("./mine", "mine")
     assert mine.quantization == Quantization(8)
     assert mine.parameters == pytest.approx(0.25e6, rel=0.2)
     assert mine.config.num_layers == TINY["num_hidden_layers"]

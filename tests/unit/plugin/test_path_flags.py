@@ -157,3 +157,10 @@ def test_a_command_refuses_it_in_one_sentence(
             assert end.code == 2, place  # noqa: PT017 - some are refused by argparse
         [said] = capsys.readouterr().err.splitlines()
         assert_sentence(said, place)
+
+
+def test_a_loop_in_the_ini_file_is_refused_too(pytester: pytest.Pytester) -> None:
+    loop(pytester.path / "a")
+    pytester.makeini("[pytest]\nyourai_model = a\n")
+    with pytest.raises(pytest.UsageError, match="^a is neither a preset nor a folder"):
+        pytester.parseconfigure("--collect-only")

@@ -41,7 +41,6 @@ def row(
 ) -> Recommendation:
     return Recommendation(
         asked_as=name,
-        is_preset=True,
         name=name,
         parameters=billions * 1e9,
         config=LoraConfig(2, 64, 16, length),
@@ -91,14 +90,14 @@ def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None
     assert all_of(TIGHTER, TIGHT, NO).largest_that_fits is TIGHTER
     assert all_of(NO).largest_that_fits is None
     said = list(lines(all_of(SMALL, LARGE, NO)))
-    assert said[-1] == "Next, the largest that fits: pytest --yourai-model large --quick"
+    assert said[-1] == "Next, the largest that fits: pytest --yourai-model=large --quick"
     assert list(lines(all_of(TIGHT)))[-1].startswith("Next, it may fit: ")
     assert list(lines(all_of(TIGHT, NO)))[-1].startswith("Next, the largest that may fit: ")
     assert list(lines(all_of(NO)))[-1].startswith("None fits: try --yourai-grad-checkpoint")
 
 
 def test_a_folder_is_named_as_the_shell_takes_it() -> None:
-    folder = dataclasses.replace(LARGE, asked_as="my models/a", is_preset=False)
+    folder = dataclasses.replace(LARGE, asked_as="my models/a")
     last = list(lines(all_of(folder)))[-1]
     assert last == "Next, it fits: pytest '--yourai-model=my models/a' --quick"
 
