@@ -125,7 +125,8 @@ def test_a_sweep_that_could_not_begin_says_so_once(sweeps: Walk) -> None:
     failed = dataclasses.replace(PASSED, outcome=Outcome.ERROR, reason="no config")
     said = sweeps.end(failed, is_check=False)
     assert said[-1] == "[1/2] dolphin-8b         (  8B) ... ✗ error: no config"
-    assert sweeps.end(failed, is_check=False) == []
+    config = dataclasses.replace(failed.config, batch_size=2 * failed.config.batch_size)
+    assert sweeps.end(dataclasses.replace(failed, config=config), is_check=False) == []
 
 
 def test_nothing_is_concluded_before_anything_was_tried(pytester: pytest.Pytester) -> None:
