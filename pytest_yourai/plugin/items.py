@@ -14,14 +14,14 @@ import pytest
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.paths import SOAK_SUITE, SUITE
-from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.sanitize import screen_text
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
-from pytest_yourai.plugin.safe_reports import make_safe, safe_text
+from pytest_yourai.plugin.outcomes import raise_outcome
+from pytest_yourai.plugin.safe_reports import add_worker_sections, make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
@@ -29,7 +29,6 @@ from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter
-from pytest_yourai.worker.run_record import Output
 
 _WAS_CALLED: pytest.StashKey[bool] = pytest.StashKey()
 
@@ -242,7 +241,7 @@ class ItemHooks:
             if is_first:
                 self._publish(item, self.runner, stage, result)
             feed_benchmark(item, result)
-            _raise_outcome(result)
+            raise_outcome(result)
         return (yield)
 
     def _measure(self, run: StageRunner, stage: Stage, trial: Trial) -> TrialResult:
@@ -298,24 +297,3 @@ class ItemHooks:
         item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
         if sweep is not None and result.outcome.is_failure:
             add_worker_sections(item, sweep.last_output, sweep.last_traceback)
-
-
-def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> None:
-    """Add the worker's output to the report of an item that failed."""
-    for title, text in (
-        ("worker traceback", traceback),
-        ("worker stdout", output.stdout),
-        ("worker stderr", output.stderr),
-    ):
-        if text.strip():
-            item.add_report_section("call", title, screen_text(text))
-
-
-def _raise_outcome(result: TrialResult) -> None:
-    reason = f"{result.outcome}: {result.error}"
-    if result.outcome in (Outcome.SKIPPED, Outcome.UNAVAILABLE):
-        pytest.skip(reason)
-    if result.outcome.is_memory_failure:
-        raise pytest.xfail.Exception(reason)
-    if result.outcome.is_failure:
-        pytest.fail(reason, pytrace=False)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.sanitize import screen_text
+from pytest_yourai.worker.run_record import Output
 
 
 def make_safe(report: pytest.TestReport) -> None:
@@ -36,3 +37,14 @@ def safe_text(longrepr: Any) -> Any:
         if crash is not None:
             crash.message = screen_text(crash.message)
     return longrepr
+
+
+def add_worker_sections(item: pytest.Item, output: Output, traceback: str) -> None:
+    """Add the worker's output to the report of an item that failed."""
+    for title, text in (
+        ("worker traceback", traceback),
+        ("worker stdout", output.stdout),
+        ("worker stderr", output.stderr),
+    ):
+        if text.strip():
+            item.add_report_section("call", title, screen_text(text))

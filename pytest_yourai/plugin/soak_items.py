@@ -16,7 +16,9 @@ from pytest_yourai.core.results import Soak, SoakResult
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.controller import ControllerHooks
-from pytest_yourai.plugin.items import ItemHooks, add_worker_sections
+from pytest_yourai.plugin.items import ItemHooks
+from pytest_yourai.plugin.outcomes import raise_soak_outcome
+from pytest_yourai.plugin.safe_reports import add_worker_sections
 from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
 from pytest_yourai.sweep.soak_runner import SoakClock
 
@@ -57,7 +59,7 @@ class SoakHooks:
         if isinstance(soak, Soak):
             stage = self._plan.soaked_by_id[soak.item_id]
             self._soak(item, soak, stage)
-            _raise_outcome(soak, stage)
+            raise_soak_outcome(soak, stage)
         return (yield)
 
     def _soak(self, item: pytest.Item, soak: Soak, stage: Stage) -> None:
@@ -91,17 +93,3 @@ class SoakHooks:
         soak.results.append(result)
         if self._controller is not None:
             self._controller.soak_ended(stage, result)
-
-
-def _raise_outcome(soak: Soak, stage: Stage) -> None:
-    """Raise pytest's outcome; a failure that memory does not explain comes first."""
-    if not soak.results:
-        pytest.skip(f"nothing to soak: no configuration of {stage.name} was measured and fits")
-    if soak.survivor is not None:
-        return
-    unexplained = [each for each in soak.results if each.outcome.is_failure]
-    worst = (unexplained or soak.results)[0]
-    reason = f"no configuration survived; {worst.config}: {worst.outcome}: {worst.error}"
-    if unexplained:
-        pytest.fail(reason, pytrace=False)
-    raise pytest.xfail.Exception(reason)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -19,23 +17,19 @@ from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.predictor import Predictor
-from pytest_yourai.machine.budget import choose_budget
-from pytest_yourai.machine.environment import Boot, last_boot
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
-from pytest_yourai.store.history import History
-from pytest_yourai.store.journal import EventLog, TaggedLog
+from pytest_yourai.store.journal import EventLog
 from pytest_yourai.store.rows import TrialRow, configuration
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
-from pytest_yourai.sweep.replay_runner import recorded_context, replay_trial
-from pytest_yourai.sweep.resume import ResumeState, resume
+from pytest_yourai.sweep.replay_runner import replay_trial
+from pytest_yourai.sweep.resume import ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, run_soak
 from pytest_yourai.sweep.trial_runner import OnProgress, TrialRecord, run_trial
 from pytest_yourai.worker.diagnosis import overdue
 from pytest_yourai.worker.host import WorkerHost, preview
-from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.run_record import Output
 
 OnResult = Callable[[TrialResult], None]
@@ -278,71 +272,3 @@ class Sweep:
             self._journal.write("warning", reason=warning, **config)
         printed = {} if result.success else preview(self.last_output)
         self._journal.write("trial_complete", **TrialRow.from_result(result).as_json(), **printed)
-
-
-def start_sweep(
-    plan: SweepPlan,
-    journal: EventLog,
-    history: History | None = None,
-    on_progress: OnProgress | None = None,
-    workers: WorkerStarter | None = None,
-    on_result: OnResult | None = None,
-    print_line: Callable[[str], None] = lambda _: None,
-) -> Sweep:
-    """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
-
-    BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
-    the results of earlier runs of the same identity are kept. One of `workers` may run already.
-    `print_line` gets a line now and then while many rows are read.
-    """
-    log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
-    boot = last_boot()
-    run = {"boot_id": boot.boot_id, "pid": os.getpid(), "identity": plan.identity}
-    log.write(
-        "benchmark_start",
-        **run,
-        configurations=len(plan.configs),
-        settings=plan.settings.as_json(),
-    )
-    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
-    try:
-        context, resumed = _context(plan, host, history, boot, print_line)
-        if (data := context.inspection.data) is not None and data.notes:
-            log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
-        facts = {
-            "memory_limit_bytes": context.budget.limit_bytes,
-            "memory_limit_is_detected": context.budget.is_detected,
-            "device": dataclasses.asdict(context.device),
-        }
-        log.write(
-            "model_start",
-            weights=plan.settings.weights,
-            parameters=context.inspection.parameters,
-            **facts,
-        )
-        # Once more: without either line no result of the run could be taken over.
-        log.write("run_facts", **run, **facts)
-    except BaseException as problem:
-        host.end(killed_because=repr(problem))
-        raise
-    return Sweep(plan, context, log, host, resumed, on_progress, on_result)
-
-
-def _context(
-    plan: SweepPlan,
-    host: WorkerHost,
-    history: History | None,
-    boot: Boot,
-    print_line: Callable[[str], None],
-) -> tuple[SweepContext, ResumeState]:
-    if plan.recording is not None:
-        context = recorded_context(plan, plan.recording)
-    else:
-        device, inspection = host.inspect(plan.data, plan.reading, print_line)
-        budget = choose_budget(plan.memory_limit_bytes, device)
-        context = SweepContext(device, inspection, budget)
-    if history is None:
-        return context, ResumeState()
-    resumed = resume(history, plan, context, boot)
-    budget = resumed.budget or context.budget
-    return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed

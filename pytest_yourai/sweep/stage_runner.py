@@ -36,9 +36,10 @@ from pytest_yourai.plan.sweep_plan import (
 )
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
+from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.preflight import Preflight, reason_to_skip_stage
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
+from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_runner import OnProgress
 from pytest_yourai.worker.process import WorkerStarter
 

@@ -20,7 +20,7 @@ from mlx_lm.utils import load_tokenizer
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
-from pytest_yourai.worker.engine import dataset, training, weights
+from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
     InvalidLossError,
@@ -96,7 +96,7 @@ def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
     expected = [next(own)[0].tolist() for _ in range(13)]
 
     def ours(first_step: int) -> list[Any]:
-        found = dataset.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
+        found = batch_order.in_order(3, first_step)(rows, 2, 64, loop=True, comm_group=None)
         return [next(found)[0].tolist() for _ in range(13 - first_step)]
 
     for first_step in (0, 1, 5, 7, 12):

@@ -25,7 +25,8 @@ from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.journal import TaggedLog
-from pytest_yourai.sweep.model_sweep import Sweep, start_sweep
+from pytest_yourai.sweep.model_sweep import Sweep
+from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_runner import TrialRecord, run_trial
 
 from _common import spread, table, verdict

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
-from mlx_lm.tuner.datasets import CacheDataset, TextDataset, create_dataset, load_hf_dataset
+from mlx_lm.tuner.datasets import CacheDataset, create_dataset, load_hf_dataset
 from mlx_lm.tuner.trainer import iterate_batches
-from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.models.dataset_checks import (
@@ -29,6 +25,7 @@ from pytest_yourai.models.dataset_checks import (
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import RowReading
 from pytest_yourai.worker.engine.row_checks import Progress, RowCheck, check_rows
+from pytest_yourai.worker.engine.tokenizer import check_tokenizer, failure, read_tokenizer
 from pytest_yourai.worker.protocol import RowsRead
 
 Batch = tuple[mx.array, mx.array]
@@ -242,7 +239,7 @@ def _read_sets(
     files = _read_folder(Path(data), reading) if Path(data).exists() else None
     if files is None:
         _check_datasets(data)
-    tokenizer = _load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    tokenizer = read_tokenizer(folder, trust_remote_code=trust_remote_code)
     try:
         if files is not None:
             sets = [_of_file(each, tokenizer, arguments) for each in files]
@@ -252,7 +249,7 @@ def _read_sets(
             sets = [_of_hub(data, *each) for each in zip(names, found, strict=True)]
     except Exception as problem:
         raise DataError(
-            f"--yourai-data: {data} cannot be read as mlx-lm does ({_reason(problem)}): "
+            f"--yourai-data: {data} cannot be read as mlx-lm does ({failure(problem)}): "
             "name another, or fix it"
         ) from problem
     train = sets[0]
@@ -263,22 +260,8 @@ def _read_sets(
             f"--yourai-data: {data} has {len(train.rows):,} rows, more than the {_MOST_ROWS:,} "
             "that can be inspected: name a part of it"
         )
-    _check_tokenizer(data, train.rows, tokenizer, folder)
+    check_tokenizer(data, train.rows, tokenizer, folder)
     return sets
-
-
-def _check_tokenizer(data: str, rows: Any, tokenizer: Any, folder: str | None) -> None:
-    """ModelError where no row of this format could be trained on with the tokenizer."""
-    if not isinstance(rows, TextDataset) and not tokenizer.has_chat_template:
-        raise ModelError(
-            f"--yourai-data: {data} has conversations, and the tokenizer in {folder} no chat "
-            "template: name a model that has one, or give rows as text"
-        )
-    if isinstance(rows, TextDataset) and tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"--yourai-data: {data} has rows of text, and the tokenizer in {folder} no eos token, "
-            "which mlx-lm ends each of them with: set eos_token in its tokenizer_config.json"
-        )
 
 
 def _of_file(lines: _Lines, tokenizer: Any, arguments: Any) -> _Set:
@@ -304,77 +287,3 @@ class _HubPlaces(Sequence[str]):
 
     def __len__(self) -> int:
         return self.rows
-
-
-def _load_tokenizer(folder: str, *, trust_remote_code: bool) -> Any:
-    try:
-        return load_tokenizer(folder, {"trust_remote_code": trust_remote_code})
-    except Exception as problem:
-        if not trust_remote_code and _brings_code(Path(folder)):
-            raise ModelError(
-                f"{folder}/tokenizer_config.json: auto_map: the tokenizer brings Python code of "
-                "its own, which is not run: add --yourai-trust-remote-code if you trust it"
-            ) from problem
-        raise ModelError(
-            f"--yourai-data: the tokenizer in {folder} cannot be loaded ({_reason(problem)}): fix "
-            "it"
-        ) from problem
-
-
-def _brings_code(folder: Path) -> bool:
-    """True if a file of the tokenizer, or the model's, names classes of its own."""
-    for name in ("tokenizer_config.json", "config.json"):
-        with suppress(OSError, ValueError):
-            settings = json.loads((folder / name).read_bytes())
-            if isinstance(settings, dict) and settings.get("auto_map"):
-                return True
-    return False
-
-
-def _reason(problem: Exception) -> str:
-    return shortened(f"{type(problem).__name__}: {problem}")
-
-
-class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped
-    """Pairs of tokens and prompt length: mlx-lm sorts by their lengths, which are all 2."""
-
-    def __getitem__(self, idx: int) -> Any:
-        return self._data[idx]
-
-
-def in_order(seed: int, first_step: int) -> Callable[..., Iterator[Batch]]:
-    """A replacement of mlx-lm's `iterate_batches`, which still makes each batch.
-
-    The same batches in the same order as there under `np.random.seed(seed)`, from a generator of
-    its own, which nothing else advances; the first `first_step` are skipped unread.
-    """
-
-    def iterate(
-        dataset: Any, batch_size: int, max_seq_length: int, loop: bool, comm_group: Any
-    ) -> Iterator[Batch]:
-        batches = _batches(dataset, batch_size)
-        random = np.random.RandomState(seed)
-        step = 0
-        while loop:
-            order = random.permutation(len(batches))
-            for place in order[max(0, first_step - step) :]:
-                rows = _AsGiven([dataset[row] for row in batches[place]])
-                yield next(iterate_batches(rows, batch_size, max_seq_length, comm_group=comm_group))
-            step += len(batches)
-
-    return iterate
-
-
-def _batches(dataset: Any, batch_size: int) -> Sequence[Sequence[int]]:
-    """The rows of each batch, as mlx-lm groups them."""
-    if len(dataset) < batch_size:
-        raise DataError(
-            f"the data has {len(dataset)} rows, fewer than a batch of {batch_size}: add rows, or "
-            "make --batch-size smaller"
-        )
-    length = getattr(dataset, "itemlen", lambda row: len(dataset[row][0]))
-    order = sorted(range(len(dataset)), key=length)
-    return [
-        order[start : start + batch_size]
-        for start in range(0, len(order) - batch_size + 1, batch_size)
-    ]

@@ -21,7 +21,7 @@ from pytest_yourai.core.errors import CheckpointError, DataError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
-from pytest_yourai.worker.engine.dataset import in_order
+from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,

@@ -1,0 +1,88 @@
+"""Starts a sweep: its worker, what is known of it already, and its first events in the journal."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from collections.abc import Callable
+
+from pytest_yourai.machine.budget import choose_budget
+from pytest_yourai.machine.environment import Boot, last_boot
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
+from pytest_yourai.store.history import History
+from pytest_yourai.store.journal import EventLog, TaggedLog
+from pytest_yourai.sweep.model_sweep import OnResult, Sweep
+from pytest_yourai.sweep.replay_runner import recorded_context
+from pytest_yourai.sweep.resume import ResumeState, resume
+from pytest_yourai.sweep.trial_runner import OnProgress
+from pytest_yourai.worker.host import WorkerHost
+from pytest_yourai.worker.process import WorkerStarter
+
+
+def start_sweep(
+    plan: SweepPlan,
+    journal: EventLog,
+    history: History | None = None,
+    on_progress: OnProgress | None = None,
+    workers: WorkerStarter | None = None,
+    on_result: OnResult | None = None,
+    print_line: Callable[[str], None] = lambda _: None,
+) -> Sweep:
+    """Start a worker that inspects the model; nothing is loaded yet. A replay needs none.
+
+    BackendError, ModelError, DataError or OptionError where the sweep cannot work. With `history`,
+    the results of earlier runs of the same identity are kept. One of `workers` may run already.
+    `print_line` gets a line now and then while many rows are read.
+    """
+    log = TaggedLog(journal, run_id=uuid.uuid4().hex, model=plan.source.name)
+    boot = last_boot()
+    run = {"boot_id": boot.boot_id, "pid": os.getpid(), "identity": plan.identity}
+    log.write(
+        "benchmark_start",
+        **run,
+        configurations=len(plan.configs),
+        settings=plan.settings.as_json(),
+    )
+    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
+    try:
+        context, resumed = _context(plan, host, history, boot, print_line)
+        if (data := context.inspection.data) is not None and data.notes:
+            log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
+        facts = {
+            "memory_limit_bytes": context.budget.limit_bytes,
+            "memory_limit_is_detected": context.budget.is_detected,
+            "device": dataclasses.asdict(context.device),
+        }
+        log.write(
+            "model_start",
+            weights=plan.settings.weights,
+            parameters=context.inspection.parameters,
+            **facts,
+        )
+        # Once more: without either line no result of the run could be taken over.
+        log.write("run_facts", **run, **facts)
+    except BaseException as problem:
+        host.end(killed_because=repr(problem))
+        raise
+    return Sweep(plan, context, log, host, resumed, on_progress, on_result)
+
+
+def _context(
+    plan: SweepPlan,
+    host: WorkerHost,
+    history: History | None,
+    boot: Boot,
+    print_line: Callable[[str], None],
+) -> tuple[SweepContext, ResumeState]:
+    if plan.recording is not None:
+        context = recorded_context(plan, plan.recording)
+    else:
+        device, inspection = host.inspect(plan.data, plan.reading, print_line)
+        budget = choose_budget(plan.memory_limit_bytes, device)
+        context = SweepContext(device, inspection, budget)
+    if history is None:
+        return context, ResumeState()
+    resumed = resume(history, plan, context, boot)
+    budget = resumed.budget or context.budget
+    return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed
