@@ -165,6 +165,13 @@ class ControllerHooks:
             return "xfailed", LETTERS[outcome], (word, {"yellow": True})
         return None
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self) -> Generator[None, object, object]:
+        # Old-style wrappers, as of pytest-benchmark, would turn an interruption in here into a
+        # warning, and that into an internal error where warnings are errors.
+        with deferred():
+            return (yield)
+
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (soak := _soak_report(report)) is not None:

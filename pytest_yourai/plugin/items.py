@@ -234,12 +234,13 @@ class ItemHooks:
             is_first = not self.runner.is_known(stage, trial.item_id)
             try:
                 result = self._measure(self.runner, stage, trial)
+                trial.ended_as(result)
+                if is_first:
+                    self._publish(item, self.runner, stage, result)
             except BaseException:
+                # Unused, its fixture would warn, which is an error where warnings are.
                 feed_benchmark(item, None)
                 raise
-            trial.ended_as(result)
-            if is_first:
-                self._publish(item, self.runner, stage, result)
             feed_benchmark(item, result)
             raise_outcome(result)
         return (yield)
