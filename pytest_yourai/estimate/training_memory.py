@@ -123,27 +123,24 @@ def estimate_training_memory(
     more than the model has mean all. `quantization_bits` None, 16 or 32 is full precision;
     `group_size` is in weights. `lora_keys` are paths or last components of linear layers, None all
     of them, as in mlx-lm. `backend` None is Metal on a Mac and CUDA elsewhere, `device` the GPU's
-    name. `inspected` are the shapes of the built model, used in place of those of the mapping.
+    name. `inspected` shapes of the built model replace those of the mapping.
 
-    TypeError for a size that is not an integer, ValueError for one that is too small, an empty
-    `lora_keys`, or an unknown quantization, optimizer or backend, ModelError for a mapping that
-    lacks a size or has several experts and for a key that names no linear layer.
+    TypeError for a size that is no integer, ValueError for one too small, an empty `lora_keys`, or
+    an unknown quantization, optimizer or backend; ModelError for a mapping that lacks a size or has
+    several experts, and for a key that names no linear layer.
     """
-    sizes = (
-        _whole("batch_size", batch_size, 1),
-        _whole("lora_rank", lora_rank, 1),
-        _whole("lora_layers", lora_layers, 1),
-        _whole("seq_length", seq_length, 2),
-    )
+    counts = {"batch_size": batch_size, "lora_rank": lora_rank, "lora_layers": lora_layers}
+    batch, rank, layers = (_whole(name, value, 1) for name, value in counts.items())
     quantization = _checked_quantization(quantization_bits, group_size)
     keys = _checked_keys(lora_keys)
     arrays = _OPTIMIZER_ARRAYS[_one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
     backend = usual_backend() if backend is None else _one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
     built = inspected or _described(shapes, keys, quantization)
-    step = StepMemory(shapes, built.linears, LoraConfig(*sizes, grad_checkpoint), backend, device)
-    is_paged = inspected is None and backend != "cpu"
-    return _estimate(step, built, quantization, arrays, is_paged=is_paged)
+    config = LoraConfig(batch, rank, layers, _whole("seq_length", seq_length, 2), grad_checkpoint)
+    step = StepMemory(shapes, built.linears, config, backend, device)
+    paged = inspected is None and backend != "cpu"
+    return _estimate(step, built, quantization, arrays, is_paged=paged)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

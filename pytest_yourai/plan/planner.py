@@ -55,11 +55,7 @@ def plan_model(
         requires_lora_keys=choice.requires_lora_keys,
     )
     configs = () if check else choice.configs(model.depth)
-    if options.search == "fast" and len(configs) > _MOST_SEARCHED:
-        raise OptionError(
-            f"--yourai-search=fast: {len(configs):,} configurations are more than "
-            f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
-        )
+    _check_searched(options, len(configs))
     steps = options.check_steps if check else options.steps
     shapes = [check.shape] if check else [config.row_shape for config in configs]
     settings = _settings(options, source, steps, choice, shapes)
@@ -86,6 +82,14 @@ def plan_model(
         check=check,
     )
     return SweepSetup(model, choice, plan)
+
+
+def _check_searched(options: Options, configs: int) -> None:
+    if options.search == "fast" and configs > _MOST_SEARCHED:
+        raise OptionError(
+            f"--yourai-search=fast: {configs:,} configurations are more than "
+            f"{_MOST_SEARCHED:,}: shorten the matrix, or run them all"
+        )
 
 
 def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:

@@ -22,6 +22,7 @@ from pytest_yourai.plugin import command_line, foreign_settings
 if TYPE_CHECKING:
     from pytest_yourai.plugin.items import ItemHooks
     from pytest_yourai.trial_handle import Trial
+    from pytest_yourai.worker.process import WorkerStarter
 
 
 ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
@@ -110,6 +111,10 @@ def _activate(config: pytest.Config) -> None:
     config.add_cleanup(workers.close)
     if has_items_here and command_line.needs_worker(config):
         workers.start_ahead()
+    _register_hooks(config, workers, has_items_here=has_items_here)
+
+
+def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_here: bool) -> None:
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import (  # noqa: PLC0415
         controller,

@@ -35,18 +35,16 @@ def read_options(config: pytest.Config) -> Options:
     """The options of a run; OptionError, naming the flag, for an invalid value."""
     read, started_in = _Reader(config), config.invocation_params.dir
     models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
-    benchmark = read.switch("benchmark") or False
-    name = "benchmark_results" if benchmark or len(models) > 1 else "optimal_config"
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
         presets=read.from_folder("models", given_path) or packaged_models(),
-        benchmark=benchmark,
+        benchmark=read.switch("benchmark") or False,
         optimize=read.switch("optimize") or False,
         quick=read.switch("quick") or False,
         matrix=read.from_folder("matrix", given_path),
         memory_limit_bytes=read.value("max-memory", memory_bytes),
-        output=read.from_folder("output", given_path) or started_in / f"{name}.json",
+        output=_output(read, started_in, len(models)),
         log=read.from_folder("log", given_path) or started_in / "benchmark_log.jsonl",
         lora_config=read.from_folder("lora-config", given_path),
         report=read.from_folder("report", given_path),
@@ -73,6 +71,12 @@ def read_options(config: pytest.Config) -> Options:
         resume=read.switch("resume") or False,
         trust_remote_code=read.switch("trust-remote-code") or False,
     )
+
+
+def _output(read: _Reader, started_in: Path, models: int) -> Path:
+    is_walk = models > 1 or read.switch("benchmark")
+    name = "benchmark_results" if is_walk else "optimal_config"
+    return read.from_folder("output", given_path) or started_in / f"{name}.json"
 
 
 def _step_plan(read: _Reader, default_measured_steps: int) -> StepPlan:

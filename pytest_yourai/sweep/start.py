@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.environment import Boot, last_boot
@@ -47,25 +48,32 @@ def start_sweep(
     host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
     try:
         context, resumed = _context(plan, host, history, boot, print_line)
-        if (data := context.inspection.data) is not None and data.notes:
-            log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
-        facts = {
-            "memory_limit_bytes": context.budget.limit_bytes,
-            "memory_limit_is_detected": context.budget.is_detected,
-            "device": dataclasses.asdict(context.device),
-        }
-        log.write(
-            "model_start",
-            weights=plan.settings.weights,
-            parameters=context.inspection.parameters,
-            **facts,
-        )
-        # Once more: without either line no result of the run could be taken over.
-        log.write("run_facts", **run, **facts)
+        _write_model(log, plan, context, run)
     except BaseException as problem:
         host.end(killed_because=repr(problem))
         raise
     return Sweep(plan, context, log, host, resumed, on_progress, on_result)
+
+
+def _write_model(
+    log: EventLog, plan: SweepPlan, context: SweepContext, run: Mapping[str, Any]
+) -> None:
+    """The events between the start of a run and its first trial."""
+    if (data := context.inspection.data) is not None and data.notes:
+        log.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
+    facts = {
+        "memory_limit_bytes": context.budget.limit_bytes,
+        "memory_limit_is_detected": context.budget.is_detected,
+        "device": dataclasses.asdict(context.device),
+    }
+    log.write(
+        "model_start",
+        weights=plan.settings.weights,
+        parameters=context.inspection.parameters,
+        **facts,
+    )
+    # Once more: without either line no result of the run could be taken over.
+    log.write("run_facts", **run, **facts)
 
 
 def _context(
