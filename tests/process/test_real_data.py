@@ -36,7 +36,8 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     )
     row, larger = done.rows
     assert larger["outcome"] == "skipped"
-    assert larger["error"] == "not valid for this data, which has fewer rows than 7"
+    remedy = "add rows, or use a smaller batch_size"
+    assert larger["error"] == f"not valid for this data, which has fewer rows than 7; {remedy}"
     # The four longest rows, the longest cut; in the file they are not side by side.
     assert row["step_tokens"] == [65 + 50, 40 + 20]
     data = done.profile["data"]

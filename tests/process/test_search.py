@@ -120,6 +120,7 @@ def test_collect_only_shows_what_is_predicted_beside_each_id(sweep: SweepRun) ->
 def test_what_was_learned_is_kept_for_the_next_run(sweep: SweepRun, tmp_path: Path) -> None:
     sweep()
     kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
+    assert kept.pop("digest").startswith("sha256:")
     [entry] = kept.values()
     assert entry["trials"] == 3
     assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
