@@ -118,7 +118,7 @@ class SignalWhileRecording:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
         self._seen += 1
-        with self.at.tracing() if self._seen == self._trial else contextlib.nullcontext():
+        with self.at if self._seen == self._trial else contextlib.nullcontext():
             return (yield)
 
 

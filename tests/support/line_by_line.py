@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -16,7 +15,7 @@ class SignalAtLine:
     """Raises a signal once the `number`th line is about to run of code in files ending in `names`.
 
     With `after` it counts from the first call of that function. `is_raised` is False as long as it
-    has not come to that line.
+    has not come to that line. Lines are counted in a `with` block of it.
     """
 
     def __init__(
@@ -45,12 +44,12 @@ class SignalAtLine:
                 signal.raise_signal(self._sent)
         return self
 
-    @contextlib.contextmanager
-    def tracing(self) -> Iterator[None]:
-        """Count lines in the block; whatever traced before, such as coverage, goes on after it."""
-        earlier = sys.gettrace()
+    def __enter__(self) -> Self:
+        # Not by contextlib, which may be among the traced files: its exit could be interrupted.
+        self._earlier = sys.gettrace()
         sys.settrace(self)
-        try:
-            yield
-        finally:
-            sys.settrace(earlier)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever traced before, such as coverage, goes on."""
+        sys.settrace(self._earlier)

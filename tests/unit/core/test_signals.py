@@ -130,7 +130,7 @@ def test_at_no_line_of_it_half_is_done_or_a_handler_lost(
         at, done = SignalAtLine(line, ("core/signals.py", "contextlib.py"), sent), []
         was_raised = False
         try:
-            with at.tracing(), deferred():
+            with at, deferred():
                 done.append(1)
                 done.append(2)
         except KeyboardInterrupt:

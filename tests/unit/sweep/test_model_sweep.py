@@ -126,7 +126,7 @@ def test_at_no_line_the_journal_has_a_result_that_nobody_was_handed(
             sweep = a_sweep(monkeypatch, end, journal, handed.append)
             at, was_interrupted = SignalAtLine(line, lines, sent), False
             try:
-                with at.tracing():
+                with at:
                     sweep.measure(ONE)
             except KeyboardInterrupt:
                 was_interrupted = True
