@@ -53,3 +53,7 @@ def test_what_hides_nothing_is_not_imported_before_it_is_needed(installed: Path)
 def test_only_folders_of_packages_count(installed: Path) -> None:
     project = str(installed.parent / "project")
     assert installed_folders(["", project, str(installed), "/no/such/folder"]) == [str(installed)]
+
+
+def test_a_folder_that_cannot_be_looked_at_has_no_packages() -> None:
+    assert installed_folders(["/" + "x" * 5000]) == []

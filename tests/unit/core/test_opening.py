@@ -230,3 +230,23 @@ def test_no_more_than_so_many_bytes_of_it_are_read() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: os.close(open_regular(path, os.O_RDONLY)), read_regular]
+)
+def test_what_takes_the_place_of_a_file_while_it_is_opened_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    really_open = os.open
+
+    def open_another(name: Path, *arguments: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return really_open(name, *arguments)
+
+    monkeypatch.setattr(os, "open", open_another)
+    with pytest.raises(OSError, match="it is not a regular file"):
+        read(path)

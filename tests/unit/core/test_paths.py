@@ -21,3 +21,8 @@ def test_a_path_is_seen_from_its_folder_or_the_home(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert given_path(text, Path("/base")) == Path(expected)
+
+
+def test_a_path_has_no_null_characters(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="null characters"):
+        given_path("a\0b", tmp_path)

@@ -166,3 +166,24 @@ def test_whoever_is_impatient_then_ends_the_process_without_a_traceback() -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "written\n", "")
+
+
+def test_where_the_end_takes_long_a_second_signal_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signals, "_IMPATIENCE_S", 0.0)
+    raised: list[int] = []
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupts = Interrupts()
+    interrupts.install()
+    interrupts.end()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(signal, "raise_signal", raised.append)
+        assert not raised
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert raised == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        interrupts.remove()
+        signal.signal(signal.SIGTERM, earlier)

@@ -15,10 +15,12 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.training_memory import (
     MemoryEstimate,
     estimate_training_memory,
+    estimate_trial,
     largest_array_bytes,
     usual_backend,
 )
 from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.source import ModelSource
 
 
 @pytest.mark.parametrize(
@@ -282,3 +284,8 @@ def test_the_groups_of_every_mode_of_mlx_are_estimated() -> None:
         for group_size in (16, 32, 64, 128)
     ]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_weights_of_a_folder_are_as_large_as_its_files() -> None:
+    source = ModelSource("x", LLAMA_8B, "folder", False, None, None, stored_bytes=12_345)
+    assert estimate_trial(LoraConfig(1, 4, 2, 64), source, "cpu").weights_bytes == 12_345

@@ -76,3 +76,7 @@ def test_other_files_are_not_pointers(tmp_path: Path, content: str) -> None:
     assert not is_pointer(tmp_path / "file")
     assert not is_pointer(tmp_path)
     assert not is_pointer(tmp_path / "gone")
+
+
+def test_a_name_that_no_file_can_have_is_no_pointer() -> None:
+    assert not is_pointer(Path("x" * 5000))

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
@@ -300,3 +301,8 @@ def test_our_own_events_with_any_values_are_read_past(
     }
     path.write_text(run.read_text() + json.dumps({**base, **changes}) + "\n")
     assert len(read_history(path).runs) == 1
+
+
+def test_a_journal_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=f"--yourai-log: {tmp_path} cannot be read"):
+        read_history(tmp_path)
