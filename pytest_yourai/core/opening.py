@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 _MOST_LINKS = 40
@@ -28,15 +29,8 @@ def open_regular(path: Path, flags: int, mode: int = 0o666) -> int:
     target = real_path(path)
     with contextlib.suppress(FileNotFoundError):
         _check_target(target, target.lstat())
-    # Never O_TRUNC: what is opened is looked at first. No pipe or device keeps it waiting.
-    fd = os.open(target, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
-    try:
-        _check_target(target, os.fstat(fd))
-        os.set_blocking(fd, True)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    # Never O_TRUNC: what is opened is looked at first.
+    return _open_checked(target, flags | os.O_NOFOLLOW, mode, _check_target)
 
 
 def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
@@ -46,19 +40,26 @@ def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     with a reason in words, for whatever else is no regular file, and for one with more bytes.
     """
     _check_can_be_read(path, path.stat())
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _check_can_be_read(path, os.fstat(fd))
-        os.set_blocking(fd, True)
-    except OSError:
-        os.close(fd)
-        raise
-    return _read(fd, most_bytes)
+    return _read(_open_checked(path, os.O_RDONLY, 0, _check_can_be_read), most_bytes)
 
 
 def read_own(path: Path) -> bytes:
     """The content of a file that this program has written; OSError as of `open_regular`."""
     return _read(open_regular(path, os.O_RDONLY), _MOST_BYTES)
+
+
+def _open_checked(
+    path: Path, flags: int, mode: int, check: Callable[[Path, os.stat_result], None]
+) -> int:
+    """Open without being kept waiting by a pipe or device, and `check` what was opened."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    try:
+        check(path, os.fstat(fd))
+        os.set_blocking(fd, True)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _read(fd: int, most_bytes: int) -> bytes:
