@@ -383,6 +383,25 @@ def test_keys_that_are_not_required_give_way_to_the_usual_ones(
     assert weights.inspect(source).lora_keys == expected
 
 
+def test_keys_that_match_nothing_get_those_that_are_there() -> None:
+    with pytest.raises(
+        ModelError, match="nothing matches no module .*: use some of mlp.down_proj,"
+    ):
+        weights.inspect(synthetic(TINY, keys=("nothing",)))
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"model_type": "no_such_type"}, "mlx-lm does not know it"),
+        ({"model_type": "llama"}, "does not describe a llama model"),
+    ],
+)
+def test_a_config_that_mlx_lm_cannot_build_is_refused(config: dict[str, Any], part: str) -> None:
+    with pytest.raises(ModelError, match=part):
+        weights.inspect(synthetic(config))
+
+
 def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"not safetensors")
