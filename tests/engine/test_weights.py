@@ -127,7 +127,7 @@ def test_growing_models_are_loaded_from_shards(
     ids=["mxfp4", "mxfp8", "nvfp4", "mixed"],
 )
 def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str, Any]) -> None:
-    architecture = {**LARGER, "quantization": stored}
+    architecture = {**LARGER, "num_hidden_layers": 2, "quantization": stored}
     source = synthetic(architecture, stored_quantization(architecture))
     beyond, _ = peak_beyond_the_model(source)
     assert beyond <= 8192 * 512 * 4
