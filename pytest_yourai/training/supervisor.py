@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
     CheckpointError,
+    CompileOverdueError,
     InputError,
     ModelError,
     SafetyStopError,
@@ -107,7 +108,8 @@ class TrainingRun:
         while True:
             guard = Guard(where.budget.limit_bytes, forced=self._settings.force)
             stop = self._host.stop_training
-            record = WorkerRecord(guard, step, self._signals, progress, stop)
+            limit_s = self._settings.compile_timeout_s
+            record = WorkerRecord(guard, step, self._signals, progress, stop, limit_s)
             try:
                 progress.begin(step)
                 ended = self._train_in_process(where, record)
@@ -158,6 +160,8 @@ class TrainingRun:
                 problem = end.diagnosis.reason
             case InputError() if not has_begun:
                 raise end.cause
+            case CompileOverdueError():
+                problem = f"{end.diagnosis.reason}: give it more with --compile-timeout"
             case StopOverdueError() | InputError():
                 problem = str(end.cause)
             case _:
