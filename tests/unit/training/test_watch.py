@@ -83,7 +83,8 @@ def test_a_step_that_compiles_is_shown_and_has_a_limit() -> None:
     looking.add(Compiling())
     looking.check()
     assert isinstance(looking.progress, Heard)
-    assert looking.progress.compiled == [(pytest.approx(0, abs=60), 900)]
+    [(elapsed_s, limit_s)] = looking.progress.compiled
+    assert 0 <= elapsed_s < limit_s == 900
     looking.compile_timeout_s = 0.0
     with pytest.raises(CompileOverdueError):
         looking.check()
