@@ -157,12 +157,10 @@ class TrainingRun:
         has_begun = self._has_trained or record.step > record.first_step
         self._settle(record)
         match end.cause:
-            case SafetyStopError():
+            case SafetyStopError() | CompileOverdueError():
                 problem = end.diagnosis.reason
             case InputError() if not has_begun:
                 raise end.cause
-            case CompileOverdueError():
-                problem = f"{end.diagnosis.reason}: give it more with --compile-timeout"
             case StopOverdueError() | InputError():
                 problem = str(end.cause)
             case _:

@@ -40,9 +40,7 @@ SMALLER_OR_CLOSE = f"{SMALLER}, or close programs"
 
 TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where its worker hung"
 
-COMPILE_TIMEOUT_REMEDY = (
-    "give it more with --yourai-compile-timeout, or see in the report where its worker hung"
-)
+COMPILE_TIMEOUT_REMEDY = "give it more with --yourai-compile-timeout"
 
 _LEAST_COMPILE_TIME_S = 1.0
 """Less is not named in a reason."""

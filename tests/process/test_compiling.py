@@ -60,7 +60,7 @@ def test_training_ends_where_a_compilation_does_not(
     ended = run(asked, heard)
     assert ended.step == 0
     assert ended.problem == (
-        "compiling had no end after 1 s, in step 1: give it more with --compile-timeout; nothing "
-        "is saved yet"
+        "compiling had no end after 1 s, in step 1; nothing is saved yet; give it more with "
+        "--compile-timeout"
     )
     assert 0 < len(heard.compiled) < 20
