@@ -14,15 +14,16 @@ from support.faults import Judgement, processes_left
 from support.processes import (
     SweepRun,
     events,
+    finish,
     outcomes,
     profile,
-    run_sweep,
     start_sweep,
     wait_for,
     worker_pids,
 )
 
 LONG = "batch_size: [1, 2, 128]\nlora_rank: [4]\nlora_layers: [2]\n"
+QUICKLY = {"YOURAI_TEST_STEP_S": "0.01"}
 
 
 def kept(folder: Path) -> list[bool]:
@@ -38,7 +39,9 @@ def kill_in_trial(folder: Path, number: int, *arguments: str) -> None:
 
 
 def resume(folder: Path, matrix: str = LONG) -> str:
-    return run_sweep(folder, "--yourai-steps=2", "--yourai-resume", matrix=matrix)
+    flags = ("--yourai-steps=2", "--yourai-resume")
+    with start_sweep(folder, *flags, matrix=matrix, environment=QUICKLY) as process:
+        return finish(process)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(
