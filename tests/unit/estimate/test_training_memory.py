@@ -174,7 +174,7 @@ def test_adafactor_keeps_rows_and_columns_and_with_beta_1_a_moment() -> None:
 
 
 def test_full_fine_tuning_has_no_adapters_and_no_rank() -> None:
-    settings = {"fine_tune_type": "full", "quantization_bits": None}
+    settings: dict[str, Any] = {"fine_tune_type": "full", "quantization_bits": None}
     found = estimate(**settings)
     assert found.adapters_bytes == 0
     parameters = 16 * (2 * 4096 * (4096 + 1024) + 3 * 4096 * 14336 + 2 * 4096)
