@@ -13,12 +13,12 @@ from typing import IO
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.opening import read_own
-from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
+from pytest_yourai.models.mlx_lm_command import mlx_lm_command, output_path
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.store.journal import Journal
@@ -209,9 +209,9 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
         model = converted.folder
     trust = ["--trust-remote-code"] if trust_remote_code else []
     arguments = ["--model", model, "--adapter-path", folder, *trust]
-    tried = command_line("mlx_lm.generate", *arguments, "--prompt", "Hello")
+    tried = mlx_lm_command("mlx_lm.generate", *arguments, "--prompt", "Hello")
     yield f"Try them: {tried}"
-    fused = command_line("mlx_lm.fuse", *arguments, "--save-path", "fused")
+    fused = mlx_lm_command("mlx_lm.fuse", *arguments, "--save-path", output_path("fused", model))
     yield f"Or put them into the model: {fused}"
 
 
