@@ -10,7 +10,7 @@ from typing import Any
 from pytest_yourai.core.errors import WorkerReportError
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
+from pytest_yourai.worker.protocol import SkippedBatch, TrainedStep, TrainingEvent
 
 _PAGING_SLOWDOWN = 3.0
 
@@ -100,7 +100,7 @@ class TrainingRecord(RunRecord):
 
     def add(self, event: TrainingEvent) -> None:
         """Take in an event of training."""
-        if not isinstance(event, TrainedStep):
+        if not isinstance(event, TrainedStep | SkippedBatch):
             self._advance(self.where)
             return
         if event.step != self.step + 1:
@@ -108,7 +108,8 @@ class TrainingRecord(RunRecord):
                 f"the worker reported step {event.step:,} of training after step {self.step:,}"
             )
         self.step = event.step
-        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
+        if isinstance(event, TrainedStep):
+            self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
         self._advance(f"in step {event.step + 1}")
 
     @property

@@ -7,9 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx.optimizers import Optimizer
 from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.trainer import TrainingArgs, train
+from mlx_lm.tuner.trainer import TrainingArgs, default_loss, train
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
@@ -25,16 +24,21 @@ class EndOfLoop(YouraiError):  # noqa: N818 - it ends mlx-lm's loop, nothing fai
 
 def run_loop(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Any,
     rows: Any,
     config: LoraConfig,
     most_steps: int,
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
+    *,
+    accumulation: int = 1,
+    loss: Callable[..., Any] = default_loss,
 ) -> None:
     """Train until `callback` raises EndOfLoop, which it must do within `most_steps`.
 
-    `rows` is a data set as `iterate_batches` takes it. Raises whatever MLX and the callback raise.
+    `optimizer` is one of `mlx.optimizers`, or has what mlx-lm uses of it, and is updated each
+    `accumulation` steps. `rows` is a data set as `iterate_batches` takes it. Raises whatever MLX
+    and the callback raise.
     """
     try:
         train(
@@ -48,7 +52,9 @@ def run_loop(
                 steps_per_save=_NEVER,
                 max_seq_length=config.max_seq_length,
                 grad_checkpoint=config.grad_checkpoint,
+                grad_accumulation_steps=accumulation,
             ),
+            loss=loss,
             iterate_batches=iterate_batches,
             training_callback=callback,
         )
