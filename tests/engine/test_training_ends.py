@@ -169,14 +169,9 @@ def test_invalid_batches_are_skipped_up_to_a_limit(folder: Path, tmp_path: Path)
     skipped = {event.step for event in first}
     assert {event.step for event in of_kind(events, TrainedStep)} == {*range(1, 7)} - skipped
     assert metadata(tmp_path)["skipped_batches"] == len(first)
-    more: list[TrainingEvent] = []
     with pytest.raises(InvalidLossError, match="the loss was nan after 2 skipped batches"):
-        more, _ = train_with(
-            folder, dataclasses.replace(asked, first_step=6), Adam(1e-3), is_poisoned=True
-        )
-    step = metadata(tmp_path)["step"]
-    assert 6 <= step < 12
-    assert not more
+        train_with(folder, dataclasses.replace(asked, first_step=6), Adam(1e-3), is_poisoned=True)
+    assert 6 <= metadata(tmp_path)["step"] < 12
 
 
 def test_skipped_batches_do_not_depend_on_interruptions(folder: Path, tmp_path: Path) -> None:
