@@ -27,6 +27,9 @@ VARIABLE = "YOURAI_TEST_FAULT"
 DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
 """The file that marks that it happened."""
 
+RELEASE_VARIABLE = "YOURAI_TEST_FAULT_RELEASE"
+"""The file that ends `hold`."""
+
 _HELD: list[Any] = []
 
 
@@ -65,6 +68,12 @@ def read_fault() -> Fault | None:
 def hang() -> None:
     while True:
         time.sleep(1)
+
+
+def hold() -> None:
+    """Until the test lets it go on; what it waits between two steps counts in neither."""
+    while not Path(os.environ[RELEASE_VARIABLE]).exists():
+        time.sleep(0.01)
 
 
 def print_megabytes() -> None:
