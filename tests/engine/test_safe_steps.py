@@ -21,7 +21,7 @@ POISON = 19
 Batch = tuple[mx.array, mx.array]
 
 
-class Small(nn.Module):
+class Small(nn.Module):  # type: ignore[misc]  # mlx is untyped there
     """A language model whose loss is not a number for rows with POISON."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Small(nn.Module):
         self.embedding = nn.Embedding(20, 8)
         self.out = nn.Linear(8, 20)
 
-    def __call__(self, rows: mx.array) -> mx.array:
+    def __call__(self, rows: mx.array) -> Any:
         factor = mx.where((rows == POISON).any(), float("nan"), 1.0)
         return self.out(self.embedding(rows)) * factor
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,10 @@ def final_files(adapters: Path) -> dict[str, bytes]:
     return {str(path.relative_to(adapters)): path.read_bytes() for path in paths}
 
 
+def is_over(left: Iterator[int]) -> bool:
+    return next(left, None) is None
+
+
 def in_turns(
     folder: Path, asked: TrainingRequest, turns: list[int], *, is_poisoned: bool = False
 ) -> tuple[dict[int, float], TrainingEnd]:
@@ -70,13 +76,13 @@ def in_turns(
     found: dict[int, float] = {}
     first_step = 0
     for steps in [*turns, None]:
-        left = iter(range(10**6 if steps is None else steps - 1))
+        left = itertools.count() if steps is None else iter(range(steps - 1))
         events, end = train_with(
             folder,
             dataclasses.replace(asked, first_step=first_step),
             scheduled(),
             4,
-            lambda left=left: next(left, None) is None,
+            functools.partial(is_over, left),
             is_poisoned=is_poisoned,
         )
         for event in of_kind(events, TrainedStep):
