@@ -69,6 +69,9 @@ class ItemHooks:
         self._journal: Journal | None = None
         self.runner: StageRunner | None = None
         """None before the first item, and if no configuration is selected."""
+        self._problem: str | None = None
+        """Why nothing can be measured in a process of xdist; one item fails for it."""
+        self._has_failed = False
         self._selected: dict[Stage, set[str]] = {}
         self._reported: set[Stage] = set()
         self.trial_display = TrialDisplay(display, plan, self._selected)
@@ -133,7 +136,11 @@ class ItemHooks:
                     self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
-                raise command_line.usage_error(problem) from None
+                error = command_line.usage_error(problem)
+                if self._listener is not None:
+                    raise error from None
+                # xdist would make an internal error of it: its items fail for it instead.
+                self._problem = str(error)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -174,7 +181,7 @@ class ItemHooks:
     def _begin(self, item: pytest.Item) -> Stage | None:
         """Begin the stage of an item, and announce it; None for other tests."""
         item_id = self._id_of(item)
-        if self.runner is None or item_id is None:
+        if self.runner is None or item_id is None or self._problem is not None:
             return None
         stage = self._plan.stages_by_id[item_id]
         if not self.runner.is_known(stage, item_id):
@@ -191,6 +198,15 @@ class ItemHooks:
             of_all=sum(map(len, self._selected.values())),
             models=len({each.name for each in self._selected}),
         )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if self._problem is None or self._id_of(item) is None:
+            return
+        if self._has_failed:
+            pytest.skip(self._problem)
+        self._has_failed = True
+        pytest.fail(self._problem, pytrace=False)
 
     @contextlib.contextmanager
     def uncaptured(self) -> Iterator[None]:
