@@ -72,7 +72,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             config=dict(request.report_config or {}),
         )
         self._first_step = self._loop_tokens = 0
-        self._progress = self._whole = self._saved = TrainingProgress()
+        self.progress = self._whole = self._saved = TrainingProgress()
         """By now, after the last whole cycle, and in the checkpoint."""
         self._save_is_due = False
         self._usual_active_bytes = request.usual_active_bytes
@@ -91,7 +91,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
         with self._model.adapted(request.config, request.parameters.seed):
             self._begin(self._files.begin())
-            most_steps = request.parameters.max_steps - self._progress.step
+            most_steps = request.parameters.max_steps - self.progress.step
             if self._has_lost_patience:
                 self._end("patience")
             elif most_steps > 0:
@@ -113,7 +113,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._rows,
             self._request.config,
             most_steps,
-            in_order(parameters.seed, self._progress.step),
+            in_order(parameters.seed, self.progress.step),
             self,
             accumulation=self._accumulation,
             loss=loss,
@@ -121,20 +121,20 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _begin(self, about: Mapping[str, Any]) -> None:
         """Start from a checkpoint's metadata, empty for a new run, and redo what followed it."""
-        self._progress = self._saved = TrainingProgress.of_checkpoint(about)
+        self.progress = self._saved = TrainingProgress.of_checkpoint(about)
         self._complete_cycle()
-        self._first_step = self._progress.step
-        if self._progress.step:
+        self._first_step = self.progress.step
+        if self.progress.step:
             self._save_adapters()
-        if self._is_validation_due and self._progress.validated_step != self._progress.step:
+        if self._is_validation_due and self.progress.validated_step != self.progress.step:
             self._validate()
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
         trained = self._take_in(train_info)
-        if self._cycles.is_whole(self._progress.step):
+        if self._cycles.is_whole(self.progress.step):
             self._complete_cycle()
             interval = self._request.parameters.save_every
-            self._save_is_due |= self._cycles.is_due(self._progress.step, interval)
+            self._save_is_due |= self._cycles.is_due(self.progress.step, interval)
             # Weights after which no loss was finite yet may be broken.
             if self._save_is_due and trained is not None:
                 self._save()
@@ -150,45 +150,45 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         figures = step_figures(train_info, self._loop_tokens)
         self._loop_tokens += figures["tokens"]
         rate = float(train_info["learning_rate"])
-        trained = TrainedStep(step=self._progress.step + 1, learning_rate=rate, **figures)
+        trained = TrainedStep(step=self.progress.step + 1, learning_rate=rate, **figures)
         is_valid = math.isfinite(trained.loss) or not trained.tokens
         if not is_valid and self._may_skip:
-            self._progress = self._progress.skipped()
-            skipped = self._progress.skipped_batches
+            self.progress = self.progress.skipped()
+            skipped = self.progress.skipped_batches
             self._report(SkippedBatch(trained.step, trained.loss, skipped))
             return None
-        self._progress = self._progress.trained(trained.tokens)
+        self.progress = self.progress.trained(trained.tokens)
         self._report(trained)
-        check_loss(trained, self._last_loss, self._progress.skipped_batches)
+        check_loss(trained, self._last_loss, self.progress.skipped_batches)
         self._last_loss = trained.loss
         if self._services is not None:
             totals = {
                 "iteration": trained.step,
-                "trained_tokens": self._progress.trained_tokens,
+                "trained_tokens": self.progress.trained_tokens,
             }
             self._services.on_train_loss_report({**train_info, **totals})
         return trained
 
     def _complete_cycle(self) -> None:
-        self._whole, self._random = self._progress, checkpoint.random_state()
+        self._whole, self._random = self.progress, checkpoint.random_state()
 
     @property
     def _may_skip(self) -> bool:
-        return self._progress.skipped_batches < self._request.parameters.max_skipped_batches
+        return self.progress.skipped_batches < self._request.parameters.max_skipped_batches
 
     @property
     def _is_validation_due(self) -> bool:
-        step = self._progress.step
+        step = self.progress.step
         interval = self._request.parameters.steps_per_eval
         return self._cycles.is_due(step, interval) or self._cycles.is_last(step)
 
     @property
     def _has_lost_patience(self) -> bool:
         patience = self._request.parameters.patience
-        return bool(patience) and self._progress.stale_validations >= patience
+        return bool(patience) and self.progress.stale_validations >= patience
 
     def _reason_to_end(self, trained: TrainedStep | None) -> EndReason | None:
-        parameters, step = self._request.parameters, self._progress.step
+        parameters, step = self._request.parameters, self.progress.step
         if step == parameters.max_steps:
             return "finished"
         if self._should_stop():
@@ -261,17 +261,17 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             return
         finally:
             self._model.module.train()
-        self._progress = self._progress.validated(float(loss))
+        self.progress = self.progress.validated(float(loss))
         self._complete_cycle()
-        best_step, best_loss = self._progress.best_step, self._progress.best_loss
+        best_step, best_loss = self.progress.best_step, self.progress.best_loss
         time_s = time.perf_counter() - began
-        found = Validated(self._progress.step, float(loss), time_s, best_step, best_loss)
+        found = Validated(self.progress.step, float(loss), time_s, best_step, best_loss)
         self._report(found)
         if self._services is not None:
             info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
             self._services.on_val_loss_report(info)
         # The checkpoint first: it redoes the best adapters, which would be ahead of it otherwise.
-        if self._progress.is_best and parameters.keep != "last":
+        if self.progress.is_best and parameters.keep != "last":
             self._save()
 
     def _end_where_asked(self) -> None:
