@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig
 from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
@@ -124,6 +124,7 @@ class _Resolver:
             memory_report_interval=report_interval,
             first_step=start.checkpoint.step if start.checkpoint else 0,
             force=start.options.force,
+            compile_timeout_s=start.options.compile_timeout_s or COMPILE_TIMEOUT_S,
             baseline=baseline,
             about={
                 "weights": self._model.weights,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
     CheckpointError,
+    CompileOverdueError,
     InputError,
     ModelError,
     SafetyStopError,
@@ -123,7 +124,8 @@ class TrainingRun:
         while True:
             guard = Guard(where.budget.limit_bytes, forced=self._settings.force)
             stop = self._host.stop_training
-            record = WorkerRecord(guard, step, self._signals, progress, stop)
+            limit_s = self._settings.compile_timeout_s
+            record = WorkerRecord(guard, step, self._signals, progress, stop, limit_s)
             try:
                 progress.begin(step)
                 ended = self._train_in_process(where, record)
@@ -173,7 +175,7 @@ class TrainingRun:
         has_begun = self._has_trained or record.step > record.first_step
         self._settle(record)
         match end.cause:
-            case SafetyStopError():
+            case SafetyStopError() | CompileOverdueError():
                 problem = end.diagnosis.reason
             case InputError() if not has_begun:
                 raise end.cause

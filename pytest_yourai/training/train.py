@@ -92,6 +92,9 @@ class Outputs:
             self._metrics.skipped(skipped)
         self._journal.write("training_skipped_batch", step=skipped.step, loss=str(skipped.loss))
 
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        self._display.compiling(elapsed_s, limit_s)
+
     def print_line(self, text: str) -> None:
         self._display.print_line(text)
 

@@ -11,6 +11,7 @@ import pytest
 from mlx import nn, optimizers
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.callbacks import TrainingCallback
+from mlx_lm.tuner.trainer import default_loss
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
@@ -62,7 +63,10 @@ def trained(
     safe: bool = True,
     max_grad_norm: float | None = None,
 ) -> tuple[list[float], dict[str, mx.array]]:
-    """Losses, and all weights and optimizer state after these batches."""
+    """Losses, and all weights and optimizer state after these batches.
+
+    Each step that compiles must be announced, and no other.
+    """
 
     def iterate(**_: Any) -> Iterator[Batch]:
         yield from batches
@@ -70,7 +74,14 @@ def trained(
     mx.random.seed(1)
     model = Small()
     until = Until(len(batches))
+    announced: list[int] = []
+    traced: list[int] = []
     steps = SafeSteps(optimizer, accumulation, max_grad_norm)
+
+    def loss(*arguments: Any) -> Any:
+        traced.append(len(until.losses))
+        return (steps.loss if safe else default_loss)(*arguments)
+
     run_loop(
         model,
         steps if safe else optimizer,
@@ -79,9 +90,11 @@ def trained(
         len(batches),
         iterate,
         until,
+        lambda: announced.append(len(until.losses)),
         accumulation=accumulation,
-        **({"loss": steps.loss} if safe else {}),
+        loss=loss,
     )
+    assert announced == traced
     state = tree_flatten([model.trainable_parameters(), optimizer.state])
     return until.losses, dict(state)
 

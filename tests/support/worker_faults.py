@@ -1,8 +1,9 @@
 """Faults that a worker suffers, once, as YOURAI_TEST_FAULT names it: `KIND@SITE`.
 
-KIND is a signal's name or a function below. SITE is one of inspect, load, warmup, measure, train,
-train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh; save5
-is between checkpoint and adapters of step 5. The worker and its death are real. With MLX in it,
+KIND is a signal's name or a function below. SITE is one of inspect, load, compile, warmup, measure,
+train, train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh;
+save5 is between checkpoint and adapters of step 5; compile, the first step of a trial before it
+ends, is known to the scripted engine alone. The worker and its death are real. With MLX in it,
 faulty_engine.py brings the faults into its engine; the scripted engine has them.
 """
 

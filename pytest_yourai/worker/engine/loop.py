@@ -30,6 +30,7 @@ def run_loop(
     most_steps: int,
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
+    announce: Callable[[], None],
     *,
     accumulation: int = 1,
     loss: Callable[..., Any] = default_loss,
@@ -37,8 +38,8 @@ def run_loop(
     """Train until `callback` raises EndOfLoop, which it must do within `most_steps`.
 
     `optimizer` is one of `mlx.optimizers`, or has what mlx-lm uses of it, and is updated each
-    `accumulation` steps. `rows` is a data set as `iterate_batches` takes it. Raises whatever MLX
-    and the callback raise.
+    `accumulation` steps. `announce` is called before each step that compiles. `rows` is a data set
+    as `iterate_batches` takes it. Raises whatever MLX and the callback raise.
     """
     try:
         train(
@@ -55,7 +56,7 @@ def run_loop(
                 grad_accumulation_steps=accumulation,
             ),
             loss=loss,
-            iterate_batches=iterate_batches,
+            iterate_batches=announcing(iterate_batches, announce, accumulation),
             training_callback=callback,
         )
     except EndOfLoop:
@@ -65,6 +66,32 @@ def run_loop(
         # what follows.
         mx.synchronize()
     raise RuntimeError("mlx-lm ended training by itself")
+
+
+def announcing(
+    iterate_batches: Callable[..., Iterator[Batch]],
+    announce: Callable[[], None],
+    accumulation: int = 1,
+) -> Callable[..., Iterator[Batch]]:
+    """`iterate_batches`, calling `announce` before each batch whose step compiles.
+
+    mlx-lm takes a batch when its step begins. It compiles a step for each padded shape, without
+    the optimizer's state until the first update, and with it in all others; with gradients that
+    accumulate, apart for steps that begin, continue and end a cycle.
+    """
+
+    def iterate(**arguments: Any) -> Iterator[Batch]:
+        compiled: set[tuple[Any, ...]] = set()
+        for number, batch in enumerate(iterate_batches(**arguments)):
+            place = number % accumulation
+            in_cycle = place == 0, place == accumulation - 1
+            kind = tuple(batch[0].shape), number >= accumulation, in_cycle
+            if kind not in compiled:
+                compiled.add(kind)
+                announce()
+            yield batch
+
+    return iterate
 
 
 def step_figures(train_info: Mapping[str, Any], earlier_tokens: int) -> dict[str, Any]:

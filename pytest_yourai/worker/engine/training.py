@@ -23,6 +23,7 @@ from pytest_yourai.worker.engine.run_files import RunFiles
 from pytest_yourai.worker.engine.safe_steps import SafeSteps
 from pytest_yourai.worker.progress import Cycles, TrainingProgress
 from pytest_yourai.worker.protocol import (
+    Compiling,
     EndReason,
     InvalidLossError,
     Saved,
@@ -115,6 +116,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             most_steps,
             in_order(parameters.seed, self.progress.step),
             self,
+            lambda: self._report(Compiling()),
             accumulation=self._accumulation,
             loss=loss,
         )
