@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pytest_yourai.core.errors import CheckpointError, ModelError
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, read_checkpoint
 from pytest_yourai.training.metrics_file import METRICS_NAME
+from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.train import run_training
 from pytest_yourai.worker.protocol import BEST_FOLDER, CHECKPOINT
 
@@ -43,6 +45,12 @@ def undisturbed(folder: Path) -> dict[int, float]:
     assert ended.peak_memory_bytes is not None
     assert heard.saved == [5, 10, 12]
     return heard.losses
+
+
+def finished(folder: Path, adapters: str) -> TrainSettings:
+    """Those of the undisturbed run, in a copy of what it left."""
+    shutil.copytree(folder / "undisturbed", folder / adapters)
+    return settings(folder, adapters)
 
 
 def test_reloads_and_a_killed_worker_change_no_loss(
@@ -82,8 +90,7 @@ def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same_end(
     folder: Path, undisturbed: dict[int, float], record_property: Callable[[str, object], None]
 ) -> None:
-    asked = settings(folder, "damaged")
-    assert run(asked, Heard()).problem is None
+    asked = finished(folder, "damaged")
     path = asked.adapter_path / CHECKPOINT
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
@@ -100,9 +107,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same
     faults.report(record_property, faults.Judgement("damaged checkpoint", right, 0, 0))
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_checkpoint_that_another_run_replaced_is_not_continued_from(folder: Path) -> None:
-    asked = settings(folder, "replaced")
-    assert run(asked, Heard()).problem is None
+    finished(folder, "replaced")
     with pytest.raises(ModelError, match="has a checkpoint of step 12 by now, where step 10 was"):
         run(settings(folder, "replaced", first_step=10, max_steps=20), Heard())
 
