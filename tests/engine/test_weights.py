@@ -89,9 +89,10 @@ def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
 def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
     tmp_path: Path, bits: int
 ) -> None:
-    made = weights.load(synthetic(LARGER, Quantization(bits)))
-    folder = convert_model(make_model(tmp_path / "full", LARGER), tmp_path / "m", bits)
-    config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
+    architecture = {**LARGER, "num_hidden_layers": 2}
+    made = weights.load(synthetic(architecture, Quantization(bits)))
+    folder = convert_model(make_model(tmp_path / "full", architecture), tmp_path / "m", bits)
+    config = {**architecture, "quantization": {"bits": bits, "group_size": 64}}
     loaded = weights.load(ModelSource("m", config, str(folder), False, None, None))
     shapes = [
         {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}

@@ -77,7 +77,6 @@ def models(pytester: pytest.Pytester, made: Path, hub_cache: Path) -> Path:
     return path
 
 
-@pytest.mark.real_engine
 def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     walk: WalkRun, models: Path
 ) -> None:
@@ -122,6 +121,26 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     assert rows["large"]["error"].startswith("over_budget: needs ")
     # Each model has had a worker of its own, and none is left.
     assert len(done.events("subprocess_spawned")) == 5
+    assert worker_processes() == []
+
+
+@pytest.mark.real_engine
+def test_verdicts_are_those_of_what_mlx_measures(walk: WalkRun, models: Path) -> None:
+    done = walk("--yourai-max-memory", "0.024", "-k", "sharded or converted or large")
+    assert done.ret == 0, done.text + done.errors
+    done.run.assert_outcomes(passed=2, xfailed=1, skipped=1)
+    done.stdout.fnmatch_lines(
+        [
+            "[[]1/4] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
+            "[[]2/4] converted       (0.6M) ... ✓ Pass (*MB), local 4-bit",
+            "[[]3/4] large           (  2M) ... ✗ over budget: needs *, with the margin *",
+            "[[]4/4] larger          (  3M) ... - skipped: no smaller than large, which failed *",
+            "Recommended: converted (largest model that fits)",
+        ]
+    )
+    passed = done.benchmark["results"][1]
+    assert 0 < passed["minimum_memory_gb"] < passed["peak_memory_gb"] < 0.024
+    assert len(done.events("subprocess_spawned")) == 3
     assert worker_processes() == []
 
 
