@@ -100,10 +100,14 @@ class CalibrationFit:
     calibration: Calibration
     _covariance: _Vector
 
-    def log_likelihood(self, observation: Observation) -> float:
-        """Logarithm of the chance that was given to `observation`, but for a constant."""
-        minimum, error = self.predict(observation.estimate)
-        return -0.5 * ((minimum / observation.minimum_bytes - 1) / error) ** 2 - math.log(error)
+    def residual(self, seen: Observation) -> float:
+        """How far the prediction is off what was measured, relative to that."""
+        return abs(self.predict(seen.estimate)[0] / seen.minimum_bytes - 1)
+
+    def log_likelihood(self, seen: Observation) -> float:
+        """Logarithm of the chance that the prediction gave to `seen`, but for a constant."""
+        error = self.predict(seen.estimate)[1]
+        return -0.5 * (self.residual(seen) / error) ** 2 - math.log(error)
 
     def predict(self, estimate: MemoryEstimate) -> tuple[float, float]:
         """Corrected minimum in bytes, and its relative error: one standard deviation."""

@@ -57,7 +57,8 @@ def earlier_runs(
     """For `model`, by kind of recipe, of calibrations by kind of recipe and model."""
     return {
         recipe: EarlierRuns(
-            learned.get(model), tuple(each for name, each in learned.items() if name != model)
+            own=learned.get(model),
+            others=tuple(learned[name] for name in sorted(learned) if name != model),
         )
         for recipe, learned in lessons.items()
     }

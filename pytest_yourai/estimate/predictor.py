@@ -101,16 +101,16 @@ class _Kind:
     def learn(self, config: LoraConfig, seen: Observation) -> None:
         """Take in a trial, and give up what earlier runs taught once trials contradict it.
 
-        They do where predictions without it would have given them a better chance (A. P. Dawid,
-        J. R. Stat. Soc. A 147, 1984: prequential analysis).
+        They do where predictions without it were nearer, and would have given the trials so far a
+        better chance (A. P. Dawid, J. R. Stat. Soc. A 147, 1984: prequential analysis).
         """
         taught = self.fitted()
-        residual = abs(taught.predict(seen.estimate)[0] / seen.minimum_bytes - 1)
+        residual = taught.residual(seen)
         self.largest_residual = max(self.largest_residual, residual)
         if self.earlier != EarlierRuns():
             bare = self._fit(EarlierRuns())
             self._evidence += taught.log_likelihood(seen) - bare.log_likelihood(seen)
-            if self._evidence < 0:
+            if self._evidence < 0 and bare.residual(seen) < residual:
                 self.earlier = EarlierRuns()
         self.observations[config] = seen
         self._fits.clear()

@@ -13,6 +13,8 @@ than what happens: there only `tiny` and `short` are alike.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import itertools
 import random
 import sys
@@ -75,6 +77,7 @@ CONFIGS = tuple(
 def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
     source = ModelSource("m", architecture, None, True, None, None)
     found = weights.inspect(source)
+    assert found.sizes is not None
     model = weights.load(source)
     base = BaseModel(model, source, found.lora_keys, mx.get_active_memory())
     plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
@@ -86,7 +89,9 @@ def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
             peaks.append(sample.peak_memory_bytes)
 
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
-        trial.run_trial(base, request, None, note)
+        # mlx-lm's own table.
+        with contextlib.redirect_stdout(io.StringIO()):
+            trial.run_trial(base, request, None, note)
         minima.append(minimum_memory_bytes(peaks))
     return MeasuredModel(dict(architecture), found.sizes, CONFIGS, tuple(minima))
 
@@ -94,10 +99,10 @@ def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
 def print_orders(orders: Sequence[Sequence[str]], *, one_kind: bool) -> float:
     """The largest excess over what is allowed, of any model in any of `orders`."""
     models = read_models()
-    clean = {name: dict(run_in_order(models, [name]))[name] for name in models}
+    clean = {name: dict(run_in_order([name]))[name] for name in models}
     seen: dict[str, list[RunErrors]] = defaultdict(list)
     for order in orders:
-        for name, errors in run_in_order(models, order, one_kind=one_kind):
+        for name, errors in run_in_order(order, one_kind=one_kind):
             seen[name].append(errors)
     rows = [
         [

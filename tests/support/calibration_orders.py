@@ -14,7 +14,12 @@ import pydantic
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.calibration import Calibration
-from pytest_yourai.estimate.earlier_runs import earlier_runs, identity_of_shapes, kind_of_model
+from pytest_yourai.estimate.earlier_runs import (
+    EarlierRuns,
+    earlier_runs,
+    identity_of_shapes,
+    kind_of_model,
+)
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.source import ModelSource
@@ -38,10 +43,15 @@ class MeasuredModel:
     def source(self) -> ModelSource:
         return ModelSource("m", self.architecture, None, True, None, None)
 
+    def results(self) -> Iterator[TrialResult]:
+        for config, minimum_bytes in zip(self.configs, self.minima, strict=True):
+            yield TrialResult("m", config, Outcome.OK, minimum_memory_bytes=minimum_bytes)
+
 
 _MODELS = pydantic.TypeAdapter(dict[str, MeasuredModel])
 
 
+@functools.cache
 def read_models() -> dict[str, MeasuredModel]:
     return _MODELS.validate_python(json.loads(FILE.read_text(encoding="utf-8")))
 
@@ -78,31 +88,49 @@ class Machine:
         self._one_kind = one_kind
         self._lessons: dict[str, dict[str, dict[str, Calibration]]] = {}
 
-    def run(self, model: MeasuredModel) -> RunErrors:
-        """All trials of `model`, each predicted before it is learned."""
-        group = "" if self._one_kind else kind_of_model(model.source, "cpu")
+    def run(self, name: str) -> RunErrors:
+        """All trials of a model, each predicted before it is learned."""
+        source = read_models()[name].source
+        group = "" if self._one_kind else kind_of_model(source, "cpu")
         lessons = self._lessons.setdefault(group, {})
-        identity = identity_of_shapes(model.source)
+        identity = identity_of_shapes(source)
         earlier = earlier_runs(lessons, identity)
-        running = Predictor(model.source, "cpu", inspected=model.inspected, earlier=earlier)
-        own = running.alone()
-        errors = []
-        for config, minimum_bytes in zip(model.configs, model.minima, strict=True):
-            prediction = running.predict(config)
-            assert prediction is not None
-            errors.append(abs(prediction.minimum_bytes / minimum_bytes - 1))
-            result = TrialResult("m", config, Outcome.OK, minimum_memory_bytes=minimum_bytes)
-            running.learn(result)
-            own.learn(result)
-        for recipe, learned in own.learned.items():
-            lessons.setdefault(recipe, {})[identity] = learned
-        return RunErrors(tuple(errors))
+        own = tuple((kind, EarlierRuns(earlier[kind].own)) for kind in sorted(earlier))
+        errors = _run(name, tuple((kind, earlier[kind]) for kind in sorted(earlier)))
+        for recipe, calibration in _learned(name, own).items():
+            lessons.setdefault(recipe, {})[identity] = calibration
+        return errors
+
+
+@functools.cache
+def _run(name: str, earlier: tuple[tuple[str, EarlierRuns], ...]) -> RunErrors:
+    """Errors of a run, kept for the other orders in which as much was known before it."""
+    model = read_models()[name]
+    predictor = Predictor(model.source, "cpu", inspected=model.inspected, earlier=dict(earlier))
+    errors = []
+    for result in model.results():
+        prediction = predictor.predict(result.config)
+        assert prediction is not None
+        assert result.minimum_memory_bytes is not None
+        errors.append(abs(prediction.minimum_bytes / result.minimum_memory_bytes - 1))
+        predictor.learn(result)
+    return RunErrors(tuple(errors))
+
+
+@functools.cache
+def _learned(name: str, earlier: tuple[tuple[str, EarlierRuns], ...]) -> dict[str, Calibration]:
+    """What a run leaves in the cache, after earlier ones of the model itself."""
+    model = read_models()[name]
+    predictor = Predictor(model.source, "cpu", inspected=model.inspected, earlier=dict(earlier))
+    for result in model.results():
+        predictor.learn(result)
+    return predictor.learned
 
 
 def run_in_order(
-    models: dict[str, MeasuredModel], order: Sequence[str], *, one_kind: bool = False
+    order: Sequence[str], *, one_kind: bool = False
 ) -> Iterator[tuple[str, RunErrors]]:
     """The name and the errors of each run, with one cache."""
     machine = Machine(one_kind=one_kind)
     for name in order:
-        yield name, machine.run(models[name])
+        yield name, machine.run(name)
