@@ -58,6 +58,7 @@ class Options:
     grad_checkpoint: bool | None
     timeout_s: float
     """Seconds; 0 if pytest's own --timeout switches the limit off."""
+    compile_timeout_s: float
     objective: Objective
     search: Literal["fast", "exhaustive"]
     soak_s: float | None

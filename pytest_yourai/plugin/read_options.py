@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_yourai.core.config import Objective, StepPlan, parse_quantize
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, Objective, StepPlan, parse_quantize
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.parsing import (
     at_least,
@@ -60,6 +60,8 @@ def read_options(config: pytest.Config) -> Options:
         lora_keys=read.value("lora-keys", module_names),
         grad_checkpoint=read.switch("grad-checkpoint"),
         timeout_s=read.value("timeout", positive(_MOST_SECONDS)) or _pytests_timeout_s(config),
+        compile_timeout_s=read.value("compile-timeout", positive(_MOST_SECONDS))
+        or COMPILE_TIMEOUT_S,
         objective=Objective(read.value("objective", one_of(*Objective)) or Objective.SCORE),
         search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
         soak_s=read.value("soak", lambda text: positive(_MOST_MINUTES)(text) * 60),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 import pydantic
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.figures import FiniteLoss, StepTime
+from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
@@ -23,6 +23,7 @@ from pytest_yourai.store.schema import (
     Growth,
     Length,
     OutcomeName,
+    OverdueName,
     Row,
     SkipName,
 )
@@ -72,6 +73,7 @@ class TrialRow(ConfigRow):
     success: Annotated[bool, pydantic.BeforeValidator(lambda _: False)] = False
     error: str | None
     skip_reason: SkipName = None
+    overdue: OverdueName = None
     remedy: str | None = None
     warnings: list[str]
     started: bool
@@ -97,6 +99,8 @@ class TrialRow(ConfigRow):
     active_growth_mb_per_step: Amount | None
     footprint_growth_mb_per_step: Amount | None
     predicted_minimum_memory_bytes: Count | None
+    load_time_s: Duration | None = None
+    compile_time_s: Duration | None = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
@@ -152,6 +156,7 @@ class SoakRow(ConfigRow):
     remedy: str | None = None
     warnings: list[str] = pydantic.Field(default_factory=list)
     conclusive: bool = True
+    overdue: OverdueName = None
     asked_minutes: Amount
     minutes: Amount
     steps: Count

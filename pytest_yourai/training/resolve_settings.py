@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig
 from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
-from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
@@ -125,6 +124,7 @@ class _Resolver:
             memory_report_interval=report_interval,
             first_step=start.checkpoint.step if start.checkpoint else 0,
             force=start.options.force,
+            compile_timeout_s=start.options.compile_timeout_s or COMPILE_TIMEOUT_S,
             baseline=baseline,
             about={
                 "weights": self._model.weights,
@@ -236,8 +236,7 @@ class _Resolver:
         if self._model.weights == "synthetic":
             what = "weights and rows" if self._start.data is None else "weights"
             yield f"a dry run: {what} are made up, and the adapters are of no use"
-        if launched := left_behind(os.environ):
-            yield launched
+        yield from environment.notes(os.environ)
         if self._chosen is not None:
             yield from self._chosen.warnings
             if self._chosen.profile is not None:

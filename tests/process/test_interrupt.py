@@ -161,12 +161,15 @@ def test_a_limit_that_is_reached_while_a_result_is_recorded_loses_nothing(
     assert "INTERNALERROR" not in done.text
 
 
-def test_a_worker_does_not_outlive_its_parent(
+def test_a_worker_does_not_outlive_its_parent_and_the_journal_ends_in_whole_lines(
     tmp_path: Path, running: subprocess.Popen[str]
 ) -> None:
     worker = worker_of(tmp_path)
     running.kill()
     running.wait()
+    text = (tmp_path / "benchmark_log.jsonl").read_text()
+    assert text.endswith("\n")
+    assert all(json.loads(line)["event"] for line in text.splitlines())
     wait_for(lambda: is_gone(worker))
     wait_for(lambda: processes_left(worker_pids(tmp_path)) == 0)
     assert [event["outcome"] for event in events(tmp_path, "trial_complete")] == ["ok"]
@@ -252,11 +255,3 @@ def test_what_a_worker_left_ends_with_an_ordinary_sweep(
             processes_with(*mark),
         ),
     )
-
-
-def test_the_journal_ends_in_whole_lines(tmp_path: Path, running: subprocess.Popen[str]) -> None:
-    running.kill()
-    running.wait()
-    text = (tmp_path / "benchmark_log.jsonl").read_text()
-    assert text.endswith("\n")
-    assert all(json.loads(line)["event"] for line in text.splitlines())

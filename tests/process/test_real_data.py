@@ -84,6 +84,7 @@ def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
     [epoch] = second["data"]["epochs"]
     assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (1, 512, 0)
     (data / "valid.jsonl").write_text(json.dumps({"text": 3}))
+    (pytester.path / "models.yaml").write_text("mine: {path: mine}\n")
     loaded = len(done.events("model_loaded"))
     mistaken = walk()
     assert mistaken.ret == pytest.ExitCode.USAGE_ERROR

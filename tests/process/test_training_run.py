@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from pytest_yourai.core.errors import CheckpointError, ModelError
 from pytest_yourai.training.checkpoint import LOG, read_checkpoint
+from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.worker.protocol import CHECKPOINT
 
 from support import faults
@@ -35,6 +37,12 @@ def undisturbed(folder: Path) -> dict[int, float]:
     assert ended.peak_memory_bytes is not None
     assert heard.saved == [5, 10, 12]
     return heard.losses
+
+
+def finished(folder: Path, adapters: str) -> TrainSettings:
+    """Those of the undisturbed run, in a copy of what it left."""
+    shutil.copytree(folder / "undisturbed", folder / adapters)
+    return settings(folder, adapters)
 
 
 def test_reloads_and_a_killed_worker_change_no_loss(
@@ -74,8 +82,7 @@ def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same_end(
     folder: Path, undisturbed: dict[int, float], record_property: Callable[[str, object], None]
 ) -> None:
-    asked = settings(folder, "damaged")
-    assert run(asked, Heard()).problem is None
+    asked = finished(folder, "damaged")
     path = asked.adapter_path / CHECKPOINT
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
@@ -92,9 +99,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same
     faults.report(record_property, faults.Judgement("damaged checkpoint", right, 0, 0))
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_checkpoint_that_another_run_replaced_is_not_continued_from(folder: Path) -> None:
-    asked = settings(folder, "replaced")
-    assert run(asked, Heard()).problem is None
+    finished(folder, "replaced")
     with pytest.raises(ModelError, match="has a checkpoint of step 12 by now, where step 10 was"):
         run(settings(folder, "replaced", first_step=10, max_steps=20), Heard())
 
@@ -108,7 +115,8 @@ def test_a_second_crash_in_the_same_step_is_the_end(
     ended = run(settings(folder, "crashing"), heard)
     assert ended.step == 5
     assert ended.problem == (
-        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5"
+        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5; "
+        f"see its last output in {folder / 'crashing' / 'training_log.jsonl'}"
     )
     assert heard.begun == [0, 5]
 

@@ -25,6 +25,7 @@ from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
+    Compiling,
     EndReason,
     InvalidLossError,
     Saved,
@@ -102,6 +103,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                     most_steps,
                     in_order(request.parameters.seed, self.step),
                     self,
+                    lambda: self._report(Compiling()),
                 )
         return TrainingEnd(self.step, self._end_reason)
 
