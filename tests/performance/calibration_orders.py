@@ -28,7 +28,7 @@ from pytest_yourai.core.config import LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import trial, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
-from pytest_yourai.worker.protocol import StepSample, TrialRequest
+from pytest_yourai.worker.protocol import Compiling, StepSample, TrialRequest
 
 from _common import ROOT, table, verdict
 
@@ -85,8 +85,9 @@ def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
     for config in CONFIGS:
         peaks: list[int] = []
 
-        def note(sample: StepSample, peaks: list[int] = peaks) -> None:
-            peaks.append(sample.peak_memory_bytes)
+        def note(sample: StepSample | Compiling, peaks: list[int] = peaks) -> None:
+            if isinstance(sample, StepSample):
+                peaks.append(sample.peak_memory_bytes)
 
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
         # mlx-lm's own table.
