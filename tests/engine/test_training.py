@@ -11,15 +11,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.optimizers import AdamW, Optimizer
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
-from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.tuner.utils import build_schedule, load_adapters
 from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import DataError, ModelError
-from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT
 from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
@@ -28,15 +29,13 @@ from pytest_yourai.worker.protocol import (
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
-    TrainingParameters,
     TrainingRequest,
     Validated,
 )
 
+from support.engine_training import KEYS, losses, request, source, train_with
 from support.models import TINY, make_data, make_model, write_rows
 from support.training import a_step, changed
-
-KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
 
 
 @pytest.fixture(scope="module")
@@ -54,39 +53,13 @@ def usual_memory_limit() -> Iterator[None]:
     mx.set_memory_limit(usual)
 
 
-def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
-    usual = TrainingRequest(
-        config=LoraConfig(2, 4, 2, 32),
-        parameters=TrainingParameters(
-            max_steps=12,
-            learning_rate=1e-3,
-            seed=3,
-            save_every=5,
-            steps_per_eval=100,
-            val_batches=2,
-        ),
-        memory_limit_bytes=10**10,
-        data=str(folder / "data"),
-        adapter_path=str(adapters),
-        first_step=0,
-        reload_active_bytes=None,
-        usual_active_bytes=None,
-        reload_footprint_bytes=None,
-    )
-    return changed(usual, **changes)
-
-
 def train(
     folder: Path, asked: TrainingRequest, should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
     engine = MlxEngine()
-    engine.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    engine.load(source(folder))
     events: list[TrainingEvent] = []
     return events, engine.train(asked, events.append, should_stop)
-
-
-def losses(events: list[TrainingEvent]) -> list[float]:
-    return [event.loss for event in events if isinstance(event, TrainedStep)]
 
 
 def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
@@ -130,8 +103,24 @@ class Losses(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.seen.append(train_info["train_loss"])
 
 
-def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None:
-    asked = request(folder, tmp_path)
+ADAMW = {
+    "optimizer": "adamw",
+    "optimizer_config": {"adamw": {"weight_decay": 0.1}},
+    "lr_schedule": {"name": "cosine_decay", "arguments": [1e-3, 20], "warmup": 3},
+    "grad_accumulation_steps": 4,
+}
+
+
+def scheduled() -> Optimizer:
+    return AdamW(build_schedule(ADAMW["lr_schedule"]), weight_decay=0.1)
+
+
+@pytest.mark.parametrize("recipe", [{}, ADAMW], ids=["adam", "adamw"])
+@pytest.mark.parametrize("max_skipped_batches", [0, 10])
+def test_losses_are_those_of_mlx_lm_itself(
+    folder: Path, tmp_path: Path, recipe: dict[str, Any], max_skipped_batches: int
+) -> None:
+    asked = request(folder, tmp_path, max_skipped_batches=max_skipped_batches)
     own = Losses()
     settings = {
         **lora.CONFIG_DEFAULTS,
@@ -148,14 +137,18 @@ def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None
         "steps_per_report": 1,
         "val_batches": 0,
         "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
+        **recipe,
     }
     arguments = types.SimpleNamespace(**settings)
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(source(folder))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
     np.random.seed(asked.parameters.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
     lora.train_model(arguments, model, rows, [], own)
-    events, _ = train(folder, asked)
+    if recipe:
+        events, _ = train_with(folder, asked, scheduled(), 4)
+    else:
+        events, _ = train(folder, asked)
     assert losses(events) == own.seen
 
 
@@ -163,7 +156,7 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     train(folder, request(folder, tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(source(folder))
     load_adapters(model, str(tmp_path))
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
@@ -248,7 +241,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(
-        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
+        weights.load(source(folder)),
         str(tmp_path / "a"),
     )
 

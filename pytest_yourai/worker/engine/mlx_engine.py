@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
+from mlx import optimizers
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
@@ -90,7 +91,10 @@ class MlxEngine:
             rows, validation_rows = read.rows.cached, read.validation
         # It keeps its adapters, so that no trial can follow.
         self._model = None
-        run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
+        optimizer = optimizers.Adam(learning_rate=parameters.learning_rate)
+        run = training.TrainingRun(
+            model, request, rows, validation_rows, report, should_stop, optimizer
+        )
         return run.train()
 
     def _use_tokenizer_of(self, source: ModelSource) -> None:

@@ -53,6 +53,22 @@ FILE = LoraConfigFile(
 )
 
 
+def test_a_model_whose_path_is_a_pattern_is_named_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = dataclasses.replace(MODEL, folder=Path("/my models/mine[1]"))
+    file = dataclasses.replace(FILE, model=model, name="out dir/lora.yaml")
+    found = read(file)
+    assert (found["model"], found["data"]) == (".", "/data/mine")
+    assert found["adapter_path"] == str(tmp_path / "adapters")
+    assert (
+        "# Run it with: (cd '/my models/mine[1]' && mlx_lm.lora "
+        f"--config '{tmp_path}/out dir/lora.yaml')\n"
+    ) in file.text()
+    assert "adapter_path" not in read(FILE)
+
+
 def read(file: LoraConfigFile) -> dict[str, Any]:
     """As mlx_lm.lora does."""
     found: dict[str, Any] = yaml.load(file.text(), yaml_loader)  # noqa: S506 - a SafeLoader

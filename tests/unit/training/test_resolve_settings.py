@@ -73,13 +73,16 @@ def test_the_defaults_are_those_of_mlx_lm() -> None:
     theirs = {
         **CONFIG_DEFAULTS,
         "bad_rows": "refuse",
+        "keep": "both",
+        "patience": 0,
+        "max_skipped_batches": 10,
         "max_steps": CONFIG_DEFAULTS["iters"],
         "memory_report_interval": CONFIG_DEFAULTS["steps_per_report"],
         "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"],
     }
     known = {name: value for name, value in defaults.items() if value is not None}
     assert known == {name: theirs[name] for name in known}
-    assert len(known) == 13
+    assert len(known) == 16
 
 
 def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:
