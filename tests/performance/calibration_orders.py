@@ -28,7 +28,7 @@ from pytest_yourai.core.config import LoraConfig, StepPlan, minimum_memory_bytes
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import trial, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
-from pytest_yourai.worker.protocol import Compiling, StepSample, TrialRequest
+from pytest_yourai.worker.protocol import StepSample, TrialEvent, TrialRequest
 
 from _common import ROOT, table, verdict
 
@@ -85,7 +85,7 @@ def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
     for config in CONFIGS:
         peaks: list[int] = []
 
-        def note(sample: StepSample | Compiling, peaks: list[int] = peaks) -> None:
+        def note(sample: TrialEvent, peaks: list[int] = peaks) -> None:
             if isinstance(sample, StepSample):
                 peaks.append(sample.peak_memory_bytes)
 
