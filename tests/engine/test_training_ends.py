@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 from mlx.optimizers import Adam, AdamW, Optimizer, cosine_decay
 from mlx_lm.tuner.utils import load_adapters
 
-from pytest_yourai.worker.engine import weights
+from pytest_yourai.worker.engine import adapters, weights
 from pytest_yourai.worker.protocol import (
     ADAPTERS,
     BEST_FOLDER,
@@ -60,13 +58,9 @@ def of_kind(events: list[TrainingEvent], kind: type[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def final_files(adapters: Path) -> dict[str, bytes]:
-    paths = [adapters / ADAPTERS, adapters / BEST_FOLDER / ADAPTERS]
-    return {str(path.relative_to(adapters)): path.read_bytes() for path in paths}
-
-
-def is_over(left: Iterator[int]) -> bool:
-    return next(left, None) is None
+def final_files(folder: Path) -> dict[str, bytes]:
+    paths = [folder / ADAPTERS, folder / BEST_FOLDER / ADAPTERS]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def in_turns(
@@ -76,13 +70,12 @@ def in_turns(
     found: dict[int, float] = {}
     first_step = 0
     for steps in [*turns, None]:
-        left = itertools.count() if steps is None else iter(range(steps - 1))
         events, end = train_with(
             folder,
             dataclasses.replace(asked, first_step=first_step),
             scheduled(),
             4,
-            functools.partial(is_over, left),
+            stop_after=steps,
             is_poisoned=is_poisoned,
         )
         for event in of_kind(events, TrainedStep):
@@ -91,8 +84,11 @@ def in_turns(
     return found, end
 
 
-def test_stopped_anywhere_it_comes_to_the_same_end_early(folder: Path, tmp_path: Path) -> None:
-    """Accumulated gradients, schedule, best loss and patience included."""
+def test_stopped_anywhere_it_comes_to_the_same_end_early(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accumulated gradients, schedule, dropout, best loss and patience included."""
+    monkeypatch.setattr(adapters, "LORA_DROPOUT", 0.1)
     ends, kept, curves = [], [], []
     for name, turns in (("one", []), ("several", [3, 6, 9, 1, 4, 2])):
         (tmp_path / name).mkdir()

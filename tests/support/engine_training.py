@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pytest_yourai.worker.engine.training import TrainingRun
 from pytest_yourai.worker.protocol import (
     CHECKPOINT,
     METADATA_KEY,
+    SkippedBatch,
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
@@ -66,11 +66,11 @@ def train_with(
     asked: TrainingRequest,
     optimizer: optimizers.Optimizer,
     accumulation: int = 1,
-    should_stop: Callable[[], bool] = lambda: False,
     *,
+    stop_after: int | None = None,
     is_poisoned: bool = False,
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
-    """Train in an engine of its own, with any optimizer."""
+    """Train in an engine of its own, with any optimizer; `stop_after` so many steps ask for it."""
     module = weights.load(source(folder))
     if is_poisoned:
         module.model.embed_tokens.weight[POISON] = float("nan")
@@ -78,6 +78,10 @@ def train_with(
     reading = RowReading(asked.config.max_seq_length)
     read = dataset.read_data(str(asked.data), str(folder / "model"), reading)
     events: list[TrainingEvent] = []
+
+    def should_stop() -> bool:
+        return sum(isinstance(each, TrainedStep | SkippedBatch) for each in events) == stop_after
+
     rows, validation = read.rows.cached, read.validation
     run = TrainingRun(
         model, asked, rows, validation, events.append, should_stop, optimizer, accumulation
