@@ -110,7 +110,10 @@ def _magnitude(source: ModelSource) -> str:
 
 
 def kind_of_recipe(config: LoraConfig, source: ModelSource) -> str:
-    """Name of what trials have in common whose estimates are off alike."""
+    """Name of what trials have in common whose estimates are off alike.
+
+    Sizes are no part of it, estimates scale with them; whatever changes which arrays are kept is.
+    """
     keys = "usual" if source.lora_keys is None else " ".join(source.lora_keys)
     return f"lora {keys}" + (" checkpointed" if config.grad_checkpoint else "")
 
