@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
@@ -90,7 +90,8 @@ class Predictor:
     source: ModelSource
     backend: Backend
     device: str = ""
-    inspected: InspectedShapes | None = None
+    inspected: Mapping[str, InspectedShapes] = field(default_factory=dict)
+    """Shapes of the built model, by the choice of LoRA keys."""
     prior: Calibration = field(default_factory=Calibration)
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
@@ -175,6 +176,7 @@ class Predictor:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
         try:
-            return estimate_trial(config, self.source, self.backend, self.device, self.inspected)
+            inspected = self.inspected.get(config.lora_keys)
+            return estimate_trial(config, self.source, self.backend, self.device, inspected)
         except ModelError:
             return None

@@ -15,10 +15,9 @@ from typing import Any, get_args
 
 from pytest_yourai.core.config import (
     GROUP_SIZES,
-    OPTIMIZER,
     QUANTIZATION_BITS,
-    USUAL_LORA_KEYS,
     LoraConfig,
+    key_names,
 )
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.step_memory import StepMemory
@@ -137,7 +136,8 @@ def estimate_training_memory(
     backend = usual_backend() if backend is None else _one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
     built = inspected or _described(shapes, keys, quantization)
-    config = LoraConfig(batch, rank, layers, _whole("seq_length", seq_length, 2), grad_checkpoint)
+    length = _whole("seq_length", seq_length, 2)
+    config = LoraConfig(batch, rank, layers, length, grad_checkpoint)
     step = StepMemory(shapes, built.linears, config, backend, device)
     paged = inspected is None and backend != "cpu"
     return _estimate(step, built, quantization, arrays, is_paged=paged)
@@ -191,19 +191,20 @@ def estimate_trial(
     device: str = "",
     inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
-    """Estimate a trial of `config`; without LoRA keys q, k, v and o get adapters.
+    """Estimate a trial of `config`.
 
     ModelError as `estimate_training_memory`.
     """
     held = source.quantization
     quantization = (held.bits, held.group_size) if held else (None, 1)
     shapes = read_architecture_shapes(source.architecture)
-    built = inspected or _described(shapes, source.lora_keys or USUAL_LORA_KEYS, quantization)
+    built = inspected or _described(shapes, key_names(config.lora_keys), quantization)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
     step = StepMemory(shapes, built.linears, config, backend, device)
     is_paged = inspected is None and backend != "cpu"
-    return _estimate(step, built, quantization, _OPTIMIZER_ARRAYS[OPTIMIZER], is_paged=is_paged)
+    arrays = _OPTIMIZER_ARRAYS[config.optimizer]
+    return _estimate(step, built, quantization, arrays, is_paged=is_paged)
 
 
 def _described(

@@ -13,9 +13,16 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pydantic.dataclasses
 
-from pytest_yourai.core.config import QuantizeChoice, parse_quantize
+from pytest_yourai.core.config import (
+    FineTuneType,
+    Optimizer,
+    QuantizeChoice,
+    parse_quantize,
+    recorded_keys,
+)
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.paths import is_folder, without_links
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
@@ -52,6 +59,16 @@ class Checkpoint(TrainValues):
     max_steps: int = pydantic.Field(ge=1)
     batch_size: int = pydantic.Field(ge=1)
     num_layers: int = pydantic.Field(ge=1)
+    fine_tune_type: Annotated[FineTuneType | None, pydantic.Field(strict=False)] = None
+    optimizer: Annotated[Optimizer | None, pydantic.Field(strict=False)] = None
+    lora_keys: Annotated[
+        str | None,
+        pydantic.BeforeValidator(
+            lambda keys: recorded_keys(keys) if isinstance(keys, list) else keys
+        ),
+    ] = None
+    """A list of paths in the checkpoints of older versions."""
+    recipe: Recipe | None = None
     quantize: Annotated[
         QuantizeChoice, pydantic.BeforeValidator(lambda text: text and parse_quantize(text))
     ] = None
@@ -172,16 +189,12 @@ def _refusal(problem: str) -> CheckpointError:
 
 def _comparable(value: Any) -> Any:
     """Equal for values that mean the same: keys in any order, one folder by different paths."""
-    if isinstance(value, tuple):
-        return set(value)
     if isinstance(value, str) and is_folder(Path(value)):
         return without_links(Path(value))
     return value
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
     return "made-up rows" if value is None else str(value)
 
 

@@ -15,6 +15,7 @@ from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.plan.matrix import read_matrix
+from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.training.checkpoint import Checkpoint, check_agreement, checkpoint_to_resume
 from pytest_yourai.training.options import DEFAULTS, TrainOptions
 
@@ -36,6 +37,7 @@ class Start:
     checkpoint: Checkpoint | None
     data: str | None
     rows: int | None
+    recipe_file: RecipeFile | None = None
 
 
 def begin(options: TrainOptions) -> Start:
@@ -43,11 +45,12 @@ def begin(options: TrainOptions) -> Start:
     _check_train_combinations(options)
     if options.matrix is not None:
         read_matrix(options.matrix)
+    recipe_file = None if options.config is None else read_recipe(options.config)
     checkpoint = checkpoint_to_resume(options)
     report_to = options.report_to or (checkpoint.report_to if checkpoint else None)
     if report_to is not None:
         _check_report_to(report_to)
-    data = _data(options, checkpoint)
+    data = _data(options, checkpoint, recipe_file)
     bad_rows = options.bad_rows or (checkpoint and checkpoint.bad_rows) or DEFAULTS.bad_rows
     rows = None
     if data is not None and bad_rows == "refuse":
@@ -61,10 +64,12 @@ def begin(options: TrainOptions) -> Start:
         model.require_tokenizer()
     if checkpoint is not None:
         check_agreement(checkpoint, options, model, rows)
-    return Start(options, presets, model, checkpoint, data, rows)
+    return Start(options, presets, model, checkpoint, data, rows, recipe_file)
 
 
-def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
+def _data(
+    options: TrainOptions, checkpoint: Checkpoint | None, recipe_file: RecipeFile | None
+) -> str | None:
     if options.data is not None:
         return options.data
     if checkpoint is not None and checkpoint.data is not None:
@@ -74,6 +79,11 @@ def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
             raise CheckpointError(
                 f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}"
             ) from None
+    if recipe_file is not None and recipe_file.data is not None:
+        try:
+            return data_source(recipe_file.data, Path.cwd())
+        except ValueError as problem:
+            raise OptionError(f"{recipe_file.path}: data: {problem}") from None
     if options.weights != "synthetic":
         raise OptionError(
             "--data is missing: name a folder with a train.jsonl, or add --weights synthetic for a "

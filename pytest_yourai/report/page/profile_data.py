@@ -55,8 +55,10 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "objective": profile.objective.value,
         "memory_limit_bytes": profile.memory_limit_bytes,
         "has_minima": profile.has_minima,
-        "has_lengths": profile.naming.has_lengths,
-        "has_checkpointing": profile.naming.has_checkpointing,
+        "axes": [
+            {"key": axis.key, "label": axis.label, "title": axis.title}
+            for axis in profile.naming.varying
+        ],
         "margin": SAFETY_MARGIN,
         "rows": [
             {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}

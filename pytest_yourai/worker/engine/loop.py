@@ -13,6 +13,7 @@ from mlx_lm.tuner.trainer import TrainingArgs, train
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.worker.engine import device
 from pytest_yourai.worker.engine.dataset import Batch
 
@@ -28,6 +29,7 @@ def run_loop(
     optimizer: Optimizer,
     rows: Any,
     config: LoraConfig,
+    recipe: Recipe,
     most_steps: int,
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
@@ -48,6 +50,8 @@ def run_loop(
                 steps_per_save=_NEVER,
                 max_seq_length=config.max_seq_length,
                 grad_checkpoint=config.grad_checkpoint,
+                grad_accumulation_steps=config.grad_accumulation_steps,
+                clear_cache_threshold=recipe.clear_cache_threshold,
             ),
             iterate_batches=iterate_batches,
             training_callback=callback,

@@ -80,11 +80,11 @@ class MlxEngine:
         rows: Any
         validation_rows: Any
         reading = RowReading(
-            request.config.max_seq_length, parameters.mask_prompt, parameters.bad_rows
+            request.config.max_seq_length, request.recipe.mask_prompt, parameters.bad_rows
         )
         read = self._data(request.data, reading)
         if read is None:
-            rows = trial.synthetic_rows(model.module, request.config, parameters.seed)
+            rows = trial.synthetic_rows(model.module, request.config, request.recipe.seed)
             validation_rows = []
         else:
             rows, validation_rows = read.rows.cached, read.validation

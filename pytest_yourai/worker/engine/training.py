@@ -12,7 +12,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx import optimizers
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.trainer import evaluate
 
@@ -23,6 +22,7 @@ from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
+from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
     EndReason,
@@ -59,7 +59,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         should_stop: Callable[[], bool],
     ) -> None:
         self._model, self._request = model, request
-        self._optimizer = optimizers.Adam(learning_rate=request.parameters.learning_rate)
+        self._optimizer = make_optimizer(request.config, request.recipe)
         self._folder = Path(request.adapter_path)
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
@@ -85,7 +85,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         """
         request = self._request
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
-        with self._model.adapted(request.config, request.parameters.seed):
+        with self._model.adapted(request.config, request.recipe):
             checkpoint.remove_leftovers(self._folder)
             about = self._restore() if request.first_step else {}
             config = json.dumps(adapter_config(self._model, request), indent=4, sort_keys=True)
@@ -99,8 +99,9 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                     self._optimizer,
                     self._rows,
                     request.config,
+                    request.recipe,
                     most_steps,
-                    in_order(request.parameters.seed, self.step),
+                    in_order(request.recipe.seed, self.step),
                     self,
                 )
         return TrainingEnd(self.step, self._end_reason)
@@ -195,10 +196,13 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             **(request.about or {}),
             "model": source.name,
             **dataclasses.asdict(request.config),
-            "lora_keys": list(self._model.lora_keys),
             "quantize": None if is_stored_quantized else bits,
             "data": request.data,
             **dataclasses.asdict(request.parameters),
+            "learning_rate": request.recipe.learning_rate,
+            "seed": request.recipe.seed,
+            "mask_prompt": request.recipe.mask_prompt,
+            "recipe": dataclasses.asdict(request.recipe),
             "rows": len(self._rows),
             "step": self.step,
             "validated_step": self._validated_step,
@@ -225,7 +229,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             return False
         began = time.perf_counter()
         # The generator that mlx-lm's batches draw from: always the same batches.
-        np.random.seed(parameters.seed)  # noqa: NPY002
+        np.random.seed(self._request.recipe.seed)  # noqa: NPY002
         try:
             loss = evaluate(
                 model=self._model.module,
