@@ -133,6 +133,12 @@ def recorded_keys(paths: Iterable[str]) -> str:
     return sets.get(names, "qkvo") if names in sets or not names else canonical_keys(paths)
 
 
+def comparable_keys(lora_keys: str) -> str:
+    """Equal for choices that name the same modules, by a set or by paths."""
+    names = key_names(lora_keys)
+    return ALL_KEYS if names is None else recorded_keys(names)
+
+
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
     """One point of the matrix, in mlx-lm's spelling; ValueError for a number below its minimum.
@@ -149,7 +155,8 @@ class LoraConfig:
     grad_checkpoint: bool = False
     fine_tune_type: FineTuneType = FineTuneType.LORA
     optimizer: Optimizer = Optimizer.ADAM
-    lora_keys: str = ALL_KEYS
+    lora_keys: str = "qkvo"
+    """As in the packaged matrices; mlx-lm's own default is ALL_KEYS."""
     dropout: float = 0.0
     grad_accumulation_steps: int = 1
 

@@ -13,9 +13,11 @@ from pytest_yourai.core.axes import (
     GRAD_CHECKPOINT,
     LORA_KEYS,
     MAX_SEQ_LENGTH,
+    SIZES,
     VARIANTS,
 )
 from pytest_yourai.core.config import (
+    ALL_KEYS,
     DEFAULT_MAX_SEQ_LENGTH,
     MLX_LM_MAX_SEQ_LENGTH,
     LoraConfig,
@@ -78,9 +80,14 @@ class ConfigChoice:
     """False: a model that lacks the keys of the matrix gets the usual ones."""
 
     def configs(self, depth: int | None) -> tuple[LoraConfig, ...]:
-        """The configurations of a sweep of a model with `depth` layers, lightest first."""
+        """The configurations of a sweep of a model with `depth` layers, lightest first.
+
+        None for a check.
+        """
         if self.recording is not None and self.matrix is None:
             return tuple(recorded_configs(self.recording, self.axes))
+        if not all(axis.name in self.axes for axis in SIZES):
+            return ()
         return tuple(combinations(self.axes, depth, self.matrix, self.effective_batch_size))
 
     @property
@@ -204,7 +211,7 @@ def _defaults(options: Options, matrix: Matrix | None) -> AxisValues:
     """mlx-lm's own where there is a recipe, as its command has them; else those of this plugin."""
     has_recipe = options.recipe_file is not None
     length = MLX_LM_MAX_SEQ_LENGTH if has_recipe else DEFAULT_MAX_SEQ_LENGTH
-    default = LoraConfig(batch_size=4, rank=8, num_layers=16, max_seq_length=length)
+    default = LoraConfig(4, 8, 16, length, lora_keys=ALL_KEYS)
     found = {axis.name: (axis.of(default),) for axis in AXES if has_recipe or axis in VARIANTS}
     if not has_recipe and matrix is None:
         found[LORA_KEYS.name] = (SAFE_KEYS,)

@@ -192,7 +192,7 @@ def read_matrix(path: Path) -> Matrix:
             f"{path}:1: this is not a matrix: it must map batch_size, lora_rank and lora_layers "
             "to lists of whole numbers"
         )
-    raw = validate(file, _MatrixSchema, _with_keys(file), MatrixError)
+    raw = validate(file, _MatrixSchema, _with_keys(file, file.value), MatrixError)
     if raw.effective_batch_size is not None and raw.grad_accumulation_steps is not None:
         raise MatrixError(
             f"{file.where(('effective_batch_size',))}: grad_accumulation_steps follow from it: "
@@ -211,12 +211,19 @@ def _named_values(rule: Any) -> dict[str, Any]:
     return {axis.name: value for axis in AXES if (value := getattr(rule, axis.key)) is not None}
 
 
-def _with_keys(file: YamlFile) -> dict[str, Any]:
-    """The file's mapping, with mlx-lm's names of axes replaced by ours."""
+def _with_keys(
+    file: YamlFile, mapping: Mapping[str, Any], at: tuple[str | int, ...] = ()
+) -> dict[str, Any]:
+    """A mapping of the file, found under `at`, with mlx-lm's names of axes replaced by ours."""
     names = {alias: axis.key for axis in AXES for alias in axis.aliases}
     found: dict[str, Any] = {}
-    for name, value in file.value.items():
+    for name, value in mapping.items():
         if (key := names.get(name, name)) in found:
-            raise MatrixError(f"{file.where((name,))}: {key} is the same axis: leave one out")
+            raise MatrixError(f"{file.where((*at, name))}: {key} is the same axis: leave one out")
         found[key] = value
+    if not at and isinstance(rules := found.get("exclude"), list):
+        found["exclude"] = [
+            _with_keys(file, rule, ("exclude", index)) if isinstance(rule, dict) else rule
+            for index, rule in enumerate(rules)
+        ]
     return found

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_yourai.core.axes import AXES, GRAD_ACCUMULATION_STEPS, LORA_KEYS
 from pytest_yourai.core.config import Objective, StepPlan, parse_quantize
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import OptionError, RecipeError
 from pytest_yourai.core.parsing import (
     at_least,
     data_source,
@@ -164,7 +164,7 @@ def _several(parse: Callable[[str], _T]) -> Callable[[str], tuple[_T, ...]]:
         try:
             return tuple(sorted({parse(part.strip()) for part in text.split(",")}))  # type: ignore[type-var]
         except ValueError as problem:
-            raise ValueError(f"{problem}, or several with commas between") from None
+            raise ValueError(f"{problem}; several go with commas between") from None
 
     return parse_all
 
@@ -194,7 +194,9 @@ def _recipe_data(file: RecipeFile | None) -> str | None:
     try:
         return data_source(file.data, Path.cwd())
     except ValueError as problem:
-        raise OptionError(f"{file.path}: data: {file.data!r} is not valid: {problem}") from None
+        raise RecipeError(
+            f"{file.path}: data: {file.data!r} is not valid: {problem}, or give --yourai-data"
+        ) from None
 
 
 def _truth(text: str) -> bool:

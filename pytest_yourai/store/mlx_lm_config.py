@@ -11,7 +11,13 @@ from typing import Any
 
 import yaml
 
-from pytest_yourai.core.config import ALL_KEYS, SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    SAFETY_MARGIN,
+    FineTuneType,
+    LoraConfig,
+    Quantization,
+)
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import redactor
@@ -133,7 +139,8 @@ class LoraConfigFile:
             yield "valid.jsonl has fewer rows than a batch, which mlx-lm refuses: no validation"
 
     def _about_keys(self) -> Iterator[str]:
-        if not self.lora_keys:
+        is_full = self.optimum.config.fine_tune_type is FineTuneType.FULL
+        if not (self.lora_keys or is_full):
             yield "Which modules got adapters is not recorded: without keys mlx-lm takes all linear"
 
     def _validation(self) -> dict[str, int]:

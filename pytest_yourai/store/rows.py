@@ -10,6 +10,7 @@ import dataclasses
 from typing import Annotated, Any, Self
 
 import pydantic
+import pydantic_core
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
@@ -63,6 +64,16 @@ _AxesRow: Any = model_of(
 
 class ConfigRow(_AxesRow):  # type: ignore[misc]  # made from the table of axes
     """A configuration."""
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_rank(self) -> Self:
+        if self.lora_rank < 1 and self.fine_tune_type is not FineTuneType.FULL:
+            too_small = pydantic_core.PydanticKnownError("greater_than_equal", {"ge": 1})
+            raise pydantic.ValidationError.from_exception_data(
+                type(self).__name__,
+                [{"type": too_small, "loc": ("lora_rank",), "input": self.lora_rank}],
+            )
+        return self
 
     @property
     def config(self) -> LoraConfig:

@@ -188,7 +188,7 @@ class RunResults:
             device=where.device,
             version=environment.versions().get("pytest-yourai", "unknown"),
             memory_limit_bytes=optimum.memory_limit_bytes or where.budget.limit_bytes,
-            lora_keys=where.inspection.lora_keys[optimum.config.lora_keys],
+            lora_keys=where.inspection.lora_keys.get(optimum.config.lora_keys, ()),
             recipe=setup.plan.recipe,
             data=self._setup.options.data,
             convert_to=opened.quantized_on_load,

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pydantic.dataclasses
 
+from pytest_yourai.core.axes import LORA_KEYS
 from pytest_yourai.core.config import (
     FineTuneType,
     Optimizer,
     QuantizeChoice,
+    comparable_keys,
     parse_quantize,
     recorded_keys,
 )
@@ -62,11 +64,11 @@ class Checkpoint(TrainValues):
     fine_tune_type: Annotated[FineTuneType | None, pydantic.Field(strict=False)] = None
     optimizer: Annotated[Optimizer | None, pydantic.Field(strict=False)] = None
     lora_keys: Annotated[
-        str | None,
+        str,
         pydantic.BeforeValidator(
-            lambda keys: recorded_keys(keys) if isinstance(keys, list) else keys
+            lambda keys: keys if isinstance(keys, str) else recorded_keys(keys or ())
         ),
-    ] = None
+    ] = recorded_keys(())
     """A list of paths in the checkpoints of older versions."""
     recipe: Recipe | None = None
     quantize: Annotated[
@@ -176,7 +178,8 @@ def _check_values(checkpoint: Checkpoint, options: TrainOptions) -> None:
         is_known = trained is not None or name == "data"
         if not option.must_agree or asked is None or not is_known:
             continue
-        if _comparable(asked) != _comparable(trained):
+        compared = comparable_keys if name == LORA_KEYS.name else _comparable
+        if compared(asked) != compared(trained):
             raise _refusal(
                 f"{option.flag}: the checkpoint was trained with {_shown(trained)}, not with "
                 f"{_shown(asked)}: leave it out"
@@ -188,7 +191,7 @@ def _refusal(problem: str) -> CheckpointError:
 
 
 def _comparable(value: Any) -> Any:
-    """Equal for values that mean the same: keys in any order, one folder by different paths."""
+    """Equal for values that mean the same: one folder by different paths."""
     if isinstance(value, str) and is_folder(Path(value)):
         return without_links(Path(value))
     return value

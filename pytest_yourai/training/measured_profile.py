@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import ALL_KEYS, KEY_SETS, Quantization
+from pytest_yourai.core.config import ALL_KEYS, KEY_SETS, Quantization, comparable_keys
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import TrialResult
@@ -148,7 +148,7 @@ def _words(quantization: Quantization | None) -> str:
 
 def _lora_keys(profile: StoredProfile, here: str) -> str | None:
     there = {config.lora_keys for config in profile.results}
-    if here in there:
+    if comparable_keys(here) in map(comparable_keys, there):
         return None
     return (
         f"with other LoRA keys ({', '.join(sorted(there))}, here {here}): memory and speed differ"

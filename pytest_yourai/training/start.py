@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.errors import CheckpointError, DataError, OptionError
+from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, RecipeError
 from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
@@ -83,7 +83,7 @@ def _data(
         try:
             return data_source(recipe_file.data, Path.cwd())
         except ValueError as problem:
-            raise OptionError(f"{recipe_file.path}: data: {problem}") from None
+            raise RecipeError(f"{recipe_file.path}: data: {problem}, or give --data") from None
     if options.weights != "synthetic":
         raise OptionError(
             "--data is missing: name a folder with a train.jsonl, or add --weights synthetic for a "

@@ -19,6 +19,7 @@ from mlx_lm.utils import load_tokenizer
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
 from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
@@ -57,10 +58,9 @@ def usual_memory_limit() -> Iterator[None]:
 def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
     usual = TrainingRequest(
         config=LoraConfig(2, 4, 2, 32),
+        recipe=Recipe(learning_rate=1e-3, seed=3),
         parameters=TrainingParameters(
             max_steps=12,
-            learning_rate=1e-3,
-            seed=3,
             save_every=5,
             steps_per_eval=100,
             val_batches=2,
@@ -80,7 +80,7 @@ def train(
     folder: Path, asked: TrainingRequest, should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
     engine = MlxEngine()
-    engine.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    engine.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
     events: list[TrainingEvent] = []
     return events, engine.train(asked, events.append, should_stop)
 
@@ -138,22 +138,22 @@ def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None
         "model": str(folder / "model"),
         "data": asked.data,
         "train": True,
-        "seed": asked.parameters.seed,
+        "seed": asked.recipe.seed,
         "batch_size": 2,
         "num_layers": 2,
         "max_seq_length": 32,
         "iters": asked.parameters.max_steps,
-        "learning_rate": asked.parameters.learning_rate,
+        "learning_rate": asked.recipe.learning_rate,
         "adapter_path": str(tmp_path / "stock"),
         "steps_per_report": 1,
         "val_batches": 0,
         "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
     }
     arguments = types.SimpleNamespace(**settings)
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
-    np.random.seed(asked.parameters.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    np.random.seed(asked.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
     lora.train_model(arguments, model, rows, [], own)
     events, _ = train(folder, asked)
     assert losses(events) == own.seen
@@ -163,7 +163,7 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     train(folder, request(folder, tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS))
+    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
     load_adapters(model, str(tmp_path))
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
@@ -248,7 +248,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(
-        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)),
+        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",))),
         str(tmp_path / "a"),
     )
 

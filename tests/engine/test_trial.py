@@ -21,7 +21,7 @@ WIDE_BYTES = 10_000_000_000
 def engine() -> Iterator[MlxEngine]:
     usual = mx.set_memory_limit(WIDE_BYTES)
     made = MlxEngine()
-    made.load(ModelSource("tiny", TINY, None, True, None, None))
+    made.load(ModelSource("tiny", TINY, None, True, None, ("qkvo",)))
     yield made
     mx.set_memory_limit(usual)
 
@@ -39,7 +39,6 @@ def run(
         plan=plan or StepPlan(measured_steps=3),
         memory_limit_bytes=limit,
         data=str(data) if data else None,
-        seed=0,
     )
     return engine.run_trial(request, samples.append), samples
 
@@ -123,7 +122,7 @@ def test_no_adapters_are_written(
 def reading(engine: MlxEngine, tmp_path: Path) -> MlxEngine:
     """The engine with a tokenizer, so that it can read data."""
     make_tokenizer(tmp_path)
-    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, None), None)
+    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, ("qkvo",)), None)
     return engine
 
 

@@ -41,7 +41,7 @@ OPENED = StageInfo(
     notes=(),
     context=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
-        Inspection(32, 8_000_000_000, (), data=TrainingData((20, 600, 30))),
+        Inspection(32, 8_000_000_000, {}, data=TrainingData((20, 600, 30))),
         Budget(28, "as given"),
     ),
     preflight=None,
