@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pytest_yourai.cli import flags
+from pytest_yourai.cli.foreign_code import leave_foreign_code
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
 from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
 from pytest_yourai.core.errors import InputError
@@ -88,6 +89,7 @@ def _run(arguments: list[str]) -> int:
     try:
         check_alone(os.environ)
         provide_descriptors()
+        leave_foreign_code(given)
         import_installed()
         if of_pytest is not None:
             _become_pytest(pytest_arguments(of_pytest, given, rest))

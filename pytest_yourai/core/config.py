@@ -33,6 +33,9 @@ MLX_LM_MAX_SEQ_LENGTH = 2048
 COMPILING_STEPS = 2
 """The first builds the optimizer's state, so the second one compiles again."""
 
+COMPILE_TIMEOUT_S = 900.0
+"""For one step that compiles: a mixture of experts took 332 s on a cold H200."""
+
 MAX_WARMUP_STEPS = 8
 
 QUANTIZATION_BITS = (2, 3, 4, 5, 6, 8)

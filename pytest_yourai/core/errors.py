@@ -85,6 +85,10 @@ class StepOverdueError(OverdueError):
     """No step of training ended for too long."""
 
 
+class CompileOverdueError(OverdueError):
+    """A step compiled for too long."""
+
+
 class StopOverdueError(OverdueError):
     """The worker was asked to end training, and went on."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pytest_yourai.core.axes import AXES, LORA_KEYS, VARIANTS
 from pytest_yourai.core.config import FineTuneType, LoraConfig
+
+Schedule = Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
+"""The schedules of mlx.optimizers.schedulers that mlx-lm's `build_schedule` can make."""
 
 ITERATIONS = 1000
 """mlx-lm's default number of iterations."""

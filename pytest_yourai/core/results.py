@@ -47,6 +47,14 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.OK, Outcome.OVER_BUDGET)
 
 
+class Overdue(enum.StrEnum):
+    """The limit that a run was over when it ended as `timeout`."""
+
+    ITEM = "item"
+    STEP = "step"
+    COMPILE = "compile"
+
+
 LETTERS = dict(zip(Outcome, "✓BOPSMTCLEU–", strict=True))
 """One character for each outcome."""
 
@@ -125,6 +133,8 @@ class TrialResult(_WithOutcome):
     """The cause of a failure or a skip."""
     remedy: str | None = None
     skip_reason: SkipReason | None = None
+    overdue: Overdue | None = None
+    """None unless it ended as `timeout`."""
     warnings: tuple[str, ...] = ()
     started: bool = True
     """False where no trial was run."""
@@ -158,6 +168,10 @@ class TrialResult(_WithOutcome):
     epoch_time_s: float | None = None
     """Time for one epoch of real data at the pace of the measured steps."""
     size: ModelSize | None = None
+    load_time_s: float | None = None
+    """None where the worker had loaded the model for an earlier trial."""
+    compile_time_s: float | None = None
+    """Of all steps that compiled, from their beginning to their end."""
 
     @classmethod
     def skipped(cls, model: str, config: LoraConfig, skip: Skip) -> TrialResult:
@@ -197,10 +211,11 @@ class TrialResult(_WithOutcome):
 class SoakResult(_WithOutcome):
     """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
 
-    `reason`, `remedy`, `warnings`, `conclusive`, `footprint_bytes` and `swap_growth_bytes` are as
-    in a TrialResult. `asked_s` is how long it was to train, `duration_s` how long it did, from its
-    first step on. Growth per step is the robust slope over all steps but those that compile; of
-    these steps `slowdown` is the median time per token of the last tenth over that of the first.
+    `reason`, `remedy`, `warnings`, `conclusive`, `overdue`, `footprint_bytes` and
+    `swap_growth_bytes` are as in a TrialResult. `asked_s` is how long it was to train, `duration_s`
+    how long it did, from its first step on, without steps that compile. Growth per step is the
+    robust slope over all others; of these `slowdown` is the median time per token of the last tenth
+    over that of the first.
     """
 
     config: LoraConfig
@@ -221,6 +236,7 @@ class SoakResult(_WithOutcome):
     first_tenth_step_time_s: float | None
     last_tenth_step_time_s: float | None
     swap_growth_bytes: int
+    overdue: Overdue | None = None
 
     def rules_out(self, config: LoraConfig) -> bool:
         """True if it shows that `config` would not last either."""

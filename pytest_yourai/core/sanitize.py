@@ -7,9 +7,8 @@ import math
 import re
 from typing import Any
 
-from pytest_yourai.core.config import Objective
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.results import Outcome, SkipReason
+from pytest_yourai.core.vocabulary import OWN_WORDS
 
 _TERMINAL_CODES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
@@ -29,9 +28,6 @@ _CI_COMMANDS = re.compile(
 
 GitHub takes the first form at the beginning of a line alone, where wrapping may put it.
 """
-
-_OWN_WORDS = frozenset((*Outcome, *SkipReason, *Objective))
-"""They are read back, even where somebody's password is the same."""
 
 _MOST_CHARACTERS = 2000
 
@@ -100,7 +96,7 @@ def without_secrets(value: Any) -> Any:
         return {key: without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item) for item in value]
-    is_text = isinstance(value, str) and value not in _OWN_WORDS
+    is_text = isinstance(value, str) and value not in OWN_WORDS
     return redactor()(value) if is_text else value
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import psutil
 
+from pytest_yourai.core.checkouts import checkout_notes, checkouts, path_entries
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.device import Backend, DeviceInfo
-from pytest_yourai.machine.launch import is_launch_variable
+from pytest_yourai.machine.launch import is_launch_variable, left_behind
 
 _COMMAND_TIMEOUT_S = 5
 
@@ -36,6 +37,9 @@ def versions() -> Mapping[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    for each in checkouts(path_entries(os.environ.get("PYTHONPATH"))):
+        if each.name in found:
+            found[each.name] = each.version
     return found
 
 
@@ -102,6 +106,13 @@ def variables(values: Mapping[str, str]) -> dict[str, str]:
         for name in sorted(values)
         if name.startswith((*_VARIABLES, "CUDA_VISIBLE_DEVICES")) and not is_launch_variable(name)
     }
+
+
+def notes(values: Mapping[str, str]) -> list[str]:
+    """What the user may not expect of the environment `values`, and what becomes of it."""
+    launched = left_behind(values)
+    on_path = checkout_notes(path_entries(values.get("PYTHONPATH")))
+    return [*filter(None, [launched]), *on_path]
 
 
 def machine_info() -> dict[str, Any]:

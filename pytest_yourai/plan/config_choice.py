@@ -52,7 +52,7 @@ _LEAST_PARAMETERS = 1e9
 """Smaller models leave room for the full matrix."""
 
 
-Origin = Literal["command line", "matrix", "recipe", "preset", "default"]
+Origin = Literal["flag", "matrix", "recipe", "preset", "default"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def choose_configs(
         quantize = recording.settings.quantization
     if is_replay:
         axes: AxisValues = options.axes
-        origins: dict[str, Origin] = dict.fromkeys(axes, "command line")
+        origins: dict[str, Origin] = dict.fromkeys(axes, "flag")
     else:
         axes, origins = _axes(model, options, matrix)
     effective = options.effective_batch_size
@@ -190,7 +190,7 @@ def _axes(
     weak = {name for name in own if packaged and file is not None and len(own[name]) == 1}
     preset = model.preset and model.preset.defaults.max_seq_length
     sources: list[tuple[Origin, AxisValues]] = [
-        ("command line", options.axes),
+        ("flag", options.axes),
         ("matrix", {name: values for name, values in own.items() if name not in weak}),
         ("recipe", {} if file is None else file.axes),
         ("matrix", own),

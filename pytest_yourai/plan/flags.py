@@ -166,6 +166,12 @@ FLAGS = (
         "time limit of each item in seconds, as a pytest-timeout mark",
         "300 or --timeout",
     ),
+    Flag(
+        "compile-timeout",
+        "S",
+        "time limit of each step that compiles, in seconds; that of the item counts from its end",
+        "900",
+    ),
     Flag("objective", "score|tokens_per_second", "measure of the best configuration", "score"),
     Flag(
         "search",

@@ -63,6 +63,7 @@ class Options:
     quantize: QuantizeChoice
     timeout_s: float
     """Seconds; 0 if pytest's own --timeout switches the limit off."""
+    compile_timeout_s: float
     objective: Objective
     search: Literal["fast", "exhaustive"]
     soak_s: float | None

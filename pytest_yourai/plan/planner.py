@@ -73,6 +73,7 @@ def plan_model(
         ),
         recipe=choice.recipe,
         memory_limit_bytes=options.memory_limit_bytes,
+        compile_timeout_s=options.compile_timeout_s,
         start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
         settings=settings,
         identity=run_identity(source, options.data, settings),

@@ -12,7 +12,7 @@ import pydantic
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.errors import RecipeError
-from pytest_yourai.core.recipe import Recipe
+from pytest_yourai.core.recipe import Recipe, Schedule
 from pytest_yourai.core.yaml_file import read_yaml, validate
 
 _Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
@@ -29,10 +29,10 @@ class _Forbidding(pydantic.BaseModel):
 
 
 class _Schedule(_Forbidding):
-    """A schedule of mlx.optimizers.schedulers that mlx-lm's `build_schedule` can make."""
+    """mlx-lm's mapping of a schedule, as its `build_schedule` reads it."""
 
-    name: Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
-    arguments: Annotated[list[_Number], pydantic.Field(min_length=1)]
+    name: Schedule
+    arguments: Annotated[list[int | _Number], pydantic.Field(min_length=1)]
     warmup: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
     warmup_init: _Number = 0.0
 

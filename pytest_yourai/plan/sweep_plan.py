@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, Objective, StepPlan
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, Objective, StepPlan
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.recipe import Recipe
@@ -80,6 +80,7 @@ class SweepPlan:
     force: bool = False
     memory_wait_s: float = 5.0
     """Seconds that a trial waits at its start for memory that other processes may free."""
+    compile_timeout_s: float = COMPILE_TIMEOUT_S
     search: Literal["fast", "exhaustive"] = "exhaustive"
     objective: Objective = Objective.SCORE
     depth: int | None = None

@@ -140,6 +140,7 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
+        manager.register(item_hooks.timer, "yourai-timer")
         manager.register(failed_fixtures.FailedFixtures(), "yourai-failed-fixtures")
         if plan.soaked_by_id:
             soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, hooks)

@@ -18,7 +18,6 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts, deferred
 from pytest_yourai.machine import environment
-from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
@@ -142,8 +141,7 @@ class ControllerHooks:
             notes.append("running on battery: step times may be longer than on mains")
         if environment.low_power_mode():
             notes.append("low-power mode is on: step times will be longer")
-        if launched := left_behind(os.environ):
-            notes.append(launched)
+        notes += environment.notes(os.environ)
         if not command_line.has_timeout(self._config):
             notes.append("pytest-timeout is off: a trial that hangs will hang for ever")
         if not self._has_items_here:

@@ -6,21 +6,34 @@ Kept light: every pytest run imports it.
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pytest_yourai.core.checkouts import path_entries
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.core.paths import given_path, is_folder, without_links
+from pytest_yourai.core.paths import is_folder, without_links
+from pytest_yourai.models.foreign_folders import (
+    DATA_MARK,
+    MODEL_MARK,
+    entries_in,
+    listed_folders,
+    marked_folders,
+)
 from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
 
-_MARKS_OF_FOLDERS = (("yourai_model", "config.json"), ("yourai_data", "*.jsonl"))
-"""Keys whose value may be a folder of another's making, and what lies in such a folder."""
+_KEYS: dict[str, Callable[[Iterable[str], Path], Iterator[Path]]] = {
+    "yourai_model": partial(marked_folders, mark=MODEL_MARK),
+    "yourai_data": partial(marked_folders, mark=DATA_MARK),
+    "yourai_models": listed_folders,
+}
+"""Keys whose value may lead to a folder of another's making."""
 
 
 def named_folders(config: pytest.Config) -> Iterator[Path]:
@@ -28,7 +41,7 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
 
     A folder in which the ini file that names it lies is the project's own: no flag led there.
     """
-    for key, mark in _MARKS_OF_FOLDERS:
+    for key, folders in _KEYS.items():
         given = getattr(config.known_args_namespace, key, None)
         if given:
             texts, start = list(given), config.invocation_params.dir
@@ -36,14 +49,9 @@ def named_folders(config: pytest.Config) -> Iterator[Path]:
             texts = ini_texts(config, key)
             start = config.inipath.parent if config.inipath else config.invocation_params.dir
         is_of_project = not given and not _is_overridden(config, key)
-        for text in filter(None, map(str.strip, texts)):
-            # What is no path is refused where the flags are read.
-            with suppress(ValueError):
-                folder = given_path(text, start)
-                if is_of_project and without_links(start).is_relative_to(without_links(folder)):
-                    continue
-                if is_folder(folder) and any(folder.glob(mark)):
-                    yield folder
+        for folder in folders(texts, start):
+            if not is_of_project or not without_links(start).is_relative_to(without_links(folder)):
+                yield folder
 
 
 def _is_overridden(config: pytest.Config, key: str) -> bool:
@@ -63,7 +71,13 @@ def refuse_settings_in(config: pytest.Config, folders: Iterable[Path]) -> None:
         for path in (*_settings_in(config, folder), *_conftests_in(config, folder)):
             raise OptionError(
                 f"{path} is in a model or data folder, and pytest would run its code: start pytest "
-                f"in another folder, with = before each path, or add {_TRUST} if you trust it"
+                "in another folder, with = before each path, keep rows and weights in a folder of "
+                f"their own, or add {_TRUST} if you trust it"
+            )
+        for entry in entries_in(path_entries(os.environ.get("PYTHONPATH")), [folder]):
+            raise OptionError(
+                f"PYTHONPATH has {entry}, which is in a model or data folder, and Python would run "
+                f"its code: leave it out, or add {_TRUST} if you trust it"
             )
 
 

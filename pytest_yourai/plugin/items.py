@@ -5,8 +5,7 @@ Active in the process that runs items: pytest itself, or the one worker of `-n 1
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import pytest
@@ -21,6 +20,7 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
 from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
+from pytest_yourai.plugin.item_timer import ItemTimer
 from pytest_yourai.plugin.outcomes import raise_outcome
 from pytest_yourai.plugin.safe_reports import add_worker_sections, make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
@@ -28,6 +28,7 @@ from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
+from pytest_yourai.sweep.trial_runner import TrialProgress
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter
 
@@ -70,8 +71,12 @@ class ItemHooks:
         self._journal: Journal | None = None
         self.runner: StageRunner | None = None
         """None before the first item, and if no configuration is selected."""
+        self._problem: str | None = None
+        """Why nothing can be measured in a process of xdist; one item fails for it."""
+        self._has_failed = False
         self._selected: dict[Stage, set[str]] = {}
         self._reported: set[Stage] = set()
+        self.timer = ItemTimer(config)
         self.trial_display = TrialDisplay(display, plan, self._selected)
 
     @pytest.hookimpl(trylast=True)
@@ -120,15 +125,19 @@ class ItemHooks:
                     self._plan,
                     self._journal,
                     self._terminal.print_unwrapped,
-                    self._display.on_progress,
+                    self._on_progress,
                     self._workers,
                     self._hand_on,
                 )
-                with self.uncaptured():
+                with self._terminal.uncaptured():
                     self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
-                raise command_line.usage_error(problem) from None
+                error = command_line.usage_error(problem)
+                if self._listener is not None:
+                    raise error from None
+                # xdist would make an internal error of it: its items fail for it instead.
+                self._problem = str(error)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -169,11 +178,11 @@ class ItemHooks:
     def _begin(self, item: pytest.Item) -> Stage | None:
         """Begin the stage of an item, and announce it; None for other tests."""
         item_id = self._id_of(item)
-        if self.runner is None or item_id is None:
+        if self.runner is None or item_id is None or self._problem is not None:
             return None
         stage = self._plan.stages_by_id[item_id]
         if not self.runner.is_known(stage, item_id):
-            with self.uncaptured():
+            with self._terminal.uncaptured():
                 self.runner.begin(stage)
         opened = self.runner.info_of(stage)
         if opened is not None and self._listener is not None:
@@ -187,12 +196,14 @@ class ItemHooks:
             models=len({each.name for each in self._selected}),
         )
 
-    @contextlib.contextmanager
-    def uncaptured(self) -> Iterator[None]:
-        """Switch pytest's capture off: downloads print their progress."""
-        capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            yield
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if self._problem is None or self._id_of(item) is None:
+            return
+        if self._has_failed:
+            pytest.skip(self._problem)
+        self._has_failed = True
+        pytest.fail(self._problem, pytrace=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: Any) -> None:
@@ -228,7 +239,8 @@ class ItemHooks:
             item.stash[_WAS_CALLED] = True
             is_first = not self.runner.is_known(stage, trial.item_id)
             try:
-                result = self._measure(self.runner, stage, trial)
+                with self.timer.of(item):
+                    result = self._measure(self.runner, stage, trial)
                 trial.ended_as(result)
                 if is_first:
                     self._publish(item, self.runner, stage, result)
@@ -239,6 +251,10 @@ class ItemHooks:
             feed_benchmark(item, result)
             raise_outcome(result)
         return (yield)
+
+    def _on_progress(self, progress: TrialProgress) -> None:
+        self.timer.follow(progress)
+        self._display.on_progress(progress)
 
     def _measure(self, run: StageRunner, stage: Stage, trial: Trial) -> TrialResult:
         try:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_yourai.core.axes import AXES, GRAD_ACCUMULATION_STEPS, LORA_KEYS
-from pytest_yourai.core.config import Objective, StepPlan, parse_quantize
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, Objective, StepPlan, parse_quantize
 from pytest_yourai.core.errors import OptionError, RecipeError
 from pytest_yourai.core.parsing import (
     at_least,
@@ -65,6 +65,8 @@ def read_options(config: pytest.Config) -> Options:
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
         timeout_s=read.value("timeout", positive(_MOST_SECONDS)) or _pytests_timeout_s(config),
+        compile_timeout_s=read.value("compile-timeout", positive(_MOST_SECONDS))
+        or COMPILE_TIMEOUT_S,
         objective=Objective(read.value("objective", one_of(*Objective)) or Objective.SCORE),
         search=read.value("search", one_of("fast", "exhaustive")) or "exhaustive",
         soak_s=read.value("soak", lambda text: positive(_MOST_MINUTES)(text) * 60),
@@ -164,7 +166,7 @@ def _several(parse: Callable[[str], _T]) -> Callable[[str], tuple[_T, ...]]:
         try:
             return tuple(sorted({parse(part.strip()) for part in text.split(",")}))  # type: ignore[type-var]
         except ValueError as problem:
-            raise ValueError(f"{problem}; several go with commas between") from None
+            raise ValueError(f"between commas, {problem}") from None
 
     return parse_all
 

@@ -19,6 +19,7 @@ from pytest_yourai.plugin.controller import ControllerHooks
 from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.plugin.outcomes import raise_soak_outcome
 from pytest_yourai.plugin.safe_reports import add_worker_sections
+from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
 from pytest_yourai.sweep.soak_runner import SoakClock
 
@@ -40,6 +41,7 @@ class SoakHooks:
         self._plan = plan
         self._items = items
         self._controller = controller
+        self._terminal = Terminal(config)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path == SOAK_SUITE:
@@ -67,17 +69,18 @@ class SoakHooks:
         run, soak_s = self._items.runner, self._plan.options.soak_s
         if run is None or soak_s is None:
             return
-        clock = SoakClock(soak_s, self._plan.options.timeout_s)
+        options = self._plan.options
+        clock = SoakClock(soak_s, options.timeout_s, options.compile_timeout_s)
         sweep = run.sweep_of(stage)
         results = list(sweep.results.values()) if sweep else []
         while trial := next_to_soak(results, soak.results, self._plan.options.objective):
             if self._controller is not None:
-                with self._items.uncaptured():
+                with self._terminal.uncaptured():
                     self._controller.soak_begins(stage, trial.config)
             with self._items.trial_display.soak(stage, trial.config):
                 soaked = run.soak(stage, trial, clock, functools.partial(self._add, soak, stage))
             if self._controller is not None:
-                with self._items.uncaptured():
+                with self._terminal.uncaptured():
                     self._controller.print_soak(stage, soaked.result)
             if soaked.result.outcome.is_failure:
                 add_worker_sections(item, soaked.output, soaked.traceback)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +63,13 @@ class Terminal:
             for line in lines:
                 self._reporter.write_line(screen_line(line))
 
+    @contextlib.contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """Switch pytest's capture off: downloads print their progress."""
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            yield
+
     def hide_file_names(self) -> None:
         """Keep pytest from printing the file before each item: every trial has its own line."""
         if self.verbosity == 0 and self._reporter is not None:
@@ -72,7 +81,10 @@ class Terminal:
 
 
 class DisplayHooks:
-    """Gives `display` the terminal; registered if items run in the process that writes there."""
+    """Gives `display` the terminal, or the log that it is written to.
+
+    Registered if items run in the process that writes there.
+    """
 
     def __init__(self, config: pytest.Config, display: SweepDisplay) -> None:
         self._config = config
@@ -81,7 +93,10 @@ class DisplayHooks:
 
     def pytest_sessionstart(self) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None or self._config.option.collectonly or not _is_watched():
+        if reporter is None or self._config.option.collectonly:
+            return
+        if not _is_watched():
+            self._display.log_to(self._log)
             return
         # A descriptor of its own: pytest captures the usual one while tests run.
         self._stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
@@ -92,6 +107,11 @@ class DisplayHooks:
             line_width=lambda: writer.width_of_current_line,
         )
         self._display.draw_on(area)
+
+    def _log(self, line: str) -> None:
+        terminal = Terminal(self._config)
+        with terminal.uncaptured():
+            terminal.print_unless_quiet(line)
 
     def pytest_unconfigure(self) -> None:
         if self._stream is not None:

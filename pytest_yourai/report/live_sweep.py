@@ -9,7 +9,7 @@ import contextlib
 import statistics
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -19,6 +19,7 @@ from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration, gigabytes
 from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.report.compile_lines import CompileLog, compiling
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.screen import (
     DRAWN_EVERY_S,
@@ -47,10 +48,15 @@ class DisplayedTrial:
 
 
 class SweepDisplay:
-    """Draws the running trial at most four times a second, once it has an area to draw on."""
+    """Draws the running trial at most four times a second, once it has an area to draw on.
+
+    Where it has a log instead, that gets a line now and then while a step compiles.
+    """
 
     def __init__(self) -> None:
         self._area: LiveArea | None = None
+        self._print_line: Callable[[str], None] = lambda _: None
+        self._compile_log = CompileLog()
         self._shown = DisplayedTrial("", 0, 1)
         self._began_at = 0.0
         self._drawn_at = -DRAWN_EVERY_S
@@ -58,6 +64,10 @@ class SweepDisplay:
     def draw_on(self, area: LiveArea) -> None:
         """Draw on `area` from now on."""
         self._area = area
+
+    def log_to(self, print_line: Callable[[str], None]) -> None:
+        """Print with `print_line` from now on, as there is nothing to draw on."""
+        self._print_line = print_line
 
     @property
     def is_on(self) -> bool:
@@ -76,11 +86,20 @@ class SweepDisplay:
 
     def on_progress(self, progress: TrialProgress) -> None:
         """Show the progress, unless the last drawing is too recent."""
+        if self._area is None:
+            self._log(progress)
+            return
         now = time.monotonic()
-        if self._area is None or now < self._drawn_at + DRAWN_EVERY_S:
+        if now < self._drawn_at + DRAWN_EVERY_S:
             return
         self._drawn_at = now
         self._area.draw(self._picture(progress, self._area.columns))
+
+    def _log(self, progress: TrialProgress) -> None:
+        if progress.compiling_s is None:
+            self._compile_log = CompileLog()
+        elif line := self._compile_log.line(progress.compiling_s, progress.compile_timeout_s):
+            self._print_line(f"{self._shown.title}: {line}")
 
     def _picture(self, progress: TrialProgress, columns: int) -> RenderableType:
         """Two lines that fit into 40 columns, and a third if MLX's memory is known."""
@@ -113,6 +132,8 @@ class SweepDisplay:
 
 
 def _phase(progress: TrialProgress) -> str:
+    if progress.compiling_s is not None:
+        return compiling(progress.compiling_s, progress.compile_timeout_s)
     if progress.step is None:
         return progress.phase
     of = f" of {progress.steps}" if progress.steps is not None else ""
@@ -133,10 +154,11 @@ class TrialDisplay:
     @contextlib.contextmanager
     def trial(self, run: StageRunner, stage: Stage, item_id: str) -> Iterator[None]:
         """Display a trial while it is measured or skipped."""
-        if not self._display.is_on:
-            yield
-            return
         config, sweep = run.config_of(stage, item_id), run.sweep_of(stage)
+        if not self._display.is_on:
+            with self._display.showing(DisplayedTrial(stage.naming.name(config), 0, 1)):
+                yield
+            return
         began_at = time.monotonic()
         with self._display.showing(self._shown(stage, sweep, config)):
             yield

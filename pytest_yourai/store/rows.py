@@ -10,12 +10,11 @@ import dataclasses
 from typing import Annotated, Any, Self
 
 import pydantic
-import pydantic_core
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
-from pytest_yourai.core.figures import FiniteLoss, StepTime
+from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
@@ -26,6 +25,7 @@ from pytest_yourai.store.schema import (
     Growth,
     Length,
     OutcomeName,
+    OverdueName,
     Row,
     SkipName,
 )
@@ -68,10 +68,16 @@ class ConfigRow(_AxesRow):  # type: ignore[misc]  # made from the table of axes
     @pydantic.model_validator(mode="after")
     def _has_a_rank(self) -> Self:
         if self.lora_rank < 1 and self.fine_tune_type is not FineTuneType.FULL:
-            too_small = pydantic_core.PydanticKnownError("greater_than_equal", {"ge": 1})
             raise pydantic.ValidationError.from_exception_data(
                 type(self).__name__,
-                [{"type": too_small, "loc": ("lora_rank",), "input": self.lora_rank}],
+                [
+                    {
+                        "type": "greater_than_equal",
+                        "loc": ("lora_rank",),
+                        "input": self.lora_rank,
+                        "ctx": {"ge": 1},
+                    }
+                ],
             )
         return self
 
@@ -96,6 +102,7 @@ class TrialRow(ConfigRow):
     success: Annotated[bool, pydantic.BeforeValidator(lambda _: False)] = False
     error: str | None
     skip_reason: SkipName = None
+    overdue: OverdueName = None
     remedy: str | None = None
     warnings: list[str]
     started: bool
@@ -121,6 +128,8 @@ class TrialRow(ConfigRow):
     active_growth_mb_per_step: Amount | None
     footprint_growth_mb_per_step: Amount | None
     predicted_minimum_memory_bytes: Count | None
+    load_time_s: Duration | None = None
+    compile_time_s: Duration | None = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
@@ -180,6 +189,7 @@ class SoakRow(ConfigRow):
     remedy: str | None = None
     warnings: list[str] = pydantic.Field(default_factory=list)
     conclusive: bool = True
+    overdue: OverdueName = None
     asked_minutes: Amount
     minutes: Amount
     steps: Count

@@ -11,7 +11,7 @@ import pydantic
 
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.files import mapping
-from pytest_yourai.core.results import Outcome, SkipReason
+from pytest_yourai.core.results import Outcome, Overdue, SkipReason
 
 _LONGEST_VALUE = 60
 
@@ -35,6 +35,13 @@ SkipName = Annotated[
     pydantic.BeforeValidator(lambda name: name if name in set(SkipReason) else None),
 ]
 """A reason that this version does not know counts as none: the row itself is still right."""
+
+OverdueName = Annotated[
+    Overdue | None,
+    pydantic.Field(strict=False),
+    pydantic.BeforeValidator(lambda name: name if name in set(Overdue) else None),
+]
+"""As `SkipName`."""
 
 
 class Row(pydantic.BaseModel):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import Outcome, Overdue, SoakResult, TrialResult
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
@@ -199,7 +199,14 @@ class Sweep:
 
     def _run(self, config: LoraConfig) -> TrialResult:
         plan, guard = self.plan, Guard(self._limit_bytes, forced=self.plan.force)
-        record = TrialRecord(plan.source.name, config, plan.steps, guard, self._on_progress)
+        record = TrialRecord(
+            plan.source.name,
+            config,
+            plan.steps,
+            guard,
+            self._on_progress,
+            plan.compile_timeout_s,
+        )
         self._record = record
         self._journal.write("trial_start", **configuration(config))
         try:
@@ -228,7 +235,7 @@ class Sweep:
         record, self._record = self._record, None
         if record is None:
             raise RuntimeError("no trial is under way")
-        result = self._complete(record.result(overdue(record, reason)))
+        result = self._complete(record.result(overdue(record, reason, Overdue.ITEM)))
         self._journal.write("subprocess_timeout", reason=result.error)
         return self._keep(result)
 

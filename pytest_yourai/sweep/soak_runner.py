@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_yourai.core.config import COMPILING_STEPS
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, COMPILING_STEPS
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
@@ -25,9 +25,9 @@ from pytest_yourai.sweep.trial_runner import OnProgress, TrialProgress
 from pytest_yourai.worker.diagnosis import SMALLER, Diagnosis, completed
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.protocol import (
+    RunEvent,
     TrainedStep,
     TrainingEnd,
-    TrainingEvent,
     TrainingParameters,
     TrainingRequest,
 )
@@ -48,10 +48,11 @@ _BLOCKS = 60
 
 @dataclass(frozen=True, slots=True)
 class SoakClock:
-    """The time to train, and the limit for a step; seconds, 0 for as long as it takes."""
+    """The time to train, the limit for a step, 0 for none, and for one that compiles; seconds."""
 
     asked_s: float
     step_timeout_s: float
+    compile_timeout_s: float = COMPILE_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class SoakRecord(TrainingRecord):
         *,
         footprint_counts: bool,
     ) -> None:
-        super().__init__(guard)
+        super().__init__(guard, compile_timeout_s=clock.compile_timeout_s)
         self.trial = trial
         self._clock = clock
         self._stop = stop
@@ -91,7 +92,10 @@ class SoakRecord(TrainingRecord):
 
     @property
     def trained_s(self) -> float:
-        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
+        """Seconds since it held the model, without steps that compiled."""
+        if self.started_at is None:
+            return 0.0
+        return time.monotonic() - self.started_at - self.compile_time_s
 
     @property
     def is_time_over(self) -> bool:
@@ -105,14 +109,15 @@ class SoakRecord(TrainingRecord):
             self._is_asked_to_stop = True
             self._stop()
         limit_s = self._clock.step_timeout_s
-        if limit_s and time.monotonic() > self.heard_at + limit_s:
+        is_late = time.monotonic() > self.heard_at + limit_s
+        if limit_s and is_late and self.compiling_s is None:
             raise StepOverdueError(f"no step ended for {limit_s:g} s")
 
     def show_progress(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self.progress)
 
-    def add(self, event: TrainingEvent) -> None:
+    def add(self, event: RunEvent) -> None:
         super().add(event)
         if not isinstance(event, TrainedStep) or event.step <= COMPILING_STEPS:
             return
@@ -132,6 +137,8 @@ class SoakRecord(TrainingRecord):
             peak_bytes=max(mlx.peak_bytes, self.peak_memory_bytes or 0) if mlx else None,
             memory_limit_bytes=self.guard.budget_bytes,
             left_s=max(0.0, self._clock.asked_s - self.trained_s) if has_started else None,
+            compiling_s=self.compiling_s,
+            compile_timeout_s=self.compile_timeout_s,
         )
 
     def paces(self) -> list[float]:
@@ -164,6 +171,7 @@ class SoakRecord(TrainingRecord):
             remedy=end.remedy,
             warnings=tuple(warnings),
             conclusive=end.conclusive,
+            overdue=end.overdue,
             asked_s=self._clock.asked_s,
             duration_s=self.trained_s,
             steps=self.step,

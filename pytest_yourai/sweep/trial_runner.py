@@ -6,7 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
+from pytest_yourai.core.config import (
+    COMPILE_TIMEOUT_S,
+    COMPILING_STEPS,
+    LoraConfig,
+    StepPlan,
+    minimum_memory_bytes,
+)
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
@@ -19,7 +25,13 @@ from pytest_yourai.worker.diagnosis import (
     over_budget,
 )
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.protocol import Measurement, Phase, StepSample, TrialRequest
+from pytest_yourai.worker.protocol import (
+    Measurement,
+    Phase,
+    RunEvent,
+    StepSample,
+    TrialRequest,
+)
 from pytest_yourai.worker.run_record import RunRecord
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
@@ -30,7 +42,8 @@ class TrialProgress:
 
     `phase` is what the worker does; `step` counts from 1 within the phase, `steps` is how many it
     has, None where that is not known. Memory is MLX's, None until it is known, the peak that of the
-    whole trial. `left_s` is None where nobody knows.
+    whole trial. `left_s` is None where nobody knows. `compiling_s` is None unless the step
+    compiles, for `compile_timeout_s` at most.
     """
 
     phase: str
@@ -40,10 +53,13 @@ class TrialProgress:
     peak_bytes: int | None
     memory_limit_bytes: int
     left_s: float | None = None
+    compiling_s: float | None = None
+    compile_timeout_s: float = COMPILE_TIMEOUT_S
 
 
 OnProgress = Callable[[TrialProgress], None]
-"""Called at the beginning and then a few times a second, between messages of the worker."""
+"""Called at the beginning, when compiling begins and ends, and then a few times a second, between
+messages of the worker."""
 
 
 class TrialRecord(RunRecord):
@@ -56,8 +72,9 @@ class TrialRecord(RunRecord):
         plan: StepPlan,
         guard: Guard,
         on_progress: OnProgress | None = None,
+        compile_timeout_s: float = COMPILE_TIMEOUT_S,
     ) -> None:
-        super().__init__(guard)
+        super().__init__(guard, compile_timeout_s)
         self.model = model
         self.config = config
         self.plan = plan
@@ -66,11 +83,16 @@ class TrialRecord(RunRecord):
         self._pool_bytes: int | None = None
         """The most that a CUDA device's memory pools had held before the measured steps."""
 
-    def add(self, sample: StepSample) -> None:
-        self.samples.append(sample)
-        self._advance(f"in step {len(self.samples) + 1}")
-        if sample.phase != "measure":
-            self._pool_bytes = self.guard.pool_bytes
+    def add(self, event: RunEvent) -> None:
+        was_compiling = self.compiling_s is not None
+        super().add(event)
+        if isinstance(event, StepSample):
+            self.samples.append(event)
+            self._advance(f"in step {len(self.samples) + 1}")
+            if event.phase != "measure":
+                self._pool_bytes = self.guard.pool_bytes
+        if was_compiling is not (self.compiling_s is not None):
+            self.show_progress()
 
     def check(self) -> None:
         super().check()
@@ -113,6 +135,8 @@ class TrialRecord(RunRecord):
             active_bytes=mlx.active_bytes if mlx else None,
             peak_bytes=max(mlx.peak_bytes, self._largest_peak_bytes) if mlx else None,
             memory_limit_bytes=self.guard.budget_bytes,
+            compiling_s=self.compiling_s,
+            compile_timeout_s=self.compile_timeout_s,
         )
 
     @property
@@ -123,8 +147,6 @@ class TrialRecord(RunRecord):
     def _phase(self) -> tuple[str, int | None, int | None]:
         if self.started_at is None:
             return self.where.removeprefix("while "), None, None
-        if len(self.samples) < COMPILING_STEPS:
-            return "compiling", len(self.samples) + 1, COMPILING_STEPS
         if not self.warmup_is_over:
             return "warm-up", len(self.samples) + 1, None
         if not self._in("settle"):
@@ -167,6 +189,7 @@ class TrialRecord(RunRecord):
             reason=end.reason,
             remedy=end.remedy,
             conclusive=end.conclusive,
+            overdue=end.overdue,
             warnings=(*self.guard.warnings, *leak_warnings(self._leaks(held, measured))),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
@@ -180,6 +203,8 @@ class TrialRecord(RunRecord):
             swap_growth_bytes=self.guard.trace.swap_growth_bytes,
             active_growth_bytes_per_step=held.growth.active_bytes_per_step,
             footprint_growth_bytes_per_step=held.growth.footprint_bytes_per_step,
+            load_time_s=self.load_time_s,
+            compile_time_s=self.compile_time_s,
         )
 
     def _leaks(self, held: LeakWatch, measured: list[StepSample]) -> Iterator[Leak]:

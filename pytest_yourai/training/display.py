@@ -17,6 +17,7 @@ from pytest_yourai.core.config import COMPILING_STEPS
 from pytest_yourai.core.sanitize import screen_line, screen_text
 from pytest_yourai.core.units import duration, gigabytes, seconds
 from pytest_yourai.machine.leak import Growth
+from pytest_yourai.report.compile_lines import CompileLog, compiling
 from pytest_yourai.report.safe_stream import safe_stream
 from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
 from pytest_yourai.training.memory_trend import MemoryTrend
@@ -62,6 +63,9 @@ class TrainingDisplay:
         self._pause_s = 0.0
         self._smoothed_loss: float | None = None
         self._unreported: list[TrainedStep] = []
+        self._compile_log = CompileLog()
+        self._compiling = ""
+        """What is shown while a step compiles."""
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -77,6 +81,8 @@ class TrainingDisplay:
     def step(self, step: TrainedStep, trend: MemoryTrend) -> None:
         """Show a step that ended; `trend` includes it."""
         self._steps_done = step.step
+        self._compiling = ""
+        self._compile_log = CompileLog()
         self._count += 1
         if self._count == COMPILING_STEPS + 1:
             self._latest.clear()
@@ -91,6 +97,15 @@ class TrainingDisplay:
             self._line(self._report(trend.growth))
             self._unreported.clear()
         if self._live is not None and time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
+            self._draw()
+
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        """Show for how long the running step compiles; in a log now and then."""
+        if self._live is None:
+            if line := self._compile_log.line(elapsed_s, limit_s):
+                self._line(line)
+        elif time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
+            self._compiling = compiling(elapsed_s, limit_s)
             self._draw()
 
     def validated(self, validated: Validated) -> None:
@@ -150,12 +165,14 @@ class TrainingDisplay:
             self._drawn_at = time.monotonic()
 
     def _picture(self) -> RenderableType:
-        """Three lines that fit into 40 columns, and grow with the terminal."""
-        top = status_row(
+        """Three lines that fit into 40 columns, and one more while a step compiles."""
+        top: RenderableType = status_row(
             f"step {self._steps_done}/{self._total_steps}",
             ProgressBar(total=self._total_steps, completed=self._steps_done),
             self._time_left,
         )
+        if self._compiling:
+            top = Group(top, one_line(self._compiling))
         if self._smoothed_loss is None:
             return top
         speed = one_line(f"loss {self._smoothed_loss:.3f}, {_speed(self._latest)}")

@@ -53,6 +53,8 @@ _MAX_SEED = 2**32 - 1
 
 _MAX_LEARNING_RATE = 10
 
+_MOST_SECONDS = 1e8
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOption:
@@ -302,6 +304,13 @@ class TrainOptions(TrainValues):
         metavar="local|hub|synthetic",
         default="local",
         parse=one_of("local", "hub", "synthetic"),
+    )
+    compile_timeout_s: float | None = _option(
+        "--compile-timeout",
+        "time limit of each step that compiles, in seconds",
+        metavar="S",
+        default_help="900",
+        parse=positive(_MOST_SECONDS),
     )
     force: bool = _switch(
         "--force", "continue where the guard would stop, or available memory is under the floor"

@@ -15,13 +15,17 @@ from pytest_yourai.core.axes import (
     LORA_KEYS,
     OPTIMIZER,
 )
-from pytest_yourai.core.config import ALL_LAYERS, MLX_LM_MAX_SEQ_LENGTH, LoraConfig
+from pytest_yourai.core.config import (
+    ALL_LAYERS,
+    COMPILE_TIMEOUT_S,
+    MLX_LM_MAX_SEQ_LENGTH,
+    LoraConfig,
+)
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
-from pytest_yourai.machine.launch import left_behind
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
@@ -137,6 +141,7 @@ class _Resolver:
             memory_report_interval=report_interval,
             first_step=start.checkpoint.step if start.checkpoint else 0,
             force=start.options.force,
+            compile_timeout_s=start.options.compile_timeout_s or COMPILE_TIMEOUT_S,
             baseline=baseline,
             about={
                 "weights": self._model.weights,
@@ -268,8 +273,7 @@ class _Resolver:
         if self._model.weights == "synthetic":
             what = "weights and rows" if self._start.data is None else "weights"
             yield f"a dry run: {what} are made up, and the adapters are of no use"
-        if launched := left_behind(os.environ):
-            yield launched
+        yield from environment.notes(os.environ)
         if self._chosen is not None:
             yield from self._chosen.warnings
             if self._chosen.profile is not None:

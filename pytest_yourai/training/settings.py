@@ -42,6 +42,7 @@ class TrainSettings:
     first_step: int
     """The step of the checkpoint that the run continues from; 0 for a new run."""
     force: bool
+    compile_timeout_s: float
     baseline: MeasuredBaseline | None
     about: Mapping[str, Any]
     """JSON values that a checkpoint has besides those that the engine writes."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
     CheckpointError,
+    CompileOverdueError,
     InputError,
     ModelError,
     SafetyStopError,
@@ -25,6 +26,7 @@ from pytest_yourai.models.source import RowReading
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
+from pytest_yourai.training.remedies import remedy
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.start import check_rows
 from pytest_yourai.training.watch import ProgressListener, WorkerRecord
@@ -107,7 +109,8 @@ class TrainingRun:
         while True:
             guard = Guard(where.budget.limit_bytes, forced=self._settings.force)
             stop = self._host.stop_training
-            record = WorkerRecord(guard, step, self._signals, progress, stop)
+            limit_s = self._settings.compile_timeout_s
+            record = WorkerRecord(guard, step, self._signals, progress, stop, limit_s)
             try:
                 progress.begin(step)
                 ended = self._train_in_process(where, record)
@@ -154,7 +157,7 @@ class TrainingRun:
         has_begun = self._has_trained or record.step > record.first_step
         self._settle(record)
         match end.cause:
-            case SafetyStopError():
+            case SafetyStopError() | CompileOverdueError():
                 problem = end.diagnosis.reason
             case InputError() if not has_begun:
                 raise end.cause
@@ -163,7 +166,12 @@ class TrainingRun:
             case _:
                 return self._after_crash(record, end)
         interrupted = self._signals.is_asked
-        return self._ended(record, f"{problem}; {record.saved_part}", was_interrupted=interrupted)
+        problem = f"{problem}; {record.saved_part}{self._remedy(end)}"
+        return self._ended(record, problem, was_interrupted=interrupted)
+
+    def _remedy(self, end: BrokenOff) -> str:
+        found = remedy(end, self._settings.adapter_path)
+        return f"; {found}" if found else ""
 
     def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
@@ -198,7 +206,13 @@ class TrainingRun:
     def _after_crash(self, record: WorkerRecord, end: BrokenOff) -> TrainingOutcome | None:
         """Go on once from what is saved; a second crash in the same step is the end."""
         outcome, reason = end.diagnosis.outcome, end.diagnosis.reason
-        self._journal.write("training_crash", step=record.step, outcome=outcome, reason=reason)
+        self._journal.write(
+            "training_crash",
+            step=record.step,
+            outcome=outcome,
+            reason=reason,
+            **({"traceback": record.traceback} if record.traceback else {}),
+        )
         again = record.step in self._crashed_in
         self._crashed_in.add(record.step)
         if outcome is Outcome.INVALID_LOSS:
@@ -208,7 +222,7 @@ class TrainingRun:
         has_died = isinstance(end.cause, WorkerDiedError)
         if again or (outcome is Outcome.ERROR and not has_died):
             twice = " a second time" if again else ""
-            return self._ended(record, f"{reason}{twice}; {record.saved_part}")
+            return self._ended(record, f"{reason}{twice}; {record.saved_part}{self._remedy(end)}")
         record.progress.print_line(f"Reload after a crash: {reason}; {record.saved_part}")
         return None
 

@@ -76,6 +76,9 @@ class Outputs:
                 self._display.saved(event)
                 self._journal.write("training_saved", step=event.step)
 
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        self._display.compiling(elapsed_s, limit_s)
+
     def print_line(self, text: str) -> None:
         self._display.print_line(text)
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S
 from pytest_yourai.core.errors import SafetyStopError, StopOverdueError
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.worker.protocol import Saved, TrainedStep, TrainingEvent
+from pytest_yourai.worker.protocol import RunEvent, Saved, StepSample, TrainedStep, TrainingEvent
 from pytest_yourai.worker.run_record import TrainingRecord
 
 LONGEST_WAIT_S = 60.0
@@ -29,6 +30,10 @@ class ProgressListener(Protocol):
 
     def add(self, event: TrainingEvent) -> None: ...
 
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        """The running step compiles since `elapsed_s`, of `limit_s` at most."""
+        ...
+
     def print_line(self, text: str) -> None: ...
 
 
@@ -45,8 +50,9 @@ class WorkerRecord(TrainingRecord):
         signals: StopSignals,
         progress: ProgressListener,
         stop: Callable[[], None],
+        compile_timeout_s: float = COMPILE_TIMEOUT_S,
     ) -> None:
-        super().__init__(guard, first_step)
+        super().__init__(guard, first_step, compile_timeout_s)
         self.saved_step = first_step
         self.last: TrainedStep | None = None
         self.progress = progress
@@ -62,10 +68,12 @@ class WorkerRecord(TrainingRecord):
         self._signals.is_patient = True
 
     def check(self) -> None:
-        """StopOverdueError where the worker does not end.
+        """StopOverdueError where the worker does not end, CompileOverdueError as a RunRecord.
 
         While it loads, and there is nothing to save: SafetyStopError and KeyboardInterrupt.
         """
+        if (elapsed_s := self.compiling_s) is not None:
+            self.progress.compiling(elapsed_s, self.compile_timeout_s)
         if not self._signals.is_patient:
             if self._signals.is_asked:
                 raise KeyboardInterrupt
@@ -89,8 +97,10 @@ class WorkerRecord(TrainingRecord):
             self._asked_at = time.monotonic()
             self._stop()
 
-    def add(self, event: TrainingEvent) -> None:
+    def add(self, event: RunEvent) -> None:
         super().add(event)
+        if isinstance(event, StepSample):
+            return
         match event:
             case TrainedStep():
                 self.last = event

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 
 from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import DataError, InputError, WorkerError
+from pytest_yourai.core.worker_variables import TEST_ENGINE
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.bootstrap import TEST_ENGINE
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,

@@ -2,7 +2,7 @@
 
 What the user's project has on PYTHONPATH or beside it hides neither this package nor MLX: of
 PYTHONPATH, which the parent hands over under another name, only folders of installed packages
-count.
+and checkouts of MLX's own count.
 """
 
 from __future__ import annotations
@@ -12,12 +12,6 @@ import os
 import sys
 
 PACKAGE = "pytest_yourai"
-
-PATH_VARIABLE = "YOURAI_PYTHONPATH"
-"""PYTHONPATH as the parent has it."""
-
-TEST_ENGINE = "YOURAI_TEST_ENGINE"
-"""Names another engine as `module:class`: a door for tests of everything but the engine."""
 
 
 def _import_package() -> None:
@@ -36,12 +30,13 @@ def _import_package() -> None:
 
 
 def _take_over_path() -> None:
-    from pytest_yourai.core.installed import installed_folders  # noqa: PLC0415 - just imported
+    from pytest_yourai.core import worker_variables  # noqa: PLC0415 - just imported
+    from pytest_yourai.core.checkouts import path_entries, trusted_folders  # noqa: PLC0415
 
-    entries = os.environ.pop(PATH_VARIABLE, "").split(os.pathsep)
+    entries = path_entries(os.environ.pop(worker_variables.PATH, None))
     # An engine of the tests is no installed package.
-    is_for_tests = TEST_ENGINE in os.environ
-    sys.path[:0] = list(filter(None, entries)) if is_for_tests else installed_folders(entries)
+    is_for_tests = worker_variables.TEST_ENGINE in os.environ
+    sys.path[:0] = entries if is_for_tests else trusted_folders(entries)
 
 
 def main() -> None:

@@ -35,10 +35,9 @@ from pytest_yourai.worker.process import WorkerProcess
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
+    RunEvent,
     Saving,
-    StepSample,
     TrainingEnd,
-    TrainingEvent,
 )
 from pytest_yourai.worker.run_record import Output, RunRecord
 
@@ -134,7 +133,7 @@ class WorkerClient:
                     on_rows(message)
                 case _ if isinstance(message, kind):
                     return message
-                case _ if record and isinstance(message, StepSample | TrainingEvent):
+                case _ if record and isinstance(message, RunEvent):
                     record.add(message)
                     if isinstance(message, Saving):
                         self.send(messages.GoOn())

@@ -16,7 +16,7 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import Outcome, Overdue
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import MemoryTrace
 from pytest_yourai.worker.run_record import RunRecord
@@ -40,18 +40,24 @@ SMALLER_OR_CLOSE = f"{SMALLER}, or close programs"
 
 TIMEOUT_REMEDY = "give it more with --yourai-timeout, or see in the report where its worker hung"
 
+COMPILE_TIMEOUT_REMEDY = "give it more with --yourai-compile-timeout"
+
+_LEAST_COMPILE_TIME_S = 1.0
+"""Less is not named in a reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """The outcome of a run: what happened where, and what to do about it.
 
-    `conclusive` is as in a TrialResult.
+    `conclusive` and `overdue` are as in a TrialResult.
     """
 
     outcome: Outcome
     reason: str | None = None
     remedy: str | None = None
     conclusive: bool = True
+    overdue: Overdue | None = None
 
 
 def classify(
@@ -164,12 +170,16 @@ def completed(record: RunRecord) -> Diagnosis:
     return Diagnosis(Outcome.OK)
 
 
-def overdue(record: RunRecord, begin: str) -> Diagnosis:
-    """The outcome of a run that took too long: paging where swap grew; `begin` opens the reason."""
+def overdue(record: RunRecord, begin: str, limit: Overdue) -> Diagnosis:
+    """The outcome of a run over its `limit`: paging where swap grew; `begin` opens the reason."""
     record.guard.read_system()
+    where = record.where
+    if limit is Overdue.ITEM and record.compile_time_s >= _LEAST_COMPILE_TIME_S:
+        where += f", beside {record.compile_time_s:.0f} s of compiling"
     if why := record.paging(with_running_step=True):
-        return Diagnosis(Outcome.PAGING, f"{begin} {record.where}: {why}", SMALLER_OR_CLOSE)
-    return Diagnosis(Outcome.TIMEOUT, f"{begin} {record.where}", TIMEOUT_REMEDY)
+        return Diagnosis(Outcome.PAGING, f"{begin} {where}: {why}", SMALLER_OR_CLOSE)
+    remedy = COMPILE_TIMEOUT_REMEDY if limit is Overdue.COMPILE else TIMEOUT_REMEDY
+    return Diagnosis(Outcome.TIMEOUT, f"{begin} {where}", remedy, overdue=limit)
 
 
 def safety_stop(stop: SafetyStopError, where: str) -> Diagnosis:

@@ -26,10 +26,10 @@ from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
-    StepSample,
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
+    TrialEvent,
     TrialRequest,
 )
 
@@ -103,7 +103,7 @@ Message = (
     | Loaded
     | MlxMemory
     | RowsRead
-    | StepSample
+    | TrialEvent
     | Measurement
     | TrainingEvent
     | TrainingEnd

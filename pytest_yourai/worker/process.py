@@ -15,12 +15,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
 from pytest_yourai.machine.launch import is_launch_variable
 from pytest_yourai.worker import watchdog
-from pytest_yourai.worker.bootstrap import PATH_VARIABLE
-from pytest_yourai.worker.watchdog import MARK, end_marked
+from pytest_yourai.worker.watchdog import end_marked
 
 BOOTSTRAP = PACKAGE / "worker" / "bootstrap.py"
 
@@ -36,7 +36,8 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self._surroundings = _surroundings()
-        self._mark = secrets.token_hex(16)
+        mark = secrets.token_hex(16)
+        self._mark = f"{worker_variables.MARK}={mark}"
         fds: list[int] = []
         try:
             for _ in range(3):
@@ -50,7 +51,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(command_read, message_write),
-                env={**worker_environment(os.environ), MARK: self._mark},
+                env={**worker_environment(os.environ), worker_variables.MARK: mark},
                 start_new_session=True,
             )
         except BaseException as problem:
@@ -174,7 +175,7 @@ def worker_environment(parents: Mapping[str, str]) -> dict[str, str]:
     """
     environment = {name: text for name, text in parents.items() if not is_launch_variable(name)}
     if path := environment.pop("PYTHONPATH", ""):
-        environment[PATH_VARIABLE] = path
+        environment[worker_variables.PATH] = path
     return {
         **environment,
         "PYTHONUNBUFFERED": "1",

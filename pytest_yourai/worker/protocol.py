@@ -55,6 +55,14 @@ class StepSample(StepFigures):
 
 
 @dataclass(frozen=True, slots=True)
+class Compiling:
+    """The step that begins now compiles: nothing of its shape has run yet."""
+
+
+TrialEvent = StepSample | Compiling
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRequest:
     """`data` is a folder or Hugging Face data set as mlx-lm reads it; None for made-up rows."""
 
@@ -159,7 +167,9 @@ class Saved:
     step: Count
 
 
-TrainingEvent = TrainedStep | Validated | Saving | Saved
+TrainingEvent = TrainedStep | Validated | Saving | Saved | Compiling
+
+RunEvent = TrialEvent | TrainingEvent
 
 EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_memory", "footprint"]
 """The last three ask for a fresh process to go on; `memory_limit`: MLX held more than the limit."""
@@ -204,8 +214,11 @@ class Engine(Protocol):
         """Callable from any thread, also while a trial runs."""
         ...
 
-    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
-        """Run a trial, reporting each step as it ends; the loaded model is left as it was."""
+    def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
+        """Run a trial, reporting each step as it ends, and before it whether it compiles.
+
+        The loaded model is left as it was.
+        """
         ...
 
     def train(

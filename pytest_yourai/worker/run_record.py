@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pytest_yourai.core.errors import WorkerReportError
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S
+from pytest_yourai.core.errors import CompileOverdueError, WorkerReportError
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.worker.protocol import TrainedStep, TrainingEvent
+from pytest_yourai.worker.protocol import (
+    Compiling,
+    RunEvent,
+    StepFigures,
+    TrainedStep,
+)
 
 _PAGING_SLOWDOWN = 3.0
 
@@ -30,11 +35,17 @@ class RunRecord:
     """State of one run in a worker, watched by `guard`.
 
     `where` is what it does now, in words; `heard_at` when it began to, `started_at` when it held
-    the model. `output` and `traceback` are the worker's once it was ended.
+    the model. `load_time_s` is None where it held the model already. `compile_timeout_s` is for
+    each step that compiles. `output` and `traceback` are the worker's once it was ended.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, compile_timeout_s: float = COMPILE_TIMEOUT_S) -> None:
         self.guard = guard
+        self.compile_timeout_s = compile_timeout_s
+        self.load_time_s: float | None = None
+        self._is_loading = False
+        self._compiled_s = 0.0
+        self._compiling_since: float | None = None
         self.where = "while starting the worker"
         self.heard_at = time.monotonic()
         self.started_at: float | None = None
@@ -43,19 +54,46 @@ class RunRecord:
 
     def loading(self) -> None:
         """The worker begins to load the model."""
+        self._is_loading = True
         self._advance("while loading the model")
 
     def started(self) -> None:
         """The worker holds the model."""
+        if self._is_loading:
+            self.load_time_s = time.monotonic() - self.heard_at
+            self._is_loading = False
         self._advance("in step 1")
         self.started_at = self.heard_at
 
-    def add(self, event: Any) -> None:
-        """Take in a StepSample of a trial, or a TrainingEvent."""
+    def add(self, event: RunEvent) -> None:
+        """Take in an event of a trial, or of training."""
+        match event:
+            case Compiling() if self._compiling_since is None:
+                self._compiling_since = time.monotonic()
+            case StepFigures():
+                self._compiled_s = self.compile_time_s
+                self._compiling_since = None
 
     def check(self) -> None:
-        """Check the machine and the worker; whatever this raises ends the run."""
+        """Check the machine and the worker; whatever this raises ends the run.
+
+        CompileOverdueError where a step compiles for too long.
+        """
         self.guard.check()
+        if (self.compiling_s or 0.0) > self.compile_timeout_s:
+            raise CompileOverdueError(f"compiling had no end after {self.compile_timeout_s:g} s")
+
+    @property
+    def compiling_s(self) -> float | None:
+        """Seconds since the running step began to compile; None where it does not."""
+        if self._compiling_since is None:
+            return None
+        return time.monotonic() - self._compiling_since
+
+    @property
+    def compile_time_s(self) -> float:
+        """Seconds of all steps that compiled, the running one included."""
+        return self._compiled_s + (self.compiling_s or 0.0)
 
     def _advance(self, where: str) -> None:
         self.where, self.heard_at = where, time.monotonic()
@@ -77,10 +115,10 @@ class RunRecord:
     def paging(self, *, with_running_step: bool = False) -> str | None:
         """Why it was paging; None where it was not.
 
-        A running step counts once it has taken longer than the fastest.
+        A running step counts once it has taken longer than the fastest, unless it compiles.
         """
         paces = self.paces()
-        running_s = time.monotonic() - self.heard_at
+        running_s = 0.0 if self.compiling_s is not None else time.monotonic() - self.heard_at
         if with_running_step and paces and running_s > min(paces):
             paces = [*paces, running_s]
         return paging(paces, self.guard.trace.swap_growth_bytes)
@@ -89,8 +127,10 @@ class RunRecord:
 class TrainingRecord(RunRecord):
     """State of a worker that trains, after the step `first_step`."""
 
-    def __init__(self, guard: Guard, first_step: int = 0) -> None:
-        super().__init__(guard)
+    def __init__(
+        self, guard: Guard, first_step: int = 0, compile_timeout_s: float = COMPILE_TIMEOUT_S
+    ) -> None:
+        super().__init__(guard, compile_timeout_s)
         self.first_step = self.step = first_step
         self.peak_memory_bytes: int | None = None
 
@@ -98,8 +138,8 @@ class TrainingRecord(RunRecord):
         super().started()
         self._advance(f"in step {self.first_step + 1}")
 
-    def add(self, event: TrainingEvent) -> None:
-        """Take in an event of training."""
+    def add(self, event: RunEvent) -> None:
+        super().add(event)
         if not isinstance(event, TrainedStep):
             self._advance(self.where)
             return

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_yourai.core.errors import (
+    CompileOverdueError,
     InputError,
     OverdueError,
     SafetyStopError,
     WorkerError,
     WorkerFailedError,
 )
+from pytest_yourai.core.results import Overdue
 from pytest_yourai.worker.diagnosis import Diagnosis, classify, overdue, safety_stop
 from pytest_yourai.worker.host import RunEnd, WorkerHost
 from pytest_yourai.worker.protocol import TrainingRequest, TrialRequest
@@ -51,7 +53,9 @@ def supervise(
         case SafetyStopError():
             diagnosis = safety_stop(cause, record.where)
         case OverdueError():
-            diagnosis = overdue(record, f"{cause},")
+            is_compiling = isinstance(cause, CompileOverdueError)
+            limit = Overdue.COMPILE if is_compiling else Overdue.STEP
+            diagnosis = overdue(record, f"{cause},", limit)
         case _:
             if isinstance(cause, WorkerFailedError):
                 record.traceback = cause.traceback

@@ -1,9 +1,9 @@
 """`python -I -S watchdog.py FD MARK FOLDER`: ends a worker, and all that it started.
 
 It waits for the end of a pipe that only the worker's parent holds. The worker and its descendants
-are known by a mark in their environment, whatever their session and their parents, and are killed,
-so that being stopped keeps none alive. FOLDER is where psutil is installed; it is imported when it
-is needed, so that a watchdog starts in milliseconds.
+are known by MARK, NAME=VALUE in their environment, whatever their session and their parents, and
+are killed, so that being stopped keeps none alive. FOLDER is where psutil is installed; it is
+imported when it is needed, so that a watchdog starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import signal
 import sys
 import time
 
-MARK = "YOURAI_WORKER"
-"""The variable with a random name of the worker."""
-
 _ROUNDS = 50
 
 _PAUSE_S = 0.01
@@ -24,7 +21,7 @@ _PAUSE_S = 0.01
 
 
 def end_marked(mark: str) -> None:
-    """Kill all processes of this user that inherited `mark`, until none is left."""
+    """Kill all processes of this user that inherited `mark`, NAME=VALUE, until none is left."""
     for _ in range(_ROUNDS):
         if not _kill_marked(mark):
             return
@@ -36,10 +33,11 @@ def _kill_marked(mark: str) -> bool:
     import psutil  # noqa: PLC0415 - may be needed in hours
 
     found = False
+    name, _, value = mark.partition("=")
     for process in psutil.process_iter():
         # What has ended, and what is another user's, has no environment to read.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark and process.uids().real == os.getuid():
+            if process.environ().get(name) == value and process.uids().real == os.getuid():
                 process.kill()
                 found = True
     return found

@@ -17,7 +17,7 @@ from mlx_lm.tuner.trainer import iterate_batches
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
@@ -76,11 +76,15 @@ def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
     return changed(usual, **changes)
 
 
+def a_source(folder: Path, lora_keys: str = "qkvo") -> ModelSource:
+    return ModelSource("model", TINY, str(folder / "model"), False, None, (lora_keys,))
+
+
 def train(
     folder: Path, asked: TrainingRequest, should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
     engine = MlxEngine()
-    engine.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
+    engine.load(a_source(folder, asked.config.lora_keys))
     events: list[TrainingEvent] = []
     return events, engine.train(asked, events.append, should_stop)
 
@@ -130,30 +134,73 @@ class Losses(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.seen.append(train_info["train_loss"])
 
 
-def test_losses_are_those_of_mlx_lm_itself(folder: Path, tmp_path: Path) -> None:
-    asked = request(folder, tmp_path)
+@pytest.mark.parametrize(
+    ("config", "recipe"),
+    [
+        (LoraConfig(2, 4, 2, 32), Recipe(learning_rate=1e-3, seed=3)),
+        (
+            LoraConfig(
+                *(2, 4, 2, 32),
+                fine_tune_type=FineTuneType.DORA,
+                optimizer=Optimizer.ADAMW,
+                lora_keys="all",
+                dropout=0.1,
+                grad_accumulation_steps=2,
+            ),
+            Recipe(
+                scale=8.0,
+                lr_schedule={"name": "cosine_decay", "arguments": [1e-3, 100], "warmup": 3},
+                optimizer_config={"adamw": {"weight_decay": 0.1}},
+            ),
+        ),
+        (
+            LoraConfig(
+                *(2, 0, 1, 32),
+                fine_tune_type=FineTuneType.FULL,
+                optimizer=Optimizer.MUON,
+                lora_keys="all",
+            ),
+            Recipe(learning_rate=1e-3, seed=3),
+        ),
+    ],
+    ids=["lora", "dora", "full"],
+)
+def test_losses_are_those_of_mlx_lm_itself(
+    folder: Path, tmp_path: Path, config: LoraConfig, recipe: Recipe
+) -> None:
+    asked = request(folder, tmp_path, config=config, recipe=recipe)
     own = Losses()
+    parameters: dict[str, Any] | None = None
+    if config.rank:
+        parameters = {"rank": config.rank, "dropout": config.dropout, "scale": recipe.scale}
+        if config.lora_keys != "all":
+            parameters["keys"] = list(KEYS)
     settings = {
         **lora.CONFIG_DEFAULTS,
         "model": str(folder / "model"),
         "data": asked.data,
         "train": True,
-        "seed": asked.recipe.seed,
-        "batch_size": 2,
-        "num_layers": 2,
-        "max_seq_length": 32,
+        "seed": recipe.seed,
+        "fine_tune_type": str(config.fine_tune_type),
+        "optimizer": str(config.optimizer),
+        "batch_size": config.batch_size,
+        "num_layers": config.num_layers,
+        "max_seq_length": config.max_seq_length,
+        "grad_accumulation_steps": config.grad_accumulation_steps,
         "iters": asked.parameters.max_steps,
-        "learning_rate": asked.recipe.learning_rate,
+        "learning_rate": recipe.learning_rate,
+        "lr_schedule": recipe.lr_schedule,
         "adapter_path": str(tmp_path / "stock"),
         "steps_per_report": 1,
         "val_batches": 0,
-        "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
+        "lora_parameters": parameters,
     }
+    settings["optimizer_config"] = {**settings["optimizer_config"], **recipe.optimizer_config}
     arguments = types.SimpleNamespace(**settings)
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
+    model = weights.load(a_source(folder, config.lora_keys))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
-    np.random.seed(asked.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    np.random.seed(recipe.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
     lora.train_model(arguments, model, rows, [], own)
     events, _ = train(folder, asked)
     assert losses(events) == own.seen
@@ -163,7 +210,7 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     train(folder, request(folder, tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
-    model = weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",)))
+    model = weights.load(a_source(folder))
     load_adapters(model, str(tmp_path))
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
@@ -248,7 +295,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(
-        weights.load(ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo",))),
+        weights.load(a_source(folder)),
         str(tmp_path / "a"),
     )
 

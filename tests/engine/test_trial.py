@@ -1,16 +1,25 @@
 """Trials, with the real engine in this process."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
+from mlx_lm.models import llama
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, StepPlan
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
-from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
+from pytest_yourai.worker.protocol import (
+    Compiling,
+    Measurement,
+    StepSample,
+    TrialEvent,
+    TrialRequest,
+)
 
 from support.models import TINY, make_tokenizer, text_of, write_rows
 
@@ -33,14 +42,25 @@ def run(
     plan: StepPlan | None = None,
     data: Path | None = None,
 ) -> tuple[Measurement, list[StepSample]]:
-    samples: list[StepSample] = []
+    found, events = run_to_the_end(engine, config, limit, plan, data)
+    return found, [each for each in events if isinstance(each, StepSample)]
+
+
+def run_to_the_end(
+    engine: MlxEngine,
+    config: LoraConfig | None = None,
+    limit: int = WIDE_BYTES,
+    plan: StepPlan | None = None,
+    data: Path | None = None,
+) -> tuple[Measurement, list[TrialEvent]]:
+    events: list[TrialEvent] = []
     request = TrialRequest(
         config=config or LoraConfig(2, 8, 4, 64),
         plan=plan or StepPlan(measured_steps=3),
         memory_limit_bytes=limit,
         data=str(data) if data else None,
     )
-    return engine.run_trial(request, samples.append), samples
+    return engine.run_trial(request, events.append), events
 
 
 def test_phases_follow_each_other_with_one_settling_step(engine: MlxEngine) -> None:
@@ -131,7 +151,8 @@ def test_real_rows_are_measured_longest_first_after_each_shape_was_settled(
 ) -> None:
     lengths = [10, 90, 40, 300, 39, 91]
     data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in lengths])
-    _, samples = run(reading, LoraConfig(1, 8, 4, 128), plan=StepPlan(8), data=data)
+    _, events = run_to_the_end(reading, LoraConfig(1, 8, 4, 128), plan=StepPlan(8), data=data)
+    samples = [each for each in events if isinstance(each, StepSample)]
     tokens = {
         phase: [each.tokens for each in samples if each.phase == phase]
         for phase in ("warmup", "settle", "measure")
@@ -140,6 +161,34 @@ def test_real_rows_are_measured_longest_first_after_each_shape_was_settled(
     assert set(tokens["warmup"]) == {127}
     assert tokens["settle"] == [127, 91, 40, 10]
     assert tokens["measure"] == [127, 91, 90, 40, 39, 10, 127, 91]
+    compiled = [
+        (sample.phase, sample.tokens)
+        for before, sample in itertools.pairwise(events)
+        if isinstance(before, Compiling) and isinstance(sample, StepSample)
+    ]
+    assert compiled == [
+        *[("warmup", 127)] * 2,
+        *[("settle", each) for each in (91, 40, 10)],
+    ]
+
+
+def test_a_step_is_announced_to_compile_where_mlx_traces_it(
+    reading: MlxEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[TrialEvent | str] = []
+    usual = llama.Model.__call__
+
+    def traced(*arguments: Any) -> Any:
+        events.append("traced")
+        return usual(*arguments)
+
+    monkeypatch.setattr(llama.Model, "__call__", traced)
+    rows = [{"text": text_of(tokens)} for tokens in (10, 90, 40)]
+    data = write_rows(tmp_path / "data", rows)
+    request = TrialRequest(LoraConfig(1, 8, 4, 128), StepPlan(4), WIDE_BYTES, str(data))
+    reading.run_trial(request, events.append)
+    announced = [each == "traced" for each in events if not isinstance(each, StepSample)]
+    assert announced == [False, True] * 4
 
 
 def test_what_is_measured_once_only_is_not_settled_for_more(

@@ -36,7 +36,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import device, trial, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
-from pytest_yourai.worker.protocol import StepSample, TrialRequest
+from pytest_yourai.worker.protocol import StepSample, TrialEvent, TrialRequest
 
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
@@ -218,8 +218,9 @@ class Bench:
         )
         peaks: list[int] = []
 
-        def note(sample: StepSample) -> None:
-            peaks.append(sample.peak_memory_bytes)
+        def note(event: TrialEvent) -> None:
+            if isinstance(event, StepSample):
+                peaks.append(event.peak_memory_bytes)
 
         plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
         request = TrialRequest(config, plan, memory_limit_bytes=1, data=None)

@@ -22,7 +22,7 @@ from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.protocol import Measurement, StepSample, TrialRequest
+from pytest_yourai.worker.protocol import Measurement, RunEvent, StepSample, TrialRequest
 from pytest_yourai.worker.run_record import RunRecord
 
 from _common import table, verdict
@@ -45,9 +45,10 @@ class StepTimes(RunRecord):
         super().__init__(guard)
         self.seconds: list[float] = []
 
-    def add(self, sample: StepSample) -> None:
-        if sample.phase == "measure":
-            self.seconds.append(sample.step_time_s)
+    def add(self, event: RunEvent) -> None:
+        super().add(event)
+        if isinstance(event, StepSample) and event.phase == "measure":
+            self.seconds.append(event.step_time_s)
 
 
 def measure(host: WorkerHost, config: LoraConfig, steps: int, guard: Guard) -> list[float]:

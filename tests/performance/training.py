@@ -47,6 +47,9 @@ class Clock:
         if isinstance(event, TrainedStep):
             self.seen[event.step] = time.perf_counter()
 
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        pass
+
     def print_line(self, text: str) -> None:
         print(text)
 

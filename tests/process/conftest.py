@@ -88,6 +88,7 @@ def faulty_worker(
             monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.faulty_engine:faulty_engine")
         monkeypatch.setenv(worker_faults.VARIABLE, fault)
         monkeypatch.setenv(worker_faults.DONE_VARIABLE, str(pytester.path / "fault-done"))
+        monkeypatch.setenv(worker_faults.RELEASE_VARIABLE, str(pytester.path / "fault-released"))
 
     return set_fault
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -111,6 +112,31 @@ def test_settings_that_were_taken_before_the_plugin_was_there_are_refused(
     done.stderr.fnmatch_lines(["ERROR: *pytest.ini is in a model or data folder*"])
     trusted = ("--yourai-model", "./model", "--yourai-trust-remote-code", "--co")
     pytester.runpytest_inprocess(*trusted).stderr.no_fnmatch_line("*data folder*")
+
+
+def test_modules_on_pythonpath_are_refused_there(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = pytester.mkdir("model")
+    (model / "config.json").write_text("{}")
+    monkeypatch.setenv("PYTHONPATH", f"{pytester.path}{os.pathsep}./model/lib")
+    done = pytester.runpytest_inprocess("--yourai-model", "./model", "--co")
+    assert done.ret == 4
+    done.stderr.fnmatch_lines(["ERROR: PYTHONPATH has ./model/lib, which is in a model*"])
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    done = pytester.runpytest_inprocess("--yourai-model", "./model", "--co")
+    done.stderr.no_fnmatch_line("*PYTHONPATH*")
+
+
+def test_models_of_a_list_count(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pytester.mkdir("model")
+    (model / "config.json").write_text("{}")
+    (model / "conftest.py").write_text("raise SystemExit('it ran')")
+    (pytester.path / "list.yaml").write_text("mine: {path: model}\n")
+    monkeypatch.chdir(model)
+    done = pytester.runpytest_inprocess("--yourai-benchmark", "--yourai-models=../list.yaml")
+    assert done.ret == 4
+    done.stderr.fnmatch_lines(["ERROR: *conftest.py is in a model or data folder*of their own*"])
 
 
 def test_a_projects_own_settings_are_taken(pytester: pytest.Pytester) -> None:

@@ -14,12 +14,10 @@ import pytest
 from support.faults import Judge
 from support.models import TINY, make_model
 from support.processes import (
-    AfterSteps,
     AtTrial,
     ConfineInTrial,
     SweepResult,
     SweepRun,
-    signal_workers,
     worker_processes,
 )
 
@@ -101,10 +99,11 @@ def test_runxfail_turns_memory_failures_into_failures(sweep: SweepRun) -> None:
 
 
 @pytest.mark.real_engine
-def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(sweep: SweepRun) -> None:
-    # Its minimum is known after 4 steps at the earliest, and 40 are measured after that.
-    plugin = AfterSteps(2, 4, lambda: signal_workers(signal.SIGSEGV))
-    done = sweep(steps=40, plugins=(plugin,))
+def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("SIGSEGV@measure")
+    done = sweep()
     assert done.outcomes == ["ok", "crashed", "ok"]
     assert done.ret == 1
     done.run.assert_outcomes(passed=2, failed=1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from support.faults import Judge
 from support.models import make_heavy_config
-from support.processes import AfterSteps, ConfineInTrial, SweepRun, confine
+from support.processes import ConfineInTrial, SweepRun, confine, held_worker, wait_for
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.alone]
 
@@ -59,19 +59,21 @@ def set_limit(cgroup: Path, limit_bytes: int) -> None:
     """The kernel refuses while it cannot take back enough at once."""
     names = ("memory.limit_in_bytes", "memory.max")
     path = next(cgroup / name for name in names if (cgroup / name).exists())
-    for _ in range(1000):
+
+    def is_set() -> bool:
         try:
             path.write_text(str(limit_bytes))
         except OSError:
-            time.sleep(0.01)
-        else:
-            return
-    raise AssertionError(f"{path} cannot be set")
+            return False
+        return True
+
+    wait_for(is_set)
 
 
 def test_a_step_time_cliff_with_swap_growth_is_paging(
     pytester: pytest.Pytester,
     sweep: SweepRun,
+    faulty_worker: Callable[[str], None],
     small_cgroup: Path,
     slow_disk: Callable[[], None],
     judge: Judge,
@@ -79,14 +81,18 @@ def test_a_step_time_cliff_with_swap_growth_is_paging(
     # 410 MB of weights, all of which each short step reads; then memory becomes scarce.
     make_heavy_config(pytester.path / "heavy")
     set_limit(small_cgroup, 2_000_000_000)
+    faulty_worker("hold@measure")
 
     def make_memory_scarce() -> None:
-        slow_disk()
-        set_limit(small_cgroup, 200_000_000)
+        with held_worker():
+            slow_disk()
+            set_limit(small_cgroup, 200_000_000)
 
-    plugins = (ConfineInTrial(1, small_cgroup), AfterSteps(2, 4, make_memory_scarce))
     arguments = ("--yourai-force", "--yourai-seq-length", "4")
-    done = sweep(*arguments, model="heavy", steps=4, plugins=plugins)
+    with ThreadPoolExecutor(1) as pool:
+        scarcity = pool.submit(make_memory_scarce)
+        done = sweep(*arguments, model="heavy", steps=3, plugins=(ConfineInTrial(1, small_cgroup),))
+        scarcity.result()
     judge("steps slow down while the machine swaps", done, ["ok", "paging", "skipped"])
     row = done.rows[1]
     assert "swap grew by " in row["error"]

@@ -108,7 +108,8 @@ def test_a_second_crash_in_the_same_step_is_the_end(
     ended = run(settings(folder, "crashing"), heard)
     assert ended.step == 5
     assert ended.problem == (
-        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5"
+        "the worker was ended by SIGKILL in step 8 a second time; what is saved is that of step 5; "
+        f"see its last output in {folder / 'crashing' / 'training_log.jsonl'}"
     )
     assert heard.begun == [0, 5]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 import pytest
 
@@ -58,3 +60,35 @@ def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(sweep: SweepRu
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert "did you mean self_attn.q_proj?" in done.errors
     assert "Traceback" not in done.errors + done.text
+
+
+THE_SECOND_START_FAILS = """
+import pathlib
+
+from support.scripted_engine import ScriptedEngine
+
+
+def engine():
+    starts = pathlib.Path(__file__).with_name("starts")
+    with starts.open("a") as file:
+        file.write("x")
+    if starts.stat().st_size == 2:
+        raise ImportError("no MLX today")
+    return ScriptedEngine()
+"""
+
+
+def test_a_worker_that_fails_in_the_process_of_xdist_is_reported_once(
+    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(failing=THE_SECOND_START_FAILS)
+    path = os.pathsep.join((str(pytester.path), os.environ["PYTHONPATH"]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("YOURAI_TEST_ENGINE", "failing:engine")
+    done = sweep("-n", "1", subprocess=True)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.run.assert_outcomes(errors=1, skipped=2)
+    done.stdout.fnmatch_lines(
+        ["Nothing was measured: ? of 3 items ended so: MLX cannot run here (no MLX today)*"]
+    )
+    assert "INTERNALERROR" not in done.text

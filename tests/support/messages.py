@@ -59,6 +59,23 @@ def strings() -> Iterator[tuple[str, str]]:
                 yield f"{path}:{node.lineno}", node.value
 
 
+def vocabulary() -> Iterator[str]:
+    """The words of Literals and enumerations, and the names of events."""
+    for _, nodes in _modules():
+        for node in nodes:
+            found: list[ast.AST] = []
+            match node:
+                case ast.Subscript(value=ast.Name(id="Literal"), slice=words):
+                    found = list(ast.walk(words))
+                case ast.ClassDef(bases=[ast.Attribute(attr="StrEnum")], body=members):
+                    found = [each.value for each in members if isinstance(each, ast.Assign)]
+                case ast.Call(func=ast.Attribute(attr="write"), args=[first, *_]):
+                    found = [first]
+            for each in found:
+                if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                    yield each.value
+
+
 def calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
     """Each call of a function or class with one of these names, with its place."""
     for path, nodes in _modules():

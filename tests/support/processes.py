@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from support import worker_faults
 
 MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n"
 
@@ -181,11 +182,6 @@ def worker_processes() -> list[psutil.Process]:
     ]
 
 
-def signal_workers(sent: signal.Signals) -> None:
-    for worker in worker_processes():
-        os.kill(worker.pid, sent)
-
-
 class AtTrial(abc.ABC):
     """A pytest plugin that does something when the `number`th trial begins."""
 
@@ -204,38 +200,21 @@ class AtTrial(abc.ABC):
     def strike(self) -> None: ...
 
 
-class AfterSteps:
-    """A pytest plugin that does something once the `number`th trial has run some steps."""
-
-    def __init__(self, number: int, steps: int, action: Callable[[], None]) -> None:
-        self._number = number
-        self._steps = steps
-        self._action = action
-        self._seen = 0
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._seen += 1
-        if self._seen == self._number:
-            hooks: Any = item.config.pluginmanager.getplugin("yourai-items")
-            threading.Thread(target=self._wait, args=(hooks.runner,), daemon=True).start()
-        return (yield)
-
-    def _wait(self, runner: Any) -> None:
-        while self._steps_so_far(runner) < self._steps:
-            time.sleep(0.001)
-        self._action()
-
-    @staticmethod
-    def _steps_so_far(runner: Any) -> int:
-        sweep = runner.sweep_of(runner._present)
-        record = sweep and sweep._record
-        return len(record.samples) if record else 0
+@contextmanager
+def held_worker() -> Iterator[None]:
+    """Begins once the fault `hold` has stopped the worker, which goes on when this ends."""
+    wait_for(Path(os.environ[worker_faults.DONE_VARIABLE]).exists)
+    try:
+        yield
+    finally:
+        Path(os.environ[worker_faults.RELEASE_VARIABLE]).touch()
 
 
 def confine(cgroup: Path) -> None:
     """Move the workers into a cgroup, which is charged with what they allocate from then on."""
-    for worker in worker_processes():
+    workers = worker_processes()
+    assert workers, "no worker has started yet"
+    for worker in workers:
         (cgroup / "cgroup.procs").write_text(str(worker.pid))
 
 

@@ -26,6 +26,7 @@ from pytest_yourai.models.architecture import (
 )
 from pytest_yourai.models.source import Inspection, ModelSource, RowReading
 from pytest_yourai.worker.protocol import (
+    Compiling,
     EndReason,
     Measurement,
     Phase,
@@ -37,12 +38,16 @@ from pytest_yourai.worker.protocol import (
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
+    TrialEvent,
     TrialRequest,
 )
 
 from support.worker_faults import read_fault
 
 STEP_VARIABLE = "YOURAI_TEST_STEP_S"
+
+COMPILE_VARIABLE = "YOURAI_TEST_COMPILE_S"
+"""Seconds that each of the two compilations takes beside its step, where the batch size is 2."""
 
 _COMPILING_STEPS = 2
 
@@ -106,14 +111,19 @@ class ScriptedEngine:
     def memory(self) -> MlxMemory:
         return MlxMemory(self._active_bytes, self._peak_bytes, 0)
 
-    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
+    def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         config, plan = request.config, request.plan
         minimum = self._minimum_bytes(config)
         fits = minimum * SAFETY_MARGIN <= request.memory_limit_bytes
         warmup_times_s: list[float] = []
         while not plan.warmup_is_over(warmup_times_s):
-            compiling = 3.0 if len(warmup_times_s) < _COMPILING_STEPS else 1.0
-            sample = self._step("warmup", config, minimum, compiling)
+            slower = 1.0
+            if len(warmup_times_s) < _COMPILING_STEPS:
+                report(Compiling())
+                self._strike("compile", config)
+                self._compile(config)
+                slower = 3.0
+            sample = self._step("warmup", config, minimum, slower)
             warmup_times_s.append(sample.step_time_s)
             report(sample)
             self._strike("warmup", config)
@@ -138,6 +148,9 @@ class ScriptedEngine:
         step, reason = 0, None
         while reason is None:
             step += 1
+            if step <= _COMPILING_STEPS:
+                report(Compiling())
+                self._compile(config)
             sample = self._step("measure", config, peak)
             report(
                 TrainedStep(
@@ -158,6 +171,10 @@ class ScriptedEngine:
         report(Saving(step))
         report(Saved(step))
         return TrainingEnd(step, reason)
+
+    def _compile(self, config: LoraConfig) -> None:
+        if config.batch_size == 2:
+            time.sleep(float(os.environ.get(COMPILE_VARIABLE, "0")))
 
     def _reason_to_end(
         self, request: TrainingRequest, step: int, should_stop: Callable[[], bool]

@@ -36,9 +36,9 @@ def changed(usual: _Parametrized, **changes: Any) -> _Parametrized:
         names = {field.name for field in dataclasses.fields(kind)} & changes.keys()
         return {name: changes.pop(name) for name in names}
 
-    recipe = dataclasses.replace(usual.recipe, **taken(Recipe))
+    recipe = dataclasses.replace(changes.pop("recipe", usual.recipe), **taken(Recipe))
     parameters = dataclasses.replace(usual.parameters, **taken(TrainingParameters))
-    return dataclasses.replace(usual, **{"recipe": recipe, "parameters": parameters, **changes})
+    return dataclasses.replace(usual, recipe=recipe, parameters=parameters, **changes)
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:

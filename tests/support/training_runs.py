@@ -49,6 +49,7 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
         memory_report_interval=10,
         first_step=0,
         force=False,
+        compile_timeout_s=900.0,
         baseline=None,
         about={},
         used=(),
@@ -69,6 +70,7 @@ class Heard:
         self.begun: list[int] = []
         self.saved: list[int] = []
         self.said: list[str] = []
+        self.compiled: list[tuple[float, float]] = []
         self._on_step = on_step
         self._on_begin = on_begin
 
@@ -84,6 +86,9 @@ class Heard:
                 self._on_step(event.step)
             case Saved():
                 self.saved.append(event.step)
+
+    def compiling(self, elapsed_s: float, limit_s: float) -> None:
+        self.compiled.append((elapsed_s, limit_s))
 
     def print_line(self, text: str) -> None:
         self.said.append(text)

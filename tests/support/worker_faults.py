@@ -1,8 +1,9 @@
 """Faults that a worker suffers, once, as YOURAI_TEST_FAULT names it: `KIND@SITE`.
 
-KIND is a signal's name or a function below. SITE is one of inspect, load, warmup, measure, train,
-train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh; save5
-is between checkpoint and adapters of step 5. The worker and its death are real. With MLX in it,
+KIND is a signal's name or a function below. SITE is one of inspect, load, compile, warmup, measure,
+train, train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh;
+save5 is between checkpoint and adapters of step 5; compile, the first step of a trial before it
+ends, is known to the scripted engine alone. The worker and its death are real. With MLX in it,
 faulty_engine.py brings the faults into its engine; the scripted engine has them.
 """
 
@@ -26,6 +27,9 @@ VARIABLE = "YOURAI_TEST_FAULT"
 
 DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
 """The file that marks that it happened."""
+
+RELEASE_VARIABLE = "YOURAI_TEST_FAULT_RELEASE"
+"""The file that ends `hold`."""
 
 _HELD: list[Any] = []
 
@@ -65,6 +69,12 @@ def read_fault() -> Fault | None:
 def hang() -> None:
     while True:
         time.sleep(1)
+
+
+def hold() -> None:
+    """Until the test lets it go on; what it waits between two steps counts in neither."""
+    while not Path(os.environ[RELEASE_VARIABLE]).exists():
+        time.sleep(0.01)
 
 
 def print_megabytes() -> None:

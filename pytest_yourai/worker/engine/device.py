@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from typing import Literal
 
 import mlx.core as mx
+import mlx_lm
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.machine.process_memory import read_process_memory
@@ -26,8 +26,8 @@ def describe() -> DeviceInfo:
         name=str(info.get("device_name") or "unknown"),
         memory_bytes=int(memory) if memory else None,
         free_memory_bytes=int(free) if free else None,
-        mlx_version=importlib.metadata.version("mlx"),
-        mlx_lm_version=importlib.metadata.version("mlx-lm"),
+        mlx_version=vars(mx)["__version__"],
+        mlx_lm_version=mlx_lm.__version__,
     )
 
 

@@ -33,10 +33,12 @@ def run_loop(
     most_steps: int,
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
+    announce: Callable[[], None],
 ) -> None:
     """Train until `callback` raises EndOfLoop, which it must do within `most_steps`.
 
-    `rows` is a data set as `iterate_batches` takes it. Raises whatever MLX and the callback raise.
+    `announce` is called before each step that compiles. `rows` is a data set as `iterate_batches`
+    takes it. Raises whatever MLX and the callback raise.
     """
     try:
         train(
@@ -53,7 +55,7 @@ def run_loop(
                 grad_accumulation_steps=config.grad_accumulation_steps,
                 clear_cache_threshold=recipe.clear_cache_threshold,
             ),
-            iterate_batches=iterate_batches,
+            iterate_batches=announcing(iterate_batches, announce),
             training_callback=callback,
         )
     except EndOfLoop:
@@ -63,6 +65,27 @@ def run_loop(
         # what follows.
         mx.synchronize()
     raise RuntimeError("mlx-lm ended training by itself")
+
+
+def announcing(
+    iterate_batches: Callable[..., Iterator[Batch]], announce: Callable[[], None]
+) -> Callable[..., Iterator[Batch]]:
+    """`iterate_batches`, calling `announce` before each batch whose step compiles.
+
+    mlx-lm takes a batch when its step begins. It compiles a step for each padded shape, without
+    the optimizer's state in the first step, and with it in all others.
+    """
+
+    def iterate(**arguments: Any) -> Iterator[Batch]:
+        compiled: set[tuple[tuple[int, ...], bool]] = set()
+        for number, batch in enumerate(iterate_batches(**arguments)):
+            kind = tuple(batch[0].shape), number > 0
+            if kind not in compiled:
+                compiled.add(kind)
+                announce()
+            yield batch
+
+    return iterate
 
 
 def step_figures(train_info: Mapping[str, Any], earlier_tokens: int) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
-    StepSample,
     TrainingEnd,
     TrainingEvent,
     TrainingRequest,
+    TrialEvent,
     TrialRequest,
 )
 
@@ -66,7 +66,7 @@ class MlxEngine:
             device_used_bytes=device.device_used_bytes(),
         )
 
-    def run_trial(self, request: TrialRequest, report: Callable[[StepSample], None]) -> Measurement:
+    def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         read = self._data(request.data, request.reading)
         return trial.run_trial(self._loaded(), request, None if read is None else read.rows, report)
 

@@ -25,6 +25,7 @@ from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.protocol import (
     ADAPTER_CONFIG,
+    Compiling,
     EndReason,
     InvalidLossError,
     Saved,
@@ -103,6 +104,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                     most_steps,
                     in_order(request.recipe.seed, self.step),
                     self,
+                    lambda: self._report(Compiling()),
                 )
         return TrainingEnd(self.step, self._end_reason)
 

@@ -20,10 +20,12 @@ from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.protocol import (
+    Compiling,
     InvalidLossError,
     Measurement,
     Phase,
     StepSample,
+    TrialEvent,
     TrialRequest,
 )
 
@@ -92,7 +94,7 @@ def run_trial(
     model: BaseModel,
     request: TrialRequest,
     data: TrainingRows | None,
-    report: Callable[[StepSample], None],
+    report: Callable[[TrialEvent], None],
 ) -> Measurement:
     """Adapt `model`, train it through mlx-lm, and remove the adapters; None trains made-up rows.
 
@@ -113,6 +115,7 @@ def run_trial(
                 request.plan.most_steps,
                 iterate_batches if data is None else _longest_first(recorder, request),
                 recorder,
+                lambda: report(Compiling()),
             )
     finally:
         module.update_modules(leaves)

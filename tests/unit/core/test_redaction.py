@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core import sanitize
+from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.redaction import Redactor
+from pytest_yourai.core.vocabulary import OWN_WORDS
+from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.presets import read_presets
+
+from support.messages import vocabulary
 
 TOKEN = "hf_" + "Ab3dE6" * 6
 
@@ -196,3 +202,19 @@ def test_our_own_words_stay_whatever_the_password(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sanitize, "redactor", lambda: redact)
     row = {"outcome": "over_budget", "bytes": 12345678, "error": "over_budget: 12345678"}
     assert sanitize.clean(row) == row | {"error": "[DB_PASSWORD]: [MY_TOKEN]"}
+
+
+def test_all_words_that_files_have_are_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    presets = read_presets(packaged_models()).values()
+    shapes = [read_architecture_shapes(each.architecture or {}) for each in presets]
+    modules = {linear.key for shape in shapes for linear in shape.linears}
+    found = {*vocabulary(), *modules, *(each.name for each in presets)}
+    words = {word for word in found if len(word) >= 8}
+    assert {"synthetic", "trial_complete", "llama-8b", "mlp.down_proj"} <= words
+    assert words <= OWN_WORDS
+    # Some would do, but each must be seen to stay.
+    redact = Redactor({f"PASSWORD_{number}_KEY": word for number, word in enumerate(words)})
+    monkeypatch.setattr(sanitize, "redactor", lambda: redact)
+    row = {"rows": sorted(words), "other": "synthetic rows"}
+    assert sanitize.clean(row)["rows"] == row["rows"]
+    assert "synthetic" not in sanitize.clean(row)["other"]

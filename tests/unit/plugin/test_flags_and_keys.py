@@ -45,6 +45,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "lora-keys": ("a.b,c", ["a.b", "c"]),
     "grad-checkpoint": ("true", True),
     "timeout": ("12.5", 12.5),
+    "compile-timeout": ("1200", 1200),
     "objective": ("tokens_per_second", "tokens_per_second"),
     "search": ("fast", "fast"),
     "isolation": ("trial", "trial"),

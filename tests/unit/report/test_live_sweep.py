@@ -88,6 +88,24 @@ def test_a_soak_knows_how_long_it_takes(wide: Looked) -> None:
     assert phase == "training, step 1,234"
 
 
+def test_a_step_that_compiles_shows_how_long_and_its_limit(wide: Looked) -> None:
+    compiling = TrialProgress("warm-up", 1, None, GB, GB, 20 * GB, compiling_s=35.2)
+    assert wide.at(compiling)[1] == "compiling, 35 s of at most 900 s"
+
+
+def test_a_log_has_a_line_now_and_then_while_a_step_compiles() -> None:
+    lines: list[str] = []
+    display = SweepDisplay()
+    display.log_to(lines.append)
+    with display.showing(THIRD):
+        for _ in range(2):
+            for elapsed_s in (1.0, 29.0, 31.0, 50.0, None):
+                display.on_progress(
+                    TrialProgress("warm-up", 1, None, GB, GB, 20 * GB, compiling_s=elapsed_s)
+                )
+    assert lines == [f"{THIRD.title}: compiling, 31 s of at most 900 s"] * 2
+
+
 def test_it_is_drawn_four_times_a_second_at_most(
     wide: Looked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import profiles_in
 
-from support.profiles import a_soak, quick
+from support.profiles import a_soak, quick, stored
 
 
 def test_the_machine_is_shown_with_units() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
+from pytest_yourai.core.results import Outcome, Overdue, SkipReason, TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.rows import TrialRow
@@ -52,6 +52,8 @@ FULL = TrialResult(
     swap_growth_bytes=6,
     active_growth_bytes_per_step=64.0,
     footprint_growth_bytes_per_step=-128.0,
+    load_time_s=41.5,
+    compile_time_s=332.0,
     memory_limit_bytes=10**9,
 )
 
@@ -68,12 +70,25 @@ SKIPPED = TrialResult(
 
 
 def row_of(result: TrialResult) -> dict[str, Any]:
-    return TrialRow.from_result(result).as_json()
+    row: dict[str, Any] = TrialRow.from_result(result).as_json()
+    return row
 
 
 @pytest.mark.parametrize(
     "result",
-    [OK, FULL, SKIPPED, TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9)],
+    [
+        OK,
+        FULL,
+        SKIPPED,
+        TrialResult("tiny", CONFIGS[0], Outcome.CRASHED, memory_limit_bytes=10**9),
+        TrialResult(
+            "tiny",
+            CONFIGS[0],
+            Outcome.TIMEOUT,
+            overdue=Overdue.COMPILE,
+            memory_limit_bytes=10**9,
+        ),
+    ],
 )
 def test_a_row_gives_back_its_result(result: TrialResult) -> None:
     written = json.loads(json.dumps(row_of(result)))

@@ -221,8 +221,10 @@ def test_settings_that_are_not_known_here_stay_and_one_bad_version_costs_no_othe
     document = json.loads((DATA / "h200_llama8b_quick.json").read_text())
     document["settings"]["weight_decay"] = 0.1
     document["environment"]["versions"] = {"mlx": 1, "mlx-lm": "0.1"}
-    document["all_results"][0]["skip_reason"] = "of a later version"
+    for key in ("skip_reason", "overdue"):
+        document["all_results"][0][key] = "of a later version"
     found = stored_profile(document, "p.json")
     assert found.settings.as_json()["weight_decay"] == 0.1
     assert found.environment.versions == {"mlx-lm": "0.1"}
-    assert all(each.skip_reason is None for each in found.measured.values())
+    measured = found.measured.values()
+    assert all(each.skip_reason is None and each.overdue is None for each in measured)

@@ -5,10 +5,11 @@ import time
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.errors import StepOverdueError
+from pytest_yourai.core.errors import CompileOverdueError, StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakRecord
+from pytest_yourai.worker.protocol import Compiling
 
 from support.profiles import GB
 from support.training import a_step
@@ -67,6 +68,28 @@ def test_a_step_without_an_end_is_overdue_also_when_the_end_was_asked_for(is_ask
     record.add(a_step(1))
     record.check()
     assert stops.count == is_asked
+
+
+def test_a_step_that_compiles_has_another_limit_and_is_no_part_of_the_time() -> None:
+    stops = Stops()
+    record = a_record(stops, step_timeout_s=5)
+    record.started()
+    record.started_at = time.monotonic() - ASKED_S / 2
+    record.add(Compiling())
+    record.heard_at -= 100
+    assert record._compiling_since is not None
+    record._compiling_since -= 100
+    record.started_at -= 100
+    record.check()
+    assert record.progress.compiling_s is not None
+    record.add(a_step(1))
+    record.check()
+    assert stops.count == 0
+    assert record.trained_s == pytest.approx(ASKED_S / 2, abs=5)
+    record.add(Compiling())
+    record._compiling_since -= 901
+    with pytest.raises(CompileOverdueError):
+        record.check()
 
 
 def test_without_a_limit_it_waits() -> None:

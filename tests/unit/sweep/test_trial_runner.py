@@ -107,9 +107,9 @@ def test_progress_says_what_the_worker_does() -> None:
         progress = made.progress
         return progress.phase, progress.step, progress.steps
 
-    assert said() == ("compiling", 1, 2)
+    assert said() == ("warm-up", 1, None)
     expected: list[tuple[Phase, float, tuple[str, int | None, int | None]]] = [
-        ("warmup", 9.0, ("compiling", 2, 2)),
+        ("warmup", 9.0, ("warm-up", 2, None)),
         ("warmup", 8.0, ("warm-up", 3, None)),
         ("warmup", 1.0, ("warm-up", 4, None)),
         ("warmup", 1.0, ("settling", None, None)),

@@ -7,6 +7,7 @@ from typing import IO
 
 import pytest
 
+from pytest_yourai.training import display as display_module
 from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.worker.protocol import Saved, Validated
@@ -73,6 +74,27 @@ def test_elsewhere_than_on_a_terminal_there_are_plain_lines() -> None:
         f"step 400/500: {speed}, active 5.8 GB (+2.0 MB a step), {memory}, 10 s left",
         f"step 500/500: {speed}, active 6.0 GB (+2.0 MB a step), {memory}",
     ]
+
+
+def test_a_log_says_for_how_long_a_step_compiles() -> None:
+    stream = io.StringIO()
+    with TrainingDisplay(500, 1, None, 100, stream) as display:
+        for number in (1, 2):
+            for elapsed_s in (1.0, 31.0, 33.0):
+                display.compiling(elapsed_s, 900.0)
+            display.step(a_step(number), MemoryTrend(footprint_counts=True))
+    assert stream.getvalue() == "compiling, 31 s of at most 900 s\n" * 2
+
+
+def test_a_terminal_shows_it_until_the_step_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(display_module, "DRAWN_EVERY_S", 0.0)
+    with TrainingDisplay(500, 1, 20 * GB, 100, stream) as display:
+        display.compiling(31.0, 900.0)
+        assert "compiling, 31 s of at most 900 s" in stream.getvalue()
+        before = len(stream.getvalue())
+        display.step(a_step(1), MemoryTrend(footprint_counts=True))
+        assert "compiling" not in stream.getvalue()[before:]
 
 
 def test_a_report_is_of_the_steps_since_the_one_before() -> None:

@@ -8,13 +8,15 @@ import time
 
 import pytest
 
-from pytest_yourai.core.errors import StopOverdueError
+from pytest_yourai.core.errors import CompileOverdueError, StopOverdueError
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.training import watch
 from pytest_yourai.training.watch import WorkerRecord
+from pytest_yourai.worker.protocol import Compiling
 
+from support.training import a_step
 from support.training_runs import Heard
 
 GB = 1_000_000_000
@@ -71,6 +73,23 @@ def test_the_worker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watch, "LONGEST_WAIT_S", 0.0)
         with pytest.raises(StopOverdueError, match="did not end within 0 s"):
             looking.check()
+
+
+def test_a_step_that_compiles_is_shown_and_has_a_limit() -> None:
+    signals = StopSignals()
+    signals.is_patient = True
+    looking = watching(signals, [])
+    looking.check()
+    looking.add(Compiling())
+    looking.check()
+    assert isinstance(looking.progress, Heard)
+    [(elapsed_s, limit_s)] = looking.progress.compiled
+    assert 0 <= elapsed_s < limit_s == 900
+    looking.compile_timeout_s = 0.0
+    with pytest.raises(CompileOverdueError):
+        looking.check()
+    looking.add(a_step(1))
+    looking.check()
 
 
 def test_the_guard_asks_while_it_trains() -> None:

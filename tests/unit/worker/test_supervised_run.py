@@ -9,13 +9,15 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import (
+    CompileOverdueError,
     DataError,
+    OverdueError,
     SafetyStopError,
     StepOverdueError,
     WorkerDiedError,
     WorkerFailedError,
 )
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.results import Outcome, Overdue
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker.protocol import Measurement, TrialRequest
 from pytest_yourai.worker.run_record import Output, RunRecord, TrainingRecord
@@ -72,6 +74,7 @@ def test_an_answer_comes_back_and_the_worker_stays() -> None:
         (SafetyStopError("too much", is_its_own_fault=True), Outcome.SAFETY_STOP, True),
         (SafetyStopError("too little", is_its_own_fault=False), Outcome.SAFETY_STOP, False),
         (StepOverdueError("no step ended for 5 s"), Outcome.TIMEOUT, True),
+        (CompileOverdueError("compiling had no end after 5 s"), Outcome.TIMEOUT, True),
         (WorkerDiedError(-signal.SIGTERM), Outcome.CRASHED, True),
         (WorkerFailedError("odd", "a traceback", loss_is_invalid=False), Outcome.ERROR, True),
         (WorkerFailedError("nan", "", loss_is_invalid=True), Outcome.INVALID_LOSS, True),
@@ -86,10 +89,20 @@ def test_whatever_breaks_it_off_ends_the_worker_and_is_diagnosed(
     assert ended.cause is problem
     assert (ended.diagnosis.outcome, ended.diagnosis.conclusive) == (outcome, conclusive)
     assert "while starting the worker" in (ended.diagnosis.reason or "")
-    is_overdue = isinstance(problem, StepOverdueError)
+    is_overdue = isinstance(problem, OverdueError)
     assert host.ended == [{"killed_because": str(problem), "with_stacks": is_overdue}]
     assert record.output.stdout == "printed"
     assert record.traceback == getattr(problem, "traceback", "")
+
+
+def test_the_limit_that_it_was_over_is_kept() -> None:
+    for problem, limit in (
+        (StepOverdueError("no step ended for 5 s"), Overdue.STEP),
+        (CompileOverdueError("compiling had no end after 5 s"), Overdue.COMPILE),
+    ):
+        ended, _, _ = supervised(problem)
+        assert isinstance(ended, BrokenOff)
+        assert ended.diagnosis.overdue is limit
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""The words of our own that files have as values, and that programs read back."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
+from pytest_yourai.core.recipe import Schedule
+from pytest_yourai.core.results import Outcome, SkipReason
+
+_PRESETS = ("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b")
+
+_SETTINGS = ("synthetic", "exhaustive", "low-memory")
+
+_MODULES = (
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+)
+
+_METRICS = ("minimum_memory", "peak_memory", "step_time", "lora_keys", "quantization", "versions")
+
+_EVENTS = (
+    *("benchmark_complete", "benchmark_start", "data_notes", "memory_report", "model_loaded"),
+    *("model_not_run", "model_start", "preflight_check", "run_facts", "search_stopped"),
+    *("soak_complete", "soak_start", "subprocess_completed", "subprocess_failed"),
+    *("subprocess_spawned", "subprocess_start", "subprocess_timeout", "training_complete"),
+    *("training_crash", "training_reload", "training_saved", "training_start"),
+    *("trial_complete", "trial_kept", "trial_start"),
+)
+
+_ENDS = ("active_memory", "exception", "finished", "footprint", "interval", "memory_limit")
+
+OWN_WORDS = frozenset(
+    (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
+    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_ENDS)
+)
+"""They stay where somebody's password is the same; those of few characters stay anyway."""

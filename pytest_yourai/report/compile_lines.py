@@ -1,0 +1,24 @@
+"""How long a step compiles already: in words, and how often a log has them."""
+
+from __future__ import annotations
+
+_FIRST_LINE_S = 30.0
+
+
+def compiling(elapsed_s: float, limit_s: float) -> str:
+    """`compiling, 35 s of at most 900 s`."""
+    return f"compiling, {elapsed_s:.0f} s of at most {limit_s:g} s"
+
+
+class CompileLog:
+    """The lines of one compilation: after half a minute, and whenever that long has doubled."""
+
+    def __init__(self) -> None:
+        self._next_s = _FIRST_LINE_S
+
+    def line(self, elapsed_s: float, limit_s: float) -> str | None:
+        """The line that is due; None where none is."""
+        if elapsed_s < self._next_s:
+            return None
+        self._next_s = 2 * elapsed_s
+        return compiling(elapsed_s, limit_s)
