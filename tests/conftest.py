@@ -67,8 +67,8 @@ def _own_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name, raising=False)
     if "pytester" in request.fixturenames:
         request.getfixturevalue("pytester")  # It would unset PYTEST_ADDOPTS.
-    # Hundreds of them start, and importing Hypothesis takes four fifths of a start of pytest.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    # Hundreds of them start, and the plugins of others take most of a start of pytest.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio")
 
 
 @pytest.fixture

@@ -14,13 +14,15 @@ _IMPATIENCE_S = 2.0
 """A second Ctrl-C within this time repeats the first one: results are being written by then."""
 
 
-_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_DEFERRED = (*INTERRUPTS, signal.SIGALRM)
 """Whatever may raise between two lines; pytest-timeout uses the last."""
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """Hold back the signals that interrupt, until the block has ended: it is done as a whole.
+def deferred(numbers: tuple[signal.Signals, ...] = _DEFERRED) -> Iterator[None]:
+    """Hold back signals that interrupt until the block has ended: it is done as a whole.
 
     Elsewhere than in the main thread nothing interrupts. Handlers are exchanged, since a mask holds
     for one thread: another one would take the signal, and Python would still handle it in this.
@@ -41,7 +43,7 @@ def deferred() -> Iterator[None]:
         signal.raise_signal(number)
 
     try:
-        for each in _DEFERRED:
+        for each in numbers:
             handler = signal.getsignal(each)
             if handler not in (None, signal.SIG_IGN):
                 earlier[each] = handler

@@ -70,6 +70,28 @@ HOPPER_FLIGHT = Flight()
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizerFlight:
+    """Arrays that live while an optimizer runs, counted in trained matrices of mean size.
+
+    They are so many `matrices` that it works at, with those that `wait`, a share of all; at most
+    `most` for each trained matrix. Fitted on the CPU: on a GPU another moment was always higher.
+    """
+
+    matrices: float
+    wait: float
+    most: float
+
+
+OPTIMIZER_FLIGHTS = {
+    "adam": OptimizerFlight(matrices=35, wait=0.0, most=2.3),
+    "adamw": OptimizerFlight(matrices=35, wait=0.0, most=2.3),
+    "muon": OptimizerFlight(matrices=10, wait=1.37, most=2.6),
+    "sgd": OptimizerFlight(matrices=18, wait=0.0, most=1.0),
+    "adafactor": OptimizerFlight(matrices=17, wait=0.95, most=3.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Batches:
     """Most work that MLX submits to the device at once: operations, and elements that they read.
 

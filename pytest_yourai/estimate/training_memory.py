@@ -1,26 +1,35 @@
-"""Minimum memory of a LoRA training step, by arithmetic on the model's config.json. Bytes.
+"""Minimum memory of a training step, by arithmetic on the model's config.json. Bytes.
 
-Weights, adapters and optimizer state are counted here; `step_memory` adds what a step computes with
-them. tests/performance/estimate.py prints the errors on models and lengths that were not fitted.
+Weights are counted here, what is trained and its optimizer's state in `trained_arrays`;
+`step_memory` adds what a step computes with them. tests/performance/estimate.py prints the errors
+on models and lengths that were not fitted, recipes.py those of recipes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import operator
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pytest_yourai.core.config import (
-    GROUP_SIZES,
-    QUANTIZATION_BITS,
     LoraConfig,
     key_names,
 )
 from pytest_yourai.core.device import Backend
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.checked_arguments import (
+    checked_keys,
+    checked_layers,
+    checked_quantization,
+    checked_recipe,
+    one_of,
+    whole_number,
+)
+from pytest_yourai.estimate.recipe import Recipe
 from pytest_yourai.estimate.step_memory import StepMemory
+from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     Architecture,
@@ -32,17 +41,6 @@ from pytest_yourai.models.architecture import (
     whole,
 )
 from pytest_yourai.models.source import ModelSource
-
-_FULL_PRECISION_BITS = (16, 32)
-
-_GROUP_SIZES = (16, *GROUP_SIZES)
-"""Group sizes of the affine mode and of nvfp4."""
-
-_ADAPTER_BYTES = 4
-"""Adapters are float32 whatever the model is (mlx_lm/tuner/lora.py)."""
-
-_OPTIMIZER_ARRAYS = {"adam": 2, "adamw": 2, "muon": 1, "sgd": 0, "adafactor": 0}
-"""Arrays of an adapter's size that each of mlx-lm's optimizers keeps with its defaults."""
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
 """One standard deviation: measured on one H200 and on Linux CPUs, assumed for Metal."""
@@ -57,7 +55,7 @@ _MARGIN_OF_OTHER_ARCHITECTURES = 0.15
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Memory of one LoRA training step at its highest moment, by component. Bytes.
+    """Memory of one training step at its highest moment, by component. Bytes.
 
     The components from `weights_bytes` to `overhead_bytes` add up to `minimum_bytes`.
     """
@@ -65,11 +63,11 @@ class MemoryEstimate:
     weights_bytes: int
     """Weights of the base model, quantized or not."""
     adapters_bytes: int
-    """LoRA matrices A and B, float32."""
+    """LoRA matrices A and B and DoRA's magnitudes, float32; 0 for full fine-tuning."""
     gradients_bytes: int
-    """Gradients of the adapters that are alive at that moment."""
+    """Gradients that are alive at that moment, accumulated ones included."""
     optimizer_bytes: int
-    """State that the optimizer keeps for the adapters."""
+    """State that the optimizer keeps for what is trained."""
     activations_bytes: int
     """Arrays kept or recomputed for the backward pass."""
     logits_bytes: int
@@ -111,77 +109,48 @@ def estimate_training_memory(
     group_size: int = 64,
     lora_keys: Iterable[str] | None = None,
     grad_checkpoint: bool = False,
+    fine_tune_type: str = "lora",
     optimizer: str = "adam",
+    optimizer_config: Mapping[str, Any] | None = None,
+    dropout: float = 0.0,
+    grad_accumulation_steps: int = 1,
     backend: Backend | None = None,
     device: str = "",
     inspected: InspectedShapes | None = None,
 ) -> MemoryEstimate:
-    """Estimate the memory, in bytes, of mlx-lm LoRA training on [batch_size, seq_length] tokens.
+    """Estimate the memory, in bytes, of mlx-lm training on [batch_size, seq_length] tokens.
 
-    `architecture` is a config.json mapping. `lora_layers` counts adapted layers from the last one;
-    more than the model has mean all. `quantization_bits` None, 16 or 32 is full precision;
+    `architecture` is a config.json mapping. `lora_layers` counts trained layers from the last one;
+    -1, and more than the model has, mean all. `quantization_bits` None, 16 or 32 is full precision;
     `group_size` is in weights. `lora_keys` are paths or last components of linear layers, None all
-    of them, as in mlx-lm. `backend` None is Metal on a Mac and CUDA elsewhere, `device` the GPU's
-    name. `inspected` shapes of the built model replace those of the mapping.
+    of them, as in mlx-lm. What else a recipe has moves no memory: learning rates and schedules,
+    seeds, masked prompts, an optimizer's settings other than adafactor's `beta_1`. `backend` None
+    is Metal on a Mac and CUDA elsewhere, `device` the GPU's name. `inspected` shapes of the built
+    model replace those of the mapping.
 
     TypeError for a size that is no integer, ValueError for one too small, an empty `lora_keys`, or
-    an unknown quantization, optimizer or backend; ModelError for a mapping that lacks a size or has
-    several experts, and for a key that names no linear layer.
+    an unknown quantization, fine_tune_type, optimizer or backend; ModelError for a mapping that
+    lacks a size or has several experts, for a key that names no linear layer, and for full
+    fine-tuning of quantized weights.
     """
-    counts = {"batch_size": batch_size, "lora_rank": lora_rank, "lora_layers": lora_layers}
-    batch, rank, layers = (_whole(name, value, 1) for name, value in counts.items())
-    quantization = _checked_quantization(quantization_bits, group_size)
-    keys = _checked_keys(lora_keys)
-    arrays = _OPTIMIZER_ARRAYS[_one_of("optimizer", optimizer, tuple(_OPTIMIZER_ARRAYS))]
-    backend = usual_backend() if backend is None else _one_of("backend", backend, get_args(Backend))
+    recipe = checked_recipe(
+        fine_tune_type, optimizer, optimizer_config, dropout, grad_accumulation_steps
+    )
+    quantization = checked_quantization(quantization_bits, group_size)
+    keys = checked_keys(lora_keys)
+    backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
     shapes = read_architecture_shapes(architecture)
     built = inspected or _described(shapes, keys, quantization)
-    length = _whole("seq_length", seq_length, 2)
-    config = LoraConfig(batch, rank, layers, length, grad_checkpoint)
-    step = StepMemory(shapes, built.linears, config, backend, device)
-    paged = inspected is None and backend != "cpu"
-    return _estimate(step, built, quantization, arrays, is_paged=paged)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    """`value` as an int, NumPy's integers included; else TypeError or ValueError.
-
-    A bool is not a number here.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
-
-
-def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
-    """`value` if it is `allowed`; ValueError that lists these otherwise."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value}")
-    return value
-
-
-def _checked_keys(lora_keys: Iterable[str] | None) -> tuple[str, ...] | None:
-    """The keys of any iterable; ValueError for a single string and for no key at all."""
-    if lora_keys is None:
-        return None
-    keys = () if isinstance(lora_keys, str) else tuple(lora_keys)
-    if not keys:
-        raise ValueError("lora_keys must be a list of one or more names, or None for all")
-    return keys
-
-
-def _checked_quantization(bits: int | None, group_size: int) -> tuple[int | None, int]:
-    """Bits and group size; bits are None for full precision."""
-    if bits is None:
-        return None, group_size
-    number = _whole("quantization_bits", bits, 1)
-    if number in _FULL_PRECISION_BITS:
-        return None, group_size
-    _one_of("quantization_bits", number, (*QUANTIZATION_BITS, *_FULL_PRECISION_BITS))
-    return number, _one_of("group_size", _whole("group_size", group_size, 1), _GROUP_SIZES)
+    config = LoraConfig(
+        batch_size=whole_number("batch_size", batch_size, 1),
+        rank=whole_number("lora_rank", lora_rank, 1),
+        num_layers=checked_layers(lora_layers, shapes.num_hidden_layers),
+        max_seq_length=whole_number("seq_length", seq_length, 2),
+        grad_checkpoint=grad_checkpoint,
+    )
+    step = _step(built, shapes, config, recipe, quantization, backend, device)
+    is_paged = inspected is None and backend != "cpu"
+    return _estimate(step, built.weight_bytes, is_paged=is_paged)
 
 
 def estimate_trial(
@@ -201,10 +170,15 @@ def estimate_trial(
     built = inspected or _described(shapes, key_names(config.lora_keys), quantization)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
-    step = StepMemory(shapes, built.linears, config, backend, device)
+    recipe = Recipe(
+        fine_tune_type=config.fine_tune_type.value,
+        optimizer=config.optimizer.value,
+        dropout=config.dropout,
+        grad_accumulation_steps=config.grad_accumulation_steps,
+    )
+    step = _step(built, shapes, config, recipe, quantization, backend, device)
     is_paged = inspected is None and backend != "cpu"
-    arrays = _OPTIMIZER_ARRAYS[config.optimizer]
-    return _estimate(step, built, quantization, arrays, is_paged=is_paged)
+    return _estimate(step, built.weight_bytes, is_paged=is_paged)
 
 
 def _described(
@@ -217,29 +191,45 @@ def _described(
     return InspectedShapes(shapes.weight_bytes(*quantization), adapted, layers)
 
 
-def _estimate(
-    step: StepMemory,
+def _step(
     built: InspectedShapes,
+    shapes: Architecture,
+    config: LoraConfig,
+    recipe: Recipe,
     quantization: tuple[int | None, int],
-    optimizer_arrays: int,
-    *,
-    is_paged: bool,
-) -> MemoryEstimate:
+    backend: Backend,
+    device: str,
+) -> StepMemory:
+    """The step of a recipe; ModelError for full fine-tuning of quantized weights."""
+    layers = min(config.num_layers, shapes.num_hidden_layers)
+    if recipe.fine_tune_type != "full":
+        trained = adapter_arrays(built, layers, config.rank, recipe)
+    elif quantization[0] is None:
+        trained = base_arrays(shapes, layers)
+    else:
+        raise ModelError(
+            "full fine-tuning cannot train quantized weights, for which MLX has no gradient: use "
+            "fine_tune_type lora or dora, or weights in full precision"
+        )
+    return StepMemory(shapes, built.linears, trained, config, recipe, quantization, backend, device)
+
+
+def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> MemoryEstimate:
     """The estimate; with `is_paged` each array of weights takes whole pages, as on a GPU."""
-    shapes, config = step.shapes, step.config
-    parameters = config.rank * sum(built.adapter_parameters_per_rank[-step.layers :])
-    moment = step.highest_moment(*quantization)
+    shapes, config, trained = step.shapes, step.config, step.trained
+    quantization = step.quantization
+    moment = step.highest_moment
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
     unused_bytes = 0
     if is_paged:
         whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES)
         unused_bytes = whole_pages - shapes.weight_bytes(*quantization)
     found = MemoryEstimate(
-        weights_bytes=built.weight_bytes,
-        adapters_bytes=_ADAPTER_BYTES * parameters,
-        gradients_bytes=round(step.gradient_bytes_per_parameter * parameters),
-        optimizer_bytes=optimizer_arrays * _ADAPTER_BYTES * parameters,
-        activations_bytes=round(step.kept_bytes + moment.activations_bytes),
+        weights_bytes=weights_bytes,
+        adapters_bytes=0 if step.recipe.fine_tune_type == "full" else trained.held_bytes,
+        gradients_bytes=round(moment.gradients_bytes),
+        optimizer_bytes=trained.state_bytes(step.recipe),
+        activations_bytes=round(moment.activations_bytes),
         logits_bytes=round(moment.logits_bytes),
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),

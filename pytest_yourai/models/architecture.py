@@ -89,11 +89,21 @@ class Architecture:
         return self.num_key_value_heads * self.head_dim
 
     @property
+    def matrix_parameters_per_layer(self) -> int:
+        """Parameters of the linear layers of one transformer layer."""
+        return sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+
+    @property
+    def vector_parameters_per_layer(self) -> int:
+        """Biases and norms of one transformer layer."""
+        return (self.vector_parameters - self.hidden_size) // self.num_hidden_layers
+
+    @property
     def parameters(self) -> int:
         """Number of parameters of the whole model, before it is quantized."""
-        layer = sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+        layers = self.num_hidden_layers * self.matrix_parameters_per_layer
         words = (1 + self.has_own_head) * self.vocab_size * self.hidden_size
-        return self.num_hidden_layers * layer + words + self.vector_parameters
+        return layers + words + self.vector_parameters
 
     def weight_bytes(self, bits: int | None, group_size: int, page_bytes: int = 1) -> int:
         """Bytes that MLX holds once the model is loaded, in `bits`, or in full precision (None).

@@ -69,6 +69,7 @@ class TrainingData:
     """Sentences about rows that are left out, and about rows that are not trained on."""
     left_out: Count = 0
     """Rows that are left out, of training and validation data."""
+    validation_rows: Count = 0
 
     @property
     def rows(self) -> int:

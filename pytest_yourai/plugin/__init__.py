@@ -121,6 +121,7 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         failed_fixtures,
         items,
         nothing_measured,
+        old_wrappers,
         soak_items,
         terminal,
     )
@@ -137,6 +138,8 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
             config, plan, has_items_here=has_items_here, owns_session=owns_session
         )
     if has_items_here:
+        inside = old_wrappers.Inside()
+        manager.register(inside, "yourai-inside-wrappers")
         item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
         config.stash[ITEM_HOOKS] = item_hooks
         manager.register(item_hooks, "yourai-items")
@@ -151,6 +154,8 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
             manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
         if has_items_here:
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
+    if has_items_here:
+        manager.register(old_wrappers.Outside(inside), "yourai-outside-wrappers")
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
 

@@ -13,6 +13,9 @@ from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.rows import configuration
 
+BENCHMARK: pytest.StashKey[Any] = pytest.StashKey()
+"""The value of the fixture of an item: an interruption takes it from `funcargs`."""
+
 
 class NoStepTimesError(YouraiError):
     """A trial ended before it measured a step."""
@@ -38,7 +41,7 @@ def feed_benchmark(item: pytest.Item, result: TrialResult | None) -> None:
     Where there are none, a function that raises is benchmarked: pytest-benchmark then leaves the
     item out, and does not warn that its fixture was not used.
     """
-    benchmark = getattr(item, "funcargs", {}).get("benchmark")
+    benchmark = item.stash.get(BENCHMARK, None)
     mark = item.get_closest_marker("benchmark")
     clock = mark.kwargs.get("timer") if mark else None
     if benchmark is None or not isinstance(clock, ReplayClock):

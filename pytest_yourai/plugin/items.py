@@ -18,7 +18,7 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
-from pytest_yourai.plugin.benchmark import ReplayClock, feed_benchmark
+from pytest_yourai.plugin.benchmark import BENCHMARK, ReplayClock, feed_benchmark
 from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
 from pytest_yourai.plugin.item_timer import ItemTimer
 from pytest_yourai.plugin.outcomes import raise_outcome
@@ -146,10 +146,25 @@ class ItemHooks:
         # be the one that was prepared last: xdist may start anywhere.
         session = item.session
         self._begin(item)
-        result = yield
+        try:
+            result = yield
+        except BaseException:
+            if not item.stash.get(_WAS_CALLED, False):
+                # Set up and not called; see where it is called.
+                feed_benchmark(item, None)
+            raise
         if self.runner is not None and not (session.shouldstop or session.shouldfail):
             self._prepare(session.items, session.items.index(item) + 1)
         return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        value = yield
+        if fixturedef.argname == "benchmark":
+            request.node.stash[BENCHMARK] = value
+        return value
 
     def _prepare(self, items: list[pytest.Item], start: int) -> None:
         """Begin the stage of the item at `start`, and move the item there that its search chooses.

@@ -107,7 +107,7 @@ def write_session(
         return session_markdown(profiles, best, comparison, results.results)
 
     texts: dict[str, Callable[[Path], str | None]] = {
-        LORA_CONFIG_FLAG: lambda path: results.lora_config(path.name),
+        LORA_CONFIG_FLAG: lambda path: results.lora_config(shown_path(path)),
         REPORT_FLAG: lambda _: page(_content(plan, profiles)) if profiles else None,
         MARKDOWN_FLAG: lambda _: markdown(),
     }

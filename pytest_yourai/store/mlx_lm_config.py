@@ -25,6 +25,7 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.models.conversion import conversion
+from pytest_yourai.models.mlx_lm_command import in_folder, is_pattern, output_path
 from pytest_yourai.models.resolve import Model
 
 LORA_CONFIG_FLAG = "--yourai-lora-config"
@@ -36,7 +37,7 @@ _NO_DATA = "data"
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfigFile:
-    """The optimum of a sweep as a configuration file of mlx-lm; `name` is that of the file.
+    """The optimum of a sweep as a configuration file of mlx-lm; `name` is its path from here.
 
     `weights` is their kind, such as `synthetic 4-bit`. `lora_keys` are paths within a layer, empty
     if a recording has none. `convert_to` is the quantization in which the weights were measured but
@@ -66,7 +67,13 @@ class LoraConfigFile:
             *_comments(self._about()),
             "",
             *_comments(self._about_model()),
-            _yaml({"model": self._model, "train": True}),
+            _yaml(
+                {
+                    "model": "." if is_pattern(self._model) else self._model,
+                    "train": True,
+                    **self._adapter_path(),
+                }
+            ),
             *_comments(self._about_data()),
             _yaml(
                 {
@@ -88,8 +95,11 @@ class LoraConfigFile:
         found, device = self.optimum, self.device
         # mlx-lm takes trust from the command line alone.
         trust = ["--trust-remote-code"] if self.trust_remote_code else []
-        words = ["mlx_lm.lora", "--config", self.name, *trust]
-        yield f"Run it with: {command_line(*words, is_ascii=True)}"
+        words = ["mlx_lm.lora", "--config", output_path(self.name, self._model), *trust]
+        command = command_line(*words, is_ascii=True)
+        if is_pattern(self._model):
+            command = in_folder(self._model, command, is_ascii=True)
+        yield f"Run it with: {command}"
         yield (
             f"Model: {self.model.title} ({self.weights}), "
             f"{found.config}, {found.config.max_seq_length} tokens"
@@ -118,6 +128,8 @@ class LoraConfigFile:
         elif self.model.weights == "synthetic":
             yield "The weights were made up for measuring: mlx_lm.lora takes the real ones"
         yield from _left_out(self._model)
+        if is_pattern(self._model):
+            yield "mlx-lm would take its path for a pattern, so that it is named from its folder"
         if self.convert_to is None:
             return
         converted = conversion(
@@ -130,6 +142,11 @@ class LoraConfigFile:
         yield "trained in full precision by mlx_lm.lora, and take more memory: quantize them first,"
         yield f"  {converted.command}"
         yield f"and name the result here: {_yaml({'model': converted.folder})}"
+
+    def _adapter_path(self) -> dict[str, str]:
+        """Where it is run decides where mlx-lm writes the adapters."""
+        path = output_path("adapters", self._model)
+        return {"adapter_path": path} if is_pattern(self._model) else {}
 
     def _about_data(self) -> Iterator[str]:
         yield from _left_out(self.data or "")

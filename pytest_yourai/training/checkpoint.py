@@ -29,7 +29,7 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
 from pytest_yourai.worker.checkpoint_file import PREVIOUS, read_run, refusal
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
+from pytest_yourai.worker.protocol import ADAPTERS, BEST_FOLDER, CHECKPOINT, METADATA_KEY
 
 LOG = "training_log.jsonl"
 
@@ -76,6 +76,9 @@ class Checkpoint(TrainValues):
     ] = None
     """Quantization of weights that were not stored quantized."""
     rows: int | None = None
+    best_step: int | None = None
+    best_loss: float | None = None
+    """The lowest on the validation set so far, that of the adapters of `best_step`."""
     weights: Literal["local", "synthetic"] | None = None
     model_identity: str | None = None
     baseline: MeasuredBaseline | None = pydantic.Field(default=None, validation_alias="promise")
@@ -119,7 +122,7 @@ def checkpoint_to_resume(options: TrainOptions) -> Checkpoint | None:
             f"{folder} has a checkpoint at step {found.step:,} of {found.max_steps:,}, and nothing "
             "is overwritten: add --resume, or name another --adapter-path"
         )
-    if is_folder(folder) and (folder / ADAPTERS).exists():
+    if any((each / ADAPTERS).exists() for each in (folder, folder / BEST_FOLDER)):
         raise CheckpointError(
             f"{folder} has adapters without a checkpoint, and nothing is overwritten: name "
             "another --adapter-path"

@@ -21,7 +21,7 @@ from pytest_yourai.report.compile_lines import CompileLog, compiling
 from pytest_yourai.report.safe_stream import safe_stream
 from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
 from pytest_yourai.training.memory_trend import MemoryTrend
-from pytest_yourai.worker.protocol import Saved, TrainedStep, Validated
+from pytest_yourai.worker.protocol import Saved, SkippedBatch, TrainedStep, Validated
 
 _PACE_STEPS = 100
 
@@ -111,8 +111,16 @@ class TrainingDisplay:
     def validated(self, validated: Validated) -> None:
         self._pause_s += validated.time_s
         self._line(
-            f"validated after step {validated.step}: loss {validated.loss:.3f} "
-            f"({seconds(validated.time_s)})"
+            f"validated after step {validated.step}: loss {validated.loss:.3f}"
+            f"{_standing(validated)} ({seconds(validated.time_s)})"
+        )
+
+    def skipped(self, skipped: SkippedBatch, most: int) -> None:
+        """Show a step whose batch was skipped, as one of at most so many."""
+        self._steps_done = skipped.step
+        self._line(
+            f"skipped the batch of step {skipped.step}: its loss was {skipped.loss} "
+            f"({skipped.count} of at most {most} to skip)"
         )
 
     def saved(self, saved: Saved) -> None:
@@ -199,6 +207,14 @@ def _speed(steps: Collection[TrainedStep]) -> str:
     tokens = statistics.fmean(step.tokens for step in steps)
     tokens_per_second = tokens / step_time_s if step_time_s > 0 else 0.0
     return f"{tokens_per_second:,.0f} tokens/s, {seconds(step_time_s)}/step"
+
+
+def _standing(validated: Validated) -> str:
+    if validated.best_step is None or validated.best_loss is None:
+        return ""
+    if validated.best_step == validated.step:
+        return ", the lowest so far"
+    return f", the lowest is {validated.best_loss:.3f} after step {validated.best_step}"
 
 
 def _growing(bytes_per_step: float | None) -> str:

@@ -12,7 +12,7 @@ from pytest_yourai.core.opening import displaced, open_regular, read_own
 from pytest_yourai.core.sanitize import clean, json_text
 from pytest_yourai.core.units import GB, MB, scaled
 from pytest_yourai.machine.leak import Growth
-from pytest_yourai.worker.protocol import TrainedStep, Validated
+from pytest_yourai.worker.protocol import SkippedBatch, TrainedStep, Validated
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -62,6 +62,10 @@ class MetricsFile:
                 "footprint_growth_mb_per_step": scaled(growth.footprint_bytes_per_step, MB),
             }
         self._append(row)
+
+    def skipped(self, skipped: SkippedBatch) -> None:
+        """Append a step whose batch was skipped."""
+        self._append({"step": skipped.step, "skipped_loss": str(skipped.loss)})
 
     def validated(self, validated: Validated) -> None:
         """Append the loss on the validation set, unless a resumed run repeats it."""

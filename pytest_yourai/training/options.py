@@ -53,6 +53,8 @@ _MAX_SEED = 2**32 - 1
 
 _MAX_LEARNING_RATE = 10
 
+_MAX_GRAD_NORM = 1e6
+
 _MOST_SECONDS = 1e8
 
 
@@ -235,6 +237,35 @@ class TrainValues:
         "batches of a validation; -1 for all, 0 for none",
         least=-1,
         default=25,
+    )
+    keep: Literal["best", "last", "both"] | None = _option(
+        "--keep",
+        "adapters to keep: those of the lowest validation loss, of the last step, or both",
+        metavar="best|last|both",
+        default="both",
+        parse=one_of("best", "last", "both"),
+        must_agree=True,
+    )
+    patience: int | None = _count(
+        "--patience",
+        "validations in a row without a lower loss that end training; 0 for never",
+        least=0,
+        default=0,
+    )
+    max_grad_norm: float | None = _option(
+        "--max-grad-norm",
+        "clip the gradients of an update to this global norm",
+        bounds={"gt": 0},
+        metavar="X",
+        default_help="no clipping",
+        parse=positive(_MAX_GRAD_NORM),
+        must_agree=True,
+    )
+    max_skipped_batches: int | None = _count(
+        "--max-skipped-batches",
+        "batches with a loss that is not finite to skip before training ends; 0 for none",
+        least=0,
+        default=10,
     )
     report_to: str | None = _option(
         "--report-to",

@@ -267,6 +267,10 @@ class _Resolver:
         yield setting("seed", values.seed)
         yield setting("max_steps", f"{values.max_steps:,}")
         yield setting("save_every", values.save_every)
+        yield setting("keep", values.keep)
+        yield setting("patience", values.patience or "none")
+        yield setting("max_grad_norm", values.max_grad_norm or "no clipping")
+        yield setting("max_skipped_batches", values.max_skipped_batches)
         yield setting("reload_interval", values.reload_interval or "as memory requires it")
 
     def _warnings(self) -> Iterator[str]:

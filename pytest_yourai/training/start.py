@@ -18,6 +18,7 @@ from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.training.checkpoint import Checkpoint, check_agreement, checkpoint_to_resume
 from pytest_yourai.training.options import DEFAULTS, TrainOptions
+from pytest_yourai.worker.protocol import TrainingParameters
 
 _SERVICES = ("wandb", "swanlab")
 """Services that mlx-lm reports to, by the names of their packages."""
@@ -144,6 +145,20 @@ def _inspect_rows(data: str, *, mask_prompt: bool) -> int | None:
             f"--mask-prompt: {path} has rows of text, which have no prompt: leave it out"
         )
     return rows
+
+
+def check_validation(parameters: TrainingParameters, data: str | None, rows: int) -> None:
+    """DataError if something is to be decided by a validation that has no `rows`, or no batches."""
+    deciding = [f"--patience {parameters.patience}"] if parameters.patience else []
+    if parameters.keep == "best":
+        deciding.append("--keep best")
+    if not deciding or (rows and parameters.val_batches):
+        return
+    lacking = "--val-batches 0 leaves out" if rows else f"{data or 'made-up data'} has no rows for"
+    remedy = "raise that" if rows else "add a valid.jsonl"
+    raise DataError(
+        f"{deciding[0]} needs validations, which {lacking}: {remedy}, or leave {deciding[0]} out"
+    )
 
 
 def check_rows(rows: int | None, batch_size: int, origin: str) -> None:

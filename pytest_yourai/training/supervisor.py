@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pytest_yourai.store.journal import EventLog
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.remedies import remedy
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.start import check_rows
+from pytest_yourai.training.start import check_rows, check_validation
 from pytest_yourai.training.watch import ProgressListener, WorkerRecord
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
@@ -51,6 +52,14 @@ _WHY_RELOADED: dict[EndReason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class BestAdapters:
+    """The step of the best adapters, and their loss on the validation set."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingOutcome:
     """The end of a run, after `step` steps that are saved; `problem` is None where all are done."""
 
@@ -58,6 +67,9 @@ class TrainingOutcome:
     peak_memory_bytes: int | None
     problem: str | None
     was_interrupted: bool = False
+    is_early: bool = False
+    """True if it ended for lack of patience, which is no problem."""
+    best: BestAdapters | None = None
 
 
 class TrainingRun:
@@ -71,6 +83,7 @@ class TrainingRun:
         self._peak_bytes = 0
         self._watches_memory = True
         self._has_trained = False
+        self._best: BestAdapters | None = None
         self._crashed_in: set[int] = set()
 
     def inspect(self, print_line: Callable[[str], None] = lambda _: None) -> SweepContext:
@@ -93,6 +106,8 @@ class TrainingRun:
             )
         rows = inspection.data.rows if inspection.data else None
         check_rows(rows, settings.config.batch_size, "--batch-size")
+        validation_rows = inspection.data.validation_rows if inspection.data else 0
+        check_validation(parameters, settings.data, validation_rows)
         budget = choose_budget(settings.memory_limit_bytes, device)
         return SweepContext(device, inspection, budget)
 
@@ -123,14 +138,17 @@ class TrainingRun:
                 self._settle(record)
             if ended is not None:
                 self._journal.write("training_complete", step=ended.step, problem=ended.problem)
-                return ended
+                return dataclasses.replace(ended, best=self._best)
             step = record.saved_step
 
     def _settle(self, record: WorkerRecord) -> None:
         """Take in what an ended process has done; it may have saved more than it could report."""
         with contextlib.suppress(CheckpointError):
             found = read_checkpoint(self._settings.adapter_path)
-            record.saved_step = found.step if found else record.saved_step
+            if found is not None:
+                record.saved_step = found.step
+                if found.best_step is not None and found.best_loss is not None:
+                    self._best = BestAdapters(found.best_step, found.best_loss)
         self._has_trained = self._has_trained or record.step > record.first_step
         self._peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0)
 
@@ -145,8 +163,8 @@ class TrainingRun:
         end = supervise(self._host, request, TrainingEnd, record)
         if isinstance(end, BrokenOff):
             return self._broken_off(record, end)
-        if end.reason == "finished":
-            return self._ended(record, None)
+        if end.reason in ("finished", "patience"):
+            return self._ended(record, None, is_early=end.reason == "patience")
         if end.reason in ("stopped", "memory_limit"):
             why = record.stop_reason or record.over_the_limit()
             return self._ended(record, why, was_interrupted=self._signals.is_asked)
@@ -217,7 +235,8 @@ class TrainingRun:
         self._crashed_in.add(record.step)
         if outcome is Outcome.INVALID_LOSS:
             return self._ended(
-                record, f"{reason}; {record.saved_part}; try a smaller --learning-rate"
+                record,
+                f"{reason}; {record.saved_part}; try a smaller --learning-rate, or --max-grad-norm",
             )
         has_died = isinstance(end.cause, WorkerDiedError)
         if again or (outcome is Outcome.ERROR and not has_died):
@@ -227,7 +246,12 @@ class TrainingRun:
         return None
 
     def _ended(
-        self, record: WorkerRecord, problem: str | None, *, was_interrupted: bool = False
+        self,
+        record: WorkerRecord,
+        problem: str | None,
+        *,
+        was_interrupted: bool = False,
+        is_early: bool = False,
     ) -> TrainingOutcome:
         peak_bytes = max(self._peak_bytes, record.peak_memory_bytes or 0) or None
-        return TrainingOutcome(record.saved_step, peak_bytes, problem, was_interrupted)
+        return TrainingOutcome(record.saved_step, peak_bytes, problem, was_interrupted, is_early)

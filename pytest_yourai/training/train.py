@@ -13,12 +13,12 @@ from typing import IO
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.opening import read_own
-from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
+from pytest_yourai.models.mlx_lm_command import mlx_lm_command, output_path
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.store.journal import Journal
@@ -28,7 +28,15 @@ from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
-from pytest_yourai.worker.protocol import Saved, Saving, TrainedStep, TrainingEvent, Validated
+from pytest_yourai.worker.protocol import (
+    BEST_FOLDER,
+    Saved,
+    Saving,
+    SkippedBatch,
+    TrainedStep,
+    TrainingEvent,
+    Validated,
+)
 
 _FAILED_STATUS = 1
 
@@ -64,6 +72,8 @@ class Outputs:
         match event:
             case TrainedStep():
                 self._step(event)
+            case SkippedBatch():
+                self._skipped(event)
             case Validated():
                 self._display.validated(event)
                 if self._metrics is not None:
@@ -75,6 +85,12 @@ class Outputs:
             case Saved():
                 self._display.saved(event)
                 self._journal.write("training_saved", step=event.step)
+
+    def _skipped(self, skipped: SkippedBatch) -> None:
+        self._display.skipped(skipped, self._settings.parameters.max_skipped_batches)
+        if self._metrics is not None:
+            self._metrics.skipped(skipped)
+        self._journal.write("training_skipped_batch", step=skipped.step, loss=str(skipped.loss))
 
     def compiling(self, elapsed_s: float, limit_s: float) -> None:
         self._display.compiling(elapsed_s, limit_s)
@@ -184,21 +200,34 @@ def _closing(settings: TrainSettings, ended: TrainingOutcome) -> Iterator[str]:
     folder = settings.adapter_path
     if ended.problem is not None:
         yield f"Stopped: {ended.problem}"
+    if ended.is_early and ended.best is not None:
+        yield (
+            f"Ended early: {settings.parameters.patience} validations in a row were not below the "
+            f"loss of {ended.best.loss:.3f} after step {ended.best.step}"
+        )
     if ended.peak_memory_bytes is not None:
         yield f"Peak memory: {_peak(settings, ended.peak_memory_bytes)}"
     if not ended.step:
         yield "Nothing is saved"
         return
-    yield f"Adapters of step {ended.step}: {folder}"
+    keep, best = settings.parameters.keep, ended.best
+    if keep != "best":
+        yield f"Adapters of step {ended.step}: {folder}"
+    if keep == "both" and best is not None:
+        folder = folder / BEST_FOLDER
+    if keep != "last" and best is not None:
+        yield f"Best adapters, of step {best.step} with validation loss {best.loss:.3f}: {folder}"
+    if keep == "best" and best is None:
+        yield "No adapters are there yet: no validation came after a step"
     if ended.problem is not None:
         yield "To continue: the same command with --resume"
-    if not settings.source.synthetic:
-        yield from _next_commands(settings)
+    if not settings.source.synthetic and (keep != "best" or best is not None):
+        yield from _next_commands(settings, str(folder))
 
 
-def _next_commands(settings: TrainSettings) -> Iterator[str]:
-    """The commands of mlx-lm that use the adapters."""
-    source, folder = settings.source, str(settings.adapter_path)
+def _next_commands(settings: TrainSettings, folder: str) -> Iterator[str]:
+    """The commands of mlx-lm that use the adapters in `folder`."""
+    source = settings.source
     model = source.folder or source.name
     trust_remote_code = source.trust_remote_code
     if quantization := source.quantized_on_load:
@@ -212,9 +241,9 @@ def _next_commands(settings: TrainSettings) -> Iterator[str]:
         model = converted.folder
     trust = ["--trust-remote-code"] if trust_remote_code else []
     arguments = ["--model", model, "--adapter-path", folder, *trust]
-    tried = command_line("mlx_lm.generate", *arguments, "--prompt", "Hello")
+    tried = mlx_lm_command("mlx_lm.generate", *arguments, "--prompt", "Hello")
     yield f"Try them: {tried}"
-    fused = command_line("mlx_lm.fuse", *arguments, "--save-path", "fused")
+    fused = mlx_lm_command("mlx_lm.fuse", *arguments, "--save-path", output_path("fused", model))
     yield f"Or put them into the model: {fused}"
 
 

@@ -13,6 +13,7 @@ from pytest_yourai.core.figures import (
     Bytes,
     Count,
     Duration,
+    FiniteLoss,
     HeldBytes,
     Loss,
     Rate,
@@ -90,6 +91,10 @@ class Measurement:
     memory_is_back_at_base: bool
 
 
+Keep = Literal["best", "last", "both"]
+"""Adapters that a run leaves: those of the lowest validation loss, of the last step, or both."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParameters:
     """The settings of training: its length, when it saves and validates; in steps."""
@@ -105,6 +110,13 @@ class TrainingParameters:
     report_to: str | None = None
     """Services as mlx-lm names them, separated by commas."""
     project_name: str | None = None
+    keep: Keep = "last"
+    patience: int = 0
+    """Validations in a row without a better loss that end training; 0 for never."""
+    max_grad_norm: float | None = None
+    """The largest global norm of the gradients of an update."""
+    max_skipped_batches: int = 0
+    """Batches whose loss is not finite that a run may skip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +157,25 @@ class TrainedStep(StepFigures):
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedBatch:
+    """A step whose batch changed nothing, because its loss was not finite."""
+
+    step: StepNumber
+    loss: Loss
+    count: Count
+    """Batches of the run that were skipped by now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Validated:
-    """The loss on the validation set after `step` steps."""
+    """The loss on the validation set after `step` steps, and the lowest so far."""
 
     step: Count
     loss: Loss
     time_s: Duration
+    best_step: Count | None = None
+    """None before the first step."""
+    best_loss: FiniteLoss | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +192,19 @@ class Saved:
     step: Count
 
 
-TrainingEvent = TrainedStep | Validated | Saving | Saved | Compiling
+TrainingEvent = TrainedStep | SkippedBatch | Validated | Saving | Saved | Compiling
 
 RunEvent = TrialEvent | TrainingEvent
 
-EndReason = Literal["finished", "stopped", "memory_limit", "interval", "active_memory", "footprint"]
+EndReason = Literal[
+    "finished", "patience", "stopped", "memory_limit", "interval", "active_memory", "footprint"
+]
 """The last three ask for a fresh process to go on; `memory_limit`: MLX held more than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnd:
-    """Why training ended, after `step` steps, all of which are saved."""
+    """Why training ended, and the step that is saved, the last that changed the adapters."""
 
     step: Count
     reason: EndReason
@@ -236,6 +263,9 @@ CHECKPOINT = "checkpoint.safetensors"
 ADAPTERS = "adapters.safetensors"
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+BEST_FOLDER = "best"
+"""Has the best adapters, within the folder of the last."""
 
 METADATA_KEY = "training"
 """The entry of a checkpoint's metadata that has its run, as JSON."""

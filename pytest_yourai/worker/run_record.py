@@ -13,6 +13,7 @@ from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker.protocol import (
     Compiling,
     RunEvent,
+    SkippedBatch,
     StepFigures,
     TrainedStep,
 )
@@ -70,7 +71,7 @@ class RunRecord:
         match event:
             case Compiling() if self._compiling_since is None:
                 self._compiling_since = time.monotonic()
-            case StepFigures():
+            case StepFigures() | SkippedBatch():
                 self._compiled_s = self.compile_time_s
                 self._compiling_since = None
 
@@ -140,7 +141,7 @@ class TrainingRecord(RunRecord):
 
     def add(self, event: RunEvent) -> None:
         super().add(event)
-        if not isinstance(event, TrainedStep):
+        if not isinstance(event, TrainedStep | SkippedBatch):
             self._advance(self.where)
             return
         if event.step != self.step + 1:
@@ -148,7 +149,8 @@ class TrainingRecord(RunRecord):
                 f"the worker reported step {event.step:,} of training after step {self.step:,}"
             )
         self.step = event.step
-        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
+        if isinstance(event, TrainedStep):
+            self.peak_memory_bytes = max(self.peak_memory_bytes or 0, event.peak_memory_bytes)
         self._advance(f"in step {event.step + 1}")
 
     @property

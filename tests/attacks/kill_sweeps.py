@@ -8,7 +8,6 @@ traceback may be shown, and no process stay. Prints a table; the exit status is 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -17,19 +16,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.faults import processes_left
+from support.kills import Killer, parsed_arguments
 from support.processes import events, profile, worker_pids
 
 TESTS = Path(__file__).parents[1]
-
-VICTIMS = ("pytest", "worker", "both")
 
 FAULTS = ("lost", "changed", "measured twice", "wrong with status 0", "traceback", "processes left")
 
@@ -49,20 +44,12 @@ _MEASURED = ("step_times_s", "minimum_memory_bytes", "peak_memory_bytes")
 Config = tuple[int, ...]
 
 
-@dataclass
-class Tally:
-    """What came of the kills of one kind of victim."""
-
-    kills: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-
-
 class Attack:
     """Sweeps in folders of `root`, against the undisturbed one."""
 
     def __init__(self, root: Path, chooser: random.Random) -> None:
         self._root, self._chooser = root, chooser
-        self.tallies = {victim: Tally() for victim in VICTIMS}
+        self.killer = Killer("pytest", chooser)
         self.chains = self.finished = 0
         folder = self._folder("reference")
         began = time.monotonic()
@@ -73,10 +60,6 @@ class Attack:
         self._whole_run_s = time.monotonic() - began
         self._right = _answer(folder)
 
-    @property
-    def kills(self) -> int:
-        return sum(tally.kills for tally in self.tallies.values())
-
     def run(self, most: int, deadline: float) -> None:
         """Kill one sweep again and again, until it is through."""
         self.chains += 1
@@ -85,33 +68,16 @@ class Attack:
             before = _journaled(folder)
             process = self._start(folder, "--yourai-resume") if before else self._start(folder)
             victim = None
-            if self.kills < most:
+            if self.killer.kills < most:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(self._chooser.uniform(0.2, self._whole_run_s))
-                if process.poll() is None:
-                    victim = self._strike(process)
+                if process.poll() is None and (struck := self.killer.strike(process)):
+                    victim = struck.victim
             output, _ = process.communicate()
             self._judge(folder, before, output, process.returncode, victim)
             if process.returncode == 0:
                 self.finished += 1
                 return
-
-    def _strike(self, process: subprocess.Popen[str]) -> str | None:
-        """Kill a victim; None if all had ended."""
-        victim = self._chooser.choice(VICTIMS)
-        try:
-            workers = psutil.Process(process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return None
-        if victim == "worker" and not workers:
-            victim = "pytest"
-        for each in workers if victim != "pytest" else ():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        if victim != "worker":
-            process.kill()
-        self.tallies[victim].kills += 1
-        return victim
 
     def _judge(
         self, folder: Path, before: dict[Config, Any], output: str, status: int, victim: str | None
@@ -134,7 +100,7 @@ class Attack:
         found["wrong with status 0"] = status == 0 and _answer(folder) != self._right
         if found.total():
             sys.stderr.write(f"{victim}, status {status}: {dict(found)}\n{output}\n")
-        self.tallies[victim or "pytest"].faults += found
+        self.killer.tallies[victim or "pytest"].faults += found
 
     def _folder(self, name: str) -> Path:
         folder = self._root / name
@@ -187,23 +153,15 @@ def _left(folder: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parsed_arguments(__doc__, kills=200, minutes=8.0)
     deadline = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as name:
         attack = Attack(Path(name), random.Random(given.seed))
-        while attack.kills < given.kills and time.monotonic() < deadline:
+        while attack.killer.kills < given.kills and time.monotonic() < deadline:
             attack.run(given.kills, deadline)
-    print(f"| SIGKILL to | kills | {' | '.join(FAULTS)} |")
-    print(f"|---|{'--:|' * (len(FAULTS) + 1)}")
-    for victim, tally in attack.tallies.items():
-        counts = (tally.kills, *(tally.faults[fault] for fault in FAULTS))
-        print(f"| {victim} | {' | '.join(map(str, counts))} |")
+    print("\n".join(attack.killer.table(FAULTS)))
     print(f"{attack.chains} sweeps, {attack.finished} through with the undisturbed one's answer")
-    return int(any(tally.faults.total() for tally in attack.tallies.values()))
+    return int(attack.killer.faults > 0)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,12 @@ bit. Prints a table; the exit status is 1 where anything was lost.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -28,9 +24,14 @@ from pytest_yourai.training.metrics_file import METRICS_NAME
 from pytest_yourai.worker.protocol import ADAPTERS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.kills import Killer, parsed_arguments
 from support.models import TINY, make_data, make_model
 
-VICTIMS = ("command", "worker", "both")
+FAULTS = {
+    "metrics": "metrics.jsonl no prefix",
+    "checkpoint": "checkpoint unreadable",
+    "processes left": "processes left",
+}
 
 STEPS = 60
 
@@ -46,20 +47,12 @@ _MOST_KILLS = 10
 """Of one run, which then comes to its end."""
 
 
-@dataclass
-class Tally:
-    """What came of the kills of one kind of victim."""
-
-    kills: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-
-
 class Attack:
     """Runs in `folder`, against the undisturbed one of `reference`."""
 
     def __init__(self, folder: Path, chooser: random.Random) -> None:
         self.folder, self.chooser = folder, chooser
-        self.tallies = {victim: Tally() for victim in VICTIMS}
+        self.killer = Killer("command", chooser)
         self.finished = self.equal = self.not_resumed = 0
         began = time.monotonic()
         process = self._start("reference")
@@ -70,16 +63,12 @@ class Attack:
         self.losses = self._losses(folder / "reference") or []
         self.adapters = (folder / "reference" / ADAPTERS).read_bytes()
 
-    @property
-    def kills(self) -> int:
-        return sum(tally.kills for tally in self.tallies.values())
-
     def run(self, name: str, most: int, deadline: float) -> None:
         """Kill one run again and again, until it is finished."""
-        adapters, first = self.folder / name, self.kills
+        adapters, first = self.folder / name, self.killer.kills
         while time.monotonic() < deadline:
-            process, kills_before = self._start(name), self.kills
-            while self.kills < most and self.kills < first + _MOST_KILLS:
+            process, kills_before = self._start(name), self.killer.kills
+            while self.killer.kills < most and self.killer.kills < first + _MOST_KILLS:
                 try:
                     process.wait(self.chooser.uniform(0.2, 0.7 * self.whole_run_s))
                     break
@@ -91,7 +80,7 @@ class Attack:
                 same = (adapters / ADAPTERS).read_bytes() == self.adapters
                 self.equal += same and self._losses(adapters) == self.losses
                 return
-            if process.returncode > 0 and self.kills == kills_before:
+            if process.returncode > 0 and self.killer.kills == kills_before:
                 print(output, file=sys.stderr)
                 self.not_resumed += 1
                 return
@@ -109,24 +98,13 @@ class Attack:
         )
 
     def _strike(self, process: subprocess.Popen[str], adapters: Path) -> None:
-        victim = self.chooser.choice(VICTIMS)
-        try:
-            workers = psutil.Process(process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
+        struck = self.killer.strike(process)
+        if struck is None:
             return
-        if victim == "worker" and not workers:
-            victim = "command"
-        struck = workers if victim != "command" else []
-        for each in struck:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        if victim != "worker":
-            process.kill()
-        tally = self.tallies[victim]
-        tally.kills += 1
-        if victim != "worker":
+        tally = self.killer.tallies[struck.victim]
+        if struck.victim != "worker":
             process.wait()
-            _, alive = psutil.wait_procs(workers, _GONE_WITHIN_S)
+            _, alive = psutil.wait_procs(struck.workers, _GONE_WITHIN_S)
             tally.faults["processes left"] += len(alive)
         tally.faults["metrics"] += not self._are_a_prefix(self._losses(adapters))
         try:
@@ -157,11 +135,7 @@ def _has_checkpoint(adapters: Path) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parsed_arguments(__doc__, kills=100, minutes=10.0)
     deadline = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -169,22 +143,15 @@ def main() -> int:
         make_data(folder / "data", rows=11, words=20)
         attack = Attack(folder, random.Random(given.seed))
         runs = 0
-        while attack.kills < given.kills and time.monotonic() < deadline:
+        while attack.killer.kills < given.kills and time.monotonic() < deadline:
             runs += 1
             attack.run(f"run{runs}", given.kills, deadline)
-    faults = ("metrics", "checkpoint", "processes left")
-    print(
-        "| SIGKILL to | kills | metrics.jsonl no prefix | checkpoint unreadable | processes left |"
-    )
-    print("|---|--:|--:|--:|--:|")
-    for victim, tally in attack.tallies.items():
-        numbers = [tally.kills, *(tally.faults[each] for each in faults)]
-        print(f"| {victim} | {' | '.join(map(str, numbers))} |")
+    print("\n".join(attack.killer.table(FAULTS)))
     print(
         f"{runs} runs: {attack.finished} to the end, {attack.equal} of them equal to the bit, "
         f"{attack.not_resumed} not resumed"
     )
-    lost = sum(tally.faults.total() for tally in attack.tallies.values()) + attack.not_resumed
+    lost = attack.killer.faults + attack.not_resumed
     return int(lost > 0 or attack.equal < attack.finished)
 
 

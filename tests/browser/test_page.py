@@ -24,7 +24,11 @@ from support.profiles import (
     with_failures,
 )
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    # One Chromium for all of them.
+    pytest.mark.xdist_group("browser"),
+]
 
 LARGEST_MB = 6.0
 

@@ -20,7 +20,7 @@ from mlx_lm.utils import load_tokenizer
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.source import READ_BY_DEFAULT, ModelSource
+from pytest_yourai.models.source import READ_BY_DEFAULT
 from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
@@ -29,15 +29,13 @@ from pytest_yourai.worker.protocol import (
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
-    TrainingParameters,
     TrainingRequest,
     Validated,
 )
 
+from support.engine_training import KEYS, losses, request, source
 from support.models import TINY, make_data, make_model, write_rows
 from support.training import a_step, changed
-
-KEYS = tuple(f"self_attn.{each}_proj" for each in "koqv")
 
 
 @pytest.fixture(scope="module")
@@ -55,42 +53,13 @@ def usual_memory_limit() -> Iterator[None]:
     mx.set_memory_limit(usual)
 
 
-def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
-    usual = TrainingRequest(
-        config=LoraConfig(2, 4, 2, 32),
-        recipe=Recipe(learning_rate=1e-3, seed=3),
-        parameters=TrainingParameters(
-            max_steps=12,
-            save_every=5,
-            steps_per_eval=100,
-            val_batches=2,
-        ),
-        memory_limit_bytes=10**10,
-        data=str(folder / "data"),
-        adapter_path=str(adapters),
-        first_step=0,
-        reload_active_bytes=None,
-        usual_active_bytes=None,
-        reload_footprint_bytes=None,
-    )
-    return changed(usual, **changes)
-
-
-def a_source(folder: Path, lora_keys: str = "qkvo") -> ModelSource:
-    return ModelSource("model", TINY, str(folder / "model"), False, None, (lora_keys,))
-
-
 def train(
     folder: Path, asked: TrainingRequest, should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
     engine = MlxEngine()
-    engine.load(a_source(folder, asked.config.lora_keys))
+    engine.load(source(folder))
     events: list[TrainingEvent] = []
     return events, engine.train(asked, events.append, should_stop)
-
-
-def losses(events: list[TrainingEvent]) -> list[float]:
-    return [event.loss for event in events if isinstance(event, TrainedStep)]
 
 
 def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
@@ -165,10 +134,12 @@ class Losses(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     ],
     ids=["lora", "dora", "full"],
 )
+@pytest.mark.parametrize("max_skipped_batches", [0, 10])
 def test_losses_are_those_of_mlx_lm_itself(
-    folder: Path, tmp_path: Path, config: LoraConfig, recipe: Recipe
+    folder: Path, tmp_path: Path, config: LoraConfig, recipe: Recipe, max_skipped_batches: int
 ) -> None:
-    asked = request(folder, tmp_path, config=config, recipe=recipe)
+    skips = {"max_skipped_batches": max_skipped_batches}
+    asked = request(folder, tmp_path, config=config, recipe=recipe, **skips)
     own = Losses()
     parameters: dict[str, Any] | None = None
     if config.rank:
@@ -197,7 +168,7 @@ def test_losses_are_those_of_mlx_lm_itself(
     }
     settings["optimizer_config"] = {**settings["optimizer_config"], **recipe.optimizer_config}
     arguments = types.SimpleNamespace(**settings)
-    model = weights.load(a_source(folder, config.lora_keys))
+    model = weights.load(source(folder))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
     np.random.seed(recipe.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
@@ -210,7 +181,7 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     train(folder, request(folder, tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
-    model = weights.load(a_source(folder))
+    model = weights.load(source(folder))
     load_adapters(model, str(tmp_path))
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
@@ -295,7 +266,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(
-        weights.load(a_source(folder)),
+        weights.load(source(folder)),
         str(tmp_path / "a"),
     )
 

@@ -91,9 +91,10 @@ def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
 def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
     tmp_path: Path, bits: int
 ) -> None:
-    made = weights.load(synthetic(LARGER, Quantization(bits)))
-    folder = convert_model(make_model(tmp_path / "full", LARGER), tmp_path / "m", bits)
-    config = {**LARGER, "quantization": {"bits": bits, "group_size": 64}}
+    architecture = {**LARGER, "num_hidden_layers": 2}
+    made = weights.load(synthetic(architecture, Quantization(bits)))
+    folder = convert_model(make_model(tmp_path / "full", architecture), tmp_path / "m", bits)
+    config = {**architecture, "quantization": {"bits": bits, "group_size": 64}}
     loaded = weights.load(ModelSource("m", config, str(folder), False, None, KEYS))
     shapes = [
         {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}
@@ -129,7 +130,7 @@ def test_growing_models_are_loaded_from_shards(
     ids=["mxfp4", "mxfp8", "nvfp4", "mixed"],
 )
 def test_synthetic_weights_follow_the_quantization_of_a_config(stored: dict[str, Any]) -> None:
-    architecture = {**LARGER, "quantization": stored}
+    architecture = {**LARGER, "num_hidden_layers": 2, "quantization": stored}
     source = synthetic(architecture, stored_quantization(architecture))
     beyond, _ = peak_beyond_the_model(source)
     assert beyond <= 8192 * 512 * 4
@@ -389,6 +390,25 @@ def test_keys_that_are_not_required_give_way_to_the_usual_ones(
     source = synthetic(architecture, keys="self_attn.q_proj")
     source = dataclasses.replace(source, requires_lora_keys=False)
     assert weights.inspect(source).lora_keys == {"self_attn.q_proj": expected}
+
+
+def test_keys_that_match_nothing_get_those_that_are_there() -> None:
+    with pytest.raises(
+        ModelError, match="nothing matches no module .*: use some of mlp.down_proj,"
+    ):
+        weights.inspect(synthetic(TINY, keys="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"model_type": "no_such_type"}, "mlx-lm does not know it"),
+        ({"model_type": "llama"}, "does not describe a llama model"),
+    ],
+)
+def test_a_config_that_mlx_lm_cannot_build_is_refused(config: dict[str, Any], part: str) -> None:
+    with pytest.raises(ModelError, match=part):
+        weights.inspect(synthetic(config))
 
 
 def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -74,35 +73,14 @@ def test_a_folder_that_is_not_a_model(pytester: pytest.Pytester, sweep: SweepRun
 
 
 @pytest.mark.real_engine
-@pytest.mark.parametrize(
-    ("config", "part"),
-    [
-        ({"model_type": "no_such_type"}, "mlx-lm does not know it"),
-        ({"model_type": "llama"}, "does not describe a llama model"),
-    ],
-)
-def test_a_config_that_mlx_lm_cannot_build(
-    pytester: pytest.Pytester, sweep: SweepRun, config: dict[str, str], part: str
-) -> None:
-    pytester.mkdir("m").joinpath("config.json").write_text(json.dumps(config))
-    assert_usage_error(sweep(model="m"), part)
-
-
-@pytest.mark.real_engine
-@pytest.mark.parametrize(
-    ("lines", "part"),
-    [
-        ("", "its train.jsonl is empty"),
-        ('{"text": "a fox"}\n{', "train.jsonl:2: it is not valid JSON"),
-        ('{"text": "a fox"}\n{"text": ""}', "train.jsonl:2: its text gives no tokens: fix"),
-    ],
-)
-def test_data_that_mlx_lm_cannot_read(
-    pytester: pytest.Pytester, sweep: SweepRun, lines: str, part: str
-) -> None:
+def test_data_that_mlx_lm_cannot_read(pytester: pytest.Pytester, sweep: SweepRun) -> None:
     model = make_model(pytester.path / "model")
-    pytester.mkdir("data").joinpath("train.jsonl").write_text(lines)
-    assert_usage_error(sweep("--yourai-data", "data", model=str(model)), "--yourai-data: ", part)
+    pytester.mkdir("data").joinpath("train.jsonl").write_text("")
+    assert_usage_error(
+        sweep("--yourai-data", "data", model=str(model)),
+        "--yourai-data: ",
+        "its train.jsonl is empty",
+    )
 
 
 @pytest.mark.real_engine
@@ -120,7 +98,6 @@ def test_lora_keys_that_match_nothing_get_the_path_that_was_meant(sweep: SweepRu
         sweep("--yourai-lora-keys", "q_proj"),
         "--yourai-lora-keys: q_proj matches no module of tiny: did you mean self_attn.q_proj?",
     )
-    assert_usage_error(sweep("--yourai-lora-keys", "nothing"), "use some of mlp.down_proj, ")
 
 
 def test_a_matrix_that_is_none(pytester: pytest.Pytester, sweep: SweepRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest_yourai
 
 from support.models import make_model
 from support.processes import finish, started
+
+FAULT = "code in a model or data folder"
 
 EVIL = (
     "import os, pathlib\npathlib.Path(os.environ['EVIL_RAN']).open('a').write(__file__ + '\\n')\n"
@@ -69,7 +72,7 @@ def run(folder: Path, *command: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_no_settings_are_taken_from_a_folder_that_a_flag_names(
-    tmp_path: Path, ran: Path, settings: str
+    tmp_path: Path, ran: Path, settings: str, survived: Callable[[str], None]
 ) -> None:
     plant(tmp_path / "model", settings)
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -81,13 +84,14 @@ def test_no_settings_are_taken_from_a_folder_that_a_flag_names(
     assert status == 4
     assert "config.json" in output
     assert not ran.exists()
+    survived(FAULT)
 
 
 @pytest.mark.parametrize(
     "spelling", [("--yourai-model=.",), ("--yourai-data=.", "--yourai-model=tiny")]
 )
 def test_pytest_started_in_such_a_folder_is_refused(
-    tmp_path: Path, ran: Path, spelling: tuple[str, ...]
+    tmp_path: Path, ran: Path, spelling: tuple[str, ...], survived: Callable[[str], None]
 ) -> None:
     folder = tmp_path / "model"
     plant(folder, "pytest.ini")
@@ -99,6 +103,7 @@ def test_pytest_started_in_such_a_folder_is_refused(
     assert output.startswith(f"ERROR: {folder / 'conftest.py'} is in a model or data folder")
     assert len(output.strip().splitlines()) == 1
     assert not ran.exists()
+    survived(FAULT)
 
 
 def test_settings_that_were_taken_before_the_plugin_was_there_are_refused(
@@ -115,7 +120,7 @@ def test_settings_that_were_taken_before_the_plugin_was_there_are_refused(
 
 
 def test_modules_on_pythonpath_are_refused_there(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, survived: Callable[[str], None]
 ) -> None:
     model = pytester.mkdir("model")
     (model / "config.json").write_text("{}")
@@ -126,9 +131,12 @@ def test_modules_on_pythonpath_are_refused_there(
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     done = pytester.runpytest_inprocess("--yourai-model", "./model", "--co")
     done.stderr.no_fnmatch_line("*PYTHONPATH*")
+    survived(FAULT)
 
 
-def test_models_of_a_list_count(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_a_list_count(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, survived: Callable[[str], None]
+) -> None:
     model = pytester.mkdir("model")
     (model / "config.json").write_text("{}")
     (model / "conftest.py").write_text("raise SystemExit('it ran')")
@@ -137,6 +145,7 @@ def test_models_of_a_list_count(pytester: pytest.Pytester, monkeypatch: pytest.M
     done = pytester.runpytest_inprocess("--yourai-benchmark", "--yourai-models=../list.yaml")
     assert done.ret == 4
     done.stderr.fnmatch_lines(["ERROR: *conftest.py is in a model or data folder*of their own*"])
+    survived(FAULT)
 
 
 def test_a_projects_own_settings_are_taken(pytester: pytest.Pytester) -> None:
@@ -161,7 +170,7 @@ def test_a_project_may_have_its_own_data_beside_its_settings(pytester: pytest.Py
 @pytest.mark.real_engine
 @pytest.mark.parametrize("settings", ["", "pytest.ini"])
 def test_the_yourai_command_runs_none_in_the_models_folder(
-    tmp_path: Path, ran: Path, settings: str
+    tmp_path: Path, ran: Path, settings: str, survived: Callable[[str], None]
 ) -> None:
     folder = make_model(tmp_path / "model")
     plant(folder, settings or "pytest.ini")
@@ -180,3 +189,4 @@ def test_the_yourai_command_runs_none_in_the_models_folder(
         assert "pytest.ini is in a model or data folder" in output
     else:
         assert status == 0, output
+    survived(FAULT)

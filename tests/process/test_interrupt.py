@@ -148,6 +148,41 @@ def test_an_interruption_at_any_line_after_a_trial_loses_nothing_that_the_journa
     assert f"Incomplete: {trial} of 3" in done.text or trial == 3
 
 
+class OldWrapper:
+    """As pytest-timeout's wrappers; an interruption comes while the first of `hook` ends."""
+
+    def __init__(self, hook: str) -> None:
+        self._has_come = False
+
+        @pytest.hookimpl(hookwrapper=True)
+        def wrap() -> Generator[None, object, None]:
+            yield
+            if not self._has_come:
+                self._has_come = True
+                signal.raise_signal(signal.SIGINT)
+
+        setattr(self, hook, wrap)
+
+
+@pytest.mark.parametrize("hook", ["protocol", "setup", "call", "teardown"])
+def test_an_interruption_at_the_end_of_an_old_wrapper_ends_the_run(
+    pytester: pytest.Pytester, small_matrix: Path, judge: Judge, hook: str
+) -> None:
+    """pluggy would make a warning of it, and that is an error here."""
+    arguments = ("--yourai-model=tiny", "--yourai-steps=2", f"--yourai-matrix={small_matrix}")
+    plugin = OldWrapper(f"pytest_runtest_{hook}")
+    ended = pytester.runpytest_inprocess(
+        *arguments, "-W", "error", plugins=(plugin,), no_reraise_ctrlc=True
+    )
+    done = SweepResult(ended, pytester.path)
+    assert done.ret == pytest.ExitCode.INTERRUPTED, done.text
+    assert "INTERNALERROR" not in done.text + done.errors
+    if hook == "setup":
+        assert done.events("trial_complete") == []
+    else:
+        judge("signal at the end of another plugin's wrapper", done, ["ok"])
+
+
 @pytest.mark.parametrize(
     ("within", "outcome"), [("model_sweep.py", "timeout"), ("store/journal.py", "ok")]
 )
@@ -161,12 +196,15 @@ def test_a_limit_that_is_reached_while_a_result_is_recorded_loses_nothing(
     assert "INTERNALERROR" not in done.text
 
 
-def test_a_worker_does_not_outlive_its_parent(
+def test_a_worker_does_not_outlive_its_parent_and_the_journal_ends_in_whole_lines(
     tmp_path: Path, running: subprocess.Popen[str]
 ) -> None:
     worker = worker_of(tmp_path)
     running.kill()
     running.wait()
+    text = (tmp_path / "benchmark_log.jsonl").read_text()
+    assert text.endswith("\n")
+    assert all(json.loads(line)["event"] for line in text.splitlines())
     wait_for(lambda: is_gone(worker))
     wait_for(lambda: processes_left(worker_pids(tmp_path)) == 0)
     assert [event["outcome"] for event in events(tmp_path, "trial_complete")] == ["ok"]
@@ -252,11 +290,3 @@ def test_what_a_worker_left_ends_with_an_ordinary_sweep(
             processes_with(*mark),
         ),
     )
-
-
-def test_the_journal_ends_in_whole_lines(tmp_path: Path, running: subprocess.Popen[str]) -> None:
-    running.kill()
-    running.wait()
-    text = (tmp_path / "benchmark_log.jsonl").read_text()
-    assert text.endswith("\n")
-    assert all(json.loads(line)["event"] for line in text.splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,20 +50,30 @@ def why(done: SweepResult) -> str:
     ],
 )
 def test_it_fails_and_says_why(
-    pytester: pytest.Pytester, sweep: SweepRun, ini: str, conftest: str, status: int, part: str
+    pytester: pytest.Pytester,
+    sweep: SweepRun,
+    ini: str,
+    conftest: str,
+    status: int,
+    part: str,
+    survived: Callable[[str], None],
 ) -> None:
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makeconftest(conftest)
     done = sweep()
     assert done.ret == status, done.text
     assert part in why(done)
+    survived("nothing measured")
 
 
-def test_it_fails_beside_tests_that_pass(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+def test_it_fails_beside_tests_that_pass(
+    pytester: pytest.Pytester, sweep: SweepRun, survived: Callable[[str], None]
+) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     done = sweep("test_mine.py")
     assert done.ret == 1
     assert "no configuration was collected" in why(done)
+    survived("nothing measured")
 
 
 def test_a_mistake_is_reported_alone(pytester: pytest.Pytester, sweep: SweepRun) -> None:

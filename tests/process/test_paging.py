@@ -17,7 +17,7 @@ from support.processes import ConfineInTrial, SweepRun, confine, held_worker, wa
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.alone]
 
-SWAP_BYTES = 1_500_000_000
+SWAP_BYTES = 1_000_000_000
 
 
 @pytest.fixture

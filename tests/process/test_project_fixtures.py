@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from support.processes import SweepRun
 
 
 def test_packaged_items_take_the_plugins_own_fixtures(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, sweep: SweepRun, survived: Callable[[str], None]
 ) -> None:
     pytester.makeconftest(
         """
@@ -29,6 +30,7 @@ def test_packaged_items_take_the_plugins_own_fixtures(
     assert done.ret == 0, done.text
     assert done.outcomes == ["ok"] * 3
     assert '"minimum_memory_bytes"' in (pytester.path / "b.json").read_text()
+    survived("the project's own trial and benchmark fixtures")
 
 
 def test_only_tests_whose_trial_is_ours_are_parametrized(
@@ -88,7 +90,11 @@ def test_only_tests_whose_trial_is_ours_are_parametrized(
     ],
 )
 def test_a_fixture_for_every_test_is_named_with_the_way_out(
-    pytester: pytest.Pytester, sweep: SweepRun, ini: str, conftest: str
+    pytester: pytest.Pytester,
+    sweep: SweepRun,
+    ini: str,
+    conftest: str,
+    survived: Callable[[str], None],
 ) -> None:
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makeconftest(f"import pytest\n{conftest}\n")
@@ -98,3 +104,4 @@ def test_a_fixture_for_every_test_is_named_with_the_way_out(
     assert "the project's fixture database is for every test" in text
     assert "--noconftest" in text
     assert sweep("-k", "batch1", "--noconftest", "-o", "usefixtures=").ret == 0
+    survived("the project's fixture for every test fails")

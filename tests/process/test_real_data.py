@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -84,6 +85,7 @@ def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
     [epoch] = second["data"]["epochs"]
     assert (epoch["batch_size"], epoch["max_seq_length"], epoch["rows_cut"]) == (1, 512, 0)
     (data / "valid.jsonl").write_text(json.dumps({"text": 3}))
+    (pytester.path / "models.yaml").write_text("mine: {path: mine}\n")
     loaded = len(done.events("model_loaded"))
     mistaken = walk()
     assert mistaken.ret == pytest.ExitCode.USAGE_ERROR
@@ -92,7 +94,7 @@ def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
 
 
 def test_bad_rows_are_refused_before_the_model_is_loaded_or_left_out(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, sweep: SweepRun, survived: Callable[[str], None]
 ) -> None:
     model = make_model(pytester.path / "model")
     data = write_rows(pytester.path / "data", [{"text": text_of(10)}] * 2 + [{"text": ""}])
@@ -112,3 +114,4 @@ def test_bad_rows_are_refused_before_the_model_is_loaded_or_left_out(
     assert (done.profile["data"]["rows"], done.profile["data"]["rows_left_out"]) == (2, 2)
     [noted] = done.events("data_notes")
     assert noted["rows_left_out"] == 2
+    survived("rows that cannot be trained on")

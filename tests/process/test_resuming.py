@@ -16,7 +16,6 @@ from support.processes import (
     events,
     outcomes,
     profile,
-    run_sweep,
     start_sweep,
     wait_for,
     worker_pids,
@@ -37,33 +36,37 @@ def kill_in_trial(folder: Path, number: int, *arguments: str) -> None:
         running.communicate()
 
 
-def resume(folder: Path, matrix: str = LONG) -> str:
-    return run_sweep(folder, "--yourai-steps=2", "--yourai-resume", matrix=matrix)
+def resume(sweep: SweepRun, matrix: str = LONG) -> str:
+    """The output of a sweep that goes on, with steps that take no time."""
+    Path("m.yaml").write_text(matrix)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOURAI_TEST_STEP_S", "0.01")
+        return sweep("--yourai-resume", matrix="m.yaml").text
 
 
 def test_a_killed_sweep_goes_on_where_it_was(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    pytester: pytest.Pytester, sweep: SweepRun, record_property: Callable[[str, object], None]
 ) -> None:
-    kill_in_trial(tmp_path, 3)
-    before = events(tmp_path, "trial_complete")
-    output = resume(tmp_path)
+    kill_in_trial(pytester.path, 3)
+    before = events(pytester.path, "trial_complete")
+    output = resume(sweep)
     assert "Note: 2 results are kept from benchmark_log.jsonl" in output
     assert "✓" in output
     assert output.count("(kept)") == 2
-    assert kept(tmp_path) == [True, True, False]
-    for row, event in zip(profile(tmp_path)["all_results"], before, strict=False):
+    assert kept(pytester.path) == [True, True, False]
+    for row, event in zip(profile(pytester.path)["all_results"], before, strict=False):
         assert row["step_times_s"] == event["step_times_s"]
         assert row["minimum_memory_bytes"] == event["minimum_memory_bytes"]
-    assert len(events(tmp_path, "trial_start")) == 4, "the third alone was run again"
-    assert len(events(tmp_path, "trial_kept")) == 2
-    lost = len(before) - sum(kept(tmp_path))
+    assert len(events(pytester.path, "trial_start")) == 4, "the third alone was run again"
+    assert len(events(pytester.path, "trial_kept")) == 2
+    lost = len(before) - sum(kept(pytester.path))
     faults.report(
         record_property,
         Judgement(
             "pytest SIGKILL in a trial, then resume",
-            outcomes(tmp_path) == ["ok", "ok", "ok"],
+            outcomes(pytester.path) == ["ok", "ok", "ok"],
             lost,
-            processes_left(worker_pids(tmp_path)),
+            processes_left(worker_pids(pytester.path)),
         ),
     )
 
@@ -78,40 +81,42 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def test_what_ran_when_the_machine_went_down_is_marked_and_prunes(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    pytester: pytest.Pytester, sweep: SweepRun, record_property: Callable[[str, object], None]
 ) -> None:
-    kill_in_trial(tmp_path, 3)
+    kill_in_trial(pytester.path, 3)
 
     def before_the_last_boot(event: dict[str, Any]) -> None:
         if event["event"] == "benchmark_start":
             event["boot_id"] = "the boot before this one"
 
-    rewrite(tmp_path, before_the_last_boot)
-    output = resume(tmp_path)
+    rewrite(pytester.path, before_the_last_boot)
+    output = resume(sweep)
     assert "✗ machine crash: the machine went down, or was restarted" in output
-    assert kept(tmp_path) == [True, True, False]
-    assert len(events(tmp_path, "trial_start")) == 3, "nothing was run"
+    assert kept(pytester.path) == [True, True, False]
+    assert len(events(pytester.path, "trial_start")) == 3, "nothing was run"
     faults.report(
         record_property,
         Judgement(
             "machine restarted in a trial, then resume",
-            outcomes(tmp_path) == ["ok", "ok", "machine_crash"],
-            2 - sum(kept(tmp_path)),
+            outcomes(pytester.path) == ["ok", "ok", "machine_crash"],
+            2 - sum(kept(pytester.path)),
             0,
         ),
     )
     # It stays marked, and a larger one is skipped.
     larger = LONG.replace("128]", "128, 256]")
-    resume(tmp_path, larger)
-    assert outcomes(tmp_path) == ["ok", "ok", "machine_crash", "skipped"]
-    assert kept(tmp_path) == [True, True, True, False]
+    resume(sweep, larger)
+    assert outcomes(pytester.path) == ["ok", "ok", "machine_crash", "skipped"]
+    assert kept(pytester.path) == [True, True, True, False]
 
 
-def test_killed_twice_in_one_trial_it_is_not_run_a_third_time(tmp_path: Path) -> None:
-    kill_in_trial(tmp_path, 3)
-    kill_in_trial(tmp_path, 4, "--yourai-resume")
-    output = resume(tmp_path)
-    assert outcomes(tmp_path) == ["ok", "ok", "crashed"]
+def test_killed_twice_in_one_trial_it_is_not_run_a_third_time(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    kill_in_trial(pytester.path, 3)
+    kill_in_trial(pytester.path, 4, "--yourai-resume")
+    output = resume(sweep)
+    assert outcomes(pytester.path) == ["ok", "ok", "crashed"]
     assert "pytest was killed in it twice" in output
 
 

@@ -138,7 +138,6 @@ def full_container(small_cgroup: Path) -> Iterator[FillTheContainer]:
 
 
 @pytest.mark.xdist_group("machine")
-@pytest.mark.real_engine
 def test_no_trial_starts_where_too_little_is_left_and_that_prunes_nothing(
     sweep: SweepRun, full_container: FillTheContainer, judge: Judge
 ) -> None:

@@ -12,10 +12,7 @@ from support.processes import SweepResult, SweepRun
 RECORDED = Path(__file__).resolve().parents[1] / "data" / "h200_llama8b_quick.json"
 
 
-@pytest.mark.real_engine
-def test_the_best_score_is_found_without_running_the_rest(
-    sweep: SweepRun,
-) -> None:
+def test_the_best_score_is_found_without_running_the_rest(sweep: SweepRun) -> None:
     done = sweep("--quick", "--yourai-search", "fast", matrix=None)
     assert done.ret == 0
     best = done.profile
@@ -72,7 +69,9 @@ def test_speed_is_searched_with_few_trials_of_a_recording(pytester: pytest.Pytes
 
 
 @pytest.mark.real_engine
-def test_each_trial_is_predicted_before_it_runs(sweep: SweepRun) -> None:
+def test_each_trial_is_predicted_before_it_runs_and_what_was_learned_is_kept(
+    sweep: SweepRun, tmp_path: Path
+) -> None:
     done = sweep()
     names = [event["event"] for event in done.journal]
     for place, name in enumerate(names):
@@ -86,6 +85,12 @@ def test_each_trial_is_predicted_before_it_runs(sweep: SweepRun) -> None:
         assert check["available_gb"] > 0
         error = row["predicted_minimum_memory_bytes"] / row["minimum_memory_bytes"] - 1
         assert abs(error) < 0.1
+    kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
+    assert kept.pop("digest").startswith("sha256:")
+    [entry] = kept.values()
+    assert entry["trials"] == 3
+    assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
+    assert all(0.5 < factor < 2 for factor in entry["factors"].values())
 
 
 def test_a_prediction_alone_can_refuse_and_force_overrules_it(
@@ -114,17 +119,6 @@ def test_collect_only_shows_what_is_predicted_beside_each_id(sweep: SweepRun) ->
         ]
     )
     assert not done.has_profile
-
-
-@pytest.mark.real_engine
-def test_what_was_learned_is_kept_for_the_next_run(sweep: SweepRun, tmp_path: Path) -> None:
-    sweep()
-    kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
-    assert kept.pop("digest").startswith("sha256:")
-    [entry] = kept.values()
-    assert entry["trials"] == 3
-    assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
-    assert all(0.5 < factor < 2 for factor in entry["factors"].values())
 
 
 def test_the_best_may_be_among_the_tests_of_another_file(pytester: pytest.Pytester) -> None:

@@ -13,7 +13,7 @@ from support.processes import SweepRun, worker_processes
 def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
-    done = sweep("--quick", matrix=None)
+    done = sweep("--quick", matrix=None, steps=3)
     assert done.ret == 0
     done.run.assert_outcomes(passed=12)
     done.stdout.fnmatch_lines(
@@ -34,6 +34,14 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     assert done.profile["trials_run"] == 12
     assert worker_processes() == []
     check_that_minimum_memory_rises(done.rows)
+    for row in done.rows:
+        assert len(row["step_times_s"]) == 3
+        # At least three warm-up steps, and the settling step.
+        assert 4 <= len(row["warmup_step_times_s"]) <= 9
+        assert row["tokens_per_second"] == pytest.approx(
+            row["batch_size"] * 63 / (row["step_time_ms"] / 1e3), rel=1e-3
+        )
+        assert row["loss"] == pytest.approx(5.7, abs=0.5)
 
 
 def check_that_minimum_memory_rises(found: list[dict[str, Any]]) -> None:
@@ -50,19 +58,6 @@ def check_that_minimum_memory_rises(found: list[dict[str, Any]]) -> None:
         ):
             if larger in rows:
                 assert rows[larger]["minimum_memory_bytes"] > least
-
-
-@pytest.mark.real_engine
-def test_rows_keep_warmup_and_measured_steps_apart(sweep: SweepRun) -> None:
-    done = sweep(steps=3)
-    for row in done.rows:
-        assert len(row["step_times_s"]) == 3
-        # At least three warm-up steps, and the settling step.
-        assert 4 <= len(row["warmup_step_times_s"]) <= 9
-        assert row["tokens_per_second"] == pytest.approx(
-            row["batch_size"] * 63 / (row["step_time_ms"] / 1e3), rel=1e-3
-        )
-        assert row["loss"] == pytest.approx(5.7, abs=0.5)
 
 
 def test_journal_has_the_whole_run_in_order(sweep: SweepRun) -> None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import mlx.core as mx
 import pytest
 
 from pytest_yourai.core.errors import CheckpointError, ModelError
+from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, read_checkpoint
-from pytest_yourai.worker.protocol import CHECKPOINT
+from pytest_yourai.training.metrics_file import METRICS_NAME
+from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.train import run_training
+from pytest_yourai.worker.protocol import BEST_FOLDER, CHECKPOINT
 
 from support import faults
+from support.engine_training import POISON
+from support.models import write_rows
 from support.training_runs import Heard, make_input, run, settings
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.xdist_group("training")]
@@ -35,6 +45,12 @@ def undisturbed(folder: Path) -> dict[int, float]:
     assert ended.peak_memory_bytes is not None
     assert heard.saved == [5, 10, 12]
     return heard.losses
+
+
+def finished(folder: Path, adapters: str) -> TrainSettings:
+    """Those of the undisturbed run, in a copy of what it left."""
+    shutil.copytree(folder / "undisturbed", folder / adapters)
+    return settings(folder, adapters)
 
 
 def test_reloads_and_a_killed_worker_change_no_loss(
@@ -74,8 +90,7 @@ def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same_end(
     folder: Path, undisturbed: dict[int, float], record_property: Callable[[str, object], None]
 ) -> None:
-    asked = settings(folder, "damaged")
-    assert run(asked, Heard()).problem is None
+    asked = finished(folder, "damaged")
     path = asked.adapter_path / CHECKPOINT
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
@@ -92,9 +107,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_leads_to_the_same
     faults.report(record_property, faults.Judgement("damaged checkpoint", right, 0, 0))
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_checkpoint_that_another_run_replaced_is_not_continued_from(folder: Path) -> None:
-    asked = settings(folder, "replaced")
-    assert run(asked, Heard()).problem is None
+    finished(folder, "replaced")
     with pytest.raises(ModelError, match="has a checkpoint of step 12 by now, where step 10 was"):
         run(settings(folder, "replaced", first_step=10, max_steps=20), Heard())
 
@@ -149,6 +164,47 @@ def test_an_interrupt_saves_and_a_resumed_run_goes_on(
     asked = settings(folder, "interrupted", first_step=ended.step, max_steps=ended.step + 2)
     assert run(asked, more).problem is None
     assert sorted(more.losses) == [ended.step + 1, ended.step + 2]
+
+
+def test_a_run_skips_a_batch_ends_early_and_keeps_the_best(tmp_path: Path) -> None:
+    """One row has a word whose embedding is not a number."""
+    make_input(tmp_path)
+    weights = tmp_path / "model" / "model.safetensors"
+    arrays: Any = mx.load(str(weights))
+    arrays["model.embed_tokens.weight"][POISON] = float("nan")
+    mx.save_safetensors(str(weights), arrays, {"format": "mlx"})
+    rows = [{"text": f"lazy dog {'brown fox ' * number}"} for number in range(7)]
+    write_rows(tmp_path / "data", [*rows, {"text": "the quick fox"}])
+    write_rows(tmp_path / "data", [{"text": "hills over jumps"}] * 2, "valid")
+    asked = settings(
+        *(tmp_path, "kept"),
+        keep="both",
+        patience=2,
+        max_skipped_batches=10,
+        steps_per_eval=2,
+        max_steps=200,
+        learning_rate=1e-2,
+    )
+    stream = io.StringIO()
+    journal = Journal(asked.adapter_path / LOG)
+    assert run_training(asked, journal, stream) == 0
+    journal.close()
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if line.endswith(": its loss was nan (1 of at most 10 to skip)")]
+    early = next(line for line in lines if line.startswith("Ended early: 2 validations in a row"))
+    best = next(line for line in lines if line.startswith("Best adapters, of step "))
+    assert best.endswith(f": {asked.adapter_path / BEST_FOLDER}")
+    assert early.rpartition(" ")[2] == best.split()[4]
+    metrics = [
+        json.loads(line) for line in (asked.adapter_path / METRICS_NAME).read_text().splitlines()
+    ]
+    losses = {row["step"]: row["val_loss"] for row in metrics if "val_loss" in row and row["step"]}
+    assert min(losses, key=lambda step: losses[step]) == int(best.split()[4])
+    skipped = [row["step"] for row in metrics if "skipped_loss" in row]
+    trained = [row["step"] for row in metrics if "train_loss" in row]
+    assert sorted(skipped + trained) == list(range(1, max(losses) + 1))
+    events = [json.loads(line) for line in (asked.adapter_path / LOG).read_text().splitlines()]
+    assert [row["step"] for row in events if row["event"] == "training_skipped_batch"] == skipped
 
 
 def test_an_invalid_loss_ends_it_at_once(folder: Path) -> None:

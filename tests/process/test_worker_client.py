@@ -21,8 +21,6 @@ from pytest_yourai.worker.process import WorkerProcess
 
 from support.models import TINY, make_tokenizer, write_rows
 
-pytestmark = pytest.mark.real_engine
-
 
 @pytest.fixture
 def worker() -> Iterator[WorkerClient]:
@@ -43,6 +41,7 @@ def said_hello(worker: WorkerClient) -> WorkerClient:
     return worker
 
 
+@pytest.mark.real_engine
 def test_hello_names_the_device(worker: WorkerClient) -> None:
     message = answer(worker)
     assert isinstance(message, DeviceInfo)
@@ -50,6 +49,7 @@ def test_hello_names_the_device(worker: WorkerClient) -> None:
     assert message.name
 
 
+@pytest.mark.real_engine
 def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
     worker: WorkerClient, tmp_path: Path
 ) -> None:
@@ -68,6 +68,7 @@ def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
         assert message.failure == expected
 
 
+@pytest.mark.real_engine
 def test_an_exception_comes_back_and_the_worker_goes_on(worker: WorkerClient) -> None:
     said_hello(worker)
     source = ModelSource("x", {"model_type": "no_such"}, None, True, None, ("qkvo",))
@@ -151,6 +152,7 @@ def test_kill_ends_even_a_stopped_worker() -> None:
     assert client.kill() == -signal.SIGKILL
 
 
+@pytest.mark.real_engine
 def test_nothing_that_the_libraries_print_reaches_the_messages(worker: WorkerClient) -> None:
     said_hello(worker)
     tiny = {

@@ -21,9 +21,7 @@ SITES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["SIGKILL", pytest.param("SIGSEGV", marks=pytest.mark.real_engine)]
-)
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 @pytest.mark.parametrize("site", SITES)
 def test_a_death_is_a_crash_and_says_where(
     sweep: SweepRun, faulty_worker: Fault, judge: Judge, name: str, site: str

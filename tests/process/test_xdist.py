@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -54,11 +55,13 @@ def test_an_n_in_the_ini_file_is_overridden_as_the_message_says(
     assert sweep("-n", "0", subprocess=True).ret == 0
 
 
-@pytest.mark.real_engine
-def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(sweep: SweepRun) -> None:
-    done = sweep("-n", "1", "--yourai-lora-keys", "q_proj", subprocess=True)
+def test_a_mistake_found_by_the_worker_is_a_usage_error_there_too(
+    sweep: SweepRun, faulty_worker: Callable[[str], None]
+) -> None:
+    faulty_worker("refuse@inspect")
+    done = sweep("-n", "1", subprocess=True)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "did you mean self_attn.q_proj?" in done.errors
+    assert "this model is refused" in done.errors
     assert "Traceback" not in done.errors + done.text
 
 
@@ -79,7 +82,10 @@ def engine():
 
 
 def test_a_worker_that_fails_in_the_process_of_xdist_is_reported_once(
-    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester,
+    sweep: SweepRun,
+    monkeypatch: pytest.MonkeyPatch,
+    survived: Callable[[str], None],
 ) -> None:
     pytester.makepyfile(failing=THE_SECOND_START_FAILS)
     path = os.pathsep.join((str(pytester.path), os.environ["PYTHONPATH"]))
@@ -92,3 +98,4 @@ def test_a_worker_that_fails_in_the_process_of_xdist_is_reported_once(
         ["Nothing was measured: ? of 3 items ended so: MLX cannot run here (no MLX today)*"]
     )
     assert "INTERNALERROR" not in done.text
+    survived("no worker in the process of xdist")

@@ -33,13 +33,13 @@ def _patch_training(module: ModuleType, fault: Fault) -> None:
     save, usual = module.TrainingRun._save_adapters, module.TrainingRun.on_train_loss_report
 
     def save_adapters(run: Any) -> None:
-        if fault.site == f"save{run.step}":
+        if fault.site == f"save{run.progress.step}":
             fault.strike()
         save(run)
 
     def report(run: Any, train_info: Any) -> None:
         usual(run, train_info)
-        if fault.is_in_training(run.step):
+        if fault.is_in_training(run.progress.step):
             fault.strike()
 
     module.TrainingRun._save_adapters = save_adapters

@@ -71,12 +71,6 @@ def start_sweep(
         yield process
 
 
-def run_sweep(folder: Path, *arguments: str, matrix: str = MATRIX) -> str:
-    """The output of a whole sweep."""
-    with start_sweep(folder, *arguments, matrix=matrix) as process:
-        return finish(process)
-
-
 def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> str:
     """Its whole output, once it has ended."""
     output, _ = process.communicate(timeout=timeout_s)

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.errors import ModelError
+
 from support.hostile import HOSTILE
 
 VARIABLE = "YOURAI_TEST_FAULT"
@@ -133,6 +135,10 @@ def leave_processes() -> None:
 
 def fill_the_disk() -> None:
     raise OSError(28, "No space left on device")
+
+
+def refuse() -> None:
+    raise ModelError("this model is refused")
 
 
 def fail() -> None:

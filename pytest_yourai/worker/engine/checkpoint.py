@@ -36,10 +36,20 @@ def save_adapters(folder: Path, model: nn.Module, step: int | None = None) -> No
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, about: Mapping[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    about: Mapping[str, Any],
+    random: mx.array | None = None,
 ) -> None:
-    """Save trainable parameters, optimizer and random state; `about` describes the run."""
-    _write(folder / CHECKPOINT, _state(model, optimizer), metadata_of(json.dumps(about)), _sealed)
+    """Save trainable parameters, optimizer and random state; `about` describes the run.
+
+    `random` is that state where it was another than the current one when `about` was true.
+    """
+    state = _state(model, optimizer)
+    if random is not None:
+        state[_RANDOM] = random
+    _write(folder / CHECKPOINT, state, metadata_of(json.dumps(about)), _sealed)
 
 
 def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
@@ -72,12 +82,17 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
+def random_state() -> mx.array:
+    """The state of MLX's generator, which dropout draws from."""
+    state: Any = mx.random.state
+    return state[0]  # type: ignore[no-any-return]
+
+
 def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, mx.array]:
-    random_state: Any = mx.random.state
     return {
         **{_MODEL + name: array for name, array in tree_flatten(model.trainable_parameters())},
         **{_OPTIMIZER + name: array for name, array in tree_flatten(optimizer.state)},
-        _RANDOM: random_state[0],
+        _RANDOM: random_state(),
     }
 
 

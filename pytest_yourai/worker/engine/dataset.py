@@ -79,7 +79,8 @@ class ReadData:
 
     def summary(self) -> TrainingData:
         """What the parent needs to know of them."""
-        return TrainingData(self.rows.summary().lengths, self.notes, self.left_out)
+        lengths = self.rows.summary().lengths
+        return TrainingData(lengths, self.notes, self.left_out, len(self.validation))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx.optimizers import Optimizer
 from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.trainer import TrainingArgs, train
+from mlx_lm.tuner.trainer import TrainingArgs, default_loss, train
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
@@ -26,7 +25,7 @@ class EndOfLoop(YouraiError):  # noqa: N818 - it ends mlx-lm's loop, nothing fai
 
 def run_loop(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Any,
     rows: Any,
     config: LoraConfig,
     recipe: Recipe,
@@ -34,11 +33,14 @@ def run_loop(
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
     announce: Callable[[], None],
+    *,
+    loss: Callable[..., Any] = default_loss,
 ) -> None:
     """Train until `callback` raises EndOfLoop, which it must do within `most_steps`.
 
-    `announce` is called before each step that compiles. `rows` is a data set as `iterate_batches`
-    takes it. Raises whatever MLX and the callback raise.
+    `optimizer` is one of `mlx.optimizers`, or has what mlx-lm uses of it. `announce` is called
+    before each step that compiles. `rows` is a data set as `iterate_batches` takes it. Raises
+    whatever MLX and the callback raise.
     """
     try:
         train(
@@ -55,7 +57,8 @@ def run_loop(
                 grad_accumulation_steps=config.grad_accumulation_steps,
                 clear_cache_threshold=recipe.clear_cache_threshold,
             ),
-            iterate_batches=announcing(iterate_batches, announce),
+            loss=loss,
+            iterate_batches=announcing(iterate_batches, announce, config.grad_accumulation_steps),
             training_callback=callback,
         )
     except EndOfLoop:
@@ -68,18 +71,23 @@ def run_loop(
 
 
 def announcing(
-    iterate_batches: Callable[..., Iterator[Batch]], announce: Callable[[], None]
+    iterate_batches: Callable[..., Iterator[Batch]],
+    announce: Callable[[], None],
+    accumulation: int = 1,
 ) -> Callable[..., Iterator[Batch]]:
     """`iterate_batches`, calling `announce` before each batch whose step compiles.
 
     mlx-lm takes a batch when its step begins. It compiles a step for each padded shape, without
-    the optimizer's state in the first step, and with it in all others.
+    the optimizer's state until the first update, and with it in all others; with gradients that
+    accumulate, apart for steps that begin, continue and end a cycle.
     """
 
     def iterate(**arguments: Any) -> Iterator[Batch]:
-        compiled: set[tuple[tuple[int, ...], bool]] = set()
+        compiled: set[tuple[Any, ...]] = set()
         for number, batch in enumerate(iterate_batches(**arguments)):
-            kind = tuple(batch[0].shape), number > 0
+            place = number % accumulation
+            in_cycle = place == 0, place == accumulation - 1
+            kind = tuple(batch[0].shape), number >= accumulation, in_cycle
             if kind not in compiled:
                 compiled.add(kind)
                 announce()

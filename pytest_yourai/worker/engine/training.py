@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
-from mlx_lm.tuner.trainer import evaluate
+from mlx_lm.tuner.trainer import default_loss, evaluate
 
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
-from pytest_yourai.core.errors import CheckpointError, DataError
-from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.errors import DataError
 from pytest_yourai.worker.engine import checkpoint
-from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
+from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
+from pytest_yourai.worker.engine.run_files import RunFiles
+from pytest_yourai.worker.engine.safe_steps import SafeSteps
+from pytest_yourai.worker.progress import Cycles, TrainingProgress
 from pytest_yourai.worker.protocol import (
-    ADAPTER_CONFIG,
     Compiling,
     EndReason,
     InvalidLossError,
     Saved,
     Saving,
+    SkippedBatch,
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
@@ -60,19 +59,22 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         should_stop: Callable[[], bool],
     ) -> None:
         self._model, self._request = model, request
-        self._optimizer = make_optimizer(request.config, request.recipe)
-        self._folder = Path(request.adapter_path)
+        self._optimizer = optimizer = make_optimizer(request.config, request.recipe)
+        self._accumulation = request.config.grad_accumulation_steps
+        self._cycles = Cycles(request.parameters.max_steps, self._accumulation)
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
+        self._files = RunFiles(model, optimizer, request, len(rows))
         self._services = get_reporting_callbacks(
             request.parameters.report_to,
             project_name=request.parameters.project_name,
             log_dir=request.adapter_path,
             config=dict(request.report_config or {}),
         )
-        self._first_step = self.step = 0
-        self._validated_step: int | None = None
-        self._earlier_tokens = self._trained_tokens = 0
+        self._first_step = self._loop_tokens = 0
+        self.progress = self._whole = self._saved = TrainingProgress()
+        """By now, after the last whole cycle, and in the checkpoint."""
+        self._save_is_due = False
         self._usual_active_bytes = request.usual_active_bytes
         self._last_loss = math.inf
         self._end_reason: EndReason = "finished"
@@ -80,106 +82,135 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def train(self) -> TrainingEnd:
         """Begin, or resume from a checkpoint; returns once everything is saved.
 
-        The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero
-        or not finite: nothing of that step is saved. DataError, ModelError where a checkpoint does
-        not fit, OutputError where a file cannot be written; whatever MLX raises otherwise.
+        The memory limit is that of a trial's measured steps. InvalidLossError where a loss is zero,
+        or not finite once too often: nothing of that step is saved. DataError, ModelError where a
+        checkpoint does not fit, OutputError where a file cannot be written; whatever MLX raises
+        otherwise.
         """
         request = self._request
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
         with self._model.adapted(request.config, request.recipe):
-            checkpoint.remove_leftovers(self._folder)
-            about = self._restore() if request.first_step else {}
-            config = json.dumps(adapter_config(self._model, request), indent=4, sort_keys=True)
-            write_atomically(self._folder / ADAPTER_CONFIG, f"{config}\n", "--adapter-path")
-            self._begin(about)
-            most_steps = request.parameters.max_steps - self.step
-            if most_steps > 0:
+            self._begin(self._files.begin())
+            most_steps = request.parameters.max_steps - self.progress.step
+            if self._has_lost_patience:
+                self._end("patience")
+            elif most_steps > 0:
                 mx.reset_peak_memory()
-                run_loop(
-                    self._model.module,
-                    self._optimizer,
-                    self._rows,
-                    request.config,
-                    request.recipe,
-                    most_steps,
-                    in_order(request.recipe.seed, self.step),
-                    self,
-                    lambda: self._report(Compiling()),
-                )
-        return TrainingEnd(self.step, self._end_reason)
+                self._run(most_steps)
+        return TrainingEnd(self._whole.step, self._end_reason)
 
-    def _restore(self) -> dict[str, Any]:
-        """Restore the checkpoint; DataError where the data has another number of rows by now.
-
-        CheckpointError where it is of another step than asked for, so that no step is left out.
-        """
-        about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
-        if about["step"] != self._request.first_step:
-            raise CheckpointError(
-                f"{self._folder} has a checkpoint of step {about['step']} by now, where step "
-                f"{self._request.first_step} was: run the same command again"
-            )
-        if len(self._rows) != about["rows"]:
-            raise DataError(
-                f"{self._request.data} has {len(self._rows)} rows, and had {about['rows']} when "
-                "training began: put the old rows back, or train anew with another --adapter-path"
-            )
-        return about
+    def _run(self, most_steps: int) -> None:
+        """Run mlx-lm's loop, with steps of our own only where a batch may be skipped or clipped."""
+        parameters = self._request.parameters
+        optimizer: Any = self._optimizer
+        loss = default_loss
+        if parameters.max_skipped_batches or parameters.max_grad_norm is not None:
+            optimizer = SafeSteps(self._optimizer, self._accumulation, parameters.max_grad_norm)
+            loss = optimizer.loss
+        run_loop(
+            self._model.module,
+            optimizer,
+            self._rows,
+            self._request.config,
+            self._request.recipe,
+            most_steps,
+            in_order(self._request.recipe.seed, self.progress.step),
+            self,
+            lambda: self._report(Compiling()),
+            loss=loss,
+        )
 
     def _begin(self, about: Mapping[str, Any]) -> None:
         """Start from a checkpoint's metadata, empty for a new run, and redo what followed it."""
-        self._first_step = self.step = int(about.get("step", 0))
-        self._validated_step = about.get("validated_step")
-        self._earlier_tokens = self._trained_tokens = int(about.get("trained_tokens", 0))
-        if self.step:
+        self.progress = self._saved = TrainingProgress.of_checkpoint(about)
+        self._complete_cycle()
+        self._first_step = self.progress.step
+        if self.progress.step:
             self._save_adapters()
-        if self._is_validation_due and self._validated_step != self.step:
+        if self._is_validation_due and self.progress.validated_step != self.progress.step:
             self._validate()
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        self.step += 1
-        figures = step_figures(train_info, self._trained_tokens - self._earlier_tokens)
-        self._trained_tokens += figures["tokens"]
-        rate = float(train_info["learning_rate"])
-        trained = TrainedStep(step=self.step, learning_rate=rate, **figures)
-        self._report(trained)
-        check_loss(trained, self._last_loss)
-        self._last_loss = trained.loss
-        if self._services is not None:
-            totals = {"iteration": self.step, "trained_tokens": self._trained_tokens}
-            self._services.on_train_loss_report({**train_info, **totals})
-        is_saved = self.step % self._request.parameters.save_every == 0
-        if is_saved:
-            self._save()
-        if self._is_validation_due and self._validate():
-            is_saved = False
-        if reason := self._reason_to_end(trained):
-            if not is_saved:
+        trained = self._take_in(train_info)
+        if self._cycles.is_whole(self.progress.step):
+            self._complete_cycle()
+            interval = self._request.parameters.save_every
+            self._save_is_due |= self._cycles.is_due(self.progress.step, interval)
+            # Weights after which no loss was finite yet may be broken.
+            if self._save_is_due and trained is not None:
                 self._save()
-            self._end_reason = reason
+            if self._is_validation_due:
+                self._validate()
+        if reason := self._reason_to_end(trained):
+            self._end(reason)
             raise EndOfLoop
         mx.reset_peak_memory()
 
+    def _take_in(self, train_info: dict[str, Any]) -> TrainedStep | None:
+        """Report the step; None if its batch was skipped."""
+        figures = step_figures(train_info, self._loop_tokens)
+        self._loop_tokens += figures["tokens"]
+        rate = float(train_info["learning_rate"])
+        trained = TrainedStep(step=self.progress.step + 1, learning_rate=rate, **figures)
+        is_valid = math.isfinite(trained.loss) or not trained.tokens
+        if not is_valid and self._may_skip:
+            self.progress = self.progress.skipped()
+            skipped = self.progress.skipped_batches
+            self._report(SkippedBatch(trained.step, trained.loss, skipped))
+            return None
+        self.progress = self.progress.trained(trained.tokens)
+        self._report(trained)
+        check_loss(trained, self._last_loss, self.progress.skipped_batches)
+        self._last_loss = trained.loss
+        if self._services is not None:
+            totals = {
+                "iteration": trained.step,
+                "trained_tokens": self.progress.trained_tokens,
+            }
+            self._services.on_train_loss_report({**train_info, **totals})
+        return trained
+
+    def _complete_cycle(self) -> None:
+        self._whole, self._random = self.progress, checkpoint.random_state()
+
+    @property
+    def _may_skip(self) -> bool:
+        return self.progress.skipped_batches < self._request.parameters.max_skipped_batches
+
     @property
     def _is_validation_due(self) -> bool:
-        parameters = self._request.parameters
-        return self.step % parameters.steps_per_eval == 0 or self.step == parameters.max_steps
+        step = self.progress.step
+        interval = self._request.parameters.steps_per_eval
+        return self._cycles.is_due(step, interval) or self._cycles.is_last(step)
 
-    def _reason_to_end(self, trained: TrainedStep) -> EndReason | None:
-        parameters, in_process = self._request.parameters, self.step - self._first_step
-        if self._usual_active_bytes is None and in_process > COMPILING_STEPS:
-            self._usual_active_bytes = trained.active_memory_bytes
-        if self.step == parameters.max_steps:
+    @property
+    def _has_lost_patience(self) -> bool:
+        patience = self._request.parameters.patience
+        return bool(patience) and self.progress.stale_validations >= patience
+
+    def _reason_to_end(self, trained: TrainedStep | None) -> EndReason | None:
+        parameters, step = self._request.parameters, self.progress.step
+        if step == parameters.max_steps:
             return "finished"
         if self._should_stop():
             return "stopped"
-        if reason := self._memory_reason(trained, is_warm=in_process > COMPILING_STEPS):
+        if self._has_lost_patience:
+            return "patience"
+        if trained is not None and (reason := self._memory_reason(trained)):
             return reason
         interval = parameters.reload_interval
-        return "interval" if interval and self.step % interval == 0 else None
+        return "interval" if interval and self._cycles.is_due(step, interval) else None
 
-    def _memory_reason(self, trained: TrainedStep, *, is_warm: bool) -> EndReason | None:
-        request, usual = self._request, self._usual_active_bytes
+    def _end(self, reason: EndReason) -> None:
+        self._end_reason = reason
+        if self._saved != self._whole and self._whole.step:
+            self._save()
+
+    def _memory_reason(self, trained: TrainedStep) -> EndReason | None:
+        request, is_warm = self._request, trained.step - self._first_step > COMPILING_STEPS
+        if self._usual_active_bytes is None and is_warm:
+            self._usual_active_bytes = trained.active_memory_bytes
+        usual = self._usual_active_bytes
         if request.reload_active_bytes is not None and usual is not None:
             most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
             if trained.active_memory_bytes > most:
@@ -191,44 +222,30 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         return "memory_limit" if is_over and not request.may_pass_the_limit else None
 
     def _save(self) -> None:
-        request, source = self._request, self._model.source
-        is_stored_quantized = "quantization" in source.architecture
-        bits = str(source.quantization.bits) if source.quantization else "none"
-        about = {
-            **(request.about or {}),
-            "model": source.name,
-            **dataclasses.asdict(request.config),
-            "quantize": None if is_stored_quantized else bits,
-            "data": request.data,
-            **dataclasses.asdict(request.parameters),
-            "learning_rate": request.recipe.learning_rate,
-            "seed": request.recipe.seed,
-            "mask_prompt": request.recipe.mask_prompt,
-            "recipe": dataclasses.asdict(request.recipe),
-            "rows": len(self._rows),
-            "step": self.step,
-            "validated_step": self._validated_step,
-            "trained_tokens": self._trained_tokens,
-        }
-        self._report(Saving(self.step))
-        checkpoint.save_checkpoint(self._folder, self._model.module, self._optimizer, about)
-        self._report(Saved(self.step))
+        """Save the last whole cycle; what followed it has not changed the adapters yet."""
+        self._report(Saving(self._whole.step))
+        self._files.save_checkpoint(self._whole, self._random)
+        self._report(Saved(self._whole.step))
+        self._saved, self._save_is_due = self._whole, False
         self._save_adapters()
 
     def _save_adapters(self) -> None:
-        checkpoint.save_adapters(self._folder, self._model.module)
-        if self.step % self._request.parameters.save_every == 0:
-            checkpoint.save_adapters(self._folder, self._model.module, self.step)
+        """Save those of the checkpoint, in all the files that keep them."""
+        step = self._whole.step
+        is_numbered = self._cycles.is_due(step, self._request.parameters.save_every)
+        self._files.save_last(step, is_numbered=is_numbered)
+        if self._whole.is_best:
+            self._files.save_best()
 
-    def _validate(self) -> bool:
-        """True if there is a new loss, which the checkpoint lacks."""
+    def _validate(self) -> None:
+        """Validate after a whole cycle, and save if no adapters were better."""
         parameters, config, rows = (
             self._request.parameters,
             self._request.config,
             self._validation_rows,
         )
         if not len(rows) or parameters.val_batches == 0:
-            return False
+            return
         began = time.perf_counter()
         # The generator that mlx-lm's batches draw from: always the same batches.
         np.random.seed(self._request.recipe.seed)  # noqa: NPY002
@@ -242,26 +259,32 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                 progress_callback=self._end_where_asked,
             )
         except EndOfLoop:
-            return False
+            return
         finally:
             self._model.module.train()
-        found = Validated(self.step, float(loss), time.perf_counter() - began)
-        self._validated_step = self.step
+        self.progress = self.progress.validated(float(loss))
+        self._complete_cycle()
+        best_step, best_loss = self.progress.best_step, self.progress.best_loss
+        time_s = time.perf_counter() - began
+        found = Validated(self.progress.step, float(loss), time_s, best_step, best_loss)
         self._report(found)
         if self._services is not None:
             info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
             self._services.on_val_loss_report(info)
-        return True
+        # The checkpoint first: it redoes the best adapters, which would be ahead of it otherwise.
+        if self.progress.is_best and parameters.keep != "last":
+            self._save()
 
     def _end_where_asked(self) -> None:
         if self._should_stop():
             raise EndOfLoop
 
 
-def check_loss(trained: TrainedStep, last_loss: float) -> None:
+def check_loss(trained: TrainedStep, last_loss: float, skipped: int = 0) -> None:
     """InvalidLossError, or DataError where there was nothing to learn from.
 
     A failing GPU may return zeros; but in bfloat16 rows learned by heart have a loss of 0.
+    `skipped` batches had an invalid loss before.
     """
     if not trained.tokens:
         raise DataError(
@@ -270,4 +293,5 @@ def check_loss(trained: TrainedStep, last_loss: float) -> None:
         )
     is_sudden = trained.loss == 0 and last_loss > _ALMOST_LEARNED
     if is_sudden or not math.isfinite(trained.loss):
-        raise InvalidLossError(f"the loss was {trained.loss}")
+        before = f" after {skipped} skipped batches" if skipped else ""
+        raise InvalidLossError(f"the loss was {trained.loss}{before}")

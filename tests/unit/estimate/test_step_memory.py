@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import statistics
 from collections.abc import Mapping
@@ -11,8 +12,10 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.recipe import USUAL_RECIPE, OptimizerName, Recipe
 from pytest_yourai.estimate.step_memory import StepMemory
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
+from pytest_yourai.models.architecture import InspectedShapes, read_architecture_shapes
 
 from support.recorded_floors import FILES, Floor, read_floors
 
@@ -37,12 +40,22 @@ def step(
     length: int = 4,
     backend: Backend = "cpu",
     device: str = "",
+    recipe: Recipe = USUAL_RECIPE,
+    bits: int | None = None,
+    rank: int = 2,
     **more: object,
 ) -> StepMemory:
     """Two rows of 3 positions each, that is 6 tokens, with adapters of rank 2."""
     shapes = read_architecture_shapes({**SMALL, **more})
-    config = LoraConfig(2, 2, layers, length, checkpoint)
-    return StepMemory(shapes, shapes.adapted(keys), config, backend, device)
+    adapted = shapes.adapted(keys)
+    per_rank = sum(linear.parameters_per_rank for linear in adapted)
+    built = InspectedShapes(0, adapted, (per_rank,) * shapes.num_hidden_layers)
+    is_full = recipe.fine_tune_type == "full"
+    trained = (
+        base_arrays(shapes, layers) if is_full else adapter_arrays(built, layers, rank, recipe)
+    )
+    config = LoraConfig(2, rank, layers, length, checkpoint)
+    return StepMemory(shapes, adapted, trained, config, recipe, (bits, 8), backend, device)
 
 
 # 6 tokens, 4 bytes each: residuals and MLP 2 × 8 + 4 × 16, queries, keys and values 8 + 4 + 4,
@@ -85,17 +98,17 @@ def test_layers_that_read_the_same_share_one_copy_of_it() -> None:
 
 
 def test_the_higher_of_loss_and_backward_pass_counts() -> None:
-    backward = step().highest_moment(None, 64)
+    backward, kept = step().highest_moment, step().kept_bytes
     assert backward.logits_bytes == 0
-    assert backward.activations_bytes == pytest.approx(0.81 * 144 + 0.36 * (LAYER - 144))
-    loss = step(vocab_size=100).highest_moment(None, 64)
+    assert backward.activations_bytes == pytest.approx(kept + 0.81 * 144 + 0.36 * (LAYER - 144))
+    loss = step(vocab_size=100).highest_moment
     assert loss.logits_bytes == pytest.approx(3.03 * 6 * 100 * 4)
-    assert loss.activations_bytes == 0
+    assert loss.activations_bytes == kept
     for moment in (backward, loss):
         assert moment.in_flight_bytes == 0, "the CPU has no batches"
-        assert moment.margin_bytes == pytest.approx(
-            0.9 * moment.sum_bytes + 0.02 * step().kept_bytes
-        )
+        assert moment.gradients_bytes == pytest.approx(1.4 * 2 * 2 * (8 + 8))
+        added = moment.sum_bytes - kept - moment.gradients_bytes
+        assert moment.margin_bytes == pytest.approx(0.9 * added + 0.02 * kept)
 
 
 def kept_with_head_of(head_dim: int, length: int, backend: Backend, dtype: str) -> float:
@@ -124,8 +137,8 @@ def test_cuda_fuses_no_wide_odd_or_float32_heads(head_dim: int, dtype: str) -> N
 def in_flight(backend: Backend, device: str = "", bits: int | None = 4) -> float:
     sizes = {"hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 32000}
     more: dict[str, Any] = {**sizes, "torch_dtype": "bfloat16", "num_attention_heads": 32}
-    made = step(layers=4, length=512, backend=backend, device=device, **more)
-    return made.highest_moment(bits, 64).in_flight_bytes
+    made = step(layers=4, length=512, backend=backend, device=device, bits=bits, **more)
+    return made.highest_moment.in_flight_bytes
 
 
 def test_what_is_in_flight_depends_on_the_device() -> None:
@@ -138,6 +151,113 @@ def test_what_is_in_flight_depends_on_the_device() -> None:
 
 def test_a_head_that_fills_a_batch_leaves_no_room() -> None:
     assert in_flight("metal", bits=None) == 0
+
+
+# The same linear layer's input 8 in the model's type, its dropped copy in float32, a mask of bytes.
+DROPPED = 6 * (4 * 8 + 1 * 8)
+
+
+def test_dropout_keeps_a_dropped_copy_and_a_mask_for_each_adapter() -> None:
+    usual = step(("q_proj", "v_proj"))
+    dropped = step(("q_proj", "v_proj"), recipe=Recipe(dropout=0.05))
+    assert dropped.kept_bytes - usual.kept_bytes == 2 * 2 * DROPPED
+    assert dropped.kept_bytes == step(("q_proj", "v_proj"), recipe=Recipe(dropout=0.5)).kept_bytes
+
+
+def test_dropout_reads_the_input_in_the_models_own_type() -> None:
+    usual = step(torch_dtype="bfloat16").kept_bytes
+    dropped = step(torch_dtype="bfloat16", recipe=Recipe(dropout=0.05)).kept_bytes
+    assert dropped - usual == 2 * 6 * (2 * 8 + 1 * 8)
+
+
+DORA = Recipe(fine_tune_type="dora")
+
+
+def test_dora_keeps_outputs_and_of_a_quantized_model_the_dequantized_weights() -> None:
+    usual = step(("q_proj", "k_proj")).kept_bytes
+    outputs = 6 * 4 * (8 + 4)
+    assert step(("q_proj", "k_proj"), recipe=DORA).kept_bytes - usual == 2 * outputs
+    weights = 4 * (8 * 8 + 8 * 4)
+    quantized = step(("q_proj", "k_proj"), recipe=DORA, bits=4).kept_bytes
+    assert quantized - usual == 2 * (outputs + weights)
+
+
+FULL = Recipe(fine_tune_type="full")
+
+
+def test_full_fine_tuning_keeps_what_every_linear_layer_reads_in_the_first_layer_too() -> None:
+    rest = 6 * 4 * ((2 * 8 + 4 * 16) + (8 + 4 + 4) + 2 * 3)
+    layer = rest + 6 * 4 * (8 + 8 + 8 + 16)
+    assert step(recipe=FULL, layers=1).kept_bytes == layer
+    assert step(recipe=FULL, layers=3).kept_bytes == 3 * layer
+    gradients = step(recipe=FULL, layers=3, length=513).highest_moment.gradients_bytes
+    matrices = 2 * (8 * 8 + 8 * 4) + 3 * 8 * 16
+    assert gradients == 4 * (matrices + 2 * 8), "those of one layer"
+
+
+@pytest.mark.parametrize("kind", [Recipe(), DORA, FULL])
+def test_accumulation_holds_the_sum_of_gradients_however_many_steps_it_takes(kind: Recipe) -> None:
+    def moment(steps: int) -> tuple[float, int]:
+        made = step(length=513, recipe=dataclasses.replace(kind, grad_accumulation_steps=steps))
+        return made.highest_moment.sum_bytes, made.trained.held_bytes
+
+    alone, trained = moment(1)
+    assert moment(2)[0] - alone == pytest.approx(trained)
+    assert moment(16) == moment(2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "matrices"), [("adam", 2.3 * 8), ("sgd", 8), ("muon", 2.6 * 8), ("adafactor", 24)]
+)
+def test_where_tokens_are_few_the_optimizer_needs_most(
+    optimizer: OptimizerName, matrices: float
+) -> None:
+    # Two layers of two adapters: eight matrices.
+    made = step(("q_proj", "v_proj"), rank=512, length=2, recipe=Recipe(optimizer=optimizer))
+    moment = made.highest_moment
+    in_flight = matrices / 8 * made.trained.held_bytes
+    assert moment.in_flight_bytes == pytest.approx(in_flight)
+    assert moment.activations_bytes == moment.logits_bytes == moment.gradients_bytes == 0
+    assert moment.margin_bytes == pytest.approx(0.9 * in_flight)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "matrices"),
+    [("adam", 35), ("adamw", 35), ("sgd", 18), ("muon", 48.36), ("adafactor", 43.6)],
+)
+def test_an_optimizer_works_at_a_few_matrices_at_a_time(
+    optimizer: OptimizerName, matrices: float
+) -> None:
+    recipe = Recipe(optimizer=optimizer, grad_accumulation_steps=2)
+    made = step(None, layers=2, rank=512, length=2, recipe=recipe)
+    assert made.trained.matrices == 2 * 7 * 2
+    moment = made.highest_moment
+    assert moment.in_flight_bytes == pytest.approx(matrices / 28 * made.trained.held_bytes)
+    assert moment.gradients_bytes == made.trained.held_bytes, "accumulated"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "vectors", "scores"),
+    [
+        # Inputs of two more norms, gelu's two more inner vectors, a soft cap of the scores.
+        ("gemma2", 2 * 8 + 2 * 16, 2 * 3),
+        # Inputs of the norms of queries and keys; queries and keys that lie beside values.
+        ("qwen3", 8 + 4, 0),
+        ("phi3", 8 + 4, 0),
+        ("mistral", 0, 0),
+    ],
+)
+def test_layers_of_other_types_keep_more(model_type: str, vectors: int, scores: int) -> None:
+    more = step(model_type=model_type).kept_bytes - step().kept_bytes
+    assert more == 2 * 6 * 4 * (vectors + scores)
+
+
+def test_a_soft_cap_keeps_the_logits_once_more() -> None:
+    usual, capped = (
+        step(vocab_size=1000, model_type=name).highest_moment.logits_bytes
+        for name in ("llama", "gemma2")
+    )
+    assert capped - usual == pytest.approx(6 * 1000 * 4)
 
 
 EXACT = [

@@ -22,6 +22,7 @@ from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.mlx_lm_command import is_pattern
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store import mlx_lm_config
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
@@ -52,6 +53,22 @@ FILE = LoraConfigFile(
     replay=None,
     trust_remote_code=False,
 )
+
+
+def test_a_model_whose_path_is_a_pattern_is_named_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = dataclasses.replace(MODEL, folder=Path("/my models/mine[1]"))
+    file = dataclasses.replace(FILE, model=model, name="out dir/lora.yaml")
+    found = read(file)
+    assert (found["model"], found["data"]) == (".", "/data/mine")
+    assert found["adapter_path"] == str(tmp_path / "adapters")
+    assert (
+        "# Run it with: (cd '/my models/mine[1]' && mlx_lm.lora "
+        f"--config '{tmp_path}/out dir/lora.yaml')\n"
+    ) in file.text()
+    assert "adapter_path" not in read(FILE)
 
 
 def read(file: LoraConfigFile) -> dict[str, Any]:
@@ -169,6 +186,7 @@ def test_too_few_rows_to_validate_with_are_left_out(
 
 
 @example("\x00")
+@example("?")
 @given(st.text() | st.from_regex(r"[-+.0-9eE:_]{1,8}", fullmatch=True))
 def test_any_name_comes_back_as_it_was(name: str) -> None:
     model = dataclasses.replace(MODEL, repo=name, title=name)
@@ -179,9 +197,13 @@ def test_any_name_comes_back_as_it_was(name: str) -> None:
         return
     assert found.text().isascii()
     usual = usual_settings()
+    named: dict[str, Any] = {"model": name}
+    if is_pattern(name):
+        # mlx-lm would look for other folders: it is run in that one, and writes beside the file.
+        named = {"model": ".", "adapter_path": str(Path.cwd() / "adapters")}
     assert read(found) == {
         **usual,
-        "model": name,
+        **named,
         "data": name,
         "lora_parameters": {**usual["lora_parameters"], "keys": [name]},
     }

@@ -17,7 +17,7 @@ from pytest_yourai.training.checkpoint import (
 from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
 from pytest_yourai.worker.checkpoint_file import PREVIOUS
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
+from pytest_yourai.worker.protocol import ADAPTERS, BEST_FOLDER, CHECKPOINT
 
 from support.models import TINY, make_model
 from support.training import asked, rows_folder, saved, write_checkpoint
@@ -99,8 +99,10 @@ def test_a_new_run_overwrites_nothing(tmp_path: Path) -> None:
         checkpoint_to_resume(asked(tmp_path, adapter_path=saved(tmp_path)))
 
 
-def test_adapters_of_somebody_else_stay_too(tmp_path: Path) -> None:
-    (tmp_path / ADAPTERS).write_bytes(b"")
+@pytest.mark.parametrize("folder", [".", BEST_FOLDER])
+def test_adapters_of_somebody_else_stay_too(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / ADAPTERS).write_bytes(b"")
     with pytest.raises(CheckpointError, match="has adapters without a checkpoint"):
         checkpoint_to_resume(asked(tmp_path, adapter_path=tmp_path))
 
@@ -113,6 +115,8 @@ def test_adapters_of_somebody_else_stay_too(tmp_path: Path) -> None:
         ({"num_layers": 4}, "--lora-layers: .* with 3, not with 4"),
         ({"max_seq_length": 64}, "--seq-length: .* with 32, not with 64"),
         ({"seed": 0}, "--seed: .* with 7, not with 0"),
+        ({"keep": "best"}, "--keep: .* with both, not with best: leave it out"),
+        ({"max_grad_norm": 2.0}, "--max-grad-norm: .* with 1.0, not with 2.0"),
         ({"learning_rate": 1e-5}, "--learning-rate: .* with 2e-05, not with 1e-05"),
         ({"lora_keys": "self_attn.q_proj"}, "--lora-keys: .*, not with self_attn.q_proj: leave"),
         ({"lora_keys": "all"}, "--lora-keys: .* with self_attn.q_proj,.*, not with all: leave"),
@@ -124,13 +128,14 @@ def test_what_would_change_the_run_is_refused_by_its_flag(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        agree(tmp_path, **options)
+        agree(tmp_path, {"keep": "both", "max_grad_norm": 1.0}, **options)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {},
+        {"keep": "both", "patience": 3, "max_grad_norm": 1.0, "max_skipped_batches": 0},
         {"max_steps": 500, "save_every": 7, "reload_interval": 3, "memory_limit_bytes": 10**9},
         {"grad_checkpoint": True},
         {"batch_size": 2, "rank": 4, "seed": 7},

@@ -10,7 +10,7 @@ import pytest
 from pytest_yourai.training import display as display_module
 from pytest_yourai.training.display import TrainingDisplay
 from pytest_yourai.training.memory_trend import MemoryTrend
-from pytest_yourai.worker.protocol import Saved, Validated
+from pytest_yourai.worker.protocol import Saved, SkippedBatch, Validated
 
 from support.training import GB, a_step
 
@@ -222,3 +222,26 @@ def test_secrets_are_taken_out() -> None:
     with TrainingDisplay(9, 1, None, 1, stream) as display:
         display.print_line("hf_" + "x" * 30)
     assert stream.getvalue() == "***\n"
+
+
+def test_a_validation_is_shown_beside_the_lowest_loss() -> None:
+    stream = io.StringIO()
+    with TrainingDisplay(20, 1, None, 5, stream) as display:
+        display.validated(Validated(5, 2.0, 0.5, 5, 2.0))
+        display.validated(Validated(10, 2.5, 0.5, 5, 2.0))
+    assert stream.getvalue().splitlines() == [
+        "validated after step 5: loss 2.000, the lowest so far (0.50s)",
+        "validated after step 10: loss 2.500, the lowest is 2.000 after step 5 (0.50s)",
+    ]
+
+
+def test_a_skipped_batch_has_a_line_and_no_part_in_the_loss() -> None:
+    stream = io.StringIO()
+    trend = MemoryTrend(footprint_counts=True)
+    with TrainingDisplay(3, 1, None, 3, stream) as display:
+        display.step(a_step(1), trend)
+        display.skipped(SkippedBatch(2, float("nan"), 1), 10)
+        display.step(a_step(3), trend)
+    skipped, report = stream.getvalue().splitlines()
+    assert skipped == "skipped the batch of step 2: its loss was nan (1 of at most 10 to skip)"
+    assert report.startswith("step 3/3: loss 2.000, ")

@@ -15,7 +15,7 @@ import pytest
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.machine.leak import Growth
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
-from pytest_yourai.worker.protocol import Validated
+from pytest_yourai.worker.protocol import SkippedBatch, Validated
 
 from support.training import a_step
 
@@ -127,3 +127,9 @@ def test_a_file_that_is_removed_is_reported(path: Path) -> None:
     os.unlink(path)  # noqa: PTH108 - as somebody else would
     file.step(a_step(1))
     assert file.problem == f"{path} was removed while training went on"
+
+
+def test_a_skipped_batch_has_a_row_without_a_loss_that_was_trained(path: Path) -> None:
+    file = MetricsFile(path, 0)
+    file.skipped(SkippedBatch(7, math.nan, 2))
+    assert rows(path) == [{"step": 7, "skipped_loss": "nan"}]

@@ -75,6 +75,9 @@ def test_the_defaults_are_those_of_mlx_lm() -> None:
     theirs = {
         **CONFIG_DEFAULTS,
         "bad_rows": "refuse",
+        "keep": "both",
+        "patience": 0,
+        "max_skipped_batches": 10,
         "max_steps": CONFIG_DEFAULTS["iters"],
         "memory_report_interval": CONFIG_DEFAULTS["steps_per_report"],
         **CONFIG_DEFAULTS["lora_parameters"],
@@ -82,7 +85,7 @@ def test_the_defaults_are_those_of_mlx_lm() -> None:
     }
     known = {name: value for name, value in defaults.items() if value is not None}
     assert known == {name: theirs[name] for name in known}
-    assert len(known) == 18
+    assert len(known) == 21
 
 
 def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:

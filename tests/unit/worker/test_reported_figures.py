@@ -22,6 +22,7 @@ from pytest_yourai.worker.protocol import (
     RowsRead,
     Saved,
     Saving,
+    SkippedBatch,
     TrainingEnd,
     Validated,
 )
@@ -38,7 +39,8 @@ MESSAGES: list[Any] = [
     RowsRead(2, 3),
     a_sample("measure"),
     a_step(3),
-    Validated(10, 2.5, 0.3),
+    SkippedBatch(3, 2.5, 1),
+    Validated(10, 2.5, 0.3, 5),
     Saving(10),
     Saved(10),
     TrainingEnd(10, "interval"),

@@ -1,0 +1,84 @@
+"""Arguments of an estimate, checked: one sentence for each that cannot be used."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS
+from pytest_yourai.estimate.recipe import FINE_TUNE_TYPES, OPTIMIZERS, Recipe
+
+_FULL_PRECISION_BITS = (16, 32)
+
+_ALL_LAYERS = -1
+
+_GROUP_SIZES = (16, *GROUP_SIZES)
+"""Group sizes of the affine mode and of nvfp4."""
+
+
+def checked_layers(value: Any, depth: int) -> int:
+    """The number of trained layers; -1 means all, as in mlx-lm."""
+    is_all = not isinstance(value, bool) and value == _ALL_LAYERS
+    return depth if is_all else whole_number("lora_layers", value, 1)
+
+
+def checked_recipe(
+    fine_tune_type: str,
+    optimizer: str,
+    optimizer_config: Mapping[str, Any] | None,
+    dropout: float,
+    grad_accumulation_steps: int,
+) -> Recipe:
+    """A recipe of mlx-lm's names; ValueError or TypeError for what mlx-lm cannot train."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
+    has_beta = (optimizer_config or {}).get("beta_1") is not None
+    return Recipe(
+        fine_tune_type=one_of("fine_tune_type", fine_tune_type, FINE_TUNE_TYPES),
+        optimizer=one_of("optimizer", optimizer, OPTIMIZERS),
+        has_first_moment=optimizer == "adafactor" and has_beta,
+        dropout=dropout,
+        grad_accumulation_steps=whole_number("grad_accumulation_steps", grad_accumulation_steps, 1),
+    )
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """`value` as an int, NumPy's integers included; else TypeError or ValueError.
+
+    A bool is not a number here.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    """`value` if it is `allowed`; ValueError that lists these otherwise."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value}")
+    return value
+
+
+def checked_keys(lora_keys: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The keys of any iterable; ValueError for a single string and for no key at all."""
+    if lora_keys is None:
+        return None
+    keys = () if isinstance(lora_keys, str) else tuple(lora_keys)
+    if not keys:
+        raise ValueError("lora_keys must be a list of one or more names, or None for all")
+    return keys
+
+
+def checked_quantization(bits: int | None, group_size: int) -> tuple[int | None, int]:
+    """Bits and group size; bits are None for full precision."""
+    if bits is None:
+        return None, group_size
+    number = whole_number("quantization_bits", bits, 1)
+    if number in _FULL_PRECISION_BITS:
+        return None, group_size
+    one_of("quantization_bits", number, (*QUANTIZATION_BITS, *_FULL_PRECISION_BITS))
+    return number, one_of("group_size", whole_number("group_size", group_size, 1), _GROUP_SIZES)
