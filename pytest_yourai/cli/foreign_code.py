@@ -23,7 +23,7 @@ def leave_foreign_code(given: argparse.Namespace) -> None:
     """Take them off the paths where this process, and what it starts, find modules."""
     if _value(given, "trust_remote_code"):
         return
-    here = Path.cwd()
+    here = Path()
     _take_off(marked_folders(_texts(given, "model"), here, MODEL_MARK))
     _take_off(marked_folders(_texts(given, "data"), here, DATA_MARK))
     # Reading a list imports packages, and so comes last.

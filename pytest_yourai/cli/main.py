@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from pytest_yourai.cli import flags
@@ -79,6 +80,9 @@ def _run(arguments: list[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own, rest = arguments[:end], arguments[end + 1 :]
     parser, parsers = _parsers()
+    if own[:1] and own[0] in _SEES_FOLDER and not _has_folder():
+        print_error(f"yourai {own[0]}", "the current folder was removed: change to another")
+        return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
     chosen = parsers[given.command]
     of_pytest = next((each for each in PYTEST_COMMANDS if each.name == given.command), None)
@@ -99,6 +103,17 @@ def _run(arguments: list[str]) -> int:
         print_error(chosen.prog, str(problem))
         return USAGE_STATUS
     return status
+
+
+_SEES_FOLDER = {"train", *(each.name for each in PYTEST_COMMANDS)}
+"""Commands whose paths are seen from the current folder, and whose files go there."""
+
+
+def _has_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def _become_pytest(arguments: Sequence[str]) -> NoReturn:

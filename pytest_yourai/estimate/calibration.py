@@ -1,7 +1,7 @@
 """Correction of the estimate by measured trials: ridge regression on its named components.
 
 Each component has a factor, 1 before anything is measured, with a prior standard deviation of
-`_WIDTHS` that shrinks with every trial. The factors of a machine are kept for its next model.
+`_WIDTHS` that shrinks with every trial.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _OUTLIER = 3.0
 
 _REWEIGHTINGS = 4
 
-_KEPT_WIDTH = 0.5
-"""Least width of a machine's factors for its next model, as a share of the usual width."""
-
 LEAST_FACTOR, LARGEST_FACTOR = 0.5, 2.0
-"""Of a machine for its next model: estimates that are further off are wrong about the model."""
+"""An estimate that is further off is wrong about the model, and no factor makes up for it."""
 
-_KEPT_SPREAD = 4.0
+LARGEST_WIDTH = 0.3
+"""Of a factor, however rough the estimate is: wider ones fitted factors from -2.5 to 3."""
+
+_LEAST_WIDTH_SHARE = 0.1
 
 _MOST_TRIALS = 1_000_000_000
 
@@ -66,27 +66,20 @@ class Calibration:
     def for_estimates_off_by(self, relative_error: float) -> Calibration:
         """The same factors, with widths for an estimate of another relative error than 2 %."""
         wider = relative_error / _ERROR_OF_WIDTHS
-        return Calibration(self.factors, tuple(width * wider for width in self.widths), self.trials)
-
-    def for_the_next_model(self) -> Calibration:
-        """The prior for another model on the same machine."""
-        widths = tuple(
-            min(max(width, _KEPT_WIDTH * usual), usual)
-            for width, usual in zip(self.widths, _WIDTHS, strict=True)
-        )
-        factors = tuple(min(max(each, LEAST_FACTOR), LARGEST_FACTOR) for each in self.factors)
-        return Calibration(factors, widths, self.trials)
+        widths = tuple(min(width * wider, LARGEST_WIDTH) for width in self.widths)
+        return Calibration(self.factors, widths, self.trials)
 
     @property
     def problem(self) -> str | None:
-        """What no machine can have taught; None where it is a prior to begin with."""
+        """What no trials can have taught; None where it can be believed."""
         for name, factor, width, usual in zip(
             COMPONENTS, self.factors, self.widths, _WIDTHS, strict=True
         ):
             if not LEAST_FACTOR <= factor <= LARGEST_FACTOR:
                 return f"the factor {factor:g} of {name} is not {LEAST_FACTOR} to {LARGEST_FACTOR}"
-            if not usual / _KEPT_SPREAD <= width <= usual * _KEPT_SPREAD:
-                return f"the width {width:g} of {name} is not near {usual:g}"
+            least = usual * _LEAST_WIDTH_SHARE
+            if not least <= width <= LARGEST_WIDTH:
+                return f"the width {width:g} of {name} is not {least:g} to {LARGEST_WIDTH}"
         if not 0 <= self.trials <= _MOST_TRIALS:
             return f"its number of trials is not 0 to {_MOST_TRIALS:,}"
         return None
@@ -107,10 +100,18 @@ class CalibrationFit:
     calibration: Calibration
     _covariance: _Vector
 
+    def residual(self, seen: Observation) -> float:
+        """How far the prediction is off what was measured, relative to that."""
+        return abs(self.predict(seen.estimate)[0] / seen.minimum_bytes - 1)
+
+    def log_likelihood(self, seen: Observation) -> float:
+        """Logarithm of the chance that the prediction gave to `seen`, but for a constant."""
+        error = self.predict(seen.estimate)[1]
+        return -0.5 * (self.residual(seen) / error) ** 2 - math.log(error)
+
     def predict(self, estimate: MemoryEstimate) -> tuple[float, float]:
         """Corrected minimum in bytes, and its relative error: one standard deviation."""
         parts = _components(estimate)
-        # Factors that were fitted to a few trials may be under 0, and leave nothing of others.
         minimum = max(float(parts @ np.array(self.calibration.factors)), 1.0)
         relative = parts / minimum
         variance = float(relative @ self._covariance @ relative)
@@ -139,7 +140,7 @@ def fit_calibration(prior: Calibration, observations: Sequence[Observation]) -> 
         weights = np.sqrt(np.minimum(1, _OUTLIER / np.maximum(off, _OUTLIER)))
     covariance = np.linalg.inv(matrix.T @ matrix)
     calibration = Calibration(
-        factors=tuple(float(factor) for factor in start + change),
+        factors=tuple(map(float, np.clip(start + change, LEAST_FACTOR, LARGEST_FACTOR))),
         widths=tuple(float(width) for width in np.sqrt(np.diag(covariance))),
         trials=prior.trials + len(observations),
     )

@@ -1,7 +1,11 @@
-"""The file with the calibration of each machine, in the user's cache folder.
+"""The file with what earlier runs taught, in the user's cache folder.
+
+It has a key for each `group`, a machine and a kind of model; there a calibration of each model for
+each kind of recipe. Each is of that model's own trials alone, so that none is learned twice.
 
 It is believed only as far as its digest and the bounds of a calibration allow: what is damaged is
-kept under another name, and learned anew.
+kept under another name, and learned anew. Keys of earlier versions, which had one calibration for
+all models of a machine, are left alone.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import contextlib
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +29,14 @@ from pytest_yourai.estimate.calibration import COMPONENTS, Calibration
 
 _NAMED_BY = "calibration"
 
+_MOST_MODELS = 20
+"""Of a kind of recipe: the ones that were measured last stay."""
+
 _Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
 
 class _Entry(pydantic.BaseModel):
-    """The calibration of one machine, as the file has it."""
+    """A calibration, as the file has it."""
 
     model_config = pydantic.ConfigDict(strict=True, frozen=True)
 
@@ -45,8 +52,14 @@ class _Entry(pydantic.BaseModel):
         return Calibration(factors, widths, self.trials)
 
 
+Lessons = Mapping[str, Mapping[str, Calibration]]
+"""By kind of recipe, calibrations by `identity_of_shapes`."""
+
+_LESSONS = pydantic.TypeAdapter(dict[str, dict[str, _Entry]])
+
+
 class _DamagedError(Exception):
-    """The file, or the entry of this machine, is not what was written."""
+    """The file, or the entry of this group, is not what was written."""
 
 
 def cache_file() -> Path:
@@ -54,39 +67,51 @@ def cache_file() -> Path:
     return cache_folder() / "calibration.json"
 
 
-def read_calibration(machine: str) -> Calibration:
-    """Calibration kept for `machine`; the uncalibrated one where nothing valid is kept."""
+def read_lessons(group: str) -> Lessons:
+    """What is kept for `group`; nothing where nothing valid is kept."""
     try:
-        return _entry(_read(), machine) or Calibration()
+        return _lessons(_read(), group)
     except (OSError, _DamagedError):
-        return Calibration()
+        return {}
 
 
-def set_aside_if_damaged(machine: str) -> str | None:
-    """Give a file that `machine` cannot believe another name; the line about it, else None."""
+def set_aside_if_damaged(group: str) -> str | None:
+    """Give a file that `group` cannot believe another name; the line about it, else None."""
     try:
         with _locked():
-            return _set_aside_if_damaged(machine)
+            return _set_aside_if_damaged(group)
     except (OSError, OutputError):
         return None
 
 
-def write_calibration(machine: str, calibration: Calibration) -> None:
-    """Keep `calibration` for `machine`. A cache that cannot be written is silently left as it is.
+def write_lessons(group: str, model: str, learned: Mapping[str, Calibration]) -> None:
+    """Keep what trials of `model` taught, by kind of recipe, in place of what was kept of it.
 
-    It is read again under a lock, so that sessions that end at the same time keep all entries.
+    A cache that cannot be written is silently left as it is. It is read again under a lock, so that
+    sessions that end at the same time keep all entries.
     """
-    entry = {
+    try:
+        with _locked():
+            _set_aside_if_damaged(group)
+            document = _read()
+            kept = document.setdefault(group, {})
+            for recipe, calibration in learned.items():
+                others = {
+                    each: kept[recipe][each] for each in kept.get(recipe, {}) if each != model
+                }
+                newest = {**others, model: _as_json(calibration)}
+                kept[recipe] = dict([*newest.items()][-_MOST_MODELS:])
+            write_json(cache_file(), document, _NAMED_BY)
+    except (OSError, OutputError, _DamagedError):
+        return
+
+
+def _as_json(calibration: Calibration) -> dict[str, Any]:
+    return {
         "factors": dict(zip(COMPONENTS, calibration.factors, strict=True)),
         "widths": dict(zip(COMPONENTS, calibration.widths, strict=True)),
         "trials": calibration.trials,
     }
-    try:
-        with _locked():
-            _set_aside_if_damaged(machine)
-            write_json(cache_file(), {**_read(), machine: entry}, _NAMED_BY)
-    except (OSError, OutputError, _DamagedError):
-        return
 
 
 @contextlib.contextmanager
@@ -100,15 +125,15 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _set_aside_if_damaged(machine: str) -> str | None:
+def _set_aside_if_damaged(group: str) -> str | None:
     path = cache_file()
     try:
         document: dict[str, Any] = _read()
-        others = {key: document[key] for key in document if key not in (machine, DIGEST)}
+        others = {key: document[key] for key in document if key not in (group, DIGEST)}
     except _DamagedError as problem:
         return _set_aside(path, problem, {})
     try:
-        _entry(document, machine)
+        _lessons(document, group)
     except _DamagedError as problem:
         return _set_aside(path, problem, others)
     return None
@@ -142,15 +167,17 @@ def _read() -> dict[str, Any]:
     return dict(document)
 
 
-def _entry(document: dict[str, Any], machine: str) -> Calibration | None:
-    """The calibration of `machine`; None without one."""
-    kept = document.get(machine)
-    if kept is None:
-        return None
+def _lessons(document: dict[str, Any], group: str) -> Lessons:
+    """The entry of `group`; an empty one without."""
     try:
-        found = _Entry.model_validate(kept).calibration
+        entries = _LESSONS.validate_python(document.get(group, {}))
+        found = {
+            recipe: {model: entry.calibration for model, entry in models.items()}
+            for recipe, models in entries.items()
+        }
     except (pydantic.ValidationError, KeyError):
         raise _DamagedError("its numbers are not those of a calibration") from None
-    if found.problem is not None:
-        raise _DamagedError(found.problem)
+    for problem in (each.problem for models in found.values() for each in models.values()):
+        if problem is not None:
+            raise _DamagedError(problem)
     return found

@@ -18,6 +18,7 @@ from pytest_yourai.estimate.calibration import (
     Observation,
     fit_calibration,
 )
+from pytest_yourai.estimate.earlier_runs import EarlierRuns, kept, kind_of_recipe
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import padded_length
@@ -81,10 +82,49 @@ class PredictionErrors:
 
 
 @dataclass
+class _Kind:
+    """The trials of one kind of recipe, and what they and `earlier` runs teach about the others."""
+
+    earlier: EarlierRuns
+    relative_error: float
+    observations: dict[LoraConfig, Observation] = field(init=False, default_factory=dict)
+    largest_residual: float = field(init=False, default=0.0)
+    _evidence: float = field(init=False, default=0.0)
+    _fits: dict[LoraConfig | None, CalibrationFit] = field(init=False, default_factory=dict)
+
+    def fitted(self, without: LoraConfig | None = None) -> CalibrationFit:
+        """The fit to all trials but `without`."""
+        if without not in self._fits:
+            self._fits[without] = self._fit(self.earlier, without)
+        return self._fits[without]
+
+    def learn(self, config: LoraConfig, seen: Observation) -> None:
+        """Take in a trial, and give up what earlier runs taught once trials contradict it.
+
+        They do where predictions without it were nearer, and would have given the trials so far a
+        better chance (A. P. Dawid, J. R. Stat. Soc. A 147, 1984: prequential analysis).
+        """
+        taught = self.fitted()
+        residual = taught.residual(seen)
+        self.largest_residual = max(self.largest_residual, residual)
+        if self.earlier != EarlierRuns():
+            bare = self._fit(EarlierRuns())
+            self._evidence += taught.log_likelihood(seen) - bare.log_likelihood(seen)
+            if self._evidence < 0 and bare.residual(seen) < residual:
+                self.earlier = EarlierRuns()
+        self.observations[config] = seen
+        self._fits.clear()
+
+    def _fit(self, earlier: EarlierRuns, without: LoraConfig | None = None) -> CalibrationFit:
+        trials = [each for config, each in self.observations.items() if config != without]
+        return fit_calibration(earlier.prior(self.relative_error), trials)
+
+
+@dataclass
 class Predictor:
     """Predicts minimum memory for one model on one device, and learns from measured trials.
 
-    Trials with and without checkpointing are learned apart: their estimates have different errors.
+    Each kind of recipe is learned apart: its estimates have errors of their own.
     """
 
     source: ModelSource
@@ -92,17 +132,14 @@ class Predictor:
     device: str = ""
     inspected: Mapping[str, InspectedShapes] = field(default_factory=dict)
     """Shapes of the built model, by the choice of LoRA keys."""
-    prior: Calibration = field(default_factory=Calibration)
+    earlier: Mapping[str, EarlierRuns] = field(default_factory=dict)
+    """What earlier runs taught, by kind of recipe."""
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
     is_enabled: bool = True
     """False where trials measure no minimum memory: then nothing is predicted or learned."""
-    _observations: dict[LoraConfig, Observation] = field(init=False, default_factory=dict)
-    _fits: dict[tuple[bool, LoraConfig | None], CalibrationFit] = field(
-        init=False, default_factory=dict
-    )
     _estimates: dict[LoraConfig, MemoryEstimate | None] = field(init=False, default_factory=dict)
-    _largest_residuals: dict[bool, float] = field(init=False, default_factory=dict)
+    _kinds: dict[str, _Kind] = field(init=False, default_factory=dict)
 
     def predict(self, config: LoraConfig, without: LoraConfig | None = None) -> Prediction | None:
         """Prediction for `config`; None where the architecture is unknown or not supported.
@@ -112,59 +149,51 @@ class Predictor:
         estimate = self._estimate(config)
         if estimate is None:
             return None
-        fitted = self._fitted(estimate, config.grad_checkpoint, without)
-        minimum, relative_error = fitted.predict(estimate)
+        kind = self._kind(config, estimate)
+        minimum, relative_error = kind.fitted(without).predict(estimate)
         return Prediction(
             minimum_bytes=round(minimum),
             conservative_bytes=round(minimum) + estimate.margin_bytes,
             weights_bytes=estimate.weights_bytes,
             relative_error=relative_error,
-            largest_residual=self._largest_residuals.get(config.grad_checkpoint, 0.0),
+            largest_residual=self._largest_residual(kind),
         )
 
     def learn(self, result: TrialResult) -> None:
         """Correct later predictions by what a trial measured."""
         estimate, minimum_bytes = self._estimate(result.config), result.minimum_memory_bytes
-        if estimate is None or not minimum_bytes:
-            return
-        kind = result.config.grad_checkpoint
-        predicted, error = self._fitted(estimate, kind).predict(estimate)
-        residual = abs(predicted / minimum_bytes - 1)
-        self._largest_residuals[kind] = max(self._largest_residuals.get(kind, 0.0), residual)
-        if residual > _KNOWN_ERRORS * error and self._is_better_without(estimate, minimum_bytes):
-            self.prior = Calibration()
-        self._observations[result.config] = Observation(estimate, minimum_bytes)
-        self._fits.clear()
-
-    def _is_better_without(self, estimate: MemoryEstimate, minimum_bytes: int) -> bool:
-        """True if a minimum contradicts what earlier runs taught: the bare estimate is nearer."""
-        taught, bare = (
-            fit_calibration(prior, []).predict(estimate)[0] for prior in (self.prior, Calibration())
-        )
-        return abs(bare - minimum_bytes) < abs(taught - minimum_bytes)
+        if estimate is not None and minimum_bytes:
+            kind = self._kind(result.config, estimate)
+            kind.learn(result.config, Observation(estimate, minimum_bytes))
 
     @property
-    def calibration(self) -> Calibration | None:
-        """Correction learned from the kind with most trials; None before the first one."""
-        kinds = [config.grad_checkpoint for config in self._observations]
-        if not kinds:
-            return None
-        checkpoint = sum(kinds) > len(kinds) / 2
-        config = next(each for each in self._observations if each.grad_checkpoint == checkpoint)
-        return self._fitted(self._observations[config].estimate, checkpoint).calibration
+    def learned(self) -> dict[str, Calibration]:
+        """For the next run of the model: what the trials taught, by kind of recipe."""
+        return {
+            name: kept(kind.fitted().calibration, kind.relative_error)
+            for name, kind in self._kinds.items()
+            if kind.observations
+        }
 
-    def _fitted(
-        self, estimate: MemoryEstimate, checkpoint: bool, without: LoraConfig | None = None
-    ) -> CalibrationFit:
-        if (checkpoint, without) not in self._fits:
-            observations = [
-                each
-                for config, each in self._observations.items()
-                if config.grad_checkpoint == checkpoint and config != without
-            ]
-            prior = self.prior.for_estimates_off_by(estimate.relative_error)
-            self._fits[checkpoint, without] = fit_calibration(prior, observations)
-        return self._fits[checkpoint, without]
+    def alone(self) -> Predictor:
+        """One that has learned nothing yet, and knows of earlier runs of the model itself alone.
+
+        What it learns is for the cache: what other models taught is there already.
+        """
+        own = {kind: EarlierRuns(each.own) for kind, each in self.earlier.items()}
+        return dataclasses.replace(self, earlier=own)
+
+    def _kind(self, config: LoraConfig, estimate: MemoryEstimate) -> _Kind:
+        name = kind_of_recipe(config)
+        if name not in self._kinds:
+            earlier = self.earlier.get(name, EarlierRuns())
+            self._kinds[name] = _Kind(earlier, estimate.relative_error)
+        return self._kinds[name]
+
+    def _largest_residual(self, kind: _Kind) -> float:
+        """Of `kind`; before its first trial what the others show of the run."""
+        kinds = [kind] if kind.observations else self._kinds.values()
+        return max((each.largest_residual for each in kinds), default=0.0)
 
     def _estimate(self, config: LoraConfig) -> MemoryEstimate | None:
         if config not in self._estimates:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, Objective, StepPlan
-from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.calibration_file import (
-    read_calibration,
+    read_lessons,
     set_aside_if_damaged,
-    write_calibration,
+    write_lessons,
+)
+from pytest_yourai.estimate.earlier_runs import (
+    EarlierRuns,
+    earlier_runs,
+    identity_of_shapes,
+    kind_of_model,
 )
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
@@ -117,28 +124,32 @@ class SweepContext:
     notes: tuple[str, ...] = ()
 
 
-def predictor_of(plan: SweepPlan, prior: Calibration, found: SweepContext) -> Predictor:
+def predictor_of(
+    plan: SweepPlan, earlier: Mapping[str, EarlierRuns], found: SweepContext
+) -> Predictor:
     """Predictor for the plan's model, disabled for a recording that has peaks but no minima."""
     data = found.inspection.data
-    return dataclasses.replace(
-        static_predictor(plan),
-        backend=found.device.backend,
-        device=found.device.name,
+    return Predictor(
+        plan.source,
+        found.device.backend,
+        found.device.name,
         inspected=found.inspection.sizes,
-        prior=prior,
+        earlier=earlier,
         longest_row=data.longest if data else None,
+        is_enabled=_has_minima(plan),
     )
 
 
 def static_predictor(plan: SweepPlan) -> Predictor:
     """A predictor that needs no worker: for the backend that is installed, or was recorded."""
     recording = plan.recording
-    return Predictor(
-        plan.source,
-        backend_of(recording.environment) if recording else installed_backend(),
-        prior=read_prior(plan),
-        is_enabled=recording is None or recording.has_minima,
-    )
+    backend = backend_of(recording.environment) if recording else installed_backend()
+    earlier = read_earlier_runs(plan, backend)
+    return Predictor(plan.source, backend, earlier=earlier, is_enabled=_has_minima(plan))
+
+
+def _has_minima(plan: SweepPlan) -> bool:
+    return plan.recording is None or plan.recording.has_minima
 
 
 def estimated_weight_bytes(plan: SweepPlan) -> int | None:
@@ -147,17 +158,24 @@ def estimated_weight_bytes(plan: SweepPlan) -> int | None:
     return found.weights_bytes if found else None
 
 
-def read_prior(plan: SweepPlan) -> Calibration:
-    """The calibration of this machine from earlier runs; an empty one for a replay."""
-    return Calibration() if plan.recording is not None else read_calibration(machine_id())
+def read_earlier_runs(plan: SweepPlan, backend: Backend) -> dict[str, EarlierRuns]:
+    """What earlier runs on this machine taught, by kind of recipe; nothing for a replay."""
+    if plan.recording is not None:
+        return {}
+    lessons = read_lessons(_group(plan, backend))
+    return earlier_runs(lessons, identity_of_shapes(plan.source))
 
 
-def doubt_calibration(plan: SweepPlan) -> str | None:
+def doubt_calibration(plan: SweepPlan, backend: Backend) -> str | None:
     """Set a damaged calibration aside before it is read; the line about it, None without one."""
-    return None if plan.recording is not None else set_aside_if_damaged(machine_id())
+    return None if plan.recording is not None else set_aside_if_damaged(_group(plan, backend))
 
 
-def save_calibration(plan: SweepPlan, calibration: Calibration | None) -> None:
+def save_calibration(plan: SweepPlan, backend: Backend, learned: Mapping[str, Calibration]) -> None:
     """Keep what `plan`'s trials taught about this machine; a replay teaches nothing."""
-    if calibration is not None and plan.recording is None:
-        write_calibration(machine_id(), calibration.for_the_next_model())
+    if learned and plan.recording is None:
+        write_lessons(_group(plan, backend), identity_of_shapes(plan.source), learned)
+
+
+def _group(plan: SweepPlan, backend: Backend) -> str:
+    return f"{machine_id()} {kind_of_model(plan.source, backend)}"

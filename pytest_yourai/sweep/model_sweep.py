@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
@@ -16,7 +16,7 @@ from pytest_yourai.core.results import Outcome, Overdue, SoakResult, TrialResult
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
-from pytest_yourai.estimate.predictor import Predictor
+from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
@@ -66,16 +66,15 @@ class Sweep:
         self._limit_bytes = context.budget.limit_bytes
         self._record: TrialRecord | None = None
         self._external_failures: tuple[TrialResult, ...] = ()
-        self.set_prior(Calibration())
+        self.learn_from({})
 
     def add_external_failures(self, failures: Iterable[TrialResult]) -> None:
         """Take in the trials of other models that failed for memory."""
         self._external_failures = tuple(failures)
 
-    def set_prior(self, prior: Calibration) -> None:
+    def learn_from(self, earlier: Mapping[str, EarlierRuns]) -> None:
         """Take in how far this machine's estimates were off, before the first trial."""
-        self._prior = prior
-        self._predictor = self._new_predictor()
+        self._predictor = predictor_of(self.plan, earlier, self.context)
         self.search = SweepSearch(self.plan, self._limit_bytes, self._predictor)
         self._checks = TrialChecks(
             self.plan,
@@ -108,17 +107,14 @@ class Sweep:
         self.release()
         self._journal.write("benchmark_complete", complete=complete, trials=len(self.results))
 
-    def _new_predictor(self) -> Predictor:
-        return predictor_of(self.plan, self._prior, self.context)
-
     @property
-    def calibration(self) -> Calibration | None:
-        """The error of the estimates that this run's own trials show; None without any."""
-        own = self._new_predictor()
+    def learned(self) -> dict[str, Calibration]:
+        """What this run's own trials teach about the model, with its own earlier ones."""
+        own = self._predictor.alone()
         for result in self.results.values():
             if result.started and not result.kept:
                 own.learn(result)
-        return own.calibration
+        return own.learned
 
     @functools.cached_property
     def safe_config(self) -> LoraConfig | None:

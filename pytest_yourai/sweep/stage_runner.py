@@ -32,7 +32,7 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import (
     SweepContext,
     doubt_calibration,
-    read_prior,
+    read_earlier_runs,
     save_calibration,
 )
 from pytest_yourai.store.history import read_history
@@ -144,7 +144,8 @@ class StageRunner:
         """End the worker of the present stage, and keep what its trials taught."""
         if self._present and (ended := self._open.get(self._present)):
             ended.sweep.release()
-            save_calibration(ended.setup.plan, ended.sweep.calibration)
+            backend = ended.sweep.context.device.backend
+            save_calibration(ended.setup.plan, backend, ended.sweep.learned)
         self._present = None
 
     def _start(self, stage: Stage, setup: SweepSetup, *, is_beforehand: bool) -> None:
@@ -187,10 +188,11 @@ class StageRunner:
         )
         if sweep.results:
             return
-        if (warning := doubt_calibration(setup.plan)) is not None:
+        backend = sweep.context.device.backend
+        if (warning := doubt_calibration(setup.plan, backend)) is not None:
             self._print_line(f"Warning: {warning}")
             self._journal.write("warning", reason=warning)
-        sweep.set_prior(read_prior(setup.plan))
+        sweep.learn_from(read_earlier_runs(setup.plan, backend))
         inspection = sweep.context.inspection
         lora_keys = tuple(dict.fromkeys(itertools.chain(*inspection.lora_keys.values())))
         opened.info = StageInfo(

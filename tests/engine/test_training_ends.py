@@ -221,9 +221,8 @@ def test_patience_that_was_lost_ends_a_resumed_run_at_once(folder: Path, tmp_pat
     assert end.reason == "patience"
     again = dataclasses.replace(asked, first_step=end.step)
     assert train_with(folder, changed(again, learning_rate=1e-2)) == ([], end)
-    events, more = train_with(
-        folder, changed(dataclasses.replace(again, parameters=parameters), learning_rate=1e-2)
-    )
+    longer = changed(again, patience=0, max_steps=end.step + 4, learning_rate=1e-2)
+    events, more = train_with(folder, longer)
     assert len(losses(events)) == 4
     assert more.reason == "finished"
 

@@ -87,7 +87,10 @@ def test_each_trial_is_predicted_before_it_runs_and_what_was_learned_is_kept(
         assert abs(error) < 0.1
     kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
     assert kept.pop("digest").startswith("sha256:")
-    [entry] = kept.values()
+    [(group, recipes)] = kept.items()
+    assert group.endswith(" cpu llama 32-bit float 1e5")
+    [models] = recipes.values()
+    [entry] = models.values()
     assert entry["trials"] == 3
     assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
     assert all(0.5 < factor < 2 for factor in entry["factors"].values())

@@ -20,9 +20,9 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.calibration_file import (
     cache_file,
-    read_calibration,
+    read_lessons,
     set_aside_if_damaged,
-    write_calibration,
+    write_lessons,
 )
 from pytest_yourai.store.history import History, read_history
 from pytest_yourai.store.journal import Journal
@@ -112,16 +112,17 @@ class CalibrationTarget(Target):
     def __init__(self, folder: Path) -> None:
         os.environ["XDG_CACHE_HOME"] = str(folder)
         factors = (1.0011370666169164, 1.021898982579147, 1.0228343142071923, 1.0841800689794854)
-        self._right = Calibration(factors, (0.002, 0.03, 0.015, 0.075), 12)
-        write_calibration("here", self._right)
+        learned = Calibration(factors, (0.002, 0.03, 0.015, 0.075), 12)
+        self._right = {"lora": {"m": learned}}
+        write_lessons("here", "m", {"lora": learned})
         self.path = cache_file()
 
     def judge(self) -> tuple[str, int]:
-        found = read_calibration("here")
+        found = read_lessons("here")
         if found == self._right:
             return HARMLESS, 0
         line = set_aside_if_damaged("here")
-        return (REPORTED if line and found == Calibration() else WRONG), 0
+        return (REPORTED if line and not found else WRONG), 0
 
 
 class CheckpointTarget(Target):

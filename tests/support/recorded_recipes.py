@@ -117,7 +117,6 @@ class RecipeRow:
 
 @functools.cache
 def read_recipes(file: str) -> tuple[RecipeRow, ...]:
-    """The rows of models that are estimated: no mixtures of experts."""
     document = json.loads((DATA / file).read_text(encoding="utf-8"))
     device = document["device"]
     return tuple(
@@ -129,5 +128,10 @@ def read_recipes(file: str) -> tuple[RecipeRow, ...]:
             device["name"],
         )
         for row in document["recipes"]
-        if "num_local_experts" not in document["architectures"][row["model"]]
     )
+
+
+def estimated_recipes() -> tuple[RecipeRow, ...]:
+    """All rows but those of mixtures of experts, which are measured only."""
+    rows = [row for file in FILES for row in read_recipes(file)]
+    return tuple(row for row in rows if "num_local_experts" not in row.architecture)

@@ -204,3 +204,20 @@ def test_a_mistake_of_ours_shows_no_secret(
     assert "RuntimeError: 401 for ***" in printed.err
     assert token not in printed.err
     assert "\x1b" not in printed.err
+
+
+@pytest.mark.parametrize("command", ["train", "optimize", "recommend"])
+def test_a_folder_that_was_removed_is_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main([command, "--model", "tiny"]) == 2
+    assert capsys.readouterr().err == (
+        f"yourai {command}: the current folder was removed: change to another\n"
+    )

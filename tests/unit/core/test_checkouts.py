@@ -82,6 +82,19 @@ def test_a_project_file_that_cannot_be_read_declares_nothing(tmp_path: Path) -> 
     assert checkouts([str(folder)]) == []
 
 
+@pytest.mark.parametrize(
+    "entry", ["x" * 5000, "/dev/null", "/dev/null/x", "loop", "\udcff", "a\nb"]
+)
+def test_what_can_be_no_folder_has_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert checkouts([entry]) == []
+    assert trusted_folders([entry]) == []
+    assert list(checkout_notes([entry])) == []
+
+
 def test_an_empty_entry_is_the_current_folder() -> None:
     assert path_entries(f"a{os.pathsep}{os.pathsep}b") == ["a", ".", "b"]
     assert path_entries("") == path_entries(None) == []

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.calibration import Calibration
+from pytest_yourai.estimate.earlier_runs import EarlierRuns, kind_of_recipe
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors, Predictor
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
@@ -28,6 +31,9 @@ def predictor(name: str = "llama-8b") -> Predictor:
         lora_keys=("qkvo",),
     )
     return Predictor(source, "cuda")
+
+
+KINDS = (kind_of_recipe(LoraConfig(1, 1, 1, 2)),)
 
 
 def measured(config: LoraConfig, minimum_bytes: int, **more: object) -> TrialResult:
@@ -56,7 +62,7 @@ def test_trials_correct_the_next_prediction() -> None:
     assert after is not None
     grown = (after.minimum_bytes - weights) / (before.minimum_bytes - weights)
     assert 1.03 < grown < 1.1
-    assert learning.calibration is not None
+    assert learning.learned
 
 
 def test_checkpointing_is_predicted_and_learned_by_itself() -> None:
@@ -84,8 +90,7 @@ def test_checkpointing_is_predicted_and_learned_by_itself() -> None:
     assert after is not None
     assert after.minimum_bytes > leaner.minimum_bytes
     assert learning.predict(plain) == surer
-    assert learning.calibration is not None
-    assert learning.calibration.trials == 3
+    assert {each.trials for each in learning.learned.values()} == {3, 1}
 
 
 def test_longer_rows_are_predicted_to_need_more() -> None:
@@ -111,7 +116,7 @@ def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
     unknown = Predictor(source, "cuda")
     assert unknown.predict(LoraConfig(1, 8, 8, 256)) is None
     unknown.learn(measured(LoraConfig(1, 8, 8, 256), GB))
-    assert unknown.calibration is None
+    assert unknown.learned == {}
 
 
 def test_nothing_is_predicted_where_trials_measure_no_minimum() -> None:
@@ -120,7 +125,7 @@ def test_nothing_is_predicted_where_trials_measure_no_minimum() -> None:
     assert predictor().predict(config) is not None
     assert disabled.predict(config) is None
     disabled.learn(measured(config, GB))
-    assert disabled.calibration is None
+    assert disabled.learned == {}
 
 
 def test_it_is_surely_over_only_beyond_the_known_error() -> None:
@@ -147,30 +152,72 @@ def test_what_was_off_in_this_run_is_not_sure_whatever_the_predictions_claim() -
     assert not after.is_surely_over(limit)
 
 
-def test_the_first_trial_that_contradicts_what_was_learned_earlier_ends_it() -> None:
-    true, wrong = predictor(), Calibration((1.0, 1.02, 1.9, 1.08), (0.002, 0.03, 0.015, 0.075), 12)
-    misled = dataclasses.replace(predictor(), prior=wrong)
+def test_before_the_first_trial_of_a_kind_the_others_show_how_far_off_this_run_is() -> None:
+    learning = predictor()
+    plain, lean = LoraConfig(1, 64, 8, 256), LoraConfig(1, 64, 8, 256, grad_checkpoint=True)
+    said = learning.predict(plain)
+    assert said is not None
+    learning.learn(measured(plain, round(said.minimum_bytes / 1.2)))
+    before = learning.predict(lean)
+    assert before is not None
+    assert before.largest_residual == pytest.approx(0.2, abs=0.001)
+    learning.learn(measured(lean, before.minimum_bytes))
+    after = learning.predict(lean)
+    assert after is not None
+    assert after.largest_residual < 0.001
+
+
+WIDTHS = (0.002, 0.03, 0.015, 0.075)
+
+
+@pytest.mark.parametrize("wrong", [(1.0, 1.02, 1.9, 1.08), (1.0, 1.0, 1.2, 0.6)])
+def test_the_first_trial_that_contradicts_what_was_learned_earlier_ends_it(
+    wrong: tuple[float, ...],
+) -> None:
+    earlier = EarlierRuns(own=Calibration(wrong, WIDTHS, 12))
+    true, misled = (
+        predictor(),
+        dataclasses.replace(predictor(), earlier=dict.fromkeys(KINDS, earlier)),
+    )
     small, large = LoraConfig(1, 64, 8, 256), LoraConfig(8, 64, 16, 256)
     bare, taught = true.predict(small), misled.predict(small)
     assert bare is not None
     assert taught is not None
-    assert taught.minimum_bytes > 1.02 * bare.minimum_bytes
+    assert taught.minimum_bytes != bare.minimum_bytes
     for each in (true, misled):
         each.learn(measured(small, bare.minimum_bytes))
     found, expected = misled.predict(large), true.predict(large)
     assert found is not None
     assert expected is not None
     assert found.minimum_bytes == expected.minimum_bytes
+    assert found.largest_residual > expected.largest_residual == 0
+    assert misled.learned == true.learned, "it is replaced in the cache"
 
 
 def test_what_was_learned_earlier_stays_where_it_is_nearer_than_the_estimate() -> None:
-    taught = Calibration((1.0, 1.2, 1.2, 1.2), (0.002, 0.03, 0.015, 0.075), 12)
-    learning = dataclasses.replace(predictor(), prior=taught)
+    earlier = EarlierRuns(own=Calibration((1.0, 1.2, 1.2, 1.2), WIDTHS, 12))
+    learning = dataclasses.replace(predictor(), earlier=dict.fromkeys(KINDS, earlier))
     config = LoraConfig(8, 64, 16, 256)
     said = learning.predict(config)
     assert said is not None
     learning.learn(measured(config, round(said.minimum_bytes * 1.2)))
-    assert learning.prior == taught
+    [learned] = learning.learned.values()
+    assert learned.trials == 13
+
+
+def test_what_other_models_taught_is_not_taught_on() -> None:
+    earlier = EarlierRuns(others=(Calibration((1.0, 1.2, 1.2, 1.2), WIDTHS, 12),))
+    learning = dataclasses.replace(predictor(), earlier=dict.fromkeys(KINDS, earlier))
+    config = LoraConfig(8, 64, 16, 256)
+    said, bare = learning.predict(config), predictor().predict(config)
+    assert said is not None
+    assert bare is not None
+    assert said.minimum_bytes > bare.minimum_bytes
+    alone = learning.alone()
+    assert alone.predict(config) == bare
+    for each in (learning, alone):
+        each.learn(measured(config, said.minimum_bytes))
+    assert {each.trials for each in alone.learned.values()} == {1}
 
 
 def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:

@@ -6,9 +6,9 @@ import statistics
 
 import pytest
 
-from support.recorded_recipes import FILES, RecipeRow, read_recipes
+from support.recorded_recipes import RecipeRow, estimated_recipes
 
-ROWS = [row for file in FILES for row in read_recipes(file)]
+ROWS = estimated_recipes()
 JUDGED = [row for row in ROWS if row.is_judged]
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.estimate.calibration import Calibration
+from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.plan.sweep_plan import (
     SafeCheck,
+    SweepPlan,
+    doubt_calibration,
     estimated_weight_bytes,
-    read_prior,
+    read_earlier_runs,
     save_calibration,
     static_predictor,
 )
@@ -67,24 +71,42 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 LEARNED = Calibration((1.1, 1.2, 1.3, 1.4), (0.001, 0.01, 0.01, 0.1), trials=12)
 
 
+def plan_of(**changes: Any) -> SweepPlan:
+    source = ModelSource("m", {**TINY, **changes}, None, True, None, ("qkvo",))
+    return a_plan("m", (CONFIG,), source=source)
+
+
 @pytest.mark.usefixtures("_own_cache")
 def test_what_this_machine_taught_is_there_in_the_next_run() -> None:
-    plan = a_plan("tiny", (CONFIG,))
-    assert read_prior(plan) == Calibration()
-    save_calibration(plan, None)
-    assert read_prior(plan) == Calibration()
-    save_calibration(plan, LEARNED)
-    assert read_prior(plan) == LEARNED.for_the_next_model() != Calibration()
+    plan = plan_of()
+    assert read_earlier_runs(plan, "cpu") == {}
+    save_calibration(plan, "cpu", {})
+    assert read_earlier_runs(plan, "cpu") == {}
+    save_calibration(plan, "cpu", {"lora": LEARNED})
+    assert read_earlier_runs(plan, "cpu") == {"lora": EarlierRuns(own=LEARNED)}
+    assert doubt_calibration(plan, "cpu") is None
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_other_models_of_the_kind_are_told_apart_and_other_kinds_not_heard() -> None:
+    save_calibration(plan_of(), "cpu", {"lora": LEARNED})
+    alike = plan_of(num_hidden_layers=3)
+    assert read_earlier_runs(alike, "cpu") == {"lora": EarlierRuns(others=(LEARNED,))}
+    assert read_earlier_runs(plan_of(), "cuda") == {}
+    for change in ({"model_type": "qwen2"}, {"hidden_size": 1024}, {"torch_dtype": "bfloat16"}):
+        assert read_earlier_runs(plan_of(**change), "cpu") == {}, change
 
 
 @pytest.mark.usefixtures("_own_cache")
 def test_a_replay_neither_learns_from_this_machine_nor_teaches_about_it() -> None:
     here = a_plan("tiny", (CONFIG,))
     replay = a_plan("tiny", (CONFIG,), recording=stored())
-    save_calibration(replay, LEARNED)
-    assert read_prior(here) == Calibration()
-    save_calibration(here, LEARNED)
-    assert read_prior(replay) == Calibration()
+    save_calibration(replay, "cpu", {"lora": LEARNED})
+    assert read_earlier_runs(here, "cpu") == {}
+    save_calibration(here, "cpu", {"lora": LEARNED})
+    assert read_earlier_runs(here, "cpu")
+    assert read_earlier_runs(replay, "cpu") == {}
+    assert doubt_calibration(replay, "cpu") is None
 
 
 @pytest.mark.usefixtures("_own_cache")
