@@ -85,7 +85,7 @@ class OptimizerFlight:
 OPTIMIZER_FLIGHTS = {
     "adam": OptimizerFlight(matrices=32, wait=0.0, most=2.3),
     "adamw": OptimizerFlight(matrices=32, wait=0.0, most=2.3),
-    "muon": OptimizerFlight(matrices=10, wait=1.37, most=2.6),
+    "muon": OptimizerFlight(matrices=26, wait=0.98, most=2.9),
     "sgd": OptimizerFlight(matrices=18, wait=0.0, most=1.0),
     "adafactor": OptimizerFlight(matrices=17, wait=0.95, most=3.0),
 }

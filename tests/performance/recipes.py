@@ -2,9 +2,9 @@
 
 python tests/performance/recipes.py [--measure FILE [--seconds 500] [--only MODEL ...]]
 
-Prints what tests/data/recipes_*.json recorded against the estimate, by recipe and by model: the
-coefficients were fitted to one model on the CPU, and are judged by the others and by a GPU. Allowed
-on judged rows: 2 % on average, 6 % at most, none above the conservative estimate; rows with
+Prints what tests/data/recipes_*.json recorded against the estimate, by recipe and by model. The
+coefficients were fitted to two made llamas on the CPU, and are judged by other models and by a GPU.
+Allowed on judged rows: 2 % on average, 6 % at most, none above the conservative estimate; rows with
 checkpointing, whose estimate is rough on the CPU, are judged by the conservative estimate alone.
 
 With --measure it runs mlx-lm's own training loop on made models in float32, under a memory limit of

@@ -21,8 +21,8 @@ KEY_SETS = {
     "qv": ("q_proj", "v_proj", "qkv_proj"),
 }
 
-FITTED = "llama"
-"""The model whose rows of the CPU the coefficients were fitted to; derived terms have none."""
+FITTED = ("llama", "wide")
+"""Models whose rows of the CPU the coefficients were fitted to; derived terms have none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class RecipeRow:
     def is_judged(self) -> bool:
         """True where no coefficient was fitted to it, and the estimate is not rough by intent."""
         is_rough = self.is_checkpointed and self.backend == "cpu"
-        return (self.model, self.backend) != (FITTED, "cpu") and not is_rough
+        is_fitted = self.model in FITTED and self.backend == "cpu"
+        return not (is_fitted or is_rough)
 
     @property
     def error(self) -> float:

@@ -13,7 +13,7 @@ from pytest_yourai.core.recipe_needs import recipe_needs_at_least_as_much
 
 from support.recorded_recipes import FILES, KEY_SETS, RecipeRow, read_recipes
 
-NOISE = 0.012
+NOISE = 0.01
 """Equal trials differ by as much, relative to their minimum."""
 
 
