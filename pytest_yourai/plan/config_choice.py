@@ -52,7 +52,7 @@ _LEAST_PARAMETERS = 1e9
 """Smaller models leave room for the full matrix."""
 
 
-Origin = Literal["flag", "matrix", "recipe", "preset", "default"]
+Origin = Literal["flag", "matrix", "recipe", "recording", "preset", "default"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def choose_configs(
         axes: AxisValues = options.axes
         origins: dict[str, Origin] = dict.fromkeys(axes, "flag")
     else:
-        axes, origins = _axes(model, options, matrix)
+        axes, origins = _axes(model, options, matrix, recording)
     effective = options.effective_batch_size
     if effective is None and GRAD_ACCUMULATION_STEPS.name not in options.axes and matrix:
         effective = matrix.effective_batch_size
@@ -178,7 +178,7 @@ def choose_configs(
 
 
 def _axes(
-    model: Model, options: Options, matrix: Matrix | None
+    model: Model, options: Options, matrix: Matrix | None, recording: StoredProfile | None
 ) -> tuple[AxisValues, dict[str, Origin]]:
     """The values of each axis, and where they come from.
 
@@ -194,6 +194,7 @@ def _axes(
         ("matrix", {name: values for name, values in own.items() if name not in weak}),
         ("recipe", {} if file is None else file.axes),
         ("matrix", own),
+        ("recording", _recorded(recording)),
         ("preset", {MAX_SEQ_LENGTH.name: (preset,)} if preset else {}),
         ("default", _defaults(options, matrix)),
     ]
@@ -205,6 +206,12 @@ def _axes(
                 axes[axis.name], origins[axis.name] = values[axis.name], origin
                 break
     return axes, origins
+
+
+def _recorded(recording: StoredProfile | None) -> AxisValues:
+    if recording is None:
+        return {}
+    return {axis.name: recording.measured_values(axis) for axis in VARIANTS}
 
 
 def _defaults(options: Options, matrix: Matrix | None) -> AxisValues:

@@ -212,7 +212,7 @@ def test_peaks_stay_peaks_in_a_replay_of_a_replay(pytester: pytest.Pytester) -> 
 def test_a_length_that_was_not_recorded_is_refused(pytester: pytest.Pytester) -> None:
     done = replay(pytester, "--yourai-seq-length", "128")
     assert done.ret == 4
-    assert "--yourai-seq-length: h200_llama8b_quick.json was recorded at 512" in done.errors
+    assert "--yourai-seq-length: h200_llama8b_quick.json was recorded with 512" in done.errors
 
 
 def test_there_is_nothing_to_resume(pytester: pytest.Pytester) -> None:

@@ -1,7 +1,8 @@
 """What runs of other models say about a model, and what the model's own do."""
 
-from __future__ import dataclasses
+from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
