@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,10 +52,12 @@ def usual_memory_limit() -> Iterator[None]:
 
 
 SCHEDULED: dict[str, Any] = {
-    "config": LoraConfig(2, 4, 2, 32, optimizer=Optimizer.ADAMW, grad_accumulation_steps=4),
+    "config": LoraConfig(
+        2, 4, 2, 32, optimizer=Optimizer.ADAMW, dropout=0.1, grad_accumulation_steps=4
+    ),
     "lr_schedule": {"name": "cosine_decay", "arguments": [2e-2, 40]},
 }
-"""Gradients accumulate over four steps, and the learning rate falls."""
+"""Gradients accumulate over four steps, with dropout, and the learning rate falls."""
 
 
 def of_kind(events: list[TrainingEvent], kind: type[Any]) -> list[Any]:
@@ -69,10 +69,6 @@ def final_files(adapters: Path) -> dict[str, bytes]:
     return {str(path.relative_to(adapters)): path.read_bytes() for path in paths}
 
 
-def is_over(left: Iterator[int]) -> bool:
-    return next(left, None) is None
-
-
 def in_turns(
     folder: Path, asked: TrainingRequest, turns: list[int], *, is_poisoned: bool = False
 ) -> tuple[dict[int, float], TrainingEnd]:
@@ -80,11 +76,10 @@ def in_turns(
     found: dict[int, float] = {}
     first_step = 0
     for steps in [*turns, None]:
-        left = itertools.count() if steps is None else iter(range(steps - 1))
         events, end = train_with(
             folder,
             changed(asked, **SCHEDULED, first_step=first_step),
-            functools.partial(is_over, left),
+            stop_after=steps,
             is_poisoned=is_poisoned,
         )
         for event in of_kind(events, TrainedStep):
@@ -94,7 +89,7 @@ def in_turns(
 
 
 def test_stopped_anywhere_it_comes_to_the_same_end_early(folder: Path, tmp_path: Path) -> None:
-    """Accumulated gradients, schedule, best loss and patience included."""
+    """Accumulated gradients, schedule, dropout, best loss and patience included."""
     ends, kept, curves = [], [], []
     for name, turns in (("one", []), ("several", [3, 6, 9, 1, 4, 2])):
         (tmp_path / name).mkdir()

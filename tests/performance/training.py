@@ -67,6 +67,7 @@ def ours(folder: Path, config: LoraConfig, steps: int) -> float:
             save_every=100,
             steps_per_eval=200,
             val_batches=25,
+            max_skipped_batches=10,
         )
         clock = Clock()
         with StopSignals() as signals:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pytest_yourai.worker.engine.training import TrainingRun
 from pytest_yourai.worker.protocol import (
     CHECKPOINT,
     METADATA_KEY,
+    SkippedBatch,
     TrainedStep,
     TrainingEnd,
     TrainingEvent,
@@ -63,11 +63,11 @@ def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
 def train_with(
     folder: Path,
     asked: TrainingRequest,
-    should_stop: Callable[[], bool] = lambda: False,
     *,
+    stop_after: int | None = None,
     is_poisoned: bool = False,
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
-    """Train in an engine of its own."""
+    """Train in an engine of its own; `stop_after` so many steps ask for it."""
     module = weights.load(source(folder))
     if is_poisoned:
         module.model.embed_tokens.weight[POISON] = float("nan")
@@ -76,6 +76,10 @@ def train_with(
     reading = RowReading(asked.config.max_seq_length)
     read = dataset.read_data(str(asked.data), str(folder / "model"), reading)
     events: list[TrainingEvent] = []
+
+    def should_stop() -> bool:
+        return sum(isinstance(each, TrainedStep | SkippedBatch) for each in events) == stop_after
+
     rows, validation = read.rows.cached, read.validation
     run = TrainingRun(model, asked, rows, validation, events.append, should_stop)
     return events, run.train()
