@@ -52,7 +52,7 @@ _LEAST_PARAMETERS = 1e9
 """Smaller models leave room for the full matrix."""
 
 
-Origin = Literal["flag", "matrix", "recipe", "recording", "preset", "default"]
+Origin = Literal["flag", "matrix", "recipe", "profile", "preset", "default"]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _axes(
         ("matrix", {name: values for name, values in own.items() if name not in weak}),
         ("recipe", {} if file is None else file.axes),
         ("matrix", own),
-        ("recording", _recorded(recording)),
+        ("profile", _recorded(recording)),
         ("preset", {MAX_SEQ_LENGTH.name: (preset,)} if preset else {}),
         ("default", _defaults(options, matrix)),
     ]
