@@ -25,43 +25,36 @@ _Quantization = Annotated[
 class SweepSettings:
     """The settings of a sweep, as its profile keeps them; None where a profile has none.
 
-    `lora_keys` are paths within a layer. `max_seq_length`, in tokens, and `grad_checkpoint` are
-    lists where they are axes of the matrix.
+    `lora_keys` are paths within a layer, of all choices that were swept.
     """
 
     weights: str | None = None
     quantization: _Quantization = None
     """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
-    lora_scale: _Amount | None = None
-    lora_dropout: _Amount | None = None
-    optimizer: str | None = None
-    learning_rate: _Amount | None = None
-    seed: _Count | None = None
     matrix: str | None = None
     search: str | None = None
     replay: str | None = None
     """Name of the recording that was measured before."""
     peaks_stand_in_for_minima: bool | None = None
-    max_seq_length: _Count | list[_Count] | None = None
-    grad_checkpoint: bool | list[bool] | None = None
     data: str | None = None
     bad_rows: str | None = None
     """"skip" where rows that cannot be trained on are left out."""
-    mask_prompt: bool | None = None
-    """True where prompts train nothing."""
     measured_steps: _Count | None = None
     warmup_steps: _Count | None = None
     safety_margin: _Amount | None = None
     isolation: str | None = None
     timeout_s: _Amount | None = None
-    other: Annotated[Mapping[str, Any], SkipJsonSchema()] = field(default_factory=dict)
-    """Keys of the file that this version does not know."""
+    recipe: Annotated[Mapping[str, Any], SkipJsonSchema()] = field(default_factory=dict)
+    """The recipe, flat in the file: axes, with lists where they vary, and what all trials share.
+
+    Also keys of the file that this version does not know.
+    """
 
     def as_json(self) -> dict[str, Any]:
         """The keys and values of the file."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        values |= values.pop("other")
+        values |= values.pop("recipe")
         if self.lora_keys is not None:
             values["lora_keys"] = list(self.lora_keys)
         how = self.quantization

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 SAFETY_MARGIN = 1.15
 """Safe memory is minimum memory times this; the limit while measuring is the budget over this."""
 
-# mlx-lm's defaults (mlx_lm.lora.CONFIG_DEFAULTS).
-LORA_SCALE = 20.0
+ALL_LAYERS = -1
+"""mlx-lm's `num_layers` for all layers of a model."""
 
-LORA_DROPOUT = 0.0
+ALL_KEYS = "all"
+"""Adapters on every linear layer of the adapted layers, mlx-lm's own default."""
 
-LEARNING_RATE = 1e-5
-
-OPTIMIZER = "adam"
-
-ITERATIONS = 1000
-
-SEED = 0
-
-USUAL_LORA_KEYS = ("q_proj", "k_proj", "v_proj", "o_proj")
-"""Last components of the module paths that get adapters unless the user names others."""
+KEY_SETS = {
+    "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "qv": ("q_proj", "v_proj"),
+}
+"""Named sets of modules, by the last components of their paths within a layer."""
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 """Tokens, for a model whose preset has no default of its own."""
+
+MLX_LM_MAX_SEQ_LENGTH = 2048
+"""Tokens, in a recipe that does not say."""
 
 COMPILING_STEPS = 2
 """The first builds the optimizer's state, so the second one compiles again."""
@@ -94,48 +94,114 @@ class Objective(enum.StrEnum):
     TOKENS_PER_SECOND = "tokens_per_second"
 
 
-@dataclass(frozen=True, slots=True)
-class RowShape:
-    """Length and checkpointing of rows, whatever the batch: `max_seq_length` is in tokens."""
+class FineTuneType(enum.StrEnum):
+    """mlx-lm's `fine_tune_type`."""
 
-    max_seq_length: int
-    grad_checkpoint: bool = False
+    LORA = "lora"
+    DORA = "dora"
+    FULL = "full"
+
+
+class Optimizer(enum.StrEnum):
+    """mlx-lm's `optimizer`."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+    MUON = "muon"
+    SGD = "sgd"
+    ADAFACTOR = "adafactor"
+
+
+def canonical_keys(names: Iterable[str]) -> str:
+    """The one text for a choice of LoRA keys: a named set, or paths between commas, sorted."""
+    chosen = sorted({name.strip() for name in names} - {""})
+    if not chosen:
+        raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
+    named = [name for name in chosen if name == ALL_KEYS or name in KEY_SETS]
+    if named and len(chosen) > 1:
+        raise ValueError(f"{named[0]} stands for a set of modules: name it alone")
+    return ",".join(chosen)
+
+
+def key_names(lora_keys: str) -> tuple[str, ...] | None:
+    """The paths, or last components, that a choice of `canonical_keys` names; None for all."""
+    return None if lora_keys == ALL_KEYS else KEY_SETS.get(lora_keys, tuple(lora_keys.split(",")))
+
+
+def recorded_keys(paths: Iterable[str]) -> str:
+    """The choice that led to adapters on `paths`, for a profile that does not name it."""
+    paths = tuple(paths)
+    names = tuple(sorted(path.rpartition(".")[2] for path in paths))
+    sets = {tuple(sorted(each)): name for name, each in KEY_SETS.items()}
+    return sets.get(names, "qkvo") if names in sets or not names else canonical_keys(paths)
+
+
+def comparable_keys(lora_keys: str) -> str:
+    """Equal for choices that name the same modules, by a set or by paths."""
+    names = key_names(lora_keys)
+    return ALL_KEYS if names is None else recorded_keys(names)
 
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
     """One point of the matrix, in mlx-lm's spelling; ValueError for a number below its minimum.
 
-    `num_layers` counts adapted layers from the end of the model; `max_seq_length` is in tokens.
+    The part of a recipe that varies from trial to trial. `num_layers` counts trained layers from
+    the end of the model; `max_seq_length` is in tokens; `lora_keys` is a text of `canonical_keys`.
     """
 
     batch_size: int
     rank: int
+    """0 where `fine_tune_type` is full, which has no adapters."""
     num_layers: int
     max_seq_length: int
     grad_checkpoint: bool = False
+    fine_tune_type: FineTuneType = FineTuneType.LORA
+    optimizer: Optimizer = Optimizer.ADAM
+    lora_keys: str = "qkvo"
+    """As in the packaged matrices; mlx-lm's own default is ALL_KEYS."""
+    dropout: float = 0.0
+    grad_accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "rank", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.max_seq_length < 2:  # noqa: PLR2004 - a row of S tokens trains S - 1 positions
-            raise ValueError(f"max_seq_length must be at least 2, not {self.max_seq_length}")
+        least_rank = 0 if self.fine_tune_type is FineTuneType.FULL else 1
+        least = {
+            "batch_size": 1,
+            "rank": least_rank,
+            "num_layers": 1,
+            "max_seq_length": 2,  # a row of S tokens trains S - 1 positions
+            "grad_accumulation_steps": 1,
+        }
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name} must be at least {minimum}, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
+    def canonical(self) -> LoraConfig:
+        """The same training, without values that `fine_tune_type` full ignores."""
+        if self.fine_tune_type is not FineTuneType.FULL:
+            return self
+        return dataclasses.replace(self, rank=0, lora_keys=ALL_KEYS, dropout=0.0)
 
     @property
-    def row_shape(self) -> RowShape:
-        """The two axes that say how rows are trained."""
-        return RowShape(self.max_seq_length, self.grad_checkpoint)
+    def effective_batch_size(self) -> int:
+        """Rows of one update of the optimizer."""
+        return self.batch_size * self.grad_accumulation_steps
 
     @property
     def throughput_score(self) -> int:
-        """Batch size × rank × adapted layers, the default objective; without a unit."""
-        return self.batch_size * self.rank * self.num_layers
+        """Batch size × rank × adapted layers, the default objective; without a unit.
+
+        Full fine-tuning counts as rank 1.
+        """
+        return self.batch_size * max(self.rank, 1) * self.num_layers
 
     def needs_at_least_as_much_as(self, other: LoraConfig) -> bool:
         """True if no axis is below `other`'s, so that minimum memory cannot be below it either.
 
-        Minimum memory rises with batch, rank, layers and tokens; checkpointing lowers it.
+        Minimum memory rises with batch, rank, layers and tokens; checkpointing lowers it. What is
+        trained, and how, must be the same.
         """
         return (
             self.batch_size >= other.batch_size
@@ -143,10 +209,26 @@ class LoraConfig:
             and self.num_layers >= other.num_layers
             and self.max_seq_length >= other.max_seq_length
             and self.grad_checkpoint <= other.grad_checkpoint
+            and self.kind_of_recipe == other.kind_of_recipe
+        )
+
+    @property
+    def kind_of_recipe(self) -> tuple[Any, ...]:
+        """Values of the axes that are not ordered by memory.
+
+        Configurations that differ in them say nothing about each other.
+        """
+        return (
+            self.fine_tune_type,
+            self.optimizer,
+            self.lora_keys,
+            self.dropout > 0,
+            self.grad_accumulation_steps > 1,
         )
 
     def __str__(self) -> str:
-        return f"batch={self.batch_size}, rank={self.rank}, layers={self.num_layers}"
+        rank = f"rank={self.rank}, " if self.rank else ""
+        return f"batch={self.batch_size}, {rank}layers={self.num_layers}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ class MatrixError(InputError):
     """A matrix file is missing or is not a matrix."""
 
 
+class RecipeError(InputError):
+    """A recipe file is missing, or asks for something that cannot be honoured."""
+
+
 class ModelError(InputError):
     """A model cannot be found, read, or adapted as asked."""
 

@@ -3,52 +3,46 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from pytest_yourai.core.axes import VARIANTS, Axis
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.redaction import redactor
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigLabels:
-    """Names configurations without the values that all of them share; None where they differ.
+    """Names configurations without the values that all of them share.
 
-    `max_seq_length` is in tokens.
+    `shared` maps the axes beside batch, rank and layers to those values; axes that vary are not
+    in it.
     """
 
-    max_seq_length: int | None
-    grad_checkpoint: bool | None
+    shared: Mapping[str, Any]
 
     @classmethod
     def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
         """Labels for a sweep through `configs`."""
-        shapes = {config.row_shape for config in configs}
-        lengths = {shape.max_seq_length for shape in shapes}
-        checkpoints = {shape.grad_checkpoint for shape in shapes}
-        return cls(
-            max_seq_length=lengths.pop() if len(lengths) == 1 else None,
-            grad_checkpoint=checkpoints.pop() if len(checkpoints) == 1 else None,
-        )
+        configs = tuple(configs)
+        found = {axis.name: {axis.of(config) for config in configs} for axis in VARIANTS}
+        return cls({name: values.pop() for name, values in found.items() if len(values) == 1})
 
     @property
-    def has_lengths(self) -> bool:
-        """True if sequence length is an axis."""
-        return self.max_seq_length is None
-
-    @property
-    def has_checkpointing(self) -> bool:
-        """True if gradient checkpointing is an axis."""
-        return self.grad_checkpoint is None
+    def varying(self) -> tuple[Axis, ...]:
+        """The axes that have several values, beside batch, rank and layers."""
+        return tuple(axis for axis in VARIANTS if axis.name not in self.shared)
 
     def name(self, config: LoraConfig) -> str:
         """`batch=1, rank=8, layers=4`, and the axes not shared by all: `seq=512, checkpoint=on`."""
-        parts = [str(config)]
-        if config.max_seq_length != self.max_seq_length:
-            parts.append(f"seq={config.max_seq_length}")
-        if config.grad_checkpoint is not self.grad_checkpoint:
-            parts.append(f"checkpoint={on_or_off(config.grad_checkpoint)}")
-        return ", ".join(parts)
+        differing = [
+            axis
+            for axis in VARIANTS
+            if axis.name not in self.shared or axis.of(config) != self.shared[axis.name]
+        ]
+        extra = (f"{axis.label}={axis.text(config)}" for axis in differing)
+        return ", ".join((str(config), *extra))
 
 
 def on_or_off(is_on: bool) -> str:

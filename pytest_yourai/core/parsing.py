@@ -39,6 +39,19 @@ def positive(most: float) -> Callable[[str], float]:
     return parse
 
 
+def number_within(least: float, below: float) -> Callable[[str], float]:
+    """A parser of numbers from `least` to below `below`."""
+
+    def parse(text: str) -> float:
+        number = _number(text, float)
+        # NaN compares false with everything.
+        if number is None or not least <= number < below:
+            raise ValueError(f"it must be a number of at least {least:g} and below {below:g}")
+        return number
+
+    return parse
+
+
 def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
     """A parser of whole numbers from `least` to `most`."""
 
@@ -62,14 +75,6 @@ def one_of(*choices: Any) -> Callable[[str], Any]:
         return text
 
     return parse
-
-
-def module_names(text: str) -> tuple[str, ...]:
-    """Names of modules, separated by commas."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise ValueError("it must name modules, such as self_attn.q_proj,self_attn.v_proj")
-    return names
 
 
 def _number(text: str, number_type: Callable[[str], _Number]) -> _Number | None:

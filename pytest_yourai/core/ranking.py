@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH, VARIANTS
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.results import SoakResult, TrialResult
+
+_ORDERED = (MAX_SEQ_LENGTH, GRAD_CHECKPOINT)
+"""Variants whose order has a meaning; the others are in alphabetical order."""
 
 
 def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, float, float]:
@@ -80,6 +84,7 @@ def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
         key=lambda result: (
             result.config.rank * result.config.num_layers,
             result.config.rank,
+            *(str(axis.of(result.config)) for axis in VARIANTS if axis not in _ORDERED),
             result.config.max_seq_length,
             result.config.grad_checkpoint,
         ),
@@ -96,6 +101,7 @@ def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
             config.rank,
             config.max_seq_length,
             not config.grad_checkpoint,
+            *(str(axis.of(config)) for axis in VARIANTS if axis not in _ORDERED),
         ),
     )
 

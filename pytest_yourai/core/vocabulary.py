@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_yourai.core.config import Objective
+from typing import get_args
+
+from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
+from pytest_yourai.core.recipe import Schedule
 from pytest_yourai.core.results import Outcome, SkipReason
 
 _PRESETS = ("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b")
@@ -28,7 +31,7 @@ _EVENTS = (
 _ENDS = ("active_memory", "exception", "finished", "footprint", "interval", "memory_limit")
 
 OWN_WORDS = frozenset(
-    (*Outcome, *SkipReason, *Objective, *_PRESETS, *_SETTINGS, *_MODULES)
-    + (*_METRICS, *_EVENTS, *_ENDS)
+    (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
+    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_ENDS)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""

@@ -109,13 +109,15 @@ def _magnitude(source: ModelSource) -> str:
     return f"1e{int(math.log10(parameters))}"
 
 
-def kind_of_recipe(config: LoraConfig, source: ModelSource) -> str:
-    """Name of what trials have in common whose estimates are off alike.
-
-    Sizes are no part of it, estimates scale with them; whatever changes which arrays are kept is.
-    """
-    keys = "usual" if source.lora_keys is None else " ".join(source.lora_keys)
-    return f"lora {keys}" + (" checkpointed" if config.grad_checkpoint else "")
+def kind_of_recipe(config: LoraConfig) -> str:
+    """Name of what trials have in common whose estimates are off alike."""
+    kinds = {
+        "dropout": config.dropout > 0,
+        "accumulated": config.grad_accumulation_steps > 1,
+        "checkpointed": config.grad_checkpoint,
+    }
+    names = (name for name, is_on in kinds.items() if is_on)
+    return " ".join((config.fine_tune_type, config.optimizer, config.lora_keys, *names))
 
 
 def identity_of_shapes(source: ModelSource) -> str:

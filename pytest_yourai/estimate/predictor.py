@@ -130,7 +130,8 @@ class Predictor:
     source: ModelSource
     backend: Backend
     device: str = ""
-    inspected: InspectedShapes | None = None
+    inspected: Mapping[str, InspectedShapes] = field(default_factory=dict)
+    """Shapes of the built model, by the choice of LoRA keys."""
     earlier: Mapping[str, EarlierRuns] = field(default_factory=dict)
     """What earlier runs taught, by kind of recipe."""
     longest_row: int | None = None
@@ -183,7 +184,7 @@ class Predictor:
         return dataclasses.replace(self, earlier=own)
 
     def _kind(self, config: LoraConfig, estimate: MemoryEstimate) -> _Kind:
-        name = kind_of_recipe(config, self.source)
+        name = kind_of_recipe(config)
         if name not in self._kinds:
             earlier = self.earlier.get(name, EarlierRuns())
             self._kinds[name] = _Kind(earlier, estimate.relative_error)
@@ -204,6 +205,7 @@ class Predictor:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
         try:
-            return estimate_trial(config, self.source, self.backend, self.device, self.inspected)
+            inspected = self.inspected.get(config.lora_keys)
+            return estimate_trial(config, self.source, self.backend, self.device, inspected)
         except ModelError:
             return None

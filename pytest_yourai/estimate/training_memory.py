@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pytest_yourai.core.config import (
-    USUAL_LORA_KEYS,
     LoraConfig,
+    key_names,
 )
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
@@ -27,7 +27,7 @@ from pytest_yourai.estimate.checked_arguments import (
     one_of,
     whole_number,
 )
-from pytest_yourai.estimate.recipe import USUAL_RECIPE, Recipe
+from pytest_yourai.estimate.recipe import Recipe
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
@@ -159,18 +159,23 @@ def estimate_trial(
     backend: Backend,
     device: str = "",
     inspected: InspectedShapes | None = None,
-    recipe: Recipe = USUAL_RECIPE,
 ) -> MemoryEstimate:
-    """Estimate a trial of `config`; without LoRA keys q, k, v and o get adapters.
+    """Estimate a trial of `config`.
 
     ModelError as `estimate_training_memory`.
     """
     held = source.quantization
     quantization = (held.bits, held.group_size) if held else (None, 1)
     shapes = read_architecture_shapes(source.architecture)
-    built = inspected or _described(shapes, source.lora_keys or USUAL_LORA_KEYS, quantization)
+    built = inspected or _described(shapes, key_names(config.lora_keys), quantization)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
+    recipe = Recipe(
+        fine_tune_type=config.fine_tune_type.value,
+        optimizer=config.optimizer.value,
+        dropout=config.dropout,
+        grad_accumulation_steps=config.grad_accumulation_steps,
+    )
     step = _step(built, shapes, config, recipe, quantization, backend, device)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built.weight_bytes, is_paged=is_paged)

@@ -96,7 +96,7 @@ class Model:
     def source(
         self,
         quantization: Quantization | None,
-        lora_keys: tuple[str, ...] | None,
+        lora_keys: tuple[str, ...],
         *,
         trust_remote_code: bool = False,
         requires_lora_keys: bool = True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
@@ -21,11 +21,12 @@ class ModelSource:
     folder: str | None
     synthetic: bool
     quantization: Quantization | None
-    lora_keys: tuple[str, ...] | None
+    lora_keys: tuple[str, ...]
+    """Choices of modules that get adapters, as LoraConfigs name them."""
     trust_remote_code: bool = False
     """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
     requires_lora_keys: bool = True
-    """False: a model without one of `lora_keys` gets the usual ones instead."""
+    """False: a model without one of the modules gets the usual ones instead."""
     stored_bytes: Bytes | None = None
     """The weights' bytes in the folder; None without them, or if they are quantized on load."""
 
@@ -57,10 +58,10 @@ class Inspection:
 
     num_hidden_layers: Layers
     parameters: Parameters
-    lora_keys: tuple[str, ...]
-    """Paths within a layer of the modules that get adapters."""
-    sizes: InspectedShapes | None = None
-    """Exact shapes, for the estimate; None if no model was built, as in a replay."""
+    lora_keys: Mapping[str, tuple[str, ...]]
+    """Paths within a layer of the modules that get adapters, by the choice in a LoraConfig."""
+    sizes: Mapping[str, InspectedShapes] = field(default_factory=dict)
+    """Exact shapes, for the estimate, by the same; empty if no model was built, as in a replay."""
     data: TrainingData | None = None
     """None for synthetic rows."""
     embedding_rows: Count | None = None

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from pytest_yourai.core.config import LoraConfig, Quantization, QuantizeChoice, RowShape
+from pytest_yourai.core.axes import (
+    AXES,
+    GRAD_ACCUMULATION_STEPS,
+    GRAD_CHECKPOINT,
+    LORA_KEYS,
+    MAX_SEQ_LENGTH,
+    SIZES,
+    VARIANTS,
+)
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    DEFAULT_MAX_SEQ_LENGTH,
+    MLX_LM_MAX_SEQ_LENGTH,
+    LoraConfig,
+    Quantization,
+    QuantizeChoice,
+    key_names,
+)
 from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.core.paths import matrices_folder
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import detect_budget
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.resolve import Model
-from pytest_yourai.plan.matrix import Matrix, read_matrix
+from pytest_yourai.plan.matrix import (
+    AxisValues,
+    Matrix,
+    combinations,
+    layers_over,
+    read_matrix,
+)
 from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.safe_table import SAFE_KEYS
 from pytest_yourai.store.recording import recorded_configs
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -25,39 +52,61 @@ _LEAST_PARAMETERS = 1e9
 """Smaller models leave room for the full matrix."""
 
 
+Origin = Literal["flag", "matrix", "recipe", "profile", "preset", "default"]
+
+
 @dataclass(frozen=True)
 class ConfigChoice:
-    """Axes and fixed values, each from the first of flags, matrix, recording and defaults.
+    """Axes and fixed values, each from the first of flags, matrix, recipe, preset and defaults.
 
-    `matrix` is None for a check, and for a recording that is replayed as a whole.
+    `matrix` is None for a check, for a recording that is replayed as a whole, and where a recipe
+    and flags say everything. `axes` has the values of all axes; without batch, rank and layers for
+    a check, and only what flags ask for in a replay.
     """
 
     matrix: Matrix | None
     recording: StoredProfile | None
     quantize: QuantizeChoice
-    lora_keys: tuple[str, ...] | None
-    shapes: tuple[RowShape, ...]
+    axes: AxisValues
+    origins: Mapping[str, Origin]
+    """Where the values of each axis come from."""
+    recipe: Recipe
+    effective_batch_size: int | None = None
     is_low_memory: bool = False
     """True if the low-memory matrix was chosen for the machine's sake, without being named."""
     requires_quantize: bool = True
     """False: weights that contradict `quantize` stay as they are."""
     requires_lora_keys: bool = True
-    """False: a model that lacks `lora_keys` gets the usual ones."""
+    """False: a model that lacks the keys of the matrix gets the usual ones."""
 
     def configs(self, depth: int | None) -> tuple[LoraConfig, ...]:
-        """The configurations of a sweep of a model with `depth` layers, lightest first."""
-        if self.matrix is not None:
-            return tuple(self.matrix.configs(self.shapes, depth))
-        return tuple(recorded_configs(self.recording, self.shapes)) if self.recording else ()
+        """The configurations of a sweep of a model with `depth` layers, lightest first.
 
-    def check_shape(self, *, is_before_sweep: bool) -> RowShape:
-        """The rows of a check: the longest, so that a pass holds for all that was asked for.
+        None for a check.
+        """
+        if self.recording is not None and self.matrix is None:
+            return tuple(recorded_configs(self.recording, self.axes))
+        if not all(axis.name in self.axes for axis in SIZES):
+            return ()
+        return tuple(combinations(self.axes, depth, self.matrix, self.effective_batch_size))
+
+    @property
+    def lora_keys(self) -> tuple[str, ...]:
+        """Choices of modules that get adapters."""
+        return self.axes.get(LORA_KEYS.name) or (SAFE_KEYS,)
+
+    def checked(self, model: Model, *, is_before_sweep: bool) -> LoraConfig:
+        """What a check tries, of the smallest size: the longest rows, for a pass to hold for all.
 
         Before a sweep, which tries the others, the shortest.
         """
-        lengths = [shape.max_seq_length for shape in self.shapes]
-        length = min(lengths) if is_before_sweep else max(lengths)
-        return RowShape(length, all(shape.grad_checkpoint for shape in self.shapes))
+        length = min if is_before_sweep else max
+        usual = LoraConfig(1, 1, 1, model.default_max_seq_length, lora_keys=SAFE_KEYS)
+        chosen = {axis.name: self.axes[axis.name][0] for axis in VARIANTS if axis.name in self.axes}
+        if lengths := self.axes.get(MAX_SEQ_LENGTH.name):
+            chosen[MAX_SEQ_LENGTH.name] = length(lengths)
+        chosen[GRAD_CHECKPOINT.name] = all(self.axes.get(GRAD_CHECKPOINT.name, (False,)))
+        return dataclasses.replace(usual, **chosen)
 
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""
@@ -74,13 +123,15 @@ class ConfigChoice:
             yield model.note
         if self.is_low_memory:
             held = self.quantization(model) or model.foreign_quantization or "not quantized"
-            has_chosen_keys = set(lora_keys) == set(self.lora_keys or ())
+            has_chosen_keys = set(lora_keys) == {
+                name for choice in self.lora_keys for name in key_names(choice) or ()
+            }
             keys = ", ".join(lora_keys) if has_chosen_keys else "the usual LoRA keys"
             yield (
                 f"under {LOW_MEMORY_BYTES / GB:g} GB: the low-memory matrix ({held}, {keys}); "
                 "--yourai-matrix or --quick choose another"
             )
-        over = self.matrix.layers_over(model.depth) if self.matrix else []
+        over = layers_over(self.axes, model.depth)
         if over:
             numbers = ", ".join(map(str, over))
             yield f"{model.title} has {model.depth} layers: {numbers} became {model.depth}"
@@ -98,35 +149,80 @@ def choose_configs(
     MatrixError if two matrices are named, or if the one that is named cannot be read.
     """
     matrix, is_low_memory = _choose_matrix(model, options)
-    quantize, keys = options.quantize, options.lora_keys
-    lengths = options.max_seq_lengths
-    checkpoints: tuple[bool, ...] | None = None
-    if options.grad_checkpoint is not None:
-        checkpoints = (options.grad_checkpoint,)
-    if matrix is not None:
-        quantize = matrix.quantize if quantize is None else quantize
-        keys = keys or matrix.lora_keys
-        lengths = lengths or matrix.max_seq_length
-        checkpoints = checkpoints or matrix.grad_checkpoint
-    if recording is not None:
-        quantize = recording.settings.quantization if quantize is None else quantize
-        keys = keys or recording.settings.lora_keys
-        lengths = lengths or recording.measured_lengths
-        checkpoints = checkpoints or recording.measured_checkpointing
+    is_replay = recording is not None and matrix is None
+    quantize = options.quantize
+    if matrix is not None and quantize is None:
+        quantize = matrix.quantize
+    if recording is not None and quantize is None:
+        quantize = recording.settings.quantization
+    if is_replay:
+        axes: AxisValues = options.axes
+        origins: dict[str, Origin] = dict.fromkeys(axes, "flag")
+    else:
+        axes, origins = _axes(model, options, matrix, recording)
+    effective = options.effective_batch_size
+    if effective is None and GRAD_ACCUMULATION_STEPS.name not in options.axes and matrix:
+        effective = matrix.effective_batch_size
     return ConfigChoice(
         matrix=matrix,
         recording=recording,
         quantize=quantize,
-        lora_keys=keys,
-        shapes=tuple(
-            RowShape(length, grad_checkpoint)
-            for length in lengths or (model.default_max_seq_length,)
-            for grad_checkpoint in checkpoints or (False,)
-        ),
+        axes=axes,
+        origins=origins,
+        recipe=options.recipe,
+        effective_batch_size=effective,
         is_low_memory=is_low_memory,
         requires_quantize=not is_low_memory or options.quantize is not None,
-        requires_lora_keys=not is_low_memory or options.lora_keys is not None,
+        requires_lora_keys=not is_low_memory or LORA_KEYS.name in options.axes,
     )
+
+
+def _axes(
+    model: Model, options: Options, matrix: Matrix | None, recording: StoredProfile | None
+) -> tuple[AxisValues, dict[str, Origin]]:
+    """The values of each axis, and where they come from.
+
+    A packaged matrix that was not chosen for its one value of an axis does not override a recipe.
+    """
+    file = options.recipe_file
+    packaged = matrix is not None and matrix.source.parent == matrices_folder()
+    own = {} if matrix is None else matrix.axes
+    weak = {name for name in own if packaged and file is not None and len(own[name]) == 1}
+    preset = model.preset and model.preset.defaults.max_seq_length
+    sources: list[tuple[Origin, AxisValues]] = [
+        ("flag", options.axes),
+        ("matrix", {name: values for name, values in own.items() if name not in weak}),
+        ("recipe", {} if file is None else file.axes),
+        ("matrix", own),
+        ("profile", _recorded(recording)),
+        ("preset", {MAX_SEQ_LENGTH.name: (preset,)} if preset else {}),
+        ("default", _defaults(options, matrix)),
+    ]
+    axes: dict[str, tuple[Any, ...]] = {}
+    origins: dict[str, Origin] = {}
+    for axis in AXES:
+        for origin, values in sources:
+            if axis.name in values:
+                axes[axis.name], origins[axis.name] = values[axis.name], origin
+                break
+    return axes, origins
+
+
+def _recorded(recording: StoredProfile | None) -> AxisValues:
+    if recording is None:
+        return {}
+    return {axis.name: recording.measured_values(axis) for axis in VARIANTS}
+
+
+def _defaults(options: Options, matrix: Matrix | None) -> AxisValues:
+    """mlx-lm's own where there is a recipe, as its command has them; else those of this plugin."""
+    has_recipe = options.recipe_file is not None
+    length = MLX_LM_MAX_SEQ_LENGTH if has_recipe else DEFAULT_MAX_SEQ_LENGTH
+    default = LoraConfig(4, 8, 16, length, lora_keys=ALL_KEYS)
+    found = {axis.name: (axis.of(default),) for axis in AXES if has_recipe or axis in VARIANTS}
+    if not has_recipe and matrix is None:
+        found[LORA_KEYS.name] = (SAFE_KEYS,)
+    return found
 
 
 def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]:
@@ -139,7 +235,7 @@ def _choose_matrix(model: Model, options: Options) -> tuple[Matrix | None, bool]
         return read_matrix(options.matrix), False
     if options.quick:
         return _packaged((model.preset and model.preset.defaults.quick_matrix) or "quick"), False
-    if options.replay is not None:
+    if options.replay is not None or options.recipe_file is not None:
         return None, False
     is_large = (model.parameters or 0) >= _LEAST_PARAMETERS
     if is_large and _has_low_memory(options.memory_limit_bytes):

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pytest_yourai.core.axes import (
+    AXES,
+    GRAD_CHECKPOINT,
+    LORA_KEYS,
+    MAX_SEQ_LENGTH,
+    SIZES,
+    Axis,
+    value_text,
+)
+from pytest_yourai.core.config import LoraConfig
+
 
 class Flag(NamedTuple):
     """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar.
@@ -38,6 +49,27 @@ FAIL_ON_HELP = (
     "minimum_memory, peak_memory, step_time, tokens_per_second or mean_step_time; or none, to "
     "report only; may be repeated"
 )
+
+_AXIS_DEFAULTS = {
+    MAX_SEQ_LENGTH: "512 (tiny: 64)",
+    GRAD_CHECKPOINT: "off",
+    LORA_KEYS: "qkvo in packaged matrices, else all",
+}
+
+
+def _axis_flag(axis: Axis) -> Flag:
+    """The flag of an axis; several values, between commas, are tried one after the other."""
+    default = _AXIS_DEFAULTS.get(axis, "from the matrix" if axis in SIZES else "")
+    if not default:
+        default = value_text(axis.of(LoraConfig(1, 1, 1, 2)))
+    is_list = axis.metavar is not None and axis is not LORA_KEYS
+    return Flag(
+        axis.flag,
+        f"{axis.metavar},..." if is_list else axis.metavar,
+        f"{axis.help}; several values make it an axis" if is_list else axis.help,
+        default,
+    )
+
 
 FLAGS = (
     Flag(
@@ -96,10 +128,17 @@ FLAGS = (
     Flag("steps", "N", "measured steps in each trial", "10; 5 with --yourai-benchmark"),
     Flag("warmup", "N", "minimum number of warm-up steps in each trial", "2"),
     Flag(
-        "seq-length",
-        "N,M",
-        "mlx-lm's max_seq_length, in tokens; several values make it an axis",
-        "512 (tiny: 64)",
+        "config",
+        "FILE",
+        "recipe: the YAML file that mlx_lm.lora --config takes",
+        "no recipe",
+    ),
+    *map(_axis_flag, AXES),
+    Flag(
+        "effective-batch-size",
+        "N",
+        "rows of one update: each batch size gets the accumulation that keeps it",
+        "no accumulation",
     ),
     Flag("data", "PATH", "training data, in a format of mlx-lm", "synthetic rows of full length"),
     Flag(
@@ -121,13 +160,6 @@ FLAGS = (
         "quantization of the base model",
         "as stored for local weights; 4 for synthetic presets (tiny: none)",
     ),
-    Flag(
-        "lora-keys",
-        "A,B",
-        "modules to adapt, as paths within a layer",
-        "the q, k, v and o projections",
-    ),
-    Flag("grad-checkpoint", None, "gradient checkpointing", "off"),
     Flag(
         "timeout",
         "S",

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.machine import environment
@@ -13,10 +14,10 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import ModelSource
 
-_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", "max_seq_length", "grad_checkpoint")
+_NOT_MEASURED = ("matrix", "search", "isolation", "timeout_s", *(axis.key for axis in AXES))
 """Settings that do not change the measurement of a trial, or that each row has itself."""
 
-_NEWER = ("bad_rows", "mask_prompt")
+_NEWER = ("bad_rows",)
 """Settings that earlier versions did not know, and that are left out where they are off."""
 
 _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")

@@ -12,9 +12,12 @@ from typing import Literal
 from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import without_links
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.dataset_checks import data_files
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.models.source import BadRows
+from pytest_yourai.plan.matrix import AxisValues
+from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.store.compare.thresholds import RegressionThresholds
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -47,15 +50,17 @@ class Options:
     markdown: Path | None
     steps: StepPlan
     check_steps: StepPlan
-    max_seq_lengths: tuple[int, ...] | None
-    """In tokens, ascending."""
+    axes: AxisValues
+    """Values of the axes that flags name, ascending."""
+    effective_batch_size: int | None
+    """Rows of one update of the optimizer, from which accumulation follows."""
+    recipe_file: RecipeFile | None
+    recipe: Recipe
+    """What all trials share: the file's, and what flags say."""
     data: str | None
     bad_rows: BadRows
-    mask_prompt: bool
     weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
-    lora_keys: tuple[str, ...] | None
-    grad_checkpoint: bool | None
     timeout_s: float
     """Seconds; 0 if pytest's own --timeout switches the limit off."""
     compile_timeout_s: float

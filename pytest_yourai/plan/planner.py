@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from pytest_yourai.core import config as defaults
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import RowShape, StepPlan
+from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.recipe import recipe_settings
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice
@@ -57,8 +58,8 @@ def plan_model(
     configs = () if check else choice.configs(model.depth)
     _check_searched(options, len(configs))
     steps = options.check_steps if check else options.steps
-    shapes = [check.shape] if check else [config.row_shape for config in configs]
-    settings = _settings(options, source, steps, choice, shapes)
+    tried = [check.like] if check else configs
+    settings = _settings(options, source, steps, choice, tried)
     plan = SweepPlan(
         source=source,
         configs=configs,
@@ -66,9 +67,11 @@ def plan_model(
         isolation=options.isolation,
         data=options.data,
         reading=RowReading(
-            max(shape.max_seq_length for shape in shapes), options.mask_prompt, options.bad_rows
+            max(config.max_seq_length for config in tried),
+            choice.recipe.mask_prompt,
+            options.bad_rows,
         ),
-        seed=defaults.SEED,
+        recipe=choice.recipe,
         memory_limit_bytes=options.memory_limit_bytes,
         compile_timeout_s=options.compile_timeout_s,
         start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
@@ -81,6 +84,7 @@ def plan_model(
         depth=model.depth,
         recording=choice.recording,
         check=check,
+        effective_batch_size=choice.effective_batch_size,
     )
     return SweepSetup(model, choice, plan)
 
@@ -126,33 +130,23 @@ def _settings(
     source: ModelSource,
     steps: StepPlan,
     choice: ConfigChoice,
-    shapes: Sequence[RowShape],
+    tried: Sequence[LoraConfig],
 ) -> SweepSettings:
-    """The settings in the profile; lengths and checkpointing as lists if they are axes."""
+    """The settings in the profile."""
     recording = choice.recording
-    lengths = sorted({shape.max_seq_length for shape in shapes})
-    checkpoints = sorted({shape.grad_checkpoint for shape in shapes})
     return SweepSettings(
         weights="synthetic" if source.synthetic else "local",
         quantization=source.quantization or "none",
-        lora_keys=source.lora_keys or None,
-        lora_scale=defaults.LORA_SCALE,
-        lora_dropout=defaults.LORA_DROPOUT,
-        optimizer=defaults.OPTIMIZER,
-        learning_rate=defaults.LEARNING_RATE,
-        seed=defaults.SEED,
         matrix=choice.matrix.source.name if choice.matrix else None,
         search=options.search,
         replay=recording.name if recording else None,
         peaks_stand_in_for_minima=recording is not None and not recording.has_minima,
-        max_seq_length=lengths[0] if len(lengths) == 1 else lengths,
-        grad_checkpoint=checkpoints[0] if len(checkpoints) == 1 else checkpoints,
         data=options.data,
         bad_rows="skip" if options.bad_rows == "skip" else None,
-        mask_prompt=options.mask_prompt or None,
         measured_steps=steps.measured_steps,
         warmup_steps=steps.warmup_steps,
         safety_margin=defaults.SAFETY_MARGIN,
         isolation=options.isolation,
         timeout_s=options.timeout_s,
+        recipe=recipe_settings(choice.recipe, tried),
     )

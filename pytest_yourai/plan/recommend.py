@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization, RowShape
+from pytest_yourai.core.axes import AXIS_BY_NAME, SIZES
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.files import check_writable, write_json
@@ -22,6 +23,8 @@ from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
+from pytest_yourai.plan.config_choice import choose_configs
+from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.profile import OUTPUT_FLAG
@@ -106,8 +109,10 @@ def recommend(options: Options) -> Recommendations:
 
     Models that cannot be estimated are left out; InputError if that leaves none.
     """
-    if len(options.max_seq_lengths or ()) > 1:
-        raise OptionError("--yourai-seq-length: --yourai-recommend takes one length: name one")
+    for name, values in options.axes.items():
+        if len(values) > 1:
+            flag = f"--yourai-{AXIS_BY_NAME[name].flag}"
+            raise OptionError(f"{flag}: --yourai-recommend takes one value: name one")
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = usual_backend()
@@ -148,14 +153,16 @@ def _recommendation(
     shapes = read_architecture_shapes(model.architecture)
     count = model.parameters or float(shapes.parameters)
     quantization = model.quantization(options.quantize)
-    [max_seq_length] = options.max_seq_lengths or [model.default_max_seq_length]
+    choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
     config = safe_config(
         count,
         budget.limit_bytes,
         depth=shapes.num_hidden_layers,
-        shape=RowShape(max_seq_length, options.grad_checkpoint or False),
+        like=choice.checked(model, is_before_sweep=False),
     )
-    estimate = estimate_trial(config, model.source(quantization, options.lora_keys), backend)
+    sizes = {axis.name: options.axes[axis.name][0] for axis in SIZES if axis.name in options.axes}
+    config = accumulated(dataclasses.replace(config, **sizes), choice.effective_batch_size)
+    estimate = estimate_trial(config, model.source(quantization, choice.lora_keys), backend)
     return Recommendation(
         asked_as=asked_as,
         name=model.name,

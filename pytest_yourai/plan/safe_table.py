@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
 from pytest_yourai.core.units import GB, parameter_count
@@ -40,22 +41,26 @@ class _Row(pydantic.BaseModel):
         )
 
 
+SAFE_KEYS = "qkvo"
+"""The modules that the table was made for."""
+
+
 def safe_config(
-    parameters: float, available_bytes: float, *, depth: int | None, shape: RowShape
+    parameters: float, available_bytes: float, *, depth: int | None, like: LoraConfig
 ) -> LoraConfig:
     """The safe configuration for a model of so many parameters, within `available_bytes`.
 
-    The number of layers is cut to the model's `depth`, if that is known.
+    The number of layers is cut to the model's `depth`, if that is known; rows and recipe are
+    those of `like`.
     """
     available_gb = available_bytes / GB
     row = next(row for row in read_safe_table() if row.matches(parameters, available_gb))
-    return LoraConfig(
+    return dataclasses.replace(
+        like,
         batch_size=row.batch_size,
         rank=row.lora_rank,
         num_layers=min(row.lora_layers, depth or row.lora_layers),
-        max_seq_length=shape.max_seq_length,
-        grad_checkpoint=shape.grad_checkpoint,
-    )
+    ).canonical()
 
 
 @functools.cache

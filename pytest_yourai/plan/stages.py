@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, RowShape
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH, SIZES, VARIANTS
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
 from pytest_yourai.machine.budget import BUDGET_SHARE
@@ -33,7 +34,7 @@ from pytest_yourai.plan.resolved_models import (
     StageProblem,
     resolve_models,
 )
-from pytest_yourai.plan.safe_table import safe_config
+from pytest_yourai.plan.safe_table import SAFE_KEYS, safe_config
 from pytest_yourai.plan.sweep_plan import SafeCheck
 from pytest_yourai.store.compare.baseline import read_baseline
 from pytest_yourai.store.recording import read_recording
@@ -74,24 +75,23 @@ class Stage:
     def naming(self) -> ConfigLabels:
         """Names for its configurations."""
         if self.check is not None:
-            return ConfigLabels(self.model.default_max_seq_length, grad_checkpoint=False)
+            return ConfigLabels.of([self._usual])
         return ConfigLabels.of(self._configs)
 
     @property
     def max_seq_lengths(self) -> set[int]:
         """All sequence lengths that it tries, in tokens."""
         if self.check is not None:
-            return {self.check.shape.max_seq_length}
+            return {self.check.like.max_seq_length}
         return {config.max_seq_length for config in self._configs}
 
     @cached_property
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration, in the order of the run; None for a check, not known yet."""
         if self.check is not None:
-            return {f"{self.name}{self._id_suffix(self.check.shape)}": None}
+            return {"-".join((self.name, *self._id_variants(self.check.like))): None}
         return {
-            f"{self.name}-batch{config.batch_size}-rank{config.rank}"
-            f"-layers{config.num_layers}{self._id_suffix(config.row_shape)}": config
+            "-".join((self.name, *self._id_sizes(config), *self._id_variants(config))): config
             for config in self._configs
         }
 
@@ -99,18 +99,31 @@ class Stage:
     def _configs(self) -> tuple[LoraConfig, ...]:
         return self.setup.plan.configs if self.setup else ()
 
-    def _id_suffix(self, shape: RowShape) -> str:
-        """The part of an item id that names differences from the model's defaults."""
-        parts = []
-        if shape.max_seq_length != self.model.default_max_seq_length:
-            parts.append(f"-seq{shape.max_seq_length}")
-        if self.setup is not None:
-            quantization = self.setup.plan.source.quantization
-            if quantization != self.model.quantization(None):
-                parts.append(f"-q{quantization.bits}" if quantization else "-qnone")
-        if shape.grad_checkpoint:
-            parts.append("-ckpt")
-        return "".join(parts)
+    @property
+    def _usual(self) -> LoraConfig:
+        """The variants that ids and labels leave out."""
+        return LoraConfig(1, 1, 1, self.model.default_max_seq_length, lora_keys=self._usual_keys)
+
+    @property
+    def _usual_keys(self) -> str:
+        """What all configurations adapt, or else the packaged matrices."""
+        chosen = {config.lora_keys for config in self._configs}
+        return chosen.pop() if len(chosen) == 1 else SAFE_KEYS
+
+    @staticmethod
+    def _id_sizes(config: LoraConfig) -> Iterator[str]:
+        """The parts of an item id that each configuration has."""
+        return (axis.id_part(config) for axis in SIZES if axis.of(config))
+
+    def _id_variants(self, config: LoraConfig) -> Iterator[str]:
+        """The parts of an item id that name differences from the model's defaults."""
+        for axis in VARIANTS:
+            if axis is GRAD_CHECKPOINT and self.setup is not None:
+                quantization = self.setup.plan.source.quantization
+                if quantization != self.model.quantization(None):
+                    yield f"q{quantization.bits}" if quantization else "qnone"
+            if axis.of(config) != axis.of(self._usual):
+                yield axis.id_part(config)
 
 
 @dataclass(frozen=True)
@@ -186,9 +199,10 @@ def _stages(found: ResolvedModel, options: Options) -> Iterator[Stage]:
 def _unplanned(found: ResolvedModel, choice: ConfigChoice, options: Options) -> Stage:
     """The stage with its check, and without a setup."""
     model = found.model
-    check = SafeCheck(model.parameters, choice.check_shape(is_before_sweep=options.optimize))
+    like = choice.checked(model, is_before_sweep=options.optimize)
+    check = SafeCheck(model.parameters, like, choice.effective_batch_size)
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
-    assumed = safe_config(check.parameters or 0, limit_bytes, depth=model.depth, shape=check.shape)
+    assumed = safe_config(check.parameters or 0, limit_bytes, depth=model.depth, like=check.like)
     return Stage(found.asked_as, model, None, check, assumed, found.problem)
 
 
@@ -214,7 +228,7 @@ def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -
     default = DEFAULT_MAX_SEQ_LENGTH
     if named is not None:
         default = Model.known(named.name, presets.get(named.name)).default_max_seq_length
-    lengths = options.max_seq_lengths or ()
+    lengths = options.axes.get(MAX_SEQ_LENGTH.name, ())
     recording = read_recording(path, lengths[0] if len(lengths) == 1 else default)
     is_known = named is not None or recording.model in presets
     named = named or NamedModel(recording.model, Path(recording.model))

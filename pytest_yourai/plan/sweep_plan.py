@@ -9,15 +9,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import (
-    COMPILE_TIMEOUT_S,
-    LoraConfig,
-    Objective,
-    RowShape,
-    StepPlan,
-)
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, Objective, StepPlan
 from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.calibration_file import (
     read_lessons,
@@ -35,6 +30,7 @@ from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.plan.identity import machine_id
+from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -48,7 +44,9 @@ class SafeCheck:
     """
 
     parameters: float | None
-    shape: RowShape
+    like: LoraConfig
+    """Its rows and recipe; batch, rank and layers do not count."""
+    effective_batch_size: int | None = None
 
     def configuration(self, inspection: Inspection, limit_bytes: int) -> LoraConfig:
         """The configuration that is safe for the inspected model within `limit_bytes`.
@@ -59,10 +57,11 @@ class SafeCheck:
             self.parameters or inspection.parameters,
             limit_bytes,
             depth=inspection.num_hidden_layers,
-            shape=self.shape,
+            like=self.like,
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
-        return dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
+        safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
+        return accumulated(safe, self.effective_batch_size)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class SweepPlan:
     steps: StepPlan
     isolation: Literal["model", "trial"]
     data: str | None
-    seed: int
+    recipe: Recipe
     memory_limit_bytes: int | None
     start_timeout_s: float
     settings: SweepSettings
@@ -97,6 +96,8 @@ class SweepPlan:
     """Source of the measurements in a replay; None if a worker measures."""
     check: SafeCheck | None = None
     """For a check, which has no `configs`."""
+    effective_batch_size: int | None = None
+    """Rows of one update that were asked for: batch sizes that do not divide it are not valid."""
 
     def tried(self, inspection: Inspection, limit_bytes: int) -> tuple[LoraConfig, ...]:
         """The configurations to try; for a check the one that is safe within `limit_bytes`."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.paths import SOAK_SUITE, SUITE
@@ -95,13 +96,7 @@ class ItemHooks:
 
     def _param(self, item_id: str, stage: Stage, has_benchmark: bool) -> Any:
         config = stage.configs_by_id[item_id]
-        axes = config and {
-            "batch_size": config.batch_size,
-            "rank": config.rank,
-            "layers": config.num_layers,
-            "seq_length": config.max_seq_length,
-            "grad_checkpoint": config.grad_checkpoint,
-        }
+        axes = config and {axis.argument: axis.stored(config) for axis in AXES}
         marks = [pytest.mark.lora(model=stage.name, **(axes or {}))]
         if command_line.has_timeout(self._config):
             marks.append(pytest.mark.timeout(self._plan.options.timeout_s, method="signal"))

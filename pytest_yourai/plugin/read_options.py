@@ -1,25 +1,28 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from pytest_yourai.core.axes import AXES, GRAD_ACCUMULATION_STEPS, LORA_KEYS
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, Objective, StepPlan, parse_quantize
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import OptionError, RecipeError
 from pytest_yourai.core.parsing import (
     at_least,
     data_source,
     memory_bytes,
-    module_names,
     one_of,
     positive,
 )
 from pytest_yourai.core.paths import given_path, packaged_models
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.plan.flags import FLAGS, Flag
 from pytest_yourai.plan.options import CHECK_STEPS, DEFAULT_TIMEOUT_S, Options
+from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.plugin.ini_values import ini_texts
 from pytest_yourai.plugin.ini_values import where as ini_key
 from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
@@ -34,6 +37,8 @@ _MOST_MINUTES = 10_000
 def read_options(config: pytest.Config) -> Options:
     """The options of a run; OptionError, naming the flag, for an invalid value."""
     read, started_in = _Reader(config), config.invocation_params.dir
+    path = read.from_folder("config", given_path)
+    recipe_file = None if path is None else read_recipe(path)
     models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
@@ -51,14 +56,14 @@ def read_options(config: pytest.Config) -> Options:
         markdown=read.from_folder("markdown", given_path),
         steps=_step_plan(read, StepPlan().measured_steps),
         check_steps=_step_plan(read, CHECK_STEPS),
-        max_seq_lengths=read.value("seq-length", _lengths),
-        data=read.from_folder("data", data_source),
+        axes=_axes(read),
+        effective_batch_size=_effective_batch_size(read, recipe_file),
+        recipe_file=recipe_file,
+        recipe=_recipe(read, recipe_file),
+        data=read.from_folder("data", data_source) or _recipe_data(recipe_file),
         bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
-        mask_prompt=read.switch("mask-prompt") or False,
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
-        lora_keys=read.value("lora-keys", module_names),
-        grad_checkpoint=read.switch("grad-checkpoint"),
         timeout_s=read.value("timeout", positive(_MOST_SECONDS)) or _pytests_timeout_s(config),
         compile_timeout_s=read.value("compile-timeout", positive(_MOST_SECONDS))
         or COMPILE_TIMEOUT_S,
@@ -137,12 +142,62 @@ class _Reader:
         return given
 
 
-def _lengths(text: str) -> tuple[int, ...]:
+def _axes(read: _Reader) -> dict[str, tuple[Any, ...]]:
+    """The values of the axes that flags or ini keys name, ascending."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for axis in AXES:
+        if axis.metavar is None:
+            switch = read.switch(axis.flag)
+            values = None if switch is None else (switch,)
+        elif axis is LORA_KEYS:
+            keys = read.value(axis.flag, axis.parse)
+            values = None if keys is None else (keys,)
+        else:
+            values = read.value(axis.flag, _several(axis.parse))
+        if values is not None:
+            found[axis.name] = values
+    return found
+
+
+def _several(parse: Callable[[str], _T]) -> Callable[[str], tuple[_T, ...]]:
+    """A parser of values between commas, without duplicates, ascending."""
+
+    def parse_all(text: str) -> tuple[_T, ...]:
+        try:
+            return tuple(sorted({parse(part.strip()) for part in text.split(",")}))  # type: ignore[type-var]
+        except ValueError as problem:
+            raise ValueError(f"between commas, {problem}") from None
+
+    return parse_all
+
+
+def _effective_batch_size(read: _Reader, file: RecipeFile | None) -> int | None:
+    """The flag's, else the recipe's where no flag names the accumulation itself."""
+    given = read.value("effective-batch-size", at_least(1))
+    has_steps = read.value(GRAD_ACCUMULATION_STEPS.flag, str) is not None
+    if given is not None and has_steps:
+        raise OptionError(
+            "--yourai-effective-batch-size: --yourai-grad-accumulation-steps follow from it: leave "
+            "one of the two out"
+        )
+    return given if given is not None or file is None or has_steps else file.effective_batch_size
+
+
+def _recipe(read: _Reader, file: RecipeFile | None) -> Recipe:
+    recipe = Recipe() if file is None else file.recipe
+    masks = read.switch("mask-prompt")
+    return recipe if masks is None else dataclasses.replace(recipe, mask_prompt=masks)
+
+
+def _recipe_data(file: RecipeFile | None) -> str | None:
+    """The data of the recipe; mlx-lm takes paths relative to the folder where it was started."""
+    if file is None or file.data is None:
+        return None
     try:
-        return tuple(sorted({at_least(2)(part) for part in text.split(",")}))
-    except ValueError:
-        raise ValueError(
-            "it must be a whole number of at least 2, or several with commas between"
+        return data_source(file.data, Path.cwd())
+    except ValueError as problem:
+        raise RecipeError(
+            f"{file.path}: data: {file.data!r} is not valid: {problem}, or give --yourai-data"
         ) from None
 
 

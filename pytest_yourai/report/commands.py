@@ -95,7 +95,7 @@ def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
         is_made_up=is_made_up,
         has_weights=has_weights,
         data=options.data,
-        reading=_reading(options.bad_rows, options.mask_prompt),
+        reading=_reading(options.bad_rows, options.recipe.mask_prompt),
         presets=_own_presets(options),
         trust_remote_code=options.trust_remote_code,
     )
@@ -201,7 +201,7 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
         is_made_up=not has_weights or profile.settings.weights == "synthetic",
         has_weights=has_weights,
         data=profile.settings.data,
-        reading=_reading(profile.settings.bad_rows, profile.settings.mask_prompt),
+        reading=_reading(profile.settings.bad_rows, profile.settings.recipe.get("mask_prompt")),
     )
     return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 

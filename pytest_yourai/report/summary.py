@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 
+from pytest_yourai.core.axes import MAX_SEQ_LENGTH
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
@@ -68,9 +69,9 @@ def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
 
 
 def _legend(naming: ConfigLabels) -> list[str]:
-    qualities = "capacity, length, speed" if naming.has_lengths else "capacity, speed"
-    axes = "rank × layers" + " × sequence" * naming.has_lengths
-    axes += " × checkpointing" * naming.has_checkpointing
+    has_lengths = MAX_SEQ_LENGTH in naming.varying
+    qualities = "capacity, length, speed" if has_lengths else "capacity, speed"
+    axes = " × ".join(("rank × layers", *(axis.title.lower() for axis in naming.varying)))
     return [f"* unbeaten in {qualities} and memory", f"> the fastest batch size of its {axes}"]
 
 

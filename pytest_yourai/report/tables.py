@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_yourai.core import ranking
-from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, SIZES, Axis
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -77,13 +79,13 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
 
 def axis_columns(naming: ConfigLabels, checkpoint: str = "checkpoint") -> Iterator[Column]:
     """The axes of the matrix; `checkpoint` is the heading of gradient checkpointing."""
-    yield Column("batch", lambda each: str(each.config.batch_size))
-    yield Column("rank", lambda each: str(each.config.rank))
-    yield Column("layers", lambda each: str(each.config.num_layers))
-    if naming.has_lengths:
-        yield Column("seq", lambda each: str(each.config.max_seq_length))
-    if naming.has_checkpointing:
-        yield Column(checkpoint, lambda each: on_or_off(each.config.grad_checkpoint))
+    for axis in (*SIZES, *naming.varying):
+        heading = checkpoint if axis is GRAD_CHECKPOINT else axis.label
+        yield Column(heading, functools.partial(_axis_text, axis))
+
+
+def _axis_text(axis: Axis, result: TrialResult) -> str:
+    return axis.text(result.config)
 
 
 def outcome(result: TrialResult) -> str:

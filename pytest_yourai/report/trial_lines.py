@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import Objective
-from pytest_yourai.core.labels import ConfigLabels, on_or_off
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import printable
@@ -137,13 +138,8 @@ def optimum_figures(optimum: TrialResult, naming: ConfigLabels) -> str:
 def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     config = optimum.config
     score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
-    yield f"  Batch size:    {config.batch_size}"
-    yield f"  LoRA rank:     {config.rank}"
-    yield f"  LoRA layers:   {config.num_layers}"
-    if naming.has_lengths:
-        yield f"  Sequence:      {config.max_seq_length}"
-    if naming.has_checkpointing:
-        yield f"  Checkpointing: {on_or_off(config.grad_checkpoint)}"
+    for axis in (*SIZES, *naming.varying):
+        yield f"  {f'{axis.title}:':<14} {axis.text(config)}"
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"

@@ -12,16 +12,14 @@ from typing import Any
 import yaml
 
 from pytest_yourai.core.config import (
-    ITERATIONS,
-    LEARNING_RATE,
-    LORA_DROPOUT,
-    LORA_SCALE,
-    OPTIMIZER,
+    ALL_KEYS,
     SAFETY_MARGIN,
-    SEED,
+    FineTuneType,
+    LoraConfig,
     Quantization,
 )
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
@@ -54,6 +52,7 @@ class LoraConfigFile:
     version: str
     memory_limit_bytes: int
     lora_keys: Sequence[str]
+    recipe: Recipe
     data: str | None
     convert_to: Quantization | None
     replay: str | None
@@ -62,13 +61,8 @@ class LoraConfigFile:
     def text(self) -> str:
         """The YAML, with the measurements as comments; without secrets, and in ASCII."""
         config = self.optimum.config
-        lora: dict[str, Any] = {
-            "rank": config.rank,
-            "scale": LORA_SCALE,
-            "dropout": LORA_DROPOUT,
-        }
-        if self.lora_keys:
-            lora["keys"] = list(self.lora_keys)
+        paths = () if config.lora_keys == ALL_KEYS else tuple(self.lora_keys)
+        recipe = self.recipe.as_mlx_lm(config, paths)
         parts = [
             *_comments(self._about()),
             "",
@@ -77,7 +71,6 @@ class LoraConfigFile:
                 {
                     "model": "." if is_pattern(self._model) else self._model,
                     "train": True,
-                    "fine_tune_type": "lora",
                     **self._adapter_path(),
                 }
             ),
@@ -86,22 +79,10 @@ class LoraConfigFile:
                 {
                     "data": self.data or _NO_DATA,
                     **self._validation(),
-                    "num_layers": config.num_layers,
-                    "batch_size": config.batch_size,
-                    "max_seq_length": config.max_seq_length,
-                    "grad_checkpoint": config.grad_checkpoint,
                 }
             ),
             *_comments(self._about_keys()),
-            _yaml(
-                {
-                    "lora_parameters": lora,
-                    "learning_rate": LEARNING_RATE,
-                    "optimizer": OPTIMIZER,
-                    "iters": ITERATIONS,
-                    "seed": SEED,
-                }
-            ),
+            _yaml({**_without_defaults(recipe), "iters": ITERATIONS}),
         ]
         return "\n".join(parts) + "\n"
 
@@ -175,7 +156,8 @@ class LoraConfigFile:
             yield "valid.jsonl has fewer rows than a batch, which mlx-lm refuses: no validation"
 
     def _about_keys(self) -> Iterator[str]:
-        if not self.lora_keys:
+        is_full = self.optimum.config.fine_tune_type is FineTuneType.FULL
+        if not (self.lora_keys or is_full):
             yield "Which modules got adapters is not recorded: without keys mlx-lm takes all linear"
 
     def _validation(self) -> dict[str, int]:
@@ -188,6 +170,27 @@ class LoraConfigFile:
         except (OSError, ValueError):  # the latter for a name that no file can have
             return {}
         return {"val_batches": 0} if 0 < rows < self.optimum.config.batch_size else {}
+
+
+_ALWAYS = (
+    "fine_tune_type",
+    "num_layers",
+    "batch_size",
+    "max_seq_length",
+    "grad_checkpoint",
+    "lora_parameters",
+    "learning_rate",
+    "optimizer",
+    "seed",
+)
+"""Entries of a recipe that a file always has; the others only where they are not the default."""
+
+
+def _without_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    usual = MLX_LM_DEFAULTS.as_mlx_lm(LoraConfig(1, 1, 1, 2))
+    return {
+        name: value for name, value in recipe.items() if name in _ALWAYS or value != usual.get(name)
+    }
 
 
 class _Dumper(yaml.SafeDumper):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.axis_types import model_of
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best, pareto, soak_survivors
@@ -15,7 +16,7 @@ from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
-from pytest_yourai.store.schema import Amount, Axis, Count, Length, Row
+from pytest_yourai.store.schema import Amount, AxisValue, Count, Length, Row
 
 SCHEMA_VERSION = 1
 
@@ -34,7 +35,7 @@ class HistogramBar(Row):
 class EpochRow(Row):
     """An epoch of training data in batches of one size, cut to one length."""
 
-    batch_size: Axis
+    batch_size: AxisValue
     max_seq_length: Length
     rows_cut: Count
     batches: Count
@@ -59,16 +60,21 @@ class DataRow(Row):
     """One pass over the data with the best configuration, at the pace of its measured steps."""
 
 
-class ProfileDocument(Row):
+_Optimum: Any = model_of(
+    "_Optimum",
+    Row,
+    {
+        f"optimal_{name}": (each.annotation | None, ...)
+        for name, each in ConfigRow.model_fields.items()
+    },
+)
+
+
+class ProfileDocument(_Optimum):  # type: ignore[misc]  # made from the table of axes
     """The profile of one sweep. MB means 1e6 bytes, GB 1e9; the optimum is null if nothing fits."""
 
     schema_version: int
     model: str
-    optimal_batch_size: Axis | None
-    optimal_lora_rank: Axis | None
-    optimal_lora_layers: Axis | None
-    optimal_max_seq_length: Length | None
-    optimal_grad_checkpoint: bool | None
     peak_memory_gb: Amount | None
     throughput_score: Count | None
     created_at: str

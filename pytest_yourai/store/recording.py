@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+from pytest_yourai.core.axes import AXIS_BY_NAME, value_text
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import read_document
@@ -28,23 +29,26 @@ def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def recorded_configs(recording: StoredProfile, shapes: Collection[RowShape]) -> list[LoraConfig]:
-    """The measured configurations with rows of `shapes`, lightest first.
+def recorded_configs(
+    recording: StoredProfile, asked: Mapping[str, Collection[Any]]
+) -> list[LoraConfig]:
+    """The measured configurations whose axes have the values `asked` for, lightest first.
 
-    OptionError, naming the flag, for what was not recorded.
+    `asked` maps some axes to values. OptionError, naming the flag, for what was not recorded.
     """
-    lengths = recording.measured_lengths
-    if missing := {shape.max_seq_length for shape in shapes}.difference(lengths):
-        raise OptionError(
-            f"--yourai-seq-length: {recording.name} was recorded at {_listed(lengths)}, not at "
-            f"{_listed(sorted(missing))}: leave it out"
-        )
-    chosen = [config for config in recording.measured if config.row_shape in shapes]
+    chosen = list(recording.measured)
+    for axis in (AXIS_BY_NAME[name] for name in asked):
+        values, there = asked[axis.name], recording.measured_values(axis)
+        if missing := [value for value in values if value not in there]:
+            raise OptionError(
+                f"--yourai-{axis.flag}: {recording.name} was recorded with {_listed(there)}, not "
+                f"with {_listed(missing)}: leave it out"
+            )
+        chosen = [config for config in chosen if axis.of(config) in values]
     if not chosen:
-        without = "" if all(shape.grad_checkpoint for shape in shapes) else "out "
+        flags = ", ".join(f"--yourai-{AXIS_BY_NAME[name].flag}" for name in asked)
         raise OptionError(
-            f"--yourai-grad-checkpoint: {recording.name} has nothing with{without} checkpointing: "
-            "leave it out"
+            f"{flags}: {recording.name} has no configuration with all of these: leave one out"
         )
     return lightest_first(chosen)
 
@@ -54,5 +58,5 @@ def backend_of(environment: Environment) -> Backend:
     return next((each for each in get_args(Backend) if each == environment.backend), "cuda")
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(value_text, values))

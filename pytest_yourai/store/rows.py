@@ -11,14 +11,16 @@ from typing import Annotated, Any, Self
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.axes import AXES
+from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
 from pytest_yourai.store.schema import (
     Amount,
-    Axis,
+    AxisValue,
     Count,
     Growth,
     Length,
@@ -31,35 +33,62 @@ from pytest_yourai.store.schema import (
 _S_PER_MINUTE = 60
 
 
-class ConfigRow(Row):
+_BEFORE_IT_WAS_AN_AXIS = {
+    "fine_tune_type": FineTuneType.LORA,
+    "optimizer": Optimizer.ADAM,
+    "lora_keys": "qkvo",
+    "dropout": 0.0,
+    "grad_accumulation_steps": 1,
+}
+"""Values of the rows of profiles and journals from before they named them."""
+
+_STORED_TYPES = {
+    "batch_size": AxisValue,
+    "lora_rank": Count,  # 0 for full fine-tuning
+    "lora_layers": AxisValue,
+    "max_seq_length": Length,
+}
+
+_AxesRow: Any = model_of(
+    "_AxesRow",
+    Row,
+    {
+        axis.key: (
+            _STORED_TYPES.get(axis.key, AXIS_TYPES[axis]),
+            _BEFORE_IT_WAS_AN_AXIS.get(axis.key, ...),
+        )
+        for axis in AXES
+    },
+)
+
+
+class ConfigRow(_AxesRow):  # type: ignore[misc]  # made from the table of axes
     """A configuration."""
 
-    batch_size: Axis
-    lora_rank: Axis
-    lora_layers: Axis
-    max_seq_length: Length
-    grad_checkpoint: bool
+    @pydantic.model_validator(mode="after")
+    def _has_a_rank(self) -> Self:
+        if self.lora_rank < 1 and self.fine_tune_type is not FineTuneType.FULL:
+            raise pydantic.ValidationError.from_exception_data(
+                type(self).__name__,
+                [
+                    {
+                        "type": "greater_than_equal",
+                        "loc": ("lora_rank",),
+                        "input": self.lora_rank,
+                        "ctx": {"ge": 1},
+                    }
+                ],
+            )
+        return self
 
     @property
     def config(self) -> LoraConfig:
-        return LoraConfig(
-            batch_size=self.batch_size,
-            rank=self.lora_rank,
-            num_layers=self.lora_layers,
-            max_seq_length=self.max_seq_length,
-            grad_checkpoint=self.grad_checkpoint,
-        )
+        return LoraConfig(**{axis.name: getattr(self, axis.key) for axis in AXES})
 
 
 def configuration(config: LoraConfig) -> dict[str, Any]:
     """The keys and values by which files name a configuration."""
-    return {
-        "batch_size": config.batch_size,
-        "lora_rank": config.rank,
-        "lora_layers": config.num_layers,
-        "max_seq_length": config.max_seq_length,
-        "grad_checkpoint": config.grad_checkpoint,
-    }
+    return {axis.key: axis.of(config) for axis in AXES}
 
 
 Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
@@ -109,7 +138,9 @@ class TrialRow(ConfigRow):
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
             values["step_time_ms"] = round(result.step_time_s * 1e3, 4)
-        return cls.model_construct(**values, throughput_score=result.config.throughput_score)
+        score = result.config.throughput_score
+        row: Self = cls.model_construct(**values, throughput_score=score)
+        return row
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -124,6 +155,8 @@ class TrialRow(ConfigRow):
         required = {name for name, field in cls.model_fields.items() if field.is_required()}
         if info.context is not None and not required <= row.keys():
             row = dict.fromkeys(required) | completed(row, info.context["usual_seq_length"])
+        if info.context is not None and "lora_keys" not in row:
+            row = {**row, "lora_keys": info.context["usual_keys"]}
         if "skip_reason" not in row:
             row = {**row, "skip_reason": earlier_skip_reason(row)}
         return row
@@ -172,11 +205,12 @@ class SoakRow(ConfigRow):
 
     @classmethod
     def from_result(cls, soak: SoakResult) -> Self:
-        return cls.model_construct(
+        row: Self = cls.model_construct(
             **_row_values(cls, soak),
             asked_minutes=soak.asked_s / _S_PER_MINUTE,
             minutes=soak.duration_s / _S_PER_MINUTE,
         )
+        return row
 
     def to_result(self) -> SoakResult:
         return SoakResult(

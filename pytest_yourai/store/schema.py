@@ -15,7 +15,7 @@ from pytest_yourai.core.results import Outcome, Overdue, SkipReason
 
 _LONGEST_VALUE = 60
 
-Axis = Annotated[int, pydantic.Field(ge=1, le=1_000_000_000)]
+AxisValue = Annotated[int, pydantic.Field(ge=1, le=1_000_000_000)]
 """One number of a configuration."""
 
 Length = Annotated[int, pydantic.Field(ge=2, le=1_000_000_000)]

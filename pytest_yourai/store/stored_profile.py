@@ -14,8 +14,9 @@ from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.axes import Axis
 from pytest_yourai.core.conditions import Environment, SweepSettings
-from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective
+from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective, recorded_keys
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.files import check_version, mapping, read_document
 from pytest_yourai.core.labels import ConfigLabels
@@ -71,15 +72,9 @@ class StoredProfile:
         """The results of trials that were run."""
         return {config: each for config, each in self.results.items() if each.started}
 
-    @property
-    def measured_lengths(self) -> tuple[int, ...]:
-        """All sequence lengths that were measured, in tokens, ascending."""
-        return tuple(sorted({config.max_seq_length for config in self.measured}))
-
-    @property
-    def measured_checkpointing(self) -> tuple[bool, ...]:
-        """False, True, or both: what was measured."""
-        return tuple(sorted({config.grad_checkpoint for config in self.measured}))
+    def measured_values(self, axis: Axis) -> tuple[Any, ...]:
+        """All values of `axis` that were measured, ascending."""
+        return tuple(sorted({axis.of(config) for config in self.measured}))
 
 
 def read_profiles(path: Path) -> list[StoredProfile]:
@@ -140,7 +135,7 @@ def _settings(document: Mapping[str, Any]) -> SweepSettings:
     known = {each.name for each in dataclasses.fields(SweepSettings)}
     found = mapping(document.get("settings"))
     read = read_leniently(SweepSettings, {key: found[key] for key in found if key in known})
-    return dataclasses.replace(read, other={key: found[key] for key in found if key not in known})
+    return dataclasses.replace(read, recipe={key: found[key] for key in found if key not in known})
 
 
 def stored_profile(
@@ -158,7 +153,8 @@ def stored_profile(
         raise RecordingError(f"{name}: all_results: it must be a list of measured rows")
     settings = _settings(document)
     length = _length(document, settings) or usual_seq_length
-    results = _results(rows, model, length, name)
+    usual_keys = recorded_keys(settings.lora_keys or ())
+    results = _results(rows, model, length, usual_keys, name)
     objective = next(
         (each for each in Objective if each == document.get("objective")), Objective.SCORE
     )
@@ -167,7 +163,7 @@ def stored_profile(
         name=name,
         model=model,
         results=results,
-        optimum=_optimum(document, results, objective, name),
+        optimum=_optimum(document, results, objective, usual_keys, name),
         objective=objective,
         complete=document.get("complete") is not False,
         created_at=_time(document.get("created_at")),
@@ -176,15 +172,15 @@ def stored_profile(
         settings=settings,
         environment=_environment(document),
         data=read_leniently(DataRow, document["data"]) if mapping(document.get("data")) else None,
-        soaks=tuple(_soaks(document.get("soak"), length)),
+        soaks=tuple(_soaks(document.get("soak"), length, usual_keys)),
     )
 
 
 def _results(
-    rows: list[Any], model: str, usual_seq_length: int, name: str
+    rows: list[Any], model: str, usual_seq_length: int, usual_keys: str, name: str
 ) -> dict[LoraConfig, TrialResult]:
     """Results by configuration; a second row of the same does not replace a success."""
-    context = {"usual_seq_length": usual_seq_length}
+    context = {"usual_seq_length": usual_seq_length, "usual_keys": usual_keys}
     results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):
         try:
@@ -199,9 +195,13 @@ def _results(
     return results
 
 
-def _soaks(rows: Any, usual_seq_length: int) -> Iterator[SoakResult]:
+def _soaks(rows: Any, usual_seq_length: int, usual_keys: str) -> Iterator[SoakResult]:
     """Those that can be read: a profile is good without its soaks."""
-    usual = {"max_seq_length": usual_seq_length, "grad_checkpoint": False}
+    usual = {
+        "max_seq_length": usual_seq_length,
+        "grad_checkpoint": False,
+        "lora_keys": usual_keys,
+    }
     for row in map(mapping, rows if isinstance(rows, list) else ()):
         with contextlib.suppress(pydantic.ValidationError):
             yield SoakRow.model_validate({**usual, **row}).to_result()
@@ -211,13 +211,15 @@ def _optimum(
     document: Mapping[str, Any],
     results: Mapping[LoraConfig, TrialResult],
     objective: Objective,
+    usual_keys: str,
     name: str,
 ) -> TrialResult | None:
     if "optimal_batch_size" not in document:
         return best(results.values(), objective)
-    # Before lengths and checkpointing were axes, the optimum did not name its own.
+    # Before these were axes, the optimum did not name its own.
     given = {
         "optimal_max_seq_length": max(config.max_seq_length for config in results),
+        "optimal_lora_keys": usual_keys,
         **document,
         "optimal_grad_checkpoint": document.get("optimal_grad_checkpoint") or False,
     }
@@ -242,7 +244,7 @@ def _environment(document: Mapping[str, Any]) -> Environment:
 
 
 def _length(document: Mapping[str, Any], settings: SweepSettings) -> int | None:
-    for value in (document.get("seq_length"), settings.max_seq_length):
+    for value in (document.get("seq_length"), settings.recipe.get("max_seq_length")):
         if isinstance(value, int) and value > 1:
             return value
     return None

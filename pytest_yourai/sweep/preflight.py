@@ -89,7 +89,7 @@ def too_heavy(size: ModelSize | None, limit_bytes: int) -> str | None:
 
 def model_size(inspection: Inspection) -> ModelSize | None:
     """The size of a model that was inspected; None where its layers are not known."""
-    sizes = inspection.sizes
+    sizes = next(iter(inspection.sizes.values()), None)
     return ModelSize(inspection.parameters, sizes.weight_bytes) if sizes else None
 
 

@@ -31,7 +31,7 @@ def recorded_context(plan: SweepPlan, recording: StoredProfile) -> SweepContext:
     inspection = Inspection(
         num_hidden_layers=plan.depth or deepest,
         parameters=0,
-        lora_keys=recording.settings.lora_keys or (),
+        lora_keys={config.lora_keys: recording.settings.lora_keys or () for config in plan.configs},
     )
     return SweepContext(device, inspection, _budget(plan, recording, device))
 

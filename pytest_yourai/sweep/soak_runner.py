@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -9,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_yourai.core.config import COMPILE_TIMEOUT_S, COMPILING_STEPS, LEARNING_RATE
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, COMPILING_STEPS
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
@@ -232,18 +233,19 @@ def run_soak(
 
 
 def _run(plan: SweepPlan, host: WorkerHost, record: SoakRecord, adapter_path: str) -> Diagnosis:
+    recipe = plan.recipe
+    if plan.data is None:
+        # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what is
+        # known for sure is exactly 0, which is that of a GPU that fails, too.
+        recipe = dataclasses.replace(recipe, learning_rate=0.0, lr_schedule=None)
     request = TrainingRequest(
         config=record.trial.config,
+        recipe=recipe,
         parameters=TrainingParameters(
             max_steps=_NO_END,
-            # Made-up rows are few, and would be learned by heart: in bfloat16 the loss of what is
-            # known for sure is exactly 0, which is that of a GPU that fails, too.
-            learning_rate=LEARNING_RATE if plan.data is not None else 0.0,
-            seed=plan.seed,
             save_every=_NO_END,
             steps_per_eval=_NO_END,
             val_batches=0,
-            mask_prompt=plan.reading.mask_prompt,
             bad_rows=plan.reading.bad_rows,
         ),
         memory_limit_bytes=record.guard.budget_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
@@ -193,7 +194,7 @@ class StageRunner:
             self._journal.write("warning", reason=warning)
         sweep.learn_from(read_earlier_runs(setup.plan, backend))
         inspection = sweep.context.inspection
-        lora_keys = inspection.lora_keys
+        lora_keys = tuple(dict.fromkeys(itertools.chain(*inspection.lora_keys.values())))
         opened.info = StageInfo(
             title=stage.model.title,
             weights=setup.weights,

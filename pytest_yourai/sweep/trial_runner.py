@@ -243,7 +243,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
         record.show_progress()
     limit_bytes = record.guard.budget_bytes
     request = TrialRequest(
-        record.config, record.plan, limit_bytes, plan.data, plan.seed, plan.reading
+        record.config, record.plan, limit_bytes, plan.data, plan.recipe, plan.reading
     )
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):

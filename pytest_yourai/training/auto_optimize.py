@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_yourai.core.config import QuantizeChoice
+from pytest_yourai.core.config import QuantizeChoice, key_names
 from pytest_yourai.core.errors import (
     ModelError,
     OptionError,
@@ -153,7 +153,8 @@ def _frugal(
 ) -> ChosenConfig:
     """The configuration that needs the least; of its LoRA keys the model may lack some."""
     matrix = low_memory_matrix()
-    has_keys = set(matrix.lora_keys or ()) <= set(swept_keys)
+    [keys] = matrix.axes["lora_keys"]
+    has_keys = set(key_names(keys) or ()) <= set(swept_keys)
     counts = Counter(result.outcome for result in results)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     first = next(each for each in results if each.lacks_memory)
@@ -161,11 +162,11 @@ def _frugal(
     return ChosenConfig(
         "fallback: nothing fits",
         TrainValues(
-            batch_size=min(matrix.batch_size),
-            rank=min(matrix.lora_rank),
-            num_layers=min(matrix.lora_layers),
+            batch_size=min(matrix.axes["batch_size"]),
+            rank=min(matrix.axes["rank"]),
+            num_layers=min(matrix.axes["num_layers"]),
             grad_checkpoint=True,
-            lora_keys=matrix.lora_keys if has_keys else None,
+            lora_keys=keys if has_keys else first.config.lora_keys,
             quantize=matrix.quantize if _can_be(model, matrix.quantize) else None,
         ),
         warnings=(f"{why}: the configuration that needs the least is tried",),

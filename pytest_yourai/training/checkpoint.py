@@ -13,9 +13,18 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pydantic.dataclasses
 
-from pytest_yourai.core.config import QuantizeChoice, parse_quantize
+from pytest_yourai.core.axes import LORA_KEYS
+from pytest_yourai.core.config import (
+    FineTuneType,
+    Optimizer,
+    QuantizeChoice,
+    comparable_keys,
+    parse_quantize,
+    recorded_keys,
+)
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.paths import is_folder, without_links
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
@@ -52,6 +61,16 @@ class Checkpoint(TrainValues):
     max_steps: int = pydantic.Field(ge=1)
     batch_size: int = pydantic.Field(ge=1)
     num_layers: int = pydantic.Field(ge=1)
+    fine_tune_type: Annotated[FineTuneType | None, pydantic.Field(strict=False)] = None
+    optimizer: Annotated[Optimizer | None, pydantic.Field(strict=False)] = None
+    lora_keys: Annotated[
+        str,
+        pydantic.BeforeValidator(
+            lambda keys: keys if isinstance(keys, str) else recorded_keys(keys or ())
+        ),
+    ] = recorded_keys(())
+    """A list of paths in the checkpoints of older versions."""
+    recipe: Recipe | None = None
     quantize: Annotated[
         QuantizeChoice, pydantic.BeforeValidator(lambda text: text and parse_quantize(text))
     ] = None
@@ -162,7 +181,8 @@ def _check_values(checkpoint: Checkpoint, options: TrainOptions) -> None:
         is_known = trained is not None or name == "data"
         if not option.must_agree or asked is None or not is_known:
             continue
-        if _comparable(asked) != _comparable(trained):
+        compared = comparable_keys if name == LORA_KEYS.name else _comparable
+        if compared(asked) != compared(trained):
             raise _refusal(
                 f"{option.flag}: the checkpoint was trained with {_shown(trained)}, not with "
                 f"{_shown(asked)}: leave it out"
@@ -174,17 +194,13 @@ def _refusal(problem: str) -> CheckpointError:
 
 
 def _comparable(value: Any) -> Any:
-    """Equal for values that mean the same: keys in any order, one folder by different paths."""
-    if isinstance(value, tuple):
-        return set(value)
+    """Equal for values that mean the same: one folder by different paths."""
     if isinstance(value, str) and is_folder(Path(value)):
         return without_links(Path(value))
     return value
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
     return "made-up rows" if value is None else str(value)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.config import ALL_KEYS, KEY_SETS, Quantization, comparable_keys
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import TrialResult
@@ -38,11 +38,10 @@ class ChosenConfig:
         cls, profile: StoredProfile, origin: str, *, is_of_this_model: bool
     ) -> ChosenConfig:
         """The optimum of `profile`, without the LoRA keys of another model."""
-        values = TrainValues(
-            **(dataclasses.asdict(profile.optimum.config) if profile.optimum else {}),
-            lora_keys=profile.settings.lora_keys if is_of_this_model else None,
-            quantize=profile.settings.quantization,
-        )
+        found = dataclasses.asdict(profile.optimum.config) if profile.optimum else {}
+        if not is_of_this_model and found.get("lora_keys") not in (ALL_KEYS, *KEY_SETS):
+            found.pop("lora_keys", None)
+        values = TrainValues(**found, quantize=profile.settings.quantization)
         return cls(origin, values, profile)
 
 
@@ -85,7 +84,7 @@ def profile_differences(
     model: Model,
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
-    lora_keys: tuple[str, ...] | None,
+    lora_keys: str,
 ) -> dict[Condition, str]:
     """The conditions of a profile that differ from training `model`, quantized and with keys.
 
@@ -147,13 +146,12 @@ def _words(quantization: Quantization | None) -> str:
     return f"{quantization} in groups of {quantization.group_size}"
 
 
-def _lora_keys(profile: StoredProfile, here: tuple[str, ...] | None) -> str | None:
-    there = profile.settings.lora_keys
-    if there is None or here is None or set(there) == set(here):
+def _lora_keys(profile: StoredProfile, here: str) -> str | None:
+    there = {config.lora_keys for config in profile.results}
+    if comparable_keys(here) in map(comparable_keys, there):
         return None
     return (
-        f"with other LoRA keys ({', '.join(sorted(there))}, here {', '.join(sorted(here))}): "
-        "memory and speed differ"
+        f"with other LoRA keys ({', '.join(sorted(there))}, here {here}): memory and speed differ"
     )
 
 

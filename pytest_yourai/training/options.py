@@ -13,16 +13,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_yourai.core.config import LEARNING_RATE, SEED, QuantizeChoice, parse_quantize
+from pytest_yourai.core.axes import (
+    BATCH_SIZE,
+    DROPOUT,
+    FINE_TUNE_TYPE,
+    GRAD_ACCUMULATION_STEPS,
+    GRAD_CHECKPOINT,
+    LORA_KEYS,
+    MAX_SEQ_LENGTH,
+    NUM_LAYERS,
+    OPTIMIZER,
+    RANK,
+    Axis,
+    value_text,
+)
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    ALL_LAYERS,
+    FineTuneType,
+    Optimizer,
+    QuantizeChoice,
+    parse_quantize,
+)
 from pytest_yourai.core.parsing import (
     at_least,
     data_source,
     memory_bytes,
-    module_names,
     one_of,
     positive,
 )
 from pytest_yourai.core.paths import given_path, packaged_models
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.core.units import GB
 
 _MAX_COUNT = 1_000_000_000
@@ -99,6 +120,12 @@ def _count(
     return _option(flag, description, bounds={"ge": least}, metavar="N", parse=parse, **others)
 
 
+def _axis(axis: Axis, *, flag: str = "", **others: Any) -> Any:
+    """An axis of the matrix; a run resumes only with the value of its checkpoint."""
+    described = {"must_agree": True, "metavar": axis.metavar, "parse": axis.parse} | others
+    return _option(flag or f"--{axis.flag}", axis.help, text=value_text, **described)
+
+
 def _switch(flag: str, text: str) -> Any:
     return _option(flag, text, value=False, default=False)
 
@@ -128,29 +155,23 @@ class TrainValues:
         parse=lambda text: data_source(text, Path.cwd()),
         must_agree=True,
     )
-    batch_size: int | None = _count("--batch-size", "rows of a step", default=4, must_agree=True)
-    rank: int | None = _count("--lora-rank", "rank of the adapters", default=8, must_agree=True)
-    num_layers: int | None = _count(
-        "--lora-layers", "adapted layers, from the end", default=16, must_agree=True
+    batch_size: int | None = _axis(BATCH_SIZE, default=4, bounds={"ge": 1})
+    rank: int | None = _axis(RANK, flag="--lora-rank", default=8, bounds={"ge": 0})
+    num_layers: int | None = _axis(
+        NUM_LAYERS, flag="--lora-layers", default=16, bounds={"ge": ALL_LAYERS}
     )
-    max_seq_length: int | None = _count(
-        "--seq-length",
-        "max_seq_length of mlx-lm, in tokens",
-        least=2,
-        default_help="512 (tiny: 64)",
-        must_agree=True,
+    max_seq_length: int | None = _axis(
+        MAX_SEQ_LENGTH, default_help="512 (tiny: 64); 2048 with --config", bounds={"ge": 2}
     )
-    grad_checkpoint: bool | None = _option(
-        "--grad-checkpoint", "gradient checkpointing", default=False, has_negation=True
+    grad_checkpoint: bool | None = _axis(
+        GRAD_CHECKPOINT, default=False, has_negation=True, must_agree=False
     )
-    lora_keys: tuple[str, ...] | None = _option(
-        "--lora-keys",
-        "modules that get adapters, as paths within a layer",
-        metavar="A,B",
-        default_help="the q, k, v and o projections",
-        parse=module_names,
-        text=",".join,
-        must_agree=True,
+    fine_tune_type: FineTuneType | None = _axis(FINE_TUNE_TYPE, default=FineTuneType.LORA)
+    optimizer: Optimizer | None = _axis(OPTIMIZER, default=Optimizer.ADAM)
+    lora_keys: str | None = _axis(LORA_KEYS, default=ALL_KEYS)
+    dropout: float | None = _axis(DROPOUT, default=0.0)
+    grad_accumulation_steps: int | None = _axis(
+        GRAD_ACCUMULATION_STEPS, default=1, bounds={"ge": 1}
     )
     quantize: QuantizeChoice = _option(
         "--quantize",
@@ -163,10 +184,10 @@ class TrainValues:
     )
     learning_rate: float | None = _option(
         "--learning-rate",
-        "learning rate of Adam",
+        "learning rate",
         bounds={"gt": 0},
         metavar="X",
-        default=LEARNING_RATE,
+        default=MLX_LM_DEFAULTS.learning_rate,
         parse=positive(_MAX_LEARNING_RATE),
         must_agree=True,
     )
@@ -178,7 +199,7 @@ class TrainValues:
         "seed of adapters, dropout and data order",
         least=0,
         most=_MAX_SEED,
-        default=SEED,
+        default=MLX_LM_DEFAULTS.seed,
         must_agree=True,
     )
     mask_prompt: bool | None = _option(
@@ -271,6 +292,12 @@ class TrainOptions(TrainValues):
         value=dataclasses.MISSING,
         metavar="NAME",
         parse=_model_name,
+    )
+    config: Path | None = _option(
+        "--config",
+        "recipe: the YAML file that mlx_lm.lora --config takes",
+        metavar="FILE",
+        parse=_path,
     )
     profile: Path | None = _option(
         "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig
+from pytest_yourai.core.axes import (
+    DROPOUT,
+    FINE_TUNE_TYPE,
+    GRAD_ACCUMULATION_STEPS,
+    LORA_KEYS,
+    OPTIMIZER,
+)
+from pytest_yourai.core.config import (
+    ALL_LAYERS,
+    COMPILE_TIMEOUT_S,
+    MLX_LM_MAX_SEQ_LENGTH,
+    LoraConfig,
+)
+from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.labels import on_or_off
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.training.auto_optimize import sweep
 from pytest_yourai.training.checkpoint import MeasuredBaseline, check_model
 from pytest_yourai.training.measured_profile import (
@@ -84,16 +99,17 @@ class _Resolver:
         self._start = start
         self._model = start.model
         self._chosen = chosen
-        defaults = dataclasses.replace(DEFAULTS, max_seq_length=self._model.default_max_seq_length)
+        file = start.recipe_file
+        length = MLX_LM_MAX_SEQ_LENGTH if file else self._model.default_max_seq_length
+        defaults = dataclasses.replace(DEFAULTS, max_seq_length=length)
         self._sources = [
             *([("checkpoint", start.checkpoint)] if start.checkpoint else []),
             *([(chosen.origin, chosen.values)] if chosen else []),
+            *([(file.path.name, recipe_values(file))] if file else []),
             (_DEFAULT, defaults),
         ]
         self._values = TrainValues(**{name: self._find(name)[0] for name in VALUE_OPTIONS})
-        self._config = LoraConfig(**_fields(LoraConfig, self._values))
-        if self._model.depth is not None and self._model.depth < self._config.num_layers:
-            self._config = dataclasses.replace(self._config, num_layers=self._model.depth)
+        self._config = self._lora_config()
         check_rows(start.rows, self._config.batch_size, self._origin("batch_size"))
         self._source, self._quantized_by = self._model_source()
         self._differences = (
@@ -102,7 +118,7 @@ class _Resolver:
                 self._model,
                 start.presets,
                 self._source.quantization,
-                self._source.lora_keys,
+                self._config.lora_keys,
             )
             if chosen is not None and chosen.profile is not None
             else {}
@@ -117,6 +133,7 @@ class _Resolver:
         return TrainSettings(
             source=self._source,
             config=self._config,
+            recipe=self._recipe(),
             parameters=TrainingParameters(**_fields(TrainingParameters, values)),
             memory_limit_bytes=limit.bytes,
             data=start.data,
@@ -136,6 +153,25 @@ class _Resolver:
             used=(*self._used(), *_used_memory(limit, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
         )
+
+    def _lora_config(self) -> LoraConfig:
+        """The configuration, with no more layers than the model has."""
+        found, depth = _fields(LoraConfig, self._values), self._model.depth
+        if found["num_layers"] == ALL_LAYERS and depth is None:
+            raise OptionError(
+                "--lora-layers: config.json does not tell how many layers the model has: write "
+                "their number instead of all"
+            )
+        if depth is not None and not 0 < found["num_layers"] <= depth:
+            found["num_layers"] = depth
+        return LoraConfig(**found).canonical()
+
+    def _recipe(self) -> Recipe:
+        """The recipe of the checkpoint, else of the file, and the values that flags decide."""
+        before, file = self._start.checkpoint, self._start.recipe_file
+        base = (before and before.recipe) or (file.recipe if file else MLX_LM_DEFAULTS)
+        names = {each.name for each in dataclasses.fields(Recipe)} & VALUE_OPTIONS.keys()
+        return dataclasses.replace(base, **{name: getattr(self._values, name) for name in names})
 
     def _find(self, name: str) -> tuple[Any, str]:
         """The value, and the flag or the source that decides."""
@@ -167,7 +203,7 @@ class _Resolver:
             quantize, origin = None, "its weights"
         source = model.source(
             model.quantization(quantize),
-            self._values.lora_keys,
+            (self._config.lora_keys,),
             trust_remote_code=self._start.options.trust_remote_code,
         )
         return source, origin
@@ -216,7 +252,8 @@ class _Resolver:
         yield Setting("quantization", str(how), self._quantized_by)
         yield setting("data", self._start.data or "made-up rows")
         yield setting("batch_size", config.batch_size)
-        yield setting("rank", config.rank, "lora_rank")
+        if config.rank:
+            yield setting("rank", config.rank, "lora_rank")
         layers = setting("num_layers", config.num_layers, "lora_layers")
         if values.num_layers != config.num_layers:
             all_layers = f"{layers.origin}, cut to the {model.depth} layers of the model"
@@ -224,8 +261,8 @@ class _Resolver:
         yield layers
         yield setting("max_seq_length", config.max_seq_length)
         yield setting("grad_checkpoint", on_or_off(config.grad_checkpoint))
-        keys = values.lora_keys
-        yield setting("lora_keys", _short(keys) if keys else "the usual ones")
+        for axis in (FINE_TUNE_TYPE, OPTIMIZER, LORA_KEYS, DROPOUT, GRAD_ACCUMULATION_STEPS):
+            yield setting(axis.name, axis.text(config))
         yield setting("learning_rate", f"{values.learning_rate:g}")
         yield setting("seed", values.seed)
         yield setting("max_steps", f"{values.max_steps:,}")
@@ -248,6 +285,23 @@ class _Resolver:
                 yield from (f"{name} was measured {each}" for each in self._differences.values())
 
 
+_MLX_LM_NAMES = {"iters": "max_steps"}
+"""Keys of a recipe that training calls otherwise."""
+
+
+def recipe_values(file: RecipeFile) -> TrainValues:
+    """The values that a recipe file decides."""
+    named = {_MLX_LM_NAMES.get(name, name): value for name, value in file.training.items()}
+    found = {name: value for name, value in named.items() if name in VALUE_OPTIONS}
+    recipe = {
+        each.name: getattr(file.recipe, each.name)
+        for each in dataclasses.fields(Recipe)
+        if each.name in VALUE_OPTIONS
+    }
+    axes = {name: values[0] for name, values in file.axes.items()}
+    return TrainValues(**(found | recipe | axes))
+
+
 def _fields(kind: type[LoraConfig | TrainingParameters], values: TrainValues) -> dict[str, Any]:
     """The values of the options that `kind` has fields for; each of them has a default."""
     return {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
@@ -260,9 +314,3 @@ def _used_memory(
     yield Setting("memory limit", known, limit.origin)
     peak = "not known" if baseline is None else gigabytes(baseline.peak_memory_bytes)
     yield Setting("expected peak", peak, measured_by)
-
-
-def _short(lora_keys: Sequence[str]) -> str:
-    """Their last components, if these are unique."""
-    names = [key.rpartition(".")[2] for key in lora_keys]
-    return ", ".join(names if len(set(names)) == len(names) else lora_keys)

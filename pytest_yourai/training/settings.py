@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.training.checkpoint import MeasuredBaseline
 from pytest_yourai.worker.protocol import TrainingParameters
@@ -32,6 +33,7 @@ class TrainSettings:
 
     source: ModelSource
     config: LoraConfig
+    recipe: Recipe
     parameters: TrainingParameters
     memory_limit_bytes: int | None
     data: str | None

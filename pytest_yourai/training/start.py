@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.errors import CheckpointError, DataError, OptionError
+from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, RecipeError
 from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
@@ -15,6 +15,7 @@ from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.plan.matrix import read_matrix
+from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.training.checkpoint import Checkpoint, check_agreement, checkpoint_to_resume
 from pytest_yourai.training.options import DEFAULTS, TrainOptions
 from pytest_yourai.worker.protocol import TrainingParameters
@@ -37,6 +38,7 @@ class Start:
     checkpoint: Checkpoint | None
     data: str | None
     rows: int | None
+    recipe_file: RecipeFile | None = None
 
 
 def begin(options: TrainOptions) -> Start:
@@ -44,11 +46,12 @@ def begin(options: TrainOptions) -> Start:
     _check_train_combinations(options)
     if options.matrix is not None:
         read_matrix(options.matrix)
+    recipe_file = None if options.config is None else read_recipe(options.config)
     checkpoint = checkpoint_to_resume(options)
     report_to = options.report_to or (checkpoint.report_to if checkpoint else None)
     if report_to is not None:
         _check_report_to(report_to)
-    data = _data(options, checkpoint)
+    data = _data(options, checkpoint, recipe_file)
     bad_rows = options.bad_rows or (checkpoint and checkpoint.bad_rows) or DEFAULTS.bad_rows
     rows = None
     if data is not None and bad_rows == "refuse":
@@ -62,10 +65,12 @@ def begin(options: TrainOptions) -> Start:
         model.require_tokenizer()
     if checkpoint is not None:
         check_agreement(checkpoint, options, model, rows)
-    return Start(options, presets, model, checkpoint, data, rows)
+    return Start(options, presets, model, checkpoint, data, rows, recipe_file)
 
 
-def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
+def _data(
+    options: TrainOptions, checkpoint: Checkpoint | None, recipe_file: RecipeFile | None
+) -> str | None:
     if options.data is not None:
         return options.data
     if checkpoint is not None and checkpoint.data is not None:
@@ -75,6 +80,11 @@ def _data(options: TrainOptions, checkpoint: Checkpoint | None) -> str | None:
             raise CheckpointError(
                 f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}"
             ) from None
+    if recipe_file is not None and recipe_file.data is not None:
+        try:
+            return data_source(recipe_file.data, Path.cwd())
+        except ValueError as problem:
+            raise RecipeError(f"{recipe_file.path}: data: {problem}, or give --data") from None
     if options.weights != "synthetic":
         raise OptionError(
             "--data is missing: name a folder with a train.jsonl, or add --weights synthetic for a "

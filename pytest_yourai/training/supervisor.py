@@ -93,7 +93,7 @@ class TrainingRun:
         """
         settings, parameters = self._settings, self._settings.parameters
         reading = RowReading(
-            settings.config.max_seq_length, parameters.mask_prompt, parameters.bad_rows
+            settings.config.max_seq_length, settings.recipe.mask_prompt, parameters.bad_rows
         )
         device, inspection = self._host.inspect(settings.data, reading, print_line)
         if (data := inspection.data) is not None and data.notes:
@@ -196,6 +196,7 @@ class TrainingRun:
         baseline, watches = settings.baseline, self._watches_memory
         return TrainingRequest(
             config=settings.config,
+            recipe=settings.recipe,
             parameters=settings.parameters,
             memory_limit_bytes=limit_bytes,
             data=settings.data,

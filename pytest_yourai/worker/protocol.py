@@ -20,6 +20,7 @@ from pytest_yourai.core.figures import (
     StepNumber,
     StepTime,
 )
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.models.source import (
     READ_BY_DEFAULT,
     BadRows,
@@ -70,7 +71,7 @@ class TrialRequest:
     plan: StepPlan
     memory_limit_bytes: int
     data: str | None
-    seed: int
+    recipe: Recipe = MLX_LM_DEFAULTS
     reading: RowReading = READ_BY_DEFAULT
 
 
@@ -96,18 +97,15 @@ Keep = Literal["best", "last", "both"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParameters:
-    """The settings of training: its length, its rate, when it saves and validates; in steps."""
+    """The settings of training: its length, when it saves and validates; in steps."""
 
     max_steps: int
-    learning_rate: float
-    seed: int
     save_every: int
     reload_interval: int | None = None
     """Steps after which a fresh process is to go on; None for never."""
     steps_per_eval: int
     val_batches: int
     """-1 for all; 0 for no validation."""
-    mask_prompt: bool = False
     bad_rows: BadRows = "refuse"
     report_to: str | None = None
     """Services as mlx-lm names them, separated by commas."""
@@ -129,6 +127,7 @@ class TrainingRequest:
     """
 
     config: LoraConfig
+    recipe: Recipe
     parameters: TrainingParameters
     memory_limit_bytes: int
     data: str | None

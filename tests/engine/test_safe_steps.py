@@ -14,6 +14,7 @@ from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import default_loss
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
 from pytest_yourai.worker.engine.safe_steps import SafeSteps
 
@@ -86,12 +87,12 @@ def trained(
         model,
         steps if safe else optimizer,
         [],
-        LoraConfig(2, 4, 1, 7),
+        LoraConfig(2, 4, 1, 7, grad_accumulation_steps=accumulation),
+        Recipe(),
         len(batches),
         iterate,
         until,
         lambda: announced.append(len(until.losses)),
-        accumulation=accumulation,
         loss=loss,
     )
     assert announced == traced

@@ -11,15 +11,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.optimizers import AdamW, Optimizer
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
-from mlx_lm.tuner.utils import build_schedule, load_adapters
+from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_tokenizer
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.errors import DataError, ModelError
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT
 from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
@@ -33,7 +33,7 @@ from pytest_yourai.worker.protocol import (
     Validated,
 )
 
-from support.engine_training import KEYS, losses, request, source, train_with
+from support.engine_training import KEYS, losses, request, source
 from support.models import TINY, make_data, make_model, write_rows
 from support.training import a_step, changed
 
@@ -103,52 +103,77 @@ class Losses(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self.seen.append(train_info["train_loss"])
 
 
-ADAMW = {
-    "optimizer": "adamw",
-    "optimizer_config": {"adamw": {"weight_decay": 0.1}},
-    "lr_schedule": {"name": "cosine_decay", "arguments": [1e-3, 20], "warmup": 3},
-    "grad_accumulation_steps": 4,
-}
-
-
-def scheduled() -> Optimizer:
-    return AdamW(build_schedule(ADAMW["lr_schedule"]), weight_decay=0.1)
-
-
-@pytest.mark.parametrize("recipe", [{}, ADAMW], ids=["adam", "adamw"])
+@pytest.mark.parametrize(
+    ("config", "recipe"),
+    [
+        (LoraConfig(2, 4, 2, 32), Recipe(learning_rate=1e-3, seed=3)),
+        (
+            LoraConfig(
+                *(2, 4, 2, 32),
+                fine_tune_type=FineTuneType.DORA,
+                optimizer=Optimizer.ADAMW,
+                lora_keys="all",
+                dropout=0.1,
+                grad_accumulation_steps=2,
+            ),
+            Recipe(
+                scale=8.0,
+                lr_schedule={"name": "cosine_decay", "arguments": [1e-3, 100], "warmup": 3},
+                optimizer_config={"adamw": {"weight_decay": 0.1}},
+            ),
+        ),
+        (
+            LoraConfig(
+                *(2, 0, 1, 32),
+                fine_tune_type=FineTuneType.FULL,
+                optimizer=Optimizer.MUON,
+                lora_keys="all",
+            ),
+            Recipe(learning_rate=1e-3, seed=3),
+        ),
+    ],
+    ids=["lora", "dora", "full"],
+)
 @pytest.mark.parametrize("max_skipped_batches", [0, 10])
 def test_losses_are_those_of_mlx_lm_itself(
-    folder: Path, tmp_path: Path, recipe: dict[str, Any], max_skipped_batches: int
+    folder: Path, tmp_path: Path, config: LoraConfig, recipe: Recipe, max_skipped_batches: int
 ) -> None:
-    asked = request(folder, tmp_path, max_skipped_batches=max_skipped_batches)
+    skips = {"max_skipped_batches": max_skipped_batches}
+    asked = request(folder, tmp_path, config=config, recipe=recipe, **skips)
     own = Losses()
+    parameters: dict[str, Any] | None = None
+    if config.rank:
+        parameters = {"rank": config.rank, "dropout": config.dropout, "scale": recipe.scale}
+        if config.lora_keys != "all":
+            parameters["keys"] = list(KEYS)
     settings = {
         **lora.CONFIG_DEFAULTS,
         "model": str(folder / "model"),
         "data": asked.data,
         "train": True,
-        "seed": asked.parameters.seed,
-        "batch_size": 2,
-        "num_layers": 2,
-        "max_seq_length": 32,
+        "seed": recipe.seed,
+        "fine_tune_type": str(config.fine_tune_type),
+        "optimizer": str(config.optimizer),
+        "batch_size": config.batch_size,
+        "num_layers": config.num_layers,
+        "max_seq_length": config.max_seq_length,
+        "grad_accumulation_steps": config.grad_accumulation_steps,
         "iters": asked.parameters.max_steps,
-        "learning_rate": asked.parameters.learning_rate,
+        "learning_rate": recipe.learning_rate,
+        "lr_schedule": recipe.lr_schedule,
         "adapter_path": str(tmp_path / "stock"),
         "steps_per_report": 1,
         "val_batches": 0,
-        "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0, "keys": list(KEYS)},
-        **recipe,
+        "lora_parameters": parameters,
     }
+    settings["optimizer_config"] = {**settings["optimizer_config"], **recipe.optimizer_config}
     arguments = types.SimpleNamespace(**settings)
     model = weights.load(source(folder))
     tokenizer = load_tokenizer(folder / "model")
     rows, _, _ = lora.load_dataset(arguments, tokenizer)
-    np.random.seed(asked.parameters.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    np.random.seed(recipe.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
     lora.train_model(arguments, model, rows, [], own)
-    if recipe:
-        events, _ = train_with(folder, asked, scheduled(), 4)
-    else:
-        events, _ = train(folder, asked)
+    events, _ = train(folder, asked)
     assert losses(events) == own.seen
 
 

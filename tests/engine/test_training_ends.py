@@ -9,10 +9,10 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from mlx.optimizers import Adam, AdamW, Optimizer, cosine_decay
 from mlx_lm.tuner.utils import load_adapters
 
-from pytest_yourai.worker.engine import adapters, weights
+from pytest_yourai.core.config import LoraConfig, Optimizer
+from pytest_yourai.worker.engine import weights
 from pytest_yourai.worker.protocol import (
     ADAPTERS,
     BEST_FOLDER,
@@ -28,6 +28,7 @@ from pytest_yourai.worker.protocol import (
 
 from support.engine_training import losses, metadata, request, source, train_with
 from support.models import TINY, make_data, make_model, write_rows
+from support.training import changed
 
 WORDS = ["quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
 
@@ -50,17 +51,22 @@ def usual_memory_limit() -> Iterator[None]:
     mx.set_memory_limit(usual)
 
 
-def scheduled() -> Optimizer:
-    return AdamW(cosine_decay(2e-2, 40))
+SCHEDULED: dict[str, Any] = {
+    "config": LoraConfig(
+        2, 4, 2, 32, optimizer=Optimizer.ADAMW, dropout=0.1, grad_accumulation_steps=4
+    ),
+    "lr_schedule": {"name": "cosine_decay", "arguments": [2e-2, 40]},
+}
+"""Gradients accumulate over four steps, with dropout, and the learning rate falls."""
 
 
 def of_kind(events: list[TrainingEvent], kind: type[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def final_files(folder: Path) -> dict[str, bytes]:
-    paths = [folder / ADAPTERS, folder / BEST_FOLDER / ADAPTERS]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+def final_files(adapters: Path) -> dict[str, bytes]:
+    paths = [adapters / ADAPTERS, adapters / BEST_FOLDER / ADAPTERS]
+    return {str(path.relative_to(adapters)): path.read_bytes() for path in paths}
 
 
 def in_turns(
@@ -72,9 +78,7 @@ def in_turns(
     for steps in [*turns, None]:
         events, end = train_with(
             folder,
-            dataclasses.replace(asked, first_step=first_step),
-            scheduled(),
-            4,
+            changed(asked, **SCHEDULED, first_step=first_step),
             stop_after=steps,
             is_poisoned=is_poisoned,
         )
@@ -84,11 +88,8 @@ def in_turns(
     return found, end
 
 
-def test_stopped_anywhere_it_comes_to_the_same_end_early(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_anywhere_it_comes_to_the_same_end_early(folder: Path, tmp_path: Path) -> None:
     """Accumulated gradients, schedule, dropout, best loss and patience included."""
-    monkeypatch.setattr(adapters, "LORA_DROPOUT", 0.1)
     ends, kept, curves = [], [], []
     for name, turns in (("one", []), ("several", [3, 6, 9, 1, 4, 2])):
         (tmp_path / name).mkdir()
@@ -117,7 +118,7 @@ def test_stopped_anywhere_it_comes_to_the_same_end_early(
 
 def test_with_accumulation_all_falls_on_whole_cycles(folder: Path, tmp_path: Path) -> None:
     asked = request(folder, tmp_path, max_steps=14, save_every=3, steps_per_eval=5, keep="both")
-    events, end = train_with(folder, asked, scheduled(), 4)
+    events, end = train_with(folder, changed(asked, **SCHEDULED))
     assert len(losses(events)) == 14
     assert end == TrainingEnd(12, "finished")
     assert [event.step for event in of_kind(events, Validated)] == [0, 8, 12]
@@ -130,7 +131,7 @@ def test_the_best_adapters_are_those_of_the_lowest_validation_loss(
     folder: Path, tmp_path: Path, keep: str
 ) -> None:
     asked = request(folder, tmp_path, max_steps=30, steps_per_eval=2, keep=keep, save_every=2)
-    events, _ = train_with(folder, asked, Adam(1e-2))
+    events, _ = train_with(folder, changed(asked, learning_rate=1e-2))
     found = of_kind(events, Validated)
     assert found[0].best_step is None
     best = min(found[1:], key=lambda each: each.loss)
@@ -138,7 +139,7 @@ def test_the_best_adapters_are_those_of_the_lowest_validation_loss(
     assert (found[-1].best_step, found[-1].best_loss) == (best.step, best.loss)
     (tmp_path / "until").mkdir()
     until = request(folder, tmp_path / "until", max_steps=best.step, save_every=100)
-    train_with(folder, until, Adam(1e-2))
+    train_with(folder, changed(until, learning_rate=1e-2))
     expected = (tmp_path / "until" / ADAPTERS).read_bytes()
     kept = {"best": tmp_path, "both": tmp_path / BEST_FOLDER}.get(keep)
     if kept is not None:
@@ -163,7 +164,7 @@ def test_invalid_batches_are_skipped_up_to_a_limit(folder: Path, tmp_path: Path)
     data = str(poisoned(tmp_path / "data"))
     changes: dict[str, Any] = {"data": data, "save_every": 1, "max_steps": 100}
     asked = request(folder, tmp_path, max_skipped_batches=2, reload_interval=6, **changes)
-    events, end = train_with(folder, asked, Adam(1e-3), is_poisoned=True)
+    events, end = train_with(folder, changed(asked, learning_rate=1e-3), is_poisoned=True)
     assert end == TrainingEnd(6, "interval")
     first = of_kind(events, SkippedBatch)
     assert [event.count for event in first] in ([1], [1, 2])
@@ -172,7 +173,11 @@ def test_invalid_batches_are_skipped_up_to_a_limit(folder: Path, tmp_path: Path)
     assert {event.step for event in of_kind(events, TrainedStep)} == {*range(1, 7)} - skipped
     assert metadata(tmp_path)["skipped_batches"] == len(first)
     with pytest.raises(InvalidLossError, match="the loss was nan after 2 skipped batches"):
-        train_with(folder, dataclasses.replace(asked, first_step=6), Adam(1e-3), is_poisoned=True)
+        train_with(
+            folder,
+            changed(dataclasses.replace(asked, first_step=6), learning_rate=1e-3),
+            is_poisoned=True,
+        )
     assert 6 <= metadata(tmp_path)["step"] < 12
 
 
@@ -201,18 +206,18 @@ def test_a_checkpoint_waits_for_a_finite_loss(folder: Path, tmp_path: Path) -> N
     """Weights that broke in the step before would be saved."""
     asked = request(folder, tmp_path, max_skipped_batches=10, save_every=1)
     with pytest.raises(InvalidLossError, match="after 10 skipped batches"):
-        train_with(folder, asked, Adam(1e30))
+        train_with(folder, changed(asked, learning_rate=1e30))
     assert metadata(tmp_path)["step"] == 1
 
 
 def test_patience_that_was_lost_ends_a_resumed_run_at_once(folder: Path, tmp_path: Path) -> None:
     asked = request(folder, tmp_path, max_steps=200, steps_per_eval=2, patience=2)
-    _, end = train_with(folder, asked, Adam(1e-2))
+    _, end = train_with(folder, changed(asked, learning_rate=1e-2))
     assert end.reason == "patience"
     again = dataclasses.replace(asked, first_step=end.step)
-    assert train_with(folder, again, Adam(1e-2)) == ([], end)
-    parameters = dataclasses.replace(asked.parameters, patience=0, max_steps=end.step + 4)
-    events, more = train_with(folder, dataclasses.replace(again, parameters=parameters), Adam(1e-2))
+    assert train_with(folder, changed(again, learning_rate=1e-2)) == ([], end)
+    longer = changed(again, patience=0, max_steps=end.step + 4, learning_rate=1e-2)
+    events, more = train_with(folder, longer)
     assert len(losses(events)) == 4
     assert more.reason == "finished"
 
@@ -220,6 +225,6 @@ def test_patience_that_was_lost_ends_a_resumed_run_at_once(folder: Path, tmp_pat
 def test_a_run_of_less_than_a_cycle_saves_nothing(folder: Path, tmp_path: Path) -> None:
     data = str(make_data(tmp_path / "data", rows=6, words=20))
     asked = request(folder, tmp_path, data=data, max_steps=3)
-    events, end = train_with(folder, asked, Adam(1e-3), 4)
+    events, end = train_with(folder, changed(asked, learning_rate=1e-3, config=SCHEDULED["config"]))
     assert end == TrainingEnd(0, "finished")
     assert not of_kind(events, Saved)

@@ -30,7 +30,7 @@ WIDE_BYTES = 10_000_000_000
 def engine() -> Iterator[MlxEngine]:
     usual = mx.set_memory_limit(WIDE_BYTES)
     made = MlxEngine()
-    made.load(ModelSource("tiny", TINY, None, True, None, None))
+    made.load(ModelSource("tiny", TINY, None, True, None, ("qkvo",)))
     yield made
     mx.set_memory_limit(usual)
 
@@ -59,7 +59,6 @@ def run_to_the_end(
         plan=plan or StepPlan(measured_steps=3),
         memory_limit_bytes=limit,
         data=str(data) if data else None,
-        seed=0,
     )
     return engine.run_trial(request, events.append), events
 
@@ -143,7 +142,7 @@ def test_no_adapters_are_written(
 def reading(engine: MlxEngine, tmp_path: Path) -> MlxEngine:
     """The engine with a tokenizer, so that it can read data."""
     make_tokenizer(tmp_path)
-    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, None), None)
+    engine.inspect(ModelSource("tiny", TINY, str(tmp_path), True, None, ("qkvo",)), None)
     return engine
 
 
@@ -186,7 +185,7 @@ def test_a_step_is_announced_to_compile_where_mlx_traces_it(
     monkeypatch.setattr(llama.Model, "__call__", traced)
     rows = [{"text": text_of(tokens)} for tokens in (10, 90, 40)]
     data = write_rows(tmp_path / "data", rows)
-    request = TrialRequest(LoraConfig(1, 8, 4, 128), StepPlan(4), WIDE_BYTES, str(data), 0)
+    request = TrialRequest(LoraConfig(1, 8, 4, 128), StepPlan(4), WIDE_BYTES, str(data))
     reading.run_trial(request, events.append)
     announced = [each == "traced" for each in events if not isinstance(each, StepSample)]
     assert announced == [False, True] * 4

@@ -22,6 +22,8 @@ from pytest_yourai.worker.engine import weights
 
 from support.models import GROWING, TINY, convert_model, make_model
 
+KEYS = ("qkvo",)
+
 LARGER: Mapping[str, Any] = {
     **TINY,
     "hidden_size": 512,
@@ -36,9 +38,9 @@ LARGER: Mapping[str, Any] = {
 def synthetic(
     architecture: Mapping[str, Any],
     quantization: Quantization | None = None,
-    keys: tuple[str, ...] | None = None,
+    keys: str = "qkvo",
 ) -> ModelSource:
-    return ModelSource("made", architecture, None, True, quantization, keys)
+    return ModelSource("made", architecture, None, True, quantization, (keys,))
 
 
 def peak_beyond_the_model(source: ModelSource) -> tuple[int, int]:
@@ -77,7 +79,7 @@ def test_weights_quantized_on_load_need_no_more_than_a_layer_beyond_themselves(
     assert len(shards) > 2
     full_bytes = sum(shard.stat().st_size for shard in shards)
     beyond, finished = peak_beyond_the_model(
-        ModelSource("m", LARGER, str(folder), False, Quantization(bits) if bits else None, None)
+        ModelSource("m", LARGER, str(folder), False, Quantization(bits) if bits else None, KEYS)
     )
     assert beyond <= 8192 * 512 * 4
     # A group of 64 float32 has two of its own beside its packed bits.
@@ -93,7 +95,7 @@ def test_synthetic_weights_have_the_shapes_and_types_of_converted_ones(
     made = weights.load(synthetic(architecture, Quantization(bits)))
     folder = convert_model(make_model(tmp_path / "full", architecture), tmp_path / "m", bits)
     config = {**architecture, "quantization": {"bits": bits, "group_size": 64}}
-    loaded = weights.load(ModelSource("m", config, str(folder), False, None, None))
+    loaded = weights.load(ModelSource("m", config, str(folder), False, None, KEYS))
     shapes = [
         {name: (array.shape, array.dtype) for name, array in tree_flatten(model.parameters())}
         for model in (made, loaded)
@@ -107,7 +109,7 @@ def test_growing_models_are_loaded_from_shards(
 ) -> None:
     folder = make_model(tmp_path / "m", architecture, shard_bytes=400_000)
     assert missing_file(folder) is None
-    model = weights.load(ModelSource("m", architecture, str(folder), False, None, None))
+    model = weights.load(ModelSource("m", architecture, str(folder), False, None, KEYS))
     assert ("lm_head" in model) is not architecture["tie_word_embeddings"]
     assert mx.isfinite(model(mx.array([[1, 2, 3]]))).all().item()
 
@@ -200,7 +202,7 @@ def test_any_architecture_of_mlx_lm_is_inspected_and_made(architecture: dict[str
     found = weights.inspect(synthetic(architecture))
     assert mx.get_active_memory() - before < 10_000, "inspection allocates nothing"
     assert found.num_hidden_layers in (2, 4)
-    assert found.lora_keys
+    assert found.lora_keys["qkvo"]
     model = weights.load(synthetic(architecture))
     arrays = [array for _, array in tree_flatten(model.parameters())]
     assert sum(array.size for array in arrays) == found.parameters
@@ -234,10 +236,9 @@ def estimated_weights(source: ModelSource) -> int | None:
 def in_memory(folder: Path, weights_choice: str) -> dict[str, Any]:
     """Shape and type of each array of the loaded model, which inspection foresaw to the byte."""
     model = resolve("m", folder, weights_choice, {})  # type: ignore[arg-type]  # one of its values
-    source = model.source(model.quantization(None), None)
+    source = model.source(model.quantization(None), KEYS)
     arrays = dict(tree_flatten(weights.load(source).parameters()))
-    sizes = weights.inspect(source).sizes
-    assert sizes is not None
+    [sizes] = weights.inspect(source).sizes.values()
     held = sum(array.nbytes for array in arrays.values())
     assert sizes.weight_bytes == held
     # Read from headers, before any worker is there; without files there is no such figure.
@@ -284,7 +285,7 @@ def test_bits_that_config_json_has_wrong_are_those_of_the_files(
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "a [b] 'c' \"d\" e::f #1 50% *? ünï")
-    model = weights.load(ModelSource("m", dict(TINY), str(folder), False, None, None))
+    model = weights.load(ModelSource("m", dict(TINY), str(folder), False, None, KEYS))
     stored: Any = mx.load(str(folder / "model.safetensors"))
     assert mx.array_equal(
         model.model.embed_tokens.weight, stored["model.embed_tokens.weight"]
@@ -296,7 +297,7 @@ def test_weights_that_are_not_quantized_may_be_on_load(tmp_path: Path) -> None:
     config = {**TINY, "quantization": {"bits": 4, "group_size": 64}}
     (folder / "config.json").write_text(json.dumps(config))
     model = resolve("m", folder, "local", {})
-    loaded = weights.load(model.source(model.quantization(Quantization(8)), None))
+    loaded = weights.load(model.source(model.quantization(Quantization(8)), KEYS))
     assert loaded.layers[0].mlp.gate_proj.bits == 8
 
 
@@ -341,7 +342,7 @@ def test_they_are_named_too_where_the_weights_are_not_quantized(tmp_path: Path) 
     stored = {"bits": 4, "group_size": 64, "lm_haed": False}
     (folder / "config.json").write_text(json.dumps({**TINY, "quantization": stored}))
     model = resolve("m", folder, "local", {})
-    [note] = weights.inspect(model.source(model.quantization(None), None)).notes
+    [note] = weights.inspect(model.source(model.quantization(None), KEYS)).notes
     assert note.startswith("config.json: quantization: lm_haed: no module of m has that name")
 
 
@@ -358,15 +359,22 @@ def test_experts_are_quantized_and_made_as_well() -> None:
     assert model.layers[0].block_sparse_moe.switch_mlp.gate_proj.weight.dtype == mx.uint32
 
 
-def test_the_attention_projections_get_adapters_unless_others_are_named() -> None:
-    assert weights.inspect(synthetic(TINY)).lora_keys == (
-        "self_attn.k_proj",
-        "self_attn.o_proj",
-        "self_attn.q_proj",
-        "self_attn.v_proj",
-    )
-    named = weights.inspect(synthetic(TINY, keys=("mlp.up_proj",)))
-    assert named.lora_keys == ("mlp.up_proj",)
+CHOICES = ("all", "qkvo", "qv", "mlp.up_proj")
+
+
+def test_each_choice_of_keys_is_inspected() -> None:
+    found = weights.inspect(dataclasses.replace(synthetic(TINY), lora_keys=CHOICES))
+    attention = tuple(f"self_attn.{each}_proj" for each in "koqv")
+    mlp = tuple(f"mlp.{each}_proj" for each in ("down", "gate", "up"))
+    assert found.lora_keys == {
+        "all": (*mlp, *attention),
+        "qkvo": attention,
+        "qv": attention[2:],
+        "mlp.up_proj": ("mlp.up_proj",),
+    }
+    assert found.sizes.keys() == found.lora_keys.keys()
+    for choice, sizes in found.sizes.items():
+        assert {linear.key for linear in sizes.linears} == set(found.lora_keys[choice])
 
 
 @pytest.mark.parametrize(
@@ -379,16 +387,16 @@ def test_the_attention_projections_get_adapters_unless_others_are_named() -> Non
 def test_keys_that_are_not_required_give_way_to_the_usual_ones(
     architecture: dict[str, Any], expected: tuple[str, ...]
 ) -> None:
-    source = synthetic(architecture, keys=("self_attn.q_proj",))
+    source = synthetic(architecture, keys="self_attn.q_proj")
     source = dataclasses.replace(source, requires_lora_keys=False)
-    assert weights.inspect(source).lora_keys == expected
+    assert weights.inspect(source).lora_keys == {"self_attn.q_proj": expected}
 
 
 def test_keys_that_match_nothing_get_those_that_are_there() -> None:
     with pytest.raises(
         ModelError, match="nothing matches no module .*: use some of mlp.down_proj,"
     ):
-        weights.inspect(synthetic(TINY, keys=("nothing",)))
+        weights.inspect(synthetic(TINY, keys="nothing"))
 
 
 @pytest.mark.parametrize(
@@ -407,7 +415,7 @@ def test_a_folder_that_mlx_lm_cannot_load_is_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(ModelError, match="cannot be loaded as mlx-lm does"):
-        weights.load(ModelSource("m", TINY, str(folder), False, None, None))
+        weights.load(ModelSource("m", TINY, str(folder), False, None, KEYS))
 
 
 def test_weights_that_lack_tensors_are_refused_with_their_names(tmp_path: Path) -> None:
@@ -417,7 +425,7 @@ def test_weights_that_lack_tensors_are_refused_with_their_names(tmp_path: Path) 
         del stored[name]
     mx.save_safetensors(str(folder / "model.safetensors"), stored)
     with pytest.raises(ModelError) as caught:
-        weights.inspect(ModelSource("m", TINY, str(folder), False, None, None))
+        weights.inspect(ModelSource("m", TINY, str(folder), False, None, KEYS))
     said = str(caught.value)
     assert "ValueError: Missing 2 parameters: lm_head.weight, model.norm.weight" in said
     assert "\n" not in said

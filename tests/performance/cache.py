@@ -22,8 +22,9 @@ from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import TrainingArgs, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from pytest_yourai.core.config import LORA_SCALE, SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
@@ -81,13 +82,18 @@ def main() -> None:
     asked = parser.parse_args()
     found = resolve(asked.model, Path(asked.model), "synthetic", read_presets(packaged_models()))
     config = LoraConfig(asked.batch_size, 16, 16, found.default_max_seq_length)
-    source = ModelSource(found.name, found.architecture, None, True, found.quantization(None), None)
-    model = weights.load(source)
-    keys = weights.matching_lora_keys(model, source)
-    layers = min(config.num_layers, len(model.layers))
-    linear_to_lora_layers(
-        model, layers, {"rank": 16, "scale": LORA_SCALE, "dropout": 0.0, "keys": list(keys)}
+    source = ModelSource(
+        name=found.name,
+        architecture=found.architecture,
+        folder=None,
+        synthetic=True,
+        quantization=found.quantization(None),
+        lora_keys=(config.lora_keys,),
     )
+    model = weights.load(source)
+    keys = weights.matching_lora_keys(model, source)[config.lora_keys]
+    layers = min(config.num_layers, len(model.layers))
+    linear_to_lora_layers(model, layers, MLX_LM_DEFAULTS.lora_parameters(config, keys))
     limit = asked.limit_gb * 1e9 / SAFETY_MARGIN
     mx.set_memory_limit(int(limit))
     rows = trial.synthetic_rows(model, config, 0)

@@ -75,9 +75,8 @@ CONFIGS = tuple(
 
 
 def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
-    source = ModelSource("m", architecture, None, True, None, None)
+    source = ModelSource("m", architecture, None, True, None, ("qkvo",))
     found = weights.inspect(source)
-    assert found.sizes is not None
     model = weights.load(source)
     base = BaseModel(model, source, found.lora_keys, mx.get_active_memory())
     plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
@@ -89,12 +88,12 @@ def measure(architecture: Mapping[str, Any]) -> MeasuredModel:
             if isinstance(sample, StepSample):
                 peaks.append(sample.peak_memory_bytes)
 
-        request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
+        request = TrialRequest(config, plan, memory_limit_bytes=1, data=None)
         # mlx-lm's own table.
         with contextlib.redirect_stdout(io.StringIO()):
             trial.run_trial(base, request, None, note)
         minima.append(minimum_memory_bytes(peaks))
-    return MeasuredModel(dict(architecture), found.sizes, CONFIGS, tuple(minima))
+    return MeasuredModel(dict(architecture), found.sizes["qkvo"], CONFIGS, tuple(minima))
 
 
 def print_orders(orders: Sequence[Sequence[str]], *, one_kind: bool) -> float:

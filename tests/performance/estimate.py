@@ -158,7 +158,7 @@ def learned_error(path: Path, first: Sequence[int]) -> float:
         folder=None,
         synthetic=True,
         quantization=Quantization(4),
-        lora_keys=None,
+        lora_keys=("qkvo",),
     )
     predictor = Predictor(source, "cuda")
     results = [recording.results[config] for config in lightest_first(recording.results)]

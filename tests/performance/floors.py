@@ -24,7 +24,13 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from pytest_yourai.core.config import LoraConfig, Quantization, StepPlan, minimum_memory_bytes
+from pytest_yourai.core.config import (
+    LoraConfig,
+    Quantization,
+    StepPlan,
+    canonical_keys,
+    minimum_memory_bytes,
+)
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.source import ModelSource
@@ -201,7 +207,15 @@ class Bench:
     def measure(self, job: Job) -> dict[str, Any]:
         model = self._load(job)
         keys = KEY_SETS.get(job.keys) or self._keys_of(model, job)
-        config = LoraConfig(job.batch_size, job.rank, job.layers, job.seq_length, job.checkpoint)
+        choice = canonical_keys(keys)
+        config = LoraConfig(
+            job.batch_size,
+            job.rank,
+            job.layers,
+            job.seq_length,
+            job.checkpoint,
+            lora_keys=choice,
+        )
         peaks: list[int] = []
 
         def note(event: TrialEvent) -> None:
@@ -209,8 +223,8 @@ class Bench:
                 peaks.append(event.peak_memory_bytes)
 
         plan = StepPlan(measured_steps=1, warmup_steps=3, max_warmup_steps=3)
-        request = TrialRequest(config, plan, memory_limit_bytes=1, data=None, seed=0)
-        base = BaseModel(model, self._source(job), keys, self.base_bytes)
+        request = TrialRequest(config, plan, memory_limit_bytes=1, data=None)
+        base = BaseModel(model, self._source(job), {choice: keys}, self.base_bytes)
         trial.run_trial(base, request, None, note)
         return {
             "model": job.model,
@@ -227,9 +241,8 @@ class Bench:
         }
 
     def _keys_of(self, model: nn.Module, job: Job) -> tuple[str, ...]:
-        usual = weights.matching_lora_keys(model, self._source(job))
         if job.keys == "usual":
-            return usual
+            return weights.matching_lora_keys(model, self._source(job))["qkvo"]
         linear = (nn.Linear, nn.QuantizedLinear)
         return tuple(
             sorted(
@@ -244,7 +257,7 @@ class Bench:
             folder=None,
             synthetic=True,
             quantization=Quantization(job.bits) if job.bits else None,
-            lora_keys=None,
+            lora_keys=("qkvo",),
         )
 
     def _load(self, job: Job) -> nn.Module:

@@ -14,7 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
-from pytest_yourai.core.config import SEED, LoraConfig, StepPlan
+from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.machine.guard import INTERVAL_S, Guard
 from pytest_yourai.models.presets import read_presets
@@ -54,7 +54,7 @@ class StepTimes(RunRecord):
 def measure(host: WorkerHost, config: LoraConfig, steps: int, guard: Guard) -> list[float]:
     heard = StepTimes(guard)
     plan = StepPlan(measured_steps=steps)
-    host.run(TrialRequest(config, plan, BUDGET_BYTES, None, SEED), Measurement, heard)
+    host.run(TrialRequest(config, plan, BUDGET_BYTES, None), Measurement, heard)
     return heard.seconds
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     model = resolve("tiny", Path("tiny"), "auto", read_presets(packaged_models()))
-    source = ModelSource("tiny", model.architecture, None, True, None, None)
+    source = ModelSource("tiny", model.architecture, None, True, None, ("qkvo",))
     watched = WorkerHost(source, TaggedLog(), 120)
     alone = WorkerHost(source, TaggedLog(), 120)
     configs = [LoraConfig(batch, 8, 4, 64) for batch in (1, 4, 16)]

@@ -13,16 +13,16 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from pytest_yourai.core import config as defaults
 from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, RowShape, StepPlan
+from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.paths import matrices_folder, packaged_models
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
-from pytest_yourai.plan.matrix import read_matrix
+from pytest_yourai.plan.matrix import combinations, read_matrix
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.store.journal import TaggedLog
 from pytest_yourai.sweep.model_sweep import Sweep
@@ -43,7 +43,8 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
     name = (preset and preset.defaults.quick_matrix) or "quick"
     matrix = read_matrix(arguments.matrix or matrices_folder() / f"{name}.yaml")
     length = (preset and preset.defaults.max_seq_length) or 512
-    configs = matrix.configs([RowShape(length)], model.depth)
+    axes = {"lora_keys": ("qkvo",), **matrix.axes, "max_seq_length": (length,)}
+    configs = combinations(axes, model.depth, matrix, None)
     return SweepPlan(
         source=ModelSource(
             name=model.name,
@@ -51,13 +52,13 @@ def make_plan(arguments: argparse.Namespace) -> SweepPlan:
             folder=None,
             synthetic=True,
             quantization=model.quantization(None),
-            lora_keys=None,
+            lora_keys=axes["lora_keys"],
         ),
         configs=tuple(configs),
         steps=StepPlan(measured_steps=arguments.steps),
         isolation="model",
         data=None,
-        seed=defaults.SEED,
+        recipe=MLX_LM_DEFAULTS,
         memory_limit_bytes=round(arguments.max_memory * 1e9) if arguments.max_memory else None,
         start_timeout_s=300,
         settings=SweepSettings(),

@@ -175,7 +175,7 @@ def own_predictor(path: Path) -> Predictor:
         folder=None,
         synthetic=True,
         quantization=Quantization(4),
-        lora_keys=None,
+        lora_keys=("qkvo",),
     )
     return Predictor(source, "cuda", is_enabled=recording.has_minima)
 

@@ -60,7 +60,7 @@ def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
         ("with", {"text": 3}, "data"),
         ("without", {"text": "a fox"}, "model"),
     ):
-        source = ModelSource("tiny", TINY, str(tmp_path / folder), True, None, None)
+        source = ModelSource("tiny", TINY, str(tmp_path / folder), True, None, ("qkvo",))
         data = write_rows(tmp_path / "data", [row])
         worker.send(messages.Inspect(source, str(data)))
         message = answer(worker)
@@ -71,7 +71,7 @@ def test_a_mistake_in_the_data_is_distinguished_from_one_of_the_model(
 @pytest.mark.real_engine
 def test_an_exception_comes_back_and_the_worker_goes_on(worker: WorkerClient) -> None:
     said_hello(worker)
-    source = ModelSource("x", {"model_type": "no_such"}, None, True, None, None)
+    source = ModelSource("x", {"model_type": "no_such"}, None, True, None, ("qkvo",))
     for _ in range(2):
         worker.send(messages.Inspect(source, None))
         message = answer(worker)
@@ -103,7 +103,7 @@ def test_a_death_is_reported_with_its_signal(worker: WorkerClient) -> None:
     with pytest.raises(WorkerDiedError):
         worker.receive(60)
     with pytest.raises(WorkerDiedError):
-        worker.send(messages.Load(ModelSource("x", {}, None, True, None, None)))
+        worker.send(messages.Load(ModelSource("x", {}, None, True, None, ("qkvo",))))
 
 
 def test_nothing_is_signalled_once_a_worker_was_reaped(
@@ -167,7 +167,7 @@ def test_nothing_that_the_libraries_print_reaches_the_messages(worker: WorkerCli
     from pytest_yourai.core.config import Quantization  # noqa: PLC0415
 
     # mlx-lm prints a line when it quantizes.
-    source = ModelSource("x", tiny, None, True, Quantization(4), None)
+    source = ModelSource("x", tiny, None, True, Quantization(4), ("qkvo",))
     worker.send(messages.Load(source))
     assert isinstance(answer(worker), messages.Loaded)
     output = worker.take_output()

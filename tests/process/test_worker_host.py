@@ -20,7 +20,7 @@ from pytest_yourai.worker.process import BOOTSTRAP
 from support.models import TINY
 from support.processes import SweepRun, worker_processes
 
-SOURCE = ModelSource("tiny", TINY, None, True, None, None)
+SOURCE = ModelSource("tiny", TINY, None, True, None, ("qkvo",))
 
 
 @pytest.mark.timeout(120)

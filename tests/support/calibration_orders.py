@@ -41,7 +41,7 @@ class MeasuredModel:
 
     @functools.cached_property
     def source(self) -> ModelSource:
-        return ModelSource("m", self.architecture, None, True, None, None)
+        return ModelSource("m", self.architecture, None, True, None, ("qkvo",))
 
     def results(self) -> Iterator[TrialResult]:
         for config, minimum_bytes in zip(self.configs, self.minima, strict=True):
@@ -106,7 +106,9 @@ class Machine:
 def _run(name: str, earlier: tuple[tuple[str, EarlierRuns], ...]) -> RunErrors:
     """Errors of a run, kept for the other orders in which as much was known before it."""
     model = read_models()[name]
-    predictor = Predictor(model.source, "cpu", inspected=model.inspected, earlier=dict(earlier))
+    predictor = Predictor(
+        model.source, "cpu", inspected={"qkvo": model.inspected}, earlier=dict(earlier)
+    )
     errors = []
     for result in model.results():
         prediction = predictor.predict(result.config)
@@ -121,7 +123,9 @@ def _run(name: str, earlier: tuple[tuple[str, EarlierRuns], ...]) -> RunErrors:
 def _learned(name: str, earlier: tuple[tuple[str, EarlierRuns], ...]) -> dict[str, Calibration]:
     """What a run leaves in the cache, after earlier ones of the model itself."""
     model = read_models()[name]
-    predictor = Predictor(model.source, "cpu", inspected=model.inspected, earlier=dict(earlier))
+    predictor = Predictor(
+        model.source, "cpu", inspected={"qkvo": model.inspected}, earlier=dict(earlier)
+    )
     for result in model.results():
         predictor.learn(result)
     return predictor.learned

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx import optimizers
 from safetensors import safe_open
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.worker.engine import dataset, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
@@ -36,16 +36,15 @@ POISON = 3
 
 
 def source(folder: Path) -> ModelSource:
-    return ModelSource("model", TINY, str(folder / "model"), False, None, KEYS)
+    return ModelSource("model", TINY, str(folder / "model"), False, None, ("qkvo", "all"))
 
 
 def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
     usual = TrainingRequest(
         config=LoraConfig(2, 4, 2, 32),
+        recipe=Recipe(learning_rate=1e-3, seed=3),
         parameters=TrainingParameters(
             max_steps=12,
-            learning_rate=1e-3,
-            seed=3,
             save_every=5,
             steps_per_eval=100,
             val_batches=2,
@@ -64,17 +63,16 @@ def request(folder: Path, adapters: Path, **changes: Any) -> TrainingRequest:
 def train_with(
     folder: Path,
     asked: TrainingRequest,
-    optimizer: optimizers.Optimizer,
-    accumulation: int = 1,
     *,
     stop_after: int | None = None,
     is_poisoned: bool = False,
 ) -> tuple[list[TrainingEvent], TrainingEnd]:
-    """Train in an engine of its own, with any optimizer; `stop_after` so many steps ask for it."""
+    """Train in an engine of its own; `stop_after` so many steps ask for it."""
     module = weights.load(source(folder))
     if is_poisoned:
         module.model.embed_tokens.weight[POISON] = float("nan")
-    model = BaseModel(module, source(folder), KEYS, mx.get_active_memory())
+    paths = weights.matching_lora_keys(module, source(folder))
+    model = BaseModel(module, source(folder), paths, mx.get_active_memory())
     reading = RowReading(asked.config.max_seq_length)
     read = dataset.read_data(str(asked.data), str(folder / "model"), reading)
     events: list[TrainingEvent] = []
@@ -83,9 +81,7 @@ def train_with(
         return sum(isinstance(each, TrainedStep | SkippedBatch) for each in events) == stop_after
 
     rows, validation = read.rows.cached, read.validation
-    run = TrainingRun(
-        model, asked, rows, validation, events.append, should_stop, optimizer, accumulation
-    )
+    run = TrainingRun(model, asked, rows, validation, events.append, should_stop)
     return events, run.train()
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.core.results import Outcome, SoakResult
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.sweep_plan import SweepPlan
@@ -180,15 +182,17 @@ def a_soak(config: LoraConfig, outcome: Outcome = Outcome.OK, **others: Any) -> 
 def a_plan(model: str, configs: tuple[LoraConfig, ...], **others: Any) -> SweepPlan:
     """A sweep through `configs`, of a model of which nothing but the name is known."""
     usual: dict[str, Any] = {
-        "source": ModelSource(model, {}, None, True, None, None),
+        "source": ModelSource(
+            model, {}, None, True, None, tuple({config.lora_keys for config in configs})
+        ),
         "configs": configs,
         "steps": StepPlan(),
         "isolation": "model",
         "data": None,
-        "seed": 0,
+        "recipe": MLX_LM_DEFAULTS,
         "memory_limit_bytes": None,
         "start_timeout_s": 60,
-        "settings": {},
+        "settings": SweepSettings(),
         "identity": {},
     }
     return SweepPlan(**(usual | others))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pytest_yourai.core.config import SAFETY_MARGIN, USUAL_LORA_KEYS, LoraConfig
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, key_names
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.estimate import estimate_training_memory
@@ -81,17 +81,24 @@ class ScriptedEngine:
         if data is not None:
             raise DataError(f"{data}: the scripted engine reads no data")
         shapes = read_architecture_shapes(source.architecture)
-        adapted = shapes.adapted(source.lora_keys or USUAL_LORA_KEYS)
-        per_rank = sum(linear.parameters_per_rank for linear in adapted)
+        adapted = {choice: shapes.adapted(key_names(choice)) for choice in source.lora_keys}
+        weight_bytes = shapes.weight_bytes(*_quantization(source))
         return Inspection(
             num_hidden_layers=shapes.num_hidden_layers,
             parameters=shapes.parameters,
-            lora_keys=tuple(linear.key for linear in adapted),
-            sizes=InspectedShapes(
-                shapes.weight_bytes(*_quantization(source)),
-                adapted,
-                (per_rank,) * shapes.num_hidden_layers,
-            ),
+            lora_keys={
+                choice: tuple(linear.key for linear in linears)
+                for choice, linears in adapted.items()
+            },
+            sizes={
+                choice: InspectedShapes(
+                    weight_bytes,
+                    linears,
+                    (sum(linear.parameters_per_rank for linear in linears),)
+                    * shapes.num_hidden_layers,
+                )
+                for choice, linears in adapted.items()
+            },
         )
 
     def load(self, source: ModelSource) -> int:
@@ -149,7 +156,7 @@ class ScriptedEngine:
                 TrainedStep(
                     step=step,
                     loss=sample.loss,
-                    learning_rate=request.parameters.learning_rate,
+                    learning_rate=request.recipe.learning_rate,
                     step_time_s=sample.step_time_s,
                     tokens=sample.tokens,
                     peak_memory_bytes=sample.peak_memory_bytes,
@@ -205,13 +212,14 @@ class ScriptedEngine:
         return estimate_training_memory(
             source.architecture,
             batch_size=config.batch_size,
-            lora_rank=config.rank,
+            lora_rank=max(config.rank, 1),
             lora_layers=config.num_layers,
             seq_length=config.max_seq_length,
             quantization_bits=bits,
             group_size=group_size,
-            lora_keys=source.lora_keys or USUAL_LORA_KEYS,
+            lora_keys=key_names(config.lora_keys),
             grad_checkpoint=config.grad_checkpoint,
+            optimizer=config.optimizer,
             backend="cpu",
         ).minimum_bytes
 

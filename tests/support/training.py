@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.settings import TrainSettings
@@ -29,11 +30,15 @@ _Parametrized = TypeVar("_Parametrized", TrainSettings, TrainingRequest)
 
 
 def changed(usual: _Parametrized, **changes: Any) -> _Parametrized:
-    """`usual` with changed fields, of its parameters or of its own."""
-    names = {field.name for field in dataclasses.fields(TrainingParameters)} & changes.keys()
-    parameters = dataclasses.replace(usual.parameters, **{name: changes[name] for name in names})
-    own = {name: value for name, value in changes.items() if name not in names}
-    return dataclasses.replace(usual, parameters=parameters, **own)
+    """`usual` with changed fields, of its recipe, of its parameters or of its own."""
+
+    def taken(kind: type[Recipe | TrainingParameters]) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(kind)} & changes.keys()
+        return {name: changes.pop(name) for name in names}
+
+    recipe = dataclasses.replace(changes.pop("recipe", usual.recipe), **taken(Recipe))
+    parameters = dataclasses.replace(usual.parameters, **taken(TrainingParameters))
+    return dataclasses.replace(usual, recipe=recipe, parameters=parameters, **changes)
 
 
 def asked(folder: Path, **values: Any) -> TrainOptions:
@@ -59,7 +64,7 @@ def saved(folder: Path, **values: Any) -> Path:
         "rank": 4,
         "num_layers": 3,
         "max_seq_length": 32,
-        "lora_keys": ["self_attn.q_proj", "self_attn.v_proj"],
+        "lora_keys": "self_attn.q_proj,self_attn.v_proj",
         "learning_rate": 2e-5,
         "seed": 7,
         "data": None,
@@ -79,7 +84,10 @@ def saved_by(settings: TrainSettings) -> Path:
         **settings.about,
         **dataclasses.asdict(config),
         **dataclasses.asdict(settings.parameters),
-        lora_keys=settings.source.lora_keys,
+        learning_rate=settings.recipe.learning_rate,
+        seed=settings.recipe.seed,
+        mask_prompt=settings.recipe.mask_prompt,
+        recipe=dataclasses.asdict(settings.recipe),
         quantize=str(quantization.bits) if quantization else "none",
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
@@ -33,12 +34,11 @@ def settings(folder: Path, adapters: str, **changes: Any) -> TrainSettings:
     path.mkdir(exist_ok=True)
     model = resolve("model", folder / "model", "local", {})
     usual = TrainSettings(
-        source=ModelSource("model", model.architecture, str(model.folder), False, None, None),
+        source=ModelSource("model", model.architecture, str(model.folder), False, None, ("qkvo",)),
         config=LoraConfig(2, 4, 2, 32),
+        recipe=Recipe(learning_rate=1e-3, seed=3),
         parameters=TrainingParameters(
             max_steps=12,
-            learning_rate=1e-3,
-            seed=3,
             save_every=5,
             steps_per_eval=100,
             val_batches=2,

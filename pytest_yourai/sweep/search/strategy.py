@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
@@ -149,8 +150,8 @@ def _ties(configs: Iterable[LoraConfig]) -> str:
     """Tie-breakers between equal scores, in words, as far as `configs` differ in them."""
     naming = ConfigLabels.of(configs)
     parts = [
-        *(["with longer rows"] if naming.has_lengths else []),
-        *(["without checkpointing"] if naming.has_checkpointing else []),
+        *(["with longer rows"] if MAX_SEQ_LENGTH in naming.varying else []),
+        *(["without checkpointing"] if GRAD_CHECKPOINT in naming.varying else []),
     ]
     return f" (or as high {' or '.join(parts)})" if parts else ""
 

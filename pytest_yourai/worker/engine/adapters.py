@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,62 +11,65 @@ import mlx.core as mx
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from pytest_yourai.core.config import LORA_DROPOUT, LORA_SCALE, OPTIMIZER, LoraConfig
+from pytest_yourai.core.config import ALL_KEYS, FineTuneType, LoraConfig
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.protocol import TrainingRequest
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A loaded model. `lora_keys` are the paths within a layer of the modules that get adapters."""
+    """A loaded model. `lora_keys` maps the choices of a LoraConfig to paths within a layer."""
 
     module: nn.Module
     source: ModelSource
-    lora_keys: tuple[str, ...]
+    lora_keys: Mapping[str, tuple[str, ...]]
     active_bytes: int
     """MLX's active memory after loading, the base of all trials."""
 
-    def lora_parameters(self, config: LoraConfig) -> dict[str, Any]:
-        """The entry of this name in mlx-lm's configuration."""
-        return {
-            "rank": config.rank,
-            "scale": LORA_SCALE,
-            "dropout": LORA_DROPOUT,
-            "keys": list(self.lora_keys),
-        }
-
     @contextmanager
-    def adapted(self, config: LoraConfig, seed: int) -> Iterator[None]:
-        """Add adapters, the same for the same seed; restores the layers' class, not the module."""
+    def adapted(self, config: LoraConfig, recipe: Recipe) -> Iterator[None]:
+        """Make trainable what `config` trains, the same for the same seed.
+
+        Adds adapters, or unfreezes layers. Restores the layers' class, not the module.
+        """
         layer_type = type(self.module.layers[0])
         call = layer_type.__call__
-        mx.random.seed(seed)
-        linear_to_lora_layers(self.module, config.num_layers, self.lora_parameters(config))
+        mx.random.seed(recipe.seed)
+        if config.fine_tune_type is FineTuneType.FULL:
+            for layer in self.module.layers[-config.num_layers :]:
+                layer.unfreeze()
+        else:
+            linear_to_lora_layers(
+                self.module,
+                config.num_layers,
+                self.lora_parameters(config, recipe),
+                use_dora=config.fine_tune_type is FineTuneType.DORA,
+            )
+        if recipe.resume_adapter_file is not None:
+            self.module.load_weights(recipe.resume_adapter_file, strict=False)
         try:
             yield
         finally:
             # mlx-lm's grad_checkpoint wraps this once more at each train() and never restores it.
             layer_type.__call__ = call
 
+    def lora_parameters(self, config: LoraConfig, recipe: Recipe) -> dict[str, Any] | None:
+        """The entry of this name in mlx-lm's configuration."""
+        paths = () if config.lora_keys == ALL_KEYS else self.lora_keys[config.lora_keys]
+        return recipe.lora_parameters(config, paths)
+
 
 def adapter_config(model: BaseModel, request: TrainingRequest) -> dict[str, Any]:
     """The content of adapter_config.json, which mlx-lm writes, and reads to load adapters."""
-    config, parameters = request.config, request.parameters
+    config, recipe, parameters = request.config, request.recipe, request.parameters
     return {
+        **recipe.as_mlx_lm(config),
+        "lora_parameters": model.lora_parameters(config, recipe),
         "model": model.source.folder or model.source.name,
         "train": True,
-        "fine_tune_type": "lora",
-        "optimizer": OPTIMIZER,
         "data": request.data,
-        "seed": parameters.seed,
-        "num_layers": config.num_layers,
-        "batch_size": config.batch_size,
         "iters": parameters.max_steps,
-        "learning_rate": parameters.learning_rate,
-        "max_seq_length": config.max_seq_length,
-        "grad_checkpoint": config.grad_checkpoint,
-        "mask_prompt": parameters.mask_prompt,
         "adapter_path": request.adapter_path,
         "save_every": parameters.save_every,
-        "lora_parameters": model.lora_parameters(config),
     }

@@ -12,6 +12,7 @@ from mlx_lm.tuner.trainer import TrainingArgs, default_loss, train
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.worker.engine import device
 from pytest_yourai.worker.engine.dataset import Batch
 
@@ -27,19 +28,19 @@ def run_loop(
     optimizer: Any,
     rows: Any,
     config: LoraConfig,
+    recipe: Recipe,
     most_steps: int,
     iterate_batches: Callable[..., Iterator[Batch]],
     callback: TrainingCallback,
     announce: Callable[[], None],
     *,
-    accumulation: int = 1,
     loss: Callable[..., Any] = default_loss,
 ) -> None:
     """Train until `callback` raises EndOfLoop, which it must do within `most_steps`.
 
-    `optimizer` is one of `mlx.optimizers`, or has what mlx-lm uses of it, and is updated each
-    `accumulation` steps. `announce` is called before each step that compiles. `rows` is a data set
-    as `iterate_batches` takes it. Raises whatever MLX and the callback raise.
+    `optimizer` is one of `mlx.optimizers`, or has what mlx-lm uses of it. `announce` is called
+    before each step that compiles. `rows` is a data set as `iterate_batches` takes it. Raises
+    whatever MLX and the callback raise.
     """
     try:
         train(
@@ -53,10 +54,11 @@ def run_loop(
                 steps_per_save=_NEVER,
                 max_seq_length=config.max_seq_length,
                 grad_checkpoint=config.grad_checkpoint,
-                grad_accumulation_steps=accumulation,
+                grad_accumulation_steps=config.grad_accumulation_steps,
+                clear_cache_threshold=recipe.clear_cache_threshold,
             ),
             loss=loss,
-            iterate_batches=announcing(iterate_batches, announce, accumulation),
+            iterate_batches=announcing(iterate_batches, announce, config.grad_accumulation_steps),
             training_callback=callback,
         )
     except EndOfLoop:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-from mlx import optimizers
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
@@ -81,20 +80,17 @@ class MlxEngine:
         rows: Any
         validation_rows: Any
         reading = RowReading(
-            request.config.max_seq_length, parameters.mask_prompt, parameters.bad_rows
+            request.config.max_seq_length, request.recipe.mask_prompt, parameters.bad_rows
         )
         read = self._data(request.data, reading)
         if read is None:
-            rows = trial.synthetic_rows(model.module, request.config, parameters.seed)
+            rows = trial.synthetic_rows(model.module, request.config, request.recipe.seed)
             validation_rows = []
         else:
             rows, validation_rows = read.rows.cached, read.validation
         # It keeps its adapters, so that no trial can follow.
         self._model = None
-        optimizer = optimizers.Adam(learning_rate=parameters.learning_rate)
-        run = training.TrainingRun(
-            model, request, rows, validation_rows, report, should_stop, optimizer
-        )
+        run = training.TrainingRun(model, request, rows, validation_rows, report, should_stop)
         return run.train()
 
     def _use_tokenizer_of(self, source: ModelSource) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.optimizers import Optimizer
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.trainer import default_loss, evaluate
 
@@ -19,6 +18,7 @@ from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
+from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.run_files import RunFiles
 from pytest_yourai.worker.engine.safe_steps import SafeSteps
 from pytest_yourai.worker.progress import Cycles, TrainingProgress
@@ -57,12 +57,11 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         validation_rows: Any,
         report: Callable[[TrainingEvent], None],
         should_stop: Callable[[], bool],
-        optimizer: Optimizer,
-        accumulation: int = 1,
     ) -> None:
-        self._model, self._request, self._optimizer = model, request, optimizer
-        self._accumulation = accumulation
-        self._cycles = Cycles(request.parameters.max_steps, accumulation)
+        self._model, self._request = model, request
+        self._optimizer = optimizer = make_optimizer(request.config, request.recipe)
+        self._accumulation = request.config.grad_accumulation_steps
+        self._cycles = Cycles(request.parameters.max_steps, self._accumulation)
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
         self._files = RunFiles(model, optimizer, request, len(rows))
@@ -90,7 +89,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         """
         request = self._request
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
-        with self._model.adapted(request.config, request.parameters.seed):
+        with self._model.adapted(request.config, request.recipe):
             self._begin(self._files.begin())
             most_steps = request.parameters.max_steps - self.progress.step
             if self._has_lost_patience:
@@ -113,11 +112,11 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             optimizer,
             self._rows,
             self._request.config,
+            self._request.recipe,
             most_steps,
-            in_order(parameters.seed, self.progress.step),
+            in_order(self._request.recipe.seed, self.progress.step),
             self,
             lambda: self._report(Compiling()),
-            accumulation=self._accumulation,
             loss=loss,
         )
 
@@ -249,7 +248,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             return
         began = time.perf_counter()
         # The generator that mlx-lm's batches draw from: always the same batches.
-        np.random.seed(parameters.seed)  # noqa: NPY002
+        np.random.seed(self._request.recipe.seed)  # noqa: NPY002
         try:
             loss = evaluate(
                 model=self._model.module,

@@ -10,14 +10,15 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx import nn, optimizers
+from mlx import nn
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
 
-from pytest_yourai.core.config import LEARNING_RATE, SAFETY_MARGIN, LoraConfig, minimum_memory_bytes
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, minimum_memory_bytes
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
+from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -101,15 +102,16 @@ def run_trial(
     """
     module, config = model.module, request.config
     leaves = module.leaf_modules()
-    np.random.seed(request.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
+    np.random.seed(request.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
     try:
-        with model.adapted(config, request.seed):
+        with model.adapted(config, request.recipe):
             recorder = _Recorder(request, model.active_bytes, report)
             run_loop(
                 module,
-                optimizers.Adam(learning_rate=LEARNING_RATE),
-                synthetic_rows(module, config, request.seed) if data is None else data,
+                make_optimizer(config, request.recipe),
+                synthetic_rows(module, config, request.recipe.seed) if data is None else data,
                 config,
+                request.recipe,
                 request.plan.most_steps,
                 iterate_batches if data is None else _longest_first(recorder, request),
                 recorder,

@@ -8,7 +8,7 @@ import glob
 import itertools
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
-from pytest_yourai.core.config import USUAL_LORA_KEYS
+from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
@@ -87,6 +87,18 @@ def inspect(source: ModelSource) -> Inspection:
     """
     model = _lazily(source)
     keys = matching_lora_keys(model, source)
+    return Inspection(
+        num_hidden_layers=len(model.layers),
+        parameters=int(get_total_parameters(model)),
+        lora_keys=keys,
+        sizes={choice: _shapes(model, paths) for choice, paths in keys.items()},
+        embedding_rows=embedding_rows(model),
+        notes=tuple(_notes(model, source)),
+    )
+
+
+def _shapes(model: nn.Module, keys: Collection[str]) -> InspectedShapes:
+    """The shapes of a model whose modules of these paths within a layer get adapters."""
     layers = [
         [_linear(path, module) for path, module in layer.named_modules() if path in keys]
         for layer in model.layers
@@ -94,17 +106,10 @@ def inspect(source: ModelSource) -> Inspection:
     page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
     arrays = [array for _, array in tree_flatten(model.parameters())]
     per_rank = (sum(linear.parameters_per_rank for linear in layer) for layer in layers)
-    return Inspection(
-        num_hidden_layers=len(layers),
-        parameters=int(get_total_parameters(model)),
-        lora_keys=keys,
-        sizes=InspectedShapes(
-            weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
-            linears=tuple(layers[-1]),
-            adapter_parameters_per_rank=tuple(per_rank),
-        ),
-        embedding_rows=embedding_rows(model),
-        notes=tuple(_notes(model, source)),
+    return InspectedShapes(
+        weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
+        linears=tuple(layers[-1]),
+        adapter_parameters_per_rank=tuple(per_rank),
     )
 
 
@@ -115,14 +120,18 @@ def _linear(path: str, module: nn.Module) -> LinearShape:
     return LinearShape(path, inputs, outputs, math.prod(copies))
 
 
-def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]:
-    """The paths within a layer that get adapters; ModelError if a required one matches nothing.
+def matching_lora_keys(model: nn.Module, source: ModelSource) -> dict[str, tuple[str, ...]]:
+    """The paths within a layer that get adapters, by the choices of `source`.
 
-    Unless `source` names keys that the model has: the attention projections, and in models that
-    name them otherwise every linear layer, which is mlx-lm's own default.
+    Of a named set those that the model has; in models that name them otherwise every linear layer,
+    which is mlx-lm's own default. ModelError if a required path matches nothing.
     """
-    wanted = source.lora_keys
-    there = sorted(
+    there = _adaptable_paths(model)
+    return {choice: _matching(model, there, choice, source) for choice in source.lora_keys}
+
+
+def _adaptable_paths(model: nn.Module) -> list[str]:
+    return sorted(
         {
             path
             for layer in model.layers
@@ -130,8 +139,17 @@ def matching_lora_keys(model: nn.Module, source: ModelSource) -> tuple[str, ...]
             if hasattr(module, "to_lora") or isinstance(module, _ADAPTABLE)
         }
     )
-    if wanted is None or not (source.requires_lora_keys or set(wanted) <= set(there)):
-        usual = tuple(path for path in there if path.rpartition(".")[2] in USUAL_LORA_KEYS)
+
+
+def _matching(
+    model: nn.Module, there: Sequence[str], choice: str, source: ModelSource
+) -> tuple[str, ...]:
+    wanted = key_names(choice)
+    if wanted is None:
+        return tuple(there)
+    if choice in KEY_SETS or not (source.requires_lora_keys or set(wanted) <= set(there)):
+        names = KEY_SETS.get(choice, KEY_SETS["qkvo"])
+        usual = tuple(path for path in there if path.rpartition(".")[2] in names)
         return usual or tuple(there)
     outside = {path for path, module in model.named_modules() if isinstance(module, _ADAPTABLE)}
     for key in wanted:

@@ -131,7 +131,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--model", "tiny", "--batch", "2"], "yourai train: unknown flag --batch"),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
-        (["train", "--model", "t", "--batch-size", "9" * 30], "it must be at most 1,000,000,000"),
+        (["train", "--model", "t", "--max-steps", "9" * 30], "it must be at most 1,000,000,000"),
         (
             ["train", "--model", "t", "--learning-rate", "nan"],
             "'nan' is not valid",

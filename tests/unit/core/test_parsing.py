@@ -12,7 +12,7 @@ from pytest_yourai.core.parsing import (
     at_least,
     data_source,
     memory_bytes,
-    module_names,
+    number_within,
     one_of,
     positive,
 )
@@ -25,7 +25,6 @@ def test_values_are_read() -> None:
     assert positive(10)("1e-5") == 1e-5
     assert at_least(-1)("-1") == -1
     assert one_of("a", "b")("b") == "b"
-    assert module_names(" a, b,") == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,8 @@ def test_values_are_read() -> None:
         (at_least(2), "2.5", "whole number of at least 2"),
         (at_least(0, 1000), "1001", "at most 1,000"),
         (one_of("a", "b"), "c", "one of a, b"),
-        (module_names, " , ", "it must name modules"),
+        (number_within(0, 1), "1", "it must be a number of at least 0 and below 1"),
+        (number_within(0, 1), "nan", "it must be a number of at least 0 and below 1"),
     ],
 )
 def test_what_is_not_a_value_is_refused(

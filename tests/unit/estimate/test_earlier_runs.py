@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quantization
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import (
     EarlierRuns,
@@ -86,15 +87,19 @@ def test_kinds_of_models_have_errors_of_their_own() -> None:
 
 
 def test_kinds_of_recipes_have_errors_of_their_own() -> None:
-    config, lean = (LoraConfig(1, 8, 4, 64, each) for each in (False, True))
-    kinds = {
-        kind_of_recipe(each, source({}, lora_keys=keys))
-        for each in (config, lean)
-        for keys in (None, ("q_proj",))
-    }
-    assert len(kinds) == 4
-    larger = LoraConfig(8, 64, 16, 512)
-    assert kind_of_recipe(larger, source({})) == kind_of_recipe(config, source({}))
+    usual = LoraConfig(1, 8, 4, 64)
+    kinds = [
+        usual,
+        dataclasses.replace(usual, grad_checkpoint=True),
+        dataclasses.replace(usual, lora_keys="all"),
+        dataclasses.replace(usual, fine_tune_type=FineTuneType.DORA),
+        dataclasses.replace(usual, optimizer=Optimizer.SGD),
+        dataclasses.replace(usual, dropout=0.1),
+        dataclasses.replace(usual, grad_accumulation_steps=4),
+    ]
+    assert len(set(map(kind_of_recipe, kinds))) == len(kinds)
+    same = (LoraConfig(8, 64, 16, 512), dataclasses.replace(usual, dropout=0.0))
+    assert {kind_of_recipe(each) for each in same} == {kind_of_recipe(usual)}
 
 
 def _clean() -> dict[str, RunErrors]:

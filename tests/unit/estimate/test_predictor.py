@@ -28,12 +28,12 @@ def predictor(name: str = "llama-8b") -> Predictor:
         folder=None,
         synthetic=True,
         quantization=model.quantization(None),
-        lora_keys=None,
+        lora_keys=("qkvo",),
     )
     return Predictor(source, "cuda")
 
 
-KINDS = (kind_of_recipe(LoraConfig(1, 1, 1, 2), predictor().source),)
+KINDS = (kind_of_recipe(LoraConfig(1, 1, 1, 2)),)
 
 
 def measured(config: LoraConfig, minimum_bytes: int, **more: object) -> TrialResult:
@@ -112,7 +112,7 @@ def test_real_rows_are_predicted_at_the_padded_length_of_the_longest() -> None:
 
 
 def test_nothing_is_predicted_where_nothing_is_known_of_the_model() -> None:
-    source = ModelSource("m", {}, None, synthetic=True, quantization=None, lora_keys=None)
+    source = ModelSource("m", {}, None, synthetic=True, quantization=None, lora_keys=("qkvo",))
     unknown = Predictor(source, "cuda")
     assert unknown.predict(LoraConfig(1, 8, 8, 256)) is None
     unknown.learn(measured(LoraConfig(1, 8, 8, 256), GB))

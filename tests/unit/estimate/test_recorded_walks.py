@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import SAFETY_MARGIN, RowShape
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.estimate.training_memory import estimate_training_memory
 from pytest_yourai.models.presets import read_presets
@@ -43,7 +43,7 @@ def test_the_walk_is_as_the_presets_and_the_table_say(
             float(row["params"].removesuffix("B")) * 1e9,
             row["memory_limit_gb"] * GB,
             depth=None,
-            shape=RowShape(512),
+            like=LoraConfig(1, 1, 1, 512),
         )
         assert row["safe_config"] == {
             "batch_size": safe.batch_size,

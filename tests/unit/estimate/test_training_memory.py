@@ -328,5 +328,5 @@ def test_the_groups_of_every_mode_of_mlx_are_estimated() -> None:
 
 
 def test_the_weights_of_a_folder_are_as_large_as_its_files() -> None:
-    source = ModelSource("x", LLAMA_8B, "folder", False, None, None, stored_bytes=12_345)
+    source = ModelSource("x", LLAMA_8B, "folder", False, None, ("qkvo",), stored_bytes=12_345)
     assert estimate_trial(LoraConfig(1, 4, 2, 64), source, "cpu").weights_bytes == 12_345

@@ -49,9 +49,9 @@ def test_stored_weights_are_as_they_are_loaded() -> None:
     stored = {**TINY, "quantization": {"bits": 4, "group_size": 64}}
     full = Model("tiny", "tiny", architecture=TINY)
     quantized = Model("tiny", "tiny", architecture=stored)
-    assert quantized.source(Quantization(4), None).quantized_on_load is None
-    assert full.source(None, None).quantized_on_load is None
-    assert full.source(Quantization(8), None).quantized_on_load == Quantization(8)
+    assert quantized.source(Quantization(4), ("qkvo",)).quantized_on_load is None
+    assert full.source(None, ("qkvo",)).quantized_on_load is None
+    assert full.source(Quantization(8), ("qkvo",)).quantized_on_load == Quantization(8)
 
 
 @pytest.fixture

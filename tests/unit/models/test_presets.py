@@ -58,7 +58,7 @@ def test_a_models_file_that_is_not_there_is_called_what_it_should_be(tmp_path: P
 
 @pytest.mark.parametrize("name", get_args(PackagedMatrix))
 def test_every_quick_matrix_that_may_be_named_is_packaged(name: str) -> None:
-    assert read_matrix(matrices_folder() / f"{name}.yaml").batch_size
+    assert read_matrix(matrices_folder() / f"{name}.yaml").axes["batch_size"]
 
 
 def test_an_architecture_that_cannot_be_read_is_the_mistake_of_its_own_entry(

@@ -147,10 +147,10 @@ def test_weights_that_are_quantized_on_load_have_no_stored_size(tmp_path: Path) 
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     save_file({"a.weight": np.zeros((2, 3), np.float16)}, tmp_path / "model.safetensors")
     model = resolve("m", tmp_path, "local", {})
-    assert model.source(None, None).stored_bytes == 12
-    assert model.source(Quantization(4), None).stored_bytes is None
+    assert model.source(None, ("qkvo",)).stored_bytes == 12
+    assert model.source(Quantization(4), ("qkvo",)).stored_bytes is None
     (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
-    assert resolve("m", tmp_path, "auto", {}).source(None, None).stored_bytes is None
+    assert resolve("m", tmp_path, "auto", {}).source(None, ("qkvo",)).stored_bytes is None
 
 
 def header(text: bytes, length: int | None = None) -> bytes:

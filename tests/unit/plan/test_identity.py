@@ -19,7 +19,7 @@ from support.models import TINY, make_model, make_tokenizer, write_rows
 def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
     make_tokenizer(tmp_path)
     data = write_rows(tmp_path / "data", [{"text": "a fox"}])
-    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    source = ModelSource("m", TINY, str(tmp_path), True, None, ("qkvo",))
     known = [run_identity(source, str(data), SweepSettings())]
 
     def is_known() -> bool:
@@ -39,14 +39,14 @@ def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:
 
 
 def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
-    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    source = ModelSource("m", TINY, str(tmp_path), True, None, ("qkvo",))
     one, other = (run_identity(source, name, SweepSettings(data=name)) for name in ("a/b", "a/c"))
     assert one != other
     assert one == run_identity(source, "a/b", SweepSettings(data="a/b"))
 
 
 def test_a_link_to_nothing_is_not_part_of_it(tmp_path: Path) -> None:
-    source = ModelSource("m", TINY, str(tmp_path), True, None, None)
+    source = ModelSource("m", TINY, str(tmp_path), True, None, ("qkvo",))
     before = run_identity(source, None, SweepSettings())
     (tmp_path / "model-00001-of-00002.safetensors").symlink_to("nothing")
     assert run_identity(source, None, SweepSettings()) == before
@@ -68,7 +68,7 @@ def test_a_model_is_its_architecture_and_its_weights_wherever_they_lie(tmp_path:
 def test_variables_that_change_measurements_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = ModelSource("m", TINY, None, True, None, None)
+    source = ModelSource("m", TINY, None, True, None, ("qkvo",))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     known = run_identity(source, None, SweepSettings())
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

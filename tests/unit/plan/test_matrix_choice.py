@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization, key_names
 from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan import config_choice
@@ -61,7 +61,8 @@ def folder(pytester: pytest.Pytester, **config: Any) -> str:
 
 
 def notes(found: SweepSetup, *lora_keys: str) -> list[str]:
-    return list(found.choice.notes(found.model, lora_keys or found.plan.source.lora_keys or ()))
+    chosen = [name for keys in found.plan.source.lora_keys for name in key_names(keys) or ()]
+    return list(found.choice.notes(found.model, lora_keys or tuple(chosen)))
 
 
 def is_for_little_memory(found: SweepSetup) -> bool:
@@ -74,7 +75,8 @@ def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytes
     found = setup(pytester, "--yourai-max-memory", "9.9")
     assert notes(found) == [NOTE.format("4-bit, self_attn.q_proj")]
     assert list(found.plan.configs) == [
-        LoraConfig(1, rank, layers, 512) for rank, layers in ((16, 4), (16, 8), (32, 4), (32, 8))
+        LoraConfig(1, rank, layers, 512, lora_keys="self_attn.q_proj")
+        for rank, layers in ((16, 4), (16, 8), (32, 4), (32, 8))
     ]
     assert found.plan.source.lora_keys == ("self_attn.q_proj",)
     assert not is_for_little_memory(setup(pytester, "--yourai-max-memory", "10"))
@@ -152,7 +154,7 @@ def test_weights_that_come_quantized_stay_as_they_are(
 def test_flags_go_before_the_small_matrix(pytester: pytest.Pytester) -> None:
     flags = ("--yourai-quantize", "none", "--yourai-lora-keys", "self_attn.v_proj,mlp.up_proj")
     found = setup(pytester, "--yourai-max-memory", "8", *flags)
-    assert notes(found) == [NOTE.format("not quantized, self_attn.v_proj, mlp.up_proj")]
+    assert notes(found) == [NOTE.format("not quantized, mlp.up_proj, self_attn.v_proj")]
     assert found.plan.source.requires_lora_keys
 
 

@@ -111,5 +111,5 @@ def test_where_nothing_can_be_estimated_the_first_reason_is_the_error(
 
 
 def test_estimates_are_for_one_length(pytester: pytest.Pytester) -> None:
-    with pytest.raises(OptionError, match="--yourai-seq-length: .* takes one length: name one"):
+    with pytest.raises(OptionError, match="--yourai-seq-length: .* takes one value: name one"):
         found(pytester, "--yourai-seq-length=64,128")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.core.config import RowShape
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.plan.safe_table import read_safe_table, safe_config
 
@@ -33,7 +33,8 @@ BILLION = 1e9
 def test_size_and_memory_decide(
     billions: float, memory_gb: float, expected: tuple[int, int, int]
 ) -> None:
-    config = safe_config(billions * BILLION, round(memory_gb * GB), depth=80, shape=RowShape(512))
+    like = LoraConfig(1, 1, 1, 512)
+    config = safe_config(billions * BILLION, round(memory_gb * GB), depth=80, like=like)
     assert (config.batch_size, config.rank, config.num_layers) == expected
     assert config.max_seq_length == 512
     assert not config.grad_checkpoint
@@ -42,7 +43,7 @@ def test_size_and_memory_decide(
 @pytest.mark.parametrize(("depth", "layers"), [(None, 16), (4, 4), (16, 16), (32, 16)])
 def test_layers_are_cut_to_the_models_depth(depth: int | None, layers: int) -> None:
     config = safe_config(
-        7 * BILLION, 64 * GB, depth=depth, shape=RowShape(128, grad_checkpoint=True)
+        7 * BILLION, 64 * GB, depth=depth, like=LoraConfig(1, 1, 1, 128, grad_checkpoint=True)
     )
     assert config.num_layers == layers
     assert config.max_seq_length == 128

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
@@ -194,14 +194,16 @@ def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
     flag = listed(pytester, "bare: {architecture: config.json}\nabsent: {path: nowhere}\n")
     lengths = "--yourai-seq-length=128,1024"
     alone = run(pytester, "--yourai-benchmark", flag, lengths)
-    assert [stage.check and stage.check.shape for stage in alone.stages] == [RowShape(1024)] * 2
+    like = LoraConfig(1, 1, 1, 1024)
+    assert [stage.check and stage.check.like for stage in alone.stages] == [like] * 2
     (pytester.path / "m.yaml").write_text(
         "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\ngrad_checkpoint: [false, true]\n"
     )
     flags = ("--yourai-benchmark", "--yourai-optimize", "--yourai-matrix=m.yaml", flag)
     followed = run(pytester, *flags, lengths)
     checks = [stage for stage in followed.stages if stage.is_check]
-    assert [stage.check and stage.check.shape for stage in checks] == [RowShape(128)] * 2
+    like = LoraConfig(1, 1, 1, 128, lora_keys="all")
+    assert [stage.check and stage.check.like for stage in checks] == [like] * 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, RowShape
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.machine.environment import installed_backend
@@ -28,23 +28,28 @@ from support.models import TINY
 from support.profiles import a_plan, stored
 
 GB = 1_000_000_000
-SHAPE = RowShape(64, grad_checkpoint=True)
+LIKE = LoraConfig(1, 1, 1, 64, grad_checkpoint=True)
 CONFIG = LoraConfig(1, 1, 1, 64)
-FOUND = Inspection(num_hidden_layers=4, parameters=250_000, lora_keys=())
+FOUND = Inspection(num_hidden_layers=4, parameters=250_000, lora_keys={})
 
 
 def test_a_check_tries_what_is_safe_with_the_rows_that_were_asked_for() -> None:
-    plan = dataclasses.replace(a_plan("m", ()), check=SafeCheck(None, SHAPE))
+    plan = dataclasses.replace(a_plan("m", ()), check=SafeCheck(None, LIKE))
     safe = LoraConfig(2, 64, 4, 64, grad_checkpoint=True)
     assert plan.tried(FOUND, 20 * GB) == (safe,)
-    large = SafeCheck(70e9, SHAPE).configuration(FOUND, 20 * GB)
+    large = SafeCheck(70e9, LIKE).configuration(FOUND, 20 * GB)
     assert (large.batch_size, large.rank) == (1, 16)
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(1, 1), (2, 2), (9, 2)])
 def test_a_check_takes_no_more_rows_than_the_data_has(rows: int, batch_size: int) -> None:
     found = dataclasses.replace(FOUND, data=TrainingData((5,) * rows))
-    assert SafeCheck(None, SHAPE).configuration(found, 20 * GB).batch_size == batch_size
+    assert SafeCheck(None, LIKE).configuration(found, 20 * GB).batch_size == batch_size
+
+
+def test_a_check_keeps_the_rows_of_an_update() -> None:
+    safe = SafeCheck(None, LIKE, effective_batch_size=16).configuration(FOUND, 20 * GB)
+    assert (safe.batch_size, safe.grad_accumulation_steps) == (2, 8)
 
 
 def test_a_sweep_tries_its_configurations_whatever_is_safe() -> None:
@@ -52,7 +57,7 @@ def test_a_sweep_tries_its_configurations_whatever_is_safe() -> None:
 
 
 def test_weights_take_what_arithmetic_makes_of_the_model() -> None:
-    known = ModelSource("tiny", TINY, None, True, None, None)
+    known = ModelSource("tiny", TINY, None, True, None, ("qkvo",))
     weight_bytes = estimated_weight_bytes(a_plan("tiny", (CONFIG,), source=known))
     assert weight_bytes == pytest.approx(4 * 250_000, rel=0.2), "four bytes a parameter"
     assert estimated_weight_bytes(a_plan("unknown", (CONFIG,))) is None
@@ -67,7 +72,7 @@ LEARNED = Calibration((1.1, 1.2, 1.3, 1.4), (0.001, 0.01, 0.01, 0.1), trials=12)
 
 
 def plan_of(**changes: Any) -> SweepPlan:
-    source = ModelSource("m", {**TINY, **changes}, None, True, None, None)
+    source = ModelSource("m", {**TINY, **changes}, None, True, None, ("qkvo",))
     return a_plan("m", (CONFIG,), source=source)
 
 
@@ -106,7 +111,7 @@ def test_a_replay_neither_learns_from_this_machine_nor_teaches_about_it() -> Non
 
 @pytest.mark.usefixtures("_own_cache")
 def test_without_a_worker_the_backend_is_the_installed_or_the_recorded_one() -> None:
-    source = ModelSource("tiny", TINY, None, True, None, None)
+    source = ModelSource("tiny", TINY, None, True, None, ("qkvo",))
     here = static_predictor(a_plan("tiny", (CONFIG,), source=source))
     assert here.backend == installed_backend()
     assert here.predict(CONFIG) is not None

@@ -28,7 +28,15 @@ VALUES: dict[str, tuple[str, Any]] = {
     "markdown": ("page.md", "page.md"),
     "steps": ("3", 3),
     "warmup": ("4", 4),
+    "config": ("recipe.yaml", "recipe.yaml"),
+    "batch-size": ("1,2", [1, 2]),
+    "rank": ("8", 8),
+    "num-layers": ("4,all", [4, "all"]),
     "seq-length": ("64,128", [64, 128]),
+    "fine-tune-type": ("dora,lora", ["dora", "lora"]),
+    "optimizer": ("adamw", "adamw"),
+    "dropout": ("0,0.1", [0, 0.1]),
+    "grad-accumulation-steps": ("2", 2),
     "data": ("owner/rows", "owner/rows"),
     "bad-rows": ("skip", "skip"),
     "mask-prompt": ("true", True),
@@ -49,12 +57,13 @@ VALUES: dict[str, tuple[str, Any]] = {
     "fail-on": ("step_time:9%", ["step_time:9%"]),
     "trust-remote-code": ("true", True),
 }
-"""The text, and the value as TOML has it."""
+"""The text, and the value as TOML has it; of two flags that exclude each other the one."""
 
 BY_NAME = {flag.name: flag for flag in FLAGS}
 
 
 def options(pytester: pytest.Pytester, *arguments: str) -> Options:
+    (pytester.path / "recipe.yaml").write_text("learning_rate: 2e-5\n")
     return dataclasses.replace(
         read_options(pytester.parseconfig("-p", "no:cacheprovider", *arguments)), given=frozenset()
     )
@@ -77,7 +86,22 @@ def on_the_command_line(pytester: pytest.Pytester) -> Options:
 
 
 def test_the_table_has_every_flag_with_a_key() -> None:
-    assert VALUES.keys() == {flag.name for flag in FLAGS if not flag.is_command}
+    every = {flag.name for flag in FLAGS if not flag.is_command}
+    assert VALUES.keys() | {"effective-batch-size"} == every
+
+
+def test_accumulation_is_given_in_one_way(pytester: pytest.Pytester) -> None:
+    flag = "--yourai-effective-batch-size=16"
+    assert options(pytester, flag).effective_batch_size == 16
+    recipe = "--yourai-config=recipe.yaml"
+    (pytester.path / "e.yaml").write_text("effective_batch_size: 8\n")
+    own = "--yourai-config=e.yaml"
+    assert options(pytester, own).effective_batch_size == 8
+    assert options(pytester, own, flag).effective_batch_size == 16
+    steps = "--yourai-grad-accumulation-steps=2"
+    assert options(pytester, own, steps).effective_batch_size is None
+    with pytest.raises(OptionError, match="effective-batch-size: --yourai-grad-acc.* leave one of"):
+        options(pytester, flag, steps, recipe)
 
 
 def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
@@ -87,7 +111,7 @@ def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
         for each in dataclasses.fields(Options)
         if getattr(given, each.name) == getattr(unset, each.name)
     }
-    assert same == {"given", "benchmark"}
+    assert same == {"given", "benchmark", "effective_batch_size"}
 
 
 def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
@@ -122,7 +146,7 @@ def test_a_switch_can_be_false(pytester: pytest.Pytester) -> None:
     switches = [flag.name for flag in FLAGS if not flag.metavar and not flag.is_command]
     in_toml(pytester, dict.fromkeys(switches, False))
     # Unset, a matrix may have it either way.
-    assert options(pytester) == dataclasses.replace(unset, grad_checkpoint=False)
+    assert options(pytester) == dataclasses.replace(unset, axes={"grad_checkpoint": (False,)})
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ OPENED = StageInfo(
     notes=(),
     context=SweepContext(
         DeviceInfo("cuda", "H200", 10, None, "0.32", "0.32"),
-        Inspection(32, 8 * GB, ()),
+        Inspection(32, 8 * GB, {}),
         Budget(28 * GB, "as given"),
     ),
     preflight=None,

@@ -40,7 +40,7 @@ OPENED = StageInfo(
     notes=("a note",),
     context=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
-        Inspection(32, 8 * GB, (), data=TrainingData((20, 600, 30, 40))),
+        Inspection(32, 8 * GB, {}, data=TrainingData((20, 600, 30, 40))),
         Budget(28 * GB, "as given"),
     ),
     preflight=Preflight(LEAN, 24 * GB, 4 * GB, 8 * GB, 9 * GB),

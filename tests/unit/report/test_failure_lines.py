@@ -11,7 +11,7 @@ from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import failure_lines, not_run_lines
 
-NAMING = ConfigLabels(64, grad_checkpoint=False)
+NAMING = ConfigLabels.of([LoraConfig(1, 1, 1, 64)])
 
 
 def failed(batch_size: int, outcome: Outcome, reason: str, **more: Any) -> TrialResult:

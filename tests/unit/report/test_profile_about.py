@@ -20,7 +20,9 @@ def changed(**others: Any) -> dict[str, str]:
 
 def test_machine_versions_limit_and_settings_are_a_line_each() -> None:
     found = changed(
-        settings=SweepSettings(max_seq_length=[512, 1024], grad_checkpoint=[False, True])
+        settings=SweepSettings(
+            recipe={"max_seq_length": [512, 1024], "grad_checkpoint": [False, True]}
+        )
     )
     assert found["Machine"].startswith("Device NVIDIA H200; MLX backend cuda; Device memory 150.8 ")
     assert found["Versions"] == "python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2"

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.conditions import Environment, SweepSettings
+from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.report.profile_facts import (
@@ -18,7 +18,7 @@ from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import profiles_in
 
-from support.profiles import a_soak, quick
+from support.profiles import a_soak, quick, stored
 
 
 def test_the_machine_is_shown_with_units() -> None:
@@ -30,8 +30,7 @@ def test_the_machine_is_shown_with_units() -> None:
 
 
 def test_settings_are_words() -> None:
-    document = {**quick()["settings"], "isolation": None}
-    found = dict(settings(read_leniently(SweepSettings, document)))
+    found = dict(settings(stored(lambda each: each["settings"].update(isolation=None)).settings))
     assert found["quantization"] == "bits 4, group_size 64, mode affine"
     assert found["timeout"] == "5 min"
     assert found["grad checkpoint"] == "off"

@@ -28,7 +28,7 @@ OPENED = StageInfo(
     weights="synthetic 4-bit",
     settings=SweepSettings(),
     notes=(),
-    context=SweepContext(DEVICE, Inspection(32, 8 * GB, ()), Budget(28 * GB, "as given")),
+    context=SweepContext(DEVICE, Inspection(32, 8 * GB, {}), Budget(28 * GB, "as given")),
     preflight=None,
     quantized_on_load=None,
 )

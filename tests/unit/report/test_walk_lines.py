@@ -32,7 +32,7 @@ OK = TrialResult(
 )
 
 
-USUAL = ConfigLabels(512, grad_checkpoint=False)
+USUAL = ConfigLabels.of([LoraConfig(1, 1, 1, 512)])
 
 
 def line(result: TrialResult, weights: str = "synthetic 4-bit") -> str:

@@ -70,7 +70,8 @@ SKIPPED = TrialResult(
 
 
 def row_of(result: TrialResult) -> dict[str, Any]:
-    return TrialRow.from_result(result).as_json()
+    row: dict[str, Any] = TrialRow.from_result(result).as_json()
+    return row
 
 
 @pytest.mark.parametrize(

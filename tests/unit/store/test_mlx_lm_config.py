@@ -17,11 +17,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
-from pytest_yourai.core import config as defaults
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import ALL_KEYS, LoraConfig, Optimizer, Quantization
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.models.mlx_lm_command import is_pattern
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store import mlx_lm_config
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
@@ -46,6 +47,7 @@ FILE = LoraConfigFile(
     version="0.1.0",
     memory_limit_bytes=23_000_000_000,
     lora_keys=("self_attn.q_proj", "self_attn.v_proj"),
+    recipe=Recipe(),
     data="/data/mine",
     convert_to=None,
     replay=None,
@@ -91,14 +93,14 @@ def test_mlx_lm_reads_what_was_measured() -> None:
         "grad_checkpoint": True,
         "lora_parameters": {
             "rank": 64,
-            "scale": defaults.LORA_SCALE,
-            "dropout": defaults.LORA_DROPOUT,
+            "scale": MLX_LM_DEFAULTS.scale,
+            "dropout": 0.0,
             "keys": ["self_attn.q_proj", "self_attn.v_proj"],
         },
-        "learning_rate": defaults.LEARNING_RATE,
-        "optimizer": defaults.OPTIMIZER,
-        "iters": defaults.ITERATIONS,
-        "seed": defaults.SEED,
+        "learning_rate": MLX_LM_DEFAULTS.learning_rate,
+        "optimizer": Optimizer.ADAM,
+        "iters": ITERATIONS,
+        "seed": MLX_LM_DEFAULTS.seed,
     }
     assert set(read(FILE)) <= set(CONFIG_DEFAULTS)
 
@@ -106,9 +108,11 @@ def test_mlx_lm_reads_what_was_measured() -> None:
 def test_what_nobody_chose_is_mlx_lms_default() -> None:
     assert tuple(
         CONFIG_DEFAULTS[name] for name in ("learning_rate", "optimizer", "seed", "iters")
-    ) == (defaults.LEARNING_RATE, defaults.OPTIMIZER, defaults.SEED, defaults.ITERATIONS)
-    assert CONFIG_DEFAULTS["lora_parameters"]["scale"] == defaults.LORA_SCALE
-    assert CONFIG_DEFAULTS["lora_parameters"]["dropout"] == defaults.LORA_DROPOUT
+    ) == (MLX_LM_DEFAULTS.learning_rate, Optimizer.ADAM, MLX_LM_DEFAULTS.seed, ITERATIONS)
+    assert CONFIG_DEFAULTS["lora_parameters"]["scale"] == MLX_LM_DEFAULTS.scale
+    named = Recipe().as_mlx_lm(LoraConfig(4, 8, 16, 2048, lora_keys=ALL_KEYS))
+    assert named.pop("optimizer_config") == {}
+    assert named == {name: CONFIG_DEFAULTS[name] for name in named}, "each key, and no other"
 
 
 def test_it_says_what_was_measured_under_which_limit() -> None:
@@ -182,6 +186,7 @@ def test_too_few_rows_to_validate_with_are_left_out(
 
 
 @example("\x00")
+@example("?")
 @given(st.text() | st.from_regex(r"[-+.0-9eE:_]{1,8}", fullmatch=True))
 def test_any_name_comes_back_as_it_was(name: str) -> None:
     model = dataclasses.replace(MODEL, repo=name, title=name)
@@ -192,9 +197,13 @@ def test_any_name_comes_back_as_it_was(name: str) -> None:
         return
     assert found.text().isascii()
     usual = usual_settings()
+    named: dict[str, Any] = {"model": name}
+    if is_pattern(name):
+        # mlx-lm would look for other folders: it is run in that one, and writes beside the file.
+        named = {"model": ".", "adapter_path": str(Path.cwd() / "adapters")}
     assert read(found) == {
         **usual,
-        "model": name,
+        **named,
         "data": name,
         "lora_parameters": {**usual["lora_parameters"], "keys": [name]},
     }

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import LoraConfig, Quantization, RowShape
+from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.store.recording import (
@@ -47,7 +48,7 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
     assert recording.model == raw["model"] == "llama-8b"
     assert len(recording.results) == 12
     assert recording.has_minima
-    assert recording.measured_lengths == (raw["settings"]["max_seq_length"],)
+    assert recording.measured_values(MAX_SEQ_LENGTH) == (raw["settings"]["max_seq_length"],)
     assert recording.settings.quantization == Quantization(4)
     assert recording.memory_limit_bytes == round(raw["memory_limit_gb"] * 1e9)
     first = raw["all_results"][0]
@@ -59,7 +60,7 @@ def test_a_profile_of_ours_comes_back_with_all_that_it_holds() -> None:
 def test_foreign_rows_need_no_more_than_seven_keys(tmp_path: Path) -> None:
     recording = read_recording(write(tmp_path, [row(), row(2)]), 128)
     assert not recording.has_minima
-    assert recording.measured_lengths == (128,)
+    assert recording.measured_values(MAX_SEQ_LENGTH) == (128,)
     assert recording.memory_limit_bytes is None
     result = recording.results[LoraConfig(2, 8, 4, 128)]
     assert result.success
@@ -72,13 +73,9 @@ def test_the_files_own_sequence_length_and_minimum_count(tmp_path: Path) -> None
     rows = [row(minimum_memory_mb=800.0), row(2, max_seq_length=512, minimum_memory_mb=1.0)]
     recording = read_recording(write(tmp_path, rows, seq_length=256), 128)
     assert recording.has_minima
-    assert recording.measured_lengths == (256, 512)
+    assert recording.measured_values(MAX_SEQ_LENGTH) == (256, 512)
     assert recording.results[LoraConfig(1, 8, 4, 256)].minimum_memory_bytes == 800_000_000
     assert LoraConfig(2, 8, 4, 512) in recording.results
-
-
-def shapes(*lengths: int, grad_checkpoint: bool = False) -> list[RowShape]:
-    return [RowShape(length, grad_checkpoint) for length in lengths]
 
 
 def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path) -> None:
@@ -87,10 +84,9 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         for length, checkpoint in ((128, False), (256, False), (256, True), (512, True))
     ]
     recording = read_recording(write(tmp_path, rows), 64)
-    assert recording.measured_lengths == (128, 256, 512)
-    assert recording.measured_checkpointing == (False, True)
-    every = shapes(128, 256, 512) + shapes(128, 256, 512, grad_checkpoint=True)
-    assert recorded_configs(recording, every) == [
+    assert recording.measured_values(MAX_SEQ_LENGTH) == (128, 256, 512)
+    assert recording.measured_values(GRAD_CHECKPOINT) == (False, True)
+    assert recorded_configs(recording, {}) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256, grad_checkpoint=True),
         LoraConfig(1, 8, 4, 256),
@@ -100,14 +96,19 @@ def test_lengths_and_checkpointing_choose_among_what_was_recorded(tmp_path: Path
         write(tmp_path, [row()], settings={"max_seq_length": [8, 9]}), 64
     ).results
     assert only.max_seq_length == 64, "of several that a profile names none is the row's"
-    assert recorded_configs(recording, shapes(128, 256)) == [
+    asked = {"max_seq_length": (128, 256), "grad_checkpoint": (False,)}
+    assert recorded_configs(recording, asked) == [
         LoraConfig(1, 8, 4, 128),
         LoraConfig(1, 8, 4, 256),
     ]
-    with pytest.raises(OptionError, match="was recorded at 128, 256, 512, not at 64, 1024: leave"):
-        recorded_configs(recording, shapes(64, 128, 1024))
-    with pytest.raises(OptionError, match="yourai-grad-checkpoint: .* has nothing with checkpoint"):
-        recorded_configs(recording, shapes(128, grad_checkpoint=True))
+    with pytest.raises(
+        OptionError, match="seq-length: .* recorded with 128, 256, 512, not with 64, 1024: leave"
+    ):
+        recorded_configs(recording, {"max_seq_length": (64, 128, 1024)})
+    with pytest.raises(
+        OptionError, match="seq-length, --yourai-grad-checkpoint: .* no configuration with all of"
+    ):
+        recorded_configs(recording, {"max_seq_length": (128,), "grad_checkpoint": (True,)})
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def a_sweep(
     end_trials(monkeypatch, end)
     plan = a_plan("llama-8b", (ONE, TWO), memory_wait_s=0)
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
-    context = SweepContext(device, Inspection(8, 8 * GB, ()), Budget(20 * GB, "as given"))
+    context = SweepContext(device, Inspection(8, 8 * GB, {}), Budget(20 * GB, "as given"))
     host = WorkerHost(plan.source, TaggedLog(), 1)
     return Sweep(plan, context, log or TaggedLog(), host, on_result=on_result)
 

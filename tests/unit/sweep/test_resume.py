@@ -46,7 +46,7 @@ def a_run(*outcomes: Outcome, unfinished: LoraConfig | None = None, **changes: A
 
 
 def here(budget: Budget = BUDGET) -> SweepContext:
-    return SweepContext(DEVICE, Inspection(4, 250_000, ()), budget)
+    return SweepContext(DEVICE, Inspection(4, 250_000, {}), budget)
 
 
 def resumed(*runs: PastRun, budget: Budget = BUDGET, unreadable: int = 0) -> ResumeState:
@@ -199,7 +199,7 @@ def test_further_models_of_the_same_process_prove_nothing() -> None:
 
 
 def test_of_a_check_only_its_safe_configuration_counts() -> None:
-    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
+    plan = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     run = a_run(Outcome.OK, Outcome.OK)
     history = History("log.jsonl", (run,), 0)
     detected = dataclasses.replace(BUDGET, limit_bytes=round(20.5 * GB))

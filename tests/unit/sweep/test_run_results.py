@@ -41,7 +41,7 @@ OPENED = StageInfo(
     notes=(),
     context=SweepContext(
         DeviceInfo("cpu", "AMD", None, None, "0.32", "0.32"),
-        Inspection(32, 8_000_000_000, (), data=TrainingData((20, 600, 30))),
+        Inspection(32, 8_000_000_000, {}, data=TrainingData((20, 600, 30))),
         Budget(28, "as given"),
     ),
     preflight=None,
@@ -177,3 +177,19 @@ def test_where_no_soak_was_survived_nothing_succeeded(pytester: pytest.Pytester)
     assert collected.has_success
     collected.add_soak(setup.stages[0], a_soak(SAFE, Outcome.CRASHED))
     assert not collected.has_success
+
+
+def test_the_file_for_mlx_lm_of_full_fine_tuning_has_no_adapters(
+    pytester: pytest.Pytester,
+) -> None:
+    flags = ("--yourai-model=tiny", "--yourai-fine-tune-type=full")
+    setup = make_run_plan(read_options(pytester.parseconfig(*flags)))
+    [stage] = setup.stages
+    assert stage.setup is not None
+    result = dataclasses.replace(OK, config=stage.setup.plan.configs[0])
+    collected = RunResults(setup)
+    trial = reported("tiny", result, is_check=False, of_all=1)
+    collected.add(dataclasses.replace(trial, opened=OPENED))
+    text = collected.lora_config("lora.yaml") or ""
+    assert {"fine_tune_type: full", "lora_parameters: null"} <= set(text.splitlines())
+    assert "not recorded" not in text

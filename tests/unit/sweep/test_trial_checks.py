@@ -38,8 +38,8 @@ def gate(
     inspection = Inspection(
         num_hidden_layers=8,
         parameters=8_000_000_000,
-        lora_keys=(),
-        sizes=InspectedShapes(round(weight_gb * GB), (), ()),
+        lora_keys={"qkvo": ()},
+        sizes={"qkvo": InspectedShapes(round(weight_gb * GB), (), ())},
         data=TrainingData((5,) * rows) if rows else None,
     )
     device = DeviceInfo("cpu", "a processor", None, None, "0", "0")
@@ -108,7 +108,7 @@ def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:
 
 
 def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     assert gate(check, limit_gb=5).refusal(ONE, SURE) is None
     found = gate(check, limit_gb=4.5).refusal(ONE, SURE)
     assert found is not None
@@ -121,7 +121,7 @@ def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
-    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE.row_shape))
+    check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     found = gate(check).refusal(ONE, SURE)
     assert found is not None
     assert found.outcome is Outcome.SAFETY_STOP

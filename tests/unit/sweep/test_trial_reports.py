@@ -37,8 +37,8 @@ OPENED = StageInfo(
         Inspection(
             32,
             8_000_000_000,
-            ("self_attn.q_proj",),
-            InspectedShapes(1, (LinearShape("self_attn.q_proj", 64, 64),), (0, 128)),
+            {"qv": ("self_attn.q_proj",)},
+            {"qv": InspectedShapes(1, (LinearShape("self_attn.q_proj", 64, 64),), (0, 128))},
             TrainingData((3, 20)),
         ),
         Budget(28, "as given"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
-from pytest_yourai.core.config import LoraConfig, Objective, Quantization
+from pytest_yourai.core.config import LoraConfig, Objective, Optimizer, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
@@ -58,7 +58,9 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
         memory_limit_bytes=1_500_000_000,
         max_seq_length=96,
         quantize=Quantization(4),
-        lora_keys=("a", "b"),
+        lora_keys="a,b",
+        optimizer=Optimizer.ADAMW,
+        dropout=0.05,
         grad_checkpoint=True,
         force=True,
         trust_remote_code=True,
@@ -68,7 +70,9 @@ def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
         "--yourai-data=/data",
         "--yourai-seq-length=96",
         "--yourai-grad-checkpoint",
+        "--yourai-optimizer=adamw",
         "--yourai-lora-keys=a,b",
+        "--yourai-dropout=0.05",
         "--yourai-quantize=4",
         "--yourai-max-memory=1.5",
         "--yourai-quick",
@@ -136,7 +140,9 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
 ) -> None:
     decision = decided(tmp_path, results)
     settings = resolve_options(begin(asked(tmp_path)), decision)
-    assert settings.config == LoraConfig(1, 16, 4, 64, grad_checkpoint=True)
+    assert settings.config == LoraConfig(
+        1, 16, 4, 64, grad_checkpoint=True, lora_keys="self_attn.q_proj"
+    )
     assert settings.source.lora_keys == ("self_attn.q_proj",)
     assert settings.source.quantization == Quantization(4)
     assert settings.baseline is None
@@ -148,7 +154,7 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
 
 def test_the_most_frugal_keys_are_those_that_the_swept_model_has(tmp_path: Path) -> None:
     decision = decided(tmp_path, [failed(Outcome.OOM)], lora_keys=("self_attn.qkv_proj",))
-    assert resolve_options(begin(asked(tmp_path)), decision).source.lora_keys is None
+    assert resolve_options(begin(asked(tmp_path)), decision).config.lora_keys == CONFIG.lora_keys
 
 
 def test_a_resumed_run_falls_back_as_it_did_before(tmp_path: Path) -> None:

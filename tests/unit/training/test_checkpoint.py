@@ -32,8 +32,25 @@ def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     found = read_checkpoint(saved(tmp_path))
     assert found is not None
     assert (found.step, found.max_steps, found.model, found.rank) == (40, 200, "tiny", 4)
-    assert found.lora_keys == ("self_attn.q_proj", "self_attn.v_proj")
+    assert found.lora_keys == "self_attn.q_proj,self_attn.v_proj"
     assert found.grad_checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "keys"),
+    [
+        ({"lora_keys": ["self_attn.v_proj", "self_attn.q_proj"]}, "qv"),
+        ({"lora_keys": ["mlp.up_proj", "mlp.down_proj"]}, "mlp.down_proj,mlp.up_proj"),
+        ({"lora_keys": None}, "qkvo"),
+    ],
+)
+def test_one_of_an_older_version_has_the_paths_of_its_keys(
+    tmp_path: Path, stored: dict[str, Any], keys: str
+) -> None:
+    found = read_checkpoint(saved(tmp_path, **stored))
+    assert found is not None
+    assert found.lora_keys == keys
+    assert found.recipe is None
 
 
 def test_without_a_file_there_is_no_checkpoint(tmp_path: Path) -> None:
@@ -101,7 +118,8 @@ def test_adapters_of_somebody_else_stay_too(tmp_path: Path, folder: str) -> None
         ({"keep": "best"}, "--keep: .* with both, not with best: leave it out"),
         ({"max_grad_norm": 2.0}, "--max-grad-norm: .* with 1.0, not with 2.0"),
         ({"learning_rate": 1e-5}, "--learning-rate: .* with 2e-05, not with 1e-05"),
-        ({"lora_keys": ("self_attn.q_proj",)}, "--lora-keys: .*, not with self_attn.q_proj: leave"),
+        ({"lora_keys": "self_attn.q_proj"}, "--lora-keys: .*, not with self_attn.q_proj: leave"),
+        ({"lora_keys": "all"}, "--lora-keys: .* with self_attn.q_proj,.*, not with all: leave"),
         ({"max_steps": 39}, "--max-steps: the checkpoint is at step 40 already"),
         ({"model": "llama-8b"}, "--model: .* are of tiny, not of llama-8b"),
     ],
@@ -121,7 +139,8 @@ def test_what_would_change_the_run_is_refused_by_its_flag(
         {"max_steps": 500, "save_every": 7, "reload_interval": 3, "memory_limit_bytes": 10**9},
         {"grad_checkpoint": True},
         {"batch_size": 2, "rank": 4, "seed": 7},
-        {"lora_keys": ("self_attn.v_proj", "self_attn.q_proj")},
+        {"lora_keys": "self_attn.q_proj,self_attn.v_proj"},
+        {"lora_keys": "qv"},
         {"mask_prompt": True},
     ],
 )

@@ -15,6 +15,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine import environment
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, resolve
@@ -160,16 +161,17 @@ def here() -> dict[str, Any]:
 
 def compared(
     quantization: Quantization | None = FOUR_BITS,
-    keys: tuple[str, ...] | None = None,
+    keys: str = "qv",
     name: str = "llama-8b",
     settings: dict[str, Any] | None = None,
     **there: Any,
 ) -> dict[Condition, str]:
-    usual = {"quantization": {"bits": 4}, "lora_keys": ["self_attn.q_proj", "self_attn.v_proj"]}
+    usual = {"quantization": {"bits": 4}}
+    config = LoraConfig(4, 128, 32, 512, lora_keys="qv")
     recording = StoredProfile(
         name="p.json",
         model="llama-8b",
-        results={},
+        results={config: TrialResult("llama-8b", config, Outcome.OK)},
         settings=read_leniently(SweepSettings, usual if settings is None else settings),
         environment=read_leniently(Environment, {**here(), **there}),
     )
@@ -177,8 +179,8 @@ def compared(
 
 
 def test_the_same_here_differs_in_nothing() -> None:
-    found = compared(keys=("self_attn.v_proj", "self_attn.q_proj"))
-    assert not found
+    assert not compared()
+    assert not compared(keys="self_attn.q_proj,self_attn.v_proj")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,8 @@ def test_the_same_here_differs_in_nothing() -> None:
         ({"quantization": None}, "4-bit in groups of 64, here not quantized", True),
         ({"quantization": Quantization(4, 32)}, "here 4-bit in groups of 32", True),
         ({"settings": {"quantization": None}}, "not quantized, here 4-bit", True),
-        ({"keys": ("mlp.up_proj",)}, "self_attn.v_proj, here mlp.up_proj", True),
+        ({"keys": "mlp.up_proj"}, r"other LoRA keys \(qv, here mlp.up_proj\)", True),
+        ({"keys": "all"}, r"other LoRA keys \(qv, here all\)", True),
     ],
 )
 def test_each_difference_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import psutil
 import pytest
 from mlx_lm.lora import CONFIG_DEFAULTS
 
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quantization
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.machine import environment
 from pytest_yourai.training.options import VALUE_OPTIONS
 from pytest_yourai.training.resolve_settings import train_settings
@@ -78,16 +80,18 @@ def test_the_defaults_are_those_of_mlx_lm() -> None:
         "max_skipped_batches": 10,
         "max_steps": CONFIG_DEFAULTS["iters"],
         "memory_report_interval": CONFIG_DEFAULTS["steps_per_report"],
-        "rank": CONFIG_DEFAULTS["lora_parameters"]["rank"],
+        **CONFIG_DEFAULTS["lora_parameters"],
+        "lora_keys": CONFIG_DEFAULTS["lora_parameters"].get("keys", "all"),
     }
     known = {name: value for name, value in defaults.items() if value is not None}
     assert known == {name: theirs[name] for name in known}
-    assert len(known) == 16
+    assert len(known) == 21
 
 
 def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: Path) -> None:
     settings = settled(tmp_path)
-    assert settings.config == LoraConfig(4, 8, 4, 64)
+    assert settings.config == LoraConfig(4, 8, 4, 64, lora_keys="all")
+    assert settings.recipe == MLX_LM_DEFAULTS
     assert settings.source.quantization is None
     assert settings.source.synthetic
     assert settings.data is None
@@ -110,7 +114,9 @@ def test_without_a_profile_the_defaults_hold_and_nothing_is_promised(tmp_path: P
 
 def test_a_profile_wins_over_defaults_and_keeps_its_promise(tmp_path: Path) -> None:
     settings = settled(tmp_path, profile=profile(tmp_path))
-    assert settings.config == LoraConfig(2, 16, 4, 48, grad_checkpoint=True)
+    assert settings.config == LoraConfig(
+        2, 16, 4, 48, grad_checkpoint=True, lora_keys="self_attn.q_proj"
+    )
     assert settings.source.quantization == Quantization(4)
     assert settings.source.lora_keys == ("self_attn.q_proj",)
     assert settings.memory_limit_bytes == 3_000_000_000
@@ -136,7 +142,7 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
         quantize="none",
         memory_limit_bytes=2_000_000_000,
     )
-    assert settings.config == LoraConfig(1, 16, 4, 48)
+    assert settings.config == LoraConfig(1, 16, 4, 48, lora_keys="self_attn.q_proj")
     assert settings.source.quantization is None
     assert settings.memory_limit_bytes == 2_000_000_000
     assert settings.baseline is None
@@ -151,8 +157,8 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
 def test_nothing_is_promised_for_other_weights_or_keys(tmp_path: Path) -> None:
     path = profile(tmp_path)
     assert settled(tmp_path, profile=path, quantize="none").baseline is None
-    assert settled(tmp_path, profile=path, lora_keys=("self_attn.v_proj",)).baseline is None
-    assert settled(tmp_path, profile=path, lora_keys=("self_attn.q_proj",)).baseline is not None
+    assert settled(tmp_path, profile=path, lora_keys="self_attn.v_proj").baseline is None
+    assert settled(tmp_path, profile=path, lora_keys="self_attn.q_proj").baseline is not None
 
 
 def test_another_machines_budget_is_not_taken_over(tmp_path: Path) -> None:
@@ -166,7 +172,7 @@ def test_another_machines_budget_is_not_taken_over(tmp_path: Path) -> None:
 def test_another_models_keys_are_not_taken_over(tmp_path: Path) -> None:
     settings = settled(tmp_path, profile=profile(tmp_path, model="somebody-7b"))
     assert settings.config.rank == 16
-    assert settings.source.lora_keys is None
+    assert settings.config.lora_keys == "all"
     assert settings.baseline is None
     assert "with another model (somebody-7b, not tiny)" in settings.warnings[1]
 
@@ -188,13 +194,11 @@ def test_weights_that_come_quantized_stay_so(tmp_path: Path) -> None:
 
 def test_a_resumed_run_is_that_of_its_checkpoint(tmp_path: Path) -> None:
     settings = settled(tmp_path, adapter_path=saved(tmp_path), resume=True, max_steps=500)
-    assert settings.config == LoraConfig(2, 4, 3, 32)
-    assert settings.source.lora_keys == ("self_attn.q_proj", "self_attn.v_proj")
-    assert (
-        settings.parameters.learning_rate,
-        settings.parameters.seed,
-        settings.parameters.max_steps,
-    ) == (2e-5, 7, 500)
+    keys = "self_attn.q_proj,self_attn.v_proj"
+    assert settings.config == LoraConfig(2, 4, 3, 32, lora_keys=keys)
+    assert settings.source.lora_keys == (keys,)
+    assert settings.recipe == Recipe(learning_rate=2e-5, seed=7)
+    assert settings.parameters.max_steps == 500
     assert settings.first_step == 40
     used = origins(settings)
     assert used["batch_size"] == ("2", "checkpoint")
@@ -228,6 +232,29 @@ def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
     changed = settled(tmp_path, resume=True, save_every=8, memory_limit_bytes=10**9)
     assert (changed.parameters.save_every, changed.memory_limit_bytes) == (8, 10**9)
     assert settled(tmp_path, resume=True, grad_checkpoint=False).baseline is None
+
+
+def test_resume_keeps_the_recipe(tmp_path: Path) -> None:
+    recipe = Recipe(
+        scale=16.0,
+        learning_rate=3e-5,
+        lr_schedule={"name": "cosine_decay", "arguments": [3e-5, 1000]},
+        optimizer_config={"adamw": {"weight_decay": 0.1}},
+        seed=5,
+        hf_dataset=({"path": "mlx-community/wikisql"},),
+    )
+    config = LoraConfig(
+        *(2, 0, 3, 32),
+        fine_tune_type=FineTuneType.FULL,
+        optimizer=Optimizer.ADAMW,
+        lora_keys="all",
+        grad_accumulation_steps=2,
+    )
+    saved_by(dataclasses.replace(settled(tmp_path), config=config, recipe=recipe))
+    resumed = settled(tmp_path, resume=True)
+    assert (resumed.config, resumed.recipe) == (config, recipe)
+    with pytest.raises(InputError, match="--fine-tune-type: .* with full, not with lora"):
+        settled(tmp_path, resume=True, fine_tune_type=FineTuneType.LORA)
 
 
 def test_resume_reports_to_the_same_service(

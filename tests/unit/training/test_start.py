@@ -14,8 +14,6 @@ from pytest_yourai.worker.protocol import TrainingParameters
 def parameters(**changes: Any) -> TrainingParameters:
     usual: dict[str, Any] = {
         "max_steps": 10,
-        "learning_rate": 1e-5,
-        "seed": 0,
         "save_every": 5,
         "steps_per_eval": 5,
         "val_batches": 25,

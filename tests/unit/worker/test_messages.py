@@ -1,10 +1,13 @@
+import dataclasses
 import math
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, Quantization, StepPlan
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quantization, StepPlan
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError
+from pytest_yourai.core.recipe import Recipe
+from pytest_yourai.models.architecture import InspectedShapes, LinearShape
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.worker import messages
@@ -22,14 +25,35 @@ from pytest_yourai.worker.protocol import (
 
 from support.training import a_sample, a_step
 
+SHAPES = InspectedShapes(8, (LinearShape("a.b", 8, 8),), (16, 16))
 SOURCE = ModelSource("tiny", {"model_type": "llama"}, None, True, Quantization(4), ("a.b",))
-REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None, 0)
+FULL = LoraConfig(
+    1,
+    0,
+    4,
+    64,
+    fine_tune_type=FineTuneType.FULL,
+    optimizer=Optimizer.MUON,
+    lora_keys="all",
+    grad_accumulation_steps=4,
+)
+RECIPE = Recipe(
+    scale=16.0,
+    learning_rate=2e-5,
+    lr_schedule={"name": "cosine_decay", "arguments": [1e-5, 1000], "warmup": 10},
+    optimizer_config={"adamw": {"weight_decay": 0.01}},
+    mask_prompt=True,
+    seed=7,
+    clear_cache_threshold=10**9,
+    resume_adapter_file="adapters.safetensors",
+    hf_dataset=({"path": "mlx-community/wikisql"},),
+)
+REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 10**12, None)
 TRAINING = TrainingRequest(
-    config=LoraConfig(1, 8, 4, 64),
+    config=LoraConfig(1, 8, 4, 64, lora_keys="a.b,c.d", dropout=0.05),
+    recipe=RECIPE,
     parameters=TrainingParameters(
         max_steps=100,
-        learning_rate=1e-5,
-        seed=0,
         save_every=10,
         steps_per_eval=10,
         val_batches=-1,
@@ -54,6 +78,7 @@ TRAINING = TrainingRequest(
         messages.Stop(),
         messages.GoOn(),
         REQUEST,
+        dataclasses.replace(REQUEST, config=FULL, recipe=RECIPE),
         TRAINING,
     ],
     ids=lambda command: type(command).__name__,
@@ -70,8 +95,9 @@ def test_commands_survive_the_wire(command: messages.Command) -> None:
     "message",
     [
         DeviceInfo("metal", "Apple M3 Max", 10**11, None, "0.32.4", "0.32.2"),
-        Inspection(32, 8_030_261_248, ("self_attn.q_proj",)),
-        Inspection(4, 9, ("a.b",), data=TrainingData((30, 12, 500))),
+        Inspection(32, 8_030_261_248, {"qv": ("self_attn.q_proj", "self_attn.v_proj")}),
+        Inspection(4, 9, {"a.b": ("a.b",), "all": ("a.b", "c.d")}, {"a.b": SHAPES}),
+        Inspection(4, 9, {}, data=TrainingData((30, 12, 500))),
         messages.Loaded(4_517_407_752),
         messages.Pong(),
         MlxMemory(1, 2, 3, None),

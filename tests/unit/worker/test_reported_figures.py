@@ -30,10 +30,10 @@ from pytest_yourai.worker.run_record import TrainingRecord
 
 from support.training import a_sample, a_step
 
-LINEAR = LinearShape("a.b", 8, 8)
+SHAPES = InspectedShapes(8, (LinearShape("a.b", 8, 8),), (16, 16))
 MESSAGES: list[Any] = [
     DeviceInfo("metal", "Apple M3 Max", 10**11, 10**10, "0.32.4", "0.32.2"),
-    Inspection(4, 9, ("a.b",), InspectedShapes(8, (LINEAR,), (16, 16)), TrainingData((30, 12))),
+    Inspection(4, 9, {"a.b": ("a.b",)}, {"a.b": SHAPES}, TrainingData((30, 12))),
     messages.Loaded(4_517_407_752),
     MlxMemory(1, 2, 3, 4),
     RowsRead(2, 3),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import SEED, LoraConfig, StepPlan
+from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import (
     CompileOverdueError,
     DataError,
@@ -27,7 +27,7 @@ from support.training import GB, a_step
 
 MEASUREMENT = Measurement(fits=True, memory_is_back_at_base=True)
 
-REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, None, SEED)
+REQUEST = TrialRequest(LoraConfig(1, 8, 4, 64), StepPlan(), 20 * GB, None)
 
 
 class Host:

@@ -26,8 +26,7 @@ function bestAnswer(shown, best) {
     ["Batch size", number(best.batch_size)],
     ["LoRA rank", number(best.lora_rank)],
     ["LoRA layers", number(best.lora_layers)],
-    shown.has_lengths ? ["Sequence", `${number(best.max_seq_length)} tokens`] : null,
-    shown.has_checkpointing ? ["Checkpointing", best.grad_checkpoint ? "on" : "off"] : null,
+    ...shown.axes.map((axis) => [axis.title, axisText(axis, best)]),
     ["Speed", speed(best.tokens_per_second)],
   ].filter(Boolean);
   const small = [

@@ -88,24 +88,27 @@ function heatLegend(scale, count) {
 }
 
 function heatGroups(rows) {
+  const { axes } = profile();
+  const order = (row) => [...axes.map((axis) => axisOrder(row[axis.key])), row.lora_layers];
   const groups = new Map();
   rows.forEach((row, index) => {
-    const key = [row.max_seq_length, row.grad_checkpoint, row.lora_layers].join();
+    const key = order(row).join();
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push({ row, index });
   });
-  const order = ({ row }) => [row.max_seq_length, Number(row.grad_checkpoint), row.lora_layers];
   return [...groups.values()].sort((a, b) => {
-    const [left, right] = [order(a[0]), order(b[0])];
+    const [left, right] = [order(a[0].row), order(b[0].row)];
     const place = left.findIndex((value, at) => value !== right[at]);
-    return place < 0 ? 0 : left[place] - right[place];
+    if (place < 0) return 0;
+    return left[place] < right[place] ? -1 : 1;
   });
 }
 
 function heatTitle(row) {
   const parts = [plural(row.lora_layers, "LoRA layer")];
-  if (profile().has_lengths) parts.push(`${number(row.max_seq_length)} tokens`);
-  if (profile().has_checkpointing) parts.push(`checkpointing ${row.grad_checkpoint ? "on" : "off"}`);
+  for (const axis of profile().axes) {
+    parts.push(axis.unit ? axisText(axis, row) : `${axis.title.toLowerCase()} ${axisText(axis, row)}`);
+  }
   return parts.join(", ");
 }
 

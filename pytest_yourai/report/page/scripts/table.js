@@ -60,8 +60,15 @@ function tableRow(columns, row) {
   );
 }
 
+function axisColumn(axis) {
+  if (axis.unit) {
+    return { label: axis.title, unit: axis.unit, value: (row) => row[axis.key], show: (row) => number(row[axis.key]) };
+  }
+  return { label: axis.title, value: (row) => axisOrder(row[axis.key]), show: (row) => axisText(axis, row) };
+}
+
 function trialColumns(rows) {
-  const { has_lengths: hasLengths, has_checkpointing: hasCheckpointing, has_minima: hasMinima } = profile();
+  const { axes, has_minima: hasMinima } = profile();
   const unit = memoryUnit(rows.flatMap((row) => [row.minimum_memory_bytes, row.peak_memory_bytes]));
   const pace = timeUnit(rows.map((row) => row.step_time_s));
   const bytes = (label, key) => ({
@@ -82,10 +89,7 @@ function trialColumns(rows) {
     count("Batch", "batch_size"),
     count("Rank", "lora_rank"),
     count("Layers", "lora_layers"),
-    hasLengths ? count("Length", "max_seq_length", { unit: "tokens" }) : null,
-    hasCheckpointing
-      ? { label: "Checkpointing", value: (row) => Number(row.grad_checkpoint), show: (row) => (row.grad_checkpoint ? "on" : "off") }
-      : null,
+    ...axes.map(axisColumn),
     { label: "Outcome", isText: true, value: (row) => row.outcome, show: (row) => badge(row.outcome) },
     bytes(hasMinima ? "Needs" : "Peak", "minimum_memory_bytes"),
     hasMinima ? bytes("Safe", "safe_memory_bytes") : null,

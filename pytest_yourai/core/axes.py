@@ -1,0 +1,239 @@
+"""The axes of a matrix: one table of what each is called in files, flags, ids, and for people.
+
+Kept light: every pytest run imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.core.config import (
+    ALL_LAYERS,
+    FineTuneType,
+    LoraConfig,
+    Optimizer,
+    canonical_keys,
+)
+from pytest_yourai.core.parsing import at_least, number_within, one_of
+
+MOST_COUNT = 1_000_000
+
+MOST_TOKENS = 10_000_000
+
+MOST_ACCUMULATED = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis: the field `name` of a LoraConfig.
+
+    `key` is its name in matrix files, profiles and journals, `mlx_lm` its place in the
+    configuration of mlx_lm.lora. `parse` reads one value from a flag; a switch has no `metavar`.
+    """
+
+    name: str
+    key: str
+    flag: str
+    label: str
+    title: str
+    mlx_lm: tuple[str, ...]
+    help: str
+    metavar: str | None
+    parse: Callable[[str], Any]
+    argument: str
+    """Its name in the marker `lora`."""
+    id_form: str
+    """Its part of an item id, with the value's text for {}."""
+    aliases: tuple[str, ...] = ()
+    """Other names in a matrix file: mlx-lm's own."""
+
+    def of(self, config: LoraConfig) -> Any:
+        """The value of `config`."""
+        return getattr(config, self.name)
+
+    def stored(self, config: LoraConfig) -> Any:
+        """The value of `config` as JSON and YAML have it."""
+        value = self.of(config)
+        return str(value) if isinstance(value, str) else value
+
+    def text(self, config: LoraConfig) -> str:
+        """The value of `config` for people."""
+        return value_text(self.of(config))
+
+    def id_part(self, config: LoraConfig) -> str:
+        """The part of an item id that names the value of `config`."""
+        return self.id_form.format(value_text(self.of(config)).replace(",", "+"))
+
+
+def value_text(value: Any) -> str:
+    """The value of an axis for people: `on`, `adamw`, `0.05`, `4`."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _layers(text: str) -> int:
+    return ALL_LAYERS if text in ("all", str(ALL_LAYERS)) else at_least(1, MOST_COUNT)(text)
+
+
+BATCH_SIZE = Axis(
+    name="batch_size",
+    key="batch_size",
+    flag="batch-size",
+    label="batch",
+    title="Batch size",
+    mlx_lm=("batch_size",),
+    help="rows of a step",
+    metavar="N",
+    parse=at_least(1, MOST_COUNT),
+    argument="batch_size",
+    id_form="batch{}",
+)
+
+RANK = Axis(
+    name="rank",
+    key="lora_rank",
+    flag="rank",
+    label="rank",
+    title="LoRA rank",
+    mlx_lm=("lora_parameters", "rank"),
+    help="rank of the adapters",
+    metavar="N",
+    parse=at_least(1, MOST_COUNT),
+    argument="rank",
+    id_form="rank{}",
+    aliases=("rank",),
+)
+
+NUM_LAYERS = Axis(
+    name="num_layers",
+    key="lora_layers",
+    flag="num-layers",
+    label="layers",
+    title="LoRA layers",
+    mlx_lm=("num_layers",),
+    help="adapted layers, counted from the end of the model; all or -1 for all",
+    metavar="N",
+    parse=_layers,
+    argument="layers",
+    id_form="layers{}",
+    aliases=("num_layers",),
+)
+
+MAX_SEQ_LENGTH = Axis(
+    name="max_seq_length",
+    key="max_seq_length",
+    flag="seq-length",
+    label="seq",
+    title="Sequence",
+    mlx_lm=("max_seq_length",),
+    help="mlx-lm's max_seq_length, in tokens",
+    metavar="N",
+    parse=at_least(2, MOST_TOKENS),
+    argument="seq_length",
+    id_form="seq{}",
+)
+
+GRAD_CHECKPOINT = Axis(
+    name="grad_checkpoint",
+    key="grad_checkpoint",
+    flag="grad-checkpoint",
+    label="checkpoint",
+    title="Checkpointing",
+    mlx_lm=("grad_checkpoint",),
+    help="gradient checkpointing",
+    metavar=None,
+    parse=lambda text: one_of("true", "false")(text) == "true",
+    argument="grad_checkpoint",
+    id_form="ckpt",
+)
+
+FINE_TUNE_TYPE = Axis(
+    name="fine_tune_type",
+    key="fine_tune_type",
+    flag="fine-tune-type",
+    label="type",
+    title="Type",
+    mlx_lm=("fine_tune_type",),
+    help="kind of training: lora, dora or full",
+    metavar="TYPE",
+    parse=lambda text: FineTuneType(one_of(*FineTuneType)(text)),
+    argument="fine_tune_type",
+    id_form="{}",
+)
+
+OPTIMIZER = Axis(
+    name="optimizer",
+    key="optimizer",
+    flag="optimizer",
+    label="optimizer",
+    title="Optimizer",
+    mlx_lm=("optimizer",),
+    help="optimizer: adam, adamw, muon, sgd or adafactor",
+    metavar="NAME",
+    parse=lambda text: Optimizer(one_of(*Optimizer)(text)),
+    argument="optimizer",
+    id_form="{}",
+)
+
+LORA_KEYS = Axis(
+    name="lora_keys",
+    key="lora_keys",
+    flag="lora-keys",
+    label="keys",
+    title="Modules",
+    mlx_lm=("lora_parameters", "keys"),
+    help="modules that get adapters: all, qkvo, qv, or paths within a layer",
+    metavar="A,B",
+    parse=lambda text: canonical_keys(text.split(",")),
+    argument="lora_keys",
+    id_form="{}",
+)
+
+DROPOUT = Axis(
+    name="dropout",
+    key="dropout",
+    flag="dropout",
+    label="dropout",
+    title="Dropout",
+    mlx_lm=("lora_parameters", "dropout"),
+    help="dropout of the adapters' input",
+    metavar="X",
+    parse=number_within(0, 1),
+    argument="dropout",
+    id_form="dropout{}",
+)
+
+GRAD_ACCUMULATION_STEPS = Axis(
+    name="grad_accumulation_steps",
+    key="grad_accumulation_steps",
+    flag="grad-accumulation-steps",
+    label="accumulation",
+    title="Accumulation",
+    mlx_lm=("grad_accumulation_steps",),
+    help="steps whose gradients are accumulated for one update",
+    metavar="N",
+    parse=at_least(1, MOST_ACCUMULATED),
+    argument="grad_accumulation_steps",
+    id_form="accum{}",
+)
+
+SIZES = (BATCH_SIZE, RANK, NUM_LAYERS)
+"""The axes that each configuration is named by, and whose product is its score."""
+
+VARIANTS = (
+    MAX_SEQ_LENGTH,
+    GRAD_CHECKPOINT,
+    FINE_TUNE_TYPE,
+    OPTIMIZER,
+    LORA_KEYS,
+    DROPOUT,
+    GRAD_ACCUMULATION_STEPS,
+)
+"""The axes that have one value in most sweeps."""
+
+AXES = (*SIZES, *VARIANTS)
+
+AXIS_BY_NAME: Mapping[str, Axis] = {axis.name: axis for axis in AXES}

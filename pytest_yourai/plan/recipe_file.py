@@ -1,0 +1,197 @@
+"""A recipe as the user has it: the YAML file that `mlx_lm.lora --config` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from pytest_yourai.core.axes import AXES
+from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
+from pytest_yourai.core.errors import RecipeError
+from pytest_yourai.core.recipe import Recipe, Schedule
+from pytest_yourai.core.yaml_file import read_yaml, validate
+
+_Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+
+_Steps = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000_000)]
+
+_Words = Annotated[str, pydantic.Field(min_length=1)]
+
+_Switch = Annotated[bool, pydantic.Field(strict=True)]
+
+
+class _Forbidding(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class _Schedule(_Forbidding):
+    """mlx-lm's mapping of a schedule, as its `build_schedule` reads it."""
+
+    name: Schedule
+    arguments: Annotated[list[int | _Number], pydantic.Field(min_length=1)]
+    warmup: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
+    warmup_init: _Number = 0.0
+
+
+class _HubDataset(_Forbidding):
+    """mlx-lm's mapping of a Hugging Face data set, as its `load_custom_hf_dataset` reads it."""
+
+    path: _Words
+    train_split: _Words | None = None
+    valid_split: _Words | None = None
+    test_split: _Words | None = None
+    prompt_feature: _Words | None = None
+    completion_feature: _Words | None = None
+    text_feature: _Words | None = None
+    chat_feature: _Words | None = None
+    config: dict[str, Any] | None = None
+    mask_prompt: _Switch | None = None
+
+
+_TrainedAxes: Any = model_of(
+    "_TrainedAxes",
+    _Forbidding,
+    {axis.mlx_lm[0]: (AXIS_TYPES[axis] | None, None) for axis in AXES if len(axis.mlx_lm) == 1},
+)
+
+_LoraParameters: Any = model_of(
+    "_LoraParameters",
+    _Forbidding,
+    {
+        "scale": (_Number | None, None),
+        **{
+            axis.mlx_lm[1]: (AXIS_TYPES[axis] | None, None)
+            for axis in AXES
+            if axis.mlx_lm[0] == "lora_parameters"
+        },
+    },
+)
+
+
+def _lora_parameters(value: Any) -> Any:
+    return None if value is None else _LoraParameters.model_validate(value)
+
+
+class _RecipeSchema(_TrainedAxes):  # type: ignore[misc]  # made from the table of axes
+    """The keys of mlx_lm.lora.CONFIG_DEFAULTS, and `hf_dataset`."""
+
+    model: _Words | None = None
+    data: _Words | None = None
+    hf_dataset: _HubDataset | list[_HubDataset] | None = None
+    train: _Switch | None = None
+    test: _Switch | None = None
+    test_batches: Annotated[int, pydantic.Field(strict=True, ge=-1)] | None = None
+    lora_parameters: Annotated[Any, pydantic.BeforeValidator(_lora_parameters)] = None
+    optimizer_config: dict[str, dict[str, Any] | None] | None = None
+    learning_rate: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
+    lr_schedule: _Schedule | None = None
+    seed: Annotated[int, pydantic.Field(strict=True, ge=0, lt=2**32)] | None = None
+    mask_prompt: _Switch | None = None
+    resume_adapter_file: _Words | None = None
+    clear_cache_threshold: Annotated[int, pydantic.Field(strict=True, ge=0)] | None = None
+    iters: _Steps | None = None
+    val_batches: Annotated[int, pydantic.Field(strict=True, ge=-1)] | None = None
+    steps_per_report: _Steps | None = None
+    steps_per_eval: _Steps | None = None
+    save_every: _Steps | None = None
+    adapter_path: _Words | None = None
+    report_to: _Words | None = None
+    project_name: _Words | None = None
+    config: None = None
+    trust_remote_code: Literal[False] | None = None
+    effective_batch_size: Annotated[int, pydantic.Field(strict=True, ge=1)] | None = None
+
+
+_REFUSED = {
+    "trust_remote_code": "code of a model is trusted on the command line alone, by "
+    "--yourai-trust-remote-code",
+    "config": "a configuration cannot name another one",
+}
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe file: what it trains, how, and on what.
+
+    `axes` has one value for each axis that the file names; `training` the keys that matter to
+    training alone, by mlx-lm's names.
+    """
+
+    path: Path
+    recipe: Recipe
+    axes: Mapping[str, tuple[Any, ...]]
+    model: str | None = None
+    data: str | None = None
+    effective_batch_size: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+_TRAINING = (
+    "iters",
+    "val_batches",
+    "steps_per_report",
+    "steps_per_eval",
+    "save_every",
+    "adapter_path",
+    "report_to",
+    "project_name",
+    "test",
+)
+
+
+def read_recipe(path: Path) -> RecipeFile:
+    """The recipe in `path`; RecipeError, naming file, line and key, for what cannot be honoured."""
+    file = read_yaml(path, RecipeError, "a configuration of mlx_lm.lora")
+    if not isinstance(file.value, dict):
+        raise RecipeError(
+            f"{path}:1: this is not a configuration of mlx_lm.lora: it must map keys such as "
+            "model, batch_size and lora_parameters to values"
+        )
+    for key, why in _REFUSED.items():
+        if file.value.get(key):
+            raise RecipeError(f"{file.where((key,))}: {why}: remove the line")
+    found = validate(file, _RecipeSchema, file.value, RecipeError)
+    return RecipeFile(
+        path=path,
+        recipe=_recipe(found),
+        axes=_axes(found),
+        model=found.model,
+        data=found.data,
+        effective_batch_size=found.effective_batch_size,
+        training={name: value for name in _TRAINING if (value := getattr(found, name)) is not None},
+    )
+
+
+def _recipe(found: Any) -> Recipe:
+    hub = found.hf_dataset
+    listed = hub if isinstance(hub, list) else [hub] if hub else []
+    given = {
+        "scale": found.lora_parameters and found.lora_parameters.scale,
+        "learning_rate": found.learning_rate,
+        "lr_schedule": found.lr_schedule and found.lr_schedule.model_dump(),
+        "optimizer_config": found.optimizer_config
+        and {name: each for name, each in found.optimizer_config.items() if each},
+        "mask_prompt": found.mask_prompt,
+        "seed": found.seed,
+        "clear_cache_threshold": found.clear_cache_threshold,
+        "resume_adapter_file": found.resume_adapter_file
+        and str(Path.cwd() / Path(found.resume_adapter_file).expanduser()),
+        "hf_dataset": tuple(each.model_dump(exclude_none=True) for each in listed),
+    }
+    return Recipe(**{name: value for name, value in given.items() if value is not None})
+
+
+def _axes(found: Any) -> dict[str, tuple[Any, ...]]:
+    axes = {}
+    for axis in AXES:
+        first, *rest = axis.mlx_lm
+        value = getattr(found, first)
+        for name in rest:
+            value = value and getattr(value, name)
+        if value is not None:
+            axes[axis.name] = (value,)
+    return axes
