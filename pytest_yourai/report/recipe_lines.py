@@ -46,12 +46,14 @@ def unusual_lines(
         applying = [axis.of(each) for each in configs if axis.applies_to(each)]
         values = list(dict.fromkeys(applying))
         is_usual = values == [axis.of(usual)]
-        if not values or (is_usual and (axis is GRAD_CHECKPOINT or not options.recipe_file)):
+        effective = setup.choice.effective_batch_size if axis is GRAD_ACCUMULATION_STEPS else None
+        is_told = axis is not GRAD_CHECKPOINT and options.recipe_file is not None
+        if not values or (is_usual and effective is None and not is_told):
             continue
         texts = [value_text(value).replace(",", "+") for value in values]
         text, origin = f"{axis.label} {'/'.join(texts)}", _origin(axis, setup.choice, options)
-        if axis is GRAD_ACCUMULATION_STEPS and setup.choice.effective_batch_size is not None:
-            text = f"effective batch size {setup.choice.effective_batch_size}"
+        if effective is not None:
+            text = f"effective batch size {effective}"
             origin = _origin_of_effective(setup.choice, options)
         groups.setdefault(origin, []).append(text)
     if groups:
@@ -63,7 +65,7 @@ def _origin(axis: Axis, choice: ConfigChoice, options: Options) -> str:
     """Where the values of `axis` come from: a flag, a file, or defaults."""
     match choice.origins.get(axis.name):
         case "flag":
-            return f"--yourai-{axis.flag}"
+            return "flags"
         case "matrix" if choice.matrix is not None:
             return choice.matrix.source.name
         case "recipe" if options.recipe_file is not None:
@@ -82,7 +84,7 @@ def _origin_of_effective(choice: ConfigChoice, options: Options) -> str:
         return choice.matrix.source.name
     if options.recipe_file is not None and options.recipe_file.effective_batch_size == asked:
         return options.recipe_file.path.name
-    return "--yourai-effective-batch-size"
+    return "flags"
 
 
 def _trained(setup: SweepSetup, configs: Sequence[LoraConfig], found: Inspection) -> Iterator[str]:

@@ -65,7 +65,8 @@ def _next(found: Recommendations) -> str:
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
     presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
-    command = pytest_line(*presets, f"--yourai-model={best.asked_as}", "--quick")
+    asked = (f"--yourai-model={best.asked_as}", *found.recipe_flags)
+    command = pytest_line(*presets, *asked, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next, {among} {verb}: {command}"
