@@ -146,10 +146,8 @@ def test_the_minimum_with_accumulation_is_the_largest_of_a_cycle(
     phases = [each.phase for each in samples]
     assert phases.count("warmup") in (9, 12)
     assert phases[phases.count("warmup") :] == ["settle"] * 3 + ["measure"] * 6
-    last = next(
-        place for place, each in enumerate(found) if each == samples[phases.index("settle")]
-    )
-    assert Compiling() not in found[last - 6 :]
+    # The last cycle of warm-up compiles nothing, nor does what follows.
+    assert all(isinstance(each, StepSample) for each in found[-(3 + 3 + 6) :])
     peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
     by_hand = hand_run_cycle(engine, config)
     assert steps.minimum_bytes(peaks) == pytest.approx(max(by_hand), rel=0.01)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.machine.leak import LeakWatch, growth_per_step, leaks
 
 MB = 1_000_000
 
