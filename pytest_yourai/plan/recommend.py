@@ -164,7 +164,8 @@ def _recommendation(
     effective = choice.effective_batch_size
     config = dataclasses.replace(evenly_accumulated(config, effective), **sizes)
     config = accumulated(config, effective)
-    estimate = estimate_trial(config, model.source(quantization, choice.lora_keys), backend)
+    source = model.source(quantization, choice.lora_keys)
+    estimate = estimate_trial(config, source, backend, recipe=choice.recipe)
     return Recommendation(
         asked_as=asked_as,
         name=model.name,
