@@ -20,7 +20,10 @@ from pytest_yourai.core.paths import SOAK_SUITE, SUITE, SUITE_NODE_IDS
 from pytest_yourai.plugin import command_line, foreign_settings
 
 if TYPE_CHECKING:
+    from pytest_yourai.plan.stages import RunPlan
+    from pytest_yourai.plugin.controller import ControllerHooks
     from pytest_yourai.plugin.items import ItemHooks
+    from pytest_yourai.report.live_sweep import SweepDisplay
     from pytest_yourai.trial_handle import Trial
     from pytest_yourai.worker.process import WorkerStarter
 
@@ -118,11 +121,8 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import (  # noqa: PLC0415
         controller,
-        failed_fixtures,
-        items,
         nothing_measured,
         old_wrappers,
-        soak_items,
         terminal,
     )
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -140,16 +140,10 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
     if has_items_here:
         inside = old_wrappers.Inside()
         manager.register(inside, "yourai-inside-wrappers")
-        item_hooks = items.ItemHooks(config, plan, sweep_display, workers, hooks)
-        config.stash[ITEM_HOOKS] = item_hooks
-        manager.register(item_hooks, "yourai-items")
-        manager.register(item_hooks.timer, "yourai-timer")
-        manager.register(failed_fixtures.FailedFixtures(), "yourai-failed-fixtures")
-        if plan.soaked_by_id:
-            soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, hooks)
-            manager.register(soak_hooks, "yourai-soak-items")
+        _register_item_hooks(config, plan, sweep_display, workers, hooks)
     if hooks is not None:
         manager.register(hooks, "yourai-controller")
+        manager.register(old_wrappers.Interruptions(), "yourai-interruptions")
         if command_line.wants_packaged_suite(config):
             manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
         if has_items_here:
@@ -158,6 +152,26 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         manager.register(old_wrappers.Outside(inside), "yourai-outside-wrappers")
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
+
+
+def _register_item_hooks(
+    config: pytest.Config,
+    plan: RunPlan,
+    sweep_display: SweepDisplay,
+    workers: WorkerStarter,
+    listener: ControllerHooks | None,
+) -> None:
+    from pytest_yourai.plugin import failed_fixtures, items, soak_items  # noqa: PLC0415
+
+    manager = config.pluginmanager
+    item_hooks = items.ItemHooks(config, plan, sweep_display, workers, listener)
+    config.stash[ITEM_HOOKS] = item_hooks
+    manager.register(item_hooks, "yourai-items")
+    manager.register(item_hooks.timer, "yourai-timer")
+    manager.register(failed_fixtures.FailedFixtures(), "yourai-failed-fixtures")
+    if plan.soaked_by_id:
+        soak_hooks = soak_items.SoakHooks(config, plan, item_hooks, listener)
+        manager.register(soak_hooks, "yourai-soak-items")
 
 
 class _NoBenchmark:

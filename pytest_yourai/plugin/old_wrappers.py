@@ -20,6 +20,17 @@ _inner = pytest.hookimpl(wrapper=True, trylast=True)
 _outer = pytest.hookimpl(wrapper=True, tryfirst=True)
 
 
+class Interruptions:
+    """Lets pytest describe an interruption wherever it struck."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # Python has no line number for some instructions, and pytest (9.2) fails on such an entry.
+        excinfo.traceback = excinfo.traceback.filter(
+            lambda entry: entry._rawentry.tb_lineno is not None  # noqa: SLF001 - lineno is a sum
+        )
+
+
 class Inside:
     """Holds signals back once what other wrappers surround has ended.
 

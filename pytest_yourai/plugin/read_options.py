@@ -39,7 +39,7 @@ def read_options(config: pytest.Config) -> Options:
     read, started_in = _Reader(config), config.invocation_params.dir
     path = read.from_folder("config", given_path)
     recipe_file = None if path is None else read_recipe(path)
-    models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
+    models = _models(read, recipe_file)
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
@@ -78,6 +78,26 @@ def read_options(config: pytest.Config) -> Options:
         resume=read.switch("resume") or False,
         trust_remote_code=read.switch("trust-remote-code") or False,
     )
+
+
+def _models(read: _Reader, recipe_file: RecipeFile | None) -> tuple[NamedModel, ...]:
+    """Those that flags name; else, where one is to be measured, that of the recipe."""
+
+    def named(text: str, folder: Path) -> NamedModel:
+        return NamedModel(text, given_path(text, folder))
+
+    models = read.several("model", named)
+    is_of_others = read.switch("benchmark") or read.from_folder("replay", given_path)
+    if models or is_of_others or recipe_file is None or recipe_file.model is None:
+        return models
+    try:
+        # mlx-lm takes paths relative to the folder where it was started.
+        return (named(recipe_file.model, Path.cwd()),)
+    except ValueError as problem:
+        raise RecipeError(
+            f"{recipe_file.path}: model: {recipe_file.model!r} is not valid: {problem}, or give "
+            "--yourai-model"
+        ) from None
 
 
 def _output(read: _Reader, started_in: Path, models: int) -> Path:

@@ -47,7 +47,7 @@ def too_hopeful(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_matrix(pytester: pytest.Pytester) -> Path:
     """Three configurations of tiny, lightest first: batch 1, 2 and 4."""
     path = pytester.path / "small.yaml"
-    path.write_text("batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n")
+    path.write_text("batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\nlora_keys: qkvo\n")
     return path
 
 

@@ -32,7 +32,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-max-memory", "1e-9"), ["--yourai-max-memory", "at least 0.001"]),
         (("--yourai-max-memory", "nan"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
-        (("--yourai-seq-length", "64,"), ["--yourai-seq-length: '64,'", "with commas between"]),
+        (("--yourai-seq-length", "64,"), ["--yourai-seq-length: '64,'", "between commas"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
         (("--yourai-weights", "cloud"), ["--yourai-weights", "auto, local, hub, synthetic"]),
         (("--yourai-isolation", "none"), ["--yourai-isolation", "model, trial"]),

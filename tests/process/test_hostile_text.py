@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_yourai.cli.main import main
 from pytest_yourai.cli.parser import USAGE_STATUS
@@ -109,9 +110,10 @@ def test_a_sweep_and_all_that_reads_it(
     names |= {f"{HOSTILE}{name}" for name in ("o.json", "l.jsonl", "m.md")}
     for path in (folder / name for name in names):
         assert dangers_in(path.read_bytes()) == [], path
-    assert f"model: {json.dumps(str(folder / HOSTILE))[:-1]}".partition("evil")[0] in (
-        (folder / f"{HOSTILE}c.yaml").read_text()
-    )
+    # A name with brackets is a pattern to mlx-lm, which is run in that folder.
+    recipe = (folder / f"{HOSTILE}c.yaml").read_text()
+    assert f"# Run it with: (cd $'{folder}/evil" in recipe
+    assert yaml.safe_load(recipe)["model"] == "."
     command = next(line for line in done.stdout.decode().splitlines() if line.startswith("Next"))
     words = subprocess.run(
         ["bash", "-c", command.partition("yourai train ")[2].join(["printf '%s\\0' ", ""])],

@@ -27,7 +27,7 @@ def test_over_budget_is_xfailed_and_prunes_what_is_no_smaller(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
     (pytester.path / "m.yaml").write_text(
-        "batch_size: [1, 4]\nlora_rank: [4, 8]\nlora_layers: [2]\n"
+        "batch_size: [1, 4]\nlora_rank: [4, 8]\nlora_layers: [2]\nlora_keys: qkvo\n"
     )
     done = sweep("--yourai-max-memory", "0.005", "--yourai-force", matrix="m.yaml")
     assert done.ret == 0

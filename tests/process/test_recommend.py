@@ -170,7 +170,7 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     [
         (("--yourai-max-memory", "-3"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
-        (("--yourai-seq-length", "64,128"), ["--yourai-seq-length", "takes one length"]),
+        (("--yourai-seq-length", "64,128"), ["--yourai-seq-length", "takes one value"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
         (("--yourai-model", "lama-8b"), ["lama-8b", "did you mean llama-8b"]),
         (("--yourai-lora-keys", "nothing"), ["LoRA key nothing names no linear layer"]),

@@ -83,7 +83,7 @@ def test_a_pasted_node_id_works_from_any_folder(pytester: pytest.Pytester, sweep
 
 def test_x_does_not_stop_at_a_memory_failure(pytester: pytest.Pytester, sweep: SweepRun) -> None:
     (pytester.path / "m.yaml").write_text(
-        "batch_size: [1, 4]\nlora_rank: [4, 64]\nlora_layers: [2]\n"
+        "batch_size: [1, 4]\nlora_rank: [4, 64]\nlora_layers: [2]\nlora_keys: qkvo\n"
     )
     done = sweep("-x", "--yourai-max-memory", "0.005", "--yourai-force", matrix="m.yaml")
     assert done.outcomes == ["ok", "over_budget", "ok", "skipped"]

@@ -20,7 +20,7 @@ import pytest
 
 from support import worker_faults
 
-MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\n"
+MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\nlora_keys: qkvo\n"
 
 
 @contextmanager

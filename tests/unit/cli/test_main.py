@@ -118,7 +118,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["optimize"], "yourai optimize: add --model NAME or --replay PROFILE"),
+        (["optimize"], "yourai optimize: add --model NAME or --config FILE or --replay PROFILE"),
         ([], "yourai: the following arguments are required: COMMAND"),
         (["optimise"], "yourai: COMMAND: invalid choice: 'optimise'"),
         (
