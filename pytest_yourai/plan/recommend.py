@@ -162,7 +162,8 @@ def _recommendation(
     )
     sizes = {axis.name: options.axes[axis.name][0] for axis in SIZES if axis.name in options.axes}
     config = accumulated(dataclasses.replace(config, **sizes), choice.effective_batch_size)
-    estimate = estimate_trial(config, model.source(quantization, choice.lora_keys), backend)
+    source = model.source(quantization, choice.lora_keys)
+    estimate = estimate_trial(config, source, backend, recipe=choice.recipe)
     return Recommendation(
         asked_as=asked_as,
         name=model.name,

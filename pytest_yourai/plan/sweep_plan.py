@@ -136,6 +136,7 @@ def predictor_of(
         inspected=found.inspection.sizes,
         earlier=earlier,
         longest_row=data.longest if data else None,
+        recipe=plan.recipe,
         is_enabled=_has_minima(plan),
     )
 
@@ -145,7 +146,9 @@ def static_predictor(plan: SweepPlan) -> Predictor:
     recording = plan.recording
     backend = backend_of(recording.environment) if recording else installed_backend()
     earlier = read_earlier_runs(plan, backend)
-    return Predictor(plan.source, backend, earlier=earlier, is_enabled=_has_minima(plan))
+    return Predictor(
+        plan.source, backend, earlier=earlier, recipe=plan.recipe, is_enabled=_has_minima(plan)
+    )
 
 
 def _has_minima(plan: SweepPlan) -> bool:

@@ -10,18 +10,26 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models import llama
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.core.config import (
+    SAFETY_MARGIN,
+    FineTuneType,
+    LoraConfig,
+    StepPlan,
+    minimum_memory_bytes,
+)
+from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
     Compiling,
+    InvalidLossError,
     Measurement,
     StepSample,
     TrialEvent,
     TrialRequest,
 )
 
-from support.models import TINY, make_tokenizer, text_of, write_rows
+from support.models import TINY, make_model, make_tokenizer, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 
@@ -208,3 +216,51 @@ def test_warmup_with_real_rows_has_the_memory_of_the_longest_batch(
     real = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64), data=data)[1])
     full = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64))[1])
     assert real == pytest.approx(full, rel=0.05)
+
+
+FULL = LoraConfig(1, 0, 2, 32, fine_tune_type=FineTuneType.FULL, lora_keys="all")
+
+
+def contents(engine: MlxEngine) -> dict[str, bytes]:
+    assert engine._model is not None
+    parameters = tree_flatten(engine._model.module.parameters())
+    return {name: bytes(memoryview(array)) for name, array in parameters}
+
+
+@pytest.mark.parametrize("weights", ["synthetic", "local"])
+def test_nothing_of_full_fine_tuning_reaches_the_next_trial(
+    engine: MlxEngine, tmp_path: Path, weights: str
+) -> None:
+    if weights == "local":
+        engine = MlxEngine()
+        engine.load(ModelSource("m", TINY, str(make_model(tmp_path / "m")), False, None, ("qkvo",)))
+    plan, lora = StepPlan(2, 8), LoraConfig(1, 4, 2, 32)
+
+    def measured() -> tuple[list[float], int]:
+        samples = run(engine, lora, plan=plan)[1]
+        peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
+        return [each.loss for each in samples], minimum_memory_bytes(peaks)
+
+    losses, minimum = measured()
+    loaded, base = contents(engine), mx.get_active_memory()
+    found, trained = run(engine, FULL, plan=plan)
+    assert trained[-1].loss != trained[0].loss
+    assert found.memory_is_back_at_base
+    assert contents(engine) == loaded
+    assert mx.get_active_memory() == pytest.approx(base, abs=64)
+    # On the CPU some peaks are off by a few small buffers, whatever ran before.
+    losses_again, minimum_again = measured()
+    assert losses_again == losses
+    assert minimum_again == pytest.approx(minimum, rel=5e-3)
+
+
+def test_no_trial_follows_one_that_failed_with_the_base_trained(engine: MlxEngine) -> None:
+    def report(event: TrialEvent) -> None:
+        if isinstance(event, StepSample):
+            raise InvalidLossError("the loss was nan")
+
+    request = TrialRequest(FULL, StepPlan(3), WIDE_BYTES, None)
+    with pytest.raises(InvalidLossError):
+        engine.run_trial(request, report)
+    with pytest.raises(ModelError, match="no model is loaded"):
+        run(engine)

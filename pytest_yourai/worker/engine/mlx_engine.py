@@ -68,7 +68,12 @@ class MlxEngine:
 
     def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         read = self._data(request.data, request.reading)
-        return trial.run_trial(self._loaded(), request, None if read is None else read.rows, report)
+        model, rows = self._loaded(), None if read is None else read.rows
+        # A trial that fails may leave trained weights behind: no other is run on them.
+        self._model = None
+        found = trial.run_trial(model, request, rows, report)
+        self._model = model
+        return found
 
     def train(
         self,

@@ -19,6 +19,7 @@ from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
+from pytest_yourai.worker.engine.restoring import restore
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -96,15 +97,16 @@ def run_trial(
     data: TrainingRows | None,
     report: Callable[[TrialEvent], None],
 ) -> Measurement:
-    """Adapt `model`, train it through mlx-lm, and remove the adapters; None trains made-up rows.
+    """Adapt `model`, train it through mlx-lm, and undo both; None trains made-up rows.
 
-    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise.
+    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise. The base
+    may be trained by then, and is not restored.
     """
     module, config = model.module, request.config
     leaves = module.leaf_modules()
     np.random.seed(request.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
     try:
-        with model.adapted(config, request.recipe):
+        with model.adapted(config, request.recipe) as changed:
             recorder = _Recorder(request, model.active_bytes, report)
             run_loop(
                 module,
@@ -121,6 +123,8 @@ def run_trial(
         module.update_modules(leaves)
         module.freeze()
         module.eval()
+    if changed:
+        restore(module, model.source, changed)
     gc.collect()
     mx.clear_cache()
     drift = abs(mx.get_active_memory() - model.active_bytes)

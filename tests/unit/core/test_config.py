@@ -1,9 +1,12 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import (
+    FineTuneType,
     LoraConfig,
+    Optimizer,
     Quantization,
     StepPlan,
     minimum_memory_bytes,
@@ -44,6 +47,29 @@ def test_needs_at_least_as_much_only_where_no_axis_is_smaller(
     changes: dict[str, int], expected: bool
 ) -> None:
     assert config(**changes).needs_at_least_as_much_as(config()) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "needs_more", "needs_less"),
+    [
+        ({"fine_tune_type": FineTuneType.DORA}, True, False),
+        ({"fine_tune_type": FineTuneType.FULL}, False, False),
+        ({"optimizer": Optimizer.SGD}, False, True),
+        ({"optimizer": Optimizer.MUON}, False, False),
+        ({"lora_keys": "qv"}, False, True),
+        ({"lora_keys": "all"}, True, False),
+        ({"lora_keys": "self_attn.q_proj,mlp.up_proj"}, False, False),
+        ({"dropout": 0.05}, True, False),
+        ({"grad_accumulation_steps": 4}, True, False),
+        ({"fine_tune_type": FineTuneType.DORA, "rank": 4}, False, False),
+    ],
+)
+def test_recipes_are_compared_as_they_were_measured(
+    changes: dict[str, Any], needs_more: bool, needs_less: bool
+) -> None:
+    other = dataclasses.replace(config(), **changes)
+    assert other.needs_at_least_as_much_as(config()) is needs_more
+    assert config().needs_at_least_as_much_as(other) is needs_less
 
 
 def test_checkpointing_needs_less_and_so_dominates_nothing_without_it() -> None:
