@@ -49,7 +49,7 @@ def sized_recipe(model: str, batch: int, rank: int, layers: int, **changes: Any)
     """Adapters on q, k, v and o with `changes`, of keys or of adapters."""
     more = {name: changes.pop(name) for name in ("dropout", "keys") if name in changes}
     parameters = {"rank": rank, "scale": 20.0, "dropout": 0.0, "keys": list(_QKVO), **more}
-    return {
+    recipe: dict[str, Any] = {
         "model": model,
         "train": True,
         "data": "data",
@@ -60,6 +60,7 @@ def sized_recipe(model: str, batch: int, rank: int, layers: int, **changes: Any)
         "lora_parameters": {name: each for name, each in parameters.items() if each is not None},
         **changes,
     }
+    return recipe
 
 
 def _sizes() -> list[Case]:
