@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_yourai.core.axes import AXES, LORA_KEYS, VARIANTS
-from pytest_yourai.core.config import FineTuneType, LoraConfig
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    MLX_LM_MAX_SEQ_LENGTH,
+    FineTuneType,
+    LoraConfig,
+)
 
 Schedule = Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
 """The schedules of mlx.optimizers.schedulers that mlx-lm's `build_schedule` can make."""
@@ -70,6 +75,9 @@ class Recipe:
 
 
 MLX_LM_DEFAULTS = Recipe()
+
+MLX_LM_CONFIG = LoraConfig(4, 8, 16, MLX_LM_MAX_SEQ_LENGTH, lora_keys=ALL_KEYS)
+"""mlx-lm's own values of the axes."""
 
 _ALWAYS = ("max_seq_length", "grad_checkpoint", "optimizer", "lora_scale", "learning_rate", "seed")
 """Settings that every profile names; the others only where they are not mlx-lm's defaults."""

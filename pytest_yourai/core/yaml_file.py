@@ -76,11 +76,22 @@ _PlainValues.add_constructor("tag:yaml.org,2002:int", _PlainValues.construct_who
 _PlainValues.add_constructor("tag:yaml.org,2002:float", _PlainValues.construct_fraction)
 
 
+def is_plain_text(text: str) -> bool:
+    """True if YAML without quotes has `text` for what it is, and for no number, date or switch."""
+    loader = _PlainValues(f"- {text}\n- end\n")
+    try:
+        found = loader.get_data()
+    except (yaml.YAMLError, ValueError):
+        return False
+    return bool(found == [text, "end"])
+
+
 @dataclass(frozen=True)
 class YamlFile:
-    """A parsed file: its value, and the line (from 1) on which each key or element starts."""
+    """A parsed file: its text and value, and the line (from 1) where each key or element starts."""
 
     path: Path
+    text: str
     value: Any
     lines: dict[tuple[str | int, ...], int]
 
@@ -129,7 +140,7 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     lines: dict[tuple[str | int, ...], int] = {}
     if node is not None:
         _record_lines(node, (), lines, path, error)
-    return YamlFile(path, value, lines)
+    return YamlFile(path, text, value, lines)
 
 
 def validate(

@@ -58,6 +58,8 @@ class Options:
     recipe: Recipe
     """What all trials share: the file's, and what flags say."""
     data: str | None
+    has_data_of_recipe: bool
+    """True if the recipe names the data, and no flag does."""
     bad_rows: BadRows
     weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice

@@ -131,6 +131,7 @@ class RecipeFile:
     data: str | None = None
     effective_batch_size: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
 
 
 _TRAINING = (
@@ -168,6 +169,7 @@ def read_recipe(path: Path) -> RecipeFile:
         model=found.model,
         data=found.data,
         effective_batch_size=found.effective_batch_size,
+        text=file.text,
         training={name: value for name in _TRAINING if (value := getattr(found, name)) is not None},
     )
 

@@ -40,6 +40,7 @@ def read_options(config: pytest.Config) -> Options:
     path = read.from_folder("config", given_path)
     recipe_file = None if path is None else read_recipe(path)
     models = _models(read, recipe_file)
+    data, recipe_data = read.from_folder("data", data_source), _recipe_data(recipe_file)
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
@@ -60,7 +61,8 @@ def read_options(config: pytest.Config) -> Options:
         effective_batch_size=_effective_batch_size(read, recipe_file),
         recipe_file=recipe_file,
         recipe=_recipe(read, recipe_file),
-        data=read.from_folder("data", data_source) or _recipe_data(recipe_file),
+        data=data or recipe_data,
+        has_data_of_recipe=data is None and recipe_data is not None,
         bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),

@@ -112,7 +112,7 @@ def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
         for each in dataclasses.fields(Options)
         if getattr(given, each.name) == getattr(unset, each.name)
     }
-    assert same == {"given", "benchmark", "effective_batch_size"}
+    assert same == {"given", "benchmark", "effective_batch_size", "has_data_of_recipe"}
 
 
 def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
@@ -196,3 +196,15 @@ def test_a_recipe_and_its_adapters_are_not_written_over(pytester: pytest.Pyteste
         with pytest.raises(OptionError, match=f"{name} is read for --yourai-config: name another"):
             check_files(options(pytester, own, f"--yourai-lora-config={name}"))
     check_files(options(pytester, own, "--yourai-lora-config=new.yaml"))
+
+
+def test_the_data_of_a_recipe_counts_where_no_flag_names_any(pytester: pytest.Pytester) -> None:
+    (pytester.path / "r.yaml").write_text("model: tiny\ndata: owner/rows\n")
+    (pytester.path / "bad.yaml").write_text("model: tiny\ndata: ./gone\n")
+    own = "--yourai-config=r.yaml"
+    found = options(pytester, own)
+    assert (found.data, found.has_data_of_recipe) == ("owner/rows", True)
+    found = options(pytester, own, "--yourai-data=owner/others")
+    assert (found.data, found.has_data_of_recipe) == ("owner/others", False)
+    with pytest.raises(RecipeError, match=r"bad\.yaml: data: './gone' is not valid: there is no"):
+        options(pytester, "--yourai-config=bad.yaml")
