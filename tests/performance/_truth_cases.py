@@ -48,8 +48,14 @@ def make_models(folder: Path) -> None:
 def sized_recipe(model: str, batch: int, rank: int, layers: int, **changes: Any) -> dict[str, Any]:
     """Adapters on q, k, v and o with `changes`, of keys or of adapters."""
     more = {name: changes.pop(name) for name in ("dropout", "keys") if name in changes}
-    parameters = {"rank": rank, "scale": 20.0, "dropout": 0.0, "keys": list(_QKVO), **more}
-    recipe: dict[str, Any] = {
+    parameters: dict[str, Any] = {
+        "rank": rank,
+        "scale": 20.0,
+        "dropout": 0.0,
+        "keys": list(_QKVO),
+        **more,
+    }
+    return {
         "model": model,
         "train": True,
         "data": "data",
@@ -60,7 +66,6 @@ def sized_recipe(model: str, batch: int, rank: int, layers: int, **changes: Any)
         "lora_parameters": {name: each for name, each in parameters.items() if each is not None},
         **changes,
     }
-    return recipe
 
 
 def _sizes() -> list[Case]:
