@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -47,6 +48,13 @@ class RowReading:
     max_seq_length: int = 2048
     mask_prompt: bool = False
     bad_rows: BadRows = "refuse"
+    hf_dataset: tuple[Mapping[str, Any], ...] = ()
+    """The data sets to read instead of data by its name; see Recipe."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, max_seq_length: int, bad_rows: BadRows) -> RowReading:
+        """How training with `recipe` reads them."""
+        return cls(max_seq_length, recipe.mask_prompt, bad_rows, recipe.hf_dataset)
 
 
 READ_BY_DEFAULT = RowReading()
