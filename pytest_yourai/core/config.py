@@ -264,11 +264,6 @@ class StepPlan:
         fast, slow = sorted(step_times_s[-2:])
         return slow <= fast * (1 + self.warmup_tolerance)
 
-    @property
-    def most_steps(self) -> int:
-        """Upper bound of the steps of a trial: each measured one may have a shape to settle."""
-        return self.max_warmup_steps + 2 * self.measured_steps
-
 
 def minimum_memory_bytes(warmup_peaks: Sequence[int]) -> int:
     """Minimum memory in bytes, from the MLX peaks of one or more warm-up steps, in their order.

@@ -30,7 +30,7 @@ from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
 from pytest_yourai.plan.identity import machine_id
-from pytest_yourai.plan.matrix import accumulated
+from pytest_yourai.plan.matrix import evenly_accumulated
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -61,7 +61,7 @@ class SafeCheck:
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
         safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
-        return accumulated(safe, self.effective_batch_size)
+        return evenly_accumulated(safe, self.effective_batch_size)
 
 
 @dataclass(frozen=True)

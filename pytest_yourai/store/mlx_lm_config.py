@@ -21,9 +21,9 @@ from pytest_yourai.core.config import (
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import TrialResult, pace
 from pytest_yourai.core.shell import command_line
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.models.mlx_lm_command import in_folder, is_pattern, output_path
 from pytest_yourai.models.resolve import Model
@@ -129,8 +129,7 @@ class LoraConfigFile:
             yield f"Replayed from {self.replay}: nothing was run on this machine"
         peak = gigabytes(found.peak_memory_bytes or 0)
         need, speed = gigabytes(found.minimum_memory_bytes or 0), found.tokens_per_second or 0
-        pace = f"{seconds(found.step_time_s or 0)}/step, {speed:,.0f} tokens/s"
-        yield f"It needs {need}, and took {peak}, at {pace}"
+        yield f"It needs {need}, and took {peak}, at {pace(found)}, {speed:,.0f} tokens/s"
         enforced = gigabytes(self.memory_limit_bytes / SAFETY_MARGIN)
         yield (
             f"While it was measured MLX's memory limit was set to {enforced}, the budget of "

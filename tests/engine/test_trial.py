@@ -1,6 +1,7 @@
 """Trials, with the real engine in this process."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,25 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models import llama
+from mlx_lm.tuner.callbacks import TrainingCallback
+from mlx_lm.tuner.trainer import TrainingArgs, train
 
 from pytest_yourai.core.config import (
+    ALL_KEYS,
     SAFETY_MARGIN,
     FineTuneType,
     LoraConfig,
+    Optimizer,
     StepPlan,
     minimum_memory_bytes,
 )
+from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.engine.optimizer import make_optimizer
+from pytest_yourai.worker.engine.trial import synthetic_rows
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -130,6 +139,59 @@ def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> N
         assert type(model.layers[0]).__call__ is call
     assert peak_in("warmup", samples) < plain
     assert samples[-1].step_time_s < 5
+
+
+@pytest.mark.parametrize("optimizer", [Optimizer.ADAM, Optimizer.MUON])
+def test_the_minimum_with_accumulation_is_the_largest_of_a_cycle(
+    engine: MlxEngine, optimizer: Optimizer
+) -> None:
+    config = LoraConfig(
+        1, 16, 4, 64, optimizer=optimizer, lora_keys=ALL_KEYS, grad_accumulation_steps=3
+    )
+    steps = TrialSteps(StepPlan(4), 3)
+    request = TrialRequest(config, steps.plan, WIDE_BYTES, None)
+    found: list[TrialEvent] = []
+    assert engine.run_trial(request, found.append).memory_is_back_at_base
+    samples = [each for each in found if isinstance(each, StepSample)]
+    phases = [each.phase for each in samples]
+    assert phases.count("warmup") in (9, 12)
+    assert phases[phases.count("warmup") :] == ["settle"] * 3 + ["measure"] * 6
+    # The last cycle of warm-up compiles nothing, nor does what follows.
+    assert all(isinstance(each, StepSample) for each in found[-(3 + 3 + 6) :])
+    peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
+    by_hand = hand_run_cycle(engine, config)
+    assert steps.minimum_bytes(peaks) == pytest.approx(max(by_hand), rel=0.01)
+
+
+def hand_run_cycle(engine: MlxEngine, config: LoraConfig) -> list[int]:
+    """MLX's peaks in each step of a third cycle, of mlx-lm's own loop under the base limit."""
+    assert engine._model is not None
+    model, peaks = engine._model, []
+
+    class Peaks(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
+        def on_train_loss_report(self, _: dict[str, Any]) -> None:
+            peaks.append(mx.get_peak_memory())
+            mx.reset_peak_memory()
+
+    with model.adapted(config, MLX_LM_DEFAULTS):
+        mx.set_memory_limit(model.active_bytes)
+        mx.reset_peak_memory()
+        train(
+            model=model.module,
+            optimizer=make_optimizer(config, MLX_LM_DEFAULTS),
+            train_dataset=synthetic_rows(model.module, config, 0),
+            args=TrainingArgs(
+                batch_size=config.batch_size,
+                iters=9,
+                steps_per_report=1,
+                steps_per_save=100,
+                max_seq_length=config.max_seq_length,
+                adapter_file=os.devnull,
+                grad_accumulation_steps=config.grad_accumulation_steps,
+            ),
+            training_callback=Peaks(),
+        )
+    return peaks[-3:]
 
 
 def test_the_same_seed_gives_the_same_losses(engine: MlxEngine) -> None:

@@ -207,11 +207,13 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._save()
 
     def _memory_reason(self, trained: TrainedStep) -> EndReason | None:
-        request, is_warm = self._request, trained.step - self._first_step > COMPILING_STEPS
-        if self._usual_active_bytes is None and is_warm:
+        request, is_whole = self._request, self._cycles.is_whole(trained.step)
+        is_warm = trained.step - self._first_step > COMPILING_STEPS * self._accumulation
+        # Within a cycle the accumulated gradients are held, too.
+        if self._usual_active_bytes is None and is_warm and is_whole:
             self._usual_active_bytes = trained.active_memory_bytes
         usual = self._usual_active_bytes
-        if request.reload_active_bytes is not None and usual is not None:
+        if request.reload_active_bytes is not None and usual is not None and is_whole:
             most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
             if trained.active_memory_bytes > most:
                 return "active_memory"
