@@ -29,6 +29,7 @@ from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.training.auto_optimize import sweep
@@ -153,6 +154,7 @@ class _Resolver:
             },
             used=(*self._used(), *_used_memory(limit, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
+            recipe_file=str(start.recipe_file.path) if start.recipe_file else None,
         )
 
     def _lora_config(self) -> LoraConfig:
@@ -228,6 +230,10 @@ class _Resolver:
             (self._config.lora_keys,),
             trust_remote_code=self._start.options.trust_remote_code,
         )
+        asked_by = self._origin(FINE_TUNE_TYPE.name)
+        if asked_by != f"--{FINE_TUNE_TYPE.flag}":
+            asked_by += f": {FINE_TUNE_TYPE.key}"
+        check_trainable([self._config.fine_tune_type], source, asked_by, "--quantize")
         return source, origin
 
     def _memory_limit(self) -> _Limit:

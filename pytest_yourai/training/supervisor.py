@@ -95,7 +95,7 @@ class TrainingRun:
         reading = RowReading.of(
             settings.recipe, settings.config.max_seq_length, parameters.bad_rows
         )
-        device, inspection = self._host.inspect(settings.data, reading, print_line)
+        device, inspection = self._host.inspect(settings.data, reading, print_line, settings.wanted)
         if (data := inspection.data) is not None and data.notes:
             self._journal.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers
