@@ -70,10 +70,8 @@ def plan_model(
         steps=steps,
         isolation=options.isolation,
         data=options.data,
-        reading=RowReading(
-            max(config.max_seq_length for config in tried),
-            choice.recipe.mask_prompt,
-            options.bad_rows,
+        reading=RowReading.of(
+            choice.recipe, max(config.max_seq_length for config in tried), options.bad_rows
         ),
         recipe=choice.recipe,
         recipe_file=recipe_file,
