@@ -182,6 +182,7 @@ def _train(
         found.budget.limit_bytes,
         settings.memory_report_interval,
         stream,
+        settings.config.grad_accumulation_steps,
     )
     counts = not found.device.has_own_memory
     outputs = Outputs(settings, display, journal, footprint_counts=counts)
