@@ -41,6 +41,7 @@ from pytest_yourai.models.architecture import (
     whole,
 )
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.trainable import untrainable_in_full
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
 """One standard deviation: measured on one H200 and on Linux CPUs, assumed for Metal."""
@@ -212,10 +213,7 @@ def _step(
     elif quantization[0] is None:
         trained = base_arrays(shapes, layers)
     else:
-        raise ModelError(
-            "full fine-tuning cannot train quantized weights, for which MLX has no gradient: use "
-            "fine_tune_type lora or dora, or weights in full precision"
-        )
+        raise ModelError(untrainable_in_full("quantized weights"))
     return StepMemory(
         shapes, built.linears, trained, config, has_moment, quantization, backend, device
     )

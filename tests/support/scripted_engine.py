@@ -25,7 +25,7 @@ from pytest_yourai.models.architecture import (
     InspectedShapes,
     read_architecture_shapes,
 )
-from pytest_yourai.models.source import Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.protocol import (
     Compiling,
     EndReason,
@@ -82,6 +82,7 @@ class ScriptedEngine:
         data: str | None,
         _reading: RowReading,
         _report: Callable[[RowsRead], None],
+        _wanted: Wanted | None,
     ) -> Inspection:
         self._strike("inspect")
         if data is not None:
