@@ -47,7 +47,9 @@ def make_models(folder: Path) -> None:
 
 def sized_recipe(model: str, batch: int, rank: int, layers: int, **changes: Any) -> dict[str, Any]:
     """Adapters on q, k, v and o with `changes`, of keys or of adapters."""
-    more = {name: changes.pop(name) for name in ("dropout", "keys") if name in changes}
+    more: dict[str, Any] = {}
+    for name in {"dropout", "keys"} & changes.keys():
+        more[name] = changes.pop(name)
     parameters: dict[str, Any] = {
         "rank": rank,
         "scale": 20.0,
