@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.axes import MAX_SEQ_LENGTH, Axis
+from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
 from pytest_yourai.core.config import SAFETY_MARGIN, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import pareto, soak_survivors
@@ -91,8 +91,12 @@ def _heading(profile: StoredProfile) -> str:
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
     """One trial: its row of the profile, and what is computed from it."""
+    config = result.config
+    absent = {axis.key: None for axis in AXES if not axis.applies_to(config)}
     return {
         **TrialRow.from_result(result).as_json(),
+        **absent,
+        "score_factors": list(config.score_factors),
         "name": naming.name(result.config),
         "safe_memory_bytes": result.safe_memory_bytes,
         "prediction_error": prediction_error(result),
