@@ -211,7 +211,7 @@ def _step(
     if config.fine_tune_type is not FineTuneType.FULL:
         trained = adapter_arrays(built, config)
     elif quantization[0] is None:
-        trained = base_arrays(shapes, layers)
+        trained = base_arrays(built, shapes, layers)
     else:
         raise ModelError(untrainable_in_full("quantized weights"))
     return StepMemory(
