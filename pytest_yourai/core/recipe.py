@@ -42,6 +42,12 @@ class Recipe:
     hf_dataset: tuple[Mapping[str, Any], ...] = ()
     """mlx-lm's mappings of Hugging Face data sets, which win over `data`; empty without any."""
 
+    @property
+    def data(self) -> str | None:
+        """A name for the data of `hf_dataset`; None without any."""
+        paths = ", ".join(str(each["path"]) for each in self.hf_dataset)
+        return f"hf_dataset {paths}" if paths else None
+
     def optimizer_arguments(self, config: LoraConfig) -> Mapping[str, Any]:
         """Arguments of the optimizer of `config`, beside its learning rate."""
         return self.optimizer_config.get(config.optimizer, {})

@@ -49,6 +49,13 @@ class RowReading:
     max_seq_length: int = 2048
     mask_prompt: bool = False
     bad_rows: BadRows = "refuse"
+    hf_dataset: tuple[Mapping[str, Any], ...] = ()
+    """The data sets to read instead of data by its name; see Recipe."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, max_seq_length: int, bad_rows: BadRows) -> RowReading:
+        """How training with `recipe` reads them."""
+        return cls(max_seq_length, recipe.mask_prompt, bad_rows, recipe.hf_dataset)
 
 
 READ_BY_DEFAULT = RowReading()

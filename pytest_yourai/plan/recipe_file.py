@@ -55,7 +55,6 @@ class _HubDataset(_Forbidding):
     text_feature: _Words | None = None
     chat_feature: _Words | None = None
     config: dict[str, Any] | None = None
-    mask_prompt: _Switch | None = None
 
 
 _TrainedAxes: Any = model_of(

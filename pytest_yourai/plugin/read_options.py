@@ -207,14 +207,16 @@ def _effective_batch_size(read: _Reader, file: RecipeFile | None) -> int | None:
 
 def _recipe(read: _Reader, file: RecipeFile | None) -> Recipe:
     recipe = Recipe() if file is None else file.recipe
+    if read.from_folder("data", data_source) is not None:
+        recipe = dataclasses.replace(recipe, hf_dataset=())
     masks = read.switch("mask-prompt")
     return recipe if masks is None else dataclasses.replace(recipe, mask_prompt=masks)
 
 
 def _recipe_data(file: RecipeFile | None) -> str | None:
     """The data of the recipe; mlx-lm takes paths relative to the folder where it was started."""
-    if file is None or file.data is None:
-        return None
+    if file is None or file.recipe.hf_dataset or file.data is None:
+        return file.recipe.data if file else None
     try:
         return data_source(file.data, Path.cwd())
     except ValueError as problem:

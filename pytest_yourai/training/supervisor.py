@@ -92,8 +92,8 @@ class TrainingRun:
         InputError where it cannot run. `print_line` gets a line now and then while many are read.
         """
         settings, parameters = self._settings, self._settings.parameters
-        reading = RowReading(
-            settings.config.max_seq_length, settings.recipe.mask_prompt, parameters.bad_rows
+        reading = RowReading.of(
+            settings.recipe, settings.config.max_seq_length, parameters.bad_rows
         )
         device, inspection = self._host.inspect(settings.data, reading, print_line, settings.wanted)
         if (data := inspection.data) is not None and data.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pyteste
         .replace("optimizer: adamw", "optimizer: sgd")
         + "num_layers: 2\n"
     )
+    [following] = [line for line in done.outlines if line.startswith("Next: yourai train ")]
+    assert following.endswith("--profile optimal_config.json --config mine.yaml")
+    arguments = shlex.split(following.removeprefix("Next: yourai "))
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pytest_yourai.cli", *arguments, "--adapter-path=ours"],
+        cwd=pytester.path,
+        check=True,
+        capture_output=True,
+    )
+    assert (pytester.path / "ours" / "adapters.safetensors").exists()
     command = [sys.executable, "-m", "mlx_lm", "lora", "--config", "best.yaml"]
     trained = subprocess.run(
         command, cwd=pytester.path, check=True, capture_output=True, text=True

@@ -95,9 +95,7 @@ class MlxEngine:
         model, parameters = self._loaded(), request.parameters
         rows: Any
         validation_rows: Any
-        reading = RowReading(
-            request.config.max_seq_length, request.recipe.mask_prompt, parameters.bad_rows
-        )
+        reading = RowReading.of(request.recipe, request.config.max_seq_length, parameters.bad_rows)
         read = self._data(request.data, reading)
         if read is None:
             rows = trial.synthetic_rows(model.module, request.config, request.recipe.seed)
