@@ -1,12 +1,14 @@
 import dataclasses
 import json
+from importlib.resources import files
 from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
-from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data
+from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data, row_data
 
 from support.profiles import OPTIMUM, failed_only, full, profiles_of, quick, with_failures
 
@@ -134,3 +136,15 @@ def test_every_outcome_has_a_letter_of_its_own() -> None:
         "failure",
         "unknown",
     }
+
+
+def test_a_row_of_full_fine_tuning_has_no_rank_and_no_modules() -> None:
+    config = LoraConfig(2, 0, 4, 64, fine_tune_type=FineTuneType.FULL).canonical()
+    row = row_data(TrialResult("m", config, Outcome.OK), ConfigLabels.of([config]))
+    assert (row["lora_rank"], row["lora_keys"], row["dropout"]) == (None, None, None)
+    assert row["score_factors"] == [2, 4]
+
+
+def test_no_script_was_left_half_merged() -> None:
+    for script in (files("pytest_yourai.report.page") / "scripts").iterdir():
+        assert "<<<<<<<" not in script.read_text(encoding="utf-8"), script.name
