@@ -127,6 +127,7 @@ class _Resolver:
     def settings(self) -> TrainSettings:
         """All values of the run."""
         start, values = self._start, self._values
+        self._check_updates()
         limit = self._memory_limit()
         baseline, measured_by = self._measured_baseline()
         report_interval = values.memory_report_interval or 1
@@ -165,6 +166,17 @@ class _Resolver:
         if depth is not None and not 0 < found["num_layers"] <= depth:
             found["num_layers"] = depth
         return LoraConfig(**found).canonical()
+
+    def _check_updates(self) -> None:
+        """OptionError if training would end before the first update of the weights."""
+        most, accumulated = self._values.max_steps or 1, self._config.grad_accumulation_steps
+        if most < accumulated:
+            raise OptionError(
+                f"--max-steps: {most:,} steps ({self._origin('max_steps')}) change nothing, as "
+                f"gradients accumulate over {accumulated:,} "
+                f"({self._origin('grad_accumulation_steps')}): raise it, or lower "
+                "--grad-accumulation-steps"
+            )
 
     def _recipe(self) -> Recipe:
         """The recipe of the checkpoint, else of the file, and the values that flags decide."""
@@ -277,6 +289,12 @@ class _Resolver:
         if self._model.weights == "synthetic":
             what = "weights and rows" if self._start.data is None else "weights"
             yield f"a dry run: {what} are made up, and the adapters are of no use"
+        most, accumulated = self._values.max_steps or 1, self._config.grad_accumulation_steps
+        if left := most % accumulated:
+            yield (
+                f"of {most:,} steps the last {left:,} change nothing, as gradients accumulate over "
+                f"{accumulated:,}: a --max-steps of {most - left:,} trains the same"
+            )
         yield from environment.notes(os.environ)
         if self._chosen is not None:
             yield from self._chosen.warnings
