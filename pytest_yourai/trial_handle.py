@@ -85,6 +85,11 @@ class Trial:
         return _reached(self.result.step_time_s)
 
     @property
+    def update_time_s(self) -> float:
+        """Median time for an update, with all its accumulated steps. TrialError without any."""
+        return _reached(self.result.update_time_s)
+
+    @property
     def tokens_per_second(self) -> float:
         """Trained, unmasked tokens per second in the measured steps. TrialError without any."""
         return _reached(self.result.tokens_per_second)

@@ -23,7 +23,7 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
             "default": field.default,
         }
         if field.default is dataclasses.MISSING:
-            settings |= {"default": option.default, "required": option.default is None}
+            settings["default"] = None  # the recipe may say
         if option.has_negation:
             settings["action"] = argparse.BooleanOptionalAction
         elif option.metavar is None:

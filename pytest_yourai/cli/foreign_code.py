@@ -17,6 +17,7 @@ from pytest_yourai.models.foreign_folders import (
     marked_folders,
     without_entries,
 )
+from pytest_yourai.plan.recipe_folders import recipe_folders
 
 
 def leave_foreign_code(given: argparse.Namespace) -> None:
@@ -26,8 +27,9 @@ def leave_foreign_code(given: argparse.Namespace) -> None:
     here = Path()
     _take_off(marked_folders(_texts(given, "model"), here, MODEL_MARK))
     _take_off(marked_folders(_texts(given, "data"), here, DATA_MARK))
-    # Reading a list imports packages, and so comes last.
+    # Reading a file imports packages, and so comes last.
     _take_off(listed_folders(_texts(given, "models"), here))
+    _take_off(recipe_folders(_texts(given, "config"), here))
 
 
 def _take_off(found: Iterable[Path]) -> None:

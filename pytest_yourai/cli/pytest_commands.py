@@ -41,7 +41,7 @@ PYTEST_COMMANDS = (
         "measure which batch size, LoRA rank and LoRA layers fit, and which are best",
         flag=None,
         takes=_ALL - {"optimize"},
-        needs=frozenset({"model", "replay"}),
+        needs=frozenset({"model", "replay", "config"}),
     ),
     PytestCommand(
         "benchmark",

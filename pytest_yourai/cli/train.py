@@ -15,10 +15,10 @@ from pytest_yourai.report.safe_stream import (
     print_lines,
     safe_stream,
 )
-from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked
 from pytest_yourai.training.settings import TrainSettings
+from pytest_yourai.training.start import completed
 
 _FAILED_STATUS = 1
 
@@ -41,7 +41,7 @@ def _train(given: argparse.Namespace, stream: IO[str]) -> int:
         print_lines(stream, line)
 
     values = {name: value for name, value in vars(given).items() if name != "command"}
-    options = TrainOptions(**values)
+    options = completed(values)
     with locked(options.adapter_path) as journal:
         settings = train_settings(options, print_line)
         for line in lines(settings):

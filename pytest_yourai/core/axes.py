@@ -67,6 +67,11 @@ class Axis:
         return self.id_form.format(value_text(self.of(config)).replace(",", "+"))
 
 
+def recipe_of(config: LoraConfig) -> tuple[Any, ...]:
+    """The values of what is trained, and how: equal where sizes alone differ."""
+    return tuple(axis.of(config) for axis in RECIPE)
+
+
 def value_text(value: Any) -> str:
     """The value of an axis for people: `on`, `adamw`, `0.05`, `4`."""
     if isinstance(value, bool):
@@ -223,15 +228,10 @@ GRAD_ACCUMULATION_STEPS = Axis(
 SIZES = (BATCH_SIZE, RANK, NUM_LAYERS)
 """The axes that each configuration is named by, and whose product is its score."""
 
-VARIANTS = (
-    MAX_SEQ_LENGTH,
-    GRAD_CHECKPOINT,
-    FINE_TUNE_TYPE,
-    OPTIMIZER,
-    LORA_KEYS,
-    DROPOUT,
-    GRAD_ACCUMULATION_STEPS,
-)
+RECIPE = (FINE_TUNE_TYPE, OPTIMIZER, LORA_KEYS, DROPOUT, GRAD_ACCUMULATION_STEPS)
+"""The axes that say what is trained, and how."""
+
+VARIANTS = (MAX_SEQ_LENGTH, GRAD_CHECKPOINT, *RECIPE)
 """The axes that have one value in most sweeps."""
 
 AXES = (*SIZES, *VARIANTS)

@@ -74,7 +74,7 @@ AXIS_TYPES: Mapping[Axis, Any] = {
     FINE_TUNE_TYPE: _word(FineTuneType),
     OPTIMIZER: _word(Optimizer),
     LORA_KEYS: Annotated[str, pydantic.BeforeValidator(_keys)],
-    DROPOUT: Annotated[float, pydantic.Field(ge=0, lt=1, allow_inf_nan=False)],
+    DROPOUT: Annotated[float, pydantic.Field(strict=True, ge=0, lt=1, allow_inf_nan=False)],
     GRAD_ACCUMULATION_STEPS: _count(1, MOST_ACCUMULATED),
 }
 """The type of one value of each axis."""

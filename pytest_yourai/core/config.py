@@ -7,7 +7,9 @@ import enum
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pytest_yourai.core.recipe_needs import recipe_needs_at_least_as_much
 
 SAFETY_MARGIN = 1.15
 """Safe memory is minimum memory times this; the limit while measuring is the budget over this."""
@@ -201,7 +203,7 @@ class LoraConfig:
         """True if no axis is below `other`'s, so that minimum memory cannot be below it either.
 
         Minimum memory rises with batch, rank, layers and tokens; checkpointing lowers it. What is
-        trained, and how, must be the same.
+        trained, and how, counts in the order that was measured.
         """
         return (
             self.batch_size >= other.batch_size
@@ -209,22 +211,13 @@ class LoraConfig:
             and self.num_layers >= other.num_layers
             and self.max_seq_length >= other.max_seq_length
             and self.grad_checkpoint <= other.grad_checkpoint
-            and self.kind_of_recipe == other.kind_of_recipe
+            and recipe_needs_at_least_as_much(self, other)
         )
 
     @property
-    def kind_of_recipe(self) -> tuple[Any, ...]:
-        """Values of the axes that are not ordered by memory.
-
-        Configurations that differ in them say nothing about each other.
-        """
-        return (
-            self.fine_tune_type,
-            self.optimizer,
-            self.lora_keys,
-            self.dropout > 0,
-            self.grad_accumulation_steps > 1,
-        )
+    def key_names(self) -> tuple[str, ...] | None:
+        """Names of linear layers that get adapters; None for all."""
+        return key_names(self.lora_keys)
 
     def __str__(self) -> str:
         rank = f"rank={self.rank}, " if self.rank else ""
@@ -270,11 +263,6 @@ class StepPlan:
             return True
         fast, slow = sorted(step_times_s[-2:])
         return slow <= fast * (1 + self.warmup_tolerance)
-
-    @property
-    def most_steps(self) -> int:
-        """Upper bound of the steps of a trial: each measured one may have a shape to settle."""
-        return self.max_warmup_steps + 2 * self.measured_steps
 
 
 def minimum_memory_bytes(warmup_peaks: Sequence[int]) -> int:

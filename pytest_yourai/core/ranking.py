@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH, VARIANTS
-from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.axes import recipe_of
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
+from pytest_yourai.core.recipe_needs import LIGHTEST_OPTIMIZERS
 from pytest_yourai.core.results import SoakResult, TrialResult
 
-_ORDERED = (MAX_SEQ_LENGTH, GRAD_CHECKPOINT)
-"""Variants whose order has a meaning; the others are in alphabetical order."""
+_FINE_TUNE_TYPES = tuple(FineTuneType)
+
+
+def _recipe_weight(config: LoraConfig) -> tuple[int, int, float, str, float, int]:
+    """Key by which what is trained, and how, is in order of its needs, roughly."""
+    names = config.key_names
+    return (
+        _FINE_TUNE_TYPES.index(config.fine_tune_type),
+        LIGHTEST_OPTIMIZERS.index(config.optimizer),
+        math.inf if names is None else len(names),
+        config.lora_keys,
+        config.dropout,
+        config.grad_accumulation_steps,
+    )
 
 
 def _rank(result: TrialResult, objective: Objective) -> tuple[float, float, float, float]:
@@ -46,18 +60,24 @@ def best_first(results: Iterable[TrialResult], objective: Objective) -> list[Tri
 
 
 def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """The results that no other beats in one of their qualities without losing another.
+    """The results that no other of their recipe beats in one quality without losing another.
 
     These are capacity, rank × adapted layers; length of rows; speed, tokens per second; and
-    memory, the minimum.
+    memory, the minimum. What is trained, and how, is no better or worse.
     """
-    points = [(result, _qualities(result)) for result in results if result.success]
+    points = [
+        (result, recipe_of(result.config), _qualities(result))
+        for result in results
+        if result.success
+    ]
     return [
         result
-        for result, own in points
+        for result, recipe, own in points
         if not any(
-            other != own and all(theirs >= mine for theirs, mine in zip(other, own, strict=True))
-            for _, other in points
+            other_recipe == recipe
+            and other != own
+            and all(theirs >= mine for theirs, mine in zip(other, own, strict=True))
+            for _, other_recipe, other in points
         )
     ]
 
@@ -84,7 +104,7 @@ def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
         key=lambda result: (
             result.config.rank * result.config.num_layers,
             result.config.rank,
-            *(str(axis.of(result.config)) for axis in VARIANTS if axis not in _ORDERED),
+            _recipe_weight(result.config),
             result.config.max_seq_length,
             result.config.grad_checkpoint,
         ),
@@ -101,7 +121,7 @@ def lightest_first(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
             config.rank,
             config.max_seq_length,
             not config.grad_checkpoint,
-            *(str(axis.of(config)) for axis in VARIANTS if axis not in _ORDERED),
+            _recipe_weight(config),
         ),
     )
 

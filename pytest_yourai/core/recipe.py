@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_yourai.core.axes import AXES, LORA_KEYS, VARIANTS
-from pytest_yourai.core.config import FineTuneType, LoraConfig
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    MLX_LM_MAX_SEQ_LENGTH,
+    FineTuneType,
+    LoraConfig,
+)
 
 Schedule = Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
 """The schedules of mlx.optimizers.schedulers that mlx-lm's `build_schedule` can make."""
@@ -36,6 +41,12 @@ class Recipe:
     resume_adapter_file: str | None = None
     hf_dataset: tuple[Mapping[str, Any], ...] = ()
     """mlx-lm's mappings of Hugging Face data sets, which win over `data`; empty without any."""
+
+    @property
+    def data(self) -> str | None:
+        """A name for the data of `hf_dataset`; None without any."""
+        paths = ", ".join(str(each["path"]) for each in self.hf_dataset)
+        return f"hf_dataset {paths}" if paths else None
 
     def optimizer_arguments(self, config: LoraConfig) -> Mapping[str, Any]:
         """Arguments of the optimizer of `config`, beside its learning rate."""
@@ -70,6 +81,9 @@ class Recipe:
 
 
 MLX_LM_DEFAULTS = Recipe()
+
+MLX_LM_CONFIG = LoraConfig(4, 8, 16, MLX_LM_MAX_SEQ_LENGTH, lora_keys=ALL_KEYS)
+"""mlx-lm's own values of the axes."""
 
 _ALWAYS = ("max_seq_length", "grad_checkpoint", "optimizer", "lora_scale", "learning_rate", "seed")
 """Settings that every profile names; the others only where they are not mlx-lm's defaults."""

@@ -2,7 +2,7 @@
 
 tests/data/recipes_cpu.json and recipes_h200.json have the measurements. What they do not order is
 not ordered here: full fine-tuning and adapters, whose rank and base decide; and sgd and adafactor,
-adam and muon, where the number of tokens decides.
+adam and muon, where the number of tokens decides. Settings of optimizers are those of one sweep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ _SAME_OR_LESS = {
     "sgd": {"sgd"},
     "adafactor": {"adafactor"},
 }
-"""For each optimizer with mlx's defaults, those that need no more."""
+"""For each optimizer, those that need no more; also with momentum, or adafactor with beta_1."""
+
+LIGHTEST_OPTIMIZERS = ("sgd", "adafactor", "adam", "adamw", "muon")
+"""By what they need, roughly."""
 
 _SAME_OR_LESS_TRAINED = {"lora": {"lora"}, "dora": {"dora", "lora"}, "full": {"full"}}
 
@@ -30,10 +33,10 @@ class RecipeAxes(Protocol):
 
     @property
     def optimizer(self) -> str:
-        """An optimizer of mlx-lm, with mlx's defaults."""
+        """An optimizer of mlx-lm."""
 
     @property
-    def lora_keys(self) -> tuple[str, ...] | None:
+    def key_names(self) -> tuple[str, ...] | None:
         """Names of linear layers with adapters; None is all of them."""
 
     @property
@@ -53,7 +56,7 @@ def recipe_needs_at_least_as_much(one: RecipeAxes, other: RecipeAxes) -> bool:
     return (
         other.fine_tune_type in _SAME_OR_LESS_TRAINED[one.fine_tune_type]
         and other.optimizer in _SAME_OR_LESS[one.optimizer]
-        and (one.lora_keys is None or _has_all(one.lora_keys, other.lora_keys))
+        and (one.key_names is None or _has_all(one.key_names, other.key_names))
         and bool(one.dropout) >= bool(other.dropout)
         and (one.grad_accumulation_steps > 1) >= (other.grad_accumulation_steps > 1)
     )

@@ -7,6 +7,8 @@ import statistics
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.cycles import whole_cycles
+from pytest_yourai.core.units import seconds
 
 
 class Outcome(enum.StrEnum):
@@ -186,18 +188,37 @@ class TrialResult(_WithOutcome):
         return self.outcome.is_memory_failure or skip is SkipReason.PREDICTED_OVER_BUDGET
 
     @property
+    def _steps_of_a_cycle(self) -> int:
+        """1 where no cycle was completed."""
+        steps = self.config.grad_accumulation_steps
+        return steps if len(self.step_times_s) >= steps else 1
+
+    @property
+    def _cycle_times_s(self) -> list[float]:
+        return [sum(each) for each in whole_cycles(self.step_times_s, self._steps_of_a_cycle)]
+
+    @property
     def step_time_s(self) -> float | None:
-        """Median of the measured steps."""
-        return statistics.median(self.step_times_s) if self.step_times_s else None
+        """Median of the measured steps; of accumulated ones, of their means over whole cycles."""
+        times_s = self._cycle_times_s
+        return statistics.median(times_s) / self._steps_of_a_cycle if times_s else None
+
+    @property
+    def update_time_s(self) -> float | None:
+        """Median time for an update of the optimizer, with all the steps that accumulate for it."""
+        step_time_s = self.step_time_s
+        return None if step_time_s is None else step_time_s * self.config.grad_accumulation_steps
 
     @property
     def tokens_per_second(self) -> float | None:
-        """By the median step where all have as many tokens, else over all measured steps."""
-        if self.step_time_s is None or not self.step_tokens:
+        """By the median cycle where all have as many tokens, else over all whole cycles."""
+        times_s, steps = self._cycle_times_s, self._steps_of_a_cycle
+        if not times_s or not self.step_tokens:
             return None
-        if len(set(self.step_tokens)) == 1:
-            return self.step_tokens[0] / self.step_time_s
-        return sum(self.step_tokens) / sum(self.step_times_s)
+        tokens = [sum(each) for each in whole_cycles(self.step_tokens, steps)]
+        if len(set(tokens)) == 1:
+            return tokens[0] / statistics.median(times_s)
+        return sum(tokens) / sum(times_s)
 
     @property
     def safe_memory_bytes(self) -> int | None:
@@ -205,6 +226,14 @@ class TrialResult(_WithOutcome):
         if self.minimum_memory_bytes is None:
             return None
         return round(self.minimum_memory_bytes * SAFETY_MARGIN)
+
+
+def pace(result: TrialResult) -> str:
+    """`27ms/step`, and `27ms/step, 0.11s/update` where gradients are accumulated."""
+    found = f"{seconds(result.step_time_s or 0)}/step"
+    if result.config.grad_accumulation_steps > 1:
+        found += f", {seconds(result.update_time_s or 0)}/update"
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,20 @@ _EVENTS = (
     *("model_not_run", "model_start", "preflight_check", "run_facts", "search_stopped"),
     *("soak_complete", "soak_start", "subprocess_completed", "subprocess_failed"),
     *("subprocess_spawned", "subprocess_start", "subprocess_timeout", "training_complete"),
-    *("training_crash", "training_reload", "training_saved", "training_start"),
+    *("training_crash", "training_reload", "training_saved", "training_skipped_batch"),
+    "training_start",
     *("trial_complete", "trial_kept", "trial_start"),
 )
 
-_ENDS = ("active_memory", "exception", "finished", "footprint", "interval", "memory_limit")
+_ENDS = (
+    "active_memory",
+    "exception",
+    "finished",
+    "footprint",
+    "interval",
+    "memory_limit",
+    "patience",
+)
 
 OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))

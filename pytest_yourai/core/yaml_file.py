@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,16 @@ _MOST_CHARACTERS = 1_000_000
 _MOST_BYTES = 4 * _MOST_CHARACTERS
 
 _LONGEST_VALUE = 60
+
+_OF_A_KEY = "[key]"
+"""Pydantic's last part of the location of a key that is not valid."""
+
+_EXPONENT = re.compile(
+    r"""^[-+]?(?: [0-9][0-9_]* (?: \.[0-9_]* )? | \.[0-9_]+ ) [eE][-+]?[0-9]+$""", re.VERBOSE
+)
+"""Numbers such as 1e-5, which YAML 1.1 takes for text and mlx-lm's own loader for numbers."""
+
+_FIRST_OF_NUMBERS = "-+0123456789."
 
 
 class _PlainValues(yaml.SafeLoader):
@@ -60,20 +71,33 @@ def _refused(why: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
+_PlainValues.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list(_FIRST_OF_NUMBERS))
 _PlainValues.add_constructor("tag:yaml.org,2002:int", _PlainValues.construct_whole)
 _PlainValues.add_constructor("tag:yaml.org,2002:float", _PlainValues.construct_fraction)
 
 
+def is_plain_text(text: str) -> bool:
+    """True if YAML without quotes has `text` for what it is, and for no number, date or switch."""
+    loader = _PlainValues(f"- {text}\n- end\n")
+    try:
+        found = loader.get_data()
+    except (yaml.YAMLError, ValueError):
+        return False
+    return bool(found == [text, "end"])
+
+
 @dataclass(frozen=True)
 class YamlFile:
-    """A parsed file: its value, and the line (from 1) on which each key or element starts."""
+    """A parsed file: its text and value, and the line (from 1) where each key or element starts."""
 
     path: Path
+    text: str
     value: Any
     lines: dict[tuple[str | int, ...], int]
 
     def where(self, location: tuple[str | int, ...]) -> str:
         """`file:line: key`, with the line of the deepest part of `location` that the file has."""
+        location = tuple(part for part in location if part != _OF_A_KEY)
         while location[1:] and isinstance(location[-1], int) and location not in self.lines:
             # A single value that stands for a list of one has no index.
             location = location[:-1]
@@ -116,7 +140,7 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     lines: dict[tuple[str | int, ...], int] = {}
     if node is not None:
         _record_lines(node, (), lines, path, error)
-    return YamlFile(path, value, lines)
+    return YamlFile(path, text, value, lines)
 
 
 def validate(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS
-from pytest_yourai.estimate.recipe import FINE_TUNE_TYPES, OPTIMIZERS, Recipe
 
 _FULL_PRECISION_BITS = (16, 32)
 
@@ -21,26 +20,6 @@ def checked_layers(value: Any, depth: int) -> int:
     """The number of trained layers; -1 means all, as in mlx-lm."""
     is_all = not isinstance(value, bool) and value == _ALL_LAYERS
     return depth if is_all else whole_number("lora_layers", value, 1)
-
-
-def checked_recipe(
-    fine_tune_type: str,
-    optimizer: str,
-    optimizer_config: Mapping[str, Any] | None,
-    dropout: float,
-    grad_accumulation_steps: int,
-) -> Recipe:
-    """A recipe of mlx-lm's names; ValueError or TypeError for what mlx-lm cannot train."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
-    has_beta = (optimizer_config or {}).get("beta_1") is not None
-    return Recipe(
-        fine_tune_type=one_of("fine_tune_type", fine_tune_type, FINE_TUNE_TYPES),
-        optimizer=one_of("optimizer", optimizer, OPTIMIZERS),
-        has_first_moment=optimizer == "adafactor" and has_beta,
-        dropout=dropout,
-        grad_accumulation_steps=whole_number("grad_accumulation_steps", grad_accumulation_steps, 1),
-    )
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

@@ -21,10 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.layer_kinds import LayerKind, layer_kind
-from pytest_yourai.estimate.recipe import Recipe
 from pytest_yourai.models.architecture import Architecture, LinearShape
 
 _FLOAT32_BYTES = 4
@@ -52,7 +51,6 @@ class KeptArrays:
     shapes: Architecture
     adapted: tuple[LinearShape, ...]
     config: LoraConfig
-    recipe: Recipe
     is_quantized: bool
     backend: Backend
 
@@ -95,7 +93,7 @@ class KeptArrays:
         """Float32 copies of what adapted layers read."""
         if self._is_full:
             return 0
-        read = self.adapted if self.recipe.dropout else self._inputs.values()
+        read = self.adapted if self.config.dropout else self._inputs.values()
         return _FLOAT32_BYTES * self.tokens * sum(linear.inputs for linear in read)
 
     @cached_property
@@ -123,11 +121,11 @@ class KeptArrays:
 
     @property
     def _is_full(self) -> bool:
-        return self.recipe.fine_tune_type == "full"
+        return self.config.fine_tune_type is FineTuneType.FULL
 
     @property
     def _is_dora(self) -> bool:
-        return self.recipe.fine_tune_type == "dora"
+        return self.config.fine_tune_type is FineTuneType.DORA
 
     @property
     def _has_fused_backward(self) -> bool:
@@ -168,7 +166,7 @@ class KeptArrays:
             return own
         inner = _FLOAT32_BYTES * self.tokens * self.config.rank * len(self.adapted)
         kept = inner + self.wide_bytes + self.weights_bytes
-        if self.recipe.dropout:
+        if self.config.dropout:
             masks = self.tokens * sum(linear.inputs for linear in self.adapted)
             kept += own + _MASK_BYTES * masks
         if self._is_dora:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.calibration import (
@@ -136,6 +137,7 @@ class Predictor:
     """What earlier runs taught, by kind of recipe."""
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
+    recipe: Recipe = MLX_LM_DEFAULTS
     is_enabled: bool = True
     """False where trials measure no minimum memory: then nothing is predicted or learned."""
     _estimates: dict[LoraConfig, MemoryEstimate | None] = field(init=False, default_factory=dict)
@@ -206,6 +208,8 @@ class Predictor:
             config = dataclasses.replace(config, max_seq_length=longest)
         try:
             inspected = self.inspected.get(config.lora_keys)
-            return estimate_trial(config, self.source, self.backend, self.device, inspected)
+            return estimate_trial(
+                config, self.source, self.backend, self.device, inspected, self.recipe
+            )
         except ModelError:
             return None

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.coefficients import (
     AMPERE,
@@ -32,7 +32,6 @@ from pytest_yourai.estimate.coefficients import (
     Coefficients,
 )
 from pytest_yourai.estimate.kept_arrays import KeptArrays
-from pytest_yourai.estimate.recipe import Recipe
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture, LinearShape
 
@@ -76,7 +75,7 @@ class StepMemory:
     adapted: tuple[LinearShape, ...]
     trained: TrainedArrays
     config: LoraConfig
-    recipe: Recipe
+    has_first_moment: bool
     quantization: tuple[int | None, int]
     backend: Backend
     device: str
@@ -84,9 +83,7 @@ class StepMemory:
     @cached_property
     def _kept(self) -> KeptArrays:
         is_quantized = self.quantization[0] is not None
-        return KeptArrays(
-            self.shapes, self.adapted, self.config, self.recipe, is_quantized, self.backend
-        )
+        return KeptArrays(self.shapes, self.adapted, self.config, is_quantized, self.backend)
 
     @cached_property
     def kept_bytes(self) -> float:
@@ -104,7 +101,7 @@ class StepMemory:
 
     def _at_the_update(self) -> Moment:
         """The optimizer's turn, when all that was kept is gone."""
-        trained, flight = self.trained, OPTIMIZER_FLIGHTS[self.recipe.optimizer]
+        trained, flight = self.trained, OPTIMIZER_FLIGHTS[self.config.optimizer]
         alive = flight.matrices + flight.wait * trained.matrices
         matrices = min(alive, flight.most * trained.matrices)
         in_flight = matrices * trained.held_bytes / max(trained.matrices, 1)
@@ -114,13 +111,13 @@ class StepMemory:
     @property
     def _accumulated_bytes(self) -> int:
         """The sum of earlier steps' gradients, which the largest step of a cycle holds."""
-        return self.trained.held_bytes if self.recipe.grad_accumulation_steps > 1 else 0
+        return self.trained.held_bytes if self.config.grad_accumulation_steps > 1 else 0
 
     @property
     def _gradients_bytes(self) -> float:
         """Gradients alive in the backward pass: of the base a layer's, of adapters a share."""
         trained = self.trained
-        if self.recipe.fine_tune_type == "full":
+        if self.config.fine_tune_type is FineTuneType.FULL:
             alive = trained.held_bytes / trained.layers
         else:
             alive = self._coefficients.gradients * trained.parameters
@@ -208,7 +205,7 @@ class StepMemory:
 
     @property
     def _adapted_outputs_bytes(self) -> int:
-        if self.recipe.fine_tune_type == "full":
+        if self.config.fine_tune_type is FineTuneType.FULL:
             return 0
         outputs = sum(linear.outputs for linear in self.adapted)
         return _FLOAT32_BYTES * self._kept.tokens * outputs

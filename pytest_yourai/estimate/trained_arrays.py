@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_yourai.estimate.recipe import Recipe
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.models.architecture import Architecture, InspectedShapes
 
 _ADAPTER_BYTES = 4
@@ -33,19 +33,23 @@ class TrainedArrays:
         """Bytes of the arrays themselves, and of their gradients."""
         return self.parameters * self.element_bytes
 
-    def state_bytes(self, recipe: Recipe) -> int:
-        """What the optimizer keeps, in the type of the trained arrays."""
-        arrays = _STATE_ARRAYS[recipe.optimizer] + recipe.has_first_moment
-        factors = self.factors if recipe.optimizer == "adafactor" else 0
+    def state_bytes(self, optimizer: Optimizer, *, has_first_moment: bool = False) -> int:
+        """What the optimizer keeps, in the type of the trained arrays.
+
+        Adafactor has a first moment where it has `beta_1`; no other setting moves memory.
+        """
+        arrays = _STATE_ARRAYS[optimizer] + has_first_moment
+        factors = self.factors if optimizer is Optimizer.ADAFACTOR else 0
         return (arrays * self.parameters + factors) * self.element_bytes
 
 
-def adapter_arrays(built: InspectedShapes, layers: int, rank: int, recipe: Recipe) -> TrainedArrays:
-    """Adapters of the last `layers` layers: matrices A and B, and DoRA's vector of magnitudes."""
+def adapter_arrays(built: InspectedShapes, config: LoraConfig) -> TrainedArrays:
+    """Adapters of `config`: matrices A and B, and DoRA's vector of magnitudes."""
+    layers, rank = config.num_layers, config.rank
     sides = sum(built.adapter_parameters_per_rank[-layers:])
     copies = sum(linear.copies for linear in built.linears)
     magnitudes = 0
-    if recipe.fine_tune_type == "dora":
+    if config.fine_tune_type is FineTuneType.DORA:
         magnitudes = layers * sum(linear.outputs for linear in built.linears)
     return TrainedArrays(
         layers=layers,

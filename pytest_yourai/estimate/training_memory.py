@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pytest_yourai.core.config import (
+    FineTuneType,
     LoraConfig,
-    key_names,
+    Optimizer,
 )
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.estimate.checked_arguments import (
     checked_keys,
     checked_layers,
     checked_quantization,
-    checked_recipe,
     one_of,
     whole_number,
 )
-from pytest_yourai.estimate.recipe import Recipe
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
@@ -41,6 +41,7 @@ from pytest_yourai.models.architecture import (
     whole,
 )
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.trainable import untrainable_in_full
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
 """One standard deviation: measured on one H200 and on Linux CPUs, assumed for Metal."""
@@ -133,9 +134,6 @@ def estimate_training_memory(
     lacks a size or has several experts, for a key that names no linear layer, and for full
     fine-tuning of quantized weights.
     """
-    recipe = checked_recipe(
-        fine_tune_type, optimizer, optimizer_config, dropout, grad_accumulation_steps
-    )
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
     backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
@@ -147,8 +145,13 @@ def estimate_training_memory(
         num_layers=checked_layers(lora_layers, shapes.num_hidden_layers),
         max_seq_length=whole_number("seq_length", seq_length, 2),
         grad_checkpoint=grad_checkpoint,
+        fine_tune_type=FineTuneType(one_of("fine_tune_type", fine_tune_type, tuple(FineTuneType))),
+        optimizer=Optimizer(one_of("optimizer", optimizer, tuple(Optimizer))),
+        dropout=dropout,
+        grad_accumulation_steps=whole_number("grad_accumulation_steps", grad_accumulation_steps, 1),
     )
-    step = _step(built, shapes, config, recipe, quantization, backend, device)
+    has_moment = has_first_moment(config, optimizer_config or {})
+    step = _step(built, shapes, config, quantization, backend, device, has_moment)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built.weight_bytes, is_paged=is_paged)
 
@@ -159,26 +162,28 @@ def estimate_trial(
     backend: Backend,
     device: str = "",
     inspected: InspectedShapes | None = None,
+    recipe: Recipe = MLX_LM_DEFAULTS,
 ) -> MemoryEstimate:
-    """Estimate a trial of `config`.
+    """Estimate a trial of `config` and `recipe`.
 
     ModelError as `estimate_training_memory`.
     """
     held = source.quantization
     quantization = (held.bits, held.group_size) if held else (None, 1)
     shapes = read_architecture_shapes(source.architecture)
-    built = inspected or _described(shapes, key_names(config.lora_keys), quantization)
+    built = inspected or _described(shapes, config.key_names, quantization)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
-    recipe = Recipe(
-        fine_tune_type=config.fine_tune_type.value,
-        optimizer=config.optimizer.value,
-        dropout=config.dropout,
-        grad_accumulation_steps=config.grad_accumulation_steps,
-    )
-    step = _step(built, shapes, config, recipe, quantization, backend, device)
+    has_moment = has_first_moment(config, recipe.optimizer_arguments(config))
+    step = _step(built, shapes, config, quantization, backend, device, has_moment)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built.weight_bytes, is_paged=is_paged)
+
+
+def has_first_moment(config: LoraConfig, optimizer_arguments: Mapping[str, Any]) -> bool:
+    """True for adafactor with `beta_1`."""
+    is_adafactor = config.optimizer is Optimizer.ADAFACTOR
+    return is_adafactor and optimizer_arguments.get("beta_1") is not None
 
 
 def _described(
@@ -195,23 +200,23 @@ def _step(
     built: InspectedShapes,
     shapes: Architecture,
     config: LoraConfig,
-    recipe: Recipe,
     quantization: tuple[int | None, int],
     backend: Backend,
     device: str,
+    has_moment: bool,
 ) -> StepMemory:
     """The step of a recipe; ModelError for full fine-tuning of quantized weights."""
     layers = min(config.num_layers, shapes.num_hidden_layers)
-    if recipe.fine_tune_type != "full":
-        trained = adapter_arrays(built, layers, config.rank, recipe)
+    config = dataclasses.replace(config, num_layers=layers)
+    if config.fine_tune_type is not FineTuneType.FULL:
+        trained = adapter_arrays(built, config)
     elif quantization[0] is None:
         trained = base_arrays(shapes, layers)
     else:
-        raise ModelError(
-            "full fine-tuning cannot train quantized weights, for which MLX has no gradient: use "
-            "fine_tune_type lora or dora, or weights in full precision"
-        )
-    return StepMemory(shapes, built.linears, trained, config, recipe, quantization, backend, device)
+        raise ModelError(untrainable_in_full("quantized weights"))
+    return StepMemory(
+        shapes, built.linears, trained, config, has_moment, quantization, backend, device
+    )
 
 
 def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> MemoryEstimate:
@@ -226,9 +231,11 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
         unused_bytes = whole_pages - shapes.weight_bytes(*quantization)
     found = MemoryEstimate(
         weights_bytes=weights_bytes,
-        adapters_bytes=0 if step.recipe.fine_tune_type == "full" else trained.held_bytes,
+        adapters_bytes=0 if config.fine_tune_type is FineTuneType.FULL else trained.held_bytes,
         gradients_bytes=round(moment.gradients_bytes),
-        optimizer_bytes=trained.state_bytes(step.recipe),
+        optimizer_bytes=trained.state_bytes(
+            config.optimizer, has_first_moment=step.has_first_moment
+        ),
         activations_bytes=round(moment.activations_bytes),
         logits_bytes=round(moment.logits_bytes),
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,

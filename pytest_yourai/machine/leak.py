@@ -51,7 +51,8 @@ class LeakWatch:
     """Memory held after each step of a run: MLX's active memory and the worker's footprint.
 
     `footprint_counts` is False on CUDA, whose memory pools vary by gigabytes where nothing leaks.
-    `kept_steps` is how many of the last steps are kept, None for all.
+    `kept_steps` is how many of the last steps are kept, None for all. A step that ends a cycle of
+    accumulated gradients frees them; for it the step before counts.
     """
 
     def __init__(self, *, footprint_counts: bool = True, kept_steps: int | None = None) -> None:
@@ -59,8 +60,13 @@ class LeakWatch:
         self._active: deque[int] = deque(maxlen=kept_steps)
         self._footprints: deque[int] = deque(maxlen=kept_steps)
 
-    def add(self, active_bytes: int, footprint_bytes: int | None) -> None:
+    def add(
+        self, active_bytes: int, footprint_bytes: int | None, *, frees_gradients: bool = False
+    ) -> None:
         """Take a step in that compiled nothing; a footprint that is not known is None."""
+        if frees_gradients and self._active:
+            active_bytes = self._active[-1]
+            footprint_bytes = self._footprints[-1] if self._footprints else footprint_bytes
         self._active.append(active_bytes)
         if footprint_bytes is not None:
             self._footprints.append(footprint_bytes)

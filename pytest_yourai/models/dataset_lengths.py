@@ -16,6 +16,7 @@ from typing import Annotated
 import pydantic
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.cycles import whole_cycles
 from pytest_yourai.core.figures import Count
 
 _PADDED_TO = 32
@@ -125,10 +126,18 @@ class TrainingData:
         """Seconds of an epoch at the pace of measured steps; None without any.
 
         The steps went through the longest batches, in order. The pace is their median time per
-        position, padding included, since it costs as much; compiling is not counted.
+        position, padding included, since it costs as much; compiling is not counted. Of accumulated
+        steps whole cycles count.
         """
-        measured = itertools.cycle(self._measured_positions(config, len(step_times_s)))
-        paces = [time_s / count for time_s, count in zip(step_times_s, measured, strict=False)]
+        steps, accumulation = len(step_times_s), config.grad_accumulation_steps
+        repeated = itertools.cycle(self._measured_positions(config, steps))
+        counts = list(itertools.islice(repeated, steps))
+        cycles = zip(
+            whole_cycles(step_times_s, accumulation),
+            whole_cycles(counts, accumulation),
+            strict=True,
+        )
+        paces = [sum(times_s) / sum(positions) for times_s, positions in cycles]
         if not paces:
             return None
         epoch = self.epoch(config.batch_size, config.max_seq_length)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_yourai.core.config import Quantization
+from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
+from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -47,9 +49,37 @@ class RowReading:
     max_seq_length: int = 2048
     mask_prompt: bool = False
     bad_rows: BadRows = "refuse"
+    hf_dataset: tuple[Mapping[str, Any], ...] = ()
+    """The data sets to read instead of data by its name; see Recipe."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, max_seq_length: int, bad_rows: BadRows) -> RowReading:
+        """How training with `recipe` reads them."""
+        return cls(max_seq_length, recipe.mask_prompt, bad_rows, recipe.hf_dataset)
 
 
 READ_BY_DEFAULT = RowReading()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be trained: an inspection refuses what mlx-lm cannot train.
+
+    `file` has the recipe, None without one.
+    """
+
+    configs: tuple[LoraConfig, ...]
+    recipe: Recipe
+    file: str | None = None
+
+    @classmethod
+    def of(cls, configs: Iterable[LoraConfig], recipe: Recipe, file: str | None = None) -> Wanted:
+        """Without what the trained arrays do not depend on."""
+        alike = (
+            dataclasses.replace(each, batch_size=1, max_seq_length=2, grad_accumulation_steps=1)
+            for each in configs
+        )
+        return cls(tuple(dict.fromkeys(alike)), recipe, file)
 
 
 @dataclass(frozen=True, slots=True)

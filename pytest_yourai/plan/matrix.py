@@ -169,6 +169,15 @@ def accumulated(config: LoraConfig, effective_batch_size: int | None) -> LoraCon
     return dataclasses.replace(config, grad_accumulation_steps=steps)
 
 
+def evenly_accumulated(config: LoraConfig, effective_batch_size: int | None) -> LoraConfig:
+    """As `accumulated`, with the next smaller batch that divides `effective_batch_size`."""
+    if effective_batch_size is not None:
+        most = min(config.batch_size, effective_batch_size)
+        batch = next(each for each in range(most, 0, -1) if effective_batch_size % each == 0)
+        config = dataclasses.replace(config, batch_size=batch)
+    return accumulated(config, effective_batch_size)
+
+
 def _layers(asked: int, depth: int | None, named: str) -> int:
     if asked == ALL_LAYERS and depth is None:
         raise MatrixError(

@@ -58,6 +58,8 @@ class Options:
     recipe: Recipe
     """What all trials share: the file's, and what flags say."""
     data: str | None
+    has_data_of_recipe: bool
+    """True if the recipe names the data, and no flag does."""
     bad_rows: BadRows
     weights: Literal["auto", "local", "hub", "synthetic"]
     quantize: QuantizeChoice
@@ -102,6 +104,11 @@ def check_combinations(options: Options) -> None:
                 f"--yourai-{name}: --yourai-benchmark alone finds no best configuration{use}: add "
                 "--yourai-optimize, or leave it out"
             )
+    if options.recipe_file and not (options.models or options.benchmark or options.is_replay):
+        raise OptionError(
+            f"--yourai-config: {options.recipe_file.path} names no model: add a line with model: "
+            "to it, or --yourai-model=NAME"
+        )
     if "soak" in given and options.is_replay:
         raise OptionError("--yourai-soak: a replay trains nothing: leave one of the two out")
     has_several = options.benchmark or len(options.models) > 1
@@ -143,6 +150,12 @@ def check_files(options: Options) -> None:
         raise OptionError("--yourai-resume: a replay measures nothing to go on with: leave it out")
 
 
+def _adapters(options: Options) -> Path | None:
+    """The adapters that training begins with."""
+    path = options.recipe.resume_adapter_file
+    return None if path is None else Path(path)
+
+
 def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
     """Name of the flag, and path, of each file that the run reads."""
     single = (
@@ -150,6 +163,8 @@ def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
         ("matrix", options.matrix),
         ("replay", options.replay),
         ("compare", options.compare),
+        ("config", options.recipe_file.path if options.recipe_file else None),
+        ("config", _adapters(options)),
     )
     yield from ((name, path) for name, path in single if path is not None)
     if options.data is not None:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core import config as defaults
+from pytest_yourai.core.axes import FINE_TUNE_TYPE
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.recipe import recipe_settings
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource, RowReading
+from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.config_choice import ConfigChoice
 from pytest_yourai.plan.identity import run_identity
 from pytest_yourai.plan.options import Options
@@ -55,6 +57,8 @@ def plan_model(
         trust_remote_code=options.trust_remote_code,
         requires_lora_keys=choice.requires_lora_keys,
     )
+    recipe_file = str(options.recipe_file.path) if options.recipe_file else None
+    _check_trainable(choice, source, recipe_file)
     configs = () if check else choice.configs(model.depth)
     _check_searched(options, len(configs))
     steps = options.check_steps if check else options.steps
@@ -66,12 +70,11 @@ def plan_model(
         steps=steps,
         isolation=options.isolation,
         data=options.data,
-        reading=RowReading(
-            max(config.max_seq_length for config in tried),
-            choice.recipe.mask_prompt,
-            options.bad_rows,
+        reading=RowReading.of(
+            choice.recipe, max(config.max_seq_length for config in tried), options.bad_rows
         ),
         recipe=choice.recipe,
+        recipe_file=recipe_file,
         memory_limit_bytes=options.memory_limit_bytes,
         compile_timeout_s=options.compile_timeout_s,
         start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
@@ -87,6 +90,19 @@ def plan_model(
         effective_batch_size=choice.effective_batch_size,
     )
     return SweepSetup(model, choice, plan)
+
+
+def _check_trainable(choice: ConfigChoice, source: ModelSource, recipe_file: str | None) -> None:
+    if choice.recording is not None:
+        return
+    origin = choice.origins.get(FINE_TUNE_TYPE.name)
+    asked_by = f"--yourai-{FINE_TUNE_TYPE.flag}"
+    if origin == "matrix" and choice.matrix is not None:
+        asked_by = f"{choice.matrix.source}: {FINE_TUNE_TYPE.key}"
+    elif origin == "recipe":
+        asked_by = f"{recipe_file}: {FINE_TUNE_TYPE.key}"
+    types = choice.axes.get(FINE_TUNE_TYPE.name, ())
+    check_trainable(types, source, asked_by, "--yourai-quantize")
 
 
 def _check_searched(options: Options, configs: int) -> None:
@@ -111,6 +127,7 @@ def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:
         synthetic=False,
         quantization=choice.quantization(model),
     )
+    _check_trainable(choice, source, plan.recipe_file)
     settings = dataclasses.replace(
         plan.settings, weights="local", quantization=source.quantization or "none"
     )

@@ -11,17 +11,23 @@ import pydantic
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
+from pytest_yourai.core.config import Optimizer
 from pytest_yourai.core.errors import RecipeError
 from pytest_yourai.core.recipe import Recipe, Schedule
-from pytest_yourai.core.yaml_file import read_yaml, validate
+from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
 
-_Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+_Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
+
+_Whole = Annotated[int, pydantic.Field(strict=True)]
 
 _Steps = Annotated[int, pydantic.Field(strict=True, ge=1, le=1_000_000_000)]
 
 _Words = Annotated[str, pydantic.Field(min_length=1)]
 
 _Switch = Annotated[bool, pydantic.Field(strict=True)]
+
+
+_OptimizerName = Annotated[Optimizer, pydantic.Field(strict=False)]
 
 
 class _Forbidding(pydantic.BaseModel):
@@ -32,8 +38,8 @@ class _Schedule(_Forbidding):
     """mlx-lm's mapping of a schedule, as its `build_schedule` reads it."""
 
     name: Schedule
-    arguments: Annotated[list[int | _Number], pydantic.Field(min_length=1)]
-    warmup: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
+    arguments: Annotated[list[_Whole | _Number], pydantic.Field(min_length=1)]
+    warmup: Annotated[_Whole, pydantic.Field(ge=0)] = 0
     warmup_init: _Number = 0.0
 
 
@@ -49,7 +55,6 @@ class _HubDataset(_Forbidding):
     text_feature: _Words | None = None
     chat_feature: _Words | None = None
     config: dict[str, Any] | None = None
-    mask_prompt: _Switch | None = None
 
 
 _TrainedAxes: Any = model_of(
@@ -72,23 +77,19 @@ _LoraParameters: Any = model_of(
 )
 
 
-def _lora_parameters(value: Any) -> Any:
-    return None if value is None else _LoraParameters.model_validate(value)
-
-
 class _RecipeSchema(_TrainedAxes):  # type: ignore[misc]  # made from the table of axes
-    """The keys of mlx_lm.lora.CONFIG_DEFAULTS, and `hf_dataset`."""
+    """The keys of mlx_lm.lora.CONFIG_DEFAULTS, and `hf_dataset`; mappings are read by `_parts`."""
 
     model: _Words | None = None
     data: _Words | None = None
-    hf_dataset: _HubDataset | list[_HubDataset] | None = None
+    hf_dataset: Any = None
     train: _Switch | None = None
     test: _Switch | None = None
     test_batches: Annotated[int, pydantic.Field(strict=True, ge=-1)] | None = None
-    lora_parameters: Annotated[Any, pydantic.BeforeValidator(_lora_parameters)] = None
-    optimizer_config: dict[str, dict[str, Any] | None] | None = None
-    learning_rate: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
-    lr_schedule: _Schedule | None = None
+    lora_parameters: Any = None
+    optimizer_config: dict[_OptimizerName, dict[str, Any] | None] | None = None
+    learning_rate: Annotated[_Number, pydantic.Field(ge=0)] | None = None
+    lr_schedule: Any = None
     seed: Annotated[int, pydantic.Field(strict=True, ge=0, lt=2**32)] | None = None
     mask_prompt: _Switch | None = None
     resume_adapter_file: _Words | None = None
@@ -111,6 +112,7 @@ _REFUSED = {
     "--yourai-trust-remote-code",
     "config": "a configuration cannot name another one",
 }
+"""Keys of mlx_lm.lora that are refused where they say anything."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class RecipeFile:
     data: str | None = None
     effective_batch_size: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
 
 
 _TRAINING = (
@@ -154,7 +157,10 @@ def read_recipe(path: Path) -> RecipeFile:
     for key, why in _REFUSED.items():
         if file.value.get(key):
             raise RecipeError(f"{file.where((key,))}: {why}: remove the line")
-    found = validate(file, _RecipeSchema, file.value, RecipeError)
+    value = dict(file.value)
+    if isinstance(name := value.get("optimizer"), str):
+        value["optimizer"] = name.lower()  # as mlx-lm reads it
+    found = validate(file, _RecipeSchema, value | _parts(file, value), RecipeError)
     return RecipeFile(
         path=path,
         recipe=_recipe(found),
@@ -162,25 +168,42 @@ def read_recipe(path: Path) -> RecipeFile:
         model=found.model,
         data=found.data,
         effective_batch_size=found.effective_batch_size,
+        text=file.text,
         training={name: value for name in _TRAINING if (value := getattr(found, name)) is not None},
     )
 
 
+def _parts(file: YamlFile, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The mappings of the file, as their own schemas read them."""
+
+    def read(schema: type[pydantic.BaseModel], part: Any, *at: str | int) -> Any:
+        return part and validate(file, schema, part, RecipeError, at)
+
+    hub = value.get("hf_dataset")
+    if isinstance(hub, list):
+        sets = [read(_HubDataset, each, "hf_dataset", index) for index, each in enumerate(hub)]
+    else:
+        sets = [read(_HubDataset, hub, "hf_dataset")]
+    return {
+        "lora_parameters": read(_LoraParameters, value.get("lora_parameters"), "lora_parameters"),
+        "lr_schedule": read(_Schedule, value.get("lr_schedule"), "lr_schedule"),
+        "hf_dataset": [each for each in sets if each],
+    }
+
+
 def _recipe(found: Any) -> Recipe:
-    hub = found.hf_dataset
-    listed = hub if isinstance(hub, list) else [hub] if hub else []
     given = {
         "scale": found.lora_parameters and found.lora_parameters.scale,
         "learning_rate": found.learning_rate,
         "lr_schedule": found.lr_schedule and found.lr_schedule.model_dump(),
         "optimizer_config": found.optimizer_config
-        and {name: each for name, each in found.optimizer_config.items() if each},
+        and {str(name): each for name, each in found.optimizer_config.items() if each},
         "mask_prompt": found.mask_prompt,
         "seed": found.seed,
         "clear_cache_threshold": found.clear_cache_threshold,
         "resume_adapter_file": found.resume_adapter_file
         and str(Path.cwd() / Path(found.resume_adapter_file).expanduser()),
-        "hf_dataset": tuple(each.model_dump(exclude_none=True) for each in listed),
+        "hf_dataset": tuple(each.model_dump(exclude_none=True) for each in found.hf_dataset),
     }
     return Recipe(**{name: value for name, value in given.items() if value is not None})
 

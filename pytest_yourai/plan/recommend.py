@@ -24,7 +24,7 @@ from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
 from pytest_yourai.plan.config_choice import choose_configs
-from pytest_yourai.plan.matrix import accumulated
+from pytest_yourai.plan.matrix import accumulated, evenly_accumulated
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.profile import OUTPUT_FLAG
@@ -161,8 +161,11 @@ def _recommendation(
         like=choice.checked(model, is_before_sweep=False),
     )
     sizes = {axis.name: options.axes[axis.name][0] for axis in SIZES if axis.name in options.axes}
-    config = accumulated(dataclasses.replace(config, **sizes), choice.effective_batch_size)
-    estimate = estimate_trial(config, model.source(quantization, choice.lora_keys), backend)
+    effective = choice.effective_batch_size
+    config = dataclasses.replace(evenly_accumulated(config, effective), **sizes)
+    config = accumulated(config, effective)
+    source = model.source(quantization, choice.lora_keys)
+    estimate = estimate_trial(config, source, backend, recipe=choice.recipe)
     return Recommendation(
         asked_as=asked_as,
         name=model.name,

@@ -28,9 +28,9 @@ from pytest_yourai.estimate.earlier_runs import (
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.plan.identity import machine_id
-from pytest_yourai.plan.matrix import accumulated
+from pytest_yourai.plan.matrix import evenly_accumulated
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.recording import backend_of
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -61,7 +61,7 @@ class SafeCheck:
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
         safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
-        return accumulated(safe, self.effective_batch_size)
+        return evenly_accumulated(safe, self.effective_batch_size)
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class SweepPlan:
     """Source of the measurements in a replay; None if a worker measures."""
     check: SafeCheck | None = None
     """For a check, which has no `configs`."""
+    recipe_file: str | None = None
+    """The file that `recipe` is from; None without one."""
     effective_batch_size: int | None = None
     """Rows of one update that were asked for: batch sizes that do not divide it are not valid."""
 
@@ -104,6 +106,12 @@ class SweepPlan:
         if self.check is None:
             return self.configs
         return (self.check.configuration(inspection, limit_bytes),)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it trains, for the worker to examine."""
+        configs = self.configs if self.check is None else (self.check.like,)
+        return Wanted.of(configs, self.recipe, self.recipe_file)
 
     @cached_property
     def naming(self) -> ConfigLabels:
@@ -136,6 +144,7 @@ def predictor_of(
         inspected=found.inspection.sizes,
         earlier=earlier,
         longest_row=data.longest if data else None,
+        recipe=plan.recipe,
         is_enabled=_has_minima(plan),
     )
 
@@ -145,7 +154,9 @@ def static_predictor(plan: SweepPlan) -> Predictor:
     recording = plan.recording
     backend = backend_of(recording.environment) if recording else installed_backend()
     earlier = read_earlier_runs(plan, backend)
-    return Predictor(plan.source, backend, earlier=earlier, is_enabled=_has_minima(plan))
+    return Predictor(
+        plan.source, backend, earlier=earlier, recipe=plan.recipe, is_enabled=_has_minima(plan)
+    )
 
 
 def _has_minima(plan: SweepPlan) -> bool:

@@ -6,7 +6,7 @@ from pytest_yourai.core.errors import InputError, OptionError
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plugin.ini_values import has_value
 
-_STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark")
+_STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark", "yourai_config")
 
 _STARTING_KEYS = ("yourai_model", "yourai_replay")
 
@@ -44,7 +44,9 @@ def usage_error(problem: InputError) -> pytest.UsageError:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """True if a model or a recording is named, by flag or ini key, and is to be measured.
+    """True if a model, recording or recipe is named, and is to be measured.
+
+    A model or a recording by flag or ini key; a recipe, whose model is known later, by flag alone.
 
     OptionError if other flags of ours are given without one.
     """

@@ -24,6 +24,7 @@ from pytest_yourai.models.foreign_folders import (
     listed_folders,
     marked_folders,
 )
+from pytest_yourai.plan.recipe_folders import recipe_folders
 from pytest_yourai.plugin.ini_values import ini_texts
 
 _TRUST = "--yourai-trust-remote-code"
@@ -32,6 +33,7 @@ _KEYS: dict[str, Callable[[Iterable[str], Path], Iterator[Path]]] = {
     "yourai_model": partial(marked_folders, mark=MODEL_MARK),
     "yourai_data": partial(marked_folders, mark=DATA_MARK),
     "yourai_models": listed_folders,
+    "yourai_config": recipe_folders,
 }
 """Keys whose value may lead to a folder of another's making."""
 

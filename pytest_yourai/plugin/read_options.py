@@ -39,7 +39,8 @@ def read_options(config: pytest.Config) -> Options:
     read, started_in = _Reader(config), config.invocation_params.dir
     path = read.from_folder("config", given_path)
     recipe_file = None if path is None else read_recipe(path)
-    models = read.several("model", lambda text, folder: NamedModel(text, given_path(text, folder)))
+    models = _models(read, recipe_file)
+    data, recipe_data = read.from_folder("data", data_source), _recipe_data(recipe_file)
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
@@ -60,7 +61,8 @@ def read_options(config: pytest.Config) -> Options:
         effective_batch_size=_effective_batch_size(read, recipe_file),
         recipe_file=recipe_file,
         recipe=_recipe(read, recipe_file),
-        data=read.from_folder("data", data_source) or _recipe_data(recipe_file),
+        data=data or recipe_data,
+        has_data_of_recipe=data is None and recipe_data is not None,
         bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
@@ -78,6 +80,26 @@ def read_options(config: pytest.Config) -> Options:
         resume=read.switch("resume") or False,
         trust_remote_code=read.switch("trust-remote-code") or False,
     )
+
+
+def _models(read: _Reader, recipe_file: RecipeFile | None) -> tuple[NamedModel, ...]:
+    """Those that flags name; else, where one is to be measured, that of the recipe."""
+
+    def named(text: str, folder: Path) -> NamedModel:
+        return NamedModel(text, given_path(text, folder))
+
+    models = read.several("model", named)
+    is_of_others = read.switch("benchmark") or read.from_folder("replay", given_path)
+    if models or is_of_others or recipe_file is None or recipe_file.model is None:
+        return models
+    try:
+        # mlx-lm takes paths relative to the folder where it was started.
+        return (named(recipe_file.model, Path.cwd()),)
+    except ValueError as problem:
+        raise RecipeError(
+            f"{recipe_file.path}: model: {recipe_file.model!r} is not valid: {problem}, or give "
+            "--yourai-model"
+        ) from None
 
 
 def _output(read: _Reader, started_in: Path, models: int) -> Path:
@@ -185,14 +207,16 @@ def _effective_batch_size(read: _Reader, file: RecipeFile | None) -> int | None:
 
 def _recipe(read: _Reader, file: RecipeFile | None) -> Recipe:
     recipe = Recipe() if file is None else file.recipe
+    if read.from_folder("data", data_source) is not None:
+        recipe = dataclasses.replace(recipe, hf_dataset=())
     masks = read.switch("mask-prompt")
     return recipe if masks is None else dataclasses.replace(recipe, mask_prompt=masks)
 
 
 def _recipe_data(file: RecipeFile | None) -> str | None:
     """The data of the recipe; mlx-lm takes paths relative to the folder where it was started."""
-    if file is None or file.data is None:
-        return None
+    if file is None or file.recipe.hf_dataset or file.data is None:
+        return file.recipe.data if file else None
     try:
         return data_source(file.data, Path.cwd())
     except ValueError as problem:

@@ -26,6 +26,9 @@ _NO_MODEL = "MODEL"
 
 _NO_DATA = "FOLDER"
 
+_OF_RECIPE = ""
+"""The data of a command whose recipe names it."""
+
 
 def _train_words(
     model: str,
@@ -35,18 +38,26 @@ def _train_words(
     has_weights: bool,
     data: str | None,
     reading: Sequence[str],
+    recipe: Path | None = None,
     presets: Path | None = None,
     trust_remote_code: bool = False,
 ) -> list[str]:
-    """The words of a `yourai train`: a dry run if the model has no real weights."""
+    """The words of a `yourai train`: a dry run if the model has no real weights.
+
+    `data` is that of a flag; a `recipe` may name its own.
+    """
     words = ["yourai", "train", "--model", model, "--profile", profile]
+    if recipe is not None:
+        words += ["--config", str(recipe)]
     if presets is not None:
         words += ["--models", str(presets)]
     if is_made_up:
         words += ["--weights", "hub" if has_weights else "synthetic"]
     if trust_remote_code:
         words.append("--trust-remote-code")
-    if data:
+    if data == _OF_RECIPE:
+        words += reading
+    elif data:
         words += ["--data", data, *reading]
     elif has_weights or not is_made_up:
         words += ["--data", _NO_DATA]
@@ -94,13 +105,22 @@ def _training(setup: RunPlan, stage: Stage, profile: str) -> str:
         profile,
         is_made_up=is_made_up,
         has_weights=has_weights,
-        data=options.data,
+        data=_OF_RECIPE if options.has_data_of_recipe else options.data,
         reading=_reading(options.bad_rows, options.recipe.mask_prompt),
+        recipe=_recipe(options),
         presets=_own_presets(options),
         trust_remote_code=options.trust_remote_code,
     )
     is_dry = is_made_up and not has_weights
     return f"Next{', as a dry run' if is_dry else ''}: {command_line(*words)}"
+
+
+def _recipe(options: Options) -> Path | None:
+    """The recipe file, as seen from here."""
+    if options.recipe_file is None:
+        return None
+    path, here = options.recipe_file.path, Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str]:

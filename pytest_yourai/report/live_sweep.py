@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 
-from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig
+from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan
+from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration, gigabytes
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -197,13 +198,13 @@ _TRIALS = 5
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """A trial: seconds per token of its rows, number of steps, and the rest of its time.
+    """A trial: seconds per token of its rows, its steps over the usual, and the rest of its time.
 
     The rest went into loading the model if necessary, compiling, and clearing up.
     """
 
     token_s: float
-    steps: int
+    share: float
     rest_s: float
 
 
@@ -218,18 +219,29 @@ class TrialTimes:
         step_s = result.step_time_s
         if not result.success or result.kept or not step_s:
             return
-        steps = len(result.warmup_step_times_s) - COMPILING_STEPS + len(result.step_times_s)
+        compiling = COMPILING_STEPS * result.config.grad_accumulation_steps
+        steps = len(result.warmup_step_times_s) - compiling + len(result.step_times_s)
         rest_s = max(0.0, time_s - steps * step_s)
-        self._last.append(_Timed(step_s / _step_tokens(result.config), steps, rest_s))
+        share = steps / _usual_steps(result.config)
+        self._last.append(_Timed(step_s / _step_tokens(result.config), share, rest_s))
 
     def expected_s(self, configs: Iterable[LoraConfig]) -> float | None:
         """Seconds that trials of `configs` take in all; None before the first measured trial."""
         if not self._last:
             return None
         token_s = statistics.median(each.token_s for each in self._last)
-        steps = statistics.median(each.steps for each in self._last)
+        share = statistics.median(each.share for each in self._last)
         rest_s = statistics.median_low(each.rest_s for each in self._last)
-        return sum(rest_s + steps * token_s * _step_tokens(config) for config in configs)
+        return sum(
+            rest_s + share * _usual_steps(config) * token_s * _step_tokens(config)
+            for config in configs
+        )
+
+
+def _usual_steps(config: LoraConfig) -> int:
+    """The measured steps of a trial, unless others are asked for, and a cycle that settles."""
+    steps = TrialSteps.of(StepPlan(), config)
+    return steps.measured_steps + steps.accumulation
 
 
 def _step_tokens(config: LoraConfig) -> int:

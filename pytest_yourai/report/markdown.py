@@ -136,6 +136,8 @@ def _measures(profile: StoredProfile, result: TrialResult) -> Iterator[str]:
         yield f"takes {gigabytes(result.peak_memory_bytes)}"
     if result.step_time_s is not None:
         yield f"{seconds(result.step_time_s)} a step"
+    if result.update_time_s is not None and result.config.grad_accumulation_steps > 1:
+        yield f"{seconds(result.update_time_s)} an update"
     if result.tokens_per_second is not None:
         yield f"{result.tokens_per_second:,.0f} tokens/s"
 

@@ -16,11 +16,11 @@ from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.tables import (
     NEEDS,
     SPEED,
-    STEP_TIME,
     TAKES,
     Column,
     axis_columns,
     text_table,
+    time_columns,
 )
 
 _LEAST_TO_CHOOSE_FROM = 2
@@ -51,7 +51,7 @@ def configuration_lines(
         SPEED,
         NEEDS,
         TAKES,
-        STEP_TIME._replace(heading="a step"),
+        *time_columns((each.config for each in results), "a step"),
     ]
     yield from _fitting(columns, kept, room.columns)
     if more := len(ranked) - len(kept):

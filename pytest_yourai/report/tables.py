@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_yourai.core import ranking
 from pytest_yourai.core.axes import GRAD_CHECKPOINT, SIZES, Axis
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
@@ -49,7 +50,7 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
         *axis_columns(naming),
         *([NEEDS] if any(each.has_minima for each in profiles) else []),
         TAKES,
-        STEP_TIME,
+        *time_columns(config for profile in profiles for config in profile.results),
         SPEED,
         Column("score", lambda each: f"{each.config.throughput_score:,}"),
         Column("outcome", outcome, is_number=False),
@@ -102,7 +103,17 @@ NEEDS = Column("needs", lambda each: _or_nothing(each.minimum_memory_bytes, giga
 
 TAKES = Column("takes", lambda each: _or_nothing(each.peak_memory_bytes, gigabytes))
 
-STEP_TIME = Column("step", lambda each: _or_nothing(each.step_time_s, seconds))
+_STEP_TIME = Column("step", lambda each: _or_nothing(each.step_time_s, seconds))
+
+_UPDATE_TIME = Column("update", lambda each: _or_nothing(each.update_time_s, seconds))
+
+
+def time_columns(configs: Iterable[LoraConfig], step: str = "step") -> Iterator[Column]:
+    """The time for a step, headed `step`, and for an update where one takes several steps."""
+    yield _STEP_TIME._replace(heading=step)
+    if any(config.grad_accumulation_steps > 1 for config in configs):
+        yield _UPDATE_TIME
+
 
 SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,.0f}".format))
 

@@ -9,9 +9,9 @@ from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, soak_survivors
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
 from pytest_yourai.core.sanitize import printable
-from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
+from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
@@ -69,7 +69,7 @@ def _verdict(result: TrialResult) -> str:
     match result.outcome:
         case Outcome.OK:
             peak = gigabytes(result.peak_memory_bytes or 0)
-            return f"✓ {peak} (needs {need}), {seconds(result.step_time_s or 0)}/step"
+            return f"✓ {peak} (needs {need}), {pace(result)}"
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:

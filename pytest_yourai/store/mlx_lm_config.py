@@ -21,12 +21,13 @@ from pytest_yourai.core.config import (
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import TrialResult, pace
 from pytest_yourai.core.shell import command_line
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.models.mlx_lm_command import in_folder, is_pattern, output_path
 from pytest_yourai.models.resolve import Model
+from pytest_yourai.store.recipe_writing import GivenRecipe, with_answer
 
 LORA_CONFIG_FLAG = "--yourai-lora-config"
 
@@ -57,30 +58,45 @@ class LoraConfigFile:
     convert_to: Quantization | None
     replay: str | None
     trust_remote_code: bool
+    given: GivenRecipe | None = None
+    """The recipe file of the run, which is written back with the answer in it."""
 
     def text(self) -> str:
-        """The YAML, with the measurements as comments; without secrets, and in ASCII."""
+        """The YAML, with the measurements as comments; without secrets.
+
+        It is in ASCII, but for what a given recipe has.
+        """
         config = self.optimum.config
         paths = () if config.lora_keys == ALL_KEYS else tuple(self.lora_keys)
+        return self._new(config, paths) if self.given is None else self._back(self.given, paths)
+
+    def _back(self, given: GivenRecipe, paths: tuple[str, ...]) -> str:
+        """The given recipe, with the optimum in it."""
+        about = (
+            *_comments(self._about()),
+            *_comments(self._about_model()),
+            *_comments(self._about_data()),
+            *_comments(self._about_keys()),
+        )
+        entries: dict[str, Any] = {"train": True, **self._validation()}
+        if not given.has_model or is_pattern(self._model):
+            entries |= self._model_entries()
+        if not given.has_data:
+            entries |= {"data": self.data or _NO_DATA, "hf_dataset": None}
+        if self.recipe.mask_prompt:
+            entries["mask_prompt"] = True
+        answer = with_answer(given.text, self.optimum.config, paths, entries)
+        return "\n".join([*about, "", answer])
+
+    def _new(self, config: LoraConfig, paths: tuple[str, ...]) -> str:
         recipe = self.recipe.as_mlx_lm(config, paths)
         parts = [
             *_comments(self._about()),
             "",
             *_comments(self._about_model()),
-            _yaml(
-                {
-                    "model": "." if is_pattern(self._model) else self._model,
-                    "train": True,
-                    **self._adapter_path(),
-                }
-            ),
+            _yaml({**self._model_entries(), "train": True}),
             *_comments(self._about_data()),
-            _yaml(
-                {
-                    "data": self.data or _NO_DATA,
-                    **self._validation(),
-                }
-            ),
+            _yaml({"data": self.data or _NO_DATA, **self._validation()}),
             *_comments(self._about_keys()),
             _yaml({**_without_defaults(recipe), "iters": ITERATIONS}),
         ]
@@ -113,8 +129,7 @@ class LoraConfigFile:
             yield f"Replayed from {self.replay}: nothing was run on this machine"
         peak = gigabytes(found.peak_memory_bytes or 0)
         need, speed = gigabytes(found.minimum_memory_bytes or 0), found.tokens_per_second or 0
-        pace = f"{seconds(found.step_time_s or 0)}/step, {speed:,.0f} tokens/s"
-        yield f"It needs {need}, and took {peak}, at {pace}"
+        yield f"It needs {need}, and took {peak}, at {pace(found)}, {speed:,.0f} tokens/s"
         enforced = gigabytes(self.memory_limit_bytes / SAFETY_MARGIN)
         yield (
             f"While it was measured MLX's memory limit was set to {enforced}, the budget of "
@@ -143,10 +158,11 @@ class LoraConfigFile:
         yield f"  {converted.command}"
         yield f"and name the result here: {_yaml({'model': converted.folder})}"
 
-    def _adapter_path(self) -> dict[str, str]:
-        """Where it is run decides where mlx-lm writes the adapters."""
-        path = output_path("adapters", self._model)
-        return {"adapter_path": path} if is_pattern(self._model) else {}
+    def _model_entries(self) -> dict[str, str]:
+        """The model; where it is run decides where mlx-lm writes the adapters."""
+        if not is_pattern(self._model):
+            return {"model": self._model}
+        return {"model": ".", "adapter_path": output_path("adapters", self._model)}
 
     def _about_data(self) -> Iterator[str]:
         yield from _left_out(self.data or "")

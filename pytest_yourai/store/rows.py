@@ -112,6 +112,8 @@ class TrialRow(ConfigRow):
     minimum_memory_mb: Computed = None
     safe_memory_mb: Computed = None
     step_time_ms: Computed = None
+    update_time_s: Computed = None
+    update_time_ms: Computed = None
     tokens_per_second: Computed = None
     throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
@@ -138,6 +140,8 @@ class TrialRow(ConfigRow):
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
             values["step_time_ms"] = round(result.step_time_s * 1e3, 4)
+        if result.update_time_s is not None:
+            values["update_time_ms"] = round(result.update_time_s * 1e3, 4)
         score = result.config.throughput_score
         row: Self = cls.model_construct(**values, throughput_score=score)
         return row

@@ -159,6 +159,11 @@ class TrialChecks:
         if inspection.data is not None and config.batch_size > inspection.data.rows:
             reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
             return Skip(SkipReason.INVALID, reason, "add rows, or use a smaller batch_size")
+        effective = self.plan.effective_batch_size
+        if effective not in (None, config.effective_batch_size):
+            reason = f"not valid for an effective batch size of {effective}, which is "
+            reason += f"not a multiple of {config.batch_size}"
+            return Skip(SkipReason.INVALID, reason, f"use a batch_size that divides {effective}")
         name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(config, failures, name, model_size(inspection), predicted)
         if self.search.stopped is None and failed is not None:

@@ -18,6 +18,7 @@ from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
+from pytest_yourai.store.recipe_writing import GivenRecipe
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 
@@ -194,7 +195,18 @@ class RunResults:
             convert_to=opened.quantized_on_load,
             replay=setup.plan.settings.replay,
             trust_remote_code=self._setup.options.trust_remote_code,
+            given=self._given_recipe(found.stage),
         ).text()
+
+    def _given_recipe(self, stage: Stage) -> GivenRecipe | None:
+        file = self._setup.options.recipe_file
+        if file is None:
+            return None
+        # The name of a preset means nothing to mlx-lm.
+        has_model = file.model == stage.asked_as and stage.model.preset is None
+        return GivenRecipe(
+            text=file.text, has_model=has_model, has_data=self._setup.options.has_data_of_recipe
+        )
 
     def _profile(self, found: StageResults) -> dict[str, Any] | None:
         opened, objective = found.opened, self._setup.options.objective

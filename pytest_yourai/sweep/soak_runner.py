@@ -7,10 +7,11 @@ import math
 import statistics
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, COMPILING_STEPS
+from pytest_yourai.core.cycles import whole_cycles
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
@@ -31,7 +32,7 @@ from pytest_yourai.worker.protocol import (
     TrainingParameters,
     TrainingRequest,
 )
-from pytest_yourai.worker.run_record import Output, TrainingRecord
+from pytest_yourai.worker.run_record import Output, TrainingRecord, without_updates
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 _NO_END = 1 << 53
@@ -82,6 +83,7 @@ class SoakRecord(TrainingRecord):
     ) -> None:
         super().__init__(guard, compile_timeout_s=clock.compile_timeout_s)
         self.trial = trial
+        self._accumulation = trial.config.grad_accumulation_steps
         self._clock = clock
         self._stop = stop
         self._is_asked_to_stop = False
@@ -119,12 +121,15 @@ class SoakRecord(TrainingRecord):
 
     def add(self, event: RunEvent) -> None:
         super().add(event)
-        if not isinstance(event, TrainedStep) or event.step <= COMPILING_STEPS:
+        compiling_steps = COMPILING_STEPS * self._accumulation
+        if not isinstance(event, TrainedStep) or event.step <= compiling_steps:
             return
-        self._held.add(event.active_memory_bytes, event.footprint_bytes)
-        if event.tokens:
-            self._times_s.append(event.step_time_s)
-            self._tokens.append(event.tokens)
+        frees_gradients = self._accumulation > 1 and event.step % self._accumulation == 0
+        self._held.add(
+            event.active_memory_bytes, event.footprint_bytes, frees_gradients=frees_gradients
+        )
+        self._times_s.append(event.step_time_s)
+        self._tokens.append(event.tokens)
 
     @property
     def progress(self) -> TrialProgress:
@@ -144,20 +149,30 @@ class SoakRecord(TrainingRecord):
     def paces(self) -> list[float]:
         """Medians of blocks of steps, in seconds for as many tokens as the largest step has."""
         most = max(self._tokens, default=1)
-        size = math.ceil(len(self._tokens) / _BLOCKS) or 1
-        paces = [pace * most for pace in self._times_per_token]
+        places = [number for number, tokens in enumerate(self._tokens, 1) if tokens]
+        paces = without_updates(
+            [self._times_s[number - 1] * most / self._tokens[number - 1] for number in places],
+            [number % self._accumulation == 0 for number in places],
+        )
+        size = math.ceil(len(paces) / _BLOCKS) or 1
         # Blocks end with the last step, which counts most; what does not fill one is at the start.
         starts = range(len(paces) % size, len(paces), size)
         return [statistics.median(paces[start : start + size]) for start in starts]
 
     @property
-    def _times_per_token(self) -> list[float]:
-        return [time_s / tokens for time_s, tokens in zip(self._times_s, self._tokens, strict=True)]
+    def _cycles(self) -> Iterator[tuple[float, int]]:
+        """Times and tokens of whole cycles with tokens; a slow update is none of its steps."""
+        times_s = whole_cycles(self._times_s, self._accumulation)
+        tokens = whole_cycles(self._tokens, self._accumulation)
+        for each, counts in zip(times_s, tokens, strict=True):
+            if sum(counts):
+                yield sum(each), sum(counts)
 
     def result(self, end: Diagnosis) -> SoakResult:
         """All that was measured before the soak ended so."""
-        first_s, last_s = _tenths(self._times_s)
-        first_pace, last_pace = _tenths(self._times_per_token)
+        cycles = list(self._cycles)
+        first_s, last_s = _tenths([time_s / self._accumulation for time_s, _ in cycles])
+        first_pace, last_pace = _tenths([time_s / tokens for time_s, tokens in cycles])
         slowdown = last_pace / first_pace if first_pace and last_pace else None
         warnings = [*self.guard.warnings, *leak_warnings(self._held.leaks())]
         if slowdown is not None and slowdown > _SLOWED_DOWN:

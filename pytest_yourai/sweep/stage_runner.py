@@ -19,6 +19,7 @@ from pytest_yourai.core.errors import (
     DataError,
     InputError,
     OptionError,
+    RecipeError,
     TooLittleMemoryError,
     UnavailableError,
     WorkerLostError,
@@ -286,7 +287,7 @@ class StageRunner:
 def _concerns_all_models(problem: InputError) -> bool:
     """True if no model could be tried: MLX is missing, or a flag or the data is wrong."""
     is_mistake = isinstance(problem, OptionError) and not isinstance(problem, TooLittleMemoryError)
-    return is_mistake or isinstance(problem, BackendError | DataError)
+    return is_mistake or isinstance(problem, BackendError | DataError | RecipeError)
 
 
 def _outcome_of(problem: InputError, setup: SweepSetup) -> Outcome:

@@ -86,7 +86,7 @@ def _context(
     if plan.recording is not None:
         context = recorded_context(plan, plan.recording)
     else:
-        device, inspection = host.inspect(plan.data, plan.reading, print_line)
+        device, inspection = host.inspect(plan.data, plan.reading, print_line, plan.wanted)
         budget = choose_budget(plan.memory_limit_bytes, device)
         context = SweepContext(device, inspection, budget)
     if history is None:

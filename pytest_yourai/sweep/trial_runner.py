@@ -6,13 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pytest_yourai.core.config import (
-    COMPILE_TIMEOUT_S,
-    COMPILING_STEPS,
-    LoraConfig,
-    StepPlan,
-    minimum_memory_bytes,
-)
+from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
+from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
@@ -32,7 +27,7 @@ from pytest_yourai.worker.protocol import (
     StepSample,
     TrialRequest,
 )
-from pytest_yourai.worker.run_record import RunRecord
+from pytest_yourai.worker.run_record import RunRecord, without_updates
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 
@@ -78,8 +73,11 @@ class TrialRecord(RunRecord):
         self.model = model
         self.config = config
         self.plan = plan
+        self.steps = TrialSteps.of(plan, config)
         self.on_progress = on_progress
         self.samples: list[StepSample] = []
+        self._compiled: list[bool] = []
+        """For each of them, whether it compiled."""
         self._pool_bytes: int | None = None
         """The most that a CUDA device's memory pools had held before the measured steps."""
 
@@ -88,6 +86,7 @@ class TrialRecord(RunRecord):
         super().add(event)
         if isinstance(event, StepSample):
             self.samples.append(event)
+            self._compiled.append(was_compiling)
             self._advance(f"in step {len(self.samples) + 1}")
             if event.phase != "measure":
                 self._pool_bytes = self.guard.pool_bytes
@@ -107,25 +106,28 @@ class TrialRecord(RunRecord):
 
         Seconds for as many tokens as the largest step has: with real data, steps differ.
         """
-        # Of the settling steps only the first has a shape that was compiled before.
-        begin = len(self._in("warmup")) + 1
-        end = max(begin, begin - 1 + len(self._in("settle")))
-        compiled_before = self.samples[COMPILING_STEPS:begin] + self.samples[end:]
-        steps = [each for each in compiled_before if each.tokens]
-        most = max((each.tokens for each in steps), default=1)
-        return [each.step_time_s * most / each.tokens for each in steps]
+        steps = [
+            (sample, self.steps.ends_cycle(number))
+            for number, sample in enumerate(self.samples, 1)
+            if sample.tokens and not self._compiled[number - 1]
+        ]
+        most = max((each.tokens for each, _ in steps), default=1)
+        return without_updates(
+            [each.step_time_s * most / each.tokens for each, _ in steps],
+            [ends_cycle for _, ends_cycle in steps],
+        )
 
     @property
     def warmup_is_over(self) -> bool:
         """True once its minimum memory is measured; a trial that does not fit ends there."""
-        return self.plan.warmup_is_over([each.step_time_s for each in self._in("warmup")])
+        return self.steps.warmup_is_over([each.step_time_s for each in self._in("warmup")])
 
     @property
     def minimum_bytes(self) -> int | None:
         """Its minimum memory; None until warm-up is over."""
         if not self.warmup_is_over:
             return None
-        return minimum_memory_bytes([each.peak_memory_bytes for each in self._in("warmup")])
+        return self.steps.minimum_bytes([each.peak_memory_bytes for each in self._in("warmup")])
 
     @property
     def progress(self) -> TrialProgress:
@@ -151,7 +153,7 @@ class TrialRecord(RunRecord):
             return "warm-up", len(self.samples) + 1, None
         if not self._in("settle"):
             return "settling", None, None
-        steps = self.plan.measured_steps
+        steps = self.steps.measured_steps
         return "measuring", min(len(self._in("measure")) + 1, steps), steps
 
     def _in(self, phase: Phase) -> list[StepSample]:
@@ -166,7 +168,7 @@ class TrialRecord(RunRecord):
 
     def contradiction(self, *, fits: bool) -> Diagnosis | None:
         """Why its steps are not those of a trial that came to its end; None where they are."""
-        measured, wanted = len(self._in("measure")), self.plan.measured_steps if fits else 0
+        measured, wanted = len(self._in("measure")), self.steps.measured_steps if fits else 0
         if self.minimum_bytes is None or measured != wanted:
             return impossible(
                 f"the worker reported the end of the trial after {len(self._in('warmup'))} warm-up "
@@ -180,8 +182,12 @@ class TrialRecord(RunRecord):
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
         last = self.samples[-1] if self.samples else None
         held = LeakWatch()
-        for sample in measured:
-            held.add(sample.active_memory_bytes, sample.footprint_bytes)
+        for number, sample in enumerate(measured, 1):
+            held.add(
+                sample.active_memory_bytes,
+                sample.footprint_bytes,
+                frees_gradients=self._frees_gradients(number),
+            )
         return TrialResult(
             self.model,
             self.config,
@@ -207,8 +213,18 @@ class TrialRecord(RunRecord):
             compile_time_s=self.compile_time_s,
         )
 
+    def _frees_gradients(self, number: int) -> bool:
+        """True for a step, counted from 1, that ends a cycle of more than one."""
+        return self.steps.accumulation > 1 and self.steps.ends_cycle(number)
+
     def _leaks(self, held: LeakWatch, measured: list[StepSample]) -> Iterator[Leak]:
-        before = [each for each in self.samples[COMPILING_STEPS:] if each.phase != "measure"]
+        before = [
+            sample
+            for number, sample in enumerate(self.samples, 1)
+            if number > self.steps.compiling_steps
+            and sample.phase != "measure"
+            and not self._frees_gradients(number)
+        ]
         return held.leaks(
             [each.active_memory_bytes for each in before],
             _footprints(before) + self._pool_bytes_by_peaks(before, measured),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pytest_yourai.core.axes import AXIS_BY_NAME
 from pytest_yourai.core.config import QuantizeChoice, key_names
 from pytest_yourai.core.errors import (
     ModelError,
@@ -81,7 +82,9 @@ def sweep_arguments(options: TrainOptions) -> Iterator[str]:
     """The arguments of pytest: the options that a sweep has, too, by the same names."""
     shared = {flag.name: flag.option for flag in FLAGS}
     for name, option in TRAIN_OPTIONS.items():
-        flag, value = shared.get(option.flag.removeprefix("--")), getattr(options, name)
+        axis = AXIS_BY_NAME.get(name)
+        flag = shared.get(axis.flag if axis else option.flag.removeprefix("--"))
+        value = getattr(options, name)
         if flag is None or value is None or value == packaged_models():
             continue
         if value is True:

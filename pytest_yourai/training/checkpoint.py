@@ -5,6 +5,7 @@ Its tensors are the engine's business.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,20 @@ def _check_values(checkpoint: Checkpoint, options: TrainOptions) -> None:
             raise _refusal(
                 f"{option.flag}: the checkpoint was trained with {_shown(trained)}, not with "
                 f"{_shown(asked)}: leave it out"
+            )
+
+
+def check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """CheckpointError if the run began with another recipe, but for what flags may have decided."""
+    trained = checkpoint.recipe
+    for each in dataclasses.fields(Recipe) if trained else ():
+        if each.name in (*VALUE_OPTIONS, "hf_dataset"):
+            continue
+        before, now = getattr(trained, each.name), getattr(recipe, each.name)
+        if before != now:
+            raise _refusal(
+                f"--config: the checkpoint was trained with {each.name} {before}, not with {now}: "
+                "leave it out"
             )
 
 

@@ -38,7 +38,7 @@ class TrainingDisplay:
     On a terminal a bar, drawn at most four times a second, and lines above it; elsewhere lines
     alone, without control characters. A stream that fails is left alone. Steps are reported every
     `report_interval` steps and at the last one. `memory_limit_bytes` None leaves out the distance
-    of the peak to it.
+    of the peak to it. The first two cycles of `accumulation` steps compile.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class TrainingDisplay:
         memory_limit_bytes: int | None,
         report_interval: int,
         stream: IO[str],
+        accumulation: int = 1,
     ) -> None:
+        self._compiling_steps = COMPILING_STEPS * accumulation
         self._total_steps = total_steps
         self._memory_limit_bytes = memory_limit_bytes
         self._report_interval = report_interval
@@ -84,7 +86,7 @@ class TrainingDisplay:
         self._compiling = ""
         self._compile_log = CompileLog()
         self._count += 1
-        if self._count == COMPILING_STEPS + 1:
+        if self._count == self._compiling_steps + 1:
             self._latest.clear()
             self._times_s.clear()
         self._latest.append(step)

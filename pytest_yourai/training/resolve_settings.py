@@ -29,6 +29,8 @@ from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.trainable import check_trainable
+from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.training.auto_optimize import sweep
 from pytest_yourai.training.checkpoint import MeasuredBaseline, check_model
@@ -153,6 +155,7 @@ class _Resolver:
             },
             used=(*self._used(), *_used_memory(limit, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
+            recipe_file=str(start.recipe_file.path) if start.recipe_file else None,
         )
 
     def _lora_config(self) -> LoraConfig:
@@ -165,7 +168,25 @@ class _Resolver:
             )
         if depth is not None and not 0 < found["num_layers"] <= depth:
             found["num_layers"] = depth
-        return LoraConfig(**found).canonical()
+        return accumulated(LoraConfig(**found), self._effective_batch_size()).canonical()
+
+    def _effective_batch_size(self) -> int | None:
+        """The rows of an update, where the recipe alone says how many; None otherwise.
+
+        OptionError if the batch size does not divide them.
+        """
+        file, rows = self._start.recipe_file, self._values.batch_size or 1
+        if file is None or file.effective_batch_size is None:
+            return None
+        if self._origin(GRAD_ACCUMULATION_STEPS.name) not in (file.path.name, _DEFAULT):
+            return None
+        if file.effective_batch_size % rows:
+            raise OptionError(
+                f"{file.path}: effective_batch_size: {file.effective_batch_size} rows are not a "
+                f"multiple of the batch size of {rows} ({self._origin('batch_size')}): give a "
+                "--batch-size that divides them, or --grad-accumulation-steps"
+            )
+        return file.effective_batch_size
 
     def _check_updates(self) -> None:
         """OptionError if training would end before the first update of the weights."""
@@ -183,7 +204,10 @@ class _Resolver:
         before, file = self._start.checkpoint, self._start.recipe_file
         base = (before and before.recipe) or (file.recipe if file else MLX_LM_DEFAULTS)
         names = {each.name for each in dataclasses.fields(Recipe)} & VALUE_OPTIONS.keys()
-        return dataclasses.replace(base, **{name: getattr(self._values, name) for name in names})
+        decided = {name: getattr(self._values, name) for name in names}
+        if self._is_given("data"):
+            decided["hf_dataset"] = ()
+        return dataclasses.replace(base, **decided)
 
     def _find(self, name: str) -> tuple[Any, str]:
         """The value, and the flag or the source that decides."""
@@ -218,6 +242,10 @@ class _Resolver:
             (self._config.lora_keys,),
             trust_remote_code=self._start.options.trust_remote_code,
         )
+        asked_by = self._origin(FINE_TUNE_TYPE.name)
+        if asked_by != f"--{FINE_TUNE_TYPE.flag}":
+            asked_by += f": {FINE_TUNE_TYPE.key}"
+        check_trainable([self._config.fine_tune_type], source, asked_by, "--quantize")
         return source, origin
 
     def _memory_limit(self) -> _Limit:
@@ -257,7 +285,7 @@ class _Resolver:
             return Setting(name or option, str(value), self._origin(option))
 
         model, values, config = self._model, self._values, self._config
-        yield Setting("model", model.title, "--model")
+        yield Setting("model", model.title, self._model_origin())
         from_weights = _DEFAULT if model.weights == "local" else "--weights"
         yield Setting("weights", model.weights, from_weights)
         how = self._source.quantization or model.foreign_quantization or "not quantized"
@@ -285,6 +313,12 @@ class _Resolver:
         yield setting("max_skipped_batches", values.max_skipped_batches)
         yield setting("reload_interval", values.reload_interval or "as memory requires it")
 
+    def _model_origin(self) -> str:
+        """The recipe where it names the same, else the flag."""
+        file = self._start.recipe_file
+        is_same = file is not None and self._start.options.model == file.model
+        return file.path.name if file is not None and is_same else "--model"
+
     def _warnings(self) -> Iterator[str]:
         if self._model.weights == "synthetic":
             what = "weights and rows" if self._start.data is None else "weights"
@@ -296,6 +330,12 @@ class _Resolver:
                 f"{accumulated:,}: a --max-steps of {most - left:,} trains the same"
             )
         yield from environment.notes(os.environ)
+        file = self._start.recipe_file
+        if file is not None and file.training.get("test"):
+            yield (
+                f"{file.path.name}: test: nothing is tested here: run mlx_lm.lora --test with the "
+                "adapters"
+            )
         if self._chosen is not None:
             yield from self._chosen.warnings
             if self._chosen.profile is not None:
@@ -303,21 +343,23 @@ class _Resolver:
                 yield from (f"{name} was measured {each}" for each in self._differences.values())
 
 
-_MLX_LM_NAMES = {"iters": "max_steps"}
+_MLX_LM_NAMES = {"iters": "max_steps", "steps_per_report": "memory_report_interval"}
 """Keys of a recipe that training calls otherwise."""
 
 
 def recipe_values(file: RecipeFile) -> TrainValues:
-    """The values that a recipe file decides."""
+    """The values that a recipe file decides; what it leaves at a default is not decided."""
     named = {_MLX_LM_NAMES.get(name, name): value for name, value in file.training.items()}
     found = {name: value for name, value in named.items() if name in VALUE_OPTIONS}
     recipe = {
         each.name: getattr(file.recipe, each.name)
         for each in dataclasses.fields(Recipe)
         if each.name in VALUE_OPTIONS
+        and getattr(file.recipe, each.name) != getattr(MLX_LM_DEFAULTS, each.name)
     }
+    data = {"data": file.recipe.data or file.data}
     axes = {name: values[0] for name, values in file.axes.items()}
-    return TrainValues(**(found | recipe | axes))
+    return TrainValues(**(found | recipe | data | axes))
 
 
 def _fields(kind: type[LoraConfig | TrainingParameters], values: TrainValues) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.source import ModelSource, Wanted
 from pytest_yourai.training.checkpoint import MeasuredBaseline
 from pytest_yourai.worker.protocol import TrainingParameters
 
@@ -49,3 +49,9 @@ class TrainSettings:
     used: tuple[Setting, ...]
     """In the order in which they are printed before the run."""
     warnings: tuple[str, ...]
+    recipe_file: str | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it trains, for the worker to examine."""
+        return Wanted.of([self.config], self.recipe, self.recipe_file)

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, RecipeError
 from pytest_yourai.core.files import parse_json
@@ -16,7 +17,12 @@ from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import Model, resolve
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
-from pytest_yourai.training.checkpoint import Checkpoint, check_agreement, checkpoint_to_resume
+from pytest_yourai.training.checkpoint import (
+    Checkpoint,
+    check_agreement,
+    check_recipe,
+    checkpoint_to_resume,
+)
 from pytest_yourai.training.options import DEFAULTS, TrainOptions
 from pytest_yourai.worker.protocol import TrainingParameters
 
@@ -48,14 +54,16 @@ def begin(options: TrainOptions) -> Start:
         read_matrix(options.matrix)
     recipe_file = None if options.config is None else read_recipe(options.config)
     checkpoint = checkpoint_to_resume(options)
-    report_to = options.report_to or (checkpoint.report_to if checkpoint else None)
+    of_recipe = recipe_file.training.get("report_to") if recipe_file else None
+    report_to = options.report_to or (checkpoint.report_to if checkpoint else None) or of_recipe
     if report_to is not None:
         _check_report_to(report_to)
     data = _data(options, checkpoint, recipe_file)
     bad_rows = options.bad_rows or (checkpoint and checkpoint.bad_rows) or DEFAULTS.bad_rows
     rows = None
     if data is not None and bad_rows == "refuse":
-        rows = _inspect_rows(data, mask_prompt=options.mask_prompt or False)
+        masks = options.mask_prompt or bool(recipe_file and recipe_file.recipe.mask_prompt)
+        rows = _inspect_rows(data, mask_prompt=masks)
     if options.batch_size is not None:
         check_rows(rows, options.batch_size, "--batch-size")
     presets = read_presets(options.presets)
@@ -65,7 +73,37 @@ def begin(options: TrainOptions) -> Start:
         model.require_tokenizer()
     if checkpoint is not None:
         check_agreement(checkpoint, options, model, rows)
+        if recipe_file is not None:
+            check_recipe(checkpoint, recipe_file.recipe)
     return Start(options, presets, model, checkpoint, data, rows, recipe_file)
+
+
+def completed(values: Mapping[str, Any]) -> TrainOptions:
+    """The options of flags, with the model and the adapter path of the recipe where none says.
+
+    mlx-lm takes paths relative to the folder where it was started.
+    """
+    path = values["config"]
+    file = None if path is None else read_recipe(path)
+    model, folder = values["model"], values["adapter_path"]
+    if model is None and (file is None or file.model is None):
+        add = "" if path is None else f", or add a line with model: to {path}"
+        raise OptionError(f"--model is missing: name a preset, a folder or owner/name{add}")
+    if file is not None:
+        named = file.training.get("adapter_path")
+        model = model or _path_of(file, "model", file.model)[0]
+        folder = folder or (_path_of(file, "adapter_path", named)[1] if named else None)
+    return TrainOptions(
+        **{**values, "model": model, "adapter_path": folder or Path.cwd() / "adapters"}
+    )
+
+
+def _path_of(file: RecipeFile, key: str, text: Any) -> tuple[str, Path]:
+    """A name in the recipe, and what it is as a path; RecipeError where it can be none."""
+    try:
+        return text, given_path(text, Path.cwd())
+    except ValueError as problem:
+        raise RecipeError(f"{file.path}: {key}: {text!r} is not valid: {problem}") from None
 
 
 def _data(
@@ -74,12 +112,16 @@ def _data(
     if options.data is not None:
         return options.data
     if checkpoint is not None and checkpoint.data is not None:
+        if checkpoint.recipe is not None and checkpoint.recipe.hf_dataset:
+            return checkpoint.recipe.data
         try:
             return data_source(checkpoint.data, Path.cwd())
         except ValueError as problem:
             raise CheckpointError(
                 f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}"
             ) from None
+    if recipe_file is not None and recipe_file.recipe.hf_dataset:
+        return recipe_file.recipe.data
     if recipe_file is not None and recipe_file.data is not None:
         try:
             return data_source(recipe_file.data, Path.cwd())

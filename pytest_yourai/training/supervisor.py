@@ -92,10 +92,10 @@ class TrainingRun:
         InputError where it cannot run. `print_line` gets a line now and then while many are read.
         """
         settings, parameters = self._settings, self._settings.parameters
-        reading = RowReading(
-            settings.config.max_seq_length, settings.recipe.mask_prompt, parameters.bad_rows
+        reading = RowReading.of(
+            settings.recipe, settings.config.max_seq_length, parameters.bad_rows
         )
-        device, inspection = self._host.inspect(settings.data, reading, print_line)
+        device, inspection = self._host.inspect(settings.data, reading, print_line, settings.wanted)
         if (data := inspection.data) is not None and data.notes:
             self._journal.write("data_notes", rows_left_out=data.left_out, notes=list(data.notes))
         depth, layers = inspection.num_hidden_layers, settings.config.num_layers

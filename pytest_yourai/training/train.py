@@ -58,7 +58,7 @@ class Outputs:
         self._display = display
         self._journal = journal
         self._footprint_counts = footprint_counts
-        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+        self._trend = self._new_trend()
         self._metrics: MetricsFile | None = None
 
     def begin(self, first_step: int) -> None:
@@ -66,7 +66,13 @@ class Outputs:
         self.close()
         path = self._settings.adapter_path / METRICS_NAME
         self._metrics = MetricsFile(path, first_step)
-        self._trend = MemoryTrend(footprint_counts=self._footprint_counts)
+        self._trend = self._new_trend()
+
+    def _new_trend(self) -> MemoryTrend:
+        return MemoryTrend(
+            footprint_counts=self._footprint_counts,
+            accumulation=self._settings.config.grad_accumulation_steps,
+        )
 
     def add(self, event: TrainingEvent) -> None:
         match event:
@@ -176,6 +182,7 @@ def _train(
         found.budget.limit_bytes,
         settings.memory_report_interval,
         stream,
+        settings.config.grad_accumulation_steps,
     )
     counts = not found.device.has_own_memory
     outputs = Outputs(settings, display, journal, footprint_counts=counts)

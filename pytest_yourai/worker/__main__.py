@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Iterator
 
 from pytest_yourai.core.device import MlxMemory
-from pytest_yourai.core.errors import DataError, InputError, WorkerError
+from pytest_yourai.core.errors import DataError, InputError, RecipeError, WorkerError
 from pytest_yourai.core.worker_variables import TEST_ENGINE
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.protocol import (
@@ -135,6 +135,8 @@ def _failed(problem: Exception) -> messages.Failed:
             kind = "invalid_loss"
         case DataError():
             kind = "data"
+        case RecipeError():
+            kind = "recipe"
         case InputError():
             kind = "model"
         case _:
@@ -190,8 +192,8 @@ def _serve(engine: Engine, wire: _Wire) -> None:
 
 def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.Message:
     match command:
-        case messages.Inspect(source, data, reading):
-            return engine.inspect(source, data, reading, wire.send)
+        case messages.Inspect(source, data, reading, wanted):
+            return engine.inspect(source, data, reading, wire.send, wanted)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
         case TrialRequest():

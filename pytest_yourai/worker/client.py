@@ -23,6 +23,7 @@ from pytest_yourai.core.errors import (
     BackendError,
     DataError,
     ModelError,
+    RecipeError,
     WorkerDiedError,
     WorkerError,
     WorkerFailedError,
@@ -237,6 +238,8 @@ def _error_of(failed: messages.Failed) -> Exception:
             return ModelError(text)
         case "data":
             return DataError(text)
+        case "recipe":
+            return RecipeError(text)
         case "invalid_loss":
             return WorkerFailedError(text, traceback, loss_is_invalid=True)
         case "exception":

@@ -10,7 +10,7 @@ from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
 from pytest_yourai.estimate.training_memory import largest_array_bytes
 from pytest_yourai.machine.process_memory import read_process_memory
-from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import TimeLimit, WorkerClient
@@ -68,21 +68,22 @@ class WorkerHost:
         data: str | None,
         reading: RowReading = READ_BY_DEFAULT,
         print_line: Callable[[str], None] = lambda _: None,
+        wanted: Wanted | None = None,
     ) -> tuple[DeviceInfo, Inspection]:
         """Start a worker, and let it inspect its device, the model and the data.
 
         `print_line` gets a line now and then while there are many rows to read.
 
-        BackendError where MLX or the worker cannot run, DataError where no model could use the
-        data, ModelError where the model cannot be used, WorkerLostError where the worker ends or
-        hangs over them.
+        BackendError where MLX or the worker cannot run, DataError and RecipeError where no model
+        could use the data or the recipe, ModelError where the model cannot be used or not trained
+        as `wanted`, WorkerLostError where the worker ends or hangs over them.
         """
         kind: type[BackendError | WorkerLostError] = BackendError
         limit = TimeLimit(self._start_timeout_s)
         try:
             client, device = self._start(limit)
             kind = WorkerLostError
-            client.send(messages.Inspect(self._source, data, reading))
+            client.send(messages.Inspect(self._source, data, reading, wanted))
             inspection = client.answer(
                 Inspection,
                 limit=limit,

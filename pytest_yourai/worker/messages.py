@@ -22,7 +22,7 @@ from pytest_yourai.core.errors import WorkerError, WorkerReportError
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
@@ -41,7 +41,7 @@ _KIND_ONLY = 2
 
 _QUOTED = 60
 
-FailureKind = Literal["backend", "model", "data", "invalid_loss", "exception"]
+FailureKind = Literal["backend", "model", "data", "recipe", "invalid_loss", "exception"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Inspect:
     source: ModelSource
     data: str | None
     reading: RowReading = READ_BY_DEFAULT
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from pytest_yourai.models.source import (
     Inspection,
     ModelSource,
     RowReading,
+    Wanted,
 )
 
 Phase = Literal["warmup", "settle", "measure"]
@@ -225,11 +226,13 @@ class Engine(Protocol):
         data: str | None,
         reading: RowReading,
         report: Callable[[RowsRead], None],
+        wanted: Wanted | None,
     ) -> Inspection:
         """Build the model lazily, and read the data if there is any, reporting now and then.
 
-        ModelError where architecture or LoRA keys do not fit, or the tokenizer does not suit the
-        data; DataError where that cannot be read, whatever the model.
+        ModelError where architecture or LoRA keys do not fit, where the tokenizer does not suit the
+        data, or where the model cannot be trained as `wanted`; DataError and RecipeError where data
+        cannot be read, or a recipe not be followed, whatever the model.
         """
         ...
 

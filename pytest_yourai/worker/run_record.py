@@ -159,6 +159,18 @@ class TrainingRecord(RunRecord):
         return f"in step {self.step}"
 
 
+def without_updates(times_s: Sequence[float], ends_cycle: Sequence[bool]) -> list[float]:
+    """The times of steps, without what an update of the optimizer adds to those that end a cycle.
+
+    Their fastest then takes as long as that of the others. All the same where all end a cycle.
+    """
+    pairs = list(zip(times_s, ends_cycle, strict=True))
+    others = [time_s for time_s, ends in pairs if not ends]
+    updates = [time_s for time_s, ends in pairs if ends]
+    added_s = max(0.0, min(updates) - min(others)) if others and updates else 0.0
+    return [time_s - added_s if ends else time_s for time_s, ends in pairs]
+
+
 def paging(paces_s: Sequence[float], swap_growth_bytes: int) -> str | None:
     """Why a trial was paging; None where it was not.
 

@@ -246,6 +246,21 @@ def test_a_trial_without_measured_steps_has_no_median(browser: Browser, tmp_path
         assert found.complaints == []
 
 
+def test_with_accumulated_gradients_the_time_of_an_update_is_shown(
+    browser: Browser, tmp_path: Path
+) -> None:
+    document = quick()
+    for row in document["all_results"]:
+        row["grad_accumulation_steps"] = 5
+    with opened(browser, page_of(tmp_path, document)) as found:
+        assert "Update" in found.page.locator("#answer").inner_text()
+        headings = found.page.locator("#trials thead th").all_inner_texts()
+        assert [each.split()[0] for each in headings].count("Update") == 1
+        found.page.locator("#heat-map .cell").first.click()
+        assert "Update time (median)" in trial_of(found.page)
+        assert found.complaints == []
+
+
 def test_it_can_be_used_before_its_charts_are_there(browser: Browser, tmp_path: Path) -> None:
     path = page_of(tmp_path, quick(), quick())
     text = path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,47 @@ def test_a_hugging_face_data_set_needs_its_package(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DataError, match=r"someone/rows .*pip install 'pytest-yourai\[data\]'"):
         read_data("someone/rows", tokenizer, READ_BY_DEFAULT)
+
+
+DATASETS = """
+import json, pathlib
+
+def load_dataset(path, split, name="rows"):
+    rows = json.loads(pathlib.Path(path, f"{name}.json").read_text())
+    return rows[:-1] if split.startswith("train[:") else rows[-1:]
+"""
+"""A stand-in for the package, which has the same function."""
+
+
+def test_data_sets_of_a_recipe_are_read_as_mlx_lm_does(
+    tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "datasets.py").write_text(DATASETS)
+    (tmp_path / "datasets-4.0.0.dist-info").mkdir()
+    (tmp_path / "datasets-4.0.0.dist-info" / "METADATA").write_text("Name: datasets\nVersion: 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = [{"question": "a fox", "answer": "jumps over"}] * 3 + [{"question": "a", "answer": "a"}]
+    (tmp_path / "qa.json").write_text(json.dumps(rows))
+    (tmp_path / "rows.json").write_text(json.dumps([{"words": "the quick fox"}] * 2))
+    asked = {
+        "path": str(tmp_path),
+        "prompt_feature": "question",
+        "completion_feature": "answer",
+        "config": {"name": "qa"},
+    }
+    try:
+        one = read_data("hf", tokenizer, RowReading(64, mask_prompt=True, hf_dataset=(asked,)))
+        assert (one.summary().rows, one.summary().validation_rows) == (3, 1)
+        tokens, offset = one.rows.cached[0]
+        assert 0 < offset < len(tokens)
+        text = {"path": str(tmp_path), "text_feature": "words"}
+        both = read_data("hf", tokenizer, RowReading(64, hf_dataset=(asked, text)))
+        assert (both.summary().rows, both.summary().validation_rows) == (4, 2)
+        assert asked.keys() == {"path", "prompt_feature", "completion_feature", "config"}
+        with pytest.raises(DataError, match=r"hf cannot be read as mlx-lm does \(ValueError: Prom"):
+            read_data("hf", tokenizer, RowReading(64, mask_prompt=True, hf_dataset=(text,)))
+    finally:
+        sys.modules.pop("datasets", None)
 
 
 def test_a_mistake_in_the_data_is_not_blamed_on_the_model(tmp_path: Path, tokenizer: str) -> None:

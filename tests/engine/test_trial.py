@@ -1,6 +1,7 @@
 """Trials, with the real engine in this process."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,35 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models import llama
+from mlx_lm.tuner.callbacks import TrainingCallback
+from mlx_lm.tuner.trainer import TrainingArgs, train
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, StepPlan
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    SAFETY_MARGIN,
+    FineTuneType,
+    LoraConfig,
+    Optimizer,
+    StepPlan,
+    minimum_memory_bytes,
+)
+from pytest_yourai.core.cycles import TrialSteps
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.engine.optimizer import make_optimizer
+from pytest_yourai.worker.engine.trial import synthetic_rows
 from pytest_yourai.worker.protocol import (
     Compiling,
+    InvalidLossError,
     Measurement,
     StepSample,
     TrialEvent,
     TrialRequest,
 )
 
-from support.models import TINY, make_tokenizer, text_of, write_rows
+from support.models import TINY, make_model, make_tokenizer, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 
@@ -124,6 +141,59 @@ def test_checkpointing_is_taken_off_again_and_needs_less(engine: MlxEngine) -> N
     assert samples[-1].step_time_s < 5
 
 
+@pytest.mark.parametrize("optimizer", [Optimizer.ADAM, Optimizer.MUON])
+def test_the_minimum_with_accumulation_is_the_largest_of_a_cycle(
+    engine: MlxEngine, optimizer: Optimizer
+) -> None:
+    config = LoraConfig(
+        1, 16, 4, 64, optimizer=optimizer, lora_keys=ALL_KEYS, grad_accumulation_steps=3
+    )
+    steps = TrialSteps(StepPlan(4), 3)
+    request = TrialRequest(config, steps.plan, WIDE_BYTES, None)
+    found: list[TrialEvent] = []
+    assert engine.run_trial(request, found.append).memory_is_back_at_base
+    samples = [each for each in found if isinstance(each, StepSample)]
+    phases = [each.phase for each in samples]
+    assert phases.count("warmup") in (9, 12)
+    assert phases[phases.count("warmup") :] == ["settle"] * 3 + ["measure"] * 6
+    # The last cycle of warm-up compiles nothing, nor does what follows.
+    assert all(isinstance(each, StepSample) for each in found[-(3 + 3 + 6) :])
+    peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
+    by_hand = hand_run_cycle(engine, config)
+    assert steps.minimum_bytes(peaks) == pytest.approx(max(by_hand), rel=0.01)
+
+
+def hand_run_cycle(engine: MlxEngine, config: LoraConfig) -> list[int]:
+    """MLX's peaks in each step of a third cycle, of mlx-lm's own loop under the base limit."""
+    assert engine._model is not None
+    model, peaks = engine._model, []
+
+    class Peaks(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
+        def on_train_loss_report(self, _: dict[str, Any]) -> None:
+            peaks.append(mx.get_peak_memory())
+            mx.reset_peak_memory()
+
+    with model.adapted(config, MLX_LM_DEFAULTS):
+        mx.set_memory_limit(model.active_bytes)
+        mx.reset_peak_memory()
+        train(
+            model=model.module,
+            optimizer=make_optimizer(config, MLX_LM_DEFAULTS),
+            train_dataset=synthetic_rows(model.module, config, 0),
+            args=TrainingArgs(
+                batch_size=config.batch_size,
+                iters=9,
+                steps_per_report=1,
+                steps_per_save=100,
+                max_seq_length=config.max_seq_length,
+                adapter_file=os.devnull,
+                grad_accumulation_steps=config.grad_accumulation_steps,
+            ),
+            training_callback=Peaks(),
+        )
+    return peaks[-3:]
+
+
 def test_the_same_seed_gives_the_same_losses(engine: MlxEngine) -> None:
     plan = StepPlan(measured_steps=3, warmup_steps=8)
     losses = [[sample.loss for sample in run(engine, plan=plan)[1]] for _ in range(2)]
@@ -208,3 +278,51 @@ def test_warmup_with_real_rows_has_the_memory_of_the_longest_batch(
     real = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64), data=data)[1])
     full = peak_in("warmup", run(reading, LoraConfig(1, 8, 4, 64))[1])
     assert real == pytest.approx(full, rel=0.05)
+
+
+FULL = LoraConfig(1, 0, 2, 32, fine_tune_type=FineTuneType.FULL, lora_keys="all")
+
+
+def contents(engine: MlxEngine) -> dict[str, bytes]:
+    assert engine._model is not None
+    parameters = tree_flatten(engine._model.module.parameters())
+    return {name: bytes(memoryview(array)) for name, array in parameters}
+
+
+@pytest.mark.parametrize("weights", ["synthetic", "local"])
+def test_nothing_of_full_fine_tuning_reaches_the_next_trial(
+    engine: MlxEngine, tmp_path: Path, weights: str
+) -> None:
+    if weights == "local":
+        engine = MlxEngine()
+        engine.load(ModelSource("m", TINY, str(make_model(tmp_path / "m")), False, None, ("qkvo",)))
+    plan, lora = StepPlan(2, 8), LoraConfig(1, 4, 2, 32)
+
+    def measured() -> tuple[list[float], int]:
+        samples = run(engine, lora, plan=plan)[1]
+        peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
+        return [each.loss for each in samples], minimum_memory_bytes(peaks)
+
+    losses, minimum = measured()
+    loaded, base = contents(engine), mx.get_active_memory()
+    found, trained = run(engine, FULL, plan=plan)
+    assert trained[-1].loss != trained[0].loss
+    assert found.memory_is_back_at_base
+    assert contents(engine) == loaded
+    assert mx.get_active_memory() == pytest.approx(base, abs=64)
+    # On the CPU some peaks are off by a few small buffers, whatever ran before.
+    losses_again, minimum_again = measured()
+    assert losses_again == losses
+    assert minimum_again == pytest.approx(minimum, rel=5e-3)
+
+
+def test_no_trial_follows_one_that_failed_with_the_base_trained(engine: MlxEngine) -> None:
+    def report(event: TrialEvent) -> None:
+        if isinstance(event, StepSample):
+            raise InvalidLossError("the loss was nan")
+
+    request = TrialRequest(FULL, StepPlan(3), WIDE_BYTES, None)
+    with pytest.raises(InvalidLossError):
+        engine.run_trial(request, report)
+    with pytest.raises(ModelError, match="no model is loaded"):
+        run(engine)

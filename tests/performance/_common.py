@@ -8,20 +8,30 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
+_MOST_S = 600
+
 PROFILE = "optimal_config.json"
 
 
-def timed(command: Sequence[str], cwd: Path) -> tuple[float, str]:
+def timed(
+    command: Sequence[str], cwd: Path, variables: Mapping[str, str] | None = None
+) -> tuple[float, str]:
     """Seconds of wall time, and stdout; raises where the command fails."""
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=dict(os.environ)
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_MOST_S,
+        env={**os.environ, **(variables or {})},
     )
     seconds = time.perf_counter() - start
     if done.returncode:

@@ -1,6 +1,10 @@
 """`mlx_lm.lora` through its own entry point, in a process of its own, with each step kept.
 
-python _stock_lora.py RESULT.json [arguments of mlx_lm.lora]
+python _stock_lora.py RESULT.json FREE_STEPS STEPS_IN_TURN [arguments of mlx_lm.lora]
+
+The last STEPS_IN_TURN of the FREE_STEPS take turns with those of another process. After them
+MLX's memory limit is one byte, so that the peaks of the steps that follow are what a step needs.
+Nothing else of mlx-lm is changed.
 """
 
 from __future__ import annotations
@@ -14,24 +18,41 @@ import mlx.core as mx
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK, TrainingCallback
 
-_step_times_s: list[float] = []
+from _turns import Turns
 
 
 class _Keep(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
-    def __init__(self, **_: Any) -> None:
-        pass
+    def __init__(self, free_steps: int, steps_in_turn: int) -> None:
+        self._free_steps, self._steps_in_turn = free_steps, steps_in_turn
+        self._turns = Turns("stock") if steps_in_turn else None
+        self.found: dict[str, list[float]] = {"step_times_s": [], "losses": [], "peaks_bytes": []}
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        _step_times_s.append(1 / train_info["iterations_per_second"])
+        self.found["step_times_s"].append(1 / train_info["iterations_per_second"])
+        self.found["losses"].append(train_info["train_loss"])
+        self.found["peaks_bytes"].append(mx.get_peak_memory())
+        if self._turns is not None:
+            self._take_turns(self._turns, self._free_steps - train_info["iteration"])
+        if train_info["iteration"] >= self._free_steps:
+            mx.set_memory_limit(1)
+        mx.reset_peak_memory()
+
+    def _take_turns(self, turns: Turns, steps_left: int) -> None:
+        if steps_left == self._steps_in_turn:
+            turns.meet()
+        elif steps_left == 0:
+            turns.end()
+        elif turns.have_met:
+            turns.give()
 
 
 def main() -> None:
-    result = Path(sys.argv[1])
-    SUPPORT_CALLBACK["keep"] = _Keep
-    sys.argv = ["mlx_lm.lora", *sys.argv[2:], "--report-to", "keep", "--steps-per-report", "1"]
+    result, free_steps, steps_in_turn, *arguments = sys.argv[1:]
+    keep = _Keep(int(free_steps), int(steps_in_turn))
+    SUPPORT_CALLBACK["keep"] = lambda **_: keep
+    sys.argv = ["mlx_lm.lora", *arguments, "--report-to", "keep", "--steps-per-report", "1"]
     lora.main()
-    found = {"step_times_s": _step_times_s, "peak_memory_bytes": mx.get_peak_memory()}
-    result.write_text(json.dumps(found))
+    Path(result).write_text(json.dumps(keep.found))
 
 
 if __name__ == "__main__":

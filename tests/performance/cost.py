@@ -15,10 +15,11 @@ import tempfile
 from pathlib import Path
 
 from _common import ROOT, pytest_command, read_profile, sum_of_steps_s, table, timed, verdict
-from truth import stock
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.models import make_data, make_model
+from _truth_cases import make_models, sized_recipe
+
+from truth import stock_run
 
 START_S = 2.5
 EACH_TRIAL_S = 0.08
@@ -31,8 +32,7 @@ def main() -> None:
     rows, ratios = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_model(folder / "model")
-        make_data(folder / "data")
+        make_models(folder)
         for number in range(1, parser.parse_args().rounds + 1):
             wall_s, _ = timed(pytest_command("--yourai-model", "tiny", "--quick"), folder)
             results = read_profile(folder)["all_results"]
@@ -65,7 +65,7 @@ def stock_wall_s(folder: Path, sizes: list[int], steps: int) -> float:
     import time  # noqa: PLC0415
 
     start = time.perf_counter()
-    stock(folder, sizes[0], sizes[1], sizes[2], steps)
+    stock_run(folder, sized_recipe("tiny", *sizes), steps)
     return time.perf_counter() - start
 
 

@@ -1,96 +1,196 @@
-"""Does the sweep measure what a user's own `mlx_lm.lora` run does?
+"""Does the sweep measure, and training do, what a user's own `mlx_lm.lora -c` does?
 
-python tests/performance/truth.py [--rounds 3]
+python tests/performance/truth.py [--axis sizes,recipes,effective] [--rounds 2] [--only NAME ...]
 
-The same model folder, data and configuration through both, each in processes of its own,
-interleaved: the ratio of median step times (0.95 to 1.05) and of MLX's peaks (within 1 %).
+The same YAML, model folder and data through both, each in a process of its own. Both run at once,
+and their measured steps take turns, one of each: what else the machine does hits both alike.
+Allowed: step times of 0.95 to 1.05 times mlx-lm's (the median of all pairs of steps, or of whole
+cycles where gradients accumulate), its peak within 1 %; and the losses of the first 20 steps equal
+to 1e-5. `needs` is compared with steps of the same stock process after its memory limit became one
+byte.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from _common import ROOT, pytest_command, read_profile, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.models import make_data, make_model
+from _truth_cases import AXES, Case, make_models
+from _turns import FOLDER, make_pipes
 
-CONFIGURATIONS = ((1, 4, 2), (1, 8, 4), (2, 4, 4), (2, 8, 2), (4, 8, 2), (4, 8, 4))
-KEYS = [f"self_attn.{name}_proj" for name in "qkvo"]
-MEASURED_STEPS = 20
-MAX_SEQ_LENGTH = 64
-
-
-def ours(folder: Path, batch: int, rank: int, layers: int) -> tuple[float, int, int]:
-    matrix = {"batch_size": [batch], "lora_rank": [rank], "lora_layers": [layers]}
-    (folder / "one.yaml").write_text(json.dumps(matrix))
-    timed(
-        pytest_command("--yourai-model", str(folder / "model"), "--yourai-matrix", "one.yaml")
-        + ["--yourai-data", "data", "--yourai-seq-length", str(MAX_SEQ_LENGTH)]
-        + ["--yourai-steps", str(MEASURED_STEPS)],
-        folder,
-    )
-    row = read_profile(folder)["all_results"][0]
-    steps = len(row["warmup_step_times_s"]) + len(row["step_times_s"])
-    return statistics.median(row["step_times_s"]), row["peak_memory_bytes"], steps
+WARMUP_STEPS = 12
+MEASURED_STEPS = 30
+MEASURED_CYCLES = 12
+LIMITED_STEPS = 8
+COMPARED_LOSSES = 20
 
 
-def stock(folder: Path, batch: int, rank: int, layers: int, steps: int) -> tuple[float, int]:
-    settings: dict[str, Any] = {
-        "lora_parameters": {"rank": rank, "scale": 20.0, "dropout": 0.0, "keys": KEYS}
+@dataclass(frozen=True)
+class Figures:
+    """Of one process: seconds of each cycle, the peak of free steps, and of steps under a limit."""
+
+    cycle_times_s: list[float]
+    takes_bytes: float
+    needs_bytes: float
+
+
+def whole_cycles(steps: int, accumulation: int, least: int = 2) -> int:
+    """At least `steps`, and at least so many cycles."""
+    return accumulation * max(least, -(-steps // accumulation))
+
+
+def cycles(times_s: Sequence[float], accumulation: int) -> list[float]:
+    starts = range(0, len(times_s), accumulation)
+    return [sum(times_s[start : start + accumulation]) for start in starts]
+
+
+def largest_of_cycle(peaks: Sequence[float], accumulation: int) -> float:
+    """The largest of the usual peaks of each place in a cycle."""
+    places = (peaks[place::accumulation] for place in range(accumulation))
+    return max(statistics.median_low(place) for place in places)
+
+
+def write_recipe(folder: Path, name: str, recipe: dict[str, Any]) -> None:
+    kept = {key: value for key, value in recipe.items() if value is not None}
+    (folder / name).write_text(json.dumps(kept))
+
+
+def ours(folder: Path, case: Case) -> Figures:
+    accumulation = case.accumulation
+    measured = whole_cycles(MEASURED_STEPS, accumulation, MEASURED_CYCLES)
+    write_recipe(folder, "ours.yaml", {**case.recipe, **case.ours})
+    paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    variables = {
+        "YOURAI_TEST_ENGINE": "_engine_in_turns:EngineInTurns",
+        "PYTHONPATH": os.pathsep.join(paths),
+        FOLDER: str(folder),
     }
-    (folder / "lora.yaml").write_text(json.dumps(settings))
-    script = str(Path(__file__).with_name("_stock_lora.py"))
     timed(
-        [sys.executable, script, "stock.json", "--train", "--model", str(folder / "model")]
-        + ["--data", "data", "--config", "lora.yaml", "--batch-size", str(batch)]
-        + ["--num-layers", str(layers), "--iters", str(steps), "--learning-rate", "1e-5"]
-        + ["--max-seq-length", str(MAX_SEQ_LENGTH), "--adapter-path", "adapters"],
+        pytest_command("--yourai-config", "ours.yaml", "--yourai-model", str(folder / case.model))
+        # The first cycle comes before the turns.
+        + ["--yourai-steps", str(measured + accumulation)],
         folder,
+        variables,
     )
-    found = json.loads((folder / "stock.json").read_text())
-    return statistics.median(found["step_times_s"][-MEASURED_STEPS:]), found["peak_memory_bytes"]
+    [row] = read_profile(folder)["all_results"]
+    times = cycles(row["step_times_s"][-measured:], accumulation)
+    return Figures(times, row["peak_memory_bytes"], row["minimum_memory_bytes"])
+
+
+def stock_run(
+    folder: Path,
+    recipe: dict[str, Any],
+    free_steps: int,
+    steps_in_turn: int = 0,
+    limited_steps: int = 0,
+) -> dict[str, list[float]]:
+    """Step times, losses and peaks of `mlx_lm.lora -c` with `recipe`."""
+    more = {"iters": free_steps + limited_steps, "adapter_path": "stock"}
+    write_recipe(folder, "stock.yaml", {**recipe, **more})
+    script = str(Path(__file__).with_name("_stock_lora.py"))
+    numbers = [str(free_steps), str(steps_in_turn)]
+    timed(
+        [sys.executable, script, "stock.json", *numbers, "-c", "stock.yaml"],
+        folder,
+        {FOLDER: str(folder)},
+    )
+    found: dict[str, list[float]] = json.loads((folder / "stock.json").read_text())
+    return found
+
+
+def stock(folder: Path, case: Case) -> tuple[Figures, list[float]]:
+    """Figures, and the losses of all steps."""
+    accumulation = case.accumulation
+    warm = whole_cycles(WARMUP_STEPS, accumulation)
+    measured = whole_cycles(MEASURED_STEPS, accumulation, MEASURED_CYCLES)
+    free, limited = warm + measured, accumulation + whole_cycles(LIMITED_STEPS, accumulation)
+    found = stock_run(folder, dict(case.recipe), free, measured, limited)
+    peaks = found["peaks_bytes"]
+    # The first cycle under the limit still has what the free steps kept.
+    needs = largest_of_cycle(peaks[free + accumulation :], accumulation)
+    times = cycles(found["step_times_s"][warm:free], accumulation)
+    return Figures(times, max(peaks[:free]), needs), found["losses"]
+
+
+def trained_losses(folder: Path, case: Case) -> list[float]:
+    write_recipe(folder, "ours.yaml", {**case.recipe, **case.ours})
+    steps = whole_cycles(COMPARED_LOSSES, case.accumulation)
+    with tempfile.TemporaryDirectory(dir=folder) as adapters:
+        timed(
+            [sys.executable, "-m", "pytest_yourai.cli", "train", "--config", "ours.yaml"]
+            + ["--model", str(folder / case.model), "--data", "data"]
+            + ["--max-steps", str(steps), "--adapter-path", adapters],
+            folder,
+        )
+        rows = map(json.loads, (Path(adapters) / "metrics.jsonl").read_text().splitlines())
+        return [row["train_loss"] for row in rows if "train_loss" in row]
+
+
+def largest_difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """Relative, over the first COMPARED_LOSSES."""
+    pairs = zip(one[:COMPARED_LOSSES], other[:COMPARED_LOSSES], strict=True)
+    return max(abs(mine - theirs) / abs(theirs) for mine, theirs in pairs)
+
+
+def compare(folder: Path, case: Case, rounds: int) -> list[str]:
+    pairs: list[tuple[Figures, Figures]] = []
+    losses: list[float] = []
+    for _ in range(rounds):
+        make_pipes(folder)
+        with ThreadPoolExecutor() as threads:
+            both = threads.submit(ours, folder, case), threads.submit(stock, folder, case)
+            theirs, losses = both[1].result()
+            pairs.append((both[0].result(), theirs))
+    difference = largest_difference(trained_losses(folder, case), losses)
+    ratios = [
+        mine / theirs
+        for pair in pairs
+        for mine, theirs in zip(*(each.cycle_times_s for each in pair), strict=True)
+    ]
+    ratio = statistics.median(ratios)
+    low, _, high = statistics.quantiles(ratios, n=4)
+    usual = statistics.median(time for _, theirs in pairs for time in theirs.cycle_times_s)
+    row = [case.name, f"{usual / case.accumulation * 1e3:.1f}", f"{ratio:.3f}"]
+    row += [f"{low:.2f}-{high:.2f}", str(len(ratios)), verdict(0.95 <= ratio <= 1.05)]
+    for name in ("takes_bytes", "needs_bytes"):
+        sides = [[getattr(pair[side], name) for pair in pairs] for side in (0, 1)]
+        mine_mb, theirs_mb = (statistics.median(side) / 1e6 for side in sides)
+        off = mine_mb / theirs_mb - 1
+        row += [f"{mine_mb:.3f}", f"{theirs_mb:.3f}", f"{off:+.2%}", verdict(abs(off) <= 0.01)]
+    return [*row, f"{difference:.0e}", verdict(difference <= 1e-5)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    rows = []
+    parser.add_argument("--axis", default=",".join(AXES), help="one or more, between commas")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", nargs="*", help="names of recipes")
+    asked = parser.parse_args()
+    header = ["recipe", "stock ms", "ours ÷ stock", "quartiles", "pairs", "0.95-1.05"]
+    header += ["takes MB", "stock", "off", "1 %", "needs MB", "stock", "off", "1 %"]
+    header += ["losses off", "1e-5"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_model(folder / "model")
-        make_data(folder / "data")
-        for configuration in CONFIGURATIONS:
-            times: tuple[list[float], list[float]] = ([], [])
-            peaks: tuple[list[int], list[int]] = ([], [])
-            for _ in range(rounds):
-                time_s, peak, steps = ours(folder, *configuration)
-                times[0].append(time_s)
-                peaks[0].append(peak)
-                time_s, peak = stock(folder, *configuration, steps)
-                times[1].append(time_s)
-                peaks[1].append(peak)
-            time_ratio = statistics.median(times[0]) / statistics.median(times[1])
-            peak_ratio = statistics.median(peaks[0]) / statistics.median(peaks[1])
-            rows.append(
-                [" × ".join(map(str, configuration))]
-                + [f"{statistics.median(side) * 1e3:.1f}" for side in times]
-                + [f"{time_ratio:.3f}", verdict(0.95 <= time_ratio <= 1.05)]
-                + [f"{statistics.median(side) / 1e6:.3f}" for side in peaks]
-                + [f"{peak_ratio:.4f}", verdict(abs(peak_ratio - 1) <= 0.01)]
-            )
-    table(
-        ["batch × rank × layers", "step ms: sweep", "mlx_lm.lora", "ratio", "0.95-1.05"]
-        + ["peak MB: sweep", "mlx_lm.lora", "ratio", "within 1%"],
-        rows,
-    )
+        make_models(folder)
+        for axis in asked.axis.split(","):
+            cases = [case for case in AXES[axis]() if not asked.only or case.name in asked.only]
+            rows = []
+            for case in cases:
+                rows.append(compare(folder, case, asked.rounds))
+                print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
+            table(header, rows)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,37 @@ def test_a_sweep_measures_names_and_resumes_each_combination(sweep: SweepRun) ->
     assert more.profile["settings"]["max_seq_length"] == [32, 48]
 
 
+def test_an_effective_batch_size_is_measured_in_whole_cycles(
+    small_matrix: Path, sweep: SweepRun
+) -> None:
+    small_matrix.write_text("batch_size: [1, 2, 3, 4]\nlora_rank: [4]\nlora_layers: [2]\n")
+    done = sweep("--yourai-effective-batch-size", "4", steps=3)
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        [
+            "[[]1/4] batch=1, *accumulation=4 ... ✓ *ms/step, *s/update",
+            "*skipped: not valid for an effective batch size of 4, which is not a multiple of 3; *",
+            "*tokens/s *a step *update*",
+        ]
+    )
+    rows = {row["batch_size"]: row for row in done.rows}
+    steps = {batch: row["grad_accumulation_steps"] for batch, row in rows.items()}
+    assert steps == {1: 4, 2: 2, 3: 1, 4: 1}
+    assert (rows[3]["outcome"], rows[3]["skip_reason"]) == ("skipped", "invalid")
+    for batch, measured in ((1, 4), (2, 4), (4, 3)):
+        row, count = rows[batch], steps[batch]
+        assert len(row["step_times_s"]) == measured
+        assert len(row["warmup_step_times_s"]) % count == 0
+        assert row["update_time_ms"] == pytest.approx(count * row["step_time_ms"], rel=1e-3)
+        assert row["tokens_per_second"] == pytest.approx(
+            batch * count * 63 / row["update_time_s"], rel=1e-6
+        )
+        # Other steps of a cycle need less than the one that updates.
+        assert row["minimum_memory_bytes"] == pytest.approx(
+            row["predicted_minimum_memory_bytes"], rel=0.001
+        )
+
+
 @pytest.mark.usefixtures("axes")
 def test_the_flag_fixes_checkpointing_and_predictions_know_the_axes(
     pytester: pytest.Pytester, sweep: SweepRun

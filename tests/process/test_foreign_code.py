@@ -62,6 +62,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with the planted modules that were run."""
     monkeypatch.setenv("EVIL_RAN", str(tmp_path / "ran"))
     (tmp_path / "one.yaml").write_text(ONE)
+    (tmp_path / "one-model.yaml").write_text("model: .\n")
     return tmp_path / "ran"
 
 
@@ -88,7 +89,12 @@ def test_no_settings_are_taken_from_a_folder_that_a_flag_names(
 
 
 @pytest.mark.parametrize(
-    "spelling", [("--yourai-model=.",), ("--yourai-data=.", "--yourai-model=tiny")]
+    "spelling",
+    [
+        ("--yourai-model=.",),
+        ("--yourai-data=.", "--yourai-model=tiny"),
+        ("--yourai-config=../one-model.yaml",),
+    ],
 )
 def test_pytest_started_in_such_a_folder_is_refused(
     tmp_path: Path, ran: Path, spelling: tuple[str, ...], survived: Callable[[str], None]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +52,72 @@ def test_mlx_lm_trains_and_generates_with_it(pytester: pytest.Pytester, sweep: S
         *("generate", "--model", str(model), "--adapter-path", "adapters"),
         *("--prompt", "fox", "--max-tokens", "1"),
     )
+
+
+RECIPE = """\
+# Mine.
+model: ./model  # of tests
+train: true
+data: data
+learning_rate: 1e-3
+optimizer: adamw
+optimizer_config: {adamw: {weight_decay: 1e-2}}
+lora_parameters:
+  rank: 8
+  dropout: 0.0
+  scale: 2e1
+  keys: [self_attn.q_proj, self_attn.v_proj]  # two
+lr_schedule: {name: cosine_decay, warmup: 1, arguments: [1e-3, 100]}
+batch_size: 4
+max_seq_length: 32
+mask_prompt: false
+val_batches: 0
+iters: 3
+steps_per_report: 1
+adapter_path: out
+"""
+
+
+@pytest.mark.real_engine
+def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pytester) -> None:
+    make_model(pytester.path / "model")
+    make_data(pytester.path / "data", rows=8, words=20)
+    (pytester.path / "mine.yaml").write_text(RECIPE)
+    done = pytester.runpytest_inprocess(
+        "--yourai-config=mine.yaml",
+        *("--yourai-batch-size=1,2", "--yourai-rank=4", "--yourai-num-layers=2"),
+        *("--yourai-optimizer=sgd", "--yourai-steps=2", "--yourai-lora-config=best.yaml"),
+    )
+    done.stdout.fnmatch_lines(["LoRA config: best.yaml"])
+    assert (pytester.path / "mine.yaml").read_text() == RECIPE
+    text = (pytester.path / "best.yaml").read_text()
+    header, _, body = text.partition("\n\n")
+    assert header.startswith("# Run it with: mlx_lm.lora --config best.yaml\n# Model: ")
+    assert body == (
+        RECIPE.replace("rank: 8", "rank: 4")
+        .replace("batch_size: 4", "batch_size: 2")
+        .replace("optimizer: adamw", "optimizer: sgd")
+        + "num_layers: 2\n"
+    )
+    [following] = [line for line in done.outlines if line.startswith("Next: yourai train ")]
+    assert following.endswith("--profile optimal_config.json --config mine.yaml")
+    arguments = shlex.split(following.removeprefix("Next: yourai "))
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pytest_yourai.cli", *arguments, "--adapter-path=ours"],
+        cwd=pytester.path,
+        check=True,
+        capture_output=True,
+    )
+    assert (pytester.path / "ours" / "adapters.safetensors").exists()
+    command = [sys.executable, "-m", "mlx_lm", "lora", "--config", "best.yaml"]
+    trained = subprocess.run(
+        command, cwd=pytester.path, check=True, capture_output=True, text=True
+    ).stdout
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", trained)
+    losses = re.findall(r"^\s+[123]\s+(\S+)", plain, re.MULTILINE)
+    assert len(losses) == 3
+    assert all(math.isfinite(float(each)) for each in losses)
+    assert (pytester.path / "out" / "adapters.safetensors").exists()
 
 
 def test_of_several_models_it_is_the_recommended_ones(

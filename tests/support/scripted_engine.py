@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, key_names
+from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.estimate import estimate_training_memory
@@ -24,7 +25,7 @@ from pytest_yourai.models.architecture import (
     InspectedShapes,
     read_architecture_shapes,
 )
-from pytest_yourai.models.source import Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.protocol import (
     Compiling,
     EndReason,
@@ -56,6 +57,11 @@ _LEAK_BYTES = 60_000_000
 
 _PEAK_OVER_MINIMUM = 1.2
 
+_PEAK_WITHIN_A_CYCLE = 0.97
+"""Of steps that only accumulate gradients, over that of the update."""
+
+_SLOWER_UPDATE = 1.5
+
 
 class ScriptedEngine:
     """Holds the name of a model, and reports what the estimate gives for it."""
@@ -76,6 +82,7 @@ class ScriptedEngine:
         data: str | None,
         _reading: RowReading,
         _report: Callable[[RowsRead], None],
+        _wanted: Wanted | None,
     ) -> Inspection:
         self._strike("inspect")
         if data is not None:
@@ -112,27 +119,30 @@ class ScriptedEngine:
         return MlxMemory(self._active_bytes, self._peak_bytes, 0)
 
     def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
-        config, plan = request.config, request.plan
+        config, steps = request.config, TrialSteps.of(request.plan, request.config)
         minimum = self._minimum_bytes(config)
         fits = minimum * SAFETY_MARGIN <= request.memory_limit_bytes
         warmup_times_s: list[float] = []
-        while not plan.warmup_is_over(warmup_times_s):
+        while not steps.warmup_is_over(warmup_times_s):
             slower = 1.0
-            if len(warmup_times_s) < _COMPILING_STEPS:
+            if len(warmup_times_s) < steps.compiling_steps:
                 report(Compiling())
                 self._strike("compile", config)
                 self._compile(config)
                 slower = 3.0
-            sample = self._step("warmup", config, minimum, slower)
+            ends = steps.ends_cycle(len(warmup_times_s) + 1)
+            peak = round(minimum * (1.0 if ends else _PEAK_WITHIN_A_CYCLE))
+            sample = self._step("warmup", config, peak, slower, updates=ends)
             warmup_times_s.append(sample.step_time_s)
             report(sample)
             self._strike("warmup", config)
         if fits:
             limit = request.memory_limit_bytes / SAFETY_MARGIN
             peak = round(max(minimum, min(_PEAK_OVER_MINIMUM * minimum, limit)))
-            report(self._step("settle", config, peak))
-            for _ in range(plan.measured_steps):
-                report(self._step("measure", config, peak))
+            for number in range(1, steps.accumulation + 1):
+                report(self._step("settle", config, peak, updates=steps.ends_cycle(number)))
+            for number in range(1, steps.measured_steps + 1):
+                report(self._step("measure", config, peak, updates=steps.ends_cycle(number)))
                 self._strike("measure", config)
         leaked, self._leaked_bytes, self._peak_bytes = self._leaked_bytes, 0, self._base_bytes
         return Measurement(fits=fits, memory_is_back_at_base=not leaked)
@@ -151,7 +161,8 @@ class ScriptedEngine:
             if step <= _COMPILING_STEPS:
                 report(Compiling())
                 self._compile(config)
-            sample = self._step("measure", config, peak)
+            updates = step % config.grad_accumulation_steps == 0
+            sample = self._step("measure", config, peak, updates=updates)
             report(
                 TrainedStep(
                     step=step,
@@ -186,7 +197,18 @@ class ScriptedEngine:
         is_over = self._peak_bytes > request.memory_limit_bytes
         return "memory_limit" if is_over and not request.may_pass_the_limit else None
 
-    def _step(self, phase: Phase, config: LoraConfig, peak: int, slower: float = 1.0) -> StepSample:
+    def _step(
+        self,
+        phase: Phase,
+        config: LoraConfig,
+        peak: int,
+        slower: float = 1.0,
+        *,
+        updates: bool = True,
+    ) -> StepSample:
+        """Where gradients are accumulated, the step that updates takes longer than the others."""
+        if updates and config.grad_accumulation_steps > 1:
+            slower *= _SLOWER_UPDATE
         step_time_s = slower * _step_time_s(config)
         self._peak_bytes = peak + self._leaked_bytes
         time.sleep(step_time_s)
@@ -220,6 +242,7 @@ class ScriptedEngine:
             lora_keys=key_names(config.lora_keys),
             grad_checkpoint=config.grad_checkpoint,
             optimizer=config.optimizer,
+            grad_accumulation_steps=config.grad_accumulation_steps,
             backend="cpu",
         ).minimum_bytes
 

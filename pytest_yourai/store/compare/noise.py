@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_yourai.core.cycles import whole_cycles
+
 if TYPE_CHECKING:
     from pytest_yourai.core.config import LoraConfig
     from pytest_yourai.core.results import TrialResult
@@ -110,11 +112,18 @@ def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig,
 
 
 def _times(result: TrialResult, *, per_token: bool) -> list[float]:
-    """Times of the measured steps, or of their tokens: rows may have different lengths."""
+    """Times of the measured steps, or of their tokens: rows may have different lengths.
+
+    Of accumulated steps those of whole cycles, where one takes what an update takes.
+    """
+    accumulation = result.config.grad_accumulation_steps
+    if len(result.step_times_s) < accumulation:
+        accumulation = 1
+    times_s = [sum(each) for each in whole_cycles(result.step_times_s, accumulation)]
     if not (per_token and all(result.step_tokens)):
-        return list(result.step_times_s)
-    pairs = zip(result.step_times_s, result.step_tokens, strict=True)
-    return [time_s / tokens for time_s, tokens in pairs]
+        return [time_s / accumulation for time_s in times_s]
+    tokens = [sum(each) for each in whole_cycles(result.step_tokens, accumulation)]
+    return [time_s / count for time_s, count in zip(times_s, tokens, strict=True)]
 
 
 def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult]]:

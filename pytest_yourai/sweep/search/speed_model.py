@@ -1,19 +1,30 @@
 """Speed of each configuration, and priors of step time and of minimum memory without an estimate.
 
 Both are sums of terms that grow with tokens (batch size × sequence length), adapted layers and
-rank. The prior knows each term's share within a factor of about three.
+rank. The prior knows each term's share within a factor of about three. What is trained, and how,
+has a factor of its own on all of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from pytest_yourai.core.axes import (
+    DROPOUT,
+    FINE_TUNE_TYPE,
+    GRAD_ACCUMULATION_STEPS,
+    LORA_KEYS,
+    OPTIMIZER,
+    Axis,
+    recipe_of,
+)
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.sweep.search.posterior import (
+    Booleans,
     Floats,
     Observations,
     Posterior,
@@ -51,6 +62,18 @@ _MEMORY_WITH_CHECKPOINTING = 0.15
 _SCALE_STD = 3.0
 """Standard deviation of the logarithm of the whole quantity."""
 
+_RECIPE_STDS: Mapping[Axis, float] = {
+    FINE_TUNE_TYPE: 0.5,
+    OPTIMIZER: 0.1,
+    LORA_KEYS: 0.3,
+    DROPOUT: 0.1,
+    GRAD_ACCUMULATION_STEPS: 0.1,
+}
+"""Standard deviation of the logarithm of the factor that a value of each axis has."""
+
+_RECIPES_HAVE_IN_COMMON = 0.5
+"""Share of the deviations from the sum of terms that recipes have in common."""
+
 OUTLIER_CHANCE = 0.08
 """Share of measurements that are wrong."""
 
@@ -63,7 +86,7 @@ def coordinates(points: Sequence[LoraConfig]) -> Floats:
     rows = [
         (
             0.7 * math.log2(each.batch_size),
-            0.35 * math.log2(each.rank),
+            0.35 * math.log2(max(each.rank, 1)),
             0.5 * math.log2(each.num_layers),
             0.5 * math.log2(each.max_seq_length),
             2.0 * each.grad_checkpoint,
@@ -79,7 +102,7 @@ def memory_prior(points: Sequence[LoraConfig], middle_log: float) -> Prior:
         terms=_terms(points, _MEMORY_WITH_CHECKPOINTING),
         prior_mean=np.log([share for share, _ in _MINIMUM_MEMORY.values()]) + middle_log,
         prior_std=np.array([std for _, std in _MINIMUM_MEMORY.values()]),
-        covariance=exponential_kernel(coordinates(points), 0.02) + _SCALE_STD**2,
+        covariance=_covariance(points, 0.02),
         noise_std=0.01,
         outlier_std=0.15,
         outlier_chance=OUTLIER_CHANCE,
@@ -92,17 +115,40 @@ def _step_time_prior(points: Sequence[LoraConfig], middle_log: float) -> Prior:
         terms=_terms(points, _TIME_WITH_CHECKPOINTING),
         prior_mean=np.log([share for share, _ in _STEP_TIME.values()]) + middle_log,
         prior_std=np.array([std for _, std in _STEP_TIME.values()]),
-        covariance=exponential_kernel(coordinates(points), 0.06) + _SCALE_STD**2,
+        covariance=_covariance(points, 0.06),
         noise_std=0.025,
         outlier_std=0.5,
         outlier_chance=OUTLIER_CHANCE,
     )
 
 
+def _covariance(points: Sequence[LoraConfig], std: float) -> Floats:
+    """Of the deviations, of standard deviation `std`, and of the factors, n × n."""
+    in_common = _equal(points, recipe_of)
+    kernel = exponential_kernel(coordinates(points), std)
+    kernel *= _RECIPES_HAVE_IN_COMMON + (1 - _RECIPES_HAVE_IN_COMMON) * in_common
+    covariance = kernel + _SCALE_STD**2
+    for axis, factor_std in _RECIPE_STDS.items():
+        equal = _equal(points, axis.of)
+        if not equal.all():
+            covariance += factor_std**2 * equal
+    return covariance
+
+
+def _equal(points: Sequence[LoraConfig], value: Callable[[LoraConfig], object]) -> Booleans:
+    """Whether two points have an equal `value`, n × n."""
+    numbers: dict[object, int] = {}
+    kinds = np.array([numbers.setdefault(value(each), len(numbers)) for each in points], np.intp)
+    return np.asarray(kinds[:, None] == kinds[None, :])
+
+
 def _terms(points: Sequence[LoraConfig], with_checkpointing: float) -> Floats:
     """Terms, n × 7, in the order of the shares; each is 1 at the middle of the matrix."""
     batch, rank, layers, length = np.array(
-        [(each.batch_size, each.rank, each.num_layers, each.max_seq_length) for each in points],
+        [
+            (each.batch_size, max(each.rank, 1), each.num_layers, each.max_seq_length)
+            for each in points
+        ],
         np.float64,
     ).T
     tokens = batch * length
@@ -157,9 +203,13 @@ def _no_larger_faster(
 
 
 def is_no_faster(one: LoraConfig, other: LoraConfig) -> bool:
-    """True if `one` does all the work of `other` for as many tokens, and maybe more."""
+    """True if `one` does all the work of `other` for as many tokens, and maybe more.
+
+    What is trained, and how, must be equal: an optimizer that needs more can be faster.
+    """
     return (
-        one.batch_size == other.batch_size
+        recipe_of(one) == recipe_of(other)
+        and one.batch_size == other.batch_size
         and one.max_seq_length == other.max_seq_length
         and one.grad_checkpoint == other.grad_checkpoint
         and one.needs_at_least_as_much_as(other)

@@ -234,10 +234,15 @@ def _unseen_beside(state: _State) -> int | None:
         return None
     leader = state.leader.config
 
-    def at(batch_size: int) -> LoraConfig:
-        return dataclasses.replace(leader, batch_size=batch_size)
+    def like(each: LoraConfig) -> LoraConfig:
+        """The leader with the batch size of `each`, whose accumulation may follow from that."""
+        return dataclasses.replace(
+            leader,
+            batch_size=each.batch_size,
+            grad_accumulation_steps=each.grad_accumulation_steps,
+        )
 
-    comparable = [each for each in state.points if is_no_faster(at(each.batch_size), each)]
+    comparable = [each for each in state.points if is_no_faster(like(each), each)]
     sizes = {each.batch_size for each in comparable}
     seen = {each.batch_size for each in comparable if each in state.measured}
     near = {

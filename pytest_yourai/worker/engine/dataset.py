@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.tuner.datasets import CacheDataset, create_dataset, load_hf_dataset
+from mlx_lm.tuner.datasets import (
+    CacheDataset,
+    ConcatenatedDataset,
+    create_dataset,
+    load_custom_hf_dataset,
+    load_hf_dataset,
+)
 from mlx_lm.tuner.trainer import iterate_batches
 
 from pytest_yourai.core.errors import DataError, ModelError
@@ -237,7 +243,8 @@ def _read_sets(
     if folder is None:
         raise ModelError("--yourai-data needs a tokenizer: name a model folder that has one")
     arguments = types.SimpleNamespace(mask_prompt=reading.mask_prompt)
-    files = _read_folder(Path(data), reading) if Path(data).exists() else None
+    is_folder = not reading.hf_dataset and Path(data).exists()
+    files = _read_folder(Path(data), reading) if is_folder else None
     if files is None:
         _check_datasets(data)
     tokenizer = read_tokenizer(folder, trust_remote_code=trust_remote_code)
@@ -245,7 +252,7 @@ def _read_sets(
         if files is not None:
             sets = [_of_file(each, tokenizer, arguments) for each in files]
         else:
-            found = load_hf_dataset(data, tokenizer, arguments)
+            found = _of_recipe(data, tokenizer, reading)
             names = ("train", "valid", "test")
             sets = [_of_hub(data, *each) for each in zip(names, found, strict=True)]
     except Exception as problem:
@@ -261,8 +268,21 @@ def _read_sets(
             f"--yourai-data: {data} has {len(train.rows):,} rows, more than the {_MOST_ROWS:,} "
             "that can be inspected: name a part of it"
         )
-    check_tokenizer(data, train.rows, tokenizer, folder)
+    is_joined = isinstance(train.rows, ConcatenatedDataset)
+    for each in train.rows._data if is_joined else [train.rows]:  # noqa: SLF001 - mlx-lm's
+        check_tokenizer(data, each, tokenizer, folder)
     return sets
+
+
+def _of_recipe(data: str, tokenizer: Any, reading: RowReading) -> Any:
+    """The sets of the Hugging Face data set `data`, or of those of the recipe."""
+    arguments = types.SimpleNamespace(mask_prompt=reading.mask_prompt)
+    if not reading.hf_dataset:
+        return load_hf_dataset(data, tokenizer, arguments)
+    # mlx-lm writes into the mappings. Training reads no test set.
+    arguments.hf_dataset = [dict(each) for each in reading.hf_dataset]
+    arguments.train, arguments.test = True, False
+    return load_custom_hf_dataset(arguments, tokenizer)
 
 
 def _of_file(lines: _Lines, tokenizer: Any, arguments: Any) -> _Set:

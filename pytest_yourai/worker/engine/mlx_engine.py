@@ -10,9 +10,16 @@ import mlx.core as mx
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading
+from pytest_yourai.models.source import (
+    READ_BY_DEFAULT,
+    Inspection,
+    ModelSource,
+    RowReading,
+    Wanted,
+)
 from pytest_yourai.worker.engine import dataset, device, training, trial, weights
 from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.examination import examine
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
@@ -43,8 +50,12 @@ class MlxEngine:
         data: str | None,
         reading: RowReading = READ_BY_DEFAULT,
         report: Callable[[RowsRead], None] = lambda _: None,
+        wanted: Wanted | None = None,
     ) -> Inspection:
         found = weights.inspect(source)
+        if wanted is not None:
+            notes = examine(source, found.lora_keys, wanted)
+            found = dataclasses.replace(found, notes=(*found.notes, *notes))
         self._vocabulary = found.embedding_rows
         self._use_tokenizer_of(source)
         read = self._data(data, reading, report)
@@ -68,7 +79,12 @@ class MlxEngine:
 
     def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         read = self._data(request.data, request.reading)
-        return trial.run_trial(self._loaded(), request, None if read is None else read.rows, report)
+        model, rows = self._loaded(), None if read is None else read.rows
+        # A trial that fails may leave trained weights behind: no other is run on them.
+        self._model = None
+        found = trial.run_trial(model, request, rows, report)
+        self._model = model
+        return found
 
     def train(
         self,
@@ -79,9 +95,7 @@ class MlxEngine:
         model, parameters = self._loaded(), request.parameters
         rows: Any
         validation_rows: Any
-        reading = RowReading(
-            request.config.max_seq_length, request.recipe.mask_prompt, parameters.bad_rows
-        )
+        reading = RowReading.of(request.recipe, request.config.max_seq_length, parameters.bad_rows)
         read = self._data(request.data, reading)
         if read is None:
             rows = trial.synthetic_rows(model.module, request.config, request.recipe.seed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import mlx.core as mx
 from mlx import nn
@@ -15,11 +16,17 @@ _MOST_CHUNK_SIZE = 1 << 22
 """Elements of a large array that are filled at once: bounds the temporary memory."""
 
 
-def fill_randomly(module: nn.Module, seeds: Iterator[int]) -> None:
+_SEEDS_OF_MODULE = 1 << 32
+
+
+def fill_randomly(module: nn.Module, number: int) -> None:
     """Replace a module's large, still lazy arrays by random ones of the same shape and type.
 
+    They depend on the module's `number` alone, so that one module can be filled without the others.
     Quantized weights are filled packed, so that they never exist in full precision.
     """
+    mx.random.seed(number)
+    seeds = itertools.count(number * _SEEDS_OF_MODULE)
     weight = module.get("weight")
     if weight is None:
         return

@@ -210,11 +210,13 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._save()
 
     def _memory_reason(self, trained: TrainedStep) -> EndReason | None:
-        request, is_warm = self._request, trained.step - self._first_step > COMPILING_STEPS
-        if self._usual_active_bytes is None and is_warm:
+        request, is_whole = self._request, self._cycles.is_whole(trained.step)
+        is_warm = trained.step - self._first_step > COMPILING_STEPS * self._accumulation
+        # Within a cycle the accumulated gradients are held, too.
+        if self._usual_active_bytes is None and is_warm and is_whole:
             self._usual_active_bytes = trained.active_memory_bytes
         # A fresh process would begin the cycle anew.
-        if self._cycles.is_whole(trained.step) and (reason := self._reason_to_reload(trained)):
+        if is_whole and (reason := self._reason_to_reload(trained)):
             return reason
         is_over = is_warm and trained.peak_memory_bytes > request.memory_limit_bytes
         return "memory_limit" if is_over and not request.may_pass_the_limit else None

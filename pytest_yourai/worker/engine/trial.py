@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -14,11 +14,13 @@ from mlx import nn
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, minimum_memory_bytes
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.cycles import TrialSteps, whole_cycles
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
+from pytest_yourai.worker.engine.restoring import restore
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -39,26 +41,27 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     MLX's evaluator runs ahead of the device and allocates as it goes, until active memory passes
     the memory limit. Warm-up runs with the limit at the base, which measures what the
-    configuration needs; measured steps with what the budget allows.
+    configuration needs; measured steps with what the budget allows. Each phase has whole cycles.
     """
 
     def __init__(
         self, request: TrialRequest, base_bytes: int, report: Callable[[StepSample], None]
     ) -> None:
         self._request = request
+        self.steps = TrialSteps.of(request.plan, request.config)
         self._report = report
         self._trained_tokens = 0
         self.phase: Phase = "warmup"
         self._warmup_times_s: list[float] = []
         self._warmup_peaks: list[int] = []
-        self.settling_steps = 1
+        self.settling_steps = self.steps.accumulation
         self._steps_in_phase = 0
         mx.set_memory_limit(base_bytes)
         mx.reset_peak_memory()
 
     @property
     def fits(self) -> bool:
-        needed = minimum_memory_bytes(self._warmup_peaks) * SAFETY_MARGIN
+        needed = self.steps.minimum_bytes(self._warmup_peaks) * SAFETY_MARGIN
         return needed <= self._request.memory_limit_bytes
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
@@ -75,7 +78,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             case "warmup":
                 self._warmup_times_s.append(sample.step_time_s)
                 self._warmup_peaks.append(sample.peak_memory_bytes)
-                if self._request.plan.warmup_is_over(self._warmup_times_s):
+                if self.steps.warmup_is_over(self._warmup_times_s):
                     if not self.fits:
                         raise EndOfLoop
                     mx.set_memory_limit(int(self._request.memory_limit_bytes / SAFETY_MARGIN))
@@ -86,7 +89,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                     self.phase, self._steps_in_phase = "measure", 0
             case "measure":
                 self._steps_in_phase += 1
-                if self._steps_in_phase == self._request.plan.measured_steps:
+                if self._steps_in_phase == self.steps.measured_steps:
                     raise EndOfLoop
 
 
@@ -96,15 +99,16 @@ def run_trial(
     data: TrainingRows | None,
     report: Callable[[TrialEvent], None],
 ) -> Measurement:
-    """Adapt `model`, train it through mlx-lm, and remove the adapters; None trains made-up rows.
+    """Adapt `model`, train it through mlx-lm, and undo both; None trains made-up rows.
 
-    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise.
+    InvalidLossError where a loss is zero or not finite; whatever MLX raises otherwise. The base
+    may be trained by then, and is not restored.
     """
     module, config = model.module, request.config
     leaves = module.leaf_modules()
     np.random.seed(request.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
     try:
-        with model.adapted(config, request.recipe):
+        with model.adapted(config, request.recipe) as changed:
             recorder = _Recorder(request, model.active_bytes, report)
             run_loop(
                 module,
@@ -112,8 +116,8 @@ def run_trial(
                 synthetic_rows(module, config, request.recipe.seed) if data is None else data,
                 config,
                 request.recipe,
-                request.plan.most_steps,
-                iterate_batches if data is None else _longest_first(recorder, request),
+                recorder.steps.most_steps,
+                iterate_batches if data is None else _longest_first(recorder),
                 recorder,
                 lambda: report(Compiling()),
             )
@@ -121,37 +125,53 @@ def run_trial(
         module.update_modules(leaves)
         module.freeze()
         module.eval()
+    if changed:
+        restore(module, model.source, changed)
     gc.collect()
     mx.clear_cache()
     drift = abs(mx.get_active_memory() - model.active_bytes)
     return Measurement(recorder.fits, drift <= model.active_bytes * _BASE_TOLERANCE)
 
 
-def _longest_first(recorder: _Recorder, request: TrialRequest) -> Callable[..., Iterator[Batch]]:
+def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
     """A replacement of mlx-lm's `iterate_batches`, which still makes each batch.
 
     mlx-lm takes the next batch after it has reported the step before, so that this can follow the
-    recorder's phases: the longest batch alone while warming up, then each padded shape once (each
-    compiles), then all batches, again and again.
+    recorder's phases: the longest batch alone while warming up, then each measured cycle that has
+    something new to compile, then all batches, again and again.
     """
 
     def iterate(
         dataset: TrainingRows, batch_size: int, max_seq_length: int, loop: bool, comm_group: Any
     ) -> Iterator[Batch]:
-        batches = dataset.longest_batches(
-            request.plan.measured_steps, batch_size, max_seq_length, comm_group
-        )
-        shapes: dict[tuple[int, ...], Batch] = {}
-        for batch in batches:
-            shapes.setdefault(batch[0].shape, batch)
-        recorder.settling_steps = len(shapes)
+        steps = recorder.steps.measured_steps
+        batches = dataset.longest_batches(steps, batch_size, max_seq_length, comm_group)
+        measured = list(itertools.islice(itertools.cycle(batches), steps))
+        settling = list(_settling(measured, recorder.steps.accumulation))
+        recorder.settling_steps = len(settling)
         while recorder.phase == "warmup":
             yield batches[0]
-        yield from shapes.values()
+        yield from settling
         if loop:
-            yield from itertools.cycle(batches)
+            yield from itertools.cycle(measured)
 
     return iterate
+
+
+def _settling(measured: Sequence[Batch], accumulation: int) -> Iterator[Batch]:
+    """The batches of each measured cycle that compiles, whatever was compiled before them.
+
+    A step compiles for its padded shape and its place in the cycle: first, last or between.
+    """
+    compiled: set[tuple[tuple[int, ...], bool, bool]] = set()
+    for cycle in whole_cycles(measured, accumulation):
+        kinds = {
+            (tuple(batch[0].shape), place == 0, place == accumulation - 1)
+            for place, batch in enumerate(cycle)
+        }
+        if not kinds <= compiled:
+            compiled |= kinds
+            yield from cycle
 
 
 def synthetic_rows(model: nn.Module, config: LoraConfig, seed: int) -> list[tuple[list[int], int]]:

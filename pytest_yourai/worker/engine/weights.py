@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import glob
-import itertools
 import math
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -85,7 +84,7 @@ def inspect(source: ModelSource) -> Inspection:
 
     Only the headers of local weights are read, so that a missing file is found now.
     """
-    model = _lazily(source)
+    model = lazily(source)
     keys = matching_lora_keys(model, source)
     return Inspection(
         num_hidden_layers=len(model.layers),
@@ -168,12 +167,10 @@ def load(source: ModelSource) -> nn.Module:
     Memory never holds more beyond the finished model than one layer's full-precision weights or
     its embedding, whichever is larger.
     """
-    model, seeds = _lazily(source), itertools.count()
+    model = lazily(source)
     # Module by module, so that the sources and temporaries of each are freed.
-    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
-        if source.synthetic:
-            fill_randomly(module, seeds)
-        mx.eval(module.parameters())
+    for number, (_, module) in enumerate(leaf_modules(model)):
+        make(module, number, source)
     mx.eval(model.parameters())
     model.freeze()
     gc.collect()
@@ -181,7 +178,20 @@ def load(source: ModelSource) -> nn.Module:
     return model
 
 
-def _lazily(source: ModelSource) -> nn.Module:
+def leaf_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules without others in them, by their paths."""
+    found: Any = tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module)
+    return list(found)
+
+
+def make(module: nn.Module, number: int, source: ModelSource) -> None:
+    """Put the weights of the leaf module of this number into memory, always the same ones."""
+    if source.synthetic:
+        fill_randomly(module, number)
+    mx.eval(module.parameters())
+
+
+def lazily(source: ModelSource) -> nn.Module:
     """The model, quantized as asked or stored, with no weight read or made yet."""
     model = _like_the_files(source) if source.synthetic else _load_lazily(source)
     if model is None:

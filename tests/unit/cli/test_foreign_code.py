@@ -18,6 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "train.jsonl").write_text("{}\n")
+    (tmp_path / "recipe.yaml").write_text("data: .\n")
     (tmp_path / "list.yaml").write_text("mine: {path: model}\n")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", ["", *sys.path, str(folder / "lib"), str(tmp_path)])
@@ -34,6 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Namespace(model=".", data=None, trust_remote_code=False),
         Namespace(model="tiny", data="."),
         Namespace(model="mine", models=Path("../list.yaml")),
+        Namespace(model=None, config=Path("../recipe.yaml")),
+        Namespace(yourai_config=["recipe.yaml"]),
     ],
 )
 def test_they_are_taken_off_both_paths(folder: Path, given: Namespace) -> None:

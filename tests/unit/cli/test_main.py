@@ -118,7 +118,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["optimize"], "yourai optimize: add --model NAME or --replay PROFILE"),
+        (["optimize"], "yourai optimize: add --model NAME or --config FILE or --replay PROFILE"),
         ([], "yourai: the following arguments are required: COMMAND"),
         (["optimise"], "yourai: COMMAND: invalid choice: 'optimise'"),
         (
@@ -127,7 +127,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["optimize", "--mod", "tiny"], "unknown flag --mod"),
         (["benchmark", "--replay", "x"], "yourai benchmark: unknown flag --replay"),
-        (["train"], "yourai train: the following arguments are required: --model"),
+        (["train"], "yourai train: --model is missing: name a preset, a folder or owner/name\n"),
         (["train", "--model", "tiny", "--batch", "2"], "yourai train: unknown flag --batch"),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),

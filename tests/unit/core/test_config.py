@@ -1,9 +1,12 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.config import (
+    FineTuneType,
     LoraConfig,
+    Optimizer,
     Quantization,
     StepPlan,
     minimum_memory_bytes,
@@ -46,6 +49,29 @@ def test_needs_at_least_as_much_only_where_no_axis_is_smaller(
     assert config(**changes).needs_at_least_as_much_as(config()) is expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "needs_more", "needs_less"),
+    [
+        ({"fine_tune_type": FineTuneType.DORA}, True, False),
+        ({"fine_tune_type": FineTuneType.FULL}, False, False),
+        ({"optimizer": Optimizer.SGD}, False, True),
+        ({"optimizer": Optimizer.MUON}, False, False),
+        ({"lora_keys": "qv"}, False, True),
+        ({"lora_keys": "all"}, True, False),
+        ({"lora_keys": "self_attn.q_proj,mlp.up_proj"}, False, False),
+        ({"dropout": 0.05}, True, False),
+        ({"grad_accumulation_steps": 4}, True, False),
+        ({"fine_tune_type": FineTuneType.DORA, "rank": 4}, False, False),
+    ],
+)
+def test_recipes_are_compared_as_they_were_measured(
+    changes: dict[str, Any], needs_more: bool, needs_less: bool
+) -> None:
+    other = dataclasses.replace(config(), **changes)
+    assert other.needs_at_least_as_much_as(config()) is needs_more
+    assert config().needs_at_least_as_much_as(other) is needs_less
+
+
 def test_checkpointing_needs_less_and_so_dominates_nothing_without_it() -> None:
     plain = config()
     checkpointed = LoraConfig(2, 8, 4, 64, grad_checkpoint=True)
@@ -77,7 +103,6 @@ def test_more_warmup_steps_than_the_usual_most_are_all_run() -> None:
     plan = StepPlan.of(measured_steps=10, warmup_steps=12)
     assert not plan.warmup_is_over([1.0] * 11)
     assert plan.warmup_is_over([1.0] * 12)
-    assert plan.most_steps == 12 + 2 * 10
 
 
 def test_the_minimum_leaves_out_the_first_step_and_single_late_releases() -> None:

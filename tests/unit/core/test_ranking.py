@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.ranking import best, fastest_batches, pareto
+import dataclasses
+from typing import Any
+
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
+from pytest_yourai.core.ranking import best, fastest_batches, lightest_first, pareto
 from pytest_yourai.core.results import Outcome, TrialResult
 
 
@@ -91,3 +94,32 @@ def test_checkpointing_counts_by_the_memory_that_it_saves() -> None:
     assert pareto([FASTER, CHECKPOINTED]) == [FASTER, CHECKPOINTED]
     useless = result(2, 8, 4, step_s=0.2, need=150, checkpoint=True)
     assert pareto([FASTER, useless]) == [FASTER]
+
+
+def of_recipe(found: TrialResult, **recipe: Any) -> TrialResult:
+    return dataclasses.replace(found, config=dataclasses.replace(found.config, **recipe))
+
+
+def test_what_is_trained_and_how_is_neither_better_nor_worse() -> None:
+    full = of_recipe(FASTER, rank=0, fine_tune_type=FineTuneType.FULL)
+    light = of_recipe(FASTER, optimizer=Optimizer.SGD)
+    assert pareto([FASTER, SLOWER, full, light]) == [FASTER, full, light]
+
+
+def test_of_equal_sizes_the_recipe_that_needs_less_comes_first() -> None:
+    usual = FASTER.config
+    changes: list[dict[str, Any]] = [
+        {"optimizer": Optimizer.SGD},
+        {"lora_keys": "qv"},
+        {},
+        {"grad_accumulation_steps": 4},
+        {"grad_accumulation_steps": 16},
+        {"dropout": 0.05},
+        {"lora_keys": "all"},
+        {"optimizer": Optimizer.MUON},
+        {"fine_tune_type": FineTuneType.DORA},
+    ]
+    configs = [dataclasses.replace(usual, **each) for each in changes]
+    assert lightest_first(reversed(configs)) == configs
+    results = [of_recipe(FASTER, **each) for each in changes]
+    assert fastest_batches(reversed(results)) == results

@@ -21,7 +21,7 @@ NOISE = 0.012
 class Axes:
     fine_tune_type: str = "lora"
     optimizer: str = "adam"
-    lora_keys: tuple[str, ...] | None = ("q_proj", "v_proj")
+    key_names: tuple[str, ...] | None = ("q_proj", "v_proj")
     dropout: float = 0.0
     grad_accumulation_steps: int = 1
 
@@ -39,10 +39,10 @@ USUAL = Axes()
         ({"optimizer": "sgd"}, False, True),
         ({"optimizer": "adafactor"}, False, True),
         ({"optimizer": "muon"}, False, False),
-        ({"lora_keys": ("v_proj", "q_proj")}, True, True),
-        ({"lora_keys": ("q_proj", "k_proj", "v_proj")}, True, False),
-        ({"lora_keys": ("q_proj", "k_proj")}, False, False),
-        ({"lora_keys": None}, True, False),
+        ({"key_names": ("v_proj", "q_proj")}, True, True),
+        ({"key_names": ("q_proj", "k_proj", "v_proj")}, True, False),
+        ({"key_names": ("q_proj", "k_proj")}, False, False),
+        ({"key_names": None}, True, False),
         ({"dropout": 0.1}, True, False),
         ({"grad_accumulation_steps": 4}, True, False),
         ({"dropout": 0.1, "optimizer": "sgd"}, False, False),
@@ -61,7 +61,7 @@ def test_a_recipe_beside_the_usual_one(
     [
         (Axes(dropout=0.05), Axes(dropout=0.5)),
         (Axes(grad_accumulation_steps=2), Axes(grad_accumulation_steps=16)),
-        (Axes(lora_keys=None), Axes(lora_keys=None)),
+        (Axes(key_names=None), Axes(key_names=None)),
         (Axes(optimizer="muon"), Axes(optimizer="sgd")),
         (Axes(optimizer="muon"), Axes(optimizer="adafactor")),
     ],
@@ -73,7 +73,7 @@ def test_more_of_the_same_needs_no_more(one: Axes, other: Axes) -> None:
 def axes(row: RecipeRow) -> Axes:
     keys = KEY_SETS.get(row.row["keys"])
     names = ("fine_tune_type", "optimizer", "dropout", "grad_accumulation_steps")
-    return Axes(lora_keys=keys, **{name: row.row[name] for name in names})
+    return Axes(key_names=keys, **{name: row.row[name] for name in names})
 
 
 def sizes(row: RecipeRow) -> tuple[Any, ...]:
@@ -83,15 +83,19 @@ def sizes(row: RecipeRow) -> tuple[Any, ...]:
 
 def ordered_pairs() -> list[tuple[RecipeRow, RecipeRow]]:
     """Rows of the same sizes, of which the first needs at least as much as the second."""
-    # With beta_1 adafactor keeps more than its defaults do.
-    rows = [
-        row for file in FILES for row in read_recipes(file) if "beta_1" not in row.recipe.split()
-    ]
+    rows = [row for file in FILES for row in read_recipes(file)]
     return [
         (one, other)
         for one, other in itertools.permutations(rows, 2)
-        if sizes(one) == sizes(other) and recipe_needs_at_least_as_much(axes(one), axes(other))
+        if sizes(one) == sizes(other) and have_equal_settings(one, other)
+        if recipe_needs_at_least_as_much(axes(one), axes(other))
     ]
+
+
+def have_equal_settings(one: RecipeRow, other: RecipeRow) -> bool:
+    """True if both could be of one sweep, which has one `optimizer_config`."""
+    is_same = one.row["optimizer"] == other.row["optimizer"]
+    return not is_same or one.row["optimizer_config"] == other.row["optimizer_config"]
 
 
 def test_what_was_measured_agrees() -> None:

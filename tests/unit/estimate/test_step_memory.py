@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import statistics
 from collections.abc import Mapping
@@ -10,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.device import Backend
-from pytest_yourai.estimate.recipe import USUAL_RECIPE, OptimizerName, Recipe
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import InspectedShapes, read_architecture_shapes
@@ -31,6 +29,8 @@ SMALL: Mapping[str, Any] = {
     "torch_dtype": "float32",
 }
 
+LORA: Mapping[str, Any] = {}
+
 
 def step(
     keys: tuple[str, ...] | None = ("q_proj",),
@@ -40,7 +40,7 @@ def step(
     length: int = 4,
     backend: Backend = "cpu",
     device: str = "",
-    recipe: Recipe = USUAL_RECIPE,
+    recipe: Mapping[str, Any] = LORA,
     bits: int | None = None,
     rank: int = 2,
     **more: object,
@@ -50,12 +50,10 @@ def step(
     adapted = shapes.adapted(keys)
     per_rank = sum(linear.parameters_per_rank for linear in adapted)
     built = InspectedShapes(0, adapted, (per_rank,) * shapes.num_hidden_layers)
-    is_full = recipe.fine_tune_type == "full"
-    trained = (
-        base_arrays(shapes, layers) if is_full else adapter_arrays(built, layers, rank, recipe)
-    )
-    config = LoraConfig(2, rank, layers, length, checkpoint)
-    return StepMemory(shapes, adapted, trained, config, recipe, (bits, 8), backend, device)
+    config = LoraConfig(2, rank, layers, length, checkpoint, **recipe)
+    is_full = config.fine_tune_type is FineTuneType.FULL
+    trained = base_arrays(shapes, layers) if is_full else adapter_arrays(built, config)
+    return StepMemory(shapes, adapted, trained, config, False, (bits, 8), backend, device)
 
 
 # 6 tokens, 4 bytes each: residuals and MLP 2 × 8 + 4 × 16, queries, keys and values 8 + 4 + 4,
@@ -159,18 +157,18 @@ DROPPED = 6 * (4 * 8 + 1 * 8)
 
 def test_dropout_keeps_a_dropped_copy_and_a_mask_for_each_adapter() -> None:
     usual = step(("q_proj", "v_proj"))
-    dropped = step(("q_proj", "v_proj"), recipe=Recipe(dropout=0.05))
+    dropped = step(("q_proj", "v_proj"), recipe={"dropout": 0.05})
     assert dropped.kept_bytes - usual.kept_bytes == 2 * 2 * DROPPED
-    assert dropped.kept_bytes == step(("q_proj", "v_proj"), recipe=Recipe(dropout=0.5)).kept_bytes
+    assert dropped.kept_bytes == step(("q_proj", "v_proj"), recipe={"dropout": 0.5}).kept_bytes
 
 
 def test_dropout_reads_the_input_in_the_models_own_type() -> None:
     usual = step(torch_dtype="bfloat16").kept_bytes
-    dropped = step(torch_dtype="bfloat16", recipe=Recipe(dropout=0.05)).kept_bytes
+    dropped = step(torch_dtype="bfloat16", recipe={"dropout": 0.05}).kept_bytes
     assert dropped - usual == 2 * 6 * (2 * 8 + 1 * 8)
 
 
-DORA = Recipe(fine_tune_type="dora")
+DORA = {"fine_tune_type": FineTuneType.DORA}
 
 
 def test_dora_keeps_outputs_and_of_a_quantized_model_the_dequantized_weights() -> None:
@@ -182,7 +180,7 @@ def test_dora_keeps_outputs_and_of_a_quantized_model_the_dequantized_weights() -
     assert quantized - usual == 2 * (outputs + weights)
 
 
-FULL = Recipe(fine_tune_type="full")
+FULL = {"fine_tune_type": FineTuneType.FULL}
 
 
 def test_full_fine_tuning_keeps_what_every_linear_layer_reads_in_the_first_layer_too() -> None:
@@ -195,10 +193,12 @@ def test_full_fine_tuning_keeps_what_every_linear_layer_reads_in_the_first_layer
     assert gradients == 4 * (matrices + 2 * 8), "those of one layer"
 
 
-@pytest.mark.parametrize("kind", [Recipe(), DORA, FULL])
-def test_accumulation_holds_the_sum_of_gradients_however_many_steps_it_takes(kind: Recipe) -> None:
+@pytest.mark.parametrize("kind", [LORA, DORA, FULL])
+def test_accumulation_holds_the_sum_of_gradients_however_many_steps_it_takes(
+    kind: Mapping[str, Any],
+) -> None:
     def moment(steps: int) -> tuple[float, int]:
-        made = step(length=513, recipe=dataclasses.replace(kind, grad_accumulation_steps=steps))
+        made = step(length=513, recipe={**kind, "grad_accumulation_steps": steps})
         return made.highest_moment.sum_bytes, made.trained.held_bytes
 
     alone, trained = moment(1)
@@ -207,13 +207,19 @@ def test_accumulation_holds_the_sum_of_gradients_however_many_steps_it_takes(kin
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "matrices"), [("adam", 2.3 * 8), ("sgd", 8), ("muon", 2.9 * 8), ("adafactor", 24)]
+    ("optimizer", "matrices"),
+    [
+        (Optimizer.ADAM, 2.3 * 8),
+        (Optimizer.SGD, 8),
+        (Optimizer.MUON, 2.9 * 8),
+        (Optimizer.ADAFACTOR, 24),
+    ],
 )
 def test_where_tokens_are_few_the_optimizer_needs_most(
-    optimizer: OptimizerName, matrices: float
+    optimizer: Optimizer, matrices: float
 ) -> None:
     # Two layers of two adapters: eight matrices.
-    made = step(("q_proj", "v_proj"), rank=512, length=2, recipe=Recipe(optimizer=optimizer))
+    made = step(("q_proj", "v_proj"), rank=512, length=2, recipe={"optimizer": optimizer})
     moment = made.highest_moment
     in_flight = matrices / 8 * made.trained.held_bytes
     assert moment.in_flight_bytes == pytest.approx(in_flight)
@@ -223,12 +229,18 @@ def test_where_tokens_are_few_the_optimizer_needs_most(
 
 @pytest.mark.parametrize(
     ("optimizer", "matrices"),
-    [("adam", 32), ("adamw", 32), ("sgd", 18), ("muon", 53.44), ("adafactor", 43.6)],
+    [
+        (Optimizer.ADAM, 32),
+        (Optimizer.ADAMW, 32),
+        (Optimizer.SGD, 18),
+        (Optimizer.MUON, 53.44),
+        (Optimizer.ADAFACTOR, 43.6),
+    ],
 )
 def test_an_optimizer_works_at_a_few_matrices_at_a_time(
-    optimizer: OptimizerName, matrices: float
+    optimizer: Optimizer, matrices: float
 ) -> None:
-    recipe = Recipe(optimizer=optimizer, grad_accumulation_steps=2)
+    recipe = {"optimizer": optimizer, "grad_accumulation_steps": 2}
     made = step(None, layers=2, rank=512, length=2, recipe=recipe)
     assert made.trained.matrices == 2 * 7 * 2
     moment = made.highest_moment

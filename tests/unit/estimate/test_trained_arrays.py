@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from pytest_yourai.estimate.recipe import OPTIMIZERS, OptimizerName, Recipe
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
     InspectedShapes,
@@ -15,6 +17,7 @@ from pytest_yourai.models.architecture import (
 LINEARS = (LinearShape("self_attn.q_proj", 8, 12), LinearShape("mlp.down_proj", 16, 8))
 BUILT = InspectedShapes(0, LINEARS, (0, 44, 44))
 RANK = 3
+LORA = LoraConfig(1, RANK, 2, 4)
 LAYER = {"q_proj": (8, 8), "k_proj": (8, 4), "v_proj": (8, 4), "o_proj": (8, 8)}
 SHAPES = read_architecture_shapes(
     {
@@ -31,7 +34,7 @@ SHAPES = read_architecture_shapes(
 
 
 def test_lora_trains_two_matrices_for_each_adapted_layer() -> None:
-    trained = adapter_arrays(BUILT, 2, RANK, Recipe())
+    trained = adapter_arrays(BUILT, LORA)
     assert (trained.layers, trained.matrices) == (2, 2 * 2 * 2)
     assert trained.parameters == 2 * RANK * (8 + 12 + 16 + 8)
     assert trained.held_bytes == 4 * trained.parameters, "float32 whatever the model is"
@@ -39,7 +42,8 @@ def test_lora_trains_two_matrices_for_each_adapted_layer() -> None:
 
 def test_dora_trains_a_magnitude_for_each_output_too() -> None:
     lora, dora = (
-        adapter_arrays(BUILT, 2, RANK, Recipe(fine_tune_type=kind)) for kind in ("lora", "dora")
+        adapter_arrays(BUILT, dataclasses.replace(LORA, fine_tune_type=kind))
+        for kind in (FineTuneType.LORA, FineTuneType.DORA)
     )
     assert dora.parameters - lora.parameters == 2 * (12 + 8)
     assert dora.matrices == lora.matrices
@@ -54,14 +58,14 @@ def test_full_fine_tuning_trains_whole_layers_in_the_models_type() -> None:
     assert (trained.layers, trained.matrices) == (3, 3 * 7)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers_keep_arrays_of_the_trained_ones_size(optimizer: OptimizerName) -> None:
-    trained = adapter_arrays(BUILT, 2, RANK, Recipe())
+@pytest.mark.parametrize("optimizer", Optimizer)
+def test_optimizers_keep_arrays_of_the_trained_ones_size(optimizer: Optimizer) -> None:
+    trained = adapter_arrays(BUILT, LORA)
     arrays = {"adam": 2, "adamw": 2, "muon": 1, "sgd": 1, "adafactor": 0}[optimizer]
     # Of each matrix adafactor keeps the means of its rows and of its columns.
     rows_and_columns = 2 * ((8 + RANK) + (RANK + 12) + (16 + RANK) + (RANK + 8))
     means = rows_and_columns if optimizer == "adafactor" else 0
-    kept = trained.state_bytes(Recipe(optimizer=optimizer))
+    kept = trained.state_bytes(optimizer)
     assert kept == 4 * (arrays * trained.parameters + means)
 
 
@@ -69,7 +73,7 @@ def test_adafactor_keeps_a_vector_whole_and_a_first_moment_where_asked() -> None
     trained = base_arrays(SHAPES, 1)
     sides = sum(map(sum, LAYER.values())) + 3 * (8 + 16)
     vectors = 2 * 8 + (8 + 4 + 4)
-    usual = trained.state_bytes(Recipe(optimizer="adafactor"))
+    usual = trained.state_bytes(Optimizer.ADAFACTOR)
     assert usual == 2 * (sides + vectors)
-    more = trained.state_bytes(Recipe(optimizer="adafactor", has_first_moment=True))
+    more = trained.state_bytes(Optimizer.ADAFACTOR, has_first_moment=True)
     assert more - usual == trained.held_bytes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.machine.leak import growth_per_step, leaks
+from pytest_yourai.machine.leak import LeakWatch, growth_per_step, leaks
 
 MB = 1_000_000
 
@@ -75,3 +75,15 @@ def test_adding_a_slope_adds_it(slope: int, values: list[int]) -> None:
     before, after = growth_per_step(values), growth_per_step(grown)
     assert before is not None
     assert after == pytest.approx(before + slope, abs=1)
+
+
+def test_a_step_that_frees_gradients_counts_as_the_one_before() -> None:
+    watch = LeakWatch()
+    for step in range(20):
+        frees = step % 2 == 1
+        watch.add(step * 10 + (0 if frees else 1000), step, frees_gradients=frees)
+    assert watch.growth.active_bytes_per_step == pytest.approx(10, rel=0.2)
+    assert watch.growth.footprint_bytes_per_step == pytest.approx(1, rel=0.2)
+    watch = LeakWatch()
+    watch.add(5, None, frees_gradients=True)
+    assert list(watch.leaks()) == []

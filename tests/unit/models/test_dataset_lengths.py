@@ -51,6 +51,13 @@ def test_an_epoch_takes_the_pace_of_the_longest_batches() -> None:
     assert data.epoch_time_s(LoraConfig(4, 8, 4, 512), []) is None
 
 
+def test_an_epoch_of_accumulated_steps_goes_at_the_pace_of_whole_cycles() -> None:
+    data = TrainingData((20, 60, 80))
+    config = LoraConfig(1, 8, 4, 512, grad_accumulation_steps=2)
+    times_s = [0.9, 0.7, 0.3, 0.98, 50.0]
+    assert data.epoch_time_s(config, times_s) == pytest.approx(192 * 0.01)
+
+
 def test_bars_are_of_equal_width_and_what_is_cut_has_its_own() -> None:
     bars = TrainingData((5, 64, 65, 300, 512, 513, 9000)).histogram(512)
     assert bars[0] == HistogramBar(1, 64, 2)

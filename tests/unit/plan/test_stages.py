@@ -322,3 +322,53 @@ class TestReplay:
         flag = self.recorded(pytester, "llama-8b")
         with pytest.raises(OptionError, match="is of llama-8b, not of tiny: leave --yourai-model"):
             run(pytester, flag, "--yourai-model=tiny")
+
+
+FULL_OF_QUANTIZED = "full fine-tuning cannot train the 4-bit weights of tiny, for which MLX has no"
+
+
+def test_full_fine_tuning_of_quantized_weights_is_refused_by_what_asks_for_it(
+    pytester: pytest.Pytester,
+) -> None:
+    (pytester.path / "lora.yaml").write_text("fine_tune_type: full\nbatch_size: 1\n")
+    text = "batch_size: 1\nlora_rank: 4\nlora_layers: 2\nfine_tune_type: [lora, full]\n"
+    (pytester.path / "m.yaml").write_text(text)
+    for flag, asked_by in (
+        ("--yourai-fine-tune-type=full", "--yourai-fine-tune-type"),
+        ("--yourai-matrix=m.yaml", r".*m\.yaml: fine_tune_type"),
+        ("--yourai-config=lora.yaml", r".*lora\.yaml: fine_tune_type"),
+    ):
+        expected = rf"^{asked_by}: {FULL_OF_QUANTIZED}.* full precision \(--yourai-quantize none\)$"
+        with pytest.raises(ModelError, match=expected):
+            run(pytester, "--yourai-model=tiny", flag, "--yourai-quantize=4")
+        assert run(pytester, "--yourai-model=tiny", flag).stages[0].setup is not None
+
+
+def test_a_walk_goes_on_without_models_that_cannot_be_trained_so(
+    pytester: pytest.Pytester,
+) -> None:
+    (pytester.path / "quantized.json").write_text(json.dumps({**TINY, "quantization": QUANTIZED}))
+    text = "made: {architecture: config.json}\nstored: {architecture: quantized.json}\n"
+    flags = "--yourai-benchmark", "--yourai-optimize", listed(pytester, text)
+    found = run(pytester, *flags, "--yourai-fine-tune-type=full")
+    problems = {stage.name: stage.problem for stage in found.stages}
+    for name, flag in (("made", "(--yourai-quantize none)"), ("stored", "precision")):
+        problem = problems[name]
+        assert problem is not None
+        assert problem.outcome is Outcome.ERROR
+        assert problem.reason.endswith(flag)
+
+
+def test_what_is_wanted_is_named_once(pytester: pytest.Pytester) -> None:
+    sweep = run(pytester, "--yourai-model=tiny", "--quick").stages[0].setup
+    assert sweep is not None
+    assert len(sweep.plan.configs) == 12
+    assert {(each.rank, each.num_layers) for each in sweep.plan.wanted.configs} == {
+        (4, 2),
+        (4, 4),
+        (8, 2),
+        (8, 4),
+    }
+    check = run(pytester, "--yourai-benchmark").stages[0].setup
+    assert check is not None
+    assert len(check.plan.wanted.configs) == 1

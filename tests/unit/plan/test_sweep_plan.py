@@ -48,6 +48,8 @@ def test_a_check_takes_no_more_rows_than_the_data_has(rows: int, batch_size: int
 
 
 def test_a_check_keeps_the_rows_of_an_update() -> None:
+    odd = SafeCheck(None, LIKE, effective_batch_size=5).configuration(FOUND, 20 * GB)
+    assert (odd.batch_size, odd.grad_accumulation_steps) == (1, 5)
     safe = SafeCheck(None, LIKE, effective_batch_size=16).configuration(FOUND, 20 * GB)
     assert (safe.batch_size, safe.grad_accumulation_steps) == (2, 8)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import OptionError, RecipeError
 from pytest_yourai.plan.flags import FLAGS
-from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.options import Options, check_combinations, check_files
 from pytest_yourai.plugin.read_options import read_options
 
 VALUES: dict[str, tuple[str, Any]] = {
@@ -111,7 +112,7 @@ def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
         for each in dataclasses.fields(Options)
         if getattr(given, each.name) == getattr(unset, each.name)
     }
-    assert same == {"given", "benchmark", "effective_batch_size"}
+    assert same == {"given", "benchmark", "effective_batch_size", "has_data_of_recipe"}
 
 
 def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
@@ -166,3 +167,44 @@ def test_a_value_that_no_flag_could_have(
     with pytest.raises(OptionError) as caught:
         options(pytester)
     assert f"pytest.toml: {message}" in str(caught.value)
+
+
+def test_the_model_of_a_recipe_counts_where_no_flag_names_one(pytester: pytest.Pytester) -> None:
+    (pytester.path / "r.yaml").write_text("model: ./mine\n")
+    own = "--yourai-config=r.yaml"
+
+    def models(*arguments: str) -> list[tuple[str, Path]]:
+        return [(each.name, each.folder) for each in options(pytester, *arguments).models]
+
+    assert models(own) == [("./mine", pytester.path / "mine")]
+    assert models(own, "--yourai-model=tiny") == [("tiny", pytester.path / "tiny")]
+    assert models(own, "--yourai-benchmark") == models(own, "--yourai-replay=r.json") == []
+    check_combinations(options(pytester, own))
+    recipe = "--yourai-config=recipe.yaml"
+    check_combinations(options(pytester, recipe, "--yourai-benchmark"))
+    with pytest.raises(OptionError, match=r"recipe\.yaml names no model: add a line with model: "):
+        check_combinations(options(pytester, recipe))
+    (pytester.path / "r.yaml").write_text('model: "a\\0"\n')
+    with pytest.raises(RecipeError, match=r"r\.yaml: model: 'a\\x00' is not valid: a path must"):
+        models(own)
+
+
+def test_a_recipe_and_its_adapters_are_not_written_over(pytester: pytest.Pytester) -> None:
+    (pytester.path / "r.yaml").write_text("model: tiny\nresume_adapter_file: a.safetensors\n")
+    own = "--yourai-config=r.yaml"
+    for name in ("r.yaml", "a.safetensors"):
+        with pytest.raises(OptionError, match=f"{name} is read for --yourai-config: name another"):
+            check_files(options(pytester, own, f"--yourai-lora-config={name}"))
+    check_files(options(pytester, own, "--yourai-lora-config=new.yaml"))
+
+
+def test_the_data_of_a_recipe_counts_where_no_flag_names_any(pytester: pytest.Pytester) -> None:
+    (pytester.path / "r.yaml").write_text("model: tiny\ndata: owner/rows\n")
+    (pytester.path / "bad.yaml").write_text("model: tiny\ndata: ./gone\n")
+    own = "--yourai-config=r.yaml"
+    found = options(pytester, own)
+    assert (found.data, found.has_data_of_recipe) == ("owner/rows", True)
+    found = options(pytester, own, "--yourai-data=owner/others")
+    assert (found.data, found.has_data_of_recipe) == ("owner/others", False)
+    with pytest.raises(RecipeError, match=r"bad\.yaml: data: './gone' is not valid: there is no"):
+        options(pytester, "--yourai-config=bad.yaml")

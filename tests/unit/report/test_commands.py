@@ -93,6 +93,21 @@ def test_what_was_given_for_the_model_and_its_data_is_given_again(
     )
 
 
+def test_a_recipe_is_named_again_and_names_its_data(pytester: pytest.Pytester) -> None:
+    (pytester.path / "lora.yaml").write_text("model: llama-8b\ndata: a/b\nmask_prompt: true\n")
+    train = "Next: yourai train --model llama-8b --profile optimal_config.json --config lora.yaml"
+    assert said(pytester, "--yourai-config=lora.yaml", "--yourai-weights=hub") == [
+        f"{train} --mask-prompt"
+    ]
+    [other] = said(
+        *(pytester, "--yourai-config=lora.yaml", "--yourai-weights=hub", "--yourai-data=c/d")
+    )
+    assert other == f"{train} --data c/d --mask-prompt"
+    (pytester.path / "lora.yaml").write_text("model: llama-8b\n")
+    [none] = said(pytester, "--yourai-config=lora.yaml", "--yourai-weights=hub")
+    assert none == f"{train} --data FOLDER"
+
+
 def test_weights_that_are_made_up_are_a_dry_run(pytester: pytest.Pytester) -> None:
     assert said(pytester, "--yourai-model=tiny") == [
         (

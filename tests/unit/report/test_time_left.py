@@ -39,6 +39,21 @@ def test_steps_take_longer_with_more_tokens_and_the_rest_does_not() -> None:
     assert times.expected_s([]) == 0
 
 
+def test_with_accumulation_a_trial_has_whole_cycles() -> None:
+    """Two cycles that compile, one more, one that settles, and one that is measured."""
+    config = dataclasses.replace(SMALL, grad_accumulation_steps=16)
+    times = TrialTimes()
+    found = dataclasses.replace(
+        measured(config, 0.1),
+        warmup_step_times_s=(9.0,) * 32 + (0.1,) * 32,
+        step_times_s=(0.1,) * 16,
+    )
+    times.add(found, 48 * 0.1 + 5.0)
+    assert times.expected_s([config]) == pytest.approx(48 * 0.1 + 5.0)
+    # Usually 11 steps beside the first of warm-up for 32 here, so that 48 become 16.5.
+    assert times.expected_s([LARGE]) == pytest.approx(48 / 32 * 11 * 0.4 + 5.0)
+
+
 def test_loading_the_model_is_not_expected_again() -> None:
     times = TrialTimes()
     times.add(measured(SMALL, 0.1), 13 * 0.1 + 60.0)

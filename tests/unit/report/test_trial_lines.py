@@ -42,6 +42,12 @@ def line(of: TrialResult, *others: TrialResult) -> str:
     return trial_line(1, 2, of, ConfigLabels.of(each.config for each in (of, *others)))
 
 
+def test_with_accumulation_an_update_is_shown_too() -> None:
+    config = LoraConfig(1, 8, 4, 513, grad_accumulation_steps=4)
+    found = dataclasses.replace(ONE, config=config, step_times_s=(0.02, 0.02, 0.02, 0.048))
+    assert line(found).endswith("✓ 4.0 MB (needs 2.0 MB), 27ms/step, 0.11s/update")
+
+
 def test_without_further_axes_they_are_not_shown() -> None:
     assert (
         line(ONE, TWO) == "[1/2] batch=1, rank=8, layers=4 ... ✓ 4.0 MB (needs 2.0 MB), 0.50s/step"

@@ -137,3 +137,18 @@ def test_speed_is_judged_by_the_token() -> None:
     found = comparison(slower(1), longer_rows)
     assert is_slower(found, found.changes[5], 0.25)
     assert not is_slower(found, found.changes[5], 0.25, per_token=True)
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_a_slower_update_makes_accumulated_steps_slower(per_token: bool) -> None:
+    def updates(factor: float) -> Plan:
+        def change(it: dict[str, Any]) -> None:
+            for place, row in enumerate(it["all_results"]):
+                row["grad_accumulation_steps"] = 2
+                for step in range(1, 10, 2):
+                    row["step_times_s"][step] *= factor if place == 5 else 1
+
+        return change
+
+    found = comparison(updates(1), updates(2))
+    assert is_slower(found, found.changes[5], 0.25, per_token=per_token)

@@ -80,6 +80,36 @@ def test_the_last_tenth_is_held_against_the_first_without_what_compiles(steps: i
     assert said.startswith("a token took 1.30 times as long in its last tenth as in its first")
 
 
+def of_cycles(updates_s: list[float]) -> SoakRecord:
+    """Of cycles of three steps, the last of which updates; the first two cycles compile."""
+    config = LoraConfig(4, 64, 16, 512, grad_accumulation_steps=3)
+    clock, guard = SoakClock(600.0, step_timeout_s=0), Guard(100 * GB, forced=False)
+    found = SoakRecord(a_trial(config), clock, guard, lambda: None, footprint_counts=True)
+    found.started()
+    for number in range(1, 7):
+        found.add(a_step(number, step_time_s=60.0))
+    for number, update_s in enumerate(updates_s):
+        times_s = 0.1, 0.1, update_s
+        for place, time_s in enumerate(times_s, 7 + 3 * number):
+            held = GB if place % 3 == 0 else 3 * GB
+            found.add(a_step(place, step_time_s=time_s, active_memory_bytes=held))
+    return found
+
+
+def test_with_accumulation_whole_cycles_are_held_against_each_other() -> None:
+    result = of_cycles([0.4] * 10 + [0.7] * 10).result(Diagnosis(Outcome.OK))
+    assert result.first_tenth_step_time_s == pytest.approx(0.2)
+    assert result.last_tenth_step_time_s == pytest.approx(0.3)
+    assert result.slowdown == pytest.approx(1.5)
+    assert result.active_growth_bytes_per_step == 0
+
+
+def test_updates_that_take_long_are_no_paging() -> None:
+    found = of_cycles([0.8] * 10)
+    assert found.paces() == pytest.approx([0.1] * 30)
+    assert paging(found.paces(), GB) is None
+
+
 def test_nineteen_steps_do_not_tell() -> None:
     result = of_times([0.1] * 19).result(Diagnosis(Outcome.OK))
     assert result.slowdown is result.last_tenth_step_time_s is None

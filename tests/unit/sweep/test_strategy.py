@@ -2,13 +2,16 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pytest
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
-from pytest_yourai.core.ranking import best, score_and_length
+from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig, Objective
+from pytest_yourai.core.ranking import best, lightest_first, score_and_length
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.sweep.search.speed_model import speed_posterior
 from pytest_yourai.sweep.search.strategy import Choice, choose_next, most_trials
 
 from support.made_predictor import MadePredictor
@@ -355,3 +358,56 @@ def test_the_choice_depends_on_nothing_but_what_is_known(objective: Objective) -
 
 def test_the_number_of_trials_grows_slowly() -> None:
     assert [most_trials(count) for count in (0, 1, 2, 12, 80)] == [1, 1, 2, 6, 10]
+
+
+def recipes(configs: Iterable[LoraConfig]) -> list[LoraConfig]:
+    """Each of `configs` as LoRA, as DoRA, on all linear layers, and as full fine-tuning."""
+    made = {
+        dataclasses.replace(each, **changes).canonical()
+        for each in configs
+        for changes in (
+            {},
+            {"fine_tune_type": FineTuneType.DORA},
+            {"lora_keys": "all"},
+            {"fine_tune_type": FineTuneType.FULL},
+        )
+    }
+    return lightest_first(made)
+
+
+def recipe_factor(config: LoraConfig) -> float:
+    """How much more memory and time the recipe of `config` takes than LoRA."""
+    factor = {"lora": 1.0, "dora": 1.6, "full": 2.0}[config.fine_tune_type]
+    return factor * (1.25 if config.lora_keys == "all" and factor == 1 else 1.0)
+
+
+@pytest.mark.parametrize("objective", [SCORE, SPEED])
+@pytest.mark.parametrize("is_estimated", [True, False])
+@pytest.mark.parametrize("limit", [6e9, 9e9, 40e9])
+def test_recipes_are_told_apart(objective: Objective, is_estimated: bool, limit: float) -> None:
+    configs = recipes(matrix((1, 2, 4, 8), (16, 64), (8, 16)))
+    factors = {each: recipe_factor(each) for each in configs}
+    bench = Bench(configs, limit, needs=factors, times=factors)
+    results, _ = bench.search(objective, configs if is_estimated else NO_ESTIMATE)
+    assert bench.regret(results, objective) <= (0.0 if objective is SCORE else 0.03)
+    assert len(results) <= most_trials(len(configs))
+
+
+def test_a_slow_recipe_says_little_about_the_speed_of_another() -> None:
+    lora = matrix((1, 2, 4), (64,), (16,))
+    dora = [dataclasses.replace(each, fine_tune_type=FineTuneType.DORA) for each in lora]
+    bench = Bench([*lora, *dora], 1e12, times=dict.fromkeys(dora, 3.0))
+    seen = {each: bench.truth[each] for each in (*lora[:2], dora[0])}
+    expected = np.exp(speed_posterior([*lora, *dora], seen).expected())
+    true = [bench.truth[each].tokens_per_second or 0.0 for each in (*lora, *dora)]
+    assert expected == pytest.approx(true, rel=0.1)
+
+
+def test_batch_sizes_of_one_effective_batch_size_are_comparable() -> None:
+    configs = [
+        dataclasses.replace(each, grad_accumulation_steps=16 // each.batch_size)
+        for each in matrix((1, 2, 4, 8, 16), (64,), (16,))
+    ]
+    results, _ = Bench(configs, 1e12).search(SPEED, configs)
+    fastest = max(results.values(), key=lambda each: each.tokens_per_second or 0).config
+    assert {abs(math.log2(each.batch_size / fastest.batch_size)) for each in results} >= {0.0, 1.0}

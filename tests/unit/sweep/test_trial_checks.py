@@ -16,6 +16,7 @@ from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
 from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
@@ -97,6 +98,22 @@ def test_what_cannot_is_skipped_for_its_reason(
     assert found is not None
     assert found == Skip(rule, reason, found.remedy)
     assert (found.remedy is None) is (rule is SkipReason.DOMINATED)
+
+
+@pytest.mark.parametrize(("batch", "is_valid"), [(1, True), (4, True), (3, False), (32, False)])
+def test_batches_that_do_not_divide_the_effective_batch_size_are_not_valid(
+    batch: int, is_valid: bool
+) -> None:
+    config = accumulated(LoraConfig(batch, 8, 4, 64), 16)
+    found = gate(dataclasses.replace(PLAN, effective_batch_size=16)).skip(config, None, [])
+    reason = f"not valid for an effective batch size of 16, which is not a multiple of {batch}"
+    remedy = "use a batch_size that divides 16"
+    assert found == (None if is_valid else Skip(SkipReason.INVALID, reason, remedy))
+
+
+def test_accumulated_batches_may_be_more_than_the_rows() -> None:
+    config = LoraConfig(2, 8, 4, 64, grad_accumulation_steps=8)
+    assert gate(rows=3).skip(config, None, []) is None
 
 
 def test_a_sweep_refuses_what_is_predicted_to_be_surely_over() -> None:

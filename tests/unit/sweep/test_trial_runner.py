@@ -12,18 +12,22 @@ from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import Diagnosis
-from pytest_yourai.worker.protocol import Phase
+from pytest_yourai.worker.protocol import Compiling, Phase
+from pytest_yourai.worker.run_record import paging
 
 from support.training import a_sample
 
 GB = 1_000_000_000
 
 
-def record(*steps: tuple[Phase, float, int]) -> TrialRecord:
-    """Of steps with their times and tokens."""
+def record(*steps: tuple[Phase, float, int], accumulation: int = 1) -> TrialRecord:
+    """Of steps with their times and tokens; those of 6 seconds and more compile."""
     guard = Guard(20 * GB, forced=False)
-    made = TrialRecord("m", LoraConfig(1, 8, 4, 64), StepPlan(), guard)
+    config = LoraConfig(1, 8, 4, 64, grad_accumulation_steps=accumulation)
+    made = TrialRecord("m", config, StepPlan(), guard)
     for phase, time_s, tokens in steps:
+        if time_s >= 6:
+            made.add(Compiling())
         made.add(a_sample(phase, step_time_s=time_s, tokens=tokens))
     return made
 
@@ -43,6 +47,52 @@ def test_paces_leave_out_steps_that_compiled() -> None:
     assert paces([*compiling, *warm, *further]) == [1.0, 1.1]
     assert paces([*compiling, *warm, *measured]) == [1.0, 1.1, 1.2, 1.4]
     assert paces([*compiling, *warm, *further, *measured]) == [1.0, 1.1, 1.2, 1.4]
+
+
+def test_an_update_that_takes_long_is_no_paging() -> None:
+    swapped = 200_000_000
+    compiling: list[tuple[Phase, float, int]] = [("warmup", 9.0, 100)] * 8
+    steps: list[tuple[Phase, float, int]] = [("warmup", time_s, 100) for time_s in (1, 1, 1, 4)]
+    found = record(*compiling, *steps, *steps, accumulation=4)
+    assert found.paces() == [1.0] * 8
+    assert paging(found.paces(), swapped) is None
+    slow: list[tuple[Phase, float, int]] = [("measure", 4.0, 100)] * 2
+    assert paging(record(*compiling, *steps, *slow, accumulation=4).paces(), swapped) is not None
+    # Where each step updates, none is excused.
+    assert paging(record(*compiling, *steps).paces(), swapped) is not None
+
+
+def test_a_trial_with_accumulation_has_whole_cycles() -> None:
+    made = record(accumulation=4)
+    made.started()
+    for cycle in range(3):
+        for place in range(4):
+            assert made.minimum_bytes is None
+            made.add(a_sample("warmup", step_time_s=1.0, peak_memory_bytes=10 * cycle + place))
+    assert made.minimum_bytes == 13
+    for _ in range(4):
+        made.add(a_sample("settle", step_time_s=1.0))
+    for _ in range(11):
+        made.add(a_sample("measure", step_time_s=1.0))
+    assert made.contradiction(fits=True) is not None
+    assert made.progress.steps == 12
+    made.add(a_sample("measure", step_time_s=2.0))
+    assert made.contradiction(fits=True) is None
+    found = made.result(Diagnosis(Outcome.OK))
+    assert (found.step_time_s, found.update_time_s) == (1.0, 4.0)
+
+
+@pytest.mark.parametrize(("growth_mb", "leaks"), [(0, False), (60, True)])
+def test_gradients_that_accumulate_hide_no_leak_and_are_none(growth_mb: int, leaks: bool) -> None:
+    """Accumulated gradients take 5 GB until the update, as in full fine-tuning."""
+    made = record(accumulation=4)
+    for number in range(1, 29):
+        phase: Phase = "warmup" if number <= 12 else "settle" if number <= 16 else "measure"
+        held = GB if number % 4 == 0 else 6 * GB
+        grown = growth_mb * 1_000_000 * max(0, number - 16)
+        made.add(a_sample(phase, active_memory_bytes=held + grown, footprint_bytes=7 * GB))
+    warnings = made.result(Diagnosis(Outcome.OK)).warnings
+    assert bool(warnings) is leaks, warnings
 
 
 @pytest.mark.parametrize(("step_growth_gb", "leaks"), [(0.3, False), (0.7, True)])

@@ -46,6 +46,21 @@ def test_a_leak_outside_of_mlx_is_reported_too_but_not_on_cuda() -> None:
     assert said.startswith("MLX's active memory")
 
 
+def test_gradients_that_accumulate_hide_no_leak() -> None:
+    def said(mb_per_step: float) -> list[str | None]:
+        trend = MemoryTrend(footprint_counts=True, accumulation=4)
+        held = growing(mb_per_step)
+        return [
+            trend.warning(
+                a_step(number, active_memory_bytes=each + (0 if number % 4 == 0 else 4 * GB))
+            )
+            for number, each in enumerate(held, 1)
+        ]
+
+    assert any(said(80))
+    assert not any(said(0))
+
+
 def test_less_than_50_mb_a_step_is_not_reported() -> None:
     assert not warnings(growing(49), growing(49), footprint_counts=True)
 

@@ -301,6 +301,10 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
         ({"report_to": "tensorboard"}, "mlx-lm does not report to 'tensorboard': name wandb"),
         ({"report_to": "swanlab"}, "--report-to: swanlab is not installed: pip install swanlab"),
         ({"model": "tinny"}, "did you mean tiny"),
+        (
+            {"fine_tune_type": FineTuneType.FULL, "quantize": Quantization(4)},
+            "^--fine-tune-type: full fine-tuning cannot train the 4-bit .*--quantize none",
+        ),
         ({"presets": Path("/gone.yaml")}, "/gone.yaml does not exist"),
         (
             {"max_steps": 3, "grad_accumulation_steps": 4},

@@ -9,7 +9,7 @@ from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes, LinearShape
 from pytest_yourai.models.dataset_lengths import TrainingData
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import Inspection, ModelSource, Wanted
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.protocol import (
     Measurement,
@@ -73,6 +73,7 @@ TRAINING = TrainingRequest(
     "command",
     [
         messages.Inspect(SOURCE, None),
+        messages.Inspect(SOURCE, None, wanted=Wanted.of([FULL], RECIPE, "lora.yaml")),
         messages.Load(SOURCE),
         messages.Ping(),
         messages.Stop(),

@@ -33,6 +33,7 @@ function bestAnswer(shown, best) {
     [shown.has_minima ? "Needs" : "Peak (no minimum was recorded)", memory(best.minimum_memory_bytes)],
     shown.has_minima ? ["Takes", memory(best.peak_memory_bytes)] : null,
     ["Step", time(best.step_time_s)],
+    best.grad_accumulation_steps > 1 ? ["Update", time(best.update_time_s)] : null,
     ["Score", `${number(best.throughput_score)} = ${best.batch_size} × ${best.lora_rank} × ${best.lora_layers}`],
     isNumber(best.epoch_time_s) ? ["Epoch", time(best.epoch_time_s)] : null,
   ].filter(Boolean);

@@ -70,7 +70,15 @@ function axisColumn(axis) {
 function trialColumns(rows) {
   const { axes, has_minima: hasMinima } = profile();
   const unit = memoryUnit(rows.flatMap((row) => [row.minimum_memory_bytes, row.peak_memory_bytes]));
-  const pace = timeUnit(rows.map((row) => row.step_time_s));
+  const duration = (label, key) => {
+    const { name, size } = timeUnit(rows.map((row) => row[key]));
+    return {
+      label,
+      unit: name,
+      value: (row) => row[key],
+      show: (row) => number(isNumber(row[key]) ? row[key] / size : null, name === "s" ? 2 : 0),
+    };
+  };
   const bytes = (label, key) => ({
     label,
     unit: unit.name,
@@ -95,12 +103,8 @@ function trialColumns(rows) {
     hasMinima ? bytes("Safe", "safe_memory_bytes") : null,
     hasMinima ? bytes("Takes", "peak_memory_bytes") : null,
     count("Speed", "tokens_per_second", { unit: "tokens/s", first: -1 }),
-    {
-      label: "Step",
-      unit: pace.name,
-      value: (row) => row.step_time_s,
-      show: (row) => number(isNumber(row.step_time_s) ? row.step_time_s / pace.size : null, pace.name === "s" ? 2 : 0),
-    },
+    duration("Step", "step_time_s"),
+    rows.some((row) => row.grad_accumulation_steps > 1) ? duration("Update", "update_time_s") : null,
     count("Score", "throughput_score", { first: -1 }),
     has("prediction_error")
       ? { label: "Prediction", unit: "error", value: (row) => row.prediction_error, show: (row) => share(row.prediction_error, true) }

@@ -83,6 +83,7 @@ function speedFacts(row) {
   return [
     ["Tokens per second", number(row.tokens_per_second)],
     ["Step time (median)", time(row.step_time_s)],
+    ["Update time (median)", row.grad_accumulation_steps > 1 ? time(row.update_time_s) : MISSING],
     ["Tokens a step", row.step_tokens.length ? row.step_tokens.map((each) => number(each)).join(", ") : MISSING],
     ["Sequence length", `${number(row.max_seq_length)} tokens`],
     ["Checkpointing", row.grad_checkpoint ? "on" : "off"],

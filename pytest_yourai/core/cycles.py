@@ -1,0 +1,83 @@
+"""Cycles: the steps whose gradients are accumulated for one update of the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, minimum_memory_bytes
+
+_Value = TypeVar("_Value")
+
+
+def whole_cycles(values: Sequence[_Value], accumulation: int) -> list[Sequence[_Value]]:
+    """The values of steps, by cycles of so many; what does not fill one at the end is left out."""
+    ends = range(accumulation, len(values) + 1, accumulation)
+    return [values[end - accumulation : end] for end in ends]
+
+
+def rounded_up(steps: int, accumulation: int) -> int:
+    """So many steps, and what completes their last cycle."""
+    return -(-steps // accumulation) * accumulation
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSteps:
+    """The steps of a trial by its plan, in whole cycles of `accumulation` steps.
+
+    mlx-lm compiles steps that begin, continue and end a cycle apart, and they need unequal memory:
+    warm-up compares whole cycles. It has as many as hold the plan's steps, but one more than those
+    that compile at least, and room for a second.
+    """
+
+    plan: StepPlan
+    accumulation: int = 1
+
+    @classmethod
+    def of(cls, plan: StepPlan, config: LoraConfig) -> TrialSteps:
+        """Those of a trial of `config`."""
+        return cls(plan, config.grad_accumulation_steps)
+
+    @property
+    def _warmup(self) -> StepPlan:
+        """The plan of warm-up, with cycles for steps."""
+        if self.accumulation == 1:
+            return self.plan
+        least = max(COMPILING_STEPS + 1, -(-self.plan.warmup_steps // self.accumulation))
+        most = max(COMPILING_STEPS + 2, -(-self.plan.max_warmup_steps // self.accumulation))
+        return StepPlan(1, least, max(least, most), self.plan.warmup_tolerance)
+
+    def warmup_is_over(self, step_times_s: Sequence[float]) -> bool:
+        """True if warm-up may end after steps that took `step_times_s` (seconds, in order)."""
+        if len(step_times_s) % self.accumulation:
+            return False
+        cycles = whole_cycles(step_times_s, self.accumulation)
+        return self._warmup.warmup_is_over([sum(each) for each in cycles])
+
+    def minimum_bytes(self, warmup_peaks: Sequence[int]) -> int:
+        """Minimum memory from the MLX peaks of one or more whole cycles, in order.
+
+        That of a cycle is its largest: an update needs all that its steps need.
+        """
+        cycles = whole_cycles(warmup_peaks, self.accumulation)
+        return minimum_memory_bytes([max(each) for each in cycles])
+
+    @property
+    def compiling_steps(self) -> int:
+        """The first steps, all of whose kinds compile."""
+        return COMPILING_STEPS * self.accumulation
+
+    @property
+    def measured_steps(self) -> int:
+        """The plan's, and what completes their last cycle."""
+        return rounded_up(self.plan.measured_steps, self.accumulation)
+
+    @property
+    def most_steps(self) -> int:
+        """Upper bound of the steps of a trial: each measured cycle may have a shape to settle."""
+        return self._warmup.max_warmup_steps * self.accumulation + 2 * self.measured_steps
+
+    def ends_cycle(self, step: int) -> bool:
+        """True if the weights change in the step, counted from 1."""
+        return step % self.accumulation == 0
