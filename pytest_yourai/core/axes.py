@@ -18,6 +18,8 @@ from pytest_yourai.core.config import (
 )
 from pytest_yourai.core.parsing import at_least, number_within, one_of
 
+NO_VALUE = "–"
+
 MOST_COUNT = 1_000_000
 
 MOST_TOKENS = 10_000_000
@@ -49,6 +51,13 @@ class Axis:
     aliases: tuple[str, ...] = ()
     """Other names in a matrix file: mlx-lm's own."""
 
+    is_of_adapters: bool = False
+    """True if it means nothing in full fine-tuning, which has no adapters."""
+
+    def applies_to(self, config: LoraConfig) -> bool:
+        """False where `config` would train the same with another value."""
+        return not (self.is_of_adapters and config.fine_tune_type is FineTuneType.FULL)
+
     def of(self, config: LoraConfig) -> Any:
         """The value of `config`."""
         return getattr(config, self.name)
@@ -59,8 +68,8 @@ class Axis:
         return str(value) if isinstance(value, str) else value
 
     def text(self, config: LoraConfig) -> str:
-        """The value of `config` for people."""
-        return value_text(self.of(config))
+        """The value of `config` for people; a dash where there is none."""
+        return value_text(self.of(config)) if self.applies_to(config) else NO_VALUE
 
     def id_part(self, config: LoraConfig) -> str:
         """The part of an item id that names the value of `config`."""
@@ -109,6 +118,7 @@ RANK = Axis(
     parse=at_least(1, MOST_COUNT),
     argument="rank",
     id_form="rank{}",
+    is_of_adapters=True,
     aliases=("rank",),
 )
 
@@ -195,6 +205,7 @@ LORA_KEYS = Axis(
     parse=lambda text: canonical_keys(text.split(",")),
     argument="lora_keys",
     id_form="{}",
+    is_of_adapters=True,
 )
 
 DROPOUT = Axis(
@@ -209,6 +220,7 @@ DROPOUT = Axis(
     parse=number_within(0, 1),
     argument="dropout",
     id_form="dropout{}",
+    is_of_adapters=True,
 )
 
 GRAD_ACCUMULATION_STEPS = Axis(

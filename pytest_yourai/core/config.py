@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -192,12 +193,18 @@ class LoraConfig:
         return self.batch_size * self.grad_accumulation_steps
 
     @property
+    def score_factors(self) -> tuple[int, ...]:
+        """Batch size, rank and adapted layers; full fine-tuning has no rank."""
+        ranks = (self.rank,) if self.rank else ()
+        return (self.batch_size, *ranks, self.num_layers)
+
+    @property
     def throughput_score(self) -> int:
         """Batch size × rank × adapted layers, the default objective; without a unit.
 
         Full fine-tuning counts as rank 1.
         """
-        return self.batch_size * max(self.rank, 1) * self.num_layers
+        return math.prod(self.score_factors)
 
     def needs_at_least_as_much_as(self, other: LoraConfig) -> bool:
         """True if no axis is below `other`'s, so that minimum memory cannot be below it either.

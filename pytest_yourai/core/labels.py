@@ -26,8 +26,13 @@ class ConfigLabels:
     def of(cls, configs: Iterable[LoraConfig]) -> ConfigLabels:
         """Labels for a sweep through `configs`."""
         configs = tuple(configs)
-        found = {axis.name: {axis.of(config) for config in configs} for axis in VARIANTS}
-        return cls({name: values.pop() for name, values in found.items() if len(values) == 1})
+        shared: dict[str, Any] = {}
+        for axis in VARIANTS:
+            applying = [axis.of(config) for config in configs if axis.applies_to(config)]
+            values = set(applying or map(axis.of, configs))
+            if len(values) == 1:
+                shared[axis.name] = values.pop()
+        return cls(shared)
 
     @property
     def varying(self) -> tuple[Axis, ...]:
@@ -39,7 +44,8 @@ class ConfigLabels:
         differing = [
             axis
             for axis in VARIANTS
-            if axis.name not in self.shared or axis.of(config) != self.shared[axis.name]
+            if axis.applies_to(config)
+            and (axis.name not in self.shared or axis.of(config) != self.shared[axis.name])
         ]
         extra = (f"{axis.label}={axis.text(config)}" for axis in differing)
         return ", ".join((str(config), *extra))

@@ -29,7 +29,7 @@ from pytest_yourai.estimate.checked_arguments import (
     whole_number,
 )
 from pytest_yourai.estimate.step_memory import StepMemory
-from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
+from pytest_yourai.estimate.trained_arrays import TrainedArrays, adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     Architecture,
@@ -180,6 +180,18 @@ def estimate_trial(
     return _estimate(step, built.weight_bytes, is_paged=is_paged)
 
 
+def trained_parameters(
+    config: LoraConfig, source: ModelSource, inspected: InspectedShapes | None = None
+) -> int | None:
+    """The number of parameters that `config` trains; None where the model is not known so far."""
+    try:
+        shapes = read_architecture_shapes(source.architecture)
+        built = inspected or _described(shapes, config.key_names, (None, 1))
+        return _trained(built, shapes, config, None).parameters
+    except ModelError:
+        return None
+
+
 def has_first_moment(config: LoraConfig, optimizer_arguments: Mapping[str, Any]) -> bool:
     """True for adafactor with `beta_1`."""
     is_adafactor = config.optimizer is Optimizer.ADAFACTOR
@@ -208,15 +220,20 @@ def _step(
     """The step of a recipe; ModelError for full fine-tuning of quantized weights."""
     layers = min(config.num_layers, shapes.num_hidden_layers)
     config = dataclasses.replace(config, num_layers=layers)
-    if config.fine_tune_type is not FineTuneType.FULL:
-        trained = adapter_arrays(built, config)
-    elif quantization[0] is None:
-        trained = base_arrays(shapes, layers)
-    else:
-        raise ModelError(untrainable_in_full("quantized weights"))
+    trained = _trained(built, shapes, config, quantization[0])
     return StepMemory(
         shapes, built.linears, trained, config, has_moment, quantization, backend, device
     )
+
+
+def _trained(
+    built: InspectedShapes, shapes: Architecture, config: LoraConfig, bits: int | None
+) -> TrainedArrays:
+    if config.fine_tune_type is not FineTuneType.FULL:
+        return adapter_arrays(built, config)
+    if bits is None:
+        return base_arrays(shapes, config.num_layers)
+    raise ModelError(untrainable_in_full("quantized weights"))
 
 
 def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> MemoryEstimate:

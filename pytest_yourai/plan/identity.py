@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ def run_identity(source: ModelSource, data: str | None, settings: SweepSettings)
     # Earlier versions knew of none.
     if variables := environment.variables(os.environ):
         identity["variables"] = variables
+    if adapters := known.get("resume_adapter_file"):
+        path = Path(adapters)
+        identity["adapters"] = _files(str(path.parent), glob.escape(path.name))
     cleaned: dict[str, Any] = clean(identity)
     return cleaned
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, VARIANTS, value_text
 from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import without_links
@@ -81,6 +82,20 @@ class Options:
     def is_replay(self) -> bool:
         """True if recorded measurements are used, and nothing is run."""
         return self.replay is not None
+
+    @property
+    def recipe_flags(self) -> tuple[str, ...]:
+        """The flags that say what is trained, and how, for another command."""
+        flags = [] if self.recipe_file is None else [f"--yourai-config={self.recipe_file.path}"]
+        for axis in VARIANTS:
+            values = self.axes.get(axis.name, ())
+            if axis is GRAD_CHECKPOINT:
+                flags += [f"--yourai-{axis.flag}"] if any(values) else []
+            elif values:
+                flags.append(f"--yourai-{axis.flag}={','.join(map(value_text, values))}")
+        if "effective-batch-size" in self.given:
+            flags.append(f"--yourai-effective-batch-size={self.effective_batch_size}")
+        return tuple(flags)
 
     @property
     def sweeps_models(self) -> bool:

@@ -51,12 +51,7 @@ def plan_model(
     """A sweep of `model` through `choice`, or `check`; InputError if the options contradict it."""
     if options.data is not None:
         model.require_tokenizer()
-    source = model.source(
-        choice.quantization(model),
-        choice.lora_keys,
-        trust_remote_code=options.trust_remote_code,
-        requires_lora_keys=choice.requires_lora_keys,
-    )
+    source = _source(model, choice, options)
     recipe_file = str(options.recipe_file.path) if options.recipe_file else None
     _check_trainable(choice, source, recipe_file)
     configs = () if check else choice.configs(model.depth)
@@ -90,6 +85,15 @@ def plan_model(
         effective_batch_size=choice.effective_batch_size,
     )
     return SweepSetup(model, choice, plan)
+
+
+def _source(model: Model, choice: ConfigChoice, options: Options) -> ModelSource:
+    return model.source(
+        choice.quantization(model),
+        choice.lora_keys,
+        trust_remote_code=options.trust_remote_code,
+        requires_lora_keys=choice.requires_lora_keys,
+    )
 
 
 def _check_trainable(choice: ConfigChoice, source: ModelSource, recipe_file: str | None) -> None:

@@ -43,10 +43,22 @@ class _Schedule(_Forbidding):
     warmup_init: _Number = 0.0
 
 
+def _without_pickles(path: str) -> str:
+    if path == "pandas":
+        raise ValueError("pickled tables can run code: convert them to parquet, csv or json")
+    return path
+
+
+def _without_code(config: dict[str, Any]) -> dict[str, Any]:
+    if config.get("trust_remote_code"):
+        raise ValueError("code of a data set is never run: leave trust_remote_code out")
+    return config
+
+
 class _HubDataset(_Forbidding):
     """mlx-lm's mapping of a Hugging Face data set, as its `load_custom_hf_dataset` reads it."""
 
-    path: _Words
+    path: Annotated[_Words, pydantic.AfterValidator(_without_pickles)]
     train_split: _Words | None = None
     valid_split: _Words | None = None
     test_split: _Words | None = None
@@ -54,7 +66,7 @@ class _HubDataset(_Forbidding):
     completion_feature: _Words | None = None
     text_feature: _Words | None = None
     chat_feature: _Words | None = None
-    config: dict[str, Any] | None = None
+    config: Annotated[dict[str, Any], pydantic.AfterValidator(_without_code)] | None = None
 
 
 _TrainedAxes: Any = model_of(

@@ -93,6 +93,8 @@ class Recommendations:
     models: tuple[Recommendation, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     own_list: Path | None = None
+    recipe_flags: tuple[str, ...] = ()
+    """Flags for a command that trains as was estimated."""
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
@@ -140,6 +142,7 @@ def recommend(options: Options) -> Recommendations:
         models=tuple(models),
         left_out={name: str(problem) for name, problem in problems.items()},
         own_list=None if options.presets == packaged_models() else options.presets,
+        recipe_flags=options.recipe_flags,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH, SIZES, VARIANTS
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, LORA_KEYS, MAX_SEQ_LENGTH, SIZES, VARIANTS
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
@@ -107,13 +107,13 @@ class Stage:
     @property
     def _usual_keys(self) -> str:
         """What all configurations adapt, or else the packaged matrices."""
-        chosen = {config.lora_keys for config in self._configs}
+        chosen = {each.lora_keys for each in self._configs if LORA_KEYS.applies_to(each)}
         return chosen.pop() if len(chosen) == 1 else SAFE_KEYS
 
     @staticmethod
     def _id_sizes(config: LoraConfig) -> Iterator[str]:
         """The parts of an item id that each configuration has."""
-        return (axis.id_part(config) for axis in SIZES if axis.of(config))
+        return (axis.id_part(config) for axis in SIZES if axis.applies_to(config))
 
     def _id_variants(self, config: LoraConfig) -> Iterator[str]:
         """The parts of an item id that name differences from the model's defaults."""
@@ -122,7 +122,7 @@ class Stage:
                 quantization = self.setup.plan.source.quantization
                 if quantization != self.model.quantization(None):
                     yield f"q{quantization.bits}" if quantization else "qnone"
-            if axis.of(config) != axis.of(self._usual):
+            if axis.applies_to(config) and axis.of(config) != axis.of(self._usual):
                 yield axis.id_part(config)
 
 

@@ -140,9 +140,10 @@ def _estimates(options: Options) -> str:
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
-    """The arguments of pytest for the model of `stage`."""
+    """The arguments of pytest for the model of `stage`, and for what it trains."""
     yield from _presets(setup.options)
     yield f"--yourai-model={stage.asked_as}"
+    yield from setup.options.recipe_flags
 
 
 def _own_presets(options: Options) -> Path | None:

@@ -12,6 +12,7 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import walk_lines
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
+from pytest_yourai.report.recipe_lines import recipe_lines, unusual_lines
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines, failure_lines, not_run_lines
 from pytest_yourai.report.trial_lines import (
@@ -53,13 +54,19 @@ class Console:
         data = opened.context.inspection.data
         if not self._setup.is_walk:
             rule, is_replay = self._room().rule, self._setup.options.is_replay
-            lines = ["", *header(opened, counts.of_stage, notes, rule, is_replay=is_replay)]
+            recipe = self._recipe(stage, opened)
+            lines = [
+                "",
+                *header(opened, counts.of_stage, recipe, notes, rule, is_replay=is_replay),
+            ]
             if opened.preflight:
                 lines += walk_lines.shortage_lines(opened.preflight)
             return [*lines, "", *data_lines(data, stage.max_seq_lengths)]
         lines = list(self._walk_title(counts))
         if sum(each.opened is not None for each in self._collected.stages.values()) == 1:
-            lines += [*machine_lines(opened), *(f"Note: {note}" for note in notes), ""]
+            recipe = self._recipe(stage, opened)
+            noted = (f"Note: {note}" for note in notes)
+            lines += [*machine_lines(opened), *recipe, *noted, ""]
         is_new = not self._has_line(stage)
         if stage.is_check and opened.preflight is not None:
             lines += walk_lines.preflight_lines(stage.name, opened.preflight, stage.naming)
@@ -71,6 +78,16 @@ class Console:
             lengths = {length for each in stages for length in each.max_seq_lengths}
             lines += walk_lines.indented(data_lines(data, lengths))
         return lines + [f"Note: {note}" for note in opened.notes]
+
+    def _recipe(self, stage: Stage, opened: StageInfo) -> list[str]:
+        """What the stage trains; in a walk without the parameters, which each model has its own."""
+        if stage.setup is None:
+            return []
+        configs = [stage.check.like] if stage.check else stage.setup.plan.configs
+        options = self._setup.options
+        if self._setup.is_walk:
+            return list(unusual_lines(stage.setup, configs, options))
+        return list(recipe_lines(stage.setup, configs, opened.context.inspection, options))
 
     def _has_line(self, stage: Stage) -> bool:
         """True if the check of the model has a line on the console."""

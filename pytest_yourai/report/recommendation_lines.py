@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.shell import pytest_line
 from pytest_yourai.core.units import gigabytes, parameters
@@ -44,7 +45,7 @@ def _cells(model: Recommendation) -> tuple[str, ...]:
     return (
         model.name,
         parameters(model.parameters),
-        f"{config.batch_size}, {config.rank}, {config.num_layers}",
+        ", ".join(axis.text(config) for axis in SIZES),
         model.verdict.value,
         gigabytes(model.estimate.minimum_bytes),
         gigabytes(model.estimate.conservative_bytes),
@@ -64,7 +65,8 @@ def _next(found: Recommendations) -> str:
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
     presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
-    command = pytest_line(*presets, f"--yourai-model={best.asked_as}", "--quick")
+    asked = (f"--yourai-model={best.asked_as}", *found.recipe_flags)
+    command = pytest_line(*presets, *asked, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next, {among} {verb}: {command}"

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_yourai.core import ranking
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, SIZES, Axis
+from pytest_yourai.core.axes import (
+    GRAD_CHECKPOINT,
+    NO_VALUE,
+    SIZES,
+    Axis,
+)
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.store.stored_profile import StoredProfile
 
-NOTHING = "–"
+NOTHING = NO_VALUE
 """Text of a cell without a measurement."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pytest_yourai.core.axes import SIZES
-from pytest_yourai.core.config import Objective
+from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES
+from pytest_yourai.core.config import FineTuneType, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
@@ -22,12 +22,19 @@ _TRIALS_BETWEEN_ERRORS = 10
 
 
 def header(
-    opened: StageInfo, configurations: int, notes: Sequence[str], rule: str, *, is_replay: bool
+    opened: StageInfo,
+    configurations: int,
+    recipe: Iterable[str],
+    notes: Sequence[str],
+    rule: str,
+    *,
+    is_replay: bool,
 ) -> Iterator[str]:
-    """The header of a sweep: model, machine, budget, notes."""
+    """The header of a sweep: model, recipe, machine, budget, notes."""
     yield from (rule, "Empirical Optimization Results", rule)
     model = f"{printable(opened.title)} ({opened.weights})"
     yield f"Testing {configurations} configurations for: {model}"
+    yield from recipe
     yield from machine_lines(opened)
     if not is_replay:
         yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
@@ -137,9 +144,14 @@ def optimum_figures(optimum: TrialResult, naming: ConfigLabels) -> str:
 
 def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     config = optimum.config
-    score = f"{config.batch_size} × {config.rank} × {config.num_layers}"
+    score = " × ".join(map(str, config.score_factors))
+    is_full = config.fine_tune_type is FineTuneType.FULL
+    if is_full and FINE_TUNE_TYPE not in naming.varying:
+        yield f"  {f'{FINE_TUNE_TYPE.title}:':<14} full fine-tuning"
     for axis in (*SIZES, *naming.varying):
-        yield f"  {f'{axis.title}:':<14} {axis.text(config)}"
+        if axis.applies_to(config):
+            title = "Layers" if is_full and axis is NUM_LAYERS else axis.title
+            yield f"  {f'{title}:':<14} {axis.text(config)}"
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"

@@ -153,7 +153,7 @@ class _Resolver:
                 "memory_limit_bytes": limit.bytes,
                 "memory_report_interval": report_interval,
             },
-            used=(*self._used(), *_used_memory(limit, baseline, measured_by)),
+            used=(*self._used(), *self._used_recipe(), *_used_memory(limit, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
             recipe_file=str(start.recipe_file.path) if start.recipe_file else None,
         )
@@ -312,6 +312,22 @@ class _Resolver:
         yield setting("max_grad_norm", values.max_grad_norm or "no clipping")
         yield setting("max_skipped_batches", values.max_skipped_batches)
         yield setting("reload_interval", values.reload_interval or "as memory requires it")
+
+    def _used_recipe(self) -> Iterator[Setting]:
+        """What else the recipe says, where it is not mlx-lm's default."""
+        recipe, file = self._recipe(), self._start.recipe_file
+        origin = file.path.name if file is not None else _DEFAULT
+        if self._start.checkpoint is not None and self._start.checkpoint.recipe is not None:
+            origin = "checkpoint"
+        for each in dataclasses.fields(Recipe):
+            value = getattr(recipe, each.name)
+            if each.name in ("learning_rate", "seed", "hf_dataset"):
+                continue  # shown as such, and as data
+            if value != getattr(MLX_LM_DEFAULTS, each.name):
+                decided = each.name in VALUE_OPTIONS
+                shown = on_or_off(value) if isinstance(value, bool) else str(value)
+                name = "lora_scale" if each.name == "scale" else each.name
+                yield Setting(name, shown, self._origin(each.name) if decided else origin)
 
     def _model_origin(self) -> str:
         """The recipe where it names the same, else the flag."""

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+import yaml
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
@@ -21,6 +22,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT
+from pytest_yourai.plan.recipe_file import read_recipe
 from pytest_yourai.worker.engine import batch_order, dataset, training, weights
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
@@ -318,3 +320,70 @@ def test_made_up_rows_train_too(folder: Path, tmp_path: Path) -> None:
 def test_training_reads_all_sets(folder: Path) -> None:
     read = dataset.read_data(str(folder / "data"), str(folder / "model"), READ_BY_DEFAULT)
     assert (len(read.rows.cached), len(read.validation)) == (11, 0)
+
+
+RECIPE = """
+train: true
+seed: 3
+batch_size: 2
+num_layers: 1
+max_seq_length: 32
+iters: 20
+steps_per_report: 1
+val_batches: 0
+learning_rate: 1e-3
+lora_parameters: {rank: 4, scale: 1e1, dropout: 0.0}
+"""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (
+            "optimizer: Adafactor\ngrad_accumulation_steps: 4\n"
+            "lora_parameters: {rank: 4, scale: 20.0, dropout: 5e-2}\n"
+        ),
+        (
+            "fine_tune_type: dora\noptimizer: adamw\noptimizer_config: {adamw: {eps: 1e-6}}\n"
+            "lora_parameters: {rank: 2, scale: 2.0, dropout: 0.0, keys: [self_attn.q_proj]}\n"
+            "lr_schedule: {name: cosine_decay, warmup: 3, arguments: [1e-3, 20]}\n"
+        ),
+        "fine_tune_type: full\noptimizer: sgd\nnum_layers: -1\ngrad_checkpoint: true\n",
+        "optimizer: muon\ndata: prompts\nmask_prompt: true\n",
+    ],
+    ids=["accumulation", "dora", "full", "mask_prompt"],
+)
+def test_a_recipe_file_trains_as_it_does_in_mlx_lm(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompts = [{"prompt": "the quick fox", "completion": f"jumps over {word}"} for word in "abcde"]
+    write_rows(tmp_path / "prompts", prompts)
+    given = f"model: {folder}/model\ndata: {folder}/data\n{RECIPE}\n{changes}".splitlines()
+    lines = {line.partition(":")[0]: line for line in given if line}
+    (tmp_path / "lora.yaml").write_text("\n".join(lines.values()))
+
+    values = yaml.load((tmp_path / "lora.yaml").read_text(), lora.yaml_loader)  # noqa: S506 - safe
+    arguments = types.SimpleNamespace(**{**lora.CONFIG_DEFAULTS, "adapter_path": "stock", **values})
+    rows, _, _ = lora.load_dataset(arguments, load_tokenizer(folder / "model"))
+    own = Losses()
+    np.random.seed(arguments.seed)  # noqa: NPY002 - the generator that mlx-lm draws from
+    lora.train_model(arguments, weights.load(source(folder)), rows, [], own)
+
+    file = read_recipe(tmp_path / "lora.yaml")
+    axes = {name: value for name, [value] in file.axes.items()}
+    axes["num_layers"] %= 3  # -1 means both layers
+    config = LoraConfig(**{"lora_keys": "all", **axes}).canonical()
+    asked = request(
+        *(folder, tmp_path),
+        config=config,
+        recipe=file.recipe,
+        data=str(Path(file.data or "").absolute()),
+        max_steps=file.training["iters"],
+    )
+    engine = MlxEngine()
+    engine.load(dataclasses.replace(source(folder), lora_keys=(config.lora_keys,)))
+    events: list[TrainingEvent] = []
+    engine.train(asked, events.append, lambda: False)
+    assert len(own.seen) == 20
+    assert losses(events) == pytest.approx(own.seen, rel=1e-5)

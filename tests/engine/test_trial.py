@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,11 +161,14 @@ def test_the_minimum_with_accumulation_is_the_largest_of_a_cycle(
     assert all(isinstance(each, StepSample) for each in found[-(3 + 3 + 6) :])
     peaks = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
     by_hand = hand_run_cycle(engine, config)
-    assert steps.minimum_bytes(peaks) == pytest.approx(max(by_hand), rel=0.01)
+    assert steps.minimum_bytes(peaks) == pytest.approx(max(by_hand), rel=0.01), (peaks, by_hand)
 
 
 def hand_run_cycle(engine: MlxEngine, config: LoraConfig) -> list[int]:
-    """MLX's peaks in each step of a third cycle, of mlx-lm's own loop under the base limit."""
+    """MLX's usual peak in each step of a cycle, of mlx-lm's own loop under the base limit.
+
+    The first two cycles compile; a single step may be one that released a buffer late.
+    """
     assert engine._model is not None
     model, peaks = engine._model, []
 
@@ -182,7 +186,7 @@ def hand_run_cycle(engine: MlxEngine, config: LoraConfig) -> list[int]:
             train_dataset=synthetic_rows(model.module, config, 0),
             args=TrainingArgs(
                 batch_size=config.batch_size,
-                iters=9,
+                iters=18,
                 steps_per_report=1,
                 steps_per_save=100,
                 max_seq_length=config.max_seq_length,
@@ -191,7 +195,7 @@ def hand_run_cycle(engine: MlxEngine, config: LoraConfig) -> list[int]:
             ),
             training_callback=Peaks(),
         )
-    return peaks[-3:]
+    return [statistics.median_low(peaks[place::3]) for place in (6, 7, 8)]
 
 
 def test_the_same_seed_gives_the_same_losses(engine: MlxEngine) -> None:

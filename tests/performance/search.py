@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_yourai.core.axes import recipe_of
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
 from pytest_yourai.core.ranking import best
 from pytest_yourai.core.results import Outcome, TrialResult
@@ -330,7 +331,7 @@ def judge(
             for number, limit in enumerate(budgets(matrix, arguments.budgets))
             for seed in range(arguments.seeds)
         ]
-        allowed = most_trials(len(matrix))
+        allowed = most_trials(len(matrix), len(set(map(recipe_of, matrix))))
         trials = [each.trials for each in found]
         regrets = [each.regret for each in found]
         missed = sum(each > ALLOWED_REGRET[objective] + 1e-9 for each in regrets)

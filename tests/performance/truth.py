@@ -34,6 +34,7 @@ WARMUP_STEPS = 12
 MEASURED_STEPS = 30
 MEASURED_CYCLES = 12
 LIMITED_STEPS = 8
+LIMITED_CYCLES = 4
 COMPARED_LOSSES = 20
 
 
@@ -115,7 +116,7 @@ def stock(folder: Path, case: Case) -> tuple[Figures, list[float]]:
     accumulation = case.accumulation
     warm = whole_cycles(WARMUP_STEPS, accumulation)
     measured = whole_cycles(MEASURED_STEPS, accumulation, MEASURED_CYCLES)
-    free, limited = warm + measured, accumulation + whole_cycles(LIMITED_STEPS, accumulation)
+    free, limited = warm + measured, whole_cycles(LIMITED_STEPS, accumulation, LIMITED_CYCLES)
     found = stock_run(folder, dict(case.recipe), free, measured, limited)
     peaks = found["peaks_bytes"]
     # The first cycle under the limit still has what the free steps kept.

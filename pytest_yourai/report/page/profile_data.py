@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.axes import MAX_SEQ_LENGTH
+from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
 from pytest_yourai.core.config import SAFETY_MARGIN, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import pareto, soak_survivors
@@ -56,14 +56,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "objective": profile.objective.value,
         "memory_limit_bytes": profile.memory_limit_bytes,
         "has_minima": profile.has_minima,
-        "axes": [
-            {
-                "key": axis.key,
-                "title": axis.title,
-                "unit": "tokens" if axis is MAX_SEQ_LENGTH else "",
-            }
-            for axis in profile.naming.varying
-        ],
+        "axes": list(map(_axis, profile.naming.varying)),
         "margin": SAFETY_MARGIN,
         "rows": [
             {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}
@@ -84,6 +77,11 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     }
 
 
+def _axis(axis: Axis) -> dict[str, str]:
+    unit = "tokens" if axis is MAX_SEQ_LENGTH else ""
+    return {"key": axis.key, "title": axis.title, "unit": unit}
+
+
 def _heading(profile: StoredProfile) -> str:
     if profile.optimum is None:
         return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
@@ -93,8 +91,12 @@ def _heading(profile: StoredProfile) -> str:
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
     """One trial: its row of the profile, and what is computed from it."""
+    config = result.config
+    absent = {axis.key: None for axis in AXES if not axis.applies_to(config)}
     return {
         **TrialRow.from_result(result).as_json(),
+        **absent,
+        "score_factors": list(config.score_factors),
         "name": naming.name(result.config),
         "safe_memory_bytes": result.safe_memory_bytes,
         "prediction_error": prediction_error(result),

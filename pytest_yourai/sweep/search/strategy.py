@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH, recipe_of
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
@@ -45,9 +45,12 @@ class Choice:
     reason: str
 
 
-def most_trials(count: int) -> int:
-    """Largest number of trials among `count` configurations if one fits: 6 of 12, 10 of 80."""
-    return 1 + int(1.5 * math.log2(max(count, 1)))
+def most_trials(count: int, recipes: int = 1) -> int:
+    """Largest number of trials among `count` configurations if one fits: 6 of 12, 10 of 80.
+
+    Each further recipe takes one, since they have speeds of their own.
+    """
+    return max(1, recipes) + int(1.5 * math.log2(max(count, 1)))
 
 
 def choose_next(
@@ -75,7 +78,7 @@ def choose_next(
         leader=best((known[each] for each in own if each in known), objective),
         failed=any(known[each].outcome.is_failure for each in own if each in known),
         trials=sum(not known[each].kept for each in own if each in known),
-        allowed=most_trials(len(own)),
+        allowed=most_trials(len(own), len(set(map(recipe_of, own)))),
         ties=_ties(own),
     )
     if not state.rows:
@@ -207,7 +210,7 @@ def _by_speed(state: _State) -> Choice:
         return Choice(
             None,
             f"{state.trials} trials are enough: the chance that another one is more than 3 % "
-            f"faster is {chance:.0%}",
+            f"faster is {chance:.0%} at most",
         )
     row = max(leanest, key=lambda each: float(faster[each]))
     return Choice(

@@ -47,16 +47,7 @@ def run_loop(
             model=model,
             optimizer=optimizer,
             train_dataset=rows,
-            args=TrainingArgs(
-                batch_size=config.batch_size,
-                iters=most_steps,
-                steps_per_report=1,
-                steps_per_save=_NEVER,
-                max_seq_length=config.max_seq_length,
-                grad_checkpoint=config.grad_checkpoint,
-                grad_accumulation_steps=config.grad_accumulation_steps,
-                clear_cache_threshold=recipe.clear_cache_threshold,
-            ),
+            args=_arguments(config, recipe, most_steps),
             loss=loss,
             iterate_batches=announcing(iterate_batches, announce, config.grad_accumulation_steps),
             training_callback=callback,
@@ -68,6 +59,19 @@ def run_loop(
         # what follows.
         mx.synchronize()
     raise RuntimeError("mlx-lm ended training by itself")
+
+
+def _arguments(config: LoraConfig, recipe: Recipe, most_steps: int) -> TrainingArgs:
+    return TrainingArgs(
+        batch_size=config.batch_size,
+        iters=most_steps,
+        steps_per_report=1,
+        steps_per_save=_NEVER,
+        max_seq_length=config.max_seq_length,
+        grad_checkpoint=config.grad_checkpoint,
+        grad_accumulation_steps=config.grad_accumulation_steps,
+        clear_cache_threshold=recipe.clear_cache_threshold,
+    )
 
 
 def announcing(

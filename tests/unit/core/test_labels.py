@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_yourai.core.config import LoraConfig
+import dataclasses
+
+from pytest_yourai.core.axes import LORA_KEYS
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 
 PLAIN = LoraConfig(1, 8, 4, 512)
@@ -30,3 +33,16 @@ def test_what_another_sweep_measured_says_what_is_different() -> None:
     naming = ConfigLabels.of([PLAIN])
     assert naming.name(LONG) == "batch=1, rank=8, layers=4, seq=1024"
     assert naming.name(CHECKPOINTED) == "batch=1, rank=8, layers=4, checkpoint=on"
+
+
+def test_full_fine_tuning_has_no_rank_and_no_modules() -> None:
+    full = dataclasses.replace(PLAIN, fine_tune_type=FineTuneType.FULL).canonical()
+    assert ConfigLabels.of([full]).name(full) == "batch=1, layers=4"
+    naming = ConfigLabels.of([PLAIN, full])
+    assert naming.name(full) == "batch=1, layers=4, type=full"
+    assert naming.name(PLAIN) == "batch=1, rank=8, layers=4, type=lora"
+    everywhere = dataclasses.replace(PLAIN, lora_keys="all")
+    naming = ConfigLabels.of([PLAIN, everywhere, full])
+    assert naming.name(everywhere).endswith("type=lora, keys=all")
+    assert naming.name(full) == "batch=1, layers=4, type=full"
+    assert LORA_KEYS.text(full) == "–"

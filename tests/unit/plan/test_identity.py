@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,21 @@ def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
     one, other = (run_identity(source, name, SweepSettings(data=name)) for name in ("a/b", "a/c"))
     assert one != other
     assert one == run_identity(source, "a/b", SweepSettings(data="a/b"))
+
+
+def test_adapters_that_training_begins_with_count(tmp_path: Path) -> None:
+    source = ModelSource("m", TINY, None, True, None, ("qkvo",))
+    path = tmp_path / "a[1].safetensors"
+
+    def identity() -> dict[str, Any]:
+        settings = SweepSettings(recipe={"resume_adapter_file": str(path)})
+        return run_identity(source, None, settings)
+
+    path.write_bytes(b"one")
+    before = identity()
+    assert identity() == before
+    path.write_bytes(b"other")
+    assert identity() != before
 
 
 def test_a_link_to_nothing_is_not_part_of_it(tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ def test_it_is_taken_whole_and_each_value_has_its_origin(recipe: Path) -> None:
     assert used["model"][1] == used["max_steps"][1] == used["lora_rank"][1] == "lora.yaml"
     assert used["batch_size"] == ("3", "--batch-size")
     assert used["seed"] == ("0", "default")
+    assert used["lora_scale"] == ("10.0", "lora.yaml")
+    assert used["lr_schedule"][1] == "lora.yaml"
+    assert "mask_prompt" not in used
     assert "lora.yaml: test: nothing is tested here: run mlx_lm.lora --test with the adapters" in (
         settings.warnings
     )
@@ -130,6 +133,7 @@ def test_a_run_resumes_with_its_own_recipe_alone(recipe: Path) -> None:
     folder = saved_by(settings)
     resumed = of_flags(config=recipe, adapter_path=folder, resume=True)
     assert settled(resumed).recipe == settings.recipe
+    assert origins(settled(resumed))["lora_scale"] == ("10.0", "checkpoint")
     recipe.write_text(RECIPE.replace("arguments: [1e-4, 30]", "arguments: [1e-4, 99]"))
     with pytest.raises(InputError, match=r"--config: the checkpoint was trained with lr_schedule "):
         settled(resumed)

@@ -134,11 +134,11 @@ function heatTable(group, scale) {
       el(
         "tbody",
         {},
-        scale.ranks.map((rank) =>
+        scale.ranks.filter((rank) => isNumber(rank) === isNumber(group[0].row.lora_rank)).map((rank) =>
           el(
             "tr",
             {},
-            el("th", { scope: "row" }, number(rank)),
+            el("th", { scope: "row" }, isNumber(rank) ? number(rank) : "full"),
             scale.batches.map((batch) =>
               el("td", {}, heatCell(cells.get(`${batch},${rank}`), scale)),
             ),

@@ -87,7 +87,7 @@ function speedFacts(row) {
     ["Tokens a step", row.step_tokens.length ? row.step_tokens.map((each) => number(each)).join(", ") : MISSING],
     ["Sequence length", `${number(row.max_seq_length)} tokens`],
     ["Checkpointing", row.grad_checkpoint ? "on" : "off"],
-    ["Score", `${number(row.throughput_score)} (${row.batch_size} × ${row.lora_rank} × ${row.lora_layers})`],
+    ["Score", `${number(row.throughput_score)} (${row.score_factors.join(" × ")})`],
     ["An epoch of the data", time(row.epoch_time_s)],
     ["Loss after the last step", number(row.loss, 4)],
   ].filter(([, text]) => text !== MISSING);

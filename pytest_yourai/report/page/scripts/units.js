@@ -60,6 +60,7 @@ const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s
 // The value of an axis of the matrix: `512 tokens`, `on`, `adamw`, `0.05`.
 function axisText(axis, row) {
   const value = row[axis.key];
+  if (value === null) return MISSING;
   if (typeof value === "boolean") return value ? "on" : "off";
   const text = Number.isInteger(value) ? number(value) : String(value);
   return axis.unit ? `${text} ${axis.unit}` : text;
