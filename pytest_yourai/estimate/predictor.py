@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
+from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
@@ -202,14 +202,20 @@ class Predictor:
             self._estimates[config] = self._new_estimate(config) if self.is_enabled else None
         return self._estimates[config]
 
+    def _shapes(self, config: LoraConfig) -> InspectedShapes | None:
+        """Without adapters the shapes are those of the base, the same under each choice of keys."""
+        found = self.inspected.get(config.lora_keys)
+        if found is None and config.fine_tune_type is FineTuneType.FULL:
+            return next(iter(self.inspected.values()), None)
+        return found
+
     def _new_estimate(self, config: LoraConfig) -> MemoryEstimate | None:
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
         try:
-            inspected = self.inspected.get(config.lora_keys)
             return estimate_trial(
-                config, self.source, self.backend, self.device, inspected, self.recipe
+                config, self.source, self.backend, self.device, self._shapes(config), self.recipe
             )
         except ModelError:
             return None

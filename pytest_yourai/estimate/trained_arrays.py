@@ -60,8 +60,17 @@ def adapter_arrays(built: InspectedShapes, config: LoraConfig) -> TrainedArrays:
     )
 
 
-def base_arrays(shapes: Architecture, layers: int) -> TrainedArrays:
+def base_arrays(built: InspectedShapes, shapes: Architecture, layers: int) -> TrainedArrays:
     """Weights, biases and norms of the last `layers` layers, in the model's own type."""
+    if trained := built.layers[-layers:]:
+        parameters = sum(each.parameters for each in trained)
+        return TrainedArrays(
+            layers=layers,
+            matrices=sum(each.matrices for each in trained),
+            parameters=parameters,
+            factors=sum(each.factors for each in trained),
+            element_bytes=round(sum(each.held_bytes for each in trained) / parameters),
+        )
     vectors = shapes.vector_parameters_per_layer
     sides = sum(linear.parameters_per_rank for linear in shapes.linears)
     return TrainedArrays(

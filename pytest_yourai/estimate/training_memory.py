@@ -232,7 +232,7 @@ def _trained(
     if config.fine_tune_type is not FineTuneType.FULL:
         return adapter_arrays(built, config)
     if bits is None:
-        return base_arrays(shapes, config.num_layers)
+        return base_arrays(built, shapes, config.num_layers)
     raise ModelError(untrainable_in_full("quantized weights"))
 
 

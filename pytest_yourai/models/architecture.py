@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from pytest_yourai.core.figures import Bytes, Count
 
 EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
 """Types whose weights are counted to the byte; for others the lazily built model is inspected."""
+
+_MATRIX = 2
+"""Dimensions of the arrays that count as matrices."""
 
 _HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 
@@ -44,16 +48,45 @@ class LinearShape:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerArrays:
+    """The arrays of one transformer layer that full fine-tuning trains, in elements and bytes.
+
+    `factors` counts the rows and columns of each matrix and the elements of each vector.
+    """
+
+    matrices: Count
+    parameters: Count
+    factors: Count
+    held_bytes: Bytes
+
+    @classmethod
+    def of(cls, arrays: Iterable[tuple[Sequence[int], int]]) -> LayerArrays:
+        """Those of `arrays`, each a shape and its bytes."""
+        matrices = parameters = factors = held_bytes = 0
+        for shape, size in arrays:
+            parameters += math.prod(shape)
+            held_bytes += size
+            if len(shape) < _MATRIX:
+                factors += math.prod(shape)
+            else:
+                matrices += 1
+                factors += math.prod(shape[:-2]) * sum(shape[-2:])
+        return cls(matrices, parameters, factors, held_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class InspectedShapes:
     """Exact shapes of the built model. Bytes.
 
     `weight_bytes` is what MLX holds once it is loaded; `linears` get adapters in its last layer;
-    `adapter_parameters_per_rank` is of each transformer layer, the first one first.
+    `adapter_parameters_per_rank` and `layers` are of each transformer layer, the first one first,
+    `layers` empty where it is not known.
     """
 
     weight_bytes: Bytes
     linears: tuple[LinearShape, ...]
     adapter_parameters_per_rank: tuple[Count, ...]
+    layers: tuple[LayerArrays, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import yaml
+from mlx.utils import tree_flatten
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import iterate_batches
@@ -78,11 +79,19 @@ def test_rows_come_in_mlx_lms_order_and_can_be_passed_over() -> None:
         assert ours(first_step) == expected[first_step:]
 
 
-@pytest.mark.parametrize("grad_checkpoint", [False, True])
+FULL = LoraConfig(2, 0, 1, 32, fine_tune_type=FineTuneType.FULL, lora_keys="all")
+
+DORA = LoraConfig(2, 4, 2, 32, fine_tune_type=FineTuneType.DORA)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LoraConfig(2, 4, 2, 32), LoraConfig(2, 4, 2, 32, grad_checkpoint=True), FULL, DORA],
+    ids=["lora", "checkpointing", "full", "dora"],
+)
 def test_in_several_turns_losses_are_those_of_one(
-    folder: Path, tmp_path: Path, grad_checkpoint: bool
+    folder: Path, tmp_path: Path, config: LoraConfig
 ) -> None:
-    config = LoraConfig(2, 4, 2, 32, grad_checkpoint=grad_checkpoint)
     (tmp_path / "one").mkdir()
     (tmp_path / "several").mkdir()
     one, _ = train(folder, request(folder, tmp_path / "one", config=config))
@@ -188,6 +197,30 @@ def test_adapters_are_what_mlx_lm_loads(folder: Path, tmp_path: Path) -> None:
     adapted = model.layers[-1].self_attn.q_proj
     assert adapted.lora_a.shape == (64, 4)
     assert bool(mx.any(adapted.lora_b))
+
+
+@pytest.mark.parametrize("config", [FULL, DORA], ids=["full", "dora"])
+def test_what_was_trained_is_what_mlx_lm_loads(
+    folder: Path, tmp_path: Path, config: LoraConfig
+) -> None:
+    engine = MlxEngine()
+    engine.load(source(folder))
+    assert engine._model is not None
+    trained = engine._model.module
+    engine.train(request(folder, tmp_path, config=config), lambda _: None, lambda: False)
+    stored = mx.load(str(tmp_path / "adapters.safetensors"))
+    assert isinstance(stored, dict)
+    own = dict(tree_flatten(trained.trainable_parameters()))
+    assert stored.keys() == own.keys()
+    if config is FULL:
+        assert {name.split(".")[2] for name in own} == {"1"}, "the last of two layers"
+    loaded = weights.load(source(folder))
+    load_adapters(loaded, str(tmp_path))
+    tokens = mx.array([[1, 2, 3, 4]])
+    trained.eval()
+    loaded.eval()
+    assert mx.array_equal(loaded(tokens), trained(tokens))
+    assert not mx.array_equal(loaded(tokens), weights.load(source(folder))(tokens))
 
 
 def test_it_stops_after_the_step_that_runs_and_saves(folder: Path, tmp_path: Path) -> None:

@@ -359,6 +359,18 @@ def test_experts_are_quantized_and_made_as_well() -> None:
     assert model.layers[0].block_sparse_moe.switch_mlp.gate_proj.weight.dtype == mx.uint32
 
 
+def test_each_layer_is_inspected_as_full_fine_tuning_trains_it() -> None:
+    [sizes] = weights.inspect(synthetic({**TINY, "num_hidden_layers": 3})).sizes.values()
+    hidden, keys, inner = 64, 32, 256
+    matrices = 2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner
+    layer = sizes.layers[0]
+    assert sizes.layers == (layer,) * 3
+    assert (layer.matrices, layer.parameters) == (7, matrices + 2 * hidden)
+    assert layer.held_bytes == 4 * layer.parameters
+    sides = 4 * hidden + 2 * (hidden + keys) + 3 * (hidden + inner)
+    assert layer.factors == sides + 2 * hidden
+
+
 CHOICES = ("all", "qkvo", "qv", "mlp.up_proj")
 
 

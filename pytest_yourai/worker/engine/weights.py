@@ -22,6 +22,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     InspectedShapes,
+    LayerArrays,
     LinearShape,
     flat_config,
     paged,
@@ -109,7 +110,13 @@ def _shapes(model: nn.Module, keys: Collection[str]) -> InspectedShapes:
         weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
         linears=tuple(layers[-1]),
         adapter_parameters_per_rank=tuple(per_rank),
+        layers=tuple(map(_layer_arrays, model.layers)),
     )
+
+
+def _layer_arrays(layer: nn.Module) -> LayerArrays:
+    arrays = (array for _, array in tree_flatten(layer.parameters()))
+    return LayerArrays.of((array.shape, array.nbytes) for array in arrays)
 
 
 def _linear(path: str, module: nn.Module) -> LinearShape:

@@ -6,12 +6,13 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns, kind_of_recipe
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors, Predictor
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
@@ -235,3 +236,24 @@ def test_errors_count_predictions_that_were_fixed_before_their_trials() -> None:
 def test_without_predictions_there_are_no_errors() -> None:
     errors = PredictionErrors.of([measured(LoraConfig(1, 8, 8, 256), 100)])
     assert str(errors) == "prediction error so far: no trial had a prediction"
+
+
+def test_full_fine_tuning_is_predicted_from_the_layers_of_the_built_model() -> None:
+    full = LoraConfig(1, 0, 2, 64, fine_tune_type=FineTuneType.FULL, lora_keys="all")
+    bare = dataclasses.replace(
+        predictor(), source=dataclasses.replace(predictor().source, quantization=None)
+    )
+    described = bare.predict(full)
+    assert described is not None
+    layer = LayerArrays(1, 1_000_000_000, 200_000, 2_000_000_000)
+    built = InspectedShapes(16_000_000_000, (), (), (layer,) * 32)
+    found = dataclasses.replace(bare, inspected={"qkvo": built}).predict(full)
+    assert found is not None
+    assert found.weights_bytes == 16_000_000_000
+    # Two moments of Adam for the two layers that are trained, in their own type.
+    assert found.minimum_bytes - found.weights_bytes > 2 * 2 * layer.held_bytes
+    assert described.minimum_bytes < found.minimum_bytes
+    lora = LoraConfig(1, 8, 2, 64, lora_keys="qv")
+    other = dataclasses.replace(bare, inspected={"qkvo": built}).predict(lora)
+    assert other is not None
+    assert other.weights_bytes == described.weights_bytes

@@ -52,7 +52,7 @@ def step(
     built = InspectedShapes(0, adapted, (per_rank,) * shapes.num_hidden_layers)
     config = LoraConfig(2, rank, layers, length, checkpoint, **recipe)
     is_full = config.fine_tune_type is FineTuneType.FULL
-    trained = base_arrays(shapes, layers) if is_full else adapter_arrays(built, config)
+    trained = base_arrays(built, shapes, layers) if is_full else adapter_arrays(built, config)
     return StepMemory(shapes, adapted, trained, config, False, (bits, 8), backend, device)
 
 

@@ -10,6 +10,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
 from pytest_yourai.models.architecture import (
     InspectedShapes,
+    LayerArrays,
     LinearShape,
     read_architecture_shapes,
 )
@@ -50,12 +51,24 @@ def test_dora_trains_a_magnitude_for_each_output_too() -> None:
 
 
 def test_full_fine_tuning_trains_whole_layers_in_the_models_type() -> None:
-    trained = base_arrays(SHAPES, 3)
+    trained = base_arrays(BUILT, SHAPES, 3)
     matrices = sum(inputs * outputs for inputs, outputs in LAYER.values()) + 3 * 8 * 16
     vectors = 2 * 8 + (8 + 4 + 4)
     assert trained.parameters == 3 * (matrices + vectors)
     assert trained.held_bytes == 2 * trained.parameters
     assert (trained.layers, trained.matrices) == (3, 3 * 7)
+
+
+def test_of_a_built_model_its_own_last_layers_are_counted() -> None:
+    small = LayerArrays.of([((8, 4), 64), ((8,), 32)])
+    large = LayerArrays.of([((2, 8, 4), 128), ((8,), 32)])
+    assert large == LayerArrays(1, 2 * 8 * 4 + 8, 2 * (8 + 4) + 8, 160)
+    built = dataclasses.replace(BUILT, layers=(small, small, large))
+    trained = base_arrays(built, SHAPES, 2)
+    assert (trained.layers, trained.matrices) == (2, 2)
+    assert trained.parameters == (8 * 4 + 8) + (2 * 8 * 4 + 8)
+    assert trained.factors == (8 + 4 + 8) + (2 * (8 + 4) + 8)
+    assert trained.element_bytes == 2
 
 
 @pytest.mark.parametrize("optimizer", Optimizer)
@@ -70,7 +83,7 @@ def test_optimizers_keep_arrays_of_the_trained_ones_size(optimizer: Optimizer) -
 
 
 def test_adafactor_keeps_a_vector_whole_and_a_first_moment_where_asked() -> None:
-    trained = base_arrays(SHAPES, 1)
+    trained = base_arrays(BUILT, SHAPES, 1)
     sides = sum(map(sum, LAYER.values())) + 3 * (8 + 16)
     vectors = 2 * 8 + (8 + 4 + 4)
     usual = trained.state_bytes(Optimizer.ADAFACTOR)

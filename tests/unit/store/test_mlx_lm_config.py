@@ -26,6 +26,7 @@ from pytest_yourai.models.mlx_lm_command import is_pattern
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store import mlx_lm_config
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
+from pytest_yourai.store.recipe_writing import GivenRecipe
 
 from support.models import make_data, write_rows
 
@@ -113,6 +114,23 @@ def test_what_nobody_chose_is_mlx_lms_default() -> None:
     named = Recipe().as_mlx_lm(LoraConfig(4, 8, 16, 2048, lora_keys=ALL_KEYS))
     assert named.pop("optimizer_config") == {}
     assert named == {name: CONFIG_DEFAULTS[name] for name in named}, "each key, and no other"
+
+
+def test_a_given_recipe_gets_the_answer_and_what_it_does_not_name() -> None:
+    text = "# Mine.\nmodel: ./other  # kept\nseed: 3\nhf_dataset: {path: a/b}\n"
+    given = GivenRecipe(text=text, has_model=True, has_data=True)
+    file = dataclasses.replace(FILE, given=given, recipe=Recipe(seed=3, mask_prompt=True))
+    found = read(file)
+    assert (found["model"], found["seed"], found["batch_size"]) == ("./other", 3, 4)
+    assert (found["train"], found["mask_prompt"], found["num_layers"]) == (True, True, 16)
+    assert found["lora_parameters"]["keys"] == [*FILE.lora_keys]
+    assert "data" not in found
+    assert "# Mine.\nmodel: ./other  # kept\n" in file.text()
+    assert file.text().startswith("# Run it with: mlx_lm.lora --config lora.yaml\n")
+    other = GivenRecipe(text=text, has_model=False, has_data=False)
+    found = read(dataclasses.replace(FILE, given=other))
+    assert (found["model"], found["data"]) == ("/models/mine", "/data/mine")
+    assert "hf_dataset" not in found
 
 
 def test_it_says_what_was_measured_under_which_limit() -> None:

@@ -103,7 +103,9 @@ def test_full_fine_tuning_leaves_the_adapters_alone() -> None:
     assert read(answer(full))["lora_parameters"] == read(RECIPE)["lora_parameters"]
 
 
-@pytest.mark.parametrize("name", ["1e5", "0x10", "yes", "null", "a: b", "# a", "é", "2026-01-01"])
+@pytest.mark.parametrize(
+    "name", ["1e5", "0x10", "yes", "null", "a: b", "# a", "[x", "é", "2026-01-01"]
+)
 def test_a_text_is_a_text_to_mlx_lm(name: str) -> None:
     assert read(answer(model=name))["model"] == name
 

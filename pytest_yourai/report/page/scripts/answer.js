@@ -26,19 +26,15 @@ function bestAnswer(shown, best) {
     ["Batch size", number(best.batch_size)],
     isNumber(best.lora_rank) ? ["LoRA rank", number(best.lora_rank)] : null,
     ["LoRA layers", number(best.lora_layers)],
-    ...shown.axes.map((axis) => [axis.title, axisText(axis, best)]),
+    ...shown.axes.filter(({ key }) => best[key] !== null).map((axis) => [axis.title, axisText(axis, best)]),
     ["Speed", speed(best.tokens_per_second)],
   ].filter(Boolean);
   const small = [
     [shown.has_minima ? "Needs" : "Peak (no minimum was recorded)", memory(best.minimum_memory_bytes)],
     shown.has_minima ? ["Takes", memory(best.peak_memory_bytes)] : null,
     ["Step", time(best.step_time_s)],
-<<<<<<< HEAD
-    ["Score", `${number(best.throughput_score)} = ${best.score_factors.join(" × ")}`],
-=======
     best.grad_accumulation_steps > 1 ? ["Update", time(best.update_time_s)] : null,
-    ["Score", `${number(best.throughput_score)} = ${best.batch_size} × ${best.lora_rank} × ${best.lora_layers}`],
->>>>>>> main
+    ["Score", `${number(best.throughput_score)} = ${best.score_factors.join(" × ")}`],
     isNumber(best.epoch_time_s) ? ["Epoch", time(best.epoch_time_s)] : null,
   ].filter(Boolean);
   return [

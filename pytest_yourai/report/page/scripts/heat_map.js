@@ -106,7 +106,7 @@ function heatGroups(rows) {
 
 function heatTitle(row) {
   const parts = [plural(row.lora_layers, "LoRA layer")];
-  for (const axis of profile().axes) {
+  for (const axis of profile().axes.filter(({ key }) => row[key] !== null)) {
     parts.push(axis.unit ? axisText(axis, row) : `${axis.title.toLowerCase()} ${axisText(axis, row)}`);
   }
   return parts.join(", ");
