@@ -129,6 +129,7 @@ class _Resolver:
     def settings(self) -> TrainSettings:
         """All values of the run."""
         start, values = self._start, self._values
+        self._check_updates()
         limit = self._memory_limit()
         baseline, measured_by = self._measured_baseline()
         report_interval = values.memory_report_interval or 1
@@ -186,6 +187,17 @@ class _Resolver:
                 "--batch-size that divides them, or --grad-accumulation-steps"
             )
         return file.effective_batch_size
+
+    def _check_updates(self) -> None:
+        """OptionError if training would end before the first update of the weights."""
+        most, accumulated = self._values.max_steps or 1, self._config.grad_accumulation_steps
+        if most < accumulated:
+            raise OptionError(
+                f"--max-steps: {most:,} steps ({self._origin('max_steps')}) change nothing, as "
+                f"gradients accumulate over {accumulated:,} "
+                f"({self._origin('grad_accumulation_steps')}): raise it, or lower "
+                "--grad-accumulation-steps"
+            )
 
     def _recipe(self) -> Recipe:
         """The recipe of the checkpoint, else of the file, and the values that flags decide."""
@@ -327,6 +339,12 @@ class _Resolver:
         if self._model.weights == "synthetic":
             what = "weights and rows" if self._start.data is None else "weights"
             yield f"a dry run: {what} are made up, and the adapters are of no use"
+        most, accumulated = self._values.max_steps or 1, self._config.grad_accumulation_steps
+        if left := most % accumulated:
+            yield (
+                f"of {most:,} steps the last {left:,} change nothing, as gradients accumulate over "
+                f"{accumulated:,}: a --max-steps of {most - left:,} trains the same"
+            )
         yield from environment.notes(os.environ)
         file = self._start.recipe_file
         if file is not None and file.training.get("test"):

@@ -210,6 +210,23 @@ def test_a_checkpoint_waits_for_a_finite_loss(folder: Path, tmp_path: Path) -> N
     assert metadata(tmp_path)["step"] == 1
 
 
+def test_a_run_without_a_finite_loss_has_not_finished(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_rows(data, [{"text": "the lazy dog"}] * 4)
+    asked = request(folder, tmp_path, data=str(data), max_skipped_batches=10, max_steps=3)
+    with pytest.raises(InvalidLossError, match="no loss of 3 batches was finite"):
+        train_with(folder, asked, is_poisoned=True)
+    assert not (tmp_path / ADAPTERS).exists()
+
+
+def test_a_reload_for_memory_waits_for_the_end_of_a_cycle(folder: Path, tmp_path: Path) -> None:
+    """A fresh process begins the cycle anew, and would never come to its end."""
+    thresholds = {"reload_footprint_bytes": 1, "max_steps": 12}
+    asked = request(folder, tmp_path, **thresholds)
+    _, end = train_with(folder, changed(asked, config=SCHEDULED["config"]))
+    assert end == TrainingEnd(4, "footprint")
+
+
 def test_patience_that_was_lost_ends_a_resumed_run_at_once(folder: Path, tmp_path: Path) -> None:
     asked = request(folder, tmp_path, max_steps=200, steps_per_eval=2, patience=2)
     _, end = train_with(folder, changed(asked, learning_rate=1e-2))

@@ -203,6 +203,9 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
 
     def _end(self, reason: EndReason) -> None:
         self._end_reason = reason
+        step = self._whole.step
+        if reason == "finished" and 0 < step == self._whole.skipped_batches:
+            raise InvalidLossError(f"no loss of {step} batches was finite, so nothing was trained")
         if self._saved != self._whole and self._whole.step:
             self._save()
 
@@ -212,16 +215,22 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         # Within a cycle the accumulated gradients are held, too.
         if self._usual_active_bytes is None and is_warm and is_whole:
             self._usual_active_bytes = trained.active_memory_bytes
-        usual = self._usual_active_bytes
-        if request.reload_active_bytes is not None and usual is not None and is_whole:
+        # A fresh process would begin the cycle anew.
+        if is_whole and (reason := self._reason_to_reload(trained)):
+            return reason
+        is_over = is_warm and trained.peak_memory_bytes > request.memory_limit_bytes
+        return "memory_limit" if is_over and not request.may_pass_the_limit else None
+
+    def _reason_to_reload(self, trained: TrainedStep) -> EndReason | None:
+        request, usual = self._request, self._usual_active_bytes
+        if request.reload_active_bytes is not None and usual is not None:
             most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
             if trained.active_memory_bytes > most:
                 return "active_memory"
         most_held = request.reload_footprint_bytes
         if most_held is not None and (trained.footprint_bytes or 0) > most_held:
             return "footprint"
-        is_over = is_warm and trained.peak_memory_bytes > request.memory_limit_bytes
-        return "memory_limit" if is_over and not request.may_pass_the_limit else None
+        return None
 
     def _save(self) -> None:
         """Save the last whole cycle; what followed it has not changed the adapters yet."""

@@ -306,6 +306,10 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
             "^--fine-tune-type: full fine-tuning cannot train the 4-bit .*--quantize none",
         ),
         ({"presets": Path("/gone.yaml")}, "/gone.yaml does not exist"),
+        (
+            {"max_steps": 3, "grad_accumulation_steps": 4},
+            r"--max-steps: 3 steps \(--max-steps\) change nothing, as gradients accumulate over 4",
+        ),
     ],
 )
 def test_what_cannot_be_as_asked_is_one_sentence(
@@ -315,6 +319,14 @@ def test_what_cannot_be_as_asked_is_one_sentence(
         settled(tmp_path, **values)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "adapters").exists()
+
+
+def test_steps_after_the_last_update_are_named(tmp_path: Path) -> None:
+    uneven = settled(tmp_path, max_steps=10, grad_accumulation_steps=4)
+    assert "of 10 steps the last 2 change nothing" in uneven.warnings[-1]
+    assert "a --max-steps of 8 trains the same" in uneven.warnings[-1]
+    even = settled(tmp_path, max_steps=8, grad_accumulation_steps=4)
+    assert not [each for each in even.warnings if "change nothing" in each]
 
 
 def test_a_matrix_of_nulls_is_refused_before_the_sweep(tmp_path: Path) -> None:
