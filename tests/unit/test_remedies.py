@@ -19,6 +19,7 @@ FLAG = re.compile(r"--yourai-[a-z]+(?:-[a-z]+)*")
 ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "--fail-on: {} is not valid: {}",
     "{}: {} is not valid: {}",
+    "{}: {}: {} is not valid: {}",
     "--data: the checkpoint was trained on {}, and {}",
 }
 
@@ -30,6 +31,7 @@ HAS_A_MESSAGE_OF_ITS_OWN = {
     "{} cannot be continued from: {}; {}": "by checkpoint_file",
     "the worker process cannot run: {}; {}": "by the host",
     "--yourai-data: {}": "by lfs",
+    "quantized weights": "by untrainable_in_full",
     "--yourai-lora-keys: {} matches no module of {}: {}": "by its hint",
 }
 

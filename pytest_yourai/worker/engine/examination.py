@@ -108,7 +108,7 @@ def _check_optimizer(config: LoraConfig, wanted: Wanted) -> None:
         mx.eval(optimizer.apply_gradients(arrays, arrays))
     except Exception as problem:  # noqa: BLE001 - whatever MLX makes of them
         raise RecipeError(
-            f"{where}optimizer_config: {config.optimizer}: {problem}; it takes "
+            f"{where}optimizer_config: {config.optimizer}: {problem}; give some of "
             f"{', '.join(_arguments(CLASSES[config.optimizer]))}"
         ) from None
 

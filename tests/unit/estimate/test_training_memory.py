@@ -17,6 +17,7 @@ from pytest_yourai.estimate.training_memory import (
     estimate_training_memory,
     estimate_trial,
     largest_array_bytes,
+    trained_parameters,
     usual_backend,
 )
 from pytest_yourai.models.architecture import InspectedShapes, LinearShape
@@ -330,3 +331,10 @@ def test_the_groups_of_every_mode_of_mlx_are_estimated() -> None:
 def test_the_weights_of_a_folder_are_as_large_as_its_files() -> None:
     source = ModelSource("x", LLAMA_8B, "folder", False, None, ("qkvo",), stored_bytes=12_345)
     assert estimate_trial(LoraConfig(1, 4, 2, 64), source, "cpu").weights_bytes == 12_345
+
+
+def test_parameters_of_a_model_that_is_not_known_are_not_counted() -> None:
+    known = ModelSource("m", LLAMA_8B, None, True, None, ("qkvo",))
+    assert trained_parameters(LoraConfig(1, 8, 4, 512), known)
+    unknown = dataclasses.replace(known, architecture={})
+    assert trained_parameters(LoraConfig(1, 8, 4, 512), unknown) is None

@@ -196,6 +196,16 @@ def test_weights_that_are_there_in_part_are_noted(pytester: pytest.Pytester) -> 
     assert note == f"the weights of part are synthetic: there is no {lacking}"
 
 
+def test_a_matrix_for_a_replay_leaves_the_rest_to_the_recording(
+    pytester: pytest.Pytester,
+) -> None:
+    Path("m.yaml").write_text("batch_size: [1, 3]\nlora_rank: [64]\nlora_layers: [16]\n")
+    Path("p.json").write_text(json.dumps(document()))
+    found = only_setup(pytester.parseconfig("--yourai-replay=p.json", "--yourai-matrix=m.yaml"))
+    assert list(found.plan.configs) == [LoraConfig(batch, 64, 16, 512) for batch in (1, 3)]
+    assert found.choice.origins["lora_keys"] == "profile"
+
+
 def test_one_matrix_can_be_named(pytester: pytest.Pytester) -> None:
     with pytest.raises(MatrixError, match="--quick and --yourai-matrix both name a matrix: leave"):
         setup(pytester, "--yourai-quick", "--yourai-matrix=m.yaml")

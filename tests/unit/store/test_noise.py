@@ -152,3 +152,13 @@ def test_a_slower_update_makes_accumulated_steps_slower(per_token: bool) -> None
 
     found = comparison(updates(1), updates(2))
     assert is_slower(found, found.changes[5], 0.25, per_token=per_token)
+
+
+def test_steps_that_are_no_whole_cycle_are_compared_one_by_one() -> None:
+    def accumulated(it: dict[str, Any]) -> None:
+        for row in it["all_results"]:
+            row["grad_accumulation_steps"] = 64
+
+    found = overall_slowdown(comparison(accumulated, both(accumulated, slower(1.44))))
+    assert found is not None
+    assert found.share == pytest.approx(0.44)
