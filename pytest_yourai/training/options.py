@@ -8,10 +8,9 @@ Light to import, because `yourai --help` reads it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_yourai.core.axes import (
     BATCH_SIZE,
@@ -24,8 +23,6 @@ from pytest_yourai.core.axes import (
     NUM_LAYERS,
     OPTIMIZER,
     RANK,
-    Axis,
-    value_text,
 )
 from pytest_yourai.core.config import (
     ALL_KEYS,
@@ -36,7 +33,6 @@ from pytest_yourai.core.config import (
     parse_quantize,
 )
 from pytest_yourai.core.parsing import (
-    at_least,
     data_source,
     memory_bytes,
     one_of,
@@ -45,8 +41,7 @@ from pytest_yourai.core.parsing import (
 from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.core.units import GB
-
-_MAX_COUNT = 1_000_000_000
+from pytest_yourai.training.option_fields import TrainOption, axis_option, count, option, switch
 
 _MAX_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
@@ -56,78 +51,6 @@ _MAX_LEARNING_RATE = 10
 _MAX_GRAD_NORM = 1e6
 
 _MOST_SECONDS = 1e8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOption:
-    """Everything but the type of one option; a switch has no `metavar`.
-
-    `default` applies if nothing else decides, and `default_help` describes it if the value does
-    not. `parse` reads the value from text, and `text` writes it so that `parse` reads it again.
-    """
-
-    flag: str
-    help: str
-    metavar: str | None = None
-    default: Any = None
-    default_help: str = ""
-    parse: Callable[[str], Any] = str
-    text: Callable[[Any], str] = str
-    has_negation: bool = False
-    """True if there is a --no- flag, too."""
-    must_agree: bool = False
-    """True if a run resumes only with the value in its checkpoint."""
-
-    @property
-    def shown(self) -> str:
-        """The flags and the metavar, as help and docs show them."""
-        if self.has_negation:
-            return f"{self.flag}, {self.negation}"
-        return f"{self.flag} {self.metavar}" if self.metavar else self.flag
-
-    @property
-    def negation(self) -> str:
-        return self.flag.replace("--", "--no-", 1)
-
-    @property
-    def shown_default(self) -> str:
-        """Empty for an option that is left out by default."""
-        if self.default_help or self.default is None:
-            return self.default_help
-        return "off" if self.default is False else str(self.default)
-
-
-def _option(
-    flag: str,
-    description: str,
-    *,
-    value: Any = None,
-    bounds: Mapping[str, int] | None = None,
-    **others: Any,
-) -> Any:
-    """A field; `value` is that of an option that is not given, MISSING if there is none.
-
-    `bounds`, as pydantic names them, hold for the value in a checkpoint.
-    """
-    option = TrainOption(flag=flag, help=description, **others)
-    return dataclasses.field(default=value, metadata={"option": option, **(bounds or {})})
-
-
-def _count(
-    flag: str, description: str, *, least: int = 1, most: int = _MAX_COUNT, **others: Any
-) -> Any:
-    parse = at_least(least, most)
-    return _option(flag, description, bounds={"ge": least}, metavar="N", parse=parse, **others)
-
-
-def _axis(axis: Axis, *, flag: str = "", **others: Any) -> Any:
-    """An axis of the matrix; a run resumes only with the value of its checkpoint."""
-    described = {"must_agree": True, "metavar": axis.metavar, "parse": axis.parse} | others
-    return _option(flag or f"--{axis.flag}", axis.help, text=value_text, **described)
-
-
-def _switch(flag: str, text: str) -> Any:
-    return _option(flag, text, value=False, default=False)
 
 
 def _model_name(text: str) -> str:
@@ -147,7 +70,7 @@ class TrainValues:
     where it has them. Checkpoints have each of them, under its name.
     """
 
-    data: str | None = _option(
+    data: str | None = option(
         "--data",
         "training data as mlx-lm reads it",
         metavar="PATH",
@@ -155,25 +78,25 @@ class TrainValues:
         parse=lambda text: data_source(text, Path.cwd()),
         must_agree=True,
     )
-    batch_size: int | None = _axis(BATCH_SIZE, default=4, bounds={"ge": 1})
-    rank: int | None = _axis(RANK, flag="--lora-rank", default=8, bounds={"ge": 0})
-    num_layers: int | None = _axis(
+    batch_size: int | None = axis_option(BATCH_SIZE, default=4, bounds={"ge": 1})
+    rank: int | None = axis_option(RANK, flag="--lora-rank", default=8, bounds={"ge": 0})
+    num_layers: int | None = axis_option(
         NUM_LAYERS, flag="--lora-layers", default=16, bounds={"ge": ALL_LAYERS}
     )
-    max_seq_length: int | None = _axis(
+    max_seq_length: int | None = axis_option(
         MAX_SEQ_LENGTH, default_help="512 (tiny: 64); 2048 with --config", bounds={"ge": 2}
     )
-    grad_checkpoint: bool | None = _axis(
+    grad_checkpoint: bool | None = axis_option(
         GRAD_CHECKPOINT, default=False, has_negation=True, must_agree=False
     )
-    fine_tune_type: FineTuneType | None = _axis(FINE_TUNE_TYPE, default=FineTuneType.LORA)
-    optimizer: Optimizer | None = _axis(OPTIMIZER, default=Optimizer.ADAM)
-    lora_keys: str | None = _axis(LORA_KEYS, default=ALL_KEYS)
-    dropout: float | None = _axis(DROPOUT, default=0.0)
-    grad_accumulation_steps: int | None = _axis(
+    fine_tune_type: FineTuneType | None = axis_option(FINE_TUNE_TYPE, default=FineTuneType.LORA)
+    optimizer: Optimizer | None = axis_option(OPTIMIZER, default=Optimizer.ADAM)
+    lora_keys: str | None = axis_option(LORA_KEYS, default=ALL_KEYS)
+    dropout: float | None = axis_option(DROPOUT, default=0.0)
+    grad_accumulation_steps: int | None = axis_option(
         GRAD_ACCUMULATION_STEPS, default=1, bounds={"ge": 1}
     )
-    quantize: QuantizeChoice = _option(
+    quantize: QuantizeChoice = option(
         "--quantize",
         "quantization of the base model",
         metavar="BITS|none",
@@ -182,7 +105,7 @@ class TrainValues:
         text=lambda choice: choice if choice == "none" else str(choice.bits),
         must_agree=True,
     )
-    learning_rate: float | None = _option(
+    learning_rate: float | None = option(
         "--learning-rate",
         "learning rate",
         bounds={"gt": 0},
@@ -191,10 +114,10 @@ class TrainValues:
         parse=positive(_MAX_LEARNING_RATE),
         must_agree=True,
     )
-    max_steps: int | None = _count(
+    max_steps: int | None = count(
         "--max-steps", "total steps, including those before a resume", default=1000
     )
-    seed: int | None = _count(
+    seed: int | None = count(
         "--seed",
         "seed of adapters, dropout and data order",
         least=0,
@@ -202,17 +125,17 @@ class TrainValues:
         default=MLX_LM_DEFAULTS.seed,
         must_agree=True,
     )
-    mask_prompt: bool | None = _option(
+    mask_prompt: bool | None = option(
         "--mask-prompt", "no loss for prompts", default=False, must_agree=True
     )
-    bad_rows: Literal["refuse", "skip"] | None = _option(
+    bad_rows: Literal["refuse", "skip"] | None = option(
         "--bad-rows",
         "rows that cannot be trained on: refuse the data, or leave them out",
         metavar="refuse|skip",
         default="refuse",
         parse=one_of("refuse", "skip"),
     )
-    memory_limit_bytes: int | None = _option(
+    memory_limit_bytes: int | None = option(
         "--max-memory",
         "memory budget in GB (1e9 bytes)",
         metavar="GB",
@@ -220,25 +143,23 @@ class TrainValues:
         parse=memory_bytes,
         text=lambda value: repr(value / GB),
     )
-    save_every: int | None = _count("--save-every", "steps between checkpoints", default=100)
-    reload_interval: int | None = _count(
+    save_every: int | None = count("--save-every", "steps between checkpoints", default=100)
+    reload_interval: int | None = count(
         "--reload-interval",
         "steps after which a new process continues",
         default_help="when memory requires it",
     )
-    memory_report_interval: int | None = _count(
+    memory_report_interval: int | None = count(
         "--memory-report-interval", "steps between memory reports", default=10
     )
-    steps_per_eval: int | None = _count(
-        "--steps-per-eval", "steps between validations", default=200
-    )
-    val_batches: int | None = _count(
+    steps_per_eval: int | None = count("--steps-per-eval", "steps between validations", default=200)
+    val_batches: int | None = count(
         "--val-batches",
         "batches of a validation; -1 for all, 0 for none",
         least=-1,
         default=25,
     )
-    keep: Literal["best", "last", "both"] | None = _option(
+    keep: Literal["best", "last", "both"] | None = option(
         "--keep",
         "adapters to keep: those of the lowest validation loss, of the last step, or both",
         metavar="best|last|both",
@@ -246,13 +167,13 @@ class TrainValues:
         parse=one_of("best", "last", "both"),
         must_agree=True,
     )
-    patience: int | None = _count(
+    patience: int | None = count(
         "--patience",
         "validations in a row without a lower loss that end training; 0 for never",
         least=0,
         default=0,
     )
-    max_grad_norm: float | None = _option(
+    max_grad_norm: float | None = option(
         "--max-grad-norm",
         "clip the gradients of an update to this global norm",
         bounds={"gt": 0},
@@ -261,19 +182,19 @@ class TrainValues:
         parse=positive(_MAX_GRAD_NORM),
         must_agree=True,
     )
-    max_skipped_batches: int | None = _count(
+    max_skipped_batches: int | None = count(
         "--max-skipped-batches",
         "batches with a loss that is not finite to skip before training ends; 0 for none",
         least=0,
         default=10,
     )
-    report_to: str | None = _option(
+    report_to: str | None = option(
         "--report-to",
         "services that mlx-lm reports to: wandb, swanlab, or both",
         metavar="NAMES",
         default_help="none",
     )
-    project_name: str | None = _option(
+    project_name: str | None = option(
         "--project-name", "project name in these services", metavar="NAME"
     )
 
@@ -286,32 +207,32 @@ class TrainOptions(TrainValues):
     absolute.
     """
 
-    model: str = _option(
+    model: str = option(
         "--model",
         "the model to train: a preset, a folder or owner/name",
         value=dataclasses.MISSING,
         metavar="NAME",
         parse=_model_name,
     )
-    config: Path | None = _option(
+    config: Path | None = option(
         "--config",
         "recipe: the YAML file that mlx_lm.lora --config takes",
         metavar="FILE",
         parse=_path,
     )
-    profile: Path | None = _option(
+    profile: Path | None = option(
         "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path
     )
-    auto_optimize: bool = _switch("--auto-optimize", "sweep first, and train with the optimum")
-    quick: bool = _switch("--quick", "with --auto-optimize: the quick matrix")
-    matrix: Path | None = _option(
+    auto_optimize: bool = switch("--auto-optimize", "sweep first, and train with the optimum")
+    quick: bool = switch("--quick", "with --auto-optimize: the quick matrix")
+    matrix: Path | None = option(
         "--matrix",
         "with --auto-optimize: your own YAML matrix",
         metavar="FILE",
         default_help="full.yaml; under 10 GB low-memory.yaml",
         parse=_path,
     )
-    adapter_path: Path = _option(
+    adapter_path: Path = option(
         "--adapter-path",
         "folder for adapters and checkpoint",
         value=dataclasses.MISSING,
@@ -319,8 +240,8 @@ class TrainOptions(TrainValues):
         default="adapters",
         parse=_path,
     )
-    resume: bool = _switch("--resume", "continue from the checkpoint in the adapter path")
-    presets: Path = _option(
+    resume: bool = switch("--resume", "continue from the checkpoint in the adapter path")
+    presets: Path = option(
         "--models",
         "your own YAML list of presets",
         value=packaged_models(),
@@ -328,7 +249,7 @@ class TrainOptions(TrainValues):
         default_help="models.yaml",
         parse=_path,
     )
-    weights: Literal["local", "hub", "synthetic"] = _option(
+    weights: Literal["local", "hub", "synthetic"] = option(
         "--weights",
         "where weights come from; local: a folder or the local Hugging Face cache",
         value="local",
@@ -336,17 +257,17 @@ class TrainOptions(TrainValues):
         default="local",
         parse=one_of("local", "hub", "synthetic"),
     )
-    compile_timeout_s: float | None = _option(
+    compile_timeout_s: float | None = option(
         "--compile-timeout",
         "time limit of each step that compiles, in seconds",
         metavar="S",
         default_help="900",
         parse=positive(_MOST_SECONDS),
     )
-    force: bool = _switch(
+    force: bool = switch(
         "--force", "continue where the guard would stop, or available memory is under the floor"
     )
-    trust_remote_code: bool = _switch(
+    trust_remote_code: bool = switch(
         "--trust-remote-code", "run Python code that a model folder brings"
     )
 
