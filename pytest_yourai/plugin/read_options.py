@@ -40,7 +40,6 @@ def read_options(config: pytest.Config) -> Options:
     path = read.from_folder("config", given_path)
     recipe_file = None if path is None else read_recipe(path)
     models = _models(read, recipe_file)
-    data, recipe_data = read.from_folder("data", data_source), _recipe_data(recipe_file)
     return Options(
         given=frozenset(f.name for f in FLAGS if config.getoption(f.key) is not None),
         models=models,
@@ -57,12 +56,7 @@ def read_options(config: pytest.Config) -> Options:
         markdown=read.from_folder("markdown", given_path),
         steps=_step_plan(read, StepPlan().measured_steps),
         check_steps=_step_plan(read, CHECK_STEPS),
-        axes=_axes(read),
-        effective_batch_size=_effective_batch_size(read, recipe_file),
-        recipe_file=recipe_file,
-        recipe=_recipe(read, recipe_file),
-        data=data or recipe_data,
-        has_data_of_recipe=data is None and recipe_data is not None,
+        **_trained(read, recipe_file),
         bad_rows=read.value("bad-rows", one_of("refuse", "skip")) or "refuse",
         weights=read.value("weights", one_of("auto", "local", "hub", "synthetic")) or "auto",
         quantize=read.value("quantize", parse_quantize),
@@ -80,6 +74,19 @@ def read_options(config: pytest.Config) -> Options:
         resume=read.switch("resume") or False,
         trust_remote_code=read.switch("trust-remote-code") or False,
     )
+
+
+def _trained(read: _Reader, recipe_file: RecipeFile | None) -> dict[str, Any]:
+    """The options that say what is trained, how, and on what."""
+    data, recipe_data = read.from_folder("data", data_source), _recipe_data(recipe_file)
+    return {
+        "axes": _axes(read),
+        "effective_batch_size": _effective_batch_size(read, recipe_file),
+        "recipe_file": recipe_file,
+        "recipe": _recipe(read, recipe_file),
+        "data": data or recipe_data,
+        "has_data_of_recipe": data is None and recipe_data is not None,
+    }
 
 
 def _models(read: _Reader, recipe_file: RecipeFile | None) -> tuple[NamedModel, ...]:

@@ -14,6 +14,7 @@ from pytest_yourai.core.errors import InputError, ModelError, RecipeError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, Wanted
 from pytest_yourai.worker.engine import weights
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 
@@ -98,7 +99,7 @@ def adapters(tmp_path: Path) -> Path:
     source = ModelSource("made", TINY, None, True, None, ("qkvo",))
     module = weights.lazily(source)
     module.freeze()
-    model = BaseModel(module, source, weights.matching_lora_keys(module, source), 0)
+    model = BaseModel(module, source, matching_lora_keys(module, source), 0)
     path = tmp_path / "adapters.safetensors"
     with model.adapted(LORA, Recipe()):
         mx.save_safetensors(str(path), dict(tree_flatten(module.trainable_parameters())))

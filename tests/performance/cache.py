@@ -29,6 +29,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import device, trial, weights
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 
 from _common import table
 
@@ -91,7 +92,7 @@ def main() -> None:
         lora_keys=(config.lora_keys,),
     )
     model = weights.load(source)
-    keys = weights.matching_lora_keys(model, source)[config.lora_keys]
+    keys = matching_lora_keys(model, source)[config.lora_keys]
     layers = min(config.num_layers, len(model.layers))
     linear_to_lora_layers(model, layers, MLX_LM_DEFAULTS.lora_parameters(config, keys))
     limit = asked.limit_gb * 1e9 / SAFETY_MARGIN

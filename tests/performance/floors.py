@@ -35,6 +35,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine import device, trial, weights
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.protocol import StepSample, TrialEvent, TrialRequest
 
@@ -242,7 +243,7 @@ class Bench:
 
     def _keys_of(self, model: nn.Module, job: Job) -> tuple[str, ...]:
         if job.keys == "usual":
-            return weights.matching_lora_keys(model, self._source(job))["qkvo"]
+            return matching_lora_keys(model, self._source(job))["qkvo"]
         linear = (nn.Linear, nn.QuantizedLinear)
         return tuple(
             sorted(

@@ -13,6 +13,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.worker.engine import dataset, weights
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.training import TrainingRun
 from pytest_yourai.worker.protocol import (
@@ -71,7 +72,7 @@ def train_with(
     module = weights.load(source(folder))
     if is_poisoned:
         module.model.embed_tokens.weight[POISON] = float("nan")
-    paths = weights.matching_lora_keys(module, source(folder))
+    paths = matching_lora_keys(module, source(folder))
     model = BaseModel(module, source(folder), paths, mx.get_active_memory())
     reading = RowReading(asked.config.max_seq_length)
     read = dataset.read_data(str(asked.data), str(folder / "model"), reading)

@@ -18,6 +18,7 @@ from pytest_yourai.models.source import (
     Wanted,
 )
 from pytest_yourai.worker.engine import dataset, device, training, trial, weights
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.examination import examine
 from pytest_yourai.worker.protocol import (
@@ -63,7 +64,7 @@ class MlxEngine:
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
-        keys = weights.matching_lora_keys(module, source)
+        keys = matching_lora_keys(module, source)
         self._use_tokenizer_of(source)
         self._vocabulary = weights.embedding_rows(module)
         self._model = BaseModel(module, source, keys, mx.get_active_memory())

@@ -5,42 +5,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import glob
-import math
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path
-from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
-from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import (
-    PAGE_BYTES,
-    InspectedShapes,
-    LayerArrays,
-    LinearShape,
     flat_config,
-    paged,
 )
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.folder import CONFIG, missing_file, read_architecture
 from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys, shapes
 from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
-
-_ADAPTABLE = (
-    nn.Linear,
-    nn.QuantizedLinear,
-    SwitchLinear,
-    QuantizedSwitchLinear,
-    nn.Embedding,
-    nn.QuantizedEmbedding,
-)
-
 
 _MOST_SHOWN = 5
 """Names in one line."""
@@ -91,81 +74,10 @@ def inspect(source: ModelSource) -> Inspection:
         num_hidden_layers=len(model.layers),
         parameters=int(get_total_parameters(model)),
         lora_keys=keys,
-        sizes={choice: _shapes(model, paths) for choice, paths in keys.items()},
+        sizes={choice: shapes(model, paths) for choice, paths in keys.items()},
         embedding_rows=embedding_rows(model),
         notes=tuple(_notes(model, source)),
     )
-
-
-def _shapes(model: nn.Module, keys: Collection[str]) -> InspectedShapes:
-    """The shapes of a model whose modules of these paths within a layer get adapters."""
-    layers = [
-        [_linear(path, module) for path, module in layer.named_modules() if path in keys]
-        for layer in model.layers
-    ]
-    page_bytes = 1 if mx.default_device() == mx.cpu else PAGE_BYTES
-    arrays = [array for _, array in tree_flatten(model.parameters())]
-    per_rank = (sum(linear.parameters_per_rank for linear in layer) for layer in layers)
-    return InspectedShapes(
-        weight_bytes=sum(paged(array.nbytes, page_bytes) for array in arrays),
-        linears=tuple(layers[-1]),
-        adapter_parameters_per_rank=tuple(per_rank),
-        layers=tuple(map(_layer_arrays, model.layers)),
-    )
-
-
-def _layer_arrays(layer: nn.Module) -> LayerArrays:
-    arrays = (array for _, array in tree_flatten(layer.parameters()))
-    return LayerArrays.of((array.shape, array.nbytes) for array in arrays)
-
-
-def _linear(path: str, module: nn.Module) -> LinearShape:
-    *copies, outputs, inputs = module.weight.shape
-    if "scales" in module:
-        inputs = inputs * 32 // module.bits
-    return LinearShape(path, inputs, outputs, math.prod(copies))
-
-
-def matching_lora_keys(model: nn.Module, source: ModelSource) -> dict[str, tuple[str, ...]]:
-    """The paths within a layer that get adapters, by the choices of `source`.
-
-    Of a named set those that the model has; in models that name them otherwise every linear layer,
-    which is mlx-lm's own default. ModelError if a required path matches nothing.
-    """
-    there = _adaptable_paths(model)
-    return {choice: _matching(model, there, choice, source) for choice in source.lora_keys}
-
-
-def _adaptable_paths(model: nn.Module) -> list[str]:
-    return sorted(
-        {
-            path
-            for layer in model.layers
-            for path, module in layer.named_modules()
-            if hasattr(module, "to_lora") or isinstance(module, _ADAPTABLE)
-        }
-    )
-
-
-def _matching(
-    model: nn.Module, there: Sequence[str], choice: str, source: ModelSource
-) -> tuple[str, ...]:
-    wanted = key_names(choice)
-    if wanted is None:
-        return tuple(there)
-    if choice in KEY_SETS or not (source.requires_lora_keys or set(wanted) <= set(there)):
-        names = KEY_SETS.get(choice, KEY_SETS["qkvo"])
-        usual = tuple(path for path in there if path.rpartition(".")[2] in names)
-        return usual or tuple(there)
-    outside = {path for path, module in model.named_modules() if isinstance(module, _ADAPTABLE)}
-    for key in wanted:
-        if key not in there and key not in outside:
-            meant = [path for path in there if path.endswith(f".{key}")]
-            hint = f"did you mean {meant[0]}?" if meant else f"use some of {', '.join(there)}"
-            raise ModelError(
-                f"--yourai-lora-keys: {key} matches no module of {source.name}: {hint}"
-            )
-    return wanted
 
 
 def load(source: ModelSource) -> nn.Module:
