@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,18 @@ from pytest_yourai.core.recipe import Recipe, Schedule
 from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
 
 _Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
+
+
+def _number(value: Any) -> int | float:
+    """A number as YAML has it, whole or not: schedules count steps with some."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise ValueError("it must be a number")
+    number: int | float = value
+    return number
+
+
+_AnyNumber = Annotated[int | float, pydantic.PlainValidator(_number)]
 
 _Whole = Annotated[int, pydantic.Field(strict=True)]
 
@@ -38,7 +51,7 @@ class _Schedule(_Forbidding):
     """mlx-lm's mapping of a schedule, as its `build_schedule` reads it."""
 
     name: Schedule
-    arguments: Annotated[list[_Whole | _Number], pydantic.Field(min_length=1)]
+    arguments: Annotated[list[_AnyNumber], pydantic.Field(min_length=1)]
     warmup: Annotated[_Whole, pydantic.Field(ge=0)] = 0
     warmup_init: _Number = 0.0
 
