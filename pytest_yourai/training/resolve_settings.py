@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.axes import (
-    DROPOUT,
     FINE_TUNE_TYPE,
     GRAD_ACCUMULATION_STEPS,
-    LORA_KEYS,
-    OPTIMIZER,
 )
 from pytest_yourai.core.config import (
     ALL_LAYERS,
@@ -22,7 +18,6 @@ from pytest_yourai.core.config import (
     LoraConfig,
 )
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.core.labels import on_or_off
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
@@ -31,7 +26,6 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.matrix import accumulated
-from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.training.auto_optimize import sweep
 from pytest_yourai.training.checkpoint import MeasuredBaseline, check_model
 from pytest_yourai.training.measured_profile import (
@@ -43,11 +37,11 @@ from pytest_yourai.training.measured_profile import (
     read_profile,
 )
 from pytest_yourai.training.options import DEFAULTS, VALUE_OPTIONS, TrainOptions, TrainValues
+from pytest_yourai.training.recipe_values import recipe_values
 from pytest_yourai.training.settings import Setting, TrainSettings
 from pytest_yourai.training.start import Start, begin, check_rows
+from pytest_yourai.training.used_settings import DEFAULT, UsedSettings, run_warnings, used_memory
 from pytest_yourai.worker.protocol import TrainingParameters
-
-_DEFAULT = "default"
 
 
 def train_settings(options: TrainOptions, print_line: Callable[[str], None]) -> TrainSettings:
@@ -87,7 +81,7 @@ class _Limit:
     """The memory budget in bytes, None to detect it; where it comes from, and warnings."""
 
     bytes: int | None = None
-    origin: str = _DEFAULT
+    origin: str = DEFAULT
     warnings: tuple[str, ...] = ()
 
 
@@ -108,7 +102,7 @@ class _Resolver:
             *([("checkpoint", start.checkpoint)] if start.checkpoint else []),
             *([(chosen.origin, chosen.values)] if chosen else []),
             *([(file.path.name, recipe_values(file))] if file else []),
-            (_DEFAULT, defaults),
+            (DEFAULT, defaults),
         ]
         self._values = TrainValues(**{name: self._find(name)[0] for name in VALUE_OPTIONS})
         self._config = self._lora_config()
@@ -153,7 +147,7 @@ class _Resolver:
                 "memory_limit_bytes": limit.bytes,
                 "memory_report_interval": report_interval,
             },
-            used=(*self._used(), *self._used_recipe(), *_used_memory(limit, baseline, measured_by)),
+            used=(*self._used(), *used_memory(limit.bytes, limit.origin, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
             recipe_file=str(start.recipe_file.path) if start.recipe_file else None,
         )
@@ -178,7 +172,7 @@ class _Resolver:
         file, rows = self._start.recipe_file, self._values.batch_size or 1
         if file is None or file.effective_batch_size is None:
             return None
-        if self._origin(GRAD_ACCUMULATION_STEPS.name) not in (file.path.name, _DEFAULT):
+        if self._origin(GRAD_ACCUMULATION_STEPS.name) not in (file.path.name, DEFAULT):
             return None
         if file.effective_batch_size % rows:
             raise OptionError(
@@ -218,7 +212,7 @@ class _Resolver:
         for origin, values in self._sources:
             if (value := getattr(values, name)) is not None:
                 return value, origin
-        return None, _DEFAULT
+        return None, DEFAULT
 
     def _origin(self, name: str) -> str:
         return self._find(name)[1]
@@ -281,77 +275,20 @@ class _Resolver:
         return None, "nothing was measured for this configuration"
 
     def _used(self) -> Iterator[Setting]:
-        def setting(option: str, value: Any, name: str | None = None) -> Setting:
-            return Setting(name or option, str(value), self._origin(option))
-
-        model, values, config = self._model, self._values, self._config
-        yield Setting("model", model.title, self._model_origin())
-        from_weights = _DEFAULT if model.weights == "local" else "--weights"
-        yield Setting("weights", model.weights, from_weights)
-        how = self._source.quantization or model.foreign_quantization or "not quantized"
-        yield Setting("quantization", str(how), self._quantized_by)
-        yield setting("data", self._start.data or "made-up rows")
-        yield setting("batch_size", config.batch_size)
-        if config.rank:
-            yield setting("rank", config.rank, "lora_rank")
-        layers = setting("num_layers", config.num_layers, "lora_layers")
-        if values.num_layers != config.num_layers:
-            all_layers = f"{layers.origin}, cut to the {model.depth} layers of the model"
-            layers = dataclasses.replace(layers, origin=all_layers)
-        yield layers
-        yield setting("max_seq_length", config.max_seq_length)
-        yield setting("grad_checkpoint", on_or_off(config.grad_checkpoint))
-        for axis in (FINE_TUNE_TYPE, OPTIMIZER, LORA_KEYS, DROPOUT, GRAD_ACCUMULATION_STEPS):
-            yield setting(axis.name, axis.text(config))
-        yield setting("learning_rate", f"{values.learning_rate:g}")
-        yield setting("seed", values.seed)
-        yield setting("max_steps", f"{values.max_steps:,}")
-        yield setting("save_every", values.save_every)
-        yield setting("keep", values.keep)
-        yield setting("patience", values.patience or "none")
-        yield setting("max_grad_norm", values.max_grad_norm or "no clipping")
-        yield setting("max_skipped_batches", values.max_skipped_batches)
-        yield setting("reload_interval", values.reload_interval or "as memory requires it")
-
-    def _used_recipe(self) -> Iterator[Setting]:
-        """What else the recipe says, where it is not mlx-lm's default."""
-        recipe, file = self._recipe(), self._start.recipe_file
-        origin = file.path.name if file is not None else _DEFAULT
-        if self._start.checkpoint is not None and self._start.checkpoint.recipe is not None:
-            origin = "checkpoint"
-        for each in dataclasses.fields(Recipe):
-            value = getattr(recipe, each.name)
-            if each.name in ("learning_rate", "seed", "hf_dataset"):
-                continue  # shown as such, and as data
-            if value != getattr(MLX_LM_DEFAULTS, each.name):
-                decided = each.name in VALUE_OPTIONS
-                shown = on_or_off(value) if isinstance(value, bool) else str(value)
-                name = "lora_scale" if each.name == "scale" else each.name
-                yield Setting(name, shown, self._origin(each.name) if decided else origin)
-
-    def _model_origin(self) -> str:
-        """The recipe where it names the same, else the flag."""
-        file = self._start.recipe_file
-        is_same = file is not None and self._start.options.model == file.model
-        return file.path.name if file is not None and is_same else "--model"
+        found = UsedSettings(
+            self._start,
+            self._values,
+            self._config,
+            self._recipe(),
+            self._source,
+            self._quantized_by,
+            self._origin,
+        )
+        yield from found.settings()
+        yield from found.recipe_settings()
 
     def _warnings(self) -> Iterator[str]:
-        if self._model.weights == "synthetic":
-            what = "weights and rows" if self._start.data is None else "weights"
-            yield f"a dry run: {what} are made up, and the adapters are of no use"
-        most, accumulated = self._values.max_steps or 1, self._config.grad_accumulation_steps
-        if left := most % accumulated:
-            yield (
-                f"of {most:,} steps the last {left:,} change nothing, as gradients accumulate over "
-                f"{accumulated:,}: a --max-steps of {most - left:,} trains the same"
-            )
-        yield from environment.notes(os.environ)
-        file = self._start.recipe_file
-        if file is not None and file.training.get("test"):
-            yield (
-                f"{file.path.name}: test: nothing is tested here: run mlx_lm.lora --test with the "
-                "adapters"
-            )
+        yield from run_warnings(self._start, self._values, self._config)
         if self._chosen is not None:
             yield from self._chosen.warnings
             if self._chosen.profile is not None:
@@ -359,34 +296,6 @@ class _Resolver:
                 yield from (f"{name} was measured {each}" for each in self._differences.values())
 
 
-_MLX_LM_NAMES = {"iters": "max_steps", "steps_per_report": "memory_report_interval"}
-"""Keys of a recipe that training calls otherwise."""
-
-
-def recipe_values(file: RecipeFile) -> TrainValues:
-    """The values that a recipe file decides; what it leaves at a default is not decided."""
-    named = {_MLX_LM_NAMES.get(name, name): value for name, value in file.training.items()}
-    found = {name: value for name, value in named.items() if name in VALUE_OPTIONS}
-    recipe = {
-        each.name: getattr(file.recipe, each.name)
-        for each in dataclasses.fields(Recipe)
-        if each.name in VALUE_OPTIONS
-        and getattr(file.recipe, each.name) != getattr(MLX_LM_DEFAULTS, each.name)
-    }
-    data = {"data": file.recipe.data or file.data}
-    axes = {name: values[0] for name, values in file.axes.items()}
-    return TrainValues(**(found | recipe | data | axes))
-
-
 def _fields(kind: type[LoraConfig | TrainingParameters], values: TrainValues) -> dict[str, Any]:
     """The values of the options that `kind` has fields for; each of them has a default."""
     return {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
-
-
-def _used_memory(
-    limit: _Limit, baseline: MeasuredBaseline | None, measured_by: str
-) -> Iterator[Setting]:
-    known = gigabytes(limit.bytes) if limit.bytes else "detected"
-    yield Setting("memory limit", known, limit.origin)
-    peak = "not known" if baseline is None else gigabytes(baseline.peak_memory_bytes)
-    yield Setting("expected peak", peak, measured_by)
