@@ -92,43 +92,41 @@ def _layers(text: str) -> int:
     return ALL_LAYERS if text in ("all", str(ALL_LAYERS)) else at_least(1, MOST_COUNT)(text)
 
 
-BATCH_SIZE = Axis(
-    name="batch_size",
-    key="batch_size",
-    flag="batch-size",
+def _axis(name: str, **others: Any) -> Axis:
+    """An axis that is called as mlx-lm calls it, wherever `others` do not say."""
+    usual = {"key": name, "flag": name.replace("_", "-"), "mlx_lm": (name,), "argument": name}
+    return Axis(name=name, **(usual | others))
+
+
+BATCH_SIZE = _axis(
+    "batch_size",
     label="batch",
     title="Batch size",
-    mlx_lm=("batch_size",),
     help="rows of a step",
     metavar="N",
     parse=at_least(1, MOST_COUNT),
-    argument="batch_size",
     id_form="batch{}",
 )
 
-RANK = Axis(
-    name="rank",
+RANK = _axis(
+    "rank",
     key="lora_rank",
-    flag="rank",
     label="rank",
     title="LoRA rank",
     mlx_lm=("lora_parameters", "rank"),
     help="rank of the adapters",
     metavar="N",
     parse=at_least(1, MOST_COUNT),
-    argument="rank",
     id_form="rank{}",
     is_of_adapters=True,
     aliases=("rank",),
 )
 
-NUM_LAYERS = Axis(
-    name="num_layers",
+NUM_LAYERS = _axis(
+    "num_layers",
     key="lora_layers",
-    flag="num-layers",
     label="layers",
     title="LoRA layers",
-    mlx_lm=("num_layers",),
     help="adapted layers, counted from the end of the model; all or -1 for all",
     metavar="N",
     parse=_layers,
@@ -137,13 +135,11 @@ NUM_LAYERS = Axis(
     aliases=("num_layers",),
 )
 
-MAX_SEQ_LENGTH = Axis(
-    name="max_seq_length",
-    key="max_seq_length",
+MAX_SEQ_LENGTH = _axis(
+    "max_seq_length",
     flag="seq-length",
     label="seq",
     title="Sequence",
-    mlx_lm=("max_seq_length",),
     help="mlx-lm's max_seq_length, in tokens",
     metavar="N",
     parse=at_least(2, MOST_TOKENS),
@@ -151,89 +147,67 @@ MAX_SEQ_LENGTH = Axis(
     id_form="seq{}",
 )
 
-GRAD_CHECKPOINT = Axis(
-    name="grad_checkpoint",
-    key="grad_checkpoint",
-    flag="grad-checkpoint",
+GRAD_CHECKPOINT = _axis(
+    "grad_checkpoint",
     label="checkpoint",
     title="Checkpointing",
-    mlx_lm=("grad_checkpoint",),
     help="gradient checkpointing",
     metavar=None,
     parse=lambda text: one_of("true", "false")(text) == "true",
-    argument="grad_checkpoint",
     id_form="ckpt",
 )
 
-FINE_TUNE_TYPE = Axis(
-    name="fine_tune_type",
-    key="fine_tune_type",
-    flag="fine-tune-type",
+FINE_TUNE_TYPE = _axis(
+    "fine_tune_type",
     label="type",
     title="Type",
-    mlx_lm=("fine_tune_type",),
     help="kind of training: lora, dora or full",
     metavar="TYPE",
     parse=lambda text: FineTuneType(one_of(*FineTuneType)(text)),
-    argument="fine_tune_type",
     id_form="{}",
 )
 
-OPTIMIZER = Axis(
-    name="optimizer",
-    key="optimizer",
-    flag="optimizer",
+OPTIMIZER = _axis(
+    "optimizer",
     label="optimizer",
     title="Optimizer",
-    mlx_lm=("optimizer",),
     help="optimizer: adam, adamw, muon, sgd or adafactor",
     metavar="NAME",
     parse=lambda text: Optimizer(one_of(*Optimizer)(text)),
-    argument="optimizer",
     id_form="{}",
 )
 
-LORA_KEYS = Axis(
-    name="lora_keys",
-    key="lora_keys",
-    flag="lora-keys",
+LORA_KEYS = _axis(
+    "lora_keys",
     label="keys",
     title="Modules",
     mlx_lm=("lora_parameters", "keys"),
     help="modules that get adapters: all, qkvo, qv, or paths within a layer",
     metavar="A,B",
     parse=lambda text: canonical_keys(text.split(",")),
-    argument="lora_keys",
     id_form="{}",
     is_of_adapters=True,
 )
 
-DROPOUT = Axis(
-    name="dropout",
-    key="dropout",
-    flag="dropout",
+DROPOUT = _axis(
+    "dropout",
     label="dropout",
     title="Dropout",
     mlx_lm=("lora_parameters", "dropout"),
     help="dropout of the adapters' input",
     metavar="X",
     parse=number_within(0, 1),
-    argument="dropout",
     id_form="dropout{}",
     is_of_adapters=True,
 )
 
-GRAD_ACCUMULATION_STEPS = Axis(
-    name="grad_accumulation_steps",
-    key="grad_accumulation_steps",
-    flag="grad-accumulation-steps",
+GRAD_ACCUMULATION_STEPS = _axis(
+    "grad_accumulation_steps",
     label="accumulation",
     title="Accumulation",
-    mlx_lm=("grad_accumulation_steps",),
     help="steps whose gradients are accumulated for one update",
     metavar="N",
     parse=at_least(1, MOST_ACCUMULATED),
-    argument="grad_accumulation_steps",
     id_form="accum{}",
 )
 

@@ -17,9 +17,7 @@ from pytest_yourai.core.axes import (
     VARIANTS,
 )
 from pytest_yourai.core.config import (
-    ALL_KEYS,
     DEFAULT_MAX_SEQ_LENGTH,
-    MLX_LM_MAX_SEQ_LENGTH,
     LoraConfig,
     Quantization,
     QuantizeChoice,
@@ -27,7 +25,7 @@ from pytest_yourai.core.config import (
 )
 from pytest_yourai.core.errors import MatrixError, ModelError, OptionError
 from pytest_yourai.core.paths import matrices_folder
-from pytest_yourai.core.recipe import Recipe
+from pytest_yourai.core.recipe import MLX_LM_CONFIG, Recipe
 from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import detect_budget
 from pytest_yourai.machine.environment import installed_backend
@@ -217,8 +215,9 @@ def _recorded(recording: StoredProfile | None) -> AxisValues:
 def _defaults(options: Options, matrix: Matrix | None) -> AxisValues:
     """mlx-lm's own where there is a recipe, as its command has them; else those of this plugin."""
     has_recipe = options.recipe_file is not None
-    length = MLX_LM_MAX_SEQ_LENGTH if has_recipe else DEFAULT_MAX_SEQ_LENGTH
-    default = LoraConfig(4, 8, 16, length, lora_keys=ALL_KEYS)
+    default = MLX_LM_CONFIG
+    if not has_recipe:
+        default = dataclasses.replace(default, max_seq_length=DEFAULT_MAX_SEQ_LENGTH)
     found = {axis.name: (axis.of(default),) for axis in AXES if has_recipe or axis in VARIANTS}
     if not has_recipe and matrix is None:
         found[LORA_KEYS.name] = (SAFE_KEYS,)
