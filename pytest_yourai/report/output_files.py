@@ -111,7 +111,7 @@ def write_session(
         REPORT_FLAG: lambda _: page(_content(plan, profiles)) if profiles else None,
         MARKDOWN_FLAG: lambda _: markdown(),
     }
-    files = _profile(options, results, document, shown_path)
+    files = save_profile(options, results, document, shown_path)
     for label, path, flag in _text_files(options):
         text = texts[flag](path)
         try:
@@ -148,12 +148,13 @@ def _compare(
         return None, str(problem)
 
 
-def _profile(
+def save_profile(
     options: Options,
     results: RunResults,
     document: Mapping[str, Any],
     shown_path: Callable[[Path], str],
 ) -> list[OutputLine]:
+    """Write the profile, or the benchmark results, and tell so; a failure is a line, too."""
     try:
         write_json(options.output, document, profile.OUTPUT_FLAG)
     except OutputError as problem:
