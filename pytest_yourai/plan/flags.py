@@ -78,7 +78,12 @@ FLAGS = (
         "model to measure: a preset, a folder or owner/name; may be repeated",
         is_repeatable=True,
     ),
-    Flag("models", "FILE", "your own YAML list of presets", "models.yaml"),
+    Flag(
+        "models",
+        "FILE|all",
+        "your own YAML list of presets; all: with --yourai-benchmark, also the small packaged ones",
+        "models.yaml",
+    ),
     Flag(
         "benchmark",
         None,
