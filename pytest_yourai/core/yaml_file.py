@@ -168,9 +168,9 @@ def validate(
 def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == _UNKNOWN:
         known = list(schema.model_fields)
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=2)
         if close:
-            return f"unknown key: did you mean {close[0]}?"
+            return f"unknown key: did you mean {' or '.join(close)}?"
         return f"unknown key: the known ones are {', '.join(known)}; use one of them"
     if problem["type"] == "missing":
         return "this key is missing: add it"
