@@ -6,10 +6,10 @@ import re
 import pytest
 
 from pytest_yourai.cli.main import OWN_COMMANDS
-from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.core.known_failures import _KNOWN
 from pytest_yourai.core.results import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 from support.messages import calls, input_errors, says_what_to_do, strings, text_of
