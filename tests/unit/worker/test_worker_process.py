@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from pytest_yourai.core.paths import PACKAGE
 from pytest_yourai.worker.process import worker_environment
@@ -15,6 +16,7 @@ def test_a_worker_joins_no_group_and_reads_utf_8() -> None:
         "MLX_RANK": "0",
         "NCCL_HOST_IP": "127.0.0.1",
         "PMIX_RANK": "0",
+        "MLX_MPI_LIBNAME": "libmpi.so",
         "OMP_NUM_THREADS": "2",
         "PYTHONPATH": "/project:/packages",
         "PYTHONUTF8": "0",
@@ -23,6 +25,7 @@ def test_a_worker_joins_no_group_and_reads_utf_8() -> None:
     assert found["PYTHONUTF8"] == "1"
     assert found["OMP_NUM_THREADS"] == "2"
     assert found["YOURAI_PYTHONPATH"] == "/project:/packages"
+    assert not Path(found["MLX_MPI_LIBNAME"]).exists()
     assert not found.keys() & {"MLX_RANK", "NCCL_HOST_IP", "PMIX_RANK", "PYTHONPATH"}
 
 
