@@ -19,6 +19,8 @@ from pytest_yourai.report.tables import (
     TAKES,
     Column,
     axis_columns,
+    noise_columns,
+    noise_notes,
     text_table,
     time_columns,
 )
@@ -42,13 +44,14 @@ def configuration_lines(
     if len(ranked) < _LEAST_TO_CHOOSE_FROM:
         return
     marks = _marks(ranked)
-    legend = _legend(naming)
+    legend = [*_legend(naming), *noise_notes(ranked)]
     kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
     yield "Configurations that fit, best first"
     columns = [
         Column("", lambda result: marks.get(result.config, "")),
         *axis_columns(naming, checkpoint="ckpt"),
         SPEED,
+        *noise_columns(ranked),
         NEEDS,
         TAKES,
         *time_columns((each.config for each in results), "a step"),

@@ -15,6 +15,7 @@ from pytest_yourai.core.axes import (
 )
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -57,6 +58,7 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
         TAKES,
         *time_columns(config for profile in profiles for config in profile.results),
         SPEED,
+        *noise_columns(result for profile in profiles for result in profile.results.values()),
         Column("score", lambda each: f"{each.config.throughput_score:,}"),
         Column("outcome", outcome, is_number=False),
     ]
@@ -81,6 +83,10 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
             lines.append([star, *own, *(column.cell(result) for column in shown)])
     is_number = [False, *(False for _ in names), *(column.is_number for column in shown)]
     yield from text_table(lines, is_number)
+    for profile in profiles:
+        own_name = f"{label(profile, profiles)}: " if names else ""
+        for note in noise_notes(list(profile.results.values())):
+            yield f"{own_name}{note}"
 
 
 def axis_columns(naming: ConfigLabels, checkpoint: str = "checkpoint") -> Iterator[Column]:
@@ -121,6 +127,33 @@ def time_columns(configs: Iterable[LoraConfig], step: str = "step") -> Iterator[
 
 
 SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,.0f}".format))
+
+
+def _noise(result: TrialResult) -> str:
+    found = noise_of(result)
+    return NOTHING if found is None else str(found).removeprefix("± ")
+
+
+def noise_columns(results: Iterable[TrialResult]) -> Iterator[Column]:
+    """The spread of the steps, with an exclamation mark where single steps stand out.
+
+    Nothing where no trial has enough steps.
+    """
+    if any(noise_of(each) for each in results):
+        yield Column("±", _noise)
+
+
+OUTLIERS = "! some steps took far longer or shorter than the others"
+"""The legend of the exclamation mark."""
+
+
+def noise_notes(results: Sequence[TrialResult]) -> Iterator[str]:
+    """What the noise of a table's rows means: for their order, and for single steps."""
+    successes = [each for each in results if each.success]
+    if (line := noise_line(successes)) is not None:
+        yield line
+    if any(found.outliers for each in successes if (found := noise_of(each))):
+        yield OUTLIERS
 
 
 def text_table(
