@@ -96,15 +96,13 @@ def test_ctrl_c_comes_out_and_loses_nothing(
     assert not profile.complete
 
 
-def test_a_trial_without_an_end_is_a_timeout_and_the_next_one_runs(
-    swept: Swept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_without_an_end_is_a_timeout(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first two steps compile, and the limit counts from their end.
     monkeypatch.setenv(STEP_VARIABLE, "0.7")
-    running = swept(timeout_s=1)
-    assert next(running).outcome is Outcome.TIMEOUT
-    monkeypatch.setenv(STEP_VARIABLE, "0.001")
-    assert [each.outcome for each in running] == [Outcome.OK, Outcome.OK]
+    [result] = swept(batch_size=1, timeout_s=1)
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.warmup_step_times_s
+    assert not workers()
 
 
 def test_it_runs_inside_an_event_loop_and_outside_the_main_thread(swept: Swept) -> None:
