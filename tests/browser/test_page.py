@@ -157,10 +157,45 @@ def test_the_table_is_sorted_and_filtered_by_keyboard(twelve: Page) -> None:
     twelve.get_by_label("Text").focus()
     twelve.keyboard.type("RANK=64, LAYERS=16")
     expect(rows).to_have_count(3)
-    rows.first.get_by_role("button").focus()
+    rows.first.focus()
+    twelve.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
     twelve.keyboard.press("Enter")
     assert "rank=64, layers=16" in trial_of(twelve)
     twelve.keyboard.press("Escape")
+    expect(rows.nth(1)).to_be_focused()
+    twelve.get_by_label("Text").fill("")
+
+
+def test_the_answers_are_marked_and_first(twelve: Page) -> None:
+    answers = twelve.locator("#answers tbody tr")
+    assert [each.split() for each in answers.all_inner_texts()] == [
+        ["▲largest", "3,440", "18.9", "GB", "batch=4,", "rank=128,", "layers=32"],
+        ["▶fastest", "▼leanest", "4,833", "11.8", "GB", "batch=4,", "rank=64,", "layers=16"],
+    ]
+    assert twelve.locator("#heat-map .cell .best").all_inner_texts() == ["▶▼", "▲"]
+    ends = [each[0] for each in twelve.locator("#trials tbody tr").all_inner_texts()]
+    assert ends == ["✓"] * 10 + ["O", "T"]
+    assert twelve.title() == "llama-8b on NVIDIA H200"
+    answers.last.click()
+    assert "fastest" in trial_of(twelve)
+    assert "Growth" not in trial_of(twelve)
+    twelve.keyboard.press("Escape")
+
+
+def test_the_better_is_the_stronger_colour_of_the_heat_map(twelve: Page) -> None:
+    best = "getComputedStyle(document.querySelector('#heat-map [data-row=\"%s\"]')).backgroundColor"
+    rows = twelve.evaluate(
+        "JSON.parse(document.getElementById('data').textContent).profiles[0].rows"
+    )
+    fitting = [index for index, row in enumerate(rows) if row["outcome"] == "ok"]
+    for measure, better in (("Memory", -1), ("Tokens/s", 1)):
+        twelve.get_by_role("button", name=measure, exact=True).click()
+        key = "minimum_memory_bytes" if measure == "Memory" else "tokens_per_second"
+        ranked = sorted(fitting, key=lambda index: better * rows[index][key])
+        assert twelve.evaluate(best % ranked[-1]) == "rgb(18, 84, 166)"
+        assert twelve.evaluate(best % ranked[0]) == "rgb(232, 238, 246)"
+    twelve.get_by_role("button", name="Memory", exact=True).click()
 
 
 def test_the_theme_is_switched(twelve: Page) -> None:
@@ -183,6 +218,10 @@ def test_everybody_can_read_it(
     with opened(tab, path, size, theme) as found:
         page = found.page
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for column in ("Needs", "Speed"):
+            head = page.locator("#trials thead th", has_text=column).bounding_box()
+            assert head is not None
+            assert head["x"] + head["width"] <= size[0]
         problems = violations(page)
         page.locator("#heat-map .cell.memory").click()
         problems += violations(page, "#trial")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_yourai.core.answers import find_answers
 from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
-from pytest_yourai.core.config import SAFETY_MARGIN, Objective
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.ranking import pareto, soak_survivors
@@ -14,6 +15,7 @@ from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.commands import training_command
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
+from pytest_yourai.report.tables import ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -43,14 +45,18 @@ def _kind(outcome: Outcome) -> str:
 
 
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
-    """The JSON of one profile; `optimum`, `unbeaten` and `frontier` are indices of its rows."""
-    results = list(profile.results.values())
+    """The JSON of one profile, rows best first.
+
+    `optimum`, `unbeaten`, `frontier`, and the row of each of the `answers` are indices of its rows.
+    """
+    results = ranked_rows(profile)
     lasting = soak_survivors(results, profile.soaks)
     lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
     command = training_command(profile)
     return {
         "name": profile.name,
+        "title": title(profile),
         "model": profile.model,
         "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,
@@ -64,6 +70,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
             for each in results
         ],
         "optimum": profile.optimum and numbers[profile.optimum.config],
+        "answers": _answers(profile, lasting, numbers),
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
@@ -77,6 +84,24 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
     }
+
+
+def title(profile: StoredProfile) -> str:
+    """Model and machine: `llama-8b on NVIDIA H200`."""
+    machine_name = profile.environment.device or profile.environment.chip
+    return f"{profile.model} on {machine_name}" if machine_name else profile.model
+
+
+def _answers(
+    profile: StoredProfile, lasting: Sequence[TrialResult], numbers: Mapping[LoraConfig, int]
+) -> list[dict[str, Any]]:
+    """The row of each answer, and which answers it is; nothing where nothing fits."""
+    if profile.optimum is None:
+        return []
+    return [
+        {"names": list(names), "row": numbers[result.config]}
+        for names, result in find_answers(lasting)
+    ]
 
 
 def _axis(axis: Axis) -> dict[str, str]:
