@@ -66,8 +66,9 @@ def test_without_further_axes_they_are_not_shown() -> None:
 
 def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
     keys = "self_attn.q_proj,self_attn.v_proj"
-    recipe = {"optimizer": Optimizer.SGD, "fine_tune_type": FineTuneType.DORA, "lora_keys": keys}
-    config = dataclasses.replace(ONE.config, **recipe)
+    config = dataclasses.replace(
+        ONE.config, optimizer=Optimizer.SGD, fine_tune_type=FineTuneType.DORA, lora_keys=keys
+    )
     assert said(dataclasses.replace(ONE, config=config))[4:7] == [
         "  Type:          dora",
         "  Optimizer:     sgd",
