@@ -17,6 +17,7 @@ from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.report.dataset_lines import epoch_lines
+from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
@@ -57,7 +58,15 @@ def machine_lines(opened: StageInfo) -> Iterator[str]:
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
     """One line for a trial that ended."""
     name = naming.name(result.config)
-    return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
+    return styled(f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}", result)
+
+
+def styled(line: str, result: TrialResult) -> str:
+    """The line of a trial or a check: its mark in colour, all of it faint if it was skipped."""
+    if result.outcome is Outcome.SKIPPED:
+        return StyledLine(line, Style.FAINT)
+    is_good = result.success
+    return StyledLine(line, Style.GOOD if is_good else Style.BAD, "✓" if is_good else "✗")
 
 
 def remarks(result: TrialResult) -> str:
