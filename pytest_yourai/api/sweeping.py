@@ -18,7 +18,7 @@ from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.plan.stages import RunPlan, Stage, make_run_plan
-from pytest_yourai.report.output_files import save_profile
+from pytest_yourai.report.saved_profile import save_profile
 from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
 from pytest_yourai.sweep.stage_runner import StageRunner
@@ -168,9 +168,10 @@ class _SweepRun:
     def _save(self) -> None:
         if not self._has_output or not self._results.results:
             return
-        lines = save_profile(self._plan.options, self._results, self._results.document(), str)
-        if failed := [each.text for each in lines if each.is_failure]:
-            raise OutputError("; ".join(failed))
+        for line in save_profile(self._plan, self._results, str).lines:
+            if line.is_failure:
+                raise OutputError(line.text)
+            _LOG.info(line.text)
 
 
 class _TrialOverdue(BaseException):
