@@ -20,7 +20,8 @@ from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.plan.stages import RunPlan, Stage, make_run_plan
 from pytest_yourai.report.saved_profile import save_profile
 from pytest_yourai.store.journal import Journal, TaggedLog
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageRunner
 from pytest_yourai.sweep.trial_runner import TrialProgress
 
