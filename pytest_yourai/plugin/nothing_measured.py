@@ -88,8 +88,8 @@ class NothingMeasured:
         if self._deselected:
             return (
                 f"all {len(self._deselected)} configurations were deselected: change -k, -m, "
-                "--deselect or --lf, or the plugin or conftest.py that did it; addopts in the ini file "
-                "count, too"
+                "--deselect or --lf, or the plugin or conftest.py that did it; addopts in the ini "
+                "file count, too"
             )
         return (
             "no configuration was collected: leave out the paths, --ignore or collect_ignore that "
