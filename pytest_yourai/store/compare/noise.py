@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_yourai.core.cycles import whole_cycles
+from pytest_yourai.core.noise import DEVIATION_OF_A_NORMAL, comparable_times
 
 if TYPE_CHECKING:
     from pytest_yourai.core.config import LoraConfig
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 
 _STANDARD_DEVIATIONS = 5.0
-
-_DEVIATION_OF_A_NORMAL = 1.4826
-"""Its standard deviation over its median absolute deviation."""
 
 _ERROR_OF_THE_MIDDLE = 1.2
 """Standard error of the mean of a normal's middle third, over that of its mean."""
@@ -97,7 +94,10 @@ def slower_configs(
         before.config
         for before, after in _successes(comparison.changes)
         if logs[before.config] > least
-        and _are_longer(_times(after, per_token=per_token), _times(before, per_token=per_token))
+        and _are_longer(
+            comparable_times(after, per_token=per_token),
+            comparable_times(before, per_token=per_token),
+        )
     }
 
 
@@ -105,25 +105,11 @@ def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig,
     """Log ratios of the fastest steps, after over before."""
     return {
         before.config: math.log(
-            min(_times(after, per_token=per_token)) / min(_times(before, per_token=per_token))
+            min(comparable_times(after, per_token=per_token))
+            / min(comparable_times(before, per_token=per_token))
         )
         for before, after in _successes(comparison.changes)
     }
-
-
-def _times(result: TrialResult, *, per_token: bool) -> list[float]:
-    """Times of the measured steps, or of their tokens: rows may have different lengths.
-
-    Of accumulated steps those of whole cycles, where one takes what an update takes.
-    """
-    accumulation = result.config.grad_accumulation_steps
-    if len(result.step_times_s) < accumulation:
-        accumulation = 1
-    times_s = [sum(each) for each in whole_cycles(result.step_times_s, accumulation)]
-    if not (per_token and all(result.step_tokens)):
-        return [time_s / accumulation for time_s in times_s]
-    tokens = [sum(each) for each in whole_cycles(result.step_tokens, accumulation)]
-    return [time_s / count for time_s, count in zip(times_s, tokens, strict=True)]
 
 
 def _successes(changes: Sequence[Change]) -> list[tuple[TrialResult, TrialResult]]:
@@ -135,7 +121,7 @@ def _deviation(values: Sequence[float]) -> float:
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0
     middle = statistics.median(values)
-    return _DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
+    return DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
 
 
 def _deviation_of_noise(values: Sequence[float]) -> float:
@@ -150,7 +136,7 @@ def _deviation_of_noise(values: Sequence[float]) -> float:
     about_lower = statistics.median_low([abs(each - lower) for each in values])
     # Noise makes faster as often as slower.
     faster = math.sqrt(2 * sum(each * each for each in values if each < 0) / len(values))
-    return min(_deviation(values), max(_DEVIATION_OF_A_NORMAL * about_lower, faster))
+    return min(_deviation(values), max(DEVIATION_OF_A_NORMAL * about_lower, faster))
 
 
 def _are_longer(times_s: Sequence[float], others_s: Sequence[float]) -> bool:
