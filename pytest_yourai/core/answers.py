@@ -79,6 +79,13 @@ def _leanest(by_speed: list[TrialResult]) -> TrialResult | None:
     return min(near, key=lambda each: each.minimum_memory_bytes or 0)
 
 
+def headlined(
+    answers: Answers, results: Iterable[TrialResult], objective: Objective
+) -> TrialResult | None:
+    """The one of `answers` that comes first; the largest where no speed is known."""
+    return answers.pick(headline(results, objective)) or answers.largest
+
+
 def headline(results: Iterable[TrialResult], objective: Objective) -> Pick:
     """The answer that comes first: by `objective`, and the fastest where only batches differ.
 
