@@ -21,6 +21,11 @@ class Pick(enum.StrEnum):
     FASTEST = "fastest"
     LEANEST = "leanest"
 
+    @property
+    def objective(self) -> Objective:
+        """What it has most of, itself or within 3 %."""
+        return Objective.SCORE if self is Pick.LARGEST else Objective.TOKENS_PER_SECOND
+
     @classmethod
     def of(cls, objective: Objective) -> Pick:
         """The answer that is best by `objective`."""

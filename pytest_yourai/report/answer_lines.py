@@ -18,10 +18,7 @@ def title(names: Iterable[Pick]) -> str:
 
 def heading(answers: Answers, result: TrialResult) -> str:
     """The heading of the answer that comes first."""
-    names = answers.names(result)
-    if names == tuple(Pick):
-        return "Configuration that fits: largest, fastest and leanest"
-    return f"{title(names)} configuration that fits"
+    return f"{title(answers.names(result))} configuration that fits"
 
 
 def other_answers(
@@ -40,7 +37,7 @@ def speed_and_need(result: TrialResult) -> str:
 
 
 def fits_sentence(result: TrialResult, *, has_minimum: bool = True) -> str:
-    """Whether it fits: `Fits: needs 12.5 of 16.0 GB, uses up to 13.9 GB when allowed.`"""
+    """A sentence such as `Fits: needs 12.5 of 16.0 GB, uses up to 13.9 GB when allowed`."""
     limit_bytes = result.memory_limit_bytes
     peak = gigabytes(result.peak_memory_bytes or 0)
     if not has_minimum:

@@ -13,6 +13,7 @@ from pytest_yourai.core.files import check_writable, write_atomically, write_jso
 from pytest_yourai.core.opening import open_regular
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
+from pytest_yourai.report.commands import training_commands
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
 from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly, page
@@ -100,6 +101,7 @@ def write_session(
         profiles = parse_written(document, shown_path(options.output))
     except RecordingError:
         profiles = []
+    _add_commands(document, profiles)
     comparison, problem = _compare(plan, profiles)
 
     def markdown() -> str:
@@ -125,6 +127,18 @@ def write_session(
     if summary is not None and (line := append_to_step_summary(summary, markdown())):
         files.append(OutputLine(line))
     return SessionOutput(tuple(files), comparison, problem)
+
+
+def _add_commands(document: dict[str, Any], profiles: Sequence[StoredProfile]) -> None:
+    """Write into each profile in `document` how to train with its answers."""
+    swept = [each["optimal_config"] for each in document.get("results", ())] or [document]
+    by_model = {each.model: each for each in profiles}
+    for each in swept:
+        answers = each and each.get("answers")
+        profile = by_model.get(each["model"]) if answers else None
+        for found in training_commands(profile) if profile else ():
+            for name in found.names:
+                answers[name.value]["command"] = found.text
 
 
 def _content(plan: RunPlan, profiles: Sequence[StoredProfile]) -> Content:

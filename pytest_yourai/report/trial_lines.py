@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES
-from pytest_yourai.core.config import FineTuneType, Objective
+from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES, value_text
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
@@ -28,19 +28,27 @@ def header(
     configurations: int,
     recipe: Iterable[str],
     notes: Sequence[str],
-    rule: str,
     *,
     is_replay: bool,
 ) -> Iterator[str]:
     """The header of a sweep: model, recipe, machine, budget, notes."""
-    yield from (rule, "Empirical Optimization Results", rule)
     model = f"{printable(opened.title)} ({opened.weights})"
-    yield f"Testing {configurations} configurations for: {model}"
+    yield f"Testing {configurations} configuration{'s' * (configurations != 1)} for: {model}"
     yield from recipe
     yield from machine_lines(opened)
     if not is_replay:
         yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
     yield from (f"Note: {note}" for note in (*opened.notes, *notes))
+
+
+def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
+    """What is swept: `Sweep: batch 1, 2, 4 × rank 8 × layers 2, 4`."""
+    parts = []
+    for axis in (*SIZES, *naming.varying):
+        values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
+        texts = map(value_text, sorted(values))
+        parts += [f"{axis.label} {', '.join(texts)}"] if values else []
+    return f"Sweep: {' × '.join(parts)}"
 
 
 def machine_lines(opened: StageInfo) -> Iterator[str]:
@@ -121,7 +129,7 @@ def summary(
         if (note := answer_lines.beaten_note(first, remaining, naming)) is not None:
             yield f"  {note}"
         yield from epoch_lines(data, first)
-    if len(results) > 1 or (results and optimum is None):
+    if len(results) > 1 or (results and first is None):
         counts = Counter(result.outcome for result in results)
         known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
         yield f"  Outcomes:      {known}"

@@ -77,6 +77,11 @@ def replay_trial(recording: StoredProfile, record: TrialRecord) -> TrialResult:
         )
     if not found.step_times_s:
         return _not_recorded(recording, record, "stopped it after warm-up, over its own budget")
+    return _fitting(recorded, limit_bytes)
+
+
+def _fitting(recorded: TrialResult, limit_bytes: int) -> TrialResult:
+    """The success that it is within the budget, which may be less than it took."""
     fitting = dataclasses.replace(
         recorded, outcome=Outcome.OK, reason=None, remedy=None, memory_limit_bytes=limit_bytes
     )

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import pydantic
 
+from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
@@ -165,6 +166,11 @@ class RunResults:
     def optimum(self, found: StageResults) -> TrialResult | None:
         return best(found.remaining, self._setup.options.objective)
 
+    def headline(self, found: StageResults) -> TrialResult | None:
+        """The answer that comes first."""
+        objective = self._setup.options.objective
+        return headlined(find_answers(found.remaining), found.results, objective)
+
     def recommended_sweep(self) -> StageResults | None:
         """The sweep of the recommended model; None if there is none, or it was not swept."""
         swept = [found for found in self.stages.values() if not found.stage.is_check]
@@ -176,7 +182,7 @@ class RunResults:
     def lora_config(self, name: str) -> str | None:
         """The text of the file `name` for mlx-lm; None without an optimum."""
         found = self.recommended_sweep()
-        optimum = found and self.optimum(found)
+        optimum = found and self.headline(found)
         if not (found and optimum and found.opened and found.stage.setup):
             return None
         opened, setup = found.opened, found.stage.setup
