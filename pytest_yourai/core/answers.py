@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best_first
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import SkipReason, TrialResult
 
 NEAR_THE_FASTEST = 0.03
 """The share of the fastest's tokens per second that the leanest may lack."""
@@ -96,5 +96,13 @@ def headline(results: Iterable[TrialResult], objective: Objective) -> Pick:
 
     `results` are all of a sweep, with those that did not fit.
     """
-    adapters = {(each.config.rank, each.config.num_layers) for each in results}
-    return Pick.FASTEST if len(adapters) == 1 else Pick.of(objective)
+    every = list(results)
+    adapters = {(each.config.rank, each.config.num_layers) for each in every}
+    if len(adapters) == 1 and not is_searched(every):
+        return Pick.FASTEST
+    return Pick.of(objective)
+
+
+def is_searched(results: Iterable[TrialResult]) -> bool:
+    """True if a fast search left out some, so that the best by its objective alone is known."""
+    return any(each.skip_reason is SkipReason.SEARCH_IS_DONE for each in results)

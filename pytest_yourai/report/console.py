@@ -12,6 +12,7 @@ from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import walk_lines
+from pytest_yourai.report.answer_lines import AnswerTitles
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.report.recipe_lines import recipe_lines, unusual_lines
 from pytest_yourai.report.screen import TerminalSize
@@ -153,8 +154,13 @@ class Console:
         objective, naming = self._setup.options.objective, found.stage.naming
         if self._setup.is_walk:
             first = self._collected.headline(found)
-            answers = walk_lines.answer_lines(find_answers(found.remaining), first, naming)
-            yield from walk_lines.indented([*answers, *(epoch_lines(data, first) if first else ())])
+            answers, titles = find_answers(found.remaining), AnswerTitles(found.results, objective)
+            yield from walk_lines.indented(
+                [
+                    *walk_lines.answer_lines(answers, first, titles, naming),
+                    *(epoch_lines(data, first) if first else ()),
+                ]
+            )
             return
         answer = summary(
             found.results,
@@ -196,7 +202,7 @@ class Console:
         if stage in self._summed_up and not all(each.success for each in found.soaks):
             first = self._collected.headline(found)
             name = stage.naming.name(first.config) if first else "none, all failed their soak"
-            yield f"Found for {stage.name}, after the soak: {name}"
+            yield f"After the soak of {stage.name}: {name}"
 
     def _soak_title(self, stage: Stage) -> str:
         return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import seconds
-from pytest_yourai.report.answer_lines import beaten_note, fits_sentence, title
+from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.comparison_lines import (
     TITLES,
@@ -125,12 +125,13 @@ def _answer(profile: StoredProfile) -> Iterator[str]:
         found = none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
         yield f"**{found}**"
         yield ""
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
     for each in commands:
         result = each.result
         name = profile.naming.name(result.config)
         measures = ", ".join(_measures(result))
         fits = fits_sentence(result, has_minimum=profile.has_minima)
-        yield f"**{title(each.names)}: {name}** ({measures}). {escaped(fits)}"
+        yield f"**{titles.of(each.names)}: {name}** ({measures}). {escaped(fits)}"
         yield ""
     note = profile.headline and beaten_note(profile.headline, profile.remaining, profile.naming)
     if note:

@@ -20,10 +20,10 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.report.answer_lines import (
+    AnswerTitles,
     beaten_note,
     fits_sentence,
     speed_and_need,
-    title,
 )
 from pytest_yourai.report.commands import training_commands
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -122,10 +122,12 @@ def _answers(profile: StoredProfile, name: str) -> Iterator[str]:
     """
     if name and len(profile.results) == 1:
         return
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
     for each in training_commands(profile):
+        title = titles.of(each.names)
         named = profile.naming.name(each.result.config)
         yield ""
-        yield f"{name and f'{name}: '}{title(each.names)}: {named} ({speed_and_need(each.result)})"
+        yield f"{name and f'{name}: '}{title}: {named} ({speed_and_need(each.result)})"
         yield f"  {fits_sentence(each.result, has_minimum=profile.has_minima)}"
         if each.result is profile.headline:
             note = beaten_note(each.result, profile.remaining, profile.naming)

@@ -16,7 +16,13 @@ from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
-from pytest_yourai.report import answer_lines
+from pytest_yourai.report.answer_lines import (
+    AnswerTitles,
+    beaten_note,
+    fits_sentence,
+    other_answers,
+    speed_and_need,
+)
 from pytest_yourai.report.dataset_lines import epoch_lines
 from pytest_yourai.sweep.stage_runner import StageInfo
 
@@ -113,27 +119,29 @@ def summary(
     of_model = f": {model}" if model else ""
     remaining = soak_survivors(results, soaks)
     answers = find_answers(remaining)
-    first = headlined(answers, results, objective)
+    first, titles = headlined(answers, results, objective), AnswerTitles(results, objective)
     if first is None:
         if len(results) < total:
             yield f"Incomplete: {_measured_of(results, total)}"
         yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
-        so_far = f"Best so far ({_measured_of(results, total)})"
-        yield (so_far if len(results) < total else answer_lines.heading(answers, first)) + of_model
+        heading = titles.heading(answers.names(first))
+        if len(results) < total:
+            heading = f"Best so far ({_measured_of(results, total)})"
+        yield heading + of_model
         if model:
             yield f"  {optimum_figures(first, naming)}"
         else:
             yield from _optimum(first, naming)
-        yield f"  {answer_lines.fits_sentence(first)}"
-        if (note := answer_lines.beaten_note(first, remaining, naming)) is not None:
+        yield f"  {fits_sentence(first)}"
+        if (note := beaten_note(first, remaining, naming)) is not None:
             yield f"  {note}"
         yield from epoch_lines(data, first)
     if len(results) > 1 or (results and first is None):
         counts = Counter(result.outcome for result in results)
         known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
         yield f"  Outcomes:      {known}"
-    yield from answer_lines.other_answers(answers, first, naming)
+    yield from other_answers(answers, first, titles, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
@@ -159,7 +167,7 @@ def optimum_figures(optimum: TrialResult, naming: ConfigLabels) -> str:
     """An optimum and its figures, as part of a line."""
     return (
         f"{naming.name(optimum.config)}: score {optimum.config.throughput_score:,}, "
-        f"{answer_lines.speed_and_need(optimum)}"
+        f"{speed_and_need(optimum)}"
     )
 
 

@@ -8,8 +8,7 @@ from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.report.answer_lines import other_answers
-from pytest_yourai.report.answer_lines import title as title_of
+from pytest_yourai.report.answer_lines import AnswerTitles, other_answers
 from pytest_yourai.report.trial_lines import optimum_figures, remarks
 from pytest_yourai.sweep.preflight import Preflight
 
@@ -72,14 +71,14 @@ def indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def answer_lines(
-    answers: Answers, first: TrialResult | None, naming: ConfigLabels
+    answers: Answers, first: TrialResult | None, titles: AnswerTitles, naming: ConfigLabels
 ) -> Iterator[str]:
     """The answers of a model's sweep, beginning with the `first`."""
     if first is None:
         yield "Largest: none, no configuration was measured to its end"
         return
-    yield f"{title_of(answers.names(first))}: {optimum_figures(first, naming)}"
-    yield from other_answers(answers, first, naming)
+    yield f"{titles.of(answers.names(first))}: {optimum_figures(first, naming)}"
+    yield from other_answers(answers, first, titles, naming)
 
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
-from pytest_yourai.report.answer_lines import beaten_note, fits_sentence, heading
+from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.trial_lines import none_fits
@@ -101,7 +101,8 @@ def _heading(profile: StoredProfile) -> str:
     first = profile.headline
     if first is None:
         return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
-    return heading(profile.answers, first) + ("" if profile.complete else ", so far")
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
+    return titles.heading(profile.answers.names(first)) + ("" if profile.complete else ", so far")
 
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 from pathlib import Path
 
-from pytest_yourai.report.tables import aligned
+from pytest_yourai.core.ranking import pareto
+from pytest_yourai.report.tables import aligned, ranked_rows
 from pytest_yourai.store.stored_profile import read_profiles
+
+from support.profiles import slower, stored
 
 DATA = Path(__file__).parents[2] / "data"
 QUICK_PATH = DATA / "h200_llama8b_quick.json"
@@ -12,17 +15,56 @@ QUICK, WALK = read_profiles(QUICK_PATH), read_profiles(WALK_PATH)
 def test_columns_stand_under_their_headings() -> None:
     lines = list(aligned(QUICK))
     assert lines[:3] == [
-        "   batch  rank  layers    needs    takes   step  tokens/s   score  outcome",
-        "*      4   128      32  18.9 GB  24.5 GB  0.59s     3,440  16,384  ok",
-        "       4   128      16  12.1 GB  19.5 GB  0.43s     4,759   8,192  ok",
+        (
+            "   batch  rank  layers    needs    takes   step  tokens/s   score  answer            "
+            "outcome"
+        ),
+        ("*      4   128      32  18.9 GB  24.5 GB  0.59s     3,440  16,384  largest           ok"),
+        "*      4   128      16  12.1 GB  19.5 GB  0.43s     4,759   8,192                    ok",
     ]
-    assert len({line.rindex("ok") for line in lines[1:]}) == 1
-    assert [line[0] for line in lines[1:]] == ["*", *" " * 11]
+    assert len({line.rindex("ok") for line in lines[1:13]}) == 1
+    [profile] = QUICK
+    unbeaten = [each.config for each in pareto(profile.successes)]
+    assert [line[0] == "*" for line in lines[1:13]] == [
+        each.config in unbeaten for each in ranked_rows(profile)
+    ]
+    assert lines[13] == "* unbeaten in capacity, speed and memory, beyond noise"
+
+
+def test_below_stand_the_answers_whether_they_fit_and_their_commands() -> None:
+    lines = list(aligned(QUICK))[14:]
+    train = f"  yourai train --model llama-8b --profile {QUICK_PATH} --weights hub --data FOLDER"
+    assert lines == [
+        "",
+        "Largest: batch=4, rank=128, layers=32 (3,440 tokens/s, needs 18.9 GB)",
+        "  Fits: needs 18.9 of 110.0 GB, uses up to 24.5 GB when allowed.",
+        f"{train} --pick largest",
+        "",
+        "Fastest, leanest: batch=4, rank=64, layers=16 (4,833 tokens/s, needs 11.8 GB)",
+        "  Fits: needs 11.8 of 110.0 GB, uses up to 22.1 GB when allowed.",
+        f"{train} --pick fastest",
+    ]
+
+
+def test_a_headline_that_is_beaten_says_by_what_and_has_no_star() -> None:
+    beaten = stored(slower(4.0, 11))
+    lines = list(aligned([beaten]))
+    assert lines[1].startswith("       4   128      32 ")
+    assert (
+        "  Note: batch=2, rank=128, layers=32 is faster in less memory (3,430 tokens/s, needs "
+        "12.5 GB)"
+    ) in lines
 
 
 def test_several_models_are_named_and_several_files_too() -> None:
     assert "  hermes-mistral-7b  " in list(aligned(WALK))[1]
     lines = list(aligned([*QUICK, *WALK]))
     assert lines[1].startswith(f"*  llama-8b ({QUICK_PATH})  ")
-    assert lines[-1].startswith(f"   hermes-70b ({WALK_PATH})  ")
-    assert "–      –" in lines[-1]
+    last = lines[len(QUICK[0].results) + len(WALK)]
+    assert last.startswith(f"   hermes-70b ({WALK_PATH})  ")
+    assert "–      –" in last
+    answers = [line for line in lines if ": batch=" in line]
+    assert [line.split(": ")[:2] for line in answers] == [
+        [f"llama-8b ({QUICK_PATH})", "Largest"],
+        [f"llama-8b ({QUICK_PATH})", "Fastest, leanest"],
+    ], "a check is no choice"

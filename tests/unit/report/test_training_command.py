@@ -3,16 +3,16 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.report.commands import training_command
+from pytest_yourai.core.answers import Pick
+from pytest_yourai.report.commands import training_commands
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
-from support.profiles import failed_only, profiles_of, quick
+from support.profiles import document, failed_only, profiles_of, quick
 
 
 def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
     [each] = profiles_of({**quick(), **changes})
-    found = training_command(each)
-    assert found is not None
+    found = training_commands(each)[0]
     return shlex.split(found.text), found.notes
 
 
@@ -20,7 +20,7 @@ def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
     words, notes = command()
     assert words == [
         *("yourai", "train", "--model", "llama-8b", "--profile", "runs/0.json"),
-        *("--weights", "hub", "--data", "FOLDER"),
+        *("--weights", "hub", "--data", "FOLDER", "--pick", "largest"),
     ]
     assert any("FOLDER has a train.jsonl" in note for note in notes)
     assert any("--weights hub" in note for note in notes)
@@ -36,22 +36,40 @@ def test_a_model_of_ones_own_is_a_placeholder() -> None:
 
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
-    assert words[6:] == ["--data", "my data"]
+    assert words[6:8] == ["--data", "my data"]
     assert notes == ()
 
 
 def test_tiny_has_made_up_weights_alone() -> None:
     words, notes = command(model="tiny", settings={})
-    assert words[6:] == ["--weights", "synthetic"]
+    assert words[6:8] == ["--weights", "synthetic"]
     assert notes == ("A dry run: this model has made-up weights alone.",)
 
 
 def test_without_an_optimum_there_is_none() -> None:
     [each] = profiles_of(failed_only())
-    assert training_command(each) is None
+    assert training_commands(each) == []
 
 
 @pytest.mark.parametrize("data", ["a; rm -rf b", "$(x)", "it's"])
 def test_it_is_quoted_for_the_shell(data: str) -> None:
     words, _ = command(settings={"data": data})
     assert words[7] == data
+
+
+def test_each_answer_has_its_command_the_headline_first() -> None:
+    [each] = profiles_of(quick())
+    found = training_commands(each)
+    assert [shlex.split(one.text)[-2:] for one in found] == [
+        ["--pick", "largest"],
+        ["--pick", "fastest"],
+    ]
+    assert [one.names for one in found] == [(Pick.LARGEST,), (Pick.FASTEST, Pick.LEANEST)]
+    [by_speed] = profiles_of({**quick(), "objective": "tokens_per_second"})
+    assert [one.names[0] for one in training_commands(by_speed)] == [Pick.FASTEST, Pick.LARGEST]
+
+
+def test_an_only_answer_needs_no_pick() -> None:
+    [each] = profiles_of(document(lambda found: found["all_results"].__delitem__(slice(0, 11))))
+    [found] = training_commands(each)
+    assert "--pick" not in found.text
