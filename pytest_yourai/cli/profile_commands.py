@@ -18,7 +18,7 @@ from pytest_yourai.core.files import check_writable
 from pytest_yourai.core.paths import without_links
 from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.export import formatted
-from pytest_yourai.report.page.render import check_plotly, read_sources, write_page
+from pytest_yourai.report.page.render import check_page_name, read_sources, write_page
 from pytest_yourai.report.safe_stream import close_stream, print_lines, safe_stream
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
@@ -55,11 +55,11 @@ _OUTPUT = "--output"
 def report(given: argparse.Namespace) -> int:
     """Write a page of the profiles."""
     output: Path = given.output
-    check_plotly()
     check_writable(output, _OUTPUT)
     content = read_sources(given.profiles)
     if without_links(output) in {without_links(each) for each in content.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
+    check_page_name(output, _OUTPUT)
     write_page(output, content, _OUTPUT)
     if content.left_out:
         names = ", ".join(each.name for each in content.left_out)

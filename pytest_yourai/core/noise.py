@@ -80,8 +80,11 @@ def as_fast_as_the_fastest(results: Iterable[TrialResult]) -> list[TrialResult]:
 
 
 def noise_line(results: Sequence[TrialResult]) -> str | None:
-    """The sentence on an order that noise could have made; None if one is surely the fastest."""
-    count = len(as_fast_as_the_fastest(results))
+    """The sentence on an order that noise could have made; None if one is surely the fastest.
+
+    Results of fewer than three steps do not count: nothing is known of their noise.
+    """
+    count = len(as_fast_as_the_fastest(each for each in results if noise_of(each)))
     if count <= 1:
         return None
     return f"The {count} fastest are within noise of each other: their ranges (±) overlap"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.tables import NOTHING, text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.differences import are_of_one_machine
-from pytest_yourai.store.compare.noise import overall_slowdown
+from pytest_yourai.store.compare.noise import changes_within_noise, overall_slowdown
 from pytest_yourai.store.compare.thresholds import (
     Regression,
     format_amount,
@@ -71,20 +73,22 @@ def regression_count(found: Sequence[Regression]) -> str:
 
 
 def _table(comparison: Comparison) -> list[str]:
+    noisy = changes_within_noise(comparison)
     titles = [heading for title in TITLES.values() for heading in (title, "now", "change")]
     rows = [["configuration", *titles, "outcome"]]
     for change in comparison.changes:
         cells = [
             cell for metric in Metric for cell in values_and_change(comparison, change, metric)
         ]
-        rows.append([comparison.naming.name(change.config), *cells, outcome_change(change)])
+        rows.append([comparison.naming.name(change.config), *cells, outcome_change(change, noisy)])
     is_number = [False, *(True for _ in titles), False]
     return [f"  {line}" for line in text_table(rows, is_number)]
 
 
 def _blocks(comparison: Comparison) -> Iterator[str]:
+    noisy = changes_within_noise(comparison)
     for change in comparison.changes:
-        yield f"  {comparison.naming.name(change.config)}: {outcome_change(change)}"
+        yield f"  {comparison.naming.name(change.config)}: {outcome_change(change, noisy)}"
         for metric, title in TITLES.items():
             before, after, share = values_and_change(comparison, change, metric)
             if (before, after) != (NOTHING, NOTHING):
@@ -109,17 +113,27 @@ def _value(result: TrialResult | None, metric: Metric) -> str:
     value = metric.of(result) if result else None
     if value is None:
         return NOTHING
-    return f"{value:,.0f}" if metric is Metric.TOKENS_PER_SECOND else format_amount(metric, value)
+    if metric is Metric.TOKENS_PER_SECOND:
+        return f"{value:,.0f}"
+    noise = noise_of(result) if result and metric is Metric.STEP_TIME else None
+    return f"{format_amount(metric, value)}{f' {noise}' if noise else ''}"
 
 
-def outcome_change(change: Change) -> str:
-    """`ok`, or `ok → oom`; `new: ok` or `ok → not tried` if one sweep lacks the configuration."""
+def outcome_change(change: Change, noisy: Container[LoraConfig]) -> str:
+    """`ok`, or `ok → oom`; `new: ok` or `ok → not tried` if one sweep lacks the configuration.
+
+    Of the `noisy` ones that the change of the step time is within the noise.
+    """
     if change.before is None:
         return f"new: {_outcome(change.after)}"
     if change.after is None:
         return f"{_outcome(change.before)} → not tried"
     before, after = _outcome(change.before), _outcome(change.after)
-    return before if before == after else f"{before} → {after}"
+    if before != after:
+        return f"{before} → {after}"
+    share = change.share(Metric.STEP_TIME)
+    is_noise = share is not None and format_change(abs(share)) != format_change(0.0)
+    return f"{before}, time within noise" if is_noise and change.config in noisy else before
 
 
 def _outcome(result: TrialResult | None) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import seconds
@@ -18,10 +19,11 @@ from pytest_yourai.report.comparison_lines import (
 )
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.profile_facts import about
-from pytest_yourai.report.tables import columns, label, outcome, ranked_rows
+from pytest_yourai.report.tables import columns, label, noise_notes, outcome, ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.noise import changes_within_noise
 from pytest_yourai.store.compare.thresholds import not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -117,6 +119,9 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
         rows.append([f"{mark}{escaped(column.cell(result))}{mark}" for column in shown])
     headings = [column.heading for column in shown]
     yield from table(headings, rows, [column.is_number for column in shown])
+    for note in noise_notes(list(profile.results.values())):
+        yield ""
+        yield escaped(note)
 
 
 def _answer(profile: StoredProfile) -> Iterator[str]:
@@ -182,15 +187,16 @@ def comparison_section(compared: BaselineComparison) -> Iterator[str]:
         yield from (f"- **Worse:** {escaped(worse.text)}" for worse in found)
         yield from (f"- {escaped(fact)}" for fact in facts)
         yield ""
+        noisy = changes_within_noise(each)
         yield from table(
             ["configuration: old / new / change", *TITLES.values(), "outcome"],
-            [_cells(each, change) for change in each.changes],
+            [_cells(each, change, noisy) for change in each.changes],
             [False, *(True for _ in TITLES), False],
         )
         yield ""
 
 
-def _cells(comparison: Comparison, change: Change) -> list[str]:
+def _cells(comparison: Comparison, change: Change, noisy: Container[LoraConfig]) -> list[str]:
     name = comparison.naming.name(change.config)
     values = (" / ".join(values_and_change(comparison, change, metric)) for metric in Metric)
-    return [escaped(each) for each in (name, *values, outcome_change(change))]
+    return [escaped(each) for each in (name, *values, outcome_change(change, noisy))]

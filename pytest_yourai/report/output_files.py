@@ -16,7 +16,7 @@ from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.commands import training_commands
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
-from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_plotly, page
+from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_page_name, page
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
@@ -72,7 +72,7 @@ def check_output_files(options: Options) -> None:
     """Raise an InputError if a file could not be written after the last trial."""
     check_writable(options.output, profile.OUTPUT_FLAG)
     if options.report is not None:
-        check_plotly(REPORT_FLAG)
+        check_page_name(options.report, REPORT_FLAG)
     for _, path, flag in _text_files(options):
         check_writable(path, flag)
 

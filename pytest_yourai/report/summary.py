@@ -20,6 +20,8 @@ from pytest_yourai.report.tables import (
     Column,
     axis_columns,
     budget_notes,
+    noise_columns,
+    noise_notes,
     text_table,
     time_columns,
     unbeaten_legend,
@@ -44,13 +46,14 @@ def configuration_lines(
     if len(ranked) < _LEAST_TO_CHOOSE_FROM:
         return
     marks = _marks(ranked)
-    legend = [*_legend(naming), *budget_notes(ranked)]
+    legend = [*_legend(naming), *budget_notes(ranked), *noise_notes(ranked)]
     kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
     yield "Configurations that fit, best first"
     columns = [
         Column("", lambda result: marks.get(result.config, "")),
         *axis_columns(naming, checkpoint="ckpt"),
         SPEED,
+        *noise_columns(ranked),
         *([SCORE] if objective is Objective.SCORE else []),
         NEEDS,
         TAKES,

@@ -17,6 +17,7 @@ from pytest_yourai.core.axes import (
 )
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
 from pytest_yourai.report.answer_lines import (
@@ -67,6 +68,7 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
         TAKES,
         *time_columns(config for profile in profiles for config in profile.results),
         SPEED,
+        *noise_columns(result for profile in profiles for result in profile.results.values()),
         SCORE,
         *_answer_columns(profiles),
         Column("outcome", outcome, is_number=False),
@@ -111,6 +113,10 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
     yield unbeaten_legend(naming)
     yield from budget_notes(each for profile in profiles for each in profile.results.values())
+    for profile in profiles:
+        own_name = f"{label(profile, profiles)}: " if names else ""
+        for note in noise_notes(list(profile.results.values())):
+            yield f"{own_name}{note}"
     for profile in profiles:
         yield from _answers(profile, label(profile, profiles) if names else "")
 
@@ -198,6 +204,33 @@ def time_columns(configs: Iterable[LoraConfig], step: str = "step") -> Iterator[
 SCORE = Column("score", lambda each: f"{each.config.throughput_score:,}")
 
 SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,.0f}".format))
+
+
+def _noise(result: TrialResult) -> str:
+    found = noise_of(result)
+    return NOTHING if found is None else str(found).removeprefix("± ")
+
+
+def noise_columns(results: Iterable[TrialResult]) -> Iterator[Column]:
+    """The spread of the steps, with an exclamation mark where single steps stand out.
+
+    Nothing where no trial has enough steps.
+    """
+    if any(noise_of(each) for each in results):
+        yield Column("±", _noise)
+
+
+OUTLIERS = "! some steps took far longer or shorter than the others"
+"""The legend of the exclamation mark."""
+
+
+def noise_notes(results: Sequence[TrialResult]) -> Iterator[str]:
+    """What the noise of a table's rows means: for their order, and for single steps."""
+    successes = [each for each in results if each.success]
+    if (line := noise_line(successes)) is not None:
+        yield line
+    if any(found.outliers for each in successes if (found := noise_of(each))):
+        yield OUTLIERS
 
 
 def text_table(

@@ -9,6 +9,7 @@ from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES, value_text
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.ranking import soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
 from pytest_yourai.core.sanitize import printable
@@ -92,7 +93,9 @@ def _verdict(result: TrialResult) -> str:
     match result.outcome:
         case Outcome.OK:
             peak = gigabytes(result.peak_memory_bytes or 0)
-            return f"✓ {peak} (needs {need}), {pace(result)}"
+            noise = noise_of(result)
+            spread = f" {noise}" if noise else ""
+            return f"✓ {peak} (needs {need}), {pace(result)}{spread}"
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:

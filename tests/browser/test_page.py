@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
-LARGEST_MB = 6.0
+LARGEST_MB = 1.8
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ def test_a_session_ends_with_the_page_of_what_it_measured(pytester: pytest.Pytes
     [
         (["--yourai-report=no/page.html"], "*--yourai-report: *page.html cannot be written: No *"),
         (["--yourai-report=a.json", "--yourai-output=a.json"], "*--yourai-report are one file*"),
+        (["--yourai-report=p.pdf"], "*--yourai-report: a page is HTML, not .pdf: name it *p.html"),
     ],
 )
 def test_it_is_refused_before_the_sweep(
@@ -47,21 +47,6 @@ def test_it_is_refused_before_the_sweep(
     done = pytester.runpytest_inprocess(f"--yourai-replay={RECORDED}", *flags)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines([message])
-
-
-def test_without_plotly_it_is_refused_before_the_sweep(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name == "plotly" else find_spec(name, *rest),
-    )
-    done = pytester.runpytest_inprocess(f"--yourai-replay={RECORDED}", "--yourai-report=page.html")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stderr.fnmatch_lines(["*--yourai-report: the page needs Plotly: pip install *"])
-    assert not (pytester.path / "optimal_config.json").exists()
 
 
 def test_the_command_makes_a_history_of_a_folder(

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
+import pytest_yourai
+
 PUBLIC = {
+    "pytest_yourai": [
+        "InputError",
+        "LoraConfig",
+        "MemoryEstimate",
+        "Outcome",
+        "Profile",
+        "Trial",
+        "TrialError",
+        "TrialResult",
+        "YouraiError",
+        "estimate_training_memory",
+        "load",
+    ],
     "pytest_yourai.estimate": ["MemoryEstimate", "estimate_training_memory"],
     "pytest_yourai.trial_handle": ["Trial", "TrialError"],
 }
@@ -17,3 +34,21 @@ def test_the_public_names_are_these(module: str, names: list[str]) -> None:
     found = importlib.import_module(module)
     assert sorted(found.__all__) == names
     assert all(getattr(found, name).__doc__ for name in names)
+
+
+def test_a_name_that_is_not_there_is_not_found() -> None:
+    assert set(pytest_yourai.__all__) <= set(dir(pytest_yourai))
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        getattr(pytest_yourai, "lo" + "d")
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """Neither pytest nor MLX comes with a use of it either."""
+    text = (
+        "import sys, pytest_yourai\n"
+        "heavy = {'pytest', '_pytest', 'mlx', 'mlx_lm', 'numpy', 'pydantic', 'rich', 'yaml'}\n"
+        "assert not heavy & set(sys.modules)\n"
+        "[getattr(pytest_yourai, name) for name in pytest_yourai.__all__]\n"
+        "assert not {'pytest', '_pytest', 'mlx', 'mlx_lm'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True)

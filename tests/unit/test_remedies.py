@@ -56,7 +56,7 @@ def test_every_refusal_says_what_to_do() -> None:
     "module",
     [
         *("core/config.py", "core/parsing.py", "core/paths.py", "core/units.py"),
-        *("models/presets.py", "plan/matrix.py", "plugin/read_options.py"),
+        *("models/presets.py", "plan/matrix.py", "plan/read_options.py"),
         "store/compare/thresholds.py",
     ],
 )

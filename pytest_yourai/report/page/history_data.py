@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_yourai.report.profile_facts import machine_name
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
+from pytest_yourai.store.compare.noise import changes_within_noise
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -31,23 +32,32 @@ def comparisons_data(
 def _comparison(comparison: Comparison, gate: RegressionThresholds) -> dict[str, Any]:
     worse = regressions(comparison, gate)
     configs = {each.config for each in worse}
+    noisy = changes_within_noise(comparison)
     return {
         "differences": list(comparison.differences),
         "regressions": [each.text for each in worse],
         "not_compared": list(not_compared(comparison, gate)),
         "gate": str(gate),
         "changes": [
-            _change(comparison, each, is_worse=each.config in configs)
+            _change(
+                comparison,
+                each,
+                is_worse=each.config in configs,
+                is_noise=each.config in noisy,
+            )
             for each in comparison.changes
         ],
     }
 
 
-def _change(comparison: Comparison, change: Change, *, is_worse: bool) -> dict[str, Any]:
+def _change(
+    comparison: Comparison, change: Change, *, is_worse: bool, is_noise: bool
+) -> dict[str, Any]:
     """One configuration; each metric before and after, null where it cannot be compared."""
     return {
         "name": comparison.naming.name(change.config),
         "worse": is_worse,
+        "within_noise": is_noise,
         "before": change.before and change.before.outcome.value,
         "after": change.after and change.after.outcome.value,
         **{

@@ -8,6 +8,7 @@ from typing import Any
 from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
@@ -70,6 +71,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
+        "noise": noise_line(lasting),
         "outcomes": _outcome_counts(results),
         "command": answers[0]["command"] if answers else None,
         "prediction": _prediction(results),
@@ -107,7 +109,7 @@ def _heading(profile: StoredProfile) -> str:
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
     """One trial: its row of the profile, and what is computed from it."""
-    config = result.config
+    config, noise = result.config, noise_of(result)
     absent = {axis.key: None for axis in AXES if not axis.applies_to(config)}
     return {
         **TrialRow.from_result(result).as_json(),
@@ -118,6 +120,7 @@ def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
         "exceeds_budget": result.exceeds_budget,
         "prediction_error": prediction_error(result),
         "step_time_s": result.step_time_s,
+        "noise": noise and {"share": noise.share, "outliers": noise.outliers},
         "step_tokens": sorted(set(result.step_tokens)),
         "warmup_step_times_s": _rounded(result.warmup_step_times_s),
         "step_times_s": _rounded(result.step_times_s),

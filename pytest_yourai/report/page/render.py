@@ -6,8 +6,8 @@ import base64
 import dataclasses
 import datetime
 import hashlib
-import importlib.util
 import json
+import mimetypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,11 +54,11 @@ class Content:
         return fitting[-1] if fitting else last
 
 
-def check_plotly(flag: str | None = None) -> None:
-    """Raise OptionError if Plotly is not installed; `flag` names what to leave out instead."""
-    if importlib.util.find_spec("plotly") is None:
-        problem = "the page needs Plotly: pip install 'pytest-yourai[report]'"
-        raise OptionError(f"{flag}: {problem}, or leave it out" if flag else problem)
+def check_page_name(path: Path, flag: str) -> None:
+    """Raise OptionError if the name promises a file of another kind, such as a PDF."""
+    if mimetypes.guess_type(path.name)[0] not in {None, "text/html"}:
+        html = path.with_suffix(".html")
+        raise OptionError(f"{flag}: a page is HTML, not {path.suffix}: name it {html}")
 
 
 def write_page(path: Path, content: Content, named_by: str) -> None:
@@ -68,10 +68,7 @@ def write_page(path: Path, content: Content, named_by: str) -> None:
 
 def page(content: Content) -> str:
     """The text of the file."""
-    # Imported here: it is an extra, and reading a profile must not need it.
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415
-
-    plotly: str = get_plotlyjs()
+    plotly = _packaged("vendored/plotly-basic.min.js")
     script = f'"use strict";\n(() => {{\n{_scripts()}\n}})();\n'
     parts = {
         "policy": _policy(plotly, script),

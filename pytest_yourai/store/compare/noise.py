@@ -24,6 +24,7 @@ runs can tell.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
@@ -99,6 +100,19 @@ def slower_configs(
             comparable_times(before, per_token=per_token),
         )
     }
+
+
+def changes_within_noise(comparison: Comparison) -> set[LoraConfig]:
+    """Configurations whose steps got neither longer nor shorter by more than the noise."""
+    back = dataclasses.replace(
+        comparison,
+        changes=tuple(
+            dataclasses.replace(each, before=each.after, after=each.before)
+            for each in comparison.changes
+        ),
+    )
+    surely = slower_configs(comparison, 0.0) | slower_configs(back, 0.0)
+    return {before.config for before, _ in _successes(comparison.changes)} - surely
 
 
 def _log_changes(comparison: Comparison, *, per_token: bool) -> dict[LoraConfig, float]:

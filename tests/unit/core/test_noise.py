@@ -81,3 +81,4 @@ def test_the_fastest_come_with_those_that_noise_may_have_put_behind() -> None:
     )
     assert noise_line([fast, slow]) is None
     assert noise_line([]) is None
+    assert noise_line([trial(1.0), trial(1.0, batch=2)]) is None

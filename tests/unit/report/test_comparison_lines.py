@@ -70,3 +70,15 @@ def test_peaks_are_not_shown_as_minima() -> None:
     lines = list(comparison_lines(compare(peaks, stored()), [], WIDE))
     [first] = [line for line in lines if "batch=1, rank=64, layers=16" in line]
     assert re.search(r"layers=16 +– +6\.9 GB +– +10\.6 GB +10\.6 GB ", first), first
+
+
+def test_a_change_within_noise_says_so_in_its_row() -> None:
+    old, new = stored(), stored(slower(1.001, 1))
+    # The steps of these rows spread by 0.2 to 1.2 %.
+    rows = [line for line in comparison_lines(compare(old, new), [], WIDE) if "batch=" in line]
+    assert [line.endswith("ok, time within noise") for line in rows[1:]].count(True) == 1
+    assert "0.12s ± 1.2 %" in rows[1]
+    grown = stored(slower(1.5, 0))
+    assert not any(
+        "within noise" in line for line in comparison_lines(compare(old, grown), [], WIDE)
+    )

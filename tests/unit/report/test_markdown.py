@@ -54,12 +54,12 @@ def test_rows_come_best_first_then_what_failed_then_what_was_not_run() -> None:
     [header, *cells] = Rendered("\n".join(lines_of(changed))).cells
     assert (
         ", ".join(header)
-        == "batch, rank, layers, needs, takes, step, tokens/s, score, answer, outcome"
+        == "batch, rank, layers, needs, takes, step, tokens/s, ±, score, answer, outcome"
     )
-    scores = [int(row[7].replace(",", "")) for row in cells[:10]]
+    scores = [int(row[8].replace(",", "")) for row in cells[:10]]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == 16384
-    assert [row[9] for row in cells] == [
+    assert [row[10] for row in cells] == [
         *["ok"] * 10,
         "oom: the allocator refused",
         "skipped: no smaller",
@@ -141,7 +141,7 @@ def test_hostile_text_is_shown_as_text_wherever_it_stands() -> None:
         rendered = Rendered(text)
         usual = set(Rendered(markdown(read_profiles(QUICK) * 2)).tags)
         assert set(rendered.tags) <= usual
-        assert {len(row) for row in rendered.cells} <= {9, 10}
+        assert {len(row) for row in rendered.cells} <= {10, 11}
         assert rendered.text.count(HOSTILE.replace("\n", " ")) >= 30
 
 

@@ -1,7 +1,6 @@
 import base64
 import hashlib
 import html.parser
-import importlib.util
 import json
 import re
 from importlib.resources import files
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_yourai.core.errors import OptionError, OutputError
-from pytest_yourai.report.page.render import Content, check_plotly, embedded, page, write_page
+from pytest_yourai.report.page.render import Content, check_page_name, embedded, page, write_page
 
 from support.profiles import HOSTILE, failed_only, hostile, profiles_of, quick
 
@@ -113,13 +112,15 @@ def test_the_newest_profile_is_opened_or_of_a_walk_the_largest_that_fits() -> No
     assert Content(profiles_of(large)).opened == 0
 
 
-def test_without_plotly_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_plotly("--yourai-report")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(OptionError, match=r"--yourai-report: .*'pytest-yourai\[report\]'"):
-        check_plotly("--yourai-report")
-    with pytest.raises(OptionError, match=r"^the page needs Plotly: .*\[report\]'$"):
-        check_plotly()
+def test_a_page_has_the_name_of_a_page() -> None:
+    for name in ("page.html", "a/page.HTM", "page", "run-0.31", "/dev/stdout"):
+        check_page_name(Path(name), "-o")
+    with pytest.raises(OptionError, match=r"^-o: a page is HTML, not \.PDF: name it a/p\.html$"):
+        check_page_name(Path("a/p.PDF"), "-o")
+
+
+def test_a_page_of_twelve_rows_is_small() -> None:
+    assert len(page(Content(profiles_of(quick()))).encode()) < 1_500_000
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

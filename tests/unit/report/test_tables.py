@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 from pytest_yourai.core.ranking import pareto
 from pytest_yourai.report.tables import aligned, ranked_rows
@@ -16,11 +17,17 @@ def test_columns_stand_under_their_headings() -> None:
     lines = list(aligned(QUICK))
     assert lines[:3] == [
         (
-            "   batch  rank  layers    needs    takes   step  tokens/s   score  answer            "
-            "outcome"
+            "   batch  rank  layers    needs    takes   step  tokens/s      ±   score  "
+            "answer            outcome"
         ),
-        ("*      4   128      32  18.9 GB  24.5 GB  0.59s     3,440  16,384  largest           ok"),
-        "*      4   128      16  12.1 GB  19.5 GB  0.43s     4,759   8,192                    ok",
+        (
+            "*      4   128      32  18.9 GB  24.5 GB  0.59s     3,440  0.5 %  16,384  "
+            "largest           ok"
+        ),
+        (
+            "*      4   128      16  12.1 GB  19.5 GB  0.43s     4,759  0.2 %   8,192  "
+            "                  ok"
+        ),
     ]
     assert len({line.rindex("ok") for line in lines[1:13]}) == 1
     [profile] = QUICK
@@ -68,3 +75,24 @@ def test_several_models_are_named_and_several_files_too() -> None:
         [f"llama-8b ({QUICK_PATH})", "Largest"],
         [f"llama-8b ({QUICK_PATH})", "Fastest, leanest"],
     ], "a check is no choice"
+
+
+def test_an_order_that_noise_could_have_made_says_so() -> None:
+    def alike(it: dict[str, Any]) -> None:
+        for number, row in enumerate(it["all_results"]):
+            # Equal steps, so that rows of a larger batch are faster; two of them hardly.
+            factor = 1 if number == 0 else 1.5 + number
+            times_s = [each * factor for each in (1.0, 1.05, 0.95, 1.0)]
+            row.update(step_times_s=[*times_s, 2 * times_s[0]] * 2, step_tokens=[1000] * 10)
+        it["all_results"][1]["step_times_s"] = it["all_results"][0]["step_times_s"]
+
+    lines = list(aligned([stored(alike)]))
+    assert "  7.4 %!  " in lines[1]
+    notes = lines[lines.index("") - 2 : lines.index("")]
+    assert notes == [
+        "The 2 fastest are within noise of each other: their ranges (±) overlap",
+        "! some steps took far longer or shorter than the others",
+    ]
+    assert not any(line.startswith("The ") for line in aligned(QUICK))
+    both = list(aligned([stored(alike, "a.json"), stored(alike, "b.json")]))
+    assert both[both.index("") - 4].startswith("llama-8b (a.json): The 2 fastest")
