@@ -15,7 +15,8 @@ from pathlib import Path
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.flags import GROUPS, Flag, FlagGroup
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
@@ -24,10 +25,31 @@ _END = "<!-- end generated -->"
 
 
 def flags() -> str:
+    return "\n".join(f"## {group.title}\n\n{_flags(group)}" for group in GROUPS)
+
+
+def _flags(group: FlagGroup) -> str:
     return _table(
-        ("flag", "meaning", "default"),
-        ((_code(flag.option, flag.metavar), flag.help, flag.default or "–") for flag in FLAGS),
+        ("of pytest", "of `yourai`", "meaning", "default"),
+        (
+            (
+                _code(flag.option, flag.metavar),
+                _short(flag),
+                flag.help,
+                flag.default or "–",
+            )
+            for flag in group.flags
+        ),
     )
+
+
+def _short(flag: Flag) -> str:
+    """How the commands write it: as one of them, or without the prefix."""
+    of_command = [each.name for each in SHORT_COMMANDS if each.flag == flag.name]
+    if of_command:
+        return _code(f"yourai {of_command[0]}")
+    first = "MODEL" if flag.name == "model" else f"--{flag.name}"
+    return ", ".join(map(_code, (first, *flag.aliases)))
 
 
 def train_options() -> str:

@@ -8,20 +8,22 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pytest_yourai.cli import flags
 from pytest_yourai.cli.foreign_code import leave_foreign_code
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
-from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS, add_pytest_flags, pytest_arguments
+from pytest_yourai.cli.pytest_commands import add_pytest_flags, pytest_arguments, take_models
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
+from pytest_yourai.plan.invocation import Invocation
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS, ShortCommand
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
@@ -80,23 +82,29 @@ def _run(arguments: list[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own, rest = arguments[:end], arguments[end + 1 :]
     parser, parsers = _parsers()
-    if own[:1] and own[0] in _SEES_FOLDER and not _has_folder():
-        print_error(f"yourai {own[0]}", "the current folder was removed: change to another")
+    if not arguments:
+        parser.print_help()
+        return 0
+    name = own[0] if own else ""
+    if name and not name.startswith("-") and name not in parsers:
+        parser.error(f"unknown command {name}{_nearest(name, parsers)}")
+    if name in _SEES_FOLDER and not _has_folder():
+        print_error(f"yourai {name}", "the current folder was removed: change to another")
         return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
-    chosen = parsers[given.command]
-    of_pytest = next((each for each in PYTEST_COMMANDS if each.name == given.command), None)
-    if of_pytest is not None and unknown:
-        chosen.error(f"unknown flag {unknown[0]}: put the flags of pytest after --")
-    if of_pytest is None and (unknown or rest):
-        chosen.error(f"unknown flag {(unknown or rest)[0]}: see --help")
+    chosen, of_pytest = parsers[given.command], _OF_PYTEST.get(given.command)
+    _refuse_unknown(chosen, of_pytest, unknown, rest)
     try:
+        if of_pytest is not None:
+            take_models(given, unknown)
         check_alone(os.environ)
         provide_descriptors()
         leave_foreign_code(given)
         import_installed()
         if of_pytest is not None:
-            _become_pytest(pytest_arguments(of_pytest, given, rest))
+            _become_pytest(
+                Invocation(tuple(pytest_arguments(of_pytest, given, rest)), is_short=True)
+            )
         function = next(each.function for each in OWN_COMMANDS if each.name == given.command)
         status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
     except InputError as problem:
@@ -105,8 +113,35 @@ def _run(arguments: list[str]) -> int:
     return status
 
 
-_SEES_FOLDER = {"train", *(each.name for each in PYTEST_COMMANDS)}
+_OF_PYTEST = {
+    name: command for command in SHORT_COMMANDS for name in (command.name, command.former)
+}
+"""By its names."""
+
+_SEES_FOLDER = {"train", *_OF_PYTEST}
 """Commands whose paths are seen from the current folder, and whose files go there."""
+
+
+def _refuse_unknown(
+    parser: Parser, of_pytest: ShortCommand | None, unknown: list[str], rest: list[str]
+) -> None:
+    """Exit with the nearest flag that the command has."""
+    flags = unknown if of_pytest is None else [each for each in unknown if each.startswith("-")]
+    if of_pytest is None:
+        flags = flags or rest
+    if not flags:
+        return
+    near = _nearest(flags[0], parser.flags)
+    or_else = near or (": see --help" if of_pytest is None else ": put flags of pytest after --")
+    parser.error(f"unknown flag {flags[0]}{or_else}")
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    """A question for the user; empty if none of `words` is near."""
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
+    near = difflib.get_close_matches(word.partition("=")[0], words, n=1, cutoff=0.7)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _has_folder() -> bool:
@@ -116,11 +151,12 @@ def _has_folder() -> bool:
         return False
 
 
-def _become_pytest(arguments: Sequence[str]) -> NoReturn:
+def _become_pytest(invocation: Invocation) -> NoReturn:
     """Replace this process by pytest, so that signals and exit status are its own."""
-    print_lines(sys.stdout, shown(arguments))
-    process = command_of_pytest(arguments)
-    os.execve(process[0], process, environment_of_pytest())  # noqa: S606 - no shell is wanted
+    print_lines(sys.stdout, shown(invocation.arguments))
+    process = command_of_pytest(invocation.arguments)
+    environment = environment_of_pytest() | invocation.variables()
+    os.execve(process[0], process, environment)  # noqa: S606 - no shell is wanted
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -133,19 +169,19 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     version = importlib.metadata.version("pytest-yourai")
     parser.add_argument("--version", action="version", version=f"yourai {version}")
     subparsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=Parser
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser, title="commands"
     )
     parsers: dict[str, Parser] = {}
-    for of_pytest in PYTEST_COMMANDS:
-        name = of_pytest.name
+    for name, command in _OF_PYTEST.items():
+        settings: dict[str, Any] = {"help": command.help} if name == command.name else {}
         parsers[name] = subparsers.add_parser(
             name,
-            help=of_pytest.help,
-            description=f"Runs pytest to {of_pytest.help}.",
+            description=f"Runs pytest to {command.help}.",
             epilog="Arguments after -- go to pytest.",
-            usage=f"yourai {name} [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+            usage=f"yourai {name} [MODEL ...] [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+            **settings,
         )
-        add_pytest_flags(parsers[name], of_pytest)
+        add_pytest_flags(parsers[name], command)
     for own in OWN_COMMANDS:
         parsers[own.name] = subparsers.add_parser(
             own.name, help=own.help, description=f"{own.help}."

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pytest_yourai.core.sanitize import printable, screen_line
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.report.safe_stream import print_lines
 
 USAGE_STATUS = 2
@@ -21,6 +22,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
+
+    @property
+    def flags(self) -> list[str]:
+        """Those that it takes, each as it is written."""
+        return list(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake, and exit with status 2."""
@@ -36,7 +42,10 @@ def print_error(program: str, message: str) -> None:
 
 def in_own_words(text: str) -> str:
     """`text` with the flags of pytest as the commands take them."""
-    return text.replace("--yourai-benchmark", "yourai benchmark").replace("--yourai-", "--")
+    for command in SHORT_COMMANDS:
+        if command.flag:
+            text = text.replace(f"--yourai-{command.flag}", f"yourai {command.name}")
+    return text.replace("--yourai-", "--")
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

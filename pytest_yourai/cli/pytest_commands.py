@@ -1,77 +1,75 @@
-"""`yourai optimize`, `benchmark` and `recommend`: pytest with the plugin's flags."""
+"""`yourai sweep`, `models` and `fit`: pytest with the plugin's flags."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.cli.parser import in_own_words
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
+from pytest_yourai.plan.short_commands import (
+    PASSED_LETTERS,
+    PASSED_SWITCHES,
+    PASSED_VALUES,
+    ShortCommand,
+)
 
 _HELP = {"quick": "the quick matrix"}
 """Help texts that differ from pytest's."""
 
-
-@dataclass(frozen=True)
-class PytestCommand:
-    """A command, the flag that it implies, and the names of the flags that it takes."""
-
-    name: str
-    help: str
-    flag: str | None
-    takes: frozenset[str]
-    needs: frozenset[str] = frozenset()
-    """One of these must be given."""
-
-    @property
-    def flags(self) -> list[Flag]:
-        return [flag for flag in FLAGS if flag.name in self.takes]
+_MODELS = "yourai_model"
 
 
-_COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
+class _PassOn(argparse.Action):
+    """Keeps a flag of pytest as it was written, in order."""
 
-_ALL = frozenset(flag.name for flag in FLAGS) - _COMMANDS
-
-PYTEST_COMMANDS = (
-    PytestCommand(
-        "optimize",
-        "measure which batch size, LoRA rank and LoRA layers fit, and which are best",
-        flag=None,
-        takes=_ALL - {"optimize"},
-        needs=frozenset({"model", "replay", "config"}),
-    ),
-    PytestCommand(
-        "benchmark",
-        "try models, smallest first, until one does not fit",
-        flag="benchmark",
-        takes=_ALL - {"replay"},
-    ),
-    PytestCommand(
-        "recommend",
-        "print which models fit, by estimate, and run nothing",
-        flag="recommend",
-        takes=frozenset({
-            "model", "models", "max-memory", "output", "seq-length", "weights", "quantize",
-            "lora-keys", "grad-checkpoint",
-        }),
-    ),
-)  # fmt: skip
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - as argparse calls it
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        words = [] if values == [] else [values]
+        passed = [*(getattr(namespace, self.dest) or []), option_string, *words]
+        setattr(namespace, self.dest, passed)
 
 
-def add_pytest_flags(parser: argparse.ArgumentParser, command: PytestCommand) -> None:
-    """Add the flags that `command` takes, without their prefix."""
-    for flag in command.flags:
-        settings: dict[str, Any] = {"action": "append", "metavar": flag.metavar}
-        if flag.metavar is None:
-            settings = {"action": "store_true"}
-        parser.add_argument(f"--{flag.name}", dest=flag.key, help=_help(flag), **settings)
+def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> None:
+    """Add the flags that `command` takes, without their prefix, and some of pytest's own."""
+    parser.add_argument("models", metavar="MODEL", nargs="*", help=command.model)
+    for group in GROUPS:
+        taken = [flag for flag in group.flags if flag.name in command.takes]
+        shown = parser.add_argument_group(group.title) if taken else parser
+        for flag in taken:
+            settings: dict[str, Any] = {"action": "append", "metavar": flag.metavar}
+            if flag.metavar is None:
+                settings = {"action": "store_true"}
+            words = (f"--{flag.name}", *flag.aliases)
+            shown.add_argument(*words, dest=flag.key, help=_help(flag), **settings)
+    letters = [f"-{letter}" for letter in PASSED_LETTERS]
+    group_of_pytest = parser.add_argument_group(
+        "pytest", f"Passed on: {' '.join([*letters, *PASSED_SWITCHES, *PASSED_VALUES])}"
+    )
+    hidden: dict[str, Any] = {"dest": "passed", "action": _PassOn, "help": argparse.SUPPRESS}
+    for word in (*letters, *PASSED_SWITCHES):
+        group_of_pytest.add_argument(word, nargs=0, **hidden)
+    for word in PASSED_VALUES:
+        group_of_pytest.add_argument(word, **hidden)
+
+
+def take_models(given: argparse.Namespace, words: Sequence[str]) -> None:
+    """Make models of the positional arguments, and of `words` that stood between flags."""
+    named = [*given.models, *words]
+    if named:
+        setattr(given, _MODELS, [*(getattr(given, _MODELS) or []), *named])
+    del given.models  # else it would be the list of presets
 
 
 def pytest_arguments(
-    command: PytestCommand, given: argparse.Namespace, rest: Sequence[str]
+    command: ShortCommand, given: argparse.Namespace, rest: Sequence[str]
 ) -> list[str]:
     """The arguments of pytest, with its own in `rest`. OptionError if a needed flag is missing.
 
@@ -79,7 +77,10 @@ def pytest_arguments(
     """
     needed = [flag for flag in command.flags if flag.name in command.needs]
     if needed and not any(getattr(given, flag.key) for flag in needed):
-        raise OptionError(f"add {' or '.join(f'--{flag.name} {flag.metavar}' for flag in needed)}")
+        words = [
+            "MODEL" if flag.name == "model" else f"--{flag.name} {flag.metavar}" for flag in needed
+        ]
+        raise OptionError(f"add a {' or '.join(words)}")
     arguments = [flag.option for flag in FLAGS if flag.name == command.flag]
     for flag in command.flags:
         value = getattr(given, flag.key)
@@ -87,7 +88,7 @@ def pytest_arguments(
             arguments.append(flag.option)
         elif value:
             arguments += [f"{flag.option}={each}" for each in value]
-    return [*arguments, *rest]
+    return [*arguments, *(given.passed or []), *rest]
 
 
 def _help(flag: Flag) -> str:

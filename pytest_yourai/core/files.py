@@ -145,13 +145,19 @@ _DEEPEST = 50
 
 def read_document(path: Path) -> Mapping[str, Any]:
     """The JSON object in `path`; RecordingError, naming the file, for everything else."""
+    text = ""
     try:
-        parsed = parse_json(read_regular(path).decode("utf-8-sig"))
+        text = read_regular(path).decode("utf-8-sig")
+        parsed = parse_json(text)
         is_changed = isinstance(parsed, dict) and has_changed(parsed)
         document = all_printable(parsed)
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
+        if _is_journal(text):
+            raise RecordingError(
+                f"{path} is a journal, not a profile: name the profile of its run"
+            ) from None
         raise RecordingError(f"{path} is not JSON: {problem}; name a profile") from None
     if not isinstance(document, dict):
         raise RecordingError(
@@ -213,3 +219,13 @@ def write_json(path: Path, document: Mapping[str, Any], flag: str) -> None:
     """
     text = json_text(with_digest(clean(document)), indent=2)
     write_atomically(path, f"{text}\n", flag)
+
+
+def _is_journal(text: str) -> bool:
+    """True if `text` begins with a line that is an event of a journal."""
+    first, newline, _ = text.partition("\n")
+    try:
+        event = parse_json(first) if newline else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(event, dict) and "event" in event

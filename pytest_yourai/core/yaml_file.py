@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ _EXPONENT = re.compile(
     re.VERBOSE,
 )
 """Numbers such as 1e-5, which YAML 1.1 takes for text and mlx-lm's own loader for numbers."""
+
+_UNKNOWN = "extra_forbidden"
+"""Pydantic's name for a key that the schema does not have."""
 
 _FIRST_OF_NUMBERS = "-+0123456789."
 
@@ -155,14 +159,19 @@ def validate(
     try:
         return schema.model_validate(value)
     except pydantic.ValidationError as problem:
-        first = problem.errors()[0]
+        errors = problem.errors()
+        # A misspelt key is also a missing one: what is there names it, and its line.
+        first = next((each for each in errors if each["type"] == _UNKNOWN), errors[0])
         raise error(f"{file.where((*at, *first['loc']))}: {_message(first, schema)}") from None
 
 
 def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(schema.model_fields)
-        return f"unknown key: the known ones are {known}; use one of them"
+    if problem["type"] == _UNKNOWN:
+        known = list(schema.model_fields)
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=2)
+        if close:
+            return f"unknown key: did you mean {' or '.join(close)}?"
+        return f"unknown key: the known ones are {', '.join(known)}; use one of them"
     if problem["type"] == "missing":
         return "this key is missing: add it"
     if problem["type"] == "model_type":

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from pytest_yourai.core.axes import (
     AXES,
+    BATCH_SIZE,
     GRAD_CHECKPOINT,
     LORA_KEYS,
     MAX_SEQ_LENGTH,
+    NUM_LAYERS,
+    RANK,
     SIZES,
     Axis,
     value_text,
@@ -32,6 +35,8 @@ class Flag(NamedTuple):
     is_command: bool = False
     is_repeatable: bool = False
     """True if it may be repeated; its ini key takes one value a line."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings in the `yourai` command: mlx-lm's, and shorter ones."""
 
     @property
     def option(self) -> str:
@@ -44,11 +49,26 @@ class Flag(NamedTuple):
         return f"yourai_{self.name.replace('-', '_')}"
 
 
+class FlagGroup(NamedTuple):
+    """Flags that are shown together."""
+
+    title: str
+    flags: tuple[Flag, ...]
+
+
 FAIL_ON_HELP = (
     "largest tolerated regression: METRIC:5%, METRIC:20ms or METRIC:5%+20ms, where METRIC is "
     "minimum_memory, peak_memory, step_time, tokens_per_second or mean_step_time; or none, to "
     "report only; may be repeated"
 )
+
+_AXIS_ALIASES = {
+    BATCH_SIZE: ("--batch",),
+    RANK: ("--lora-rank",),
+    NUM_LAYERS: ("--layers", "--lora-layers"),
+    MAX_SEQ_LENGTH: ("--max-seq-length",),
+    LORA_KEYS: ("--keys",),
+}
 
 _AXIS_DEFAULTS = {
     MAX_SEQ_LENGTH: "512 (tiny: 64)",
@@ -68,152 +88,225 @@ def _axis_flag(axis: Axis) -> Flag:
         f"{axis.metavar},..." if is_list else axis.metavar,
         f"{axis.help}; several values make it an axis" if is_list else axis.help,
         default,
+        aliases=_AXIS_ALIASES.get(axis, ()),
     )
 
 
-FLAGS = (
-    Flag(
-        "model",
-        "NAME",
-        "model to measure: a preset, a folder or owner/name; may be repeated",
-        is_repeatable=True,
+GROUPS = (
+    FlagGroup(
+        "What to measure",
+        (
+            Flag(
+                "model",
+                "NAME",
+                "model to measure: a preset, a folder or owner/name; may be repeated, to measure "
+                "one after the other",
+                is_repeatable=True,
+            ),
+            Flag(
+                "models",
+                "FILE",
+                "YAML list of presets, where --yourai-model and --yourai-benchmark look up names",
+                "models.yaml",
+                aliases=("--presets",),
+            ),
+            Flag(
+                "benchmark",
+                None,
+                "measure each model in its safe configuration, smallest first, until one does not "
+                "fit",
+                "off",
+                is_command=True,
+            ),
+            Flag(
+                "optimize",
+                None,
+                "with --yourai-benchmark: also sweep each model that passes",
+                "off",
+            ),
+            Flag(
+                "recommend",
+                None,
+                "print which models fit by estimate, and measure nothing",
+                "off",
+                is_command=True,
+            ),
+            Flag(
+                "config",
+                "FILE",
+                "recipe to measure: the YAML file that mlx_lm.lora --config takes",
+                "no recipe",
+                aliases=("-c",),
+            ),
+            Flag(
+                "data",
+                "PATH",
+                "training data, in a format of mlx-lm",
+                "synthetic rows of full length",
+            ),
+            Flag(
+                "bad-rows",
+                "refuse|skip",
+                "rows that cannot be trained on: refuse the data, or leave them out, as training "
+                "then does",
+                "refuse",
+            ),
+            Flag("mask-prompt", None, "no loss for prompts, as training with --mask-prompt", "off"),
+            Flag(
+                "weights",
+                "auto|local|hub|synthetic",
+                "source of the weights; auto: a folder or the local Hugging Face cache, else "
+                "synthetic",
+                "auto",
+            ),
+            Flag(
+                "quantize",
+                "BITS|none",
+                "quantization of the base model",
+                "as stored for local weights; 4 for synthetic presets (tiny: none)",
+            ),
+            Flag(
+                "replay", "PROFILE", "replay the measurements of a recorded profile; nothing is run"
+            ),
+        ),
     ),
-    Flag("models", "FILE", "your own YAML list of presets", "models.yaml"),
-    Flag(
-        "benchmark",
-        None,
-        "try each model in its safe configuration, smallest first, until one does not fit",
-        "off",
-        is_command=True,
+    FlagGroup(
+        "Configurations",
+        (
+            Flag(
+                "quick",
+                None,
+                "use the quick matrix; with another --yourai flag, --quick for short",
+                "off",
+            ),
+            Flag(
+                "matrix",
+                "FILE",
+                "your own YAML matrix",
+                "full.yaml; under 10 GB low-memory.yaml",
+            ),
+            *map(_axis_flag, AXES),
+            Flag(
+                "effective-batch-size",
+                "N",
+                "rows of one update: each batch size gets the accumulation that keeps it",
+                "no accumulation",
+                aliases=("--effective-batch",),
+            ),
+        ),
     ),
-    Flag("optimize", None, "with --yourai-benchmark: also sweep each model that passes", "off"),
-    Flag(
-        "quick",
-        None,
-        "use the quick matrix; with another --yourai flag, --quick for short",
-        "off",
+    FlagGroup(
+        "Budget",
+        (
+            Flag(
+                "max-memory",
+                "GB",
+                "memory budget in GB (1e9 bytes)",
+                "detected",
+                aliases=("--memory",),
+            ),
+            Flag(
+                "timeout",
+                "S",
+                "time limit of each item in seconds, as a pytest-timeout mark",
+                "300 or --timeout",
+            ),
+            Flag(
+                "compile-timeout",
+                "S",
+                "time limit of each step that compiles, in seconds; that of the item counts from "
+                "its end",
+                "900",
+            ),
+            Flag(
+                "force",
+                None,
+                "go on although the guard would stop, available memory is too low, or a trial is "
+                "predicted not to fit",
+                "off",
+            ),
+        ),
     ),
-    Flag(
-        "matrix",
-        "FILE",
-        "your own YAML matrix",
-        "full.yaml; under 10 GB low-memory.yaml",
+    FlagGroup(
+        "Search",
+        (
+            Flag(
+                "objective", "score|tokens_per_second", "measure of the best configuration", "score"
+            ),
+            Flag(
+                "search",
+                "fast|exhaustive",
+                "fast: only run configurations that lead to the best one",
+                "exhaustive",
+            ),
+            Flag("steps", "N", "measured steps in each trial", "10; 5 with --yourai-benchmark"),
+            Flag("warmup", "N", "minimum number of warm-up steps in each trial", "2"),
+            Flag(
+                "resume", None, "keep the results of an earlier run with the same identity", "off"
+            ),
+            Flag(
+                "soak",
+                "MINUTES",
+                "after a sweep, train with its best configuration for so many minutes",
+                "no soak",
+            ),
+        ),
     ),
-    Flag("max-memory", "GB", "memory budget in GB (1e9 bytes)", "detected"),
-    Flag(
-        "output",
-        "FILE",
-        "file for the profile, or for the benchmark results of several models",
-        "optimal_config.json, benchmark_results.json",
+    FlagGroup(
+        "Output",
+        (
+            Flag(
+                "output",
+                "FILE",
+                "file for the profile, or for the benchmark results of several models",
+                "optimal_config.json, benchmark_results.json",
+            ),
+            Flag("log", "FILE", "file for the journal", "benchmark_log.jsonl"),
+            Flag(
+                "lora-config",
+                "FILE",
+                "file to write the best configuration to, for mlx_lm.lora --config",
+                "not written",
+            ),
+            Flag(
+                "report",
+                "FILE",
+                "file for an HTML page of the results; needs the extra `report`",
+                "not written",
+            ),
+            Flag(
+                "markdown",
+                "FILE",
+                "file for the results as Markdown for GitHub",
+                "not written; in a GitHub job always its summary",
+            ),
+            Flag(
+                "compare",
+                "PROFILE",
+                "compare with this earlier profile, and fail if results got worse",
+            ),
+            Flag(
+                "fail-on",
+                "METRIC:AMOUNT",
+                FAIL_ON_HELP,
+                "minimum_memory:5%, mean_step_time:10%, step_time:25%",
+                is_repeatable=True,
+            ),
+        ),
     ),
-    Flag("log", "FILE", "file for the journal", "benchmark_log.jsonl"),
-    Flag(
-        "lora-config",
-        "FILE",
-        "file for the best configuration, for mlx_lm.lora --config",
-        "not written",
+    FlagGroup(
+        "Advanced",
+        (
+            Flag(
+                "isolation",
+                "model|trial",
+                "one worker process for all trials of a model, or one for each trial",
+                "model",
+            ),
+            Flag("trust-remote-code", None, "run Python code from a model folder", "off"),
+        ),
     ),
-    Flag(
-        "report",
-        "FILE",
-        "file for an HTML page of the results; needs the extra `report`",
-        "not written",
-    ),
-    Flag(
-        "markdown",
-        "FILE",
-        "file for the results as Markdown for GitHub",
-        "not written; in a GitHub job always its summary",
-    ),
-    Flag("steps", "N", "measured steps in each trial", "10; 5 with --yourai-benchmark"),
-    Flag("warmup", "N", "minimum number of warm-up steps in each trial", "2"),
-    Flag(
-        "config",
-        "FILE",
-        "recipe: the YAML file that mlx_lm.lora --config takes",
-        "no recipe",
-    ),
-    *map(_axis_flag, AXES),
-    Flag(
-        "effective-batch-size",
-        "N",
-        "rows of one update: each batch size gets the accumulation that keeps it",
-        "no accumulation",
-    ),
-    Flag("data", "PATH", "training data, in a format of mlx-lm", "synthetic rows of full length"),
-    Flag(
-        "bad-rows",
-        "refuse|skip",
-        "rows that cannot be trained on: refuse the data, or leave them out, as training then does",
-        "refuse",
-    ),
-    Flag("mask-prompt", None, "no loss for prompts, as training with --mask-prompt", "off"),
-    Flag(
-        "weights",
-        "auto|local|hub|synthetic",
-        "source of the weights; auto: a folder or the local Hugging Face cache, else synthetic",
-        "auto",
-    ),
-    Flag(
-        "quantize",
-        "BITS|none",
-        "quantization of the base model",
-        "as stored for local weights; 4 for synthetic presets (tiny: none)",
-    ),
-    Flag(
-        "timeout",
-        "S",
-        "time limit of each item in seconds, as a pytest-timeout mark",
-        "300 or --timeout",
-    ),
-    Flag(
-        "compile-timeout",
-        "S",
-        "time limit of each step that compiles, in seconds; that of the item counts from its end",
-        "900",
-    ),
-    Flag("objective", "score|tokens_per_second", "measure of the best configuration", "score"),
-    Flag(
-        "search",
-        "fast|exhaustive",
-        "fast: only run configurations that lead to the best one",
-        "exhaustive",
-    ),
-    Flag(
-        "isolation",
-        "model|trial",
-        "one worker process for all trials of a model, or one for each trial",
-        "model",
-    ),
-    Flag(
-        "force",
-        None,
-        "go on although the guard would stop, available memory is too low, or a trial is "
-        "predicted not to fit",
-        "off",
-    ),
-    Flag("resume", None, "keep the results of an earlier run with the same identity", "off"),
-    Flag(
-        "soak",
-        "MINUTES",
-        "after a sweep, train with its best configuration for so many minutes",
-        "no soak",
-    ),
-    Flag("replay", "PROFILE", "replay the measurements of a recorded profile; nothing is run"),
-    Flag("compare", "PROFILE", "compare with this earlier profile, and fail if results got worse"),
-    Flag(
-        "fail-on",
-        "METRIC:AMOUNT",
-        FAIL_ON_HELP,
-        "minimum_memory:5%, mean_step_time:10%, step_time:25%",
-        is_repeatable=True,
-    ),
-    Flag(
-        "recommend",
-        None,
-        "print which models fit by estimate, and run nothing",
-        "off",
-        is_command=True,
-    ),
-    Flag("trust-remote-code", None, "run Python code from a model folder", "off"),
 )
+"""In the order of help."""
+
+FLAGS = tuple(flag for group in GROUPS for flag in group.flags)

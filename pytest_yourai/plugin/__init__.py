@@ -69,6 +69,7 @@ def _recommend(config: pytest.Config) -> int:
 
     check_alone(os.environ)
     import_installed()
+    from pytest_yourai.plan.invocation import Invocation  # noqa: PLC0415
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -83,7 +84,8 @@ def _recommend(config: pytest.Config) -> int:
     if config.getoption("yourai_output"):
         write(asked.output, found)
     # Before a session there is no terminal reporter.
-    print_lines(sys.stdout, *lines(found))
+    invocation = Invocation.taken(os.environ, config.invocation_params.args)
+    print_lines(sys.stdout, *lines(found, invocation))
     return int(pytest.ExitCode.OK)
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_yourai.core.errors import InputError, OptionError
-from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
 from pytest_yourai.plugin.ini_values import has_value
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark", "yourai_config")
@@ -12,21 +14,29 @@ _STARTING_KEYS = ("yourai_model", "yourai_replay")
 
 
 def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("yourai", "LoRA configurations that fit this machine")
-    for flag in FLAGS:
-        text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
-        shown = text.replace("%", "%%")
-        # Defaults stay None, or the ini key would never be read.
-        if flag.metavar is None:
-            group.addoption(
-                flag.option, dest=flag.key, action="store_const", const="true", help=shown
-            )
-        else:
-            group.addoption(
-                flag.option, dest=flag.key, metavar=flag.metavar, action="append", help=shown
-            )
-        if not flag.is_command:
-            parser.addini(flag.key, text, default=None)
+    for each in GROUPS:
+        group = parser.getgroup(f"yourai: {each.title.lower()}")
+        for flag in each.flags:
+            _add_option(group, flag)
+    # One key with aliases, or help would show each flag a second time.
+    keys = [flag.key for flag in FLAGS if not flag.is_command]
+    commands = " and ".join(flag.option for flag in FLAGS if flag.is_command)
+    parser.addini(
+        "yourai_*",
+        f"each --yourai flag but {commands}, as in: yourai_max_memory = 16",
+        default=None,
+        aliases=keys,
+    )
+
+
+def _add_option(group: pytest.OptionGroup, flag: Flag) -> None:
+    text = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
+    settings: dict[str, Any] = {"dest": flag.key, "help": text.replace("%", "%%")}
+    # Defaults stay None, or the ini key would never be read.
+    if flag.metavar is None:
+        group.addoption(flag.option, action="store_const", const="true", **settings)
+    else:
+        group.addoption(flag.option, action="append", metavar=flag.metavar, **settings)
 
 
 def rewrite_quick(args: list[str]) -> None:

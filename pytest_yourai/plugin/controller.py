@@ -18,6 +18,7 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts, deferred
 from pytest_yourai.machine import environment
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
@@ -61,6 +62,7 @@ class ControllerHooks:
         self._is_running = False
         self._output: SessionOutput | None = None
         self._interrupts = Interrupts()
+        self._invocation = Invocation.taken(os.environ, config.invocation_params.args)
 
     def pytest_sessionstart(self) -> None:
         if self._config.option.collectonly:
@@ -246,9 +248,8 @@ class ControllerHooks:
         """Nothing without a profile, or in a sweep before training, which goes on by itself."""
         is_saved = self._output is not None and self._output.is_saved
         if is_saved and not self._config.pluginmanager.hasplugin(TETHER):
-            arguments = self._config.invocation_params.args
             shown = self._terminal.shown_path(self._plan.options.output)
-            yield from next_steps(self._plan, self._results, arguments, shown)
+            yield from next_steps(self._plan, self._results, self._invocation, shown)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from pytest_yourai.core.answers import Answers, Pick, find_answers
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.shell import command_line, pytest_line
+from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.store.benchmark_results import recommended
@@ -73,9 +74,9 @@ def _reading(bad_rows: str | None, mask_prompt: bool | None) -> list[str]:
 
 
 def next_steps(
-    setup: RunPlan, collected: RunResults, arguments: Sequence[str], profile: str
+    setup: RunPlan, collected: RunResults, invocation: Invocation, profile: str
 ) -> Iterator[str]:
-    """Lines for the end of a run that was started as `pytest` with `arguments`.
+    """Lines for the end of a run that was started by `invocation`.
 
     `profile` is the file that it has written, relative to the working directory.
     """
@@ -83,24 +84,30 @@ def next_steps(
     found = collected.recommended_sweep()
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and not options.is_replay:
-        yield f"To go on: {_resumed(options, arguments)}"
+        yield f"To go on: {_resumed(options, invocation)}"
     elif found is not None and collected.headline(found) is not None:
-        yield from _training(setup, collected, found, profile)
-        if any(each in _QUICK for each in arguments):
-            yield f"Or the full matrix: {pytest_line(*_without(arguments, *_QUICK))}"
+        yield from _training(setup, collected, found, invocation, profile)
+        if any(each in _QUICK for each in invocation.arguments):
+            others = _without(invocation.arguments, *_QUICK)
+            yield f"Or the full matrix: {invocation.line(*others)}"
     elif setup.is_walk and not options.sweeps_models:
-        yield from _sweep_of_recommended(setup, collected)
+        yield from _sweep_of_recommended(setup, collected, invocation)
     elif found is not None:
-        yield from _what_may_fit(options, found, arguments)
+        yield from _what_may_fit(options, found, invocation)
 
 
 def _training(
-    setup: RunPlan, collected: RunResults, found: StageResults, profile: str
+    setup: RunPlan,
+    collected: RunResults,
+    found: StageResults,
+    invocation: Invocation,
+    profile: str,
 ) -> Iterator[str]:
     """The commands that train with the answers of a sweep, beginning with the first."""
     options, stage = setup.options, found.stage
     if options.is_replay:
-        yield f"Next, to measure it here: {pytest_line(*_model(setup, stage), '--quick')}"
+        again = invocation.line(*_model(setup, stage), "--quick")
+        yield f"Next, to measure it here: {again}"
         return
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
@@ -116,6 +123,7 @@ def _training(
         presets=_own_presets(options),
         trust_remote_code=options.trust_remote_code,
     )
+    words += invocation.training
     is_dry = is_made_up and not has_weights
     start = f"Next{', as a dry run' if is_dry else ''}: "
     answers = find_answers(found.remaining)
@@ -140,20 +148,22 @@ def _recipe(options: Options) -> Path | None:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _sweep_of_recommended(setup: RunPlan, collected: RunResults) -> Iterator[str]:
+def _sweep_of_recommended(
+    setup: RunPlan, collected: RunResults, invocation: Invocation
+) -> Iterator[str]:
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
-        yield f"Next: {pytest_line(*_model(setup, stage), '--quick')}"
+        yield f"Next: {invocation.line(*_model(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.options)}"
+        yield f"Next, what fits by estimate: {_estimates(setup.options, invocation)}"
 
 
-def _estimates(options: Options) -> str:
+def _estimates(options: Options, invocation: Invocation) -> str:
     """The command that prints which models fit by estimate."""
     limit_bytes = options.memory_limit_bytes
     budget = [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
-    return pytest_line("--yourai-recommend", *_presets(options), *budget)
+    return invocation.line("--yourai-recommend", *_presets(options), *budget)
 
 
 def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
@@ -173,34 +183,36 @@ def _presets(options: Options) -> Iterator[str]:
         yield f"--yourai-models={presets}"
 
 
-def _what_may_fit(options: Options, found: StageResults, arguments: Sequence[str]) -> Iterator[str]:
+def _what_may_fit(options: Options, found: StageResults, invocation: Invocation) -> Iterator[str]:
     """Remedies if nothing fits, for lack of memory or else."""
     results, setup = found.results, found.stage.setup
+    arguments = invocation.arguments
     if setup is None or not any(each.lacks_memory for each in results):
         if not options.is_replay:
-            yield f"Next, once what failed is fixed: {_resumed(options, arguments)}"
+            yield f"Next, once what failed is fixed: {_resumed(options, invocation)}"
         return
     yield "Next: what takes less memory, one or more of"
     configs = [result.config for result in results]
     if not all(config.grad_checkpoint for config in configs):
-        yield f"  {pytest_line(*arguments, '--yourai-grad-checkpoint')}"
+        yield f"  {invocation.line(*arguments, '--yourai-grad-checkpoint')}"
     if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
         others = _without(arguments, "--yourai-seq-length")
-        yield f"  {pytest_line(*others, f'--yourai-seq-length={shortest // 2}')}"
+        yield f"  {invocation.line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
     is_wide = quantization is None or quantization.bits > _FEWEST_BITS
     if is_wide and setup.model.foreign_quantization is None:
         others = _without(arguments, "--yourai-quantize")
-        yield f"  {pytest_line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
+        yield f"  {invocation.line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
         yield "  a --yourai-matrix=FILE with a batch_size of 1"
     else:
         yield "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
-    yield f"Or a smaller model, of those that fit by estimate: {_estimates(options)}"
+    yield f"Or a smaller model, of those that fit by estimate: {_estimates(options, invocation)}"
 
 
-def _resumed(options: Options, arguments: Sequence[str]) -> str:
-    return pytest_line(*arguments, *([] if options.resume else ["--yourai-resume"]))
+def _resumed(options: Options, invocation: Invocation) -> str:
+    resume = [] if options.resume else ["--yourai-resume"]
+    return invocation.line(*invocation.arguments, *resume)
 
 
 def _without(arguments: Sequence[str], *flags: str) -> list[str]:

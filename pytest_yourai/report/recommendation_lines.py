@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import SAFETY_MARGIN
-from pytest_yourai.core.shell import pytest_line
 from pytest_yourai.core.units import gigabytes, parameters
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
 from pytest_yourai.report.tables import text_table
 
@@ -19,7 +19,7 @@ _RIGHT_ALIGNED = ("size", "safe", "needs", "at most")
 _BACKENDS = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}
 
 
-def lines(found: Recommendations) -> Iterator[str]:
+def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     """The budget, a row for each model, the meaning of the columns, and the next command."""
     machine = f" for {found.machine}" if found.machine else ""
     yield f"Estimates{machine}: nothing was run"
@@ -37,7 +37,7 @@ def lines(found: Recommendations) -> Iterator[str]:
     yield ""
     yield "safe  batch size, LoRA rank and LoRA layers for a first try"
     yield f"fits  {SAFETY_MARGIN} times `at most` is within the limit; tight: of `needs` alone"
-    yield _next(found)
+    yield _next(found, invocation)
 
 
 def _cells(model: Recommendation) -> tuple[str, ...]:
@@ -60,13 +60,13 @@ def _most_common(values: dict[str, str]) -> str:
     return f"{usual} ({others})" if others else usual
 
 
-def _next(found: Recommendations) -> str:
+def _next(found: Recommendations, invocation: Invocation) -> str:
     best = found.largest_that_fits
     if best is None:
         return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
     presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
     asked = (f"--yourai-model={best.asked_as}", *found.recipe_flags)
-    command = pytest_line(*presets, *asked, "--quick")
+    command = invocation.line(*presets, *asked, "--quick")
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     return f"Next, {among} {verb}: {command}"

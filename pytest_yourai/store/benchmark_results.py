@@ -165,7 +165,7 @@ def read_entries(document: Mapping[str, Any], name: str) -> list[BenchmarkEntry]
     except pydantic.ValidationError as problem:
         where = first_problem(problem)
         raise RecordingError(
-            f"{name}: results.{where}; name the results of yourai benchmark"
+            f"{name}: results.{where}; name the results of yourai models"
         ) from None
 
 

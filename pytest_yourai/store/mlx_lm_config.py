@@ -115,7 +115,9 @@ class LoraConfigFile:
         command = command_line(*words, is_ascii=True)
         if is_pattern(self._model):
             command = in_folder(self._model, command, is_ascii=True)
-        yield f"Run it with: {command}"
+        is_given = self.given is not None and self.given.has_model
+        is_named = is_given or self._model != _NO_MODEL
+        yield f"Run it with: {command}{'' if is_named else ', once the model is named below'}"
         yield (
             f"Model: {self.model.title} ({self.weights}), "
             f"{found.config}, {found.config.max_seq_length} tokens"

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from support.browser import CHROMIUM, DESKTOP, PHONE, launched, opened
+from support.browser import CHROMIUM, DESKTOP, PHONE, launched, new_page, opened
 from support.profiles import (
     HOSTILE,
     failed_only,
@@ -42,9 +42,23 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
+def tab(browser: Browser) -> Page:
+    """Where all other pages are opened, one after another."""
+    return new_page(browser)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they are written, each over the one before: a script of one place is compiled once."""
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
 def twelve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A page of twelve configurations, two of which failed; each test leaves it as it was."""
-    with opened(browser, page_of(tmp_path_factory.mktemp("twelve"), with_failures())) as found:
+    with opened(
+        new_page(browser), page_of(tmp_path_factory.mktemp("twelve"), with_failures())
+    ) as found:
         yield found.page
         assert found.complaints == []
 
@@ -58,9 +72,9 @@ def trial_of(page: Page) -> str:
     return page.locator("#trial").inner_text()
 
 
-def test_a_page_needs_nothing_else_and_says_the_answer(browser: Browser, tmp_path: Path) -> None:
-    path = page_of(tmp_path, quick())
-    with opened(browser, path) as found:
+def test_a_page_needs_nothing_else_and_says_the_answer(tab: Page, folder: Path) -> None:
+    path = page_of(folder, quick())
+    with opened(tab, path) as found:
         answer = found.page.locator("#answer").inner_text()
         best = quick()["all_results"][-1]
         needs, takes = (best[f"{name}_memory_mb"] / 1e3 for name in ("minimum", "peak"))
@@ -143,10 +157,45 @@ def test_the_table_is_sorted_and_filtered_by_keyboard(twelve: Page) -> None:
     twelve.get_by_label("Text").focus()
     twelve.keyboard.type("RANK=64, LAYERS=16")
     expect(rows).to_have_count(3)
-    rows.first.get_by_role("button").focus()
+    rows.first.focus()
+    twelve.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
     twelve.keyboard.press("Enter")
     assert "rank=64, layers=16" in trial_of(twelve)
     twelve.keyboard.press("Escape")
+    expect(rows.nth(1)).to_be_focused()
+    twelve.get_by_label("Text").fill("")
+
+
+def test_the_answers_are_marked_and_first(twelve: Page) -> None:
+    answers = twelve.locator("#answers tbody tr")
+    assert [each.split() for each in answers.all_inner_texts()] == [
+        ["▲largest", "3,440", "18.9", "GB", "batch=4,", "rank=128,", "layers=32"],
+        ["▶fastest", "▼leanest", "4,833", "11.8", "GB", "batch=4,", "rank=64,", "layers=16"],
+    ]
+    assert twelve.locator("#heat-map .cell .best").all_inner_texts() == ["▶▼", "▲"]
+    ends = [each[0] for each in twelve.locator("#trials tbody tr").all_inner_texts()]
+    assert ends == ["✓"] * 10 + ["O", "T"]
+    assert twelve.title() == "llama-8b on NVIDIA H200"
+    answers.last.click()
+    assert "fastest" in trial_of(twelve)
+    assert "Growth" not in trial_of(twelve)
+    twelve.keyboard.press("Escape")
+
+
+def test_the_better_is_the_stronger_colour_of_the_heat_map(twelve: Page) -> None:
+    best = "getComputedStyle(document.querySelector('#heat-map [data-row=\"%s\"]')).backgroundColor"
+    rows = twelve.evaluate(
+        "JSON.parse(document.getElementById('data').textContent).profiles[0].rows"
+    )
+    fitting = [index for index, row in enumerate(rows) if row["outcome"] == "ok"]
+    for measure, better in (("Memory", -1), ("Tokens/s", 1)):
+        twelve.get_by_role("button", name=measure, exact=True).click()
+        key = "minimum_memory_bytes" if measure == "Memory" else "tokens_per_second"
+        ranked = sorted(fitting, key=lambda index: better * rows[index][key])
+        assert twelve.evaluate(best % ranked[-1]) == "rgb(18, 84, 166)"
+        assert twelve.evaluate(best % ranked[0]) == "rgb(232, 238, 246)"
+    twelve.get_by_role("button", name="Memory", exact=True).click()
 
 
 def test_the_theme_is_switched(twelve: Page) -> None:
@@ -163,12 +212,16 @@ def test_the_theme_is_switched(twelve: Page) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_everybody_can_read_it(
-    browser: Browser, tmp_path: Path, size: tuple[int, int], theme: Literal["light", "dark"]
+    tab: Page, folder: Path, size: tuple[int, int], theme: Literal["light", "dark"]
 ) -> None:
-    path = page_of(tmp_path, later(1, "0.31.0", 1.4), with_failures())
-    with opened(browser, path, size, theme) as found:
+    path = page_of(folder, later(1, "0.31.0", 1.4), with_failures())
+    with opened(tab, path, size, theme) as found:
         page = found.page
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for column in ("Needs", "Speed"):
+            head = page.locator("#trials thead th", has_text=column).bounding_box()
+            assert head is not None
+            assert head["x"] + head["width"] <= size[0]
         problems = violations(page)
         page.locator("#heat-map .cell.memory").click()
         problems += violations(page, "#trial")
@@ -176,9 +229,9 @@ def test_everybody_can_read_it(
         assert problems == []
 
 
-def test_what_a_profile_says_is_text(browser: Browser, tmp_path: Path) -> None:
-    path = page_of(tmp_path, hostile(), hostile())
-    with opened(browser, path) as found:
+def test_what_a_profile_says_is_text(tab: Page, folder: Path) -> None:
+    path = page_of(folder, hostile(), hostile())
+    with opened(tab, path) as found:
         page = found.page
         page.locator("#heat-map .cell").first.click()
         assert HOSTILE in trial_of(page)
@@ -191,8 +244,8 @@ def test_what_a_profile_says_is_text(browser: Browser, tmp_path: Path) -> None:
         assert found.complaints == []
 
 
-def test_where_nothing_fits_it_says_why(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, page_of(tmp_path, failed_only())) as found:
+def test_where_nothing_fits_it_says_why(tab: Page, folder: Path) -> None:
+    with opened(tab, page_of(folder, failed_only())) as found:
         answer = found.page.locator("#answer").inner_text()
         assert "No configuration fits" in answer
         assert "its minimum is over the budget" in answer
@@ -201,9 +254,9 @@ def test_where_nothing_fits_it_says_why(browser: Browser, tmp_path: Path) -> Non
         assert found.complaints == []
 
 
-def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None:
+def test_a_history_and_its_comparisons(tab: Page, folder: Path) -> None:
     runs = [later(7, "0.31.0", 1.0), later(8, "0.32.0", 1.01), later(9, "0.32.0", 1.6)]
-    with opened(browser, page_of(tmp_path, *runs)) as found:
+    with opened(tab, page_of(folder, *runs)) as found:
         page = found.page
         rows = page.locator("#history tbody tr").all_inner_texts()
         assert ["(new)" in each for each in rows] == [False, True, False]
@@ -220,10 +273,10 @@ def test_a_history_and_its_comparisons(browser: Browser, tmp_path: Path) -> None
         assert found.complaints == []
 
 
-def test_three_whole_matrices_are_one_page(browser: Browser, tmp_path: Path) -> None:
-    path = page_of(tmp_path, full(1), full(2), full(3))
+def test_three_whole_matrices_are_one_page(tab: Page, folder: Path) -> None:
+    path = page_of(folder, full(1), full(2), full(3))
     size_mb = path.stat().st_size / 1e6
-    with opened(browser, path) as found:
+    with opened(tab, path) as found:
         assert found.page.locator("#trials tbody tr").count() == 80
         assert found.page.locator("#heat-map .cell").count() == 80
         print(json.dumps({"size_mb": round(size_mb, 2), "load_s": round(found.load_s, 2)}))
@@ -231,12 +284,12 @@ def test_three_whole_matrices_are_one_page(browser: Browser, tmp_path: Path) -> 
         assert found.complaints == []
 
 
-def test_a_trial_without_measured_steps_has_no_median(browser: Browser, tmp_path: Path) -> None:
+def test_a_trial_without_measured_steps_has_no_median(tab: Page, folder: Path) -> None:
     document = with_failures()
     for row in document["all_results"]:
         if row["outcome"] == "timeout":
             row.update(step_times_s=[], step_tokens=[], step_time_ms=None)
-    with opened(browser, page_of(tmp_path, document)) as found:
+    with opened(tab, page_of(folder, document)) as found:
         chart = found.page.locator("#step-times-chart")
         expect(chart.locator(".shapelayer path")).to_have_count(1)
         found.page.locator("#heat-map .cell.failure").click()
@@ -246,13 +299,11 @@ def test_a_trial_without_measured_steps_has_no_median(browser: Browser, tmp_path
         assert found.complaints == []
 
 
-def test_with_accumulated_gradients_the_time_of_an_update_is_shown(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_with_accumulated_gradients_the_time_of_an_update_is_shown(tab: Page, folder: Path) -> None:
     document = quick()
     for row in document["all_results"]:
         row["grad_accumulation_steps"] = 5
-    with opened(browser, page_of(tmp_path, document)) as found:
+    with opened(tab, page_of(folder, document)) as found:
         assert "Update" in found.page.locator("#answer").inner_text()
         headings = found.page.locator("#trials thead th").all_inner_texts()
         assert [each.split()[0] for each in headings].count("Update") == 1
@@ -261,12 +312,12 @@ def test_with_accumulated_gradients_the_time_of_an_update_is_shown(
         assert found.complaints == []
 
 
-def test_it_can_be_used_before_its_charts_are_there(browser: Browser, tmp_path: Path) -> None:
-    path = page_of(tmp_path, quick(), quick())
+def test_it_can_be_used_before_its_charts_are_there(tab: Page, folder: Path) -> None:
+    path = page_of(folder, quick(), quick())
     text = path.read_text(encoding="utf-8")
     # What comes after the page's own script has not arrived yet.
     path.write_text(text[: text.rindex("<script>")], encoding="utf-8")
-    with opened(browser, path) as found:
+    with opened(tab, path) as found:
         found.page.locator("#heat-map .cell").first.click()
         found.page.keyboard.press("Escape")
         found.page.get_by_role("button", name="Dark theme").click()
@@ -274,18 +325,18 @@ def test_it_can_be_used_before_its_charts_are_there(browser: Browser, tmp_path: 
         assert found.complaints == []
 
 
-def test_versions_with_odd_names_are_text(browser: Browser, tmp_path: Path) -> None:
+def test_versions_with_odd_names_are_text(tab: Page, folder: Path) -> None:
     odd = later(2, "0.1", 1.0)
     odd["environment"]["versions"] = {"constructor": "1", "__proto__": "2"}
-    with opened(browser, page_of(tmp_path, later(1, "0.1", 1.0), odd)) as found:
+    with opened(tab, page_of(folder, later(1, "0.1", 1.0), odd)) as found:
         assert "native code" not in found.page.locator("#history").inner_text()
         assert found.complaints == []
 
 
 def test_the_narrowest_telephone_has_room_for_whatever_a_profile_says(
-    browser: Browser, tmp_path: Path
+    tab: Page, folder: Path
 ) -> None:
-    with opened(browser, page_of(tmp_path, hostile()), (320, 640)) as found:
+    with opened(tab, page_of(folder, hostile()), (320, 640)) as found:
         assert found.page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
@@ -296,9 +347,9 @@ def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
     twelve.emulate_media(media="screen")
 
 
-def test_models_of_several_files_are_distinguished(browser: Browser, tmp_path: Path) -> None:
+def test_models_of_several_files_are_distinguished(tab: Page, folder: Path) -> None:
     other = {**quick(), "model": "other"}
-    with opened(browser, page_of(tmp_path, quick(), later(7, "0.1", 1.0), other)) as found:
+    with opened(tab, page_of(folder, quick(), later(7, "0.1", 1.0), other)) as found:
         rows = found.page.locator("#of-models tbody tr").all_inner_texts()
         assert ["runs/0.json" in rows[0], "runs/1.json" in rows[1]] == [True, True]
         assert violations(found.page) == []

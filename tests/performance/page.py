@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from _common import ROOT, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from support.browser import launched, opened
+from support.browser import launched, new_page, opened
 from support.profiles import full, page_of
 
 ALLOWED_S = 2.0
@@ -36,7 +36,7 @@ def main() -> None:
         browser = launched(playwright)
         times, paints = [], []
         for _ in range(rounds):
-            with opened(browser, path) as found:
+            with opened(new_page(browser), path) as found:
                 times.append(found.load_s)
                 paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1e3"
                 paints.append(float(found.page.evaluate(paint)))

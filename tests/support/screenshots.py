@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from support.browser import launched, opened
+from support.browser import launched, new_page, opened
 from support.profiles import DATA
 
 FOLDER = DATA / "screenshots"
@@ -39,9 +39,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         path = replayed(Path(name))
         browser = launched(playwright)
-        with opened(browser, path, SIZE, "light") as found:
+        with opened(new_page(browser), path, SIZE, "light") as found:
             found.page.screenshot(path=FOLDER / "page-light.png")
-        with opened(browser, path, SIZE, "dark") as found:
+        with opened(new_page(browser), path, SIZE, "dark") as found:
             found.page.locator("#memory-speed").scroll_into_view_if_needed()
             found.page.evaluate("document.getElementById('heat-map').scrollIntoView()")
             found.page.screenshot(path=FOLDER / "page-dark.png")

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from pytest_yourai.cli.main import OWN_COMMANDS
-from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
 from pytest_yourai.core.known_failures import _KNOWN
 from pytest_yourai.core.results import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 from support.messages import calls, input_errors, says_what_to_do, strings, text_of
@@ -90,7 +90,7 @@ def test_every_skip_that_is_a_mistake_has_a_remedy() -> None:
 
 def test_every_flag_and_command_that_is_named_is_there() -> None:
     flags = {flag.option for flag in FLAGS} | {"--yourai-flag"}
-    commands = {each.name for each in (*OWN_COMMANDS, *PYTEST_COMMANDS)}
+    commands = {each.name for each in (*OWN_COMMANDS, *SHORT_COMMANDS)}
     for place, text in strings():
         assert set(FLAG.findall(text)) <= flags, place
         named = re.findall(r"(?:^|[:;,] |with |run |of )yourai ([a-z]+)", text)

@@ -15,6 +15,7 @@ from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
+from pytest_yourai.report.tables import ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -44,8 +45,11 @@ def _kind(outcome: Outcome) -> str:
 
 
 def profile_data(profile: StoredProfile) -> dict[str, Any]:
-    """The JSON of one profile; `optimum`, `unbeaten` and `frontier` are indices of its rows."""
-    results = list(profile.results.values())
+    """The JSON of one profile, rows best first.
+
+    `optimum`, `unbeaten`, `frontier`, and the row of each of the `answers` are indices of its rows.
+    """
+    results = ranked_rows(profile)
     lasting = soak_survivors(results, profile.soaks)
     lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
@@ -54,6 +58,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     ]
     return {
         "name": profile.name,
+        "title": title(profile),
         "model": profile.model,
         "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,
@@ -92,6 +97,12 @@ def _answer(profile: StoredProfile, found: TrainingCommand, row: int) -> dict[st
         "note": beaten_note(found.result, profile.remaining, profile.naming),
         "command": {"text": found.text, "notes": list(found.notes)},
     }
+
+
+def title(profile: StoredProfile) -> str:
+    """Model and machine: `llama-8b on NVIDIA H200`."""
+    machine_name = profile.environment.device or profile.environment.chip
+    return f"{profile.model} on {machine_name}" if machine_name else profile.model
 
 
 def _axis(axis: Axis) -> dict[str, str]:

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import datetime
 import hashlib
+import html
 import json
 import mimetypes
 import re
@@ -18,10 +19,10 @@ from typing import Any
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.paths import is_folder
-from pytest_yourai.core.sanitize import all_printable, clean
+from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.machine.environment import versions
 from pytest_yourai.report.page.history_data import comparisons_data, history_data
-from pytest_yourai.report.page.profile_data import outcome_data, profile_data
+from pytest_yourai.report.page.profile_data import outcome_data, profile_data, title
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, RegressionThresholds
 from pytest_yourai.store.profile import created_at
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
@@ -57,8 +58,8 @@ class Content:
 def check_page_name(path: Path, flag: str) -> None:
     """Raise OptionError if the name promises a file of another kind, such as a PDF."""
     if mimetypes.guess_type(path.name)[0] not in {None, "text/html"}:
-        html = path.with_suffix(".html")
-        raise OptionError(f"{flag}: a page is HTML, not {path.suffix}: name it {html}")
+        page_name = path.with_suffix(".html")
+        raise OptionError(f"{flag}: a page is HTML, not {path.suffix}: name it {page_name}")
 
 
 def write_page(path: Path, content: Content, named_by: str) -> None:
@@ -72,6 +73,7 @@ def page(content: Content) -> str:
     script = f'"use strict";\n(() => {{\n{_scripts()}\n}})();\n'
     parts = {
         "policy": _policy(plotly, script),
+        "title": html.escape(printable(clean(title(content.profiles[content.opened])))),
         "style": _packaged("page.css"),
         "data": embedded(all_printable(clean(_data(content)))),
         "plotly": plotly,

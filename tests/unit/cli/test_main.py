@@ -13,8 +13,8 @@ from typing import NoReturn
 import pytest
 
 from pytest_yourai.cli.main import main
-from pytest_yourai.cli.pytest_commands import PYTEST_COMMANDS
-from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.flags import FLAGS, GROUPS
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 
@@ -29,6 +29,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def become(_: str, command: list[str], environment: dict[str, str]) -> NoReturn:
         assert "--noconftest" in environment["PYTEST_ADDOPTS"]
+        assert environment["YOURAI_INVOCATION"] == "[]"
         found.append(command)
         raise _ReplacedError
 
@@ -39,7 +40,34 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["sweep", "tiny", "--quick"], ["--yourai-model=tiny", "--yourai-quick"]),
         (["optimize", "--model", "tiny", "--quick"], ["--yourai-model=tiny", "--yourai-quick"]),
+        (
+            ["sweep", "--memory", "16", "a b", "--batch", "1,2", "--model", "x", "--keys=all"],
+            [
+                *("--yourai-model=x", "--yourai-model=a b", "--yourai-batch-size=1,2"),
+                *("--yourai-lora-keys=all", "--yourai-max-memory=16"),
+            ],
+        ),
+        (
+            ["sweep", "tiny", "--num-layers", "-1", "--max-seq-length", "64", "-c", "lora.yaml"],
+            [
+                *("--yourai-model=tiny", "--yourai-config=lora.yaml"),
+                *("--yourai-num-layers=-1", "--yourai-seq-length=64"),
+            ],
+        ),
+        (
+            ["sweep", "tiny", "-vv", "-k", "batch1 or batch2", "-x", "--lf", "--co", "--", "-rA"],
+            [
+                *("--yourai-model=tiny", "-v", "-v", "-k", "batch1 or batch2", "-x", "--lf"),
+                *("--co", "-rA"),
+            ],
+        ),
+        (["models", "a", "b"], ["--yourai-benchmark", "--yourai-model=a", "--yourai-model=b"]),
+        (
+            ["fit", "a", "--memory=16"],
+            ["--yourai-recommend", "--yourai-model=a", "--yourai-max-memory=16"],
+        ),
         (
             ["optimize", "--model=a b", "--model", "c/d", "--", "-k", "batch1", "--", "x"],
             ["--yourai-model=a b", "--yourai-model=c/d", "-k", "batch1", "--", "x"],
@@ -73,14 +101,14 @@ def test_the_line_can_be_pasted(
 
 
 def test_each_flag_is_taken_by_a_command_that_it_makes_sense_for() -> None:
-    takes = {command.name: command.takes for command in PYTEST_COMMANDS}
+    takes = {command.former: command.takes for command in SHORT_COMMANDS}
     named = {flag.name for flag in FLAGS}
     assert takes["optimize"] == named - {"benchmark", "recommend", "optimize"}
     assert takes["benchmark"] == named - {"benchmark", "recommend", "replay"}
     assert takes["recommend"] < named
 
 
-@pytest.mark.parametrize("command", [command.name for command in PYTEST_COMMANDS])
+@pytest.mark.parametrize("command", [command.name for command in SHORT_COMMANDS])
 def test_help_has_its_flags_and_names_none_of_pytest(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -88,8 +116,11 @@ def test_help_has_its_flags_and_names_none_of_pytest(
         main([command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    [takes] = [each.takes for each in PYTEST_COMMANDS if each.name == command]
-    assert all(f"--{name} " in text or f"--{name}\n" in text for name in takes)
+    [takes] = [each.takes for each in SHORT_COMMANDS if each.name == command]
+    assert all(f"  --{name} " in text or f"  --{name}\n" in text for name in takes)
+    assert all(alias in text for flag in FLAGS if flag.name in takes for alias in flag.aliases)
+    titles = [group.title for group in GROUPS if {flag.name for flag in group.flags} & takes]
+    assert [line[:-1] for line in text.splitlines() if line[:-1] in titles] == titles
     assert "--yourai" not in text
 
 
@@ -109,7 +140,10 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(f"  {name}" in text for name in ("optimize", "benchmark", "recommend", "train"))
+    assert all(f"  {name}" in text for name in ("sweep", "models", "fit", "train", "show"))
+    assert "optimize" not in text
+    assert main([]) == 0
+    assert capsys.readouterr().out == text
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"yourai {importlib.metadata.version('pytest-yourai')}\n"
@@ -118,17 +152,25 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["optimize"], "yourai optimize: add --model NAME or --config FILE or --replay PROFILE"),
-        ([], "yourai: the following arguments are required: COMMAND"),
-        (["optimise"], "yourai: COMMAND: invalid choice: 'optimise'"),
+        (["sweep"], "yourai sweep: add a MODEL or --config FILE or --replay PROFILE"),
+        (["swep"], "yourai: unknown command swep: did you mean sweep?"),
+        (["tiny"], "yourai: unknown command tiny"),
+        (["sweep", "tiny", "--foo", "x"], "unknown flag --foo: put flags of pytest after --"),
+        (["sweep", "tiny", "-p", "x"], "unknown flag -p: put flags of pytest after --"),
         (
-            ["optimize", "--model", "tiny", "-k", "x"],
-            "unknown flag -k: put the flags of pytest after --",
+            ["sweep", "tiny", "--batchsize=2"],
+            "unknown flag --batchsize=2: did you mean --batch-size?",
         ),
-        (["optimize", "--mod", "tiny"], "unknown flag --mod"),
-        (["benchmark", "--replay", "x"], "yourai benchmark: unknown flag --replay"),
+        (["optimize", "--mod", "tiny"], "unknown flag --mod: did you mean --model?"),
+        (
+            ["models", "--replay", "x"],
+            "yourai models: unknown flag --replay: put flags of",
+        ),
         (["train"], "yourai train: --model is missing: name a preset, a folder or owner/name\n"),
-        (["train", "--model", "tiny", "--batch", "2"], "yourai train: unknown flag --batch"),
+        (
+            ["train", "--model", "tiny", "--batch", "2"],
+            "yourai train: unknown flag --batch: did you mean --batch-size?",
+        ),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
         (["train", "--model", "t", "--max-steps", "9" * 30], "it must be at most 1,000,000,000"),

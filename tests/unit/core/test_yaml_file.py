@@ -32,7 +32,7 @@ def test_a_mistake_is_named_by_file_line_and_key(tmp_path: Path) -> None:
 def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path, "sizes: [1]\nsise: [2]\n")
     file = read_yaml(path, MatrixError, "a matrix")
-    with pytest.raises(MatrixError, match="m.yaml:2: sise: unknown key: the known ones are sizes"):
+    with pytest.raises(MatrixError, match="m.yaml:2: sise: unknown key: did you mean sizes?"):
         validate(file, Schema, file.value, MatrixError)
 
 

@@ -10,7 +10,7 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.flags import FLAGS, GROUPS, FlagGroup
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 from pytest_yourai.training.options import TRAIN_OPTIONS
@@ -34,15 +34,22 @@ def rows_under(name: str, heading: str) -> list[list[str]]:
     return split[2:]
 
 
-def test_the_flags_are_those_of_the_program() -> None:
-    assert rows_under("reference/flags", "Flags") == [
-        [
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.title)
+def test_the_flags_are_those_of_the_program(group: FlagGroup) -> None:
+    rows = rows_under("reference/flags", group.title)
+    assert [(row[0], *row[2:]) for row in rows] == [
+        (
             f"`{flag.option} {flag.metavar}`" if flag.metavar else f"`{flag.option}`",
             flag.help,
             flag.default or "–",
-        ]
-        for flag in FLAGS
+        )
+        for flag in group.flags
     ]
+    assert all(
+        f"`{each}`" in row[1]
+        for row, flag in zip(rows, group.flags, strict=True)
+        for each in flag.aliases
+    )
 
 
 def test_the_flags_of_training_are_those_of_the_program() -> None:
@@ -57,11 +64,15 @@ def test_the_flags_of_training_are_those_of_the_program() -> None:
 
 
 def test_help_has_every_flag_with_its_default(pytester: pytest.Pytester) -> None:
-    text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
+    lines = pytester.runpytest_inprocess("--help").stdout.str().splitlines()
+    text = " ".join(" ".join(lines).split())
+    for group in GROUPS:
+        assert f" yourai: {group.title.lower()}: {group.flags[0].option}" in text
     for flag in FLAGS:
-        assert flag.option in text
+        start = re.compile(f"  {flag.option}[= ]|  {flag.option}$")
+        assert len([line for line in lines if start.match(line)]) == 1
         assert flag.help in text
-        assert (f"{flag.key} (string)" in text) is not flag.is_command
+        assert f"{flag.key} (string)" not in text
         if flag.default:
             assert f"{flag.help} (default: {flag.default})" in text
 

@@ -12,6 +12,7 @@ from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.source import Inspection
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
@@ -43,6 +44,8 @@ def said(
     selected: int = 1,
     config: LoraConfig = CONFIG,
     is_soaking: bool = False,
+    is_short: bool = False,
+    training: tuple[str, ...] = (),
 ) -> list[str]:
     """After one trial of each model, or of each check."""
     setup = make_run_plan(read_options(pytester.parseconfig(*arguments)))
@@ -61,7 +64,8 @@ def said(
         counts = ItemCounts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
         collected.add(TrialReport(stage.name, stage.is_check, counts, OPENED, None, None, result))
     collected.is_soaking = is_soaking
-    return list(next_steps(setup, collected, arguments, "optimal_config.json"))
+    invocation = Invocation(arguments, is_short, training)
+    return list(next_steps(setup, collected, invocation, "optimal_config.json"))
 
 
 def test_after_a_quick_sweep_it_is_training_or_the_full_matrix(pytester: pytest.Pytester) -> None:
@@ -179,3 +183,17 @@ def test_after_a_walk_it_is_the_sweep_of_the_recommended_model(pytester: pytest.
 def test_of_several_models_the_recommended_one_is_trained(pytester: pytest.Pytester) -> None:
     [line] = said(pytester, "--yourai-model=llama-8b", "--yourai-model=r1-distill-14b")
     assert line.startswith("Next: yourai train --model r1-distill-14b --profile ")
+
+
+def test_who_came_by_the_command_goes_on_with_it(pytester: pytest.Pytester) -> None:
+    given = ("--yourai-model=llama-8b", "--yourai-quick", "--yourai-max-memory=28")
+    training, full = said(pytester, *given, is_short=True, training=("--iters", "600"))
+    assert training.endswith(" --weights hub --data FOLDER --iters 600")
+    assert full == "Or the full matrix: yourai sweep llama-8b --max-memory 28"
+    [on] = said(pytester, *given, selected=2, is_short=True)
+    assert on == "To go on: yourai sweep llama-8b --quick --max-memory 28 --resume"
+    [walk] = said(pytester, "--yourai-benchmark", "--yourai-model=llama-8b", is_short=True)
+    assert walk == "Next: yourai sweep llama-8b --quick"
+    tried = said(pytester, *given, outcome=Outcome.OVER_BUDGET, is_short=True)
+    assert tried[-1].endswith(": yourai fit --max-memory 28")
+    assert all("--yourai-" not in line or "FILE" in line for line in tried)

@@ -127,3 +127,9 @@ def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--output: .* cannot be written"):
         write_page(tmp_path / "no" / "page.html", Content(profiles_of(quick())), "--output")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_title_is_the_model_and_the_machine(elements: Elements) -> None:
+    text = page(Content(profiles_of(failed_only(), quick())))
+    assert "<title>llama-8b on NVIDIA H200</title>" in text
+    assert [tag for tag, _ in elements.found].count("title") == 1

@@ -37,7 +37,8 @@ def test_numbers_of_rows_name_the_same_rows_as_the_profile() -> None:
 
 def test_a_row_says_all_that_its_trial_measured() -> None:
     [each] = profiles_of(quick())
-    row = profile_data(each)["rows"][0]
+    # The smallest configuration: it is the last of a page, which begins with the best.
+    row = profile_data(each)["rows"][-1]
     recorded = quick()["all_results"][0]
     assert row["name"] == "batch=1, rank=64, layers=16"
     assert row["warmup_step_times_s"] == pytest.approx(recorded["warmup_step_times_s"], abs=1e-6)
@@ -55,6 +56,25 @@ def test_a_row_says_all_that_its_trial_measured() -> None:
         "step_time_s",
     ):
         assert row[key] is not None
+
+
+def test_rows_are_best_first_and_answers_are_rows() -> None:
+    [each] = profiles_of(with_failures())
+    found = profile_data(each)
+    fits = [row["outcome"] == "ok" for row in found["rows"]]
+    assert fits == sorted(fits, reverse=True)
+    assert found["optimum"] == 0
+    answers = {
+        name: found["rows"][answer["row"]]
+        for answer in found["answers"]
+        for name in answer["names"]
+    }
+    fitting = [row for row, is_fit in zip(found["rows"], fits, strict=True) if is_fit]
+    assert answers["largest"] == max(fitting, key=lambda row: row["throughput_score"])
+    assert answers["fastest"] == max(fitting, key=lambda row: row["tokens_per_second"])
+    assert answers["leanest"]["minimum_memory_bytes"] <= answers["fastest"]["minimum_memory_bytes"]
+    [nothing] = profiles_of(failed_only())
+    assert profile_data(nothing)["answers"] == []
 
 
 def test_errors_of_predictions_are_summed_up() -> None:
@@ -111,9 +131,9 @@ def soaked(outcome: str) -> dict[str, Any]:
 def test_what_did_not_survive_its_soak_is_marked_and_beaten() -> None:
     [each], [without] = profiles_of(soaked("crashed")), profiles_of(quick())
     found = profile_data(each)
-    assert [row["lasting"] for row in found["rows"]] == [False] + [True] * 11
-    assert 0 in profile_data(without)["unbeaten"]
-    assert 0 not in found["unbeaten"] + found["frontier"]
+    assert [row["lasting"] for row in found["rows"]] == [True] * 11 + [False]
+    assert 11 in profile_data(without)["unbeaten"]
+    assert 11 not in found["unbeaten"] + found["frontier"]
 
 
 def test_what_needs_no_less_than_a_configuration_that_failed_its_soak_is_beaten_too() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.recommend import (
     Recommendation,
     Recommendations,
@@ -17,9 +19,13 @@ from pytest_yourai.plan.recommend import (
     judge,
     write,
 )
-from pytest_yourai.report.recommendation_lines import lines
+from pytest_yourai.report import recommendation_lines
 
 GB = 1_000_000_000
+
+
+def lines(found: Recommendations) -> Iterator[str]:
+    return recommendation_lines.lines(found, Invocation())
 
 
 def estimate(weights_gb: float, activations_gb: float = 1, margin_gb: float = 0) -> MemoryEstimate:

@@ -177,6 +177,7 @@ def test_what_there_is_none_of_is_to_be_filled_in() -> None:
     assert "keys" not in read(found)["lora_parameters"]
     said = comments(found)
     for part in (
+        "Run it with: mlx_lm.lora --config lora.yaml, once the model is named below",
         "weights of mine were made up: name a folder",
         "Rows were made up: name a folder",
         "Which modules got adapters is not recorded",

@@ -207,6 +207,16 @@ def test_deep_nesting_is_not_a_profile(tmp_path: Path) -> None:
         read_profiles(path)
 
 
+def test_a_journal_is_told_from_a_damaged_profile(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark_log.jsonl"
+    path.write_text('{"timestamp": 1, "event": "benchmark_start"}\n{"event": "trial"}\n')
+    with pytest.raises(RecordingError, match="is a journal, not a profile: name the profile of"):
+        read_profiles(path)
+    path.write_text('{"event": \n')
+    with pytest.raises(RecordingError, match="is not JSON"):
+        read_profiles(path)
+
+
 def test_what_is_nested_beyond_sense_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {}
     for _ in range(300):

@@ -42,8 +42,34 @@ function bestAnswer(shown, best) {
     el("div", { class: "measured" }, facts(small, { class: "facts small" }), showBest(shown)),
     memoryBar(shown, best),
     command(shown),
+    allAnswers(shown),
   ];
 }
+
+// The answers side by side, each beside what it is good for.
+function allAnswers(shown) {
+  if (shown.answers.length < FEWEST_POINTS) return null;
+  const { table } = sortableTable({
+    id: "answers",
+    label: "The largest, the fastest and the leanest configuration",
+    rows: shown.answers.map(({ names, row: index }) => ({ ...shown.rows[index], index, rowIndex: index, names })),
+    open: (row, element) => showTrial(row.index, element),
+    columns: [
+      { label: "Answer", isText: true, value: (row) => row.names[0], show: (row) => answerNames(row.names) },
+      { label: "Speed", unit: "tokens/s", value: (row) => row.tokens_per_second, show: (row) => number(row.tokens_per_second) },
+      { label: "Needs", value: (row) => row.minimum_memory_bytes, show: (row) => memory(row.minimum_memory_bytes) },
+      { label: "Configuration", isText: true, shape: "wraps", value: (row) => row.name, show: (row) => row.name },
+    ],
+  });
+  return el("div", { class: "answers" }, el("h3", {}, "All answers"), table);
+}
+
+const answerNames = (names) =>
+  el(
+    "span",
+    { class: "answer-names" },
+    names.map((name) => el("span", { title: MEANINGS[name] }, el("span", { class: "signs", "aria-hidden": "true" }, SIGNS[name]), name)),
+  );
 
 function showBest(shown) {
   const button = el(
@@ -61,8 +87,8 @@ function memoryBar(shown, best) {
   const part = (bytes) => `${((100 * bytes) / most).toFixed(2)}%`;
   const items = [
     ["needs", shown.has_minima ? "needs" : "peak", best.minimum_memory_bytes, "bar"],
-    ["takes", "takes, peak of the measured steps", shown.has_minima ? best.peak_memory_bytes : null, "bar"],
-    ["safe", `safe, needs × ${shown.margin}`, safe, "tick"],
+    ["takes", isOverBudget(best) ? "takes, recorded without this budget" : "takes, when it is allowed to", shown.has_minima ? best.peak_memory_bytes : null, "bar"],
+    ["safe", `needs × ${shown.margin}, to be within the budget`, safe, "tick"],
     ["limit", "budget", limit, "tick"],
   ].filter(([, , bytes]) => isNumber(bytes));
   const track = el(

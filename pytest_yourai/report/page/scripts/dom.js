@@ -5,6 +5,19 @@ const state = { profile: DATA.opened, measure: "minimum", row: null };
 
 const profile = () => DATA.profiles[state.profile];
 
+// One sign for each answer, wherever it stands.
+const SIGNS = { largest: "▲", fastest: "▶", leanest: "▼" };
+const MEANINGS = {
+  largest: "highest score",
+  fastest: "most tokens per second",
+  leanest: "least memory within 3 % of the fastest",
+};
+
+const answersOf = (index) => profile().answers.find(({ row }) => row === index)?.names ?? [];
+const signsOf = (index) => answersOf(index).map((name) => SIGNS[name]).join("");
+
+const isOverBudget = (row) => profile().has_minima && row.peak_memory_bytes > (profile().memory_limit_bytes ?? Infinity);
+
 function el(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {

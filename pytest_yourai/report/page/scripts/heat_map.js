@@ -63,9 +63,9 @@ function heatLegend(scale, count) {
       el("li", {}, badge(outcome), el("span", { class: "muted" }, ` ${number(many)}`)),
     );
   const list = letters.length ? el("ul", { class: "letters" }, letters) : null;
-  if (state.measure === "outcome" || !count) return el("div", { class: "legend" }, list);
+  if (state.measure === "outcome" || !count) return el("div", { class: "legend" }, list, answerLegend());
   const isMemory = state.measure === "minimum";
-  const stops = VIRIDIS.map(css).join(", ");
+  const [worst, best] = isMemory ? [scale.most, scale.least] : [scale.least, scale.most];
   const end = (value) => (isMemory ? memory(value) : speed(value));
   const words = profile().has_minima ? "minimum memory" : "peak memory (no minimum was recorded)";
   return el(
@@ -74,17 +74,24 @@ function heatLegend(scale, count) {
     el(
       "p",
       {},
-      isMemory ? `${words}, ${scale.unit.name}: ` : "tokens per second: ",
-      el("span", {}, end(scale.least)),
+      isMemory ? `${words}, less is better: ` : "tokens per second, more is better: ",
+      el("span", {}, end(worst)),
       el("span", {
         class: "ramp",
         "aria-hidden": "true",
-        style: { background: `linear-gradient(to right, ${stops})` },
+        style: { background: `linear-gradient(to right, ${css(shade(0))}, ${css(shade(1))})` },
       }),
-      el("span", {}, end(scale.most)),
+      el("span", {}, end(best)),
     ),
     list,
+    answerLegend(),
   );
+}
+
+function answerLegend() {
+  const names = profile().answers.flatMap((each) => each.names);
+  if (!names.length) return null;
+  return el("ul", { class: "letters" }, names.map((name) => el("li", {}, answerNames([name]))));
 }
 
 function heatGroups(rows) {
@@ -158,8 +165,8 @@ function heatCell(cell, scale) {
   const text = isNumber(value)
     ? number(value / (state.measure === "minimum" ? scale.unit.size : 1), state.measure === "minimum" ? 1 : 0)
     : "";
-  const isBest = index === profile().optimum;
-  const said = [row.name, words, memory(row.minimum_memory_bytes), speed(row.tokens_per_second)].concat(isBest ? ["best"] : []);
+  const signs = signsOf(index);
+  const said = [row.name, words, memory(row.minimum_memory_bytes), speed(row.tokens_per_second), ...answersOf(index)];
   const button = el(
     "button",
     {
@@ -172,11 +179,12 @@ function heatCell(cell, scale) {
     text && isOk ? text : null,
     isOk && text ? null : el("span", { class: "letter" }, letter),
     !isOk && text ? el("span", { class: "under" }, text) : null,
-    isBest ? el("span", { class: "best" }, "★") : null,
+    signs ? el("span", { class: "best" }, signs) : null,
   );
   if (isOk && isNumber(value)) {
     const span = scale.most - scale.least;
-    const rgb = viridis(span ? (value - scale.least) / span : 0.5);
+    const share_ = span ? (value - scale.least) / span : 0.5;
+    const rgb = shade(state.measure === "minimum" ? 1 - share_ : share_);
     button.style.setProperty("background", css(rgb));
     button.style.setProperty("color", inkOn(rgb));
   }

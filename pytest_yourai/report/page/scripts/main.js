@@ -22,7 +22,8 @@ function render() {
     .replaceChildren(
       ...sections.map((each) => el("a", { href: `#${each.id}` }, each.dataset.short)),
     );
-  document.title = `${profile().model}: ${profile().heading}`;
+  document.title = profile().title;
+  document.getElementById("title").textContent = profile().title;
   markChosen();
 }
 
@@ -37,7 +38,10 @@ document.getElementById("footer").append(
 );
 setUpTheme(drawCharts);
 setUpTrial();
-NARROW.addEventListener("change", drawCharts);
+NARROW.addEventListener("change", () => {
+  render();
+  drawCharts();
+});
 render();
 // Plotly comes after this script, and takes a second: what needs no chart is there before.
 addEventListener("DOMContentLoaded", drawCharts);

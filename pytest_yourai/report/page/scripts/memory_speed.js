@@ -69,6 +69,8 @@ function drawMemorySpeed() {
     text: some.map(hoverText),
     hoverinfo: "text",
   });
+  const memories = points.map(({ row }) => row.minimum_memory_bytes);
+  const middle = (Math.min(...memories) + Math.max(...memories)) / 2;
   const batches = unique(points.map(({ row }) => row.batch_size));
   const frontier = shown.frontier.map((index) => ({ row: shown.rows[index], index }));
   const traces = [
@@ -89,7 +91,7 @@ function drawMemorySpeed() {
         marker: {
           size: 9,
           symbol: SYMBOLS[place % SYMBOLS.length],
-          color: css(viridis(batches.length > 1 ? place / (batches.length - 1) : 0.4)),
+          color: css(viridis(batches.length > 1 ? (0.8 * place) / (batches.length - 1) : 0.4)),
           line: { color: colour.text, width: 1 },
         },
       };
@@ -103,15 +105,21 @@ function drawMemorySpeed() {
       marker: { size: 9, symbol: "x-thin", line: { color: colour.warn, width: 2 } },
       cliponaxis: false,
     });
-  if (shown.optimum !== null) {
-    const best = { row: shown.rows[shown.optimum], index: shown.optimum };
+  const answered = shown.answers
+    .map(({ names, row: index }) => ({ row: shown.rows[index], index, names }))
+    .filter(({ row }) => isNumber(row.minimum_memory_bytes) && isNumber(row.tokens_per_second));
+  if (answered.length)
     traces.push({
-      ...common([best]),
-      y: [best.row.tokens_per_second],
-      name: "best",
+      ...common(answered),
+      mode: "markers+text",
+      y: answered.map(({ row }) => row.tokens_per_second),
+      name: "the answers",
+      hovertext: answered.map(hoverText),
+      text: answered.map(({ names }) => names.map((name) => `${SIGNS[name]} ${name}`).join("<br>")),
+      textposition: answered.map((each) => (x(each) * unit.size > middle ? "middle left" : "middle right")),
+      textfont: { color: colour.text, size: 12 },
       marker: { size: 20, symbol: "circle-open", color: colour.accent, line: { width: 3 } },
     });
-  }
   return draw("memory-speed-chart", traces, {
     // On a telephone the legend has a line for two of them.
     margin: { ...NO_LEGEND, t: NARROW.matches ? 90 : 36 },

@@ -28,29 +28,19 @@ function models() {
   const rows = DATA.profiles.map((each, index) => ({
     ...each,
     index,
+    isCurrent: index === state.profile ? "true" : null,
     best: each.optimum === null ? null : each.rows[each.optimum],
   }));
   const of = (key, show) => ({
     value: (row) => row.best?.[key],
     show: (row) => show(row.best?.[key]),
   });
-  const open = (row) =>
-    el(
-      "button",
-      {
-        type: "button",
-        "aria-label": `Open ${nameOf(row.index)}`,
-        "aria-current": row.index === state.profile ? "true" : null,
-        on: { click: () => openProfile(row.index) },
-      },
-      "Open",
-    );
   const { table } = sortableTable({
     id: "of-models",
     label: "The best configuration of each model",
     rows,
+    open: (row) => openProfile(row.index),
     columns: [
-      { label: "Profile", isText: true, show: open },
       { label: "Model", isText: true, value: (row) => row.model, show: (row) => row.model },
       ...ofFiles(),
       {

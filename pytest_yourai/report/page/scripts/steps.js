@@ -1,6 +1,6 @@
 // Step times of the chosen trial, with warm-up steps apart.
 
-const FEWEST_BARS = 5;
+const FEWEST_NUMBERED = 5;
 const MOST_NUMBERED = 16;
 
 function stepTimes() {
@@ -32,7 +32,10 @@ function drawSteps() {
   const traces = [stepBars(measured, colour.accent, {})];
   if (warmup.length)
     traces.push(stepBars(warmup, colour.grey, { xaxis: "x2", yaxis: "y2" }));
-  const [share_, gap] = NARROW.matches ? [0.24, 0.26] : [0.34, 0.12];
+  const gap = NARROW.matches ? 0.26 : 0.12;
+  // Bars of one width, as far as the axes leave room for it.
+  const part = warmup.length / (warmup.length + measured.length || 1);
+  const share_ = Math.min(Math.max(part * (1 - gap), 0.12), 0.5);
   const median = isNumber(row.step_time_s) ? row.step_time_s / timeUnit(measured).size : null;
   return draw("step-times-chart", traces, {
     showlegend: false,
@@ -77,13 +80,13 @@ function stepBars(values, colour, more) {
 }
 
 function stepAxis(title, values, domain) {
-  const isNumbered = values.length <= (NARROW.matches ? FEWEST_BARS : MOST_NUMBERED);
+  const isNumbered = values.length <= (NARROW.matches ? FEWEST_NUMBERED : MOST_NUMBERED);
   return axis(title, {
     domain,
     showgrid: false,
     dtick: isNumbered ? 1 : null,
     nticks: 5,
-    range: [0.4, Math.max(values.length, FEWEST_BARS) + 0.6],
+    range: [0.4, Math.max(values.length, 1) + 0.6],
   });
 }
 

@@ -1,7 +1,8 @@
 // Tables that are sorted by each of their columns, and filtered by outcome and text.
 
 // `drawn` is told how many rows are shown, each time that they are drawn.
-function sortableTable({ id, label, columns, rows, filter, drawn }) {
+// With `open`, a row is opened by a click or by Enter, and the arrow keys go from row to row.
+function sortableTable({ id, label, columns, rows, filter, drawn, open }) {
   const body = el("tbody");
   const order = { column: null, direction: 1 };
   const compare = (a, b) => {
@@ -14,7 +15,8 @@ function sortableTable({ id, label, columns, rows, filter, drawn }) {
   const redraw = () => {
     const shown = rows.filter((row) => (filter ? filter(row) : true));
     if (order.column) shown.sort(compare);
-    body.replaceChildren(...shown.map((row) => tableRow(columns, row)));
+    body.replaceChildren(...shown.map((row) => tableRow(columns, row, open)));
+    if (open && body.firstChild) body.firstChild.tabIndex = 0;
     markChosen();
     drawn?.(shown.length);
   };
@@ -24,6 +26,7 @@ function sortableTable({ id, label, columns, rows, filter, drawn }) {
     { class: "table-scroll", role: "region", "aria-label": label, tabindex: "0" },
     el("table", { id, class: "rows" }, el("thead", {}, el("tr", {}, heads)), body),
   );
+  if (open) body.addEventListener("keydown", (event) => goToRow(event));
   redraw();
   return { table, redraw };
 }
@@ -50,10 +53,25 @@ function tableHead(column, order, heads, redraw) {
   return head;
 }
 
-function tableRow(columns, row) {
+function goToRow(event) {
+  const { key, target } = event;
+  if (!target.matches("tr")) return;
+  if (key === "Enter" || key === " ") target.click();
+  const next = { ArrowDown: target.nextElementSibling, ArrowUp: target.previousElementSibling }[key];
+  if (next) {
+    target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  }
+  if (["Enter", " ", "ArrowDown", "ArrowUp"].includes(key)) event.preventDefault();
+}
+
+function tableRow(columns, row, open) {
+  const attributes = { class: row.worse ? "worse" : null, "data-row": row.rowIndex, "aria-current": row.isCurrent };
+  if (open) Object.assign(attributes, { tabindex: -1, on: { click: ({ currentTarget }) => open(row, currentTarget) } });
   return el(
     "tr",
-    { class: row.worse ? "worse" : null },
+    attributes,
     columns.map((column) =>
       el("td", { class: column.isText ? `text ${column.shape ?? ""}` : null }, column.show(row)),
     ),
@@ -92,17 +110,16 @@ function trialColumns(rows) {
     ...more,
   });
   const has = (key) => rows.some((row) => row[key] !== null && row[key] !== "");
+  const needs = bytes(hasMinima ? "Needs" : "Peak", "minimum_memory_bytes");
+  const speeds = count("Speed", "tokens_per_second", { unit: "tokens/s", first: -1 });
+  const sizes = [count("Batch", "batch_size"), count("Rank", "lora_rank"), count("Layers", "lora_layers")];
+  const others = axes.map(axisColumn);
   return [
-    { label: "Trial", isText: true, show: trialButton },
-    count("Batch", "batch_size"),
-    count("Rank", "lora_rank"),
-    count("Layers", "lora_layers"),
-    ...axes.map(axisColumn),
-    { label: "Outcome", isText: true, value: (row) => row.outcome, show: (row) => badge(row.outcome) },
-    bytes(hasMinima ? "Needs" : "Peak", "minimum_memory_bytes"),
-    hasMinima ? bytes("Safe", "safe_memory_bytes") : null,
-    hasMinima ? bytes("Takes", "peak_memory_bytes") : null,
-    count("Speed", "tokens_per_second", { unit: "tokens/s", first: -1 }),
+    { label: NARROW.matches ? "Fits" : "Outcome", isText: true, value: (row) => row.outcome, show: trialOutcome },
+    // What people look for is seen on a telephone before it is moved aside.
+    ...(NARROW.matches ? [...sizes, needs, speeds, ...others] : [...sizes, ...others, needs]),
+    hasMinima ? { ...bytes("Takes", "peak_memory_bytes"), show: (row) => peakText(row, unit) } : null,
+    NARROW.matches ? null : speeds,
     duration("Step", "step_time_s"),
     rows.some((row) => row.grad_accumulation_steps > 1) ? duration("Update", "update_time_s") : null,
     count("Score", "throughput_score", { first: -1 }),
@@ -119,26 +136,24 @@ function trialColumns(rows) {
   ].filter(Boolean);
 }
 
-function trialButton(row) {
-  const button = el(
-    "button",
-    {
-      type: "button",
-      "data-row": row.index,
-      "aria-label": `Show ${row.name}`,
-      on: { click: () => showTrial(row.index, button) },
-    },
-    "Show",
-  );
-  return button;
+function peakText(row, unit) {
+  const text = number(isNumber(row.peak_memory_bytes) ? row.peak_memory_bytes / unit.size : null, 1);
+  return isOverBudget(row) ? el("span", { class: "over", title: "over the budget" }, `${text} !`) : text;
+}
+
+// On a telephone the letter says it: it is explained beside the heat map.
+function trialOutcome(row) {
+  const signs = signsOf(row.index);
+  return el("span", {}, badge(row.outcome), signs ? el("span", { class: "signs", title: answersOf(row.index).join(", ") }, signs) : null);
 }
 
 function remarksOf(row, index) {
-  const { optimum, unbeaten } = profile();
+  const { unbeaten } = profile();
   return [
-    index === optimum ? "best" : null,
+    ...answersOf(index),
     unbeaten.includes(index) ? "unbeaten" : null,
     row.lasting ? null : "did not survive its soak",
+    isOverBudget(row) ? "its peak was over the budget" : null,
     row.kept ? "kept" : null,
     row.error,
     ...row.warnings,
@@ -148,7 +163,7 @@ function remarksOf(row, index) {
 }
 
 function trialTable() {
-  const rows = profile().rows.map((row, index) => ({ ...row, index, remarks: remarksOf(row, index) }));
+  const rows = profile().rows.map((row, index) => ({ ...row, index, rowIndex: index, remarks: remarksOf(row, index) }));
   const wanted = { outcome: "", text: "" };
   const words = (row) =>
     `${row.name} ${DATA.outcomes[row.outcome].words} ${row.remarks}`.toLowerCase();
@@ -161,6 +176,7 @@ function trialTable() {
     columns: trialColumns(rows),
     rows,
     filter,
+    open: (row, element) => showTrial(row.index, element),
     drawn: (shown) => {
       count.textContent = `${number(shown)} of ${plural(rows.length, "row")}`;
     },
@@ -177,6 +193,7 @@ function trialTable() {
     "table",
     "Trials",
     "All trials",
+    el("p", { class: "muted" }, "Best first. A click on a row, or Enter, shows everything about its trial."),
     el(
       "div",
       { class: "filters" },

@@ -64,6 +64,14 @@ function viridis(position) {
   );
 }
 
+// The one scale of the heat map: the better, the stronger, whether little is good or much.
+const SHADES = { light: [[232, 238, 246], [18, 84, 166]], dark: [[34, 44, 58], [132, 184, 255]] };
+
+function shade(position) {
+  const [worst, best] = SHADES[isDark() ? "dark" : "light"];
+  return worst.map((from, channel) => Math.round(from + (best[channel] - from) * position));
+}
+
 const css = (rgb) => `rgb(${rgb.join(", ")})`;
 
 // Black or white, whichever is read more easily: at least 4.5 to 1 on any colour.

@@ -49,7 +49,7 @@ function showTrial(index, opener) {
 
 function trialMarks(row) {
   const marks = [];
-  if (state.row === profile().optimum) marks.push("best");
+  marks.push(...answersOf(state.row));
   if (profile().unbeaten.includes(state.row)) marks.push("unbeaten");
   if (!row.lasting) marks.push("did not survive its soak");
   if (row.kept) marks.push("kept from an earlier run");
@@ -65,16 +65,25 @@ function memoryFacts(row) {
     : memory(row.predicted_minimum_memory_bytes);
   return [
     [hasMinima ? "Needs (minimum)" : "Peak, for want of a minimum", memory(row.minimum_memory_bytes)],
-    [`Safe (× ${margin})`, memory(row.safe_memory_bytes)],
-    ["Takes (peak)", memory(row.peak_memory_bytes)],
+    [`Minimum × ${margin}, to be within the budget`, memory(row.safe_memory_bytes)],
+    ["Takes (peak)", isOverBudget(row) ? `${memory(row.peak_memory_bytes)}, over the budget` : memory(row.peak_memory_bytes)],
     ["Predicted minimum", predicted],
     ["Active after the last step", memory(row.active_memory_bytes)],
     ["Cache after the last step", memory(row.cache_memory_bytes)],
     ["Footprint of the process", memory(row.footprint_bytes)],
+    ...(hasNothingToReport(row) ? [] : growth(row)),
+  ].filter(([, text]) => text !== MISSING);
+}
+
+// Of a trial that went well, growth is that of caches which fill: it would alarm for nothing.
+const hasNothingToReport = (row) => row.outcome === "ok" && !row.warnings.length;
+
+function growth(row) {
+  return [
     ["Growth of swap", memory(row.swap_growth_bytes)],
     ["Growth of active memory", perStep(row.active_growth_mb_per_step)],
     ["Growth of the footprint", perStep(row.footprint_growth_mb_per_step)],
-  ].filter(([, text]) => text !== MISSING);
+  ];
 }
 
 const perStep = (mb) => (isNumber(mb) ? `${memory(mb * 1e6)} a step` : MISSING);
@@ -103,8 +112,7 @@ function times(title, values) {
 
 // The chosen trial is marked wherever it can be chosen.
 function markChosen() {
-  for (const button of document.querySelectorAll("[data-row]")) {
-    const isChosen = Number(button.dataset.row) === state.row;
-    button.classList.toggle("chosen", isChosen);
+  for (const each of document.querySelectorAll("[data-row]")) {
+    each.classList.toggle("chosen", Number(each.dataset.row) === state.row);
   }
 }
