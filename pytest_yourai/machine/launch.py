@@ -13,7 +13,16 @@ from pytest_yourai.core.errors import OptionError
 
 _PREFIXES = ("MLX_JACCL_", "MLX_RING_", "NCCL_", "OMPI_", "PMI_", "PMIX_", "PMI2_", "MV2_", "HYDI_")
 
-_NAMES = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES", "MPI_LOCALNRANKS")
+_MPI_LIBRARY = "MLX_MPI_LIBNAME"
+
+_NAMES = (
+    "MLX_RANK",
+    "MLX_HOSTFILE",
+    "MLX_WORLD_SIZE",
+    "MLX_IBV_DEVICES",
+    "MPI_LOCALNRANKS",
+    _MPI_LIBRARY,
+)
 
 _OF_MLX = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES")
 """Those that only `mlx.launch` sets."""
@@ -31,6 +40,13 @@ _LISTS = ("MLX_HOSTFILE", "MLX_IBV_DEVICES")
 """JSON lists, or files with one, of all members of the group."""
 
 _LONGEST_LIST_BYTES = 1 << 20
+
+ALONE: Mapping[str, str] = {_MPI_LIBRARY: "/dev/null/no-mpi"}
+"""Variables of a process that joins no group.
+
+mlx-lm's `train()` starts Open MPI wherever it is installed, and where it cannot start, as in a
+container without ssh, it ends the process. Of a library that cannot be there MLX starts nothing.
+"""
 
 
 def is_launch_variable(name: str) -> bool:

@@ -59,6 +59,7 @@ class Console:
             rule, is_replay = self._room().rule, self._setup.options.is_replay
             recipe = self._recipe(stage, opened)
             title = swept_title(stage.setup.plan.configs if stage.setup else (), stage.naming)
+            notes = [*_origins([stage]), *notes]
             lines = [
                 "",
                 *(rule, title, rule),
@@ -114,6 +115,7 @@ class Console:
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
+            yield from (f"  {origin}" for origin in _origins(self._setup.stages))
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
@@ -246,3 +248,9 @@ class Console:
                 backend = predictor.backend
                 limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
         yield from predictions(found, backend, limit_bytes)
+
+
+def _origins(stages: Sequence[Stage]) -> list[str]:
+    """Which repository each preset is, and whose: once each."""
+    found = {each.name: each.model.origin for each in stages}
+    return [f"{name} is {origin}" for name, origin in found.items() if origin]

@@ -18,7 +18,7 @@ from pathlib import Path
 from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
-from pytest_yourai.machine.launch import is_launch_variable
+from pytest_yourai.machine.launch import ALONE, is_launch_variable
 from pytest_yourai.worker import watchdog
 from pytest_yourai.worker.watchdog import end_marked
 
@@ -178,6 +178,7 @@ def worker_environment(parents: Mapping[str, str]) -> dict[str, str]:
         environment[worker_variables.PATH] = path
     return {
         **environment,
+        **ALONE,
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "true",
         # mlx-lm opens data in the encoding of the locale.

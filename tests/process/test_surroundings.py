@@ -6,16 +6,18 @@ import os
 
 import pytest
 
+from support.broken_mpi import make_broken_mpi
 from support.processes import SweepRun
 
 PLANTED = ("numpy", "mlx_lm", "datasets", "yaml", "transformers")
 
 
 @pytest.mark.real_engine
-def test_planted_modules_hide_nothing(
+def test_planted_modules_and_a_broken_mpi_change_nothing(
     pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the tests, where pytest itself puts the folder on the path, and on PYTHONPATH."""
+    """Modules beside the tests, where pytest puts the folder on the path, and on PYTHONPATH."""
+    monkeypatch.setenv("MLX_MPI_LIBNAME", str(make_broken_mpi(pytester.path)))
     libraries = pytester.mkdir("libraries")
     for name in PLANTED:
         (pytester.path / f"{name}.py").write_text("raise SystemExit('the planted one')\n")
