@@ -23,6 +23,7 @@ from pytest_yourai.report.trial_lines import (
     machine_lines,
     predictions,
     soak_line,
+    styled,
     summary,
     swept_title,
     trial_line,
@@ -143,7 +144,7 @@ class Console:
             return
         yield from self._walk_title(reported.counts)
         verdict = walk_lines.verdict(result, opened.weights if opened else "")
-        yield self._model_line(found, reported.counts, verdict)
+        yield styled(self._model_line(found, reported.counts, verdict), result)
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 

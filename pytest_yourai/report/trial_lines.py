@@ -25,6 +25,7 @@ from pytest_yourai.report.answer_lines import (
     speed_and_need,
 )
 from pytest_yourai.report.dataset_lines import epoch_lines
+from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
@@ -71,7 +72,15 @@ def machine_lines(opened: StageInfo) -> Iterator[str]:
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
     """One line for a trial that ended."""
     name = naming.name(result.config)
-    return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
+    return styled(f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}", result)
+
+
+def styled(line: str, result: TrialResult) -> str:
+    """The line of a trial or a check: its mark in colour, all of it faint if it was skipped."""
+    if result.outcome is Outcome.SKIPPED:
+        return StyledLine(line, Style.FAINT)
+    is_good = result.success
+    return StyledLine(line, Style.GOOD if is_good else Style.BAD, "✓" if is_good else "✗")
 
 
 def remarks(result: TrialResult) -> str:
@@ -131,7 +140,7 @@ def summary(
         heading = titles.heading(answers.names(first))
         if len(results) < total:
             heading = f"Best so far ({_measured_of(results, total)})"
-        yield heading + of_model
+        yield StyledLine(heading + of_model, Style.ANSWER)
         if model:
             yield f"  {optimum_figures(first, naming)}"
         else:
