@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.answers import Answers, Pick, find_answers
-from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.answers import Answers, Pick, find_answers, headlined
+from pytest_yourai.core.paths import from_here, packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
@@ -106,8 +106,8 @@ def _training(
     """The commands that train with the answers of a sweep, beginning with the first."""
     options, stage = setup.options, found.stage
     if options.is_replay:
-        again = invocation.line(*_model(setup, stage), "--quick")
-        yield f"Next, to measure it here: {again}"
+        asked = (*_model(setup, stage), _configurations(options))
+        yield f"Next, to measure it here: {invocation.line(*asked)}"
         return
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
@@ -126,8 +126,9 @@ def _training(
     words += invocation.training
     is_dry = is_made_up and not has_weights
     start = f"Next{', as a dry run' if is_dry else ''}: "
-    answers = find_answers(found.remaining)
-    for result, pick in _picks(answers, collected.headline(found)):
+    rows = collected.rows(found)
+    answers = find_answers(rows.remaining)
+    for result, pick in _picks(answers, headlined(answers, rows.results, options.objective)):
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
@@ -141,11 +142,12 @@ def _picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialR
 
 
 def _recipe(options: Options) -> Path | None:
-    """The recipe file, as seen from here."""
-    if options.recipe_file is None:
-        return None
-    path, here = options.recipe_file.path, Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return None if options.recipe_file is None else from_here(options.recipe_file.path)
+
+
+def _configurations(options: Options) -> str:
+    """The argument of pytest for the configurations of a replay."""
+    return "--quick" if options.matrix is None else f"--yourai-matrix={from_here(options.matrix)}"
 
 
 def _sweep_of_recommended(
@@ -258,13 +260,18 @@ def _words_for(profile: StoredProfile) -> list[str]:
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
+    settings, data = profile.settings, profile.settings.data
+    recipe = Path(settings.recipe_file) if settings.recipe_file else None
+    if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
+        data = None if recipe is None else _OF_RECIPE
     return _train_words(
         model,
         profile.name,
-        is_made_up=not has_weights or profile.settings.weights == "synthetic",
+        is_made_up=not has_weights or settings.weights == "synthetic",
         has_weights=has_weights,
-        data=profile.settings.data,
-        reading=_reading(profile.settings.bad_rows, profile.settings.recipe.get("mask_prompt")),
+        data=data,
+        reading=_reading(settings.bad_rows, settings.recipe.get("mask_prompt")),
+        recipe=recipe,
     )
 
 

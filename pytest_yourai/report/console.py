@@ -29,7 +29,8 @@ from pytest_yourai.report.trial_lines import (
     trial_line,
 )
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults, StageResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9

@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES, value_text
+from pytest_yourai.core.axes import (
+    FINE_TUNE_TYPE,
+    NUM_LAYERS,
+    RECIPE,
+    SIZES,
+    Axis,
+    value_text,
+)
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
@@ -29,6 +36,8 @@ from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
+
+_USUAL = LoraConfig(1, 1, 1, 2)
 
 
 def header(
@@ -189,12 +198,20 @@ def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     is_full = config.fine_tune_type is FineTuneType.FULL
     if is_full and FINE_TUNE_TYPE not in naming.varying:
         yield f"  {f'{FINE_TUNE_TYPE.title}:':<14} full fine-tuning"
-    for axis in (*SIZES, *naming.varying):
+    for axis in (*SIZES, *naming.varying, *_unusual(config, naming)):
         if axis.applies_to(config):
             title = "Layers" if is_full and axis is NUM_LAYERS else axis.title
             yield f"  {f'{title}:':<14} {axis.text(config)}"
     yield f"  Score:         {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
+
+
+def _unusual(config: LoraConfig, naming: ConfigLabels) -> list[Axis]:
+    """The axes of the recipe that are the same for all, and not as in most sweeps."""
+    same = [axis for axis in RECIPE if axis not in naming.varying]
+    if config.fine_tune_type is FineTuneType.FULL:
+        same.remove(FINE_TUNE_TYPE)
+    return [axis for axis in same if axis.of(config) != axis.of(_USUAL)]
 
 
 def predictions(

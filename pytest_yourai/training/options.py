@@ -316,7 +316,7 @@ DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.ite
 
 TRAIN_GROUPS = {
     "What to train": (
-        *("model", "config", "profile", "auto_optimize", "quick", "matrix", "resume"),
+        *("model", "config", "profile", "auto_optimize", "pick", "quick", "matrix", "resume"),
         *("data", "bad_rows", "mask_prompt", "weights", "quantize", "presets"),
     ),
     "Configuration": (

@@ -13,14 +13,16 @@ from support.profiles import document, failed_only, profiles_of, quick
 def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
     [each] = profiles_of({**quick(), **changes})
     found = training_commands(each)[0]
-    return shlex.split(found.text), found.notes
+    *words, flag, pick = shlex.split(found.text)
+    assert (flag, pick) == ("--pick", "largest")
+    return words, found.notes
 
 
 def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
     words, notes = command()
     assert words == [
         *("yourai", "train", "--model", "llama-8b", "--profile", "runs/0.json"),
-        *("--weights", "hub", "--data", "FOLDER", "--pick", "largest"),
+        *("--weights", "hub", "--data", "FOLDER"),
     ]
     assert any("FOLDER has a train.jsonl" in note for note in notes)
     assert any("--weights hub" in note for note in notes)
@@ -36,13 +38,24 @@ def test_a_model_of_ones_own_is_a_placeholder() -> None:
 
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
-    assert words[6:8] == ["--data", "my data"]
+    assert words[6:] == ["--data", "my data"]
     assert notes == ()
+
+
+def test_the_recipe_that_was_measured_is_named_and_names_its_data() -> None:
+    measured = {"recipe_file": "recipes/lora.yaml", "data": "a/b", "weights": "local"}
+    words, _ = command(settings=measured)
+    assert words[6:] == ["--config", "recipes/lora.yaml", "--data", "a/b"]
+    hub = {"data": "hf_dataset a/b", "hf_dataset": [{"path": "a/b"}], "mask_prompt": True}
+    words, _ = command(settings={**measured, **hub})
+    assert words[6:] == ["--config", "recipes/lora.yaml", "--mask-prompt"]
+    words, _ = command(settings={"weights": "local", **hub})
+    assert words[6:] == ["--data", "FOLDER"]
 
 
 def test_tiny_has_made_up_weights_alone() -> None:
     words, notes = command(model="tiny", settings={})
-    assert words[6:8] == ["--weights", "synthetic"]
+    assert words[6:] == ["--weights", "synthetic"]
     assert notes == ("A dry run: this model has made-up weights alone.",)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, SoakResult, TrialResult
 from pytest_yourai.report.trial_lines import predictions, summary, swept_title, trial_line
@@ -112,6 +112,26 @@ def test_the_title_of_a_sweep_says_what_is_swept() -> None:
         "Sweep: batch 1, 2 × rank 8, 16 × layers 4 × seq 513, 1025"
     )
     assert swept_title([full], ConfigLabels.of([full])) == "Sweep: batch 2 × layers 4"
+
+
+def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
+    keys = "self_attn.q_proj,self_attn.v_proj"
+    config = dataclasses.replace(
+        ONE.config, optimizer=Optimizer.SGD, fine_tune_type=FineTuneType.DORA, lora_keys=keys
+    )
+    assert said(dataclasses.replace(ONE, config=config))[4:7] == [
+        "  Type:          dora",
+        "  Optimizer:     sgd",
+        f"  Modules:       {keys}",
+    ]
+    whole = dataclasses.replace(config, rank=0, fine_tune_type=FineTuneType.FULL).canonical()
+    lines = said(dataclasses.replace(ONE, config=whole))
+    assert lines[1:5] == [
+        "  Type:          full fine-tuning",
+        "  Batch size:    1",
+        "  Layers:        4",
+        "  Optimizer:     sgd",
+    ]
 
 
 def test_all_axes_show_in_every_line() -> None:
