@@ -183,10 +183,17 @@ def estimate_trial(
 def trained_parameters(
     config: LoraConfig, source: ModelSource, inspected: InspectedShapes | None = None
 ) -> int | None:
-    """The number of parameters that `config` trains; None where the model is not known so far."""
+    """The number of parameters that `config` trains; None where the model is not known so far.
+
+    Exact where the model was `inspected`; else by config.json.
+    """
+    if inspected is not None and config.fine_tune_type is not FineTuneType.FULL:
+        return adapter_arrays(inspected, config).parameters
+    if inspected is not None and inspected.layers:
+        return sum(layer.parameters for layer in inspected.layers[-config.num_layers :])
     try:
         shapes = read_architecture_shapes(source.architecture)
-        built = inspected or _described(shapes, config.key_names, (None, 1))
+        built = _described(shapes, config.key_names, (None, 1))
         return _trained(built, shapes, config, None).parameters
     except ModelError:
         return None

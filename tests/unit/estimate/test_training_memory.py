@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.training_memory import (
@@ -20,7 +20,7 @@ from pytest_yourai.estimate.training_memory import (
     trained_parameters,
     usual_backend,
 )
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
 from pytest_yourai.models.source import ModelSource
 
 
@@ -338,3 +338,15 @@ def test_parameters_of_a_model_that_is_not_known_are_not_counted() -> None:
     assert trained_parameters(LoraConfig(1, 8, 4, 512), known)
     unknown = dataclasses.replace(known, architecture={})
     assert trained_parameters(LoraConfig(1, 8, 4, 512), unknown) is None
+
+
+def test_parameters_of_an_inspected_model_are_its_own_whatever_its_type() -> None:
+    source = ModelSource("m", {}, None, True, None, ("qkvo",))
+    layers = tuple(LayerArrays(1, parameters, 1, 1) for parameters in (10, 200, 3000))
+    linears = (LinearShape("block.mix", 100, 200, copies=4),)
+    inspected = InspectedShapes(12_345, linears, (1, 5, 7), layers)
+    whole = LoraConfig(1, 0, 2, 512, fine_tune_type=FineTuneType.FULL)
+    assert trained_parameters(whole, source, inspected) == 3200
+    assert trained_parameters(LoraConfig(1, 2, 2, 512), source, inspected) == 2 * (5 + 7)
+    without = dataclasses.replace(inspected, layers=())
+    assert trained_parameters(whole, source, without) is None
