@@ -64,12 +64,14 @@ def train_options() -> str:
 
 def presets() -> str:
     return _table(
-        ("preset", "parameters", "repository"),
+        ("preset", "parameters", "what it is", "repository", "in 4 bits"),
         (
             (
                 _code(name),
                 preset.params or "–",
-                preset.repo or "synthetic, for tests and first tries",
+                preset.about or "–",
+                preset.repo or "–",
+                preset.repo_4bit or "–",
             )
             for name, preset in read_presets(packaged_models()).items()
         ),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from pytest_yourai.core.config import QuantizeChoice, quantize_choice
+from pytest_yourai.core.config import Quantization, QuantizeChoice, quantize_choice
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.units import parameter_count
@@ -54,7 +54,10 @@ def _checked_architecture(value: dict[str, Any] | str | None) -> dict[str, Any] 
 class _Entry(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
+    about: str | None = None
+    """Whose model it is, and what was done to it."""
     repo: Annotated[str | None, pydantic.AfterValidator(_checked_repo)] = None
+    repo_4bit: Annotated[str | None, pydantic.AfterValidator(_checked_repo)] = None
     path: Annotated[str | None, pydantic.AfterValidator(_checked_path)] = None
     params: Params | None = None
     architecture: Annotated[
@@ -82,6 +85,11 @@ class Preset(_Entry):
         """The name of its repository or folder, else its own."""
         source = self.repo or self.path
         return source.rstrip("/").rpartition("/")[2] if source else self.name
+
+    def repo_for(self, quantize: QuantizeChoice) -> str | None:
+        """The repository to take weights from where `quantize` is asked for: None is no wish."""
+        is_4bit = quantize in (None, Quantization(bits=4))
+        return (self.repo_4bit if is_4bit else None) or self.repo
 
 
 def read_presets(path: Path) -> dict[str, Preset]:

@@ -41,6 +41,9 @@ WeightsChoice = Literal["auto", "local", "hub", "synthetic"]
 PRESET_QUANTIZATION = Quantization(bits=4)
 """Default for synthetic weights of presets: the way most people fine-tune them."""
 
+_AS_CONVERTED = {"bits": 4, "group_size": 64}
+"""How a config.json names the quantization of a preset's repository in 4 bits."""
+
 
 @dataclass(frozen=True)
 class NamedModel:
@@ -133,6 +136,13 @@ class Model:
             return None
 
     @property
+    def origin(self) -> str | None:
+        """The repository of a preset, and whose it is; None without one."""
+        if self.preset is None or self.preset.repo is None:
+            return None
+        return ": ".join(filter(None, (self.repo or self.preset.repo, self.preset.about)))
+
+    @property
     def default_max_seq_length(self) -> int:
         """Tokens of a row unless the user chose."""
         own = self.preset.defaults.max_seq_length if self.preset else None
@@ -180,37 +190,59 @@ def _agree(choice: QuantizeChoice, stored: Quantization | None) -> bool:
 
 
 def resolve(
-    name: str, folder: Path, weights: WeightsChoice, presets: Mapping[str, Preset]
+    name: str,
+    folder: Path,
+    weights: WeightsChoice,
+    presets: Mapping[str, Preset],
+    quantize: QuantizeChoice = None,
 ) -> Model:
     """The model that `name` means: a preset, else `folder`, else a repository of the hub.
 
-    UnavailableError if it is not there, or not with `weights`; ModelError if `name` is none of
-    them, or unreadable. The network is used only for a repository's config.json, under `hub`.
+    A preset with weights in 4 bits has others where `quantize` asks for them. UnavailableError if
+    it is not there, or not with `weights`; ModelError if `name` is none of them, or unreadable. The
+    network is used only for a repository's config.json, under `hub`.
     """
     if preset := presets.get(name):
-        return _from_preset(preset, weights)
+        return _from_preset(preset, weights, quantize)
     if is_folder(folder):
         return _from_folder(Model.known(without_links(folder).name), folder, weights)
     if hub.is_repo_id(name):
         return _from_repo(Model.known(name.rpartition("/")[2]), name, weights, None)
-    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
+    if name.startswith((".", "~")) or "/" in name:
+        raise ModelError(
+            f"there is no folder {name}: name one with a model's config.json, a preset, or a "
+            "repository as owner/name"
+        )
+    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4)
+    remedy = f"did you mean {', '.join(near)}?" if near else f"presets are {', '.join(presets)}"
     raise ModelError(
-        f"{name} is neither a preset nor a folder, nor a repository as owner/name: did you mean "
-        f"{', '.join(near)}?"
+        f"{name} is neither a preset nor a folder, nor a repository as owner/name: {remedy}"
     )
 
 
-def _from_preset(preset: Preset, weights: WeightsChoice) -> Model:
+def _from_preset(preset: Preset, weights: WeightsChoice, quantize: QuantizeChoice) -> Model:
     if preset.mistake is not None:
         raise ModelError(preset.mistake)
     known = Model.known(preset.name, preset)
     if preset.folder is not None and is_folder(preset.folder):
         return _from_folder(known, preset.folder, weights)
     if preset.repo is not None:
-        return _from_repo(known, preset.repo, weights, preset.architecture)
+        return _from_repo_of_preset(known, preset, weights, quantize)
     if weights in ("local", "hub") or preset.architecture is None:
         raise _without_source(preset)
     return replace(known, architecture=preset.architecture)
+
+
+def _from_repo_of_preset(
+    known: Model, preset: Preset, weights: WeightsChoice, quantize: QuantizeChoice
+) -> Model:
+    """The model of the repository for `quantize`; where it is not cached, of one that is."""
+    repos = [each for each in (preset.repo_for(quantize), preset.repo) if each]
+    cached = (each for each in repos if hub.cached_snapshot(each)) if weights == "auto" else ()
+    repo, architecture = next(iter(cached), repos[0]), preset.architecture
+    if weights == "hub" and repo != preset.repo and architecture is not None:
+        architecture = {**architecture, "quantization": _AS_CONVERTED}
+    return _from_repo(known, repo, weights, architecture)
 
 
 def _without_source(preset: Preset) -> ModelError:

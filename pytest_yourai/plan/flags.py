@@ -105,8 +105,9 @@ GROUPS = (
             ),
             Flag(
                 "models",
-                "FILE",
-                "YAML list of presets, where --yourai-model and --yourai-benchmark look up names",
+                "FILE|all",
+                "YAML list of presets, where --yourai-model and --yourai-benchmark look up names; "
+                "all: the packaged list, with the small ones in a walk",
                 "models.yaml",
                 aliases=("--presets",),
             ),

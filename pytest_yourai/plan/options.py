@@ -39,6 +39,8 @@ class Options:
     """Names of the flags on the command line; all others are from ini keys or defaults."""
     models: tuple[NamedModel, ...]
     presets: Path
+    walks_all: bool
+    """True if a walk visits presets that are left out of one otherwise."""
     benchmark: bool
     optimize: bool
     quick: bool

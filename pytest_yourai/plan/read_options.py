@@ -28,6 +28,9 @@ from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_o
 
 _T = TypeVar("_T")
 
+ALL_PRESETS = "all"
+"""The word that stands for the packaged list, and all of it in a walk."""
+
 _MOST_SECONDS = 1e8
 
 _MOST_MINUTES = 10_000
@@ -70,10 +73,12 @@ def read_flags(given: GivenFlags) -> Options:
     path = read.from_folder("config", given_path)
     recipe_file = None if path is None else read_recipe(path)
     models = _models(read, recipe_file)
+    presets = read.from_folder("models", _presets)
     return Options(
         given=frozenset(given.names),
         models=models,
-        presets=read.from_folder("models", given_path) or packaged_models(),
+        presets=presets or packaged_models(),
+        walks_all=presets == packaged_models(),
         benchmark=read.switch("benchmark") or False,
         optimize=read.switch("optimize") or False,
         quick=read.switch("quick") or False,
@@ -137,6 +142,11 @@ def _models(read: _Reader, recipe_file: RecipeFile | None) -> tuple[NamedModel, 
             f"{recipe_file.path}: model: {recipe_file.model!r} is not valid: {problem}, or give "
             "--yourai-model"
         ) from None
+
+
+def _presets(text: str, folder: Path) -> Path:
+    """The packaged list for the word `all`, else a file."""
+    return packaged_models() if text == ALL_PRESETS else given_path(text, folder)
 
 
 def _output(read: _Reader, started_in: Path, models: int) -> Path:

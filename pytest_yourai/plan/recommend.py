@@ -129,7 +129,7 @@ def recommend(options: Options) -> Recommendations:
     problems: dict[str, ModelError] = {}
     for each in named:
         try:
-            model = resolve(each.name, each.folder, options.weights, presets)
+            model = resolve(each.name, each.folder, options.weights, presets, options.quantize)
             models.append(_recommendation(each.name, model, options, budget, backend))
         except ModelError as problem:
             problems[each.name] = problem

@@ -46,12 +46,16 @@ def resolve_models(options: Options, presets: Mapping[str, Preset]) -> list[Reso
 
     ModelError if a named one is missing; a preset of a walk has a problem then.
     """
-    walked = [NamedModel(name, Path(name)) for name, each in presets.items() if each.walk]
+    walked = [
+        NamedModel(name, Path(name))
+        for name, each in presets.items()
+        if each.walk or options.walks_all
+    ]
     found: list[ResolvedModel] = []
     for named in options.models or walked:
         problem = None
         try:
-            model = resolve(named.name, named.folder, options.weights, presets)
+            model = resolve(named.name, named.folder, options.weights, presets, options.quantize)
         except ModelError as refused:
             if options.models:
                 raise

@@ -233,7 +233,7 @@ def _replay_stage(options: Options, path: Path, presets: Mapping[str, Preset]) -
     is_known = named is not None or recording.model in presets
     named = named or NamedModel(recording.model, Path(recording.model))
     if is_known:
-        model = resolve(named.name, named.folder, options.weights, presets)
+        model = resolve(named.name, named.folder, options.weights, presets, options.quantize)
     else:
         model = Model.known(recording.model)
     if model.name != id_name(recording.model):

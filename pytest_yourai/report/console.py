@@ -21,11 +21,13 @@ from pytest_yourai.report.trial_lines import (
     machine_lines,
     predictions,
     soak_line,
+    styled,
     summary,
     trial_line,
 )
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults, StageResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
@@ -55,6 +57,7 @@ class Console:
         if not self._setup.is_walk:
             rule, is_replay = self._room().rule, self._setup.options.is_replay
             recipe = self._recipe(stage, opened)
+            notes = [*_origins([stage]), *notes]
             lines = [
                 "",
                 *header(opened, counts.of_stage, recipe, notes, rule, is_replay=is_replay),
@@ -109,6 +112,7 @@ class Console:
         if not self._has_title:
             self._has_title = True
             yield from walk_lines.title(counts.models, self._room().rule)
+            yield from (f"  {origin}" for origin in _origins(self._setup.stages))
 
     def trial(self, reported: TrialReport, found: StageResults) -> list[str]:
         """The line of a trial that ended, the newest of `found`."""
@@ -136,7 +140,7 @@ class Console:
             return
         yield from self._walk_title(reported.counts)
         verdict = walk_lines.verdict(result, opened.weights if opened else "")
-        yield self._model_line(found, reported.counts, verdict)
+        yield styled(self._model_line(found, reported.counts, verdict), result)
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 
@@ -235,3 +239,9 @@ class Console:
                 backend = predictor.backend
                 limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
         yield from predictions(found, backend, limit_bytes)
+
+
+def _origins(stages: Sequence[Stage]) -> list[str]:
+    """Which repository each preset is, and whose: once each."""
+    found = {each.name: each.model.origin for each in stages}
+    return [f"{name} is {origin}" for name, origin in found.items() if origin]

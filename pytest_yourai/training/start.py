@@ -68,7 +68,7 @@ def begin(options: TrainOptions) -> Start:
         check_rows(rows, options.batch_size, "--batch-size")
     presets = read_presets(options.presets)
     folder = given_path(options.model, Path.cwd())
-    model = resolve(options.model, folder, options.weights, presets)
+    model = resolve(options.model, folder, options.weights, presets, options.quantize)
     if data is not None:
         model.require_tokenizer()
     if checkpoint is not None:

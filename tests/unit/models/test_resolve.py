@@ -107,8 +107,10 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
     ("name", "message"),
     [
         ("lama-8b", "did you mean .*llama-8b"),
-        ("xyz", "did you mean tiny, hermes-mistral-7b"),
-        ("a/b/c", "nor a repository as owner/name"),
+        ("xyz", "presets are tiny, qwen2.5-0.5b, "),
+        ("a/b/c", "there is no folder a/b/c: name one with a model's config.json, a preset, or "),
+        ("./nope", "there is no folder ./nope: "),
+        ("~/nope", "there is no folder ~/nope: "),
     ],
 )
 def test_an_unknown_name_says_what_is_near(name: str, message: str) -> None:
@@ -286,3 +288,30 @@ def test_a_folder_wins_over_a_cached_repository_of_its_name(
     cached(bare_model(tmp_path / "m", LLAMA), REPO, hub_cache)
     own = bare_model(tmp_path / REPO, {**LLAMA, "num_hidden_layers": 5})
     assert resolve(REPO, own, "auto", PRESETS).depth == 5
+
+
+def test_a_small_preset_has_weights_in_4_bits_unless_others_are_asked_for(hub_cache: Path) -> None:
+    as_usual = resolve("qwen3-0.6b", NOWHERE, "hub", PRESETS)
+    assert as_usual.repo == "mlx-community/Qwen3-0.6B-4bit"
+    assert as_usual.quantization(None) == Quantization(4)
+    assert as_usual.origin == "mlx-community/Qwen3-0.6B-4bit: Qwen3 0.6B by Alibaba Cloud"
+    for choice in ("none", Quantization(8)):
+        asked = resolve("qwen3-0.6b", NOWHERE, "hub", PRESETS, choice)
+        assert asked.repo == "Qwen/Qwen3-0.6B"
+        assert asked.quantization(choice) == (None if choice == "none" else choice)
+    synthetic = resolve("qwen3-0.6b", NOWHERE, "auto", PRESETS)
+    assert (synthetic.weights, synthetic.quantization(None)) == ("synthetic", Quantization(4))
+    assert resolve("tiny", NOWHERE, "auto", PRESETS).origin is None
+
+
+def test_weights_that_are_cached_are_used_before_4_bits_that_are_not(
+    tmp_path: Path, hub_cache: Path
+) -> None:
+    config = PRESETS["qwen3-0.6b"].architecture or {}
+    cached(bare_model(tmp_path / "full", config), "Qwen/Qwen3-0.6B", hub_cache)
+    full = resolve("qwen3-0.6b", NOWHERE, "auto", PRESETS)
+    assert (full.weights, full.repo) == ("local", "Qwen/Qwen3-0.6B")
+    quantized = {**config, "quantization": {"bits": 4, "group_size": 64}}
+    repo = "mlx-community/Qwen3-0.6B-4bit"
+    cached(bare_model(tmp_path / "4bit", quantized), repo, hub_cache)
+    assert resolve("qwen3-0.6b", NOWHERE, "auto", PRESETS).repo == repo

@@ -9,7 +9,9 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
+from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome
+from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
@@ -44,6 +46,13 @@ def test_the_walk_goes_through_the_presets_but_not_tiny(pytester: pytest.Pyteste
     assert list(found.stages_by_id) == [stage.name for stage in found.stages]
     assert found.options.output.name == "benchmark_results.json"
     assert {stage.setup.plan.steps.measured_steps for stage in found.stages if stage.setup} == {5}
+
+
+def test_a_walk_over_all_packaged_models_has_the_small_ones_too(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "--yourai-benchmark", "--yourai-models=all")
+    assert {stage.name for stage in found.stages} == set(read_presets(packaged_models()))
+    sizes = [stage.parameters or 0 for stage in found.stages]
+    assert sizes == sorted(sizes)
 
 
 def test_each_check_is_followed_by_the_models_sweep(pytester: pytest.Pytester) -> None:
@@ -342,6 +351,13 @@ def test_full_fine_tuning_of_quantized_weights_is_refused_by_what_asks_for_it(
         with pytest.raises(ModelError, match=expected):
             run(pytester, "--yourai-model=tiny", flag, "--yourai-quantize=4")
         assert run(pytester, "--yourai-model=tiny", flag).stages[0].setup is not None
+
+
+def test_the_settings_name_the_recipe_file(pytester: pytest.Pytester) -> None:
+    (pytester.path / "lora.yaml").write_text("model: tiny\nbatch_size: 1\n")
+    [stage] = run(pytester, "--yourai-config=lora.yaml").stages
+    assert stage.setup is not None
+    assert stage.setup.plan.settings.recipe_file == "lora.yaml"
 
 
 def test_a_walk_goes_on_without_models_that_cannot_be_trained_so(
