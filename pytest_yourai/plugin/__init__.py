@@ -86,7 +86,8 @@ def _recommend(config: pytest.Config) -> int:
     # Before a session there is no terminal reporter.
     invocation = Invocation.taken(os.environ, config.invocation_params.args)
     print_lines(sys.stdout, *lines(found, invocation))
-    return int(pytest.ExitCode.OK)
+    nothing_fits = found.largest_that_fits is None
+    return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
 
 
 def pytest_configure(config: pytest.Config) -> None:
