@@ -8,22 +8,23 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_yourai.cli import flags
 from pytest_yourai.cli.foreign_code import leave_foreign_code
+from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
-from pytest_yourai.cli.pytest_commands import add_pytest_flags, pytest_arguments, take_models
+from pytest_yourai.cli.pytest_commands import add_pytest_flags, invocation, take_models
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.plan.invocation import Invocation
-from pytest_yourai.plan.short_commands import SHORT_COMMANDS, ShortCommand
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
@@ -42,6 +43,7 @@ class OwnCommand:
     help: str
     add_flags: Callable[[argparse.ArgumentParser], None]
     function: str
+    usage: str | None = None
 
 
 OWN_COMMANDS = (
@@ -50,6 +52,7 @@ OWN_COMMANDS = (
         "train LoRA adapters with a measured configuration",
         flags.add_train_flags,
         "train:train",
+        usage="yourai train [MODEL] [--FLAG ...]",
     ),
     OwnCommand(
         "compare",
@@ -87,24 +90,30 @@ def _run(arguments: list[str]) -> int:
         return 0
     name = own[0] if own else ""
     if name and not name.startswith("-") and name not in parsers:
-        parser.error(f"unknown command {name}{_nearest(name, parsers)}")
+        refuse_command(parser, name, parsers)
     if name in _SEES_FOLDER and not _has_folder():
         print_error(f"yourai {name}", "the current folder was removed: change to another")
         return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
     chosen, of_pytest = parsers[given.command], _OF_PYTEST.get(given.command)
-    _refuse_unknown(chosen, of_pytest, unknown, rest)
+    has_model = of_pytest is not None or given.command == "train"
+    words = [each for each in unknown if has_model and not each.startswith("-")]
+    wrong = [each for each in unknown if each not in words]
+    if of_pytest is None:
+        refuse_flags(chosen, given.command, wrong or rest, "see --help")
+    else:
+        refuse_flags(chosen, of_pytest.name, wrong, "put flags of pytest after --")
     try:
         if of_pytest is not None:
-            take_models(given, unknown)
+            take_models(given, words)
+        elif has_model:
+            flags.take_model(given, words)
         check_alone(os.environ)
         provide_descriptors()
         leave_foreign_code(given)
         import_installed()
         if of_pytest is not None:
-            _become_pytest(
-                Invocation(tuple(pytest_arguments(of_pytest, given, rest)), is_short=True)
-            )
+            _become_pytest(invocation(of_pytest, given, rest))
         function = next(each.function for each in OWN_COMMANDS if each.name == given.command)
         status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
     except InputError as problem:
@@ -120,28 +129,6 @@ _OF_PYTEST = {
 
 _SEES_FOLDER = {"train", *_OF_PYTEST}
 """Commands whose paths are seen from the current folder, and whose files go there."""
-
-
-def _refuse_unknown(
-    parser: Parser, of_pytest: ShortCommand | None, unknown: list[str], rest: list[str]
-) -> None:
-    """Exit with the nearest flag that the command has."""
-    flags = unknown if of_pytest is None else [each for each in unknown if each.startswith("-")]
-    if of_pytest is None:
-        flags = flags or rest
-    if not flags:
-        return
-    near = _nearest(flags[0], parser.flags)
-    or_else = near or (": see --help" if of_pytest is None else ": put flags of pytest after --")
-    parser.error(f"unknown flag {flags[0]}{or_else}")
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    """A question for the user; empty if none of `words` is near."""
-    import difflib  # noqa: PLC0415 - for mistakes alone
-
-    near = difflib.get_close_matches(word.partition("=")[0], words, n=1, cutoff=0.7)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def _has_folder() -> bool:
@@ -184,7 +171,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         add_pytest_flags(parsers[name], command)
     for own in OWN_COMMANDS:
         parsers[own.name] = subparsers.add_parser(
-            own.name, help=own.help, description=f"{own.help}."
+            own.name, help=own.help, description=f"{own.help}.", usage=own.usage
         )
         own.add_flags(parsers[own.name])
     return parser, parsers

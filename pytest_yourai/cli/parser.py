@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -30,7 +31,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake, and exit with status 2."""
-        print_error(self.prog, message.removeprefix("argument "))
+        # Of a flag with several spellings the first is named.
+        print_error(self.prog, re.sub(r"^argument (-[^/: ]+)(/[^: ]+)?", r"\1", message))
         sys.exit(USAGE_STATUS)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_yourai.cli.parser import in_own_words
+from pytest_yourai.cli.parser import in_own_words, parsed
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
+from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.short_commands import (
     PASSED_LETTERS,
     PASSED_SWITCHES,
     PASSED_VALUES,
     ShortCommand,
 )
+from pytest_yourai.training.options import HANDED_ON, TRAIN_OPTIONS
 
 _HELP = {"quick": "the quick matrix"}
 """Help texts that differ from pytest's."""
@@ -39,7 +41,7 @@ class _PassOn(argparse.Action):
 
 def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> None:
     """Add the flags that `command` takes, without their prefix, and some of pytest's own."""
-    parser.add_argument("models", metavar="MODEL", nargs="*", help=command.model)
+    parser.add_argument("positional", metavar="MODEL", nargs="*", help=command.model)
     for group in GROUPS:
         taken = [flag for flag in group.flags if flag.name in command.takes]
         shown = parser.add_argument_group(group.title) if taken else parser
@@ -53,6 +55,8 @@ def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> 
     group_of_pytest = parser.add_argument_group(
         "pytest", f"Passed on: {' '.join([*letters, *PASSED_SWITCHES, *PASSED_VALUES])}"
     )
+    if command.hands_on:
+        _add_training_flags(parser)
     hidden: dict[str, Any] = {"dest": "passed", "action": _PassOn, "help": argparse.SUPPRESS}
     for word in (*letters, *PASSED_SWITCHES):
         group_of_pytest.add_argument(word, nargs=0, **hidden)
@@ -60,18 +64,60 @@ def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> 
         group_of_pytest.add_argument(word, **hidden)
 
 
+def _add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """Add those that only the training with the answer needs, which are kept as they are."""
+    flags = [TRAIN_OPTIONS[name] for name in HANDED_ON]
+    words = " ".join(word for option in flags for word in (option.flag, *option.aliases))
+    group = parser.add_argument_group(
+        "Training", f"Handed on to the `yourai train` that is printed: {words}"
+    )
+    for option in flags:
+        group.add_argument(
+            option.flag,
+            *option.aliases,
+            dest="training",
+            action=_PassOn,
+            type=_checked(parsed(option.parse)),
+            help=argparse.SUPPRESS,
+        )
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """A `type` of argparse that leaves the text as it is."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return check
+
+
 def take_models(given: argparse.Namespace, words: Sequence[str]) -> None:
     """Make models of the positional arguments, and of `words` that stood between flags."""
-    named = [*given.models, *words]
+    named = [*given.positional, *words]
     if named:
         setattr(given, _MODELS, [*(getattr(given, _MODELS) or []), *named])
-    del given.models  # else it would be the list of presets
 
 
-def pytest_arguments(
+def invocation(command: ShortCommand, given: argparse.Namespace, rest: Sequence[str]) -> Invocation:
+    """The run of pytest that it is, with its own arguments in `rest`. OptionError for a mistake.
+
+    Options of training are not written into a recipe, which would lack them.
+    """
+    training = tuple(getattr(given, "training", None) or ())
+    if training and given.yourai_lora_config:
+        raise OptionError(
+            f"--lora-config: {training[0]} would not be in it: leave one of the two out, or name a "
+            "recipe that has it by --config"
+        )
+    arguments = tuple(_pytest_arguments(command, given, rest))
+    return Invocation(arguments, is_short=True, training=training)
+
+
+def _pytest_arguments(
     command: ShortCommand, given: argparse.Namespace, rest: Sequence[str]
 ) -> list[str]:
-    """The arguments of pytest, with its own in `rest`. OptionError if a needed flag is missing.
+    """The arguments of pytest. OptionError if a needed flag is missing.
 
     Values follow `=`, so that pytest does not take them for test paths.
     """

@@ -15,6 +15,7 @@ from pytest_yourai.report.safe_stream import (
     print_lines,
     safe_stream,
 )
+from pytest_yourai.training.options import TRAIN_OPTIONS
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked
 from pytest_yourai.training.settings import TrainSettings
@@ -40,7 +41,7 @@ def _train(given: argparse.Namespace, stream: IO[str]) -> int:
     def print_line(line: str) -> None:
         print_lines(stream, line)
 
-    values = {name: value for name, value in vars(given).items() if name != "command"}
+    values = {each: value for each, value in vars(given).items() if each in TRAIN_OPTIONS}
     options = completed(values)
     with locked(options.adapter_path) as journal:
         settings = train_settings(options, print_line)

@@ -33,6 +33,8 @@ class SweepSettings:
     """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
     matrix: str | None = None
+    recipe_file: str | None = None
+    """Path of the recipe, relative to where the sweep ran; absolute where it lies elsewhere."""
     search: str | None = None
     replay: str | None = None
     """Name of the recording that was measured before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -126,6 +127,7 @@ def canonical_keys(names: Iterable[str]) -> str:
     return ",".join(chosen)
 
 
+@functools.lru_cache
 def key_names(lora_keys: str) -> tuple[str, ...] | None:
     """The paths, or last components, that a choice of `canonical_keys` names; None for all."""
     return None if lora_keys == ALL_KEYS else KEY_SETS.get(lora_keys, tuple(lora_keys.split(",")))

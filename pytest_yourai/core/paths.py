@@ -56,6 +56,12 @@ def given_path(text: str, folder: Path) -> Path:
     return path
 
 
+def from_here(path: Path) -> Path:
+    """`path` relative to the current folder if it is in it, else as it is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def without_links(path: Path) -> Path:
     """The absolute path that `path` leads to, as far as that can be seen; loops stay."""
     # Before Python 3.13 Path.resolve raises for loops.

@@ -51,6 +51,14 @@ def duration(value_s: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004 - 60 min
 
 
+def clock(value_s: float) -> str:
+    """A time that passes: `0:42`, `12:05`, `1:02:05`."""
+    minutes, rest = divmod(int(value_s), 60)
+    if minutes < 60:  # noqa: PLR2004 - 60 min
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def parameter_count(text: str) -> float:
     """The number that `7B` or `0.3M` means; ValueError where it means none."""
     match = _COUNT.fullmatch(text.strip().upper())

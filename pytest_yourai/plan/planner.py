@@ -12,6 +12,7 @@ from pytest_yourai.core.axes import FINE_TUNE_TYPE
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.recipe import recipe_settings
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.models.source import ModelSource, RowReading
@@ -159,6 +160,7 @@ def _settings(
         weights="synthetic" if source.synthetic else "local",
         quantization=source.quantization or "none",
         matrix=choice.matrix.source.name if choice.matrix else None,
+        recipe_file=str(from_here(options.recipe_file.path)) if options.recipe_file else None,
         search=options.search,
         replay=recording.name if recording else None,
         peaks_stand_in_for_minima=recording is not None and not recording.has_minima,

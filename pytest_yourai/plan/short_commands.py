@@ -29,6 +29,8 @@ class ShortCommand:
     takes: frozenset[str]
     needs: frozenset[str] = frozenset()
     """One of these must be given."""
+    hands_on: bool = False
+    """True if options of training are taken, for the command that trains with the answer."""
 
     @property
     def flags(self) -> list[Flag]:
@@ -44,6 +46,7 @@ SWEEP = ShortCommand(
     flag=None,
     takes=_ALL - {"optimize"},
     needs=frozenset({"model", "replay", "config"}),
+    hands_on=True,
 )
 
 WALK = ShortCommand(

@@ -26,7 +26,7 @@ from pytest_yourai.plugin.safe_reports import add_worker_sections, make_safe, sa
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.sweep.run_results import PROPERTY, ItemCounts, TrialReport
+from pytest_yourai.sweep.reports import PROPERTY, ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.sweep.trial_runner import TrialProgress
 from pytest_yourai.trial_handle import Trial

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_yourai.plugin.failed_fixtures import WHAT_TO_DO
 from pytest_yourai.plugin.terminal import Terminal
-from pytest_yourai.sweep.run_results import PROPERTY
+from pytest_yourai.sweep.reports import PROPERTY
 
 _MARK = "lora"
 """Set on each item of a configuration, by which its reports are known."""

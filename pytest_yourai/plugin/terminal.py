@@ -17,6 +17,7 @@ from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import SweepDisplay
 from pytest_yourai.report.safe_stream import safe_stream
 from pytest_yourai.report.screen import TerminalSize, is_terminal
+from pytest_yourai.report.styles import like, painted
 
 _LOG_READERS = ("CI", "BUILD_NUMBER")
 """Variables by which pytest recognizes that its output goes to a log, even on a terminal."""
@@ -50,7 +51,7 @@ class Terminal:
     def print_lines(self, *lines: str) -> None:
         """Print `lines`, wrapped at words."""
         size = self.size
-        self.print_unwrapped(*(part for line in lines for part in size.wrapped(line)))
+        self.print_unwrapped(*(like(line, part) for line in lines for part in size.wrapped(line)))
 
     def print_unless_quiet(self, *lines: str) -> None:
         """Print `lines`, but not under `-q`."""
@@ -60,8 +61,10 @@ class Terminal:
     def print_unwrapped(self, *lines: str) -> None:
         """Print lines that are to be copied, such as commands."""
         if self._reporter is not None:
+            has_color = self._config.get_terminal_writer().hasmarkup
             for line in lines:
-                self._reporter.write_line(screen_line(line))
+                shown = screen_line(line)
+                self._reporter.write_line(painted(line, shown) if has_color else shown)
 
     @contextlib.contextmanager
     def uncaptured(self) -> Iterator[None]:

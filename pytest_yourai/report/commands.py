@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.paths import from_here, packaged_models
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
@@ -99,7 +99,8 @@ def _training(setup: RunPlan, stage: Stage, invocation: Invocation, profile: str
     """The command that trains with the optimum of `stage`."""
     options = setup.options
     if options.is_replay:
-        return f"Next, to measure it here: {invocation.line(*_model(setup, stage), '--quick')}"
+        asked = (*_model(setup, stage), _configurations(options))
+        return f"Next, to measure it here: {invocation.line(*asked)}"
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
     has_weights = bool(model and model.preset and model.preset.repo)
@@ -120,11 +121,12 @@ def _training(setup: RunPlan, stage: Stage, invocation: Invocation, profile: str
 
 
 def _recipe(options: Options) -> Path | None:
-    """The recipe file, as seen from here."""
-    if options.recipe_file is None:
-        return None
-    path, here = options.recipe_file.path, Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return None if options.recipe_file is None else from_here(options.recipe_file.path)
+
+
+def _configurations(options: Options) -> str:
+    """The argument of pytest for the configurations of a replay."""
+    return "--quick" if options.matrix is None else f"--yourai-matrix={from_here(options.matrix)}"
 
 
 def _sweep_of_recommended(
@@ -209,13 +211,18 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
+    settings, data = profile.settings, profile.settings.data
+    recipe = Path(settings.recipe_file) if settings.recipe_file else None
+    if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
+        data = None if recipe is None else _OF_RECIPE
     words = _train_words(
         model,
         profile.name,
-        is_made_up=not has_weights or profile.settings.weights == "synthetic",
+        is_made_up=not has_weights or settings.weights == "synthetic",
         has_weights=has_weights,
-        data=profile.settings.data,
-        reading=_reading(profile.settings.bad_rows, profile.settings.recipe.get("mask_prompt")),
+        data=data,
+        reading=_reading(settings.bad_rows, settings.recipe.get("mask_prompt")),
+        recipe=recipe,
     )
     return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 

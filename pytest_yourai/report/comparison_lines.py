@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.results import TrialResult
+from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.report.tables import NOTHING, text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
@@ -63,8 +64,9 @@ def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[s
 
 def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
     """A line for each regression; `gate` names the thresholds."""
-    yield f"{regression_count(found)} ({gate}){':' * bool(found)}"
-    yield from (f"  REGRESSION {each.text}" for each in found)
+    count = f"{regression_count(found)} ({gate}){':' * bool(found)}"
+    yield StyledLine(count, Style.ANSWER if found else Style.GOOD)
+    yield from (StyledLine(f"  REGRESSION {each.text}", Style.BAD, "REGRESSION") for each in found)
 
 
 def regression_count(found: Sequence[Regression]) -> str:

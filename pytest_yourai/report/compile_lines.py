@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pytest_yourai.core.units import clock
+
 _FIRST_LINE_S = 30.0
 
 
 def compiling(elapsed_s: float, limit_s: float) -> str:
-    """`compiling, 35 s of at most 900 s`."""
-    return f"compiling, {elapsed_s:.0f} s of at most {limit_s:g} s"
+    """`compiling, 0:35 of at most 15:00`."""
+    return f"compiling, {elapsed_of(elapsed_s, limit_s)}"
+
+
+def elapsed_of(elapsed_s: float, limit_s: float) -> str:
+    """`0:35 of at most 15:00`; a limit of 0 is none."""
+    return f"{clock(elapsed_s)} of at most {clock(limit_s)}" if limit_s else clock(elapsed_s)
 
 
 class CompileLog:

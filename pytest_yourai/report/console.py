@@ -21,11 +21,13 @@ from pytest_yourai.report.trial_lines import (
     machine_lines,
     predictions,
     soak_line,
+    styled,
     summary,
     trial_line,
 )
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, StageResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults, StageResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _LINES_AFTERWARDS = 9
@@ -138,7 +140,7 @@ class Console:
             return
         yield from self._walk_title(reported.counts)
         verdict = walk_lines.verdict(result, opened.weights if opened else "")
-        yield self._model_line(found, reported.counts, verdict)
+        yield styled(self._model_line(found, reported.counts, verdict), result)
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
 

@@ -13,20 +13,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 
 from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import duration, gigabytes
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.report.compile_lines import CompileLog, compiling
+from pytest_yourai.report.compile_lines import CompileLog, compiling, elapsed_of
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.screen import (
     DRAWN_EVERY_S,
     WIDE_COLUMNS,
+    bar,
     memory_row,
     one_line,
+    spinner,
     status_row,
 )
 from pytest_yourai.sweep.model_sweep import Sweep
@@ -38,7 +39,8 @@ from pytest_yourai.sweep.trial_runner import TrialProgress
 class DisplayedTrial:
     """A running trial called `title`, after `done` of `total`.
 
-    It takes `expected_s`, the trials after it `later_s`; None if that is unknown.
+    It takes `expected_s`, the trials after it `later_s`; None if that is unknown. It is ended
+    after `timeout_s`, 0 for never.
     """
 
     title: str
@@ -46,6 +48,11 @@ class DisplayedTrial:
     total: float
     expected_s: float | None = None
     later_s: float | None = None
+    timeout_s: float = 0.0
+
+
+_LONG_S = 3.0
+"""From then on a phase or step shows how long it takes already."""
 
 
 class SweepDisplay:
@@ -61,6 +68,8 @@ class SweepDisplay:
         self._shown = DisplayedTrial("", 0, 1)
         self._began_at = 0.0
         self._drawn_at = -DRAWN_EVERY_S
+        self._limited_since = 0.0
+        self._words, self._words_since = "", 0.0
 
     def draw_on(self, area: LiveArea) -> None:
         """Draw on `area` from now on."""
@@ -79,6 +88,7 @@ class SweepDisplay:
     def showing(self, shown: DisplayedTrial) -> Iterator[None]:
         """Show `shown` while it runs, and remove it however it ends."""
         self._shown, self._began_at = shown, time.monotonic()
+        self._limited_since, self._words = self._began_at, ""
         try:
             yield
         finally:
@@ -105,13 +115,13 @@ class SweepDisplay:
     def _picture(self, progress: TrialProgress, columns: int) -> RenderableType:
         """Two lines that fit into 40 columns, and a third if MLX's memory is known."""
         shown, left = self._shown, self._time_left(progress)
-        phase, lines = _phase(progress), list[RenderableType]()
+        phase, lines = self._phase(progress), list[RenderableType]()
         if columns >= WIDE_COLUMNS:
             done = shown.done
             if progress.left_s is not None:
                 done = max(0.0, shown.total - progress.left_s)
-            bar = ProgressBar(total=shown.total, completed=done)
-            lines += [status_row(shown.title, bar, left), one_line(phase)]
+            middle = bar(shown.total, done)
+            lines += [status_row(shown.title, middle, left), one_line(phase)]
         else:
             lines += [one_line(shown.title), status_row(phase, "", left)]
         if progress.active_bytes is not None and progress.peak_bytes is not None:
@@ -121,6 +131,21 @@ class SweepDisplay:
                 memory_row(held, progress.peak_bytes, progress.memory_limit_bytes, columns)
             )
         return Group(*lines)
+
+    def _phase(self, progress: TrialProgress) -> str:
+        """What it does; if that takes long, since when, and how long it may take."""
+        now, words = time.monotonic(), _words(progress)
+        if progress.compiling_s is not None:
+            # The limit of the trial stands still meanwhile, and begins anew.
+            self._limited_since, self._words = now, ""
+            said = compiling(progress.compiling_s, progress.compile_timeout_s)
+            return f"{spinner(now)} {said}"
+        if words != self._words:
+            self._words, self._words_since = words, now
+        if now - self._words_since < _LONG_S:
+            return words
+        passed = elapsed_of(now - self._limited_since, self._shown.timeout_s)
+        return f"{spinner(now)} {words}, {passed}"
 
     def _time_left(self, progress: TrialProgress) -> str:
         """The remaining time; empty if it is unknown, or over."""
@@ -132,9 +157,7 @@ class SweepDisplay:
         return f"{duration(left_s)} left" if left_s else ""
 
 
-def _phase(progress: TrialProgress) -> str:
-    if progress.compiling_s is not None:
-        return compiling(progress.compiling_s, progress.compile_timeout_s)
+def _words(progress: TrialProgress) -> str:
     if progress.step is None:
         return progress.phase
     of = f" of {progress.steps}" if progress.steps is not None else ""
@@ -175,21 +198,23 @@ class TrialDisplay:
             yield
 
     def _shown(self, stage: Stage, sweep: Sweep | None, config: LoraConfig) -> DisplayedTrial:
-        name = stage.naming.name(config)
+        name, timeout_s = stage.naming.name(config), self._setup.options.timeout_s
         if stage.is_check:
             names = list(dict.fromkeys(each.name for each in self._selected))
             done, total = names.index(stage.name), len(names)
-            return DisplayedTrial(f"[{done + 1}/{total}] {stage.name}: {name}", done, total)
+            title = f"[{done + 1}/{total}] {stage.name}: {name}"
+            return DisplayedTrial(title, done, total, timeout_s=timeout_s)
         done, total = len(sweep.results) if sweep else 0, len(self._selected[stage])
         of_model = "" if self._setup.has_one_profile else f"{stage.name} "
         title = f"{of_model}[{done + 1}/{total}] {name}"
         if sweep is None or sweep.search.is_on:
             # A search has not chosen its next trials yet.
-            return DisplayedTrial(title, done, total)
+            return DisplayedTrial(title, done, total, timeout_s=timeout_s)
         times = self._times[stage]
         others = {stage.configs_by_id[item_id] for item_id in self._selected[stage]} - {config}
         later_s = times.expected_s(each for each in others if each and sweep.expects_trial(each))
-        return DisplayedTrial(title, done, total, times.expected_s([config]), later_s)
+        expected_s = times.expected_s([config])
+        return DisplayedTrial(title, done, total, expected_s, later_s, timeout_s)
 
 
 _TRIALS = 5

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import IO, cast
 
 from pytest_yourai.core.sanitize import screen_line
+from pytest_yourai.report.styles import has_color, painted
 
 
 def safe_stream(stream: IO[str] | None) -> IO[str]:
@@ -20,10 +21,16 @@ def safe_stream(stream: IO[str] | None) -> IO[str]:
 
 def print_lines(stream: IO[str] | None, *lines: str) -> None:
     """Print `lines`, each fit for a screen, on a stream that may be closed."""
-    text = "".join(f"{screen_line(line)}\n" for line in lines)
     safe = safe_stream(stream)
+    shown = [(line, screen_line(line)) for line in lines]
+    paint = painted if has_color(safe) else _plain
+    text = "".join(f"{paint(line, text)}\n" for line, text in shown)
     safe.write(text)
     safe.flush()
+
+
+def _plain(_: str, text: str) -> str:
+    return text
 
 
 def close_stream(stream: IO[str] | None) -> None:

@@ -9,6 +9,7 @@ from typing import IO
 
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -72,6 +73,19 @@ def is_terminal(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
+_FRAMES = Spinner("dots").frames
+
+
+def bar(total: float, completed: float) -> ProgressBar:
+    """A bar in a colour that is no alarm, as wide as there is room."""
+    return ProgressBar(total, completed, complete_style="cyan", finished_style="cyan")
+
+
+def spinner(elapsed_s: float) -> str:
+    """A sign that turns with each drawing."""
+    return _FRAMES[int(elapsed_s / DRAWN_EVERY_S) % len(_FRAMES)]
+
+
 def status_row(left: str, middle: RenderableType, right: str) -> Table:
     """One line as wide as the terminal; `middle` takes the remaining columns."""
     table = Table.grid(padding=(0, 1), expand=True)
@@ -91,4 +105,4 @@ def memory_row(held: str, peak_bytes: int, limit_bytes: int, columns: int) -> Ta
     """The memory in use as text, and as a bar against the limit."""
     share = f"{peak_bytes / limit_bytes:.0%}"
     right = f"{share} of {gigabytes(limit_bytes)}" if columns >= WIDE_COLUMNS else share
-    return status_row(held, ProgressBar(total=limit_bytes, completed=peak_bytes), right)
+    return status_row(held, bar(limit_bytes, peak_bytes), right)

@@ -13,6 +13,7 @@ from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.screen import TerminalSize
+from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.report.tables import (
     NEEDS,
     SPEED,
@@ -59,7 +60,7 @@ def configuration_lines(
     yield from _fitting(columns, kept, room.columns)
     if more := len(ranked) - len(kept):
         yield f"  {more} more: -v shows them"
-    yield from legend
+    yield from (StyledLine(line, Style.FAINT) for line in legend)
 
 
 def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
@@ -117,7 +118,7 @@ def failure_lines(
         if not result.success and result.outcome is not Outcome.SKIPPED:
             classes[result.outcome, printable(result.remedy or "")].append(result)
     if classes:
-        yield "Failed"
+        yield StyledLine("Failed", Style.BAD)
     for (outcome, remedy), failed in sorted(classes.items()):
         yield f"  {outcome.replace('_', ' ')}{f': {remedy}' if remedy else ''}"
         shown = failed if room.is_verbose else failed[:_SHOWN_OF_A_CLASS]
@@ -140,7 +141,7 @@ def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
     if reasons:
         yield "Not run"
     for reason, count in reasons.most_common():
-        yield f"  {count} {reason}"
+        yield StyledLine(f"  {count} {reason}", Style.FAINT)
 
 
 def _skip_reason(result: TrialResult) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, SIZES
-from pytest_yourai.core.config import FineTuneType, Objective
+from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, RECIPE, SIZES, Axis
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.ranking import best, soak_survivors
@@ -17,9 +17,12 @@ from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.report.dataset_lines import epoch_lines
+from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
+
+_USUAL = LoraConfig(1, 1, 1, 2)
 
 
 def header(
@@ -55,7 +58,15 @@ def machine_lines(opened: StageInfo) -> Iterator[str]:
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
     """One line for a trial that ended."""
     name = naming.name(result.config)
-    return f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}"
+    return styled(f"[{index}/{total}] {name} ... {_verdict(result)}{remarks(result)}", result)
+
+
+def styled(line: str, result: TrialResult) -> str:
+    """The line of a trial or a check: its mark in colour, all of it faint if it was skipped."""
+    if result.outcome is Outcome.SKIPPED:
+        return StyledLine(line, Style.FAINT)
+    is_good = result.success
+    return StyledLine(line, Style.GOOD if is_good else Style.BAD, "✓" if is_good else "✗")
 
 
 def remarks(result: TrialResult) -> str:
@@ -151,13 +162,21 @@ def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
     is_full = config.fine_tune_type is FineTuneType.FULL
     if is_full and FINE_TUNE_TYPE not in naming.varying:
         yield f"  {f'{FINE_TUNE_TYPE.title}:':<14} full fine-tuning"
-    for axis in (*SIZES, *naming.varying):
+    for axis in (*SIZES, *naming.varying, *_unusual(config, naming)):
         if axis.applies_to(config):
             title = "Layers" if is_full and axis is NUM_LAYERS else axis.title
             yield f"  {f'{title}:':<14} {axis.text(config)}"
     yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
     yield f"  Throughput:    {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
+
+
+def _unusual(config: LoraConfig, naming: ConfigLabels) -> list[Axis]:
+    """The axes of the recipe that are the same for all, and not as in most sweeps."""
+    same = [axis for axis in RECIPE if axis not in naming.varying]
+    if config.fine_tune_type is FineTuneType.FULL:
+        same.remove(FINE_TUNE_TYPE)
+    return [axis for axis in same if axis.of(config) != axis.of(_USUAL)]
 
 
 def predictions(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes
+from pytest_yourai.report.styles import Style, StyledLine, like
 from pytest_yourai.report.trial_lines import optimum_figures, remarks
 from pytest_yourai.sweep.preflight import Preflight
 
@@ -65,7 +66,7 @@ def verdict(result: TrialResult, weights: str) -> str:
 
 def indented(lines: Iterable[str]) -> Iterator[str]:
     """Lines below that of a model, indented, without blank ones."""
-    return (INDENT + line for line in lines if line)
+    return (like(line, INDENT + line) for line in lines if line)
 
 
 def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:
@@ -80,6 +81,6 @@ def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator
     if recommended is None:
         yield "Recommended: none of these models was seen to fit"
         return
-    yield f"Recommended: {recommended} (largest model that fits)"
+    yield StyledLine(f"Recommended: {recommended} (largest model that fits)", Style.ANSWER)
     if alternatives:
         yield f"Alternatives: {', '.join(alternatives)}"

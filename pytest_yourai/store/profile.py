@@ -89,6 +89,10 @@ class ProfileDocument(_Optimum):  # type: ignore[misc]  # made from the table of
     data: DataRow | None
     soak: list[SoakRow] | None
     all_results: list[TrialRow]
+    other_results: list[TrialRow] = pydantic.Field(default_factory=list)
+    """Other measurements of the same configurations, which do not count: mostly older ones."""
+    identity: str | None = None
+    """A digest of what was asked for, and of the machine: equal ones are merged."""
     digest: str | None = None
     """SHA-256 of everything else, by which a changed file is noticed."""
 
@@ -104,6 +108,8 @@ def build_profile(
     environment: Environment,
     data: dict[str, Any] | None = None,
     soaks: Sequence[SoakResult] = (),
+    others: Sequence[TrialResult] = (),
+    identity: str | None = None,
 ) -> dict[str, Any]:
     """A `ProfileDocument` as JSON; what a soak has ruled out is not its optimum."""
     remaining = soak_survivors(results, soaks)
@@ -130,6 +136,8 @@ def build_profile(
         "data": data,
         "soak": [SoakRow.from_result(each).as_json() for each in soaks] or None,
         "all_results": [TrialRow.from_result(each).as_json() for each in results],
+        "other_results": [TrialRow.from_result(each).as_json() for each in others],
+        "identity": identity,
     }
 
 

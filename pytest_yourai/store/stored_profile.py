@@ -56,6 +56,9 @@ class StoredProfile:
     environment: Environment = field(default_factory=Environment)
     data: DataRow | None = None
     soaks: tuple[SoakResult, ...] = ()
+    others: tuple[TrialResult, ...] = ()
+    """Other measurements of the same configurations, which do not count."""
+    identity: str | None = None
 
     @cached_property
     def naming(self) -> ConfigLabels:
@@ -173,6 +176,8 @@ def stored_profile(
         environment=_environment(document),
         data=read_leniently(DataRow, document["data"]) if mapping(document.get("data")) else None,
         soaks=tuple(_soaks(document.get("soak"), length, usual_keys)),
+        others=tuple(_others(document.get("other_results"), model, length, usual_keys)),
+        identity=_text(document.get("identity")),
     )
 
 
@@ -193,6 +198,18 @@ def _results(
         if earlier is None or not (earlier.success or (earlier.started and not result.started)):
             results[result.config] = result
     return results
+
+
+def _others(rows: Any, model: str, usual_seq_length: int, usual_keys: str) -> Iterator[TrialResult]:
+    """Those that can be read: a profile is good without its other measurements."""
+    context = {"usual_seq_length": usual_seq_length, "usual_keys": usual_keys}
+    for row in rows if isinstance(rows, list) else ():
+        with contextlib.suppress(pydantic.ValidationError):
+            yield TrialRow.model_validate(row, context=context).to_result(model)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _soaks(rows: Any, usual_seq_length: int, usual_keys: str) -> Iterator[SoakResult]:

@@ -57,7 +57,7 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
     profile = options.adapter_path / PROFILE
     try:
         options.adapter_path.mkdir(parents=True, exist_ok=True)
-        profile.unlink(missing_ok=True)
+        before = _state(profile)
     except OSError as problem:
         raise OutputError(
             f"--adapter-path: {options.adapter_path} cannot be written: {problem.strerror}; name "
@@ -75,7 +75,18 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
             f"the sweep ended with status {status}: see its output, and the log in "
             f"{options.adapter_path / _LOG}"
         )
+    if _state(profile) == before:
+        raise SweepFailedError(f"the sweep left no profile in {profile}: see its output above")
     return choose(profile, model, f"{PROFILE} (just measured)")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None if there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def sweep_arguments(options: TrainOptions) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import IO, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from pytest_yourai.core.config import COMPILING_STEPS
@@ -19,7 +18,15 @@ from pytest_yourai.core.units import duration, gigabytes, seconds
 from pytest_yourai.machine.leak import Growth
 from pytest_yourai.report.compile_lines import CompileLog, compiling
 from pytest_yourai.report.safe_stream import safe_stream
-from pytest_yourai.report.screen import DRAWN_EVERY_S, is_terminal, memory_row, one_line, status_row
+from pytest_yourai.report.screen import (
+    DRAWN_EVERY_S,
+    bar,
+    is_terminal,
+    memory_row,
+    one_line,
+    spinner,
+    status_row,
+)
 from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.worker.protocol import Saved, SkippedBatch, TrainedStep, Validated
 
@@ -107,7 +114,7 @@ class TrainingDisplay:
             if line := self._compile_log.line(elapsed_s, limit_s):
                 self._line(line)
         elif time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
-            self._compiling = compiling(elapsed_s, limit_s)
+            self._compiling = f"{spinner(elapsed_s)} {compiling(elapsed_s, limit_s)}"
             self._draw()
 
     def validated(self, validated: Validated) -> None:
@@ -178,7 +185,7 @@ class TrainingDisplay:
         """Three lines that fit into 40 columns, and one more while a step compiles."""
         top: RenderableType = status_row(
             f"step {self._steps_done}/{self._total_steps}",
-            ProgressBar(total=self._total_steps, completed=self._steps_done),
+            bar(self._total_steps, self._steps_done),
             self._time_left,
         )
         if self._compiling:

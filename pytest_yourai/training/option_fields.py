@@ -30,15 +30,16 @@ class TrainOption:
     text: Callable[[Any], str] = str
     has_negation: bool = False
     """True if there is a --no- flag, too."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings: mlx-lm's, and shorter ones."""
     must_agree: bool = False
     """True if a run resumes only with the value in its checkpoint."""
 
     @property
     def shown(self) -> str:
-        """The flags and the metavar, as help and docs show them."""
-        if self.has_negation:
-            return f"{self.flag}, {self.negation}"
-        return f"{self.flag} {self.metavar}" if self.metavar else self.flag
+        """The flags, each with the metavar, as help and docs show them."""
+        flags = [self.flag, *self.aliases, *([self.negation] if self.has_negation else [])]
+        return ", ".join(f"{flag} {self.metavar}" if self.metavar else flag for flag in flags)
 
     @property
     def negation(self) -> str:

@@ -78,20 +78,31 @@ class TrainValues:
         parse=lambda text: data_source(text, Path.cwd()),
         must_agree=True,
     )
-    batch_size: int | None = axis_option(BATCH_SIZE, default=4, bounds={"ge": 1})
-    rank: int | None = axis_option(RANK, flag="--lora-rank", default=8, bounds={"ge": 0})
+    batch_size: int | None = axis_option(
+        BATCH_SIZE, aliases=("--batch",), default=4, bounds={"ge": 1}
+    )
+    rank: int | None = axis_option(
+        RANK, flag="--lora-rank", aliases=("--rank",), default=8, bounds={"ge": 0}
+    )
     num_layers: int | None = axis_option(
-        NUM_LAYERS, flag="--lora-layers", default=16, bounds={"ge": ALL_LAYERS}
+        NUM_LAYERS,
+        flag="--lora-layers",
+        aliases=("--num-layers", "--layers"),
+        default=16,
+        bounds={"ge": ALL_LAYERS},
     )
     max_seq_length: int | None = axis_option(
-        MAX_SEQ_LENGTH, default_help="512 (tiny: 64); 2048 with --config", bounds={"ge": 2}
+        MAX_SEQ_LENGTH,
+        aliases=("--max-seq-length",),
+        default_help="512 (tiny: 64); 2048 with --config",
+        bounds={"ge": 2},
     )
     grad_checkpoint: bool | None = axis_option(
         GRAD_CHECKPOINT, default=False, has_negation=True, must_agree=False
     )
     fine_tune_type: FineTuneType | None = axis_option(FINE_TUNE_TYPE, default=FineTuneType.LORA)
     optimizer: Optimizer | None = axis_option(OPTIMIZER, default=Optimizer.ADAM)
-    lora_keys: str | None = axis_option(LORA_KEYS, default=ALL_KEYS)
+    lora_keys: str | None = axis_option(LORA_KEYS, aliases=("--keys",), default=ALL_KEYS)
     dropout: float | None = axis_option(DROPOUT, default=0.0)
     grad_accumulation_steps: int | None = axis_option(
         GRAD_ACCUMULATION_STEPS, default=1, bounds={"ge": 1}
@@ -115,7 +126,10 @@ class TrainValues:
         must_agree=True,
     )
     max_steps: int | None = count(
-        "--max-steps", "total steps, including those before a resume", default=1000
+        "--max-steps",
+        "total steps, including those before a resume",
+        aliases=("--iters",),
+        default=1000,
     )
     seed: int | None = count(
         "--seed",
@@ -138,6 +152,7 @@ class TrainValues:
     memory_limit_bytes: int | None = option(
         "--max-memory",
         "memory budget in GB (1e9 bytes)",
+        aliases=("--memory",),
         metavar="GB",
         default_help="that of the profile, if measured here, else detected",
         parse=memory_bytes,
@@ -150,7 +165,10 @@ class TrainValues:
         default_help="when memory requires it",
     )
     memory_report_interval: int | None = count(
-        "--memory-report-interval", "steps between memory reports", default=10
+        "--memory-report-interval",
+        "steps between memory reports",
+        aliases=("--steps-per-report",),
+        default=10,
     )
     steps_per_eval: int | None = count("--steps-per-eval", "steps between validations", default=200)
     val_batches: int | None = count(
@@ -217,6 +235,7 @@ class TrainOptions(TrainValues):
     config: Path | None = option(
         "--config",
         "recipe: the YAML file that mlx_lm.lora --config takes",
+        aliases=("-c",),
         metavar="FILE",
         parse=_path,
     )
@@ -243,7 +262,8 @@ class TrainOptions(TrainValues):
     resume: bool = switch("--resume", "continue from the checkpoint in the adapter path")
     presets: Path = option(
         "--models",
-        "your own YAML list of presets",
+        "YAML list of presets, where --model looks up names",
+        aliases=("--presets",),
         value=packaged_models(),
         metavar="FILE",
         default_help="models.yaml",
@@ -284,3 +304,30 @@ VALUE_OPTIONS = {each.name: TRAIN_OPTIONS[each.name] for each in dataclasses.fie
 """Those that others than the flag may decide."""
 
 DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.items()})
+
+TRAIN_GROUPS = {
+    "What to train": (
+        *("model", "config", "profile", "auto_optimize", "quick", "matrix", "resume"),
+        *("data", "bad_rows", "mask_prompt", "weights", "quantize", "presets"),
+    ),
+    "Configuration": (
+        *("batch_size", "rank", "num_layers", "max_seq_length", "grad_checkpoint"),
+        *("fine_tune_type", "optimizer", "lora_keys", "dropout", "grad_accumulation_steps"),
+        *("learning_rate", "max_grad_norm", "seed"),
+    ),
+    "Budget": ("memory_limit_bytes", "compile_timeout_s", "force"),
+    "Course": (
+        *("max_steps", "steps_per_eval", "val_batches", "patience", "save_every"),
+        *("reload_interval", "memory_report_interval", "max_skipped_batches"),
+    ),
+    "Output": ("adapter_path", "keep", "report_to", "project_name"),
+    "Advanced": ("trust_remote_code",),
+}
+"""The names of the fields that help shows together, by its title for them."""
+
+HANDED_ON = (
+    *TRAIN_GROUPS["Course"],
+    *TRAIN_GROUPS["Output"],
+    *("learning_rate", "max_grad_norm", "seed"),
+)
+"""Those that a sweep does not measure, and the training with its answer needs."""

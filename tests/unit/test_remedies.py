@@ -18,6 +18,7 @@ FLAG = re.compile(r"--yourai-[a-z]+(?:-[a-z]+)*")
 
 ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "--fail-on: {} is not valid: {}",
+    "MODEL: {} is not valid: {}",
     "{}: {} is not valid: {}",
     "{}: {}: {} is not valid: {}",
     "--data: the checkpoint was trained on {}, and {}",
@@ -32,6 +33,8 @@ HAS_A_MESSAGE_OF_ITS_OWN = {
     "the worker process cannot run: {}; {}": "by the host",
     "--yourai-data: {}": "by lfs",
     "quantized weights": "by untrainable_in_full",
+    "unknown command {}{}": "by the nearest, or help",
+    "unknown flag {}{}": "by the nearest, or help",
     "--yourai-lora-keys: {} matches no module of {}: {}": "by its hint",
 }
 

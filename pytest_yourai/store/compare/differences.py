@@ -15,7 +15,7 @@ _MACHINE = ("chip", "backend", "device")
 
 _POWER = ("power_source", "low_power_mode")
 
-_CHOICE_OF_TRIALS = ("replay", "matrix", "search", "timeout_s")
+_CHOICE_OF_TRIALS = ("replay", "matrix", "recipe_file", "search", "timeout_s")
 """Settings that decide which configurations are run, not how."""
 
 

@@ -15,7 +15,7 @@ import pytest
 from pytest_yourai.cli.main import main
 from pytest_yourai.plan.flags import FLAGS, GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
-from pytest_yourai.training.options import TRAIN_OPTIONS
+from pytest_yourai.training.options import HANDED_ON, TRAIN_GROUPS, TRAIN_OPTIONS
 
 
 class _ReplacedError(BaseException):
@@ -23,13 +23,19 @@ class _ReplacedError(BaseException):
 
 
 @pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def training() -> list[str]:
+    """What it would have been told to hand on to training."""
+    return []
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, training: list[str]) -> list[list[str]]:
     """What the process would have become."""
     found = []
 
     def become(_: str, command: list[str], environment: dict[str, str]) -> NoReturn:
         assert "--noconftest" in environment["PYTEST_ADDOPTS"]
-        assert environment["YOURAI_INVOCATION"] == "[]"
+        training.append(environment["YOURAI_INVOCATION"])
         found.append(command)
         raise _ReplacedError
 
@@ -92,6 +98,26 @@ def test_a_command_is_pytest_with_our_flags(
     assert capsys.readouterr().out.startswith("+ pytest ")
 
 
+def test_what_only_training_needs_is_handed_on(
+    commands: list[list[str]], training: list[str]
+) -> None:
+    with pytest.raises(_ReplacedError):
+        main(["sweep", "tiny", "--iters", "600", "--rank=8", "--learning-rate=2e-5"])
+    assert training == ['["--iters", "600", "--learning-rate", "2e-5"]']
+    assert commands[0][4:] == ["--yourai-model=tiny", "--yourai-rank=8"]
+    with pytest.raises(_ReplacedError):
+        main(["fit", "tiny"])
+    assert training[1:] == ["[]"]
+
+
+def test_the_groups_have_each_option_of_training_once() -> None:
+    grouped = [name for names in TRAIN_GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(TRAIN_OPTIONS)
+    measured = {flag.option.removeprefix("--yourai") for flag in FLAGS}
+    handed = {TRAIN_OPTIONS[name].flag.removeprefix("-") for name in HANDED_ON}
+    assert not handed & measured
+
+
 def test_the_line_can_be_pasted(
     commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +158,7 @@ def test_help_of_train_has_its_flags_with_their_defaults(
     text = " ".join(capsys.readouterr().out.split())
     for option in TRAIN_OPTIONS.values():
         default = option.shown_default
-        assert option.shown in text
+        assert all(flag in text for flag in (option.flag, *option.aliases))
         assert (f"{option.help} (default: {default})" if default else option.help) in text
 
 
@@ -168,10 +194,21 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["train"], "yourai train: --model is missing: name a preset, a folder or owner/name\n"),
         (
-            ["train", "--model", "tiny", "--batch", "2"],
-            "yourai train: unknown flag --batch: did you mean --batch-size?",
+            ["train", "--model", "tiny", "--batchsize", "2"],
+            "yourai train: unknown flag --batchsize: did you mean --batch-size?",
         ),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
+        (["train", "tiny", "--test"], "--test: no test rows are read: afterwards run"),
+        (["train", "tiny", "--iter", "5"], "unknown flag --iter: did you mean --iters?"),
+        (["train", "tiny", "--model", "a"], "yourai train: tiny is one model too many: name one"),
+        (["train", "tiny", "--batch", "2", "b"], "yourai train: b is one model too many"),
+        (["train", "a\0"], "'a\\x00' is not valid: a path must have no null characters"),
+        (["sweep", "tiny", "--train"], "yourai sweep: --train: a sweep only measures: leave"),
+        (["sweep", "tiny", "--iters", "0"], "yourai sweep: --max-steps: '0' is not valid"),
+        (
+            ["sweep", "tiny", "--iters", "9", "--lora-config", "x"],
+            "--lora-config: --iters would not be in it: leave one of the two out, or name a rec",
+        ),
         (["train", "--model", "t", "--batch-size", "0"], "--batch-size: '0' is not valid: it must"),
         (["train", "--model", "t", "--max-steps", "9" * 30], "it must be at most 1,000,000,000"),
         (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.core.paths import given_path
+from pytest_yourai.core.paths import from_here, given_path
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,11 @@ def test_a_path_is_seen_from_its_folder_or_the_home(
 def test_a_path_has_no_null_characters(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="null characters"):
         given_path("a\0b", tmp_path)
+
+
+def test_a_path_below_the_current_folder_is_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "a" / "b") == Path("a/b")
+    assert from_here(tmp_path.parent) == tmp_path.parent

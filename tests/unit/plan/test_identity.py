@@ -46,6 +46,12 @@ def test_a_data_set_by_name_is_known_by_its_name(tmp_path: Path) -> None:
     assert one == run_identity(source, "a/b", SweepSettings(data="a/b"))
 
 
+def test_the_file_of_a_recipe_does_not_count_beside_what_it_says() -> None:
+    source = ModelSource("m", TINY, None, True, None, ("qkvo",))
+    one, other = (SweepSettings(recipe_file=name) for name in ("one.yaml", None))
+    assert run_identity(source, None, one) == run_identity(source, None, other)
+
+
 def test_adapters_that_training_begins_with_count(tmp_path: Path) -> None:
     source = ModelSource("m", TINY, None, True, None, ("qkvo",))
     path = tmp_path / "a[1].safetensors"

@@ -353,6 +353,13 @@ def test_full_fine_tuning_of_quantized_weights_is_refused_by_what_asks_for_it(
         assert run(pytester, "--yourai-model=tiny", flag).stages[0].setup is not None
 
 
+def test_the_settings_name_the_recipe_file(pytester: pytest.Pytester) -> None:
+    (pytester.path / "lora.yaml").write_text("model: tiny\nbatch_size: 1\n")
+    [stage] = run(pytester, "--yourai-config=lora.yaml").stages
+    assert stage.setup is not None
+    assert stage.setup.plan.settings.recipe_file == "lora.yaml"
+
+
 def test_a_walk_goes_on_without_models_that_cannot_be_trained_so(
     pytester: pytest.Pytester,
 ) -> None:

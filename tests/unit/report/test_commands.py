@@ -17,8 +17,11 @@ from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.commands import next_steps
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
+
+from support.profiles import QUICK
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(4, 64, 16, 512)
@@ -110,6 +113,14 @@ def test_a_recipe_is_named_again_and_names_its_data(pytester: pytest.Pytester) -
     (pytester.path / "lora.yaml").write_text("model: llama-8b\n")
     [none] = said(pytester, "--yourai-config=lora.yaml", "--yourai-weights=hub")
     assert none == f"{train} --data FOLDER"
+
+
+def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Pytester) -> None:
+    (pytester.path / "m.yaml").write_text("batch_size: [4]\nlora_rank: [64]\nlora_layers: [16]\n")
+    measured = "Next, to measure it here: pytest --yourai-model=llama-8b"
+    assert said(pytester, f"--yourai-replay={QUICK}") == [f"{measured} --quick"]
+    with_matrix = (f"--yourai-replay={QUICK}", "--yourai-matrix=m.yaml")
+    assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
 
 
 def test_weights_that_are_made_up_are_a_dry_run(pytester: pytest.Pytester) -> None:

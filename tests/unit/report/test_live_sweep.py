@@ -90,7 +90,32 @@ def test_a_soak_knows_how_long_it_takes(wide: Looked) -> None:
 
 def test_a_step_that_compiles_shows_how_long_and_its_limit(wide: Looked) -> None:
     compiling = TrialProgress("warm-up", 1, None, GB, GB, 20 * GB, compiling_s=35.2)
-    assert wide.at(compiling)[1] == "compiling, 35 s of at most 900 s"
+    spinner, said = wide.at(compiling)[1].split(" ", 1)
+    assert said == "compiling, 0:35 of at most 15:00"
+    assert len(spinner) == 1
+
+
+def test_a_long_step_shows_the_time_of_its_trial_and_the_limit(
+    wide: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    limited = DisplayedTrial("x", 2, 12, timeout_s=300.0)
+
+    def at(seconds: float, progress: TrialProgress) -> str:
+        monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
+        wide.display.on_progress(progress)
+        return wide.stream.lines[2]
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with wide.display.showing(limited):
+        assert at(1, MEASURING) == "measuring, step 4 of 10"
+        said = [at(second, MEASURING) for second in (42, 42.25)]
+        assert [each[2:] for each in said] == ["measuring, step 4 of 10, 0:42 of at most 5:00"] * 2
+        assert said[0] != said[1]
+        compiling = TrialProgress("warm-up", 1, None, GB, GB, 20 * GB, compiling_s=9)
+        assert "compiling, 0:09" in at(50, compiling)
+        assert at(60, MEASURING) == "measuring, step 4 of 10"
+        assert at(64, MEASURING)[2:] == "measuring, step 4 of 10, 0:14 of at most 5:00"
 
 
 def test_a_log_has_a_line_now_and_then_while_a_step_compiles() -> None:
@@ -103,7 +128,7 @@ def test_a_log_has_a_line_now_and_then_while_a_step_compiles() -> None:
                 display.on_progress(
                     TrialProgress("warm-up", 1, None, GB, GB, 20 * GB, compiling_s=elapsed_s)
                 )
-    assert lines == [f"{THIRD.title}: compiling, 31 s of at most 900 s"] * 2
+    assert lines == [f"{THIRD.title}: compiling, 0:31 of at most 15:00"] * 2
 
 
 def test_it_is_drawn_four_times_a_second_at_most(

@@ -40,6 +40,17 @@ def test_the_data_that_was_measured_is_named() -> None:
     assert notes == ()
 
 
+def test_the_recipe_that_was_measured_is_named_and_names_its_data() -> None:
+    measured = {"recipe_file": "recipes/lora.yaml", "data": "a/b", "weights": "local"}
+    words, _ = command(settings=measured)
+    assert words[6:] == ["--config", "recipes/lora.yaml", "--data", "a/b"]
+    hub = {"data": "hf_dataset a/b", "hf_dataset": [{"path": "a/b"}], "mask_prompt": True}
+    words, _ = command(settings={**measured, **hub})
+    assert words[6:] == ["--config", "recipes/lora.yaml", "--mask-prompt"]
+    words, _ = command(settings={"weights": "local", **hub})
+    assert words[6:] == ["--data", "FOLDER"]
+
+
 def test_tiny_has_made_up_weights_alone() -> None:
     words, notes = command(model="tiny", settings={})
     assert words[6:] == ["--weights", "synthetic"]

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.report.trial_lines import predictions, summary, trial_line
@@ -61,6 +61,26 @@ def test_without_further_axes_they_are_not_shown() -> None:
         "  Throughput:    128 (2 × 16 × 4)",
         "  Speed:         1,024 tokens/s",
         "  Outcomes:      3 ok",
+    ]
+
+
+def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
+    keys = "self_attn.q_proj,self_attn.v_proj"
+    config = dataclasses.replace(
+        ONE.config, optimizer=Optimizer.SGD, fine_tune_type=FineTuneType.DORA, lora_keys=keys
+    )
+    assert said(dataclasses.replace(ONE, config=config))[4:7] == [
+        "  Type:          dora",
+        "  Optimizer:     sgd",
+        f"  Modules:       {keys}",
+    ]
+    whole = dataclasses.replace(config, rank=0, fine_tune_type=FineTuneType.FULL).canonical()
+    lines = said(dataclasses.replace(ONE, config=whole))
+    assert lines[1:5] == [
+        "  Type:          full fine-tuning",
+        "  Batch size:    1",
+        "  Layers:        4",
+        "  Optimizer:     sgd",
     ]
 
 

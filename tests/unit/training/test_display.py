@@ -83,7 +83,7 @@ def test_a_log_says_for_how_long_a_step_compiles() -> None:
             for elapsed_s in (1.0, 31.0, 33.0):
                 display.compiling(elapsed_s, 900.0)
             display.step(a_step(number), MemoryTrend(footprint_counts=True))
-    assert stream.getvalue() == "compiling, 31 s of at most 900 s\n" * 2
+    assert stream.getvalue() == "compiling, 0:31 of at most 15:00\n" * 2
 
 
 def test_a_terminal_shows_it_until_the_step_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_terminal_shows_it_until_the_step_has_ended(monkeypatch: pytest.Monkey
     monkeypatch.setattr(display_module, "DRAWN_EVERY_S", 0.0)
     with TrainingDisplay(500, 1, 20 * GB, 100, stream) as display:
         display.compiling(31.0, 900.0)
-        assert "compiling, 31 s of at most 900 s" in stream.getvalue()
+        assert "compiling, 0:31 of at most 15:00" in stream.getvalue()
         before = len(stream.getvalue())
         display.step(a_step(1), MemoryTrend(footprint_counts=True))
         assert "compiling" not in stream.getvalue()[before:]

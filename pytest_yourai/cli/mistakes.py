@@ -1,0 +1,53 @@
+"""Words that a command does not take, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pytest_yourai.cli.parser import Parser
+
+_LIKE_ENOUGH = 0.7
+
+_IN_A_RECIPE = "name it in the YAML file of --config"
+
+_OF_OTHERS = {
+    "train": {
+        "--train": "this always trains: leave it out",
+        "--test": "no test rows are read: afterwards run mlx_lm.lora --test with --adapter-path",
+        "--test-batches": "no test rows are read: leave it out",
+        "--resume-adapter-file": _IN_A_RECIPE,
+        "--clear-cache-threshold": _IN_A_RECIPE,
+        "--effective-batch-size": "give --batch-size and --grad-accumulation-steps, or "
+        + _IN_A_RECIPE,
+    },
+    "sweep": {
+        "--train": "a sweep only measures: leave it out",
+        "--test": "a sweep only measures: leave it out",
+        "--test-batches": "a sweep only measures: leave it out",
+        "--resume-adapter-file": _IN_A_RECIPE,
+        "--clear-cache-threshold": _IN_A_RECIPE,
+    },
+}
+"""Flags of mlx_lm.lora, by command."""
+
+
+def refuse_command(parser: Parser, name: str, names: Iterable[str]) -> None:
+    parser.error(f"unknown command {name}{nearest(name, names) or ': see yourai --help'}")
+
+
+def refuse_flags(parser: Parser, command: str, unknown: Sequence[str], otherwise: str) -> None:
+    """Exit if there is one in `unknown`, with what to write instead, or else `otherwise`."""
+    if not unknown:
+        return
+    flag = unknown[0].partition("=")[0]
+    remedy = _OF_OTHERS.get(command, {}).get(flag)
+    if remedy:
+        parser.error(f"{flag}: {remedy}")
+    parser.error(f"unknown flag {unknown[0]}{nearest(flag, parser.flags) or f': {otherwise}'}")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A question for the user; empty if none of `words` is near."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=_LIKE_ENOUGH)
+    return f": did you mean {near[0]}?" if near else ""
