@@ -149,6 +149,8 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         manager.register(old_wrappers.Interruptions(), "yourai-interruptions")
         if command_line.wants_packaged_suite(config):
             manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
+        elif has_items_here:
+            manager.register(nothing_measured.HowToSweep(config), "yourai-how-to-sweep")
         if has_items_here:
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if has_items_here:
