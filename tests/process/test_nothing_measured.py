@@ -122,4 +122,4 @@ def test_the_yourai_command_measures_whatever_the_project_has(
     command = [sys.executable, "-m", "pytest_yourai.cli", "optimize", "--model=tiny"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Optimal Configuration Found" in done.stdout
+    assert "Largest, fastest, leanest configuration that fits\n" in done.stdout
