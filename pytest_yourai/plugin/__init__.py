@@ -96,6 +96,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "lora(model, batch_size, rank, layers, seq_length, grad_checkpoint): the configuration of "
         'a trial, set on each item; select with -m "lora(rank=64, grad_checkpoint=False)".',
     )
+    config.addinivalue_line(
+        "markers",
+        'lora_limit(size): fail a test that takes `trial` if its configuration needs more than "20 '
+        'GB".',
+    )
     try:
         if command_line.is_active(config):
             _activate(config)
