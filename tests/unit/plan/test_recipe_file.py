@@ -188,7 +188,7 @@ def test_each_word_is_the_number_or_the_text_that_it_is_to_mlx_lm(
         ("num_layers: 0", r":1: num_layers: it must be at least 1, or all for all layers"),
         ("trust_remote_code: true", r":1: trust_remote_code: .*--yourai-trust-remote-code: rem"),
         ("config: other.yaml", r":1: config: a configuration cannot name another one: remove the"),
-        ("lora_layers: 4", r":1: lora_layers: unknown key: did you mean lora_parameters or num_l"),
+        ("lora_layers: 4", r":1: lora_layers: unknown key: did you mean lora_parameters or "),
         ("[]", r":1: this is not a configuration of mlx_lm\.lora: it must map keys such as model"),
     ],
 )  # fmt: skip
