@@ -28,6 +28,7 @@ from pytest_yourai.estimate.earlier_runs import (
 from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import installed_backend
+from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.plan.identity import machine_id
 from pytest_yourai.plan.matrix import evenly_accumulated
@@ -130,6 +131,18 @@ class SweepContext:
     inspection: Inspection
     budget: Budget
     notes: tuple[str, ...] = ()
+
+
+def profile_identity(plan: SweepPlan, device: DeviceInfo) -> str:
+    """A digest of all that must be equal for the rows of two profiles to be one sweep's.
+
+    A budget that was detected is not in it: it differs a little from run to run.
+    """
+    where = dataclasses.asdict(device)
+    del where["free_memory_bytes"]  # which changes
+    like = plan.check.like if plan.check else None
+    configs = sorted(str(dataclasses.astuple(each)) for each in plan.configs)
+    return digest([plan.identity, where, configs, like, plan.memory_limit_bytes])
 
 
 def predictor_of(

@@ -28,14 +28,8 @@ from pytest_yourai.report.console import Console
 from pytest_yourai.report.output_files import SessionOutput, check_output_files, write_session
 from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
-from pytest_yourai.sweep.run_results import (
-    PROPERTY,
-    SOAK_PROPERTY,
-    ItemCounts,
-    RunResults,
-    SoakReport,
-    TrialReport,
-)
+from pytest_yourai.sweep.reports import PROPERTY, SOAK_PROPERTY, ItemCounts, SoakReport, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 
 _LEAST_VERBOSITY = -1

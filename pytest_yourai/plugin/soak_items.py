@@ -20,7 +20,7 @@ from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.plugin.outcomes import raise_soak_outcome
 from pytest_yourai.plugin.safe_reports import add_worker_sections
 from pytest_yourai.plugin.terminal import Terminal
-from pytest_yourai.sweep.run_results import SOAK_PROPERTY, SoakReport
+from pytest_yourai.sweep.reports import SOAK_PROPERTY, SoakReport
 from pytest_yourai.sweep.soak_runner import SoakClock
 
 

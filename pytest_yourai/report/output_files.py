@@ -9,27 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
-from pytest_yourai.core.files import check_writable, write_atomically, write_json
+from pytest_yourai.core.files import check_writable
+from pytest_yourai.core.keeping import HTML_COMMENT, YAML_COMMENT, write_sealed
 from pytest_yourai.core.opening import open_regular
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
 from pytest_yourai.report.markdown_text import cut
 from pytest_yourai.report.page.render import REPORT_FLAG, Content, check_page_name, page
+from pytest_yourai.report.saved_profile import OutputLine, save_profile
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
 from pytest_yourai.store.stored_profile import StoredProfile, parse_written
 from pytest_yourai.sweep.run_results import RunResults
-
-
-@dataclass(frozen=True)
-class OutputLine:
-    """The line about a file; `is_failure` if it could not be written."""
-
-    text: str
-    is_failure: bool = False
-    saves_profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +88,11 @@ def write_session(
     plan: RunPlan, results: RunResults, shown_path: Callable[[Path], str]
 ) -> SessionOutput:
     """Compare the results with the baseline, and write all files that the options name."""
-    options, document = plan.options, results.document()
-    try:
-        profiles = parse_written(document, shown_path(options.output))
-    except RecordingError:
-        profiles = []
-    comparison, problem = _compare(plan, profiles)
+    options = plan.options
+    comparison, problem = _compare(plan, _parsed(results.document(), shown_path(options.output)))
+    saved = save_profile(plan, results, shown_path)
+    document, files = saved.document, list(saved.lines)
+    profiles = _parsed(document, shown_path(options.output))
 
     def markdown() -> str:
         best = document.get("recommended")
@@ -111,20 +103,31 @@ def write_session(
         REPORT_FLAG: lambda _: page(_content(plan, profiles)) if profiles else None,
         MARKDOWN_FLAG: lambda _: markdown(),
     }
-    files = _profile(options, results, document, shown_path)
     for label, path, flag in _text_files(options):
         text = texts[flag](path)
         try:
-            if text is not None:
-                write_atomically(path, text, flag)
-            said = shown_path(path) if text is not None else f"not written, {_LACKS[flag]}"
-            files.append(OutputLine(f"{label}: {said}"))
+            if text is None:
+                files.append(OutputLine(f"{label}: not written, {_LACKS[flag]}"))
+                continue
+            comment = YAML_COMMENT if flag == LORA_CONFIG_FLAG else HTML_COMMENT
+            kept = write_sealed(path, text, flag, comment)
+            files.append(OutputLine(f"{label}: {shown_path(path)}"))
+            if kept is not None:
+                files.append(OutputLine(f"Kept as {shown_path(kept)}: what was there before"))
         except OutputError as failure:
             files.append(OutputLine(f"{label}: {failure}", is_failure=True))
     summary = step_summary(os.environ)
     if summary is not None and (line := append_to_step_summary(summary, markdown())):
         files.append(OutputLine(line))
     return SessionOutput(tuple(files), comparison, problem)
+
+
+def _parsed(document: Mapping[str, Any], name: str) -> list[StoredProfile]:
+    """The profiles in a document that is to be written; none if nothing was tried."""
+    try:
+        return parse_written(document, name)
+    except RecordingError:
+        return []
 
 
 def _content(plan: RunPlan, profiles: Sequence[StoredProfile]) -> Content:
@@ -146,22 +149,6 @@ def _compare(
         return BaselineComparison.of(plan.baseline, profiles, plan.options.thresholds), None
     except RecordingError as problem:
         return None, str(problem)
-
-
-def _profile(
-    options: Options,
-    results: RunResults,
-    document: Mapping[str, Any],
-    shown_path: Callable[[Path], str],
-) -> list[OutputLine]:
-    try:
-        write_json(options.output, document, profile.OUTPUT_FLAG)
-    except OutputError as problem:
-        failed = OutputLine(f"Not saved: {problem}", is_failure=True)
-        if results.journal_problem is not None:
-            return [failed]
-        return [failed, OutputLine(f"The journal has it all: {options.log}")]
-    return [OutputLine(f"Saved to: {shown_path(options.output)}", saves_profile=True)]
 
 
 MOST_BYTES = 1 << 20

@@ -59,6 +59,8 @@ def unusual_lines(
     if groups:
         parts = (f"{', '.join(texts)} ({origin})" for origin, texts in groups.items())
         yield f"Recipe: {printable('; '.join(parts))}"
+    if options.recipe_file is not None:
+        yield from (f"Note: {printable(note)}" for note in options.recipe_file.notes)
 
 
 def _origin(axis: Axis, choice: ConfigChoice, options: Options) -> str:

@@ -71,6 +71,7 @@ def build_benchmark_results(
     complete: bool,
     memory_limit_bytes: int | None,
     environment: Environment | None,
+    identity: str | None = None,
 ) -> dict[str, Any]:
     """The JSON document; `models` come smallest first."""
     best = recommended(models)
@@ -82,6 +83,7 @@ def build_benchmark_results(
         "recommended": best and best.preset,
         "results": [_row(model) for model in models],
         "environment": environment and environment.as_json(),
+        "identity": identity,
     }
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-import pydantic
-
+from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.ranking import best, soak_survivors
-from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
-from pytest_yourai.core.sanitize import json_text, without_secrets
+from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.machine import environment
+from pytest_yourai.models.identity import digest
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plan.sweep_plan import SweepContext
+from pytest_yourai.plan.sweep_plan import SweepContext, profile_identity
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
+from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
 from pytest_yourai.store.recipe_writing import GivenRecipe
+from pytest_yourai.store.stored_profile import StoredProfile
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 
@@ -64,6 +65,54 @@ class RunResults:
         self._all_selected = 0
         self.is_soaking = False
         """True while a soak runs."""
+        self._before: StoredProfile | None = None
+        self._models_before: Mapping[str, Any] | None = None
+
+    def merge(self, before: StoredProfile) -> bool:
+        """Let the documents have what `before` has beyond this run; False if it is of another."""
+        found = _first(self.stages.values()) if self._setup.has_one_profile else None
+        if found is None or found.opened is None or before.model != found.stage.name:
+            return False
+        limit_bytes = found.opened.context.budget.limit_bytes
+        if not can_be_merged(before, found.opened.identity, limit_bytes):
+            return False
+        self._before = before
+        return True
+
+    def merge_models(self, before: Mapping[str, Any]) -> bool:
+        """As `merge`, for the benchmark results `before` of several models."""
+        identity = self._identity_of_models
+        if identity is None or before.get("identity") != identity:
+            return False
+        self._models_before = before
+        return True
+
+    @property
+    def _identity_of_models(self) -> str | None:
+        """The identity of a run of several models; None if no worker has described a machine."""
+        where = _first(each.context for each in self.stages.values())
+        if where is None or self._setup.has_one_profile:
+            return None
+        return digest(
+            [
+                [each.asked_as, each.is_check, profile_identity(each.setup.plan, where.device)]
+                for each in self._setup.stages
+                if each.setup is not None
+            ]
+        )
+
+    @property
+    def merged_rows(self) -> Rows | None:
+        """All rows of the one profile; None for benchmark results."""
+        return self.rows(next(iter(self.stages.values()))) if self._before else None
+
+    def best_of(self, rows: Rows) -> TrialResult | None:
+        """The best of all rows by the objective that was asked for."""
+        return best(rows.remaining, self._setup.options.objective)
+
+    def rows(self, found: StageResults) -> Rows:
+        """All rows of the profile of a stage, those of earlier runs included."""
+        return merged(self._before, Rows(tuple(found.results), (), tuple(found.soaks)))
 
     def add_stage(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> bool:
         """Add a stage whose model was inspected; False if it is known already."""
@@ -116,14 +165,19 @@ class RunResults:
             [found] = self.stages.values()
             return self._profile(found) or {}
         where = _first(each.context for each in self.stages.values())
-        return build_benchmark_results(
+        found_models = build_benchmark_results(
             self.models(),
             complete=self.is_complete,
             memory_limit_bytes=(
                 where.budget.limit_bytes if where else self._setup.options.memory_limit_bytes
             ),
             environment=environment.describe(where.device) if where else None,
+            identity=self._identity_of_models,
         )
+        if self._models_before is None:
+            return found_models
+        planned = dict.fromkeys(stage.asked_as for stage in self._setup.stages)
+        return merged_entries(self._models_before, found_models, planned)
 
     @property
     def is_complete(self) -> bool:
@@ -165,6 +219,15 @@ class RunResults:
     def optimum(self, found: StageResults) -> TrialResult | None:
         return best(found.remaining, self._setup.options.objective)
 
+    def headline(self, found: StageResults) -> TrialResult | None:
+        """The answer of this run that comes first."""
+        return self.headline_of(Rows(tuple(found.results), (), tuple(found.soaks)))
+
+    def headline_of(self, rows: Rows) -> TrialResult | None:
+        """The answer among all rows that comes first."""
+        objective = self._setup.options.objective
+        return headlined(find_answers(rows.remaining), rows.results, objective)
+
     def recommended_sweep(self) -> StageResults | None:
         """The sweep of the recommended model; None if there is none, or it was not swept."""
         swept = [found for found in self.stages.values() if not found.stage.is_check]
@@ -176,7 +239,7 @@ class RunResults:
     def lora_config(self, name: str) -> str | None:
         """The text of the file `name` for mlx-lm; None without an optimum."""
         found = self.recommended_sweep()
-        optimum = found and self.optimum(found)
+        optimum = found and self.headline_of(self.rows(found))
         if not (found and optimum and found.opened and found.stage.setup):
             return None
         opened, setup = found.opened, found.stage.setup
@@ -212,18 +275,28 @@ class RunResults:
         opened, objective = found.opened, self._setup.options.objective
         if opened is None:
             return None
+        rows = self.rows(found)
         return build_profile(
             model=found.stage.name,
-            results=found.results,
-            complete=found.is_complete,
+            results=rows.results,
+            complete=self._is_whole(found, rows),
             objective=objective,
             memory_limit_bytes=found.results[-1].memory_limit_bytes
             or opened.context.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.context.device),
-            data=data_object(opened.context.inspection.data, found.remaining, objective),
-            soaks=found.soaks,
+            data=data_object(opened.context.inspection.data, rows.remaining, objective),
+            soaks=rows.soaks,
+            others=rows.others,
+            identity=opened.identity or None,
         )
+
+    def _is_whole(self, found: StageResults, rows: Rows) -> bool:
+        """True if nothing is missing: of what was selected, or with earlier rows of the matrix."""
+        if self._before is None:
+            return found.is_complete
+        planned = found.stage.setup.plan.configs if found.stage.setup else ()
+        return self._before.complete or set(planned) <= {each.config for each in rows.results}
 
 
 _T = TypeVar("_T")
@@ -231,58 +304,3 @@ _T = TypeVar("_T")
 
 def _first(values: Iterable[_T | None]) -> _T | None:
     return next((each for each in values if each is not None), None)
-
-
-PROPERTY = "yourai"
-"""Name of the user property with a trial as JSON: values of properties must be plain."""
-
-SOAK_PROPERTY = "yourai_soak"
-
-
-@dataclass(frozen=True, slots=True)
-class ItemCounts:
-    """Numbers of selected items, of a stage and of all, and of their models."""
-
-    of_stage: int
-    of_all: int
-    models: int
-
-
-@dataclass(frozen=True)
-class _Report:
-    """Goes to the controller as JSON."""
-
-    def to_json(self) -> str:
-        """Without secrets, since reports are kept; numbers that are not finite as NaN, Infinity."""
-        return json_text(without_secrets(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        return pydantic.TypeAdapter(cls).validate_json(text)
-
-
-@dataclass(frozen=True)
-class TrialReport(_Report):
-    """One trial on its way to the controller; `stopped` is why a fast search needs no more."""
-
-    model: str
-    is_check: bool
-    counts: ItemCounts
-    opened: StageInfo | None
-    journal_problem: str | None
-    stopped: str | None
-    result: TrialResult
-
-    @property
-    def is_not_needed(self) -> bool:
-        """True if the fast search left it out."""
-        return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
-
-
-@dataclass(frozen=True)
-class SoakReport(_Report):
-    """All soaks of one model, in the order that they were run."""
-
-    model: str
-    results: tuple[SoakResult, ...]
-    journal_problem: str | None

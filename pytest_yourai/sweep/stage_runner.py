@@ -33,6 +33,7 @@ from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import (
     SweepContext,
     doubt_calibration,
+    profile_identity,
     read_earlier_runs,
     save_calibration,
 )
@@ -61,6 +62,8 @@ class StageInfo:
     context: SweepContext
     preflight: Preflight | None
     quantized_on_load: Quantization | None
+    identity: str = ""
+    """Profiles with the same are merged; none is where it is empty."""
 
 
 @dataclass
@@ -208,6 +211,7 @@ class StageRunner:
             context=sweep.context,
             preflight=sweep.preflight(),
             quantized_on_load=setup.plan.source.quantized_on_load,
+            identity=profile_identity(sweep.plan, sweep.context.device),
         )
 
     def config_of(self, stage: Stage, item_id: str) -> LoraConfig:

@@ -32,7 +32,7 @@ from pytest_yourai.sweep.child_process import (
     environment_of_pytest,
     shown,
 )
-from pytest_yourai.training.measured_profile import ChosenConfig, read_profile
+from pytest_yourai.training.measured_profile import ChosenConfig, picked_result, read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
 PROFILE = "optimal_config.json"
@@ -57,7 +57,7 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
     profile = options.adapter_path / PROFILE
     try:
         options.adapter_path.mkdir(parents=True, exist_ok=True)
-        profile.unlink(missing_ok=True)
+        before = _state(profile)
     except OSError as problem:
         raise OutputError(
             f"--adapter-path: {options.adapter_path} cannot be written: {problem.strerror}; name "
@@ -75,7 +75,18 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
             f"the sweep ended with status {status}: see its output, and the log in "
             f"{options.adapter_path / _LOG}"
         )
-    return choose(profile, model, f"{PROFILE} (just measured)")
+    if _state(profile) == before:
+        raise SweepFailedError(f"the sweep left no profile in {profile}: see its output above")
+    return choose(profile, options, model, f"{PROFILE} (just measured)")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None if there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def sweep_arguments(options: TrainOptions) -> Iterator[str]:
@@ -124,8 +135,8 @@ def _run(command: Sequence[str]) -> int:
         os.close(held)
 
 
-def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
-    """The optimum of the profile that the sweep has written to `path`.
+def choose(path: Path, options: TrainOptions, model: Model, origin: str) -> ChosenConfig:
+    """The answer that `options` pick of the profile that the sweep has written to `path`.
 
     If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
@@ -135,7 +146,9 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     results = list(swept.results.values())
     if any(result.success for result in results):
-        return ChosenConfig.of_profile(read_profile(path, model), origin, is_of_this_model=True)
+        profile = read_profile(path, model)
+        picked = picked_result(profile, options, model)
+        return ChosenConfig.of_profile(profile, picked, origin, is_of_this_model=True)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, swept.settings.lora_keys or (), model)

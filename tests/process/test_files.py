@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_under_the_profile_leaves_the_journal(
     done = sweep("--yourai-output", str(output))
     assert done.ret == 1
     done.stdout.fnmatch_lines(
-        ["Not saved: --yourai-output: *profile.json cannot be written: No space left on device*"]
+        ["Not saved: --yourai-output: *profile.json is not replaced, *: No space left on device*"]
         + ["The journal has it all: *benchmark_log.jsonl"]
     )
     assert output.read_text() == "an older one"

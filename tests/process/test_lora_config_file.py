@@ -93,7 +93,9 @@ def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pyteste
     text = (pytester.path / "best.yaml").read_text()
     header, _, body = text.partition("\n\n")
     assert header.startswith("# Run it with: mlx_lm.lora --config best.yaml\n# Model: ")
-    assert body == (
+    body, seal = body[:-1].rsplit("\n", 1)
+    assert seal.startswith("# made by pytest-yourai, sha256 of all above: ")
+    assert f"{body}\n" == (
         RECIPE.replace("rank: 8", "rank: 4")
         .replace("batch_size: 4", "batch_size: 2")
         .replace("optimizer: adamw", "optimizer: sgd")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_yourai.cli.main import OWN_COMMANDS
+from pytest_yourai.cli.commands import OWN_COMMANDS
 from pytest_yourai.core.known_failures import _KNOWN
 from pytest_yourai.core.results import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS

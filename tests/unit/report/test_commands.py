@@ -17,7 +17,8 @@ from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.commands import next_steps
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 from support.profiles import QUICK

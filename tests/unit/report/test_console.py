@@ -18,7 +18,8 @@ from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
 from pytest_yourai.sweep.preflight import Preflight
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 GB = 1_000_000_000
@@ -110,7 +111,7 @@ def test_the_data_is_shown_once_for_all_that_a_model_is_tried_with(sweeps: Walk)
     assert sweeps.open(is_check=False) == ["Note: a note"]
     trial, optimum, padding, _ = sweeps.end(PASSED, is_check=False)
     assert trial.startswith("      [1/1] batch=2")
-    assert optimum.startswith("      Optimal: batch=2")
+    assert optimum.startswith("      Largest, fastest, leanest: batch=2")
     assert padding.startswith("        Padding:")
 
 

@@ -16,7 +16,8 @@ from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.console import Console
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 from support.profiles import GB, a_soak
@@ -84,7 +85,7 @@ def test_an_answer_that_was_shown_before_is_corrected(pytester: pytest.Pytester)
     stage = setup.stages[0]
     assert console.soak_begins(stage, LARGE).startswith("Soak of dolphin-8b: batch=4")
     collected.add_soak(stage, a_soak(LARGE, Outcome.CRASHED))
-    told = "Optimal for dolphin-8b, after the soak: "
+    told = "After the soak of dolphin-8b: "
     assert list(console.soaked(stage)) == [f"{told}batch=1, rank=32, layers=16"]
     collected.add_soak(stage, a_soak(SMALL, Outcome.CRASHED))
     assert list(console.soaked(stage)) == [f"{told}none, all failed their soak"]

@@ -16,12 +16,14 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
-from pytest_yourai.sweep.run_results import ItemCounts, RunResults, TrialReport
+from pytest_yourai.store.stored_profile import profiles_in
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
+from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 from support.hub import bare_model
 from support.models import TINY
-from support.profiles import a_soak
+from support.profiles import a_soak, document
 
 SAFE = LoraConfig(2, 64, 16, 512)
 OK = TrialResult(
@@ -193,3 +195,50 @@ def test_the_file_for_mlx_lm_of_full_fine_tuning_has_no_adapters(
     text = collected.lora_config("lora.yaml") or ""
     assert {"fine_tune_type: full", "lora_parameters: null"} <= set(text.splitlines())
     assert "not recorded" not in text
+
+
+def test_a_walk_keeps_the_models_of_an_earlier_one_of_its_identity(
+    pytester: pytest.Pytester,
+) -> None:
+    def walked(*models: str, flags: tuple[str, ...] = ()) -> RunResults:
+        collected = RunResults(walk(pytester, *flags))
+        for model in models:
+            collected.add(dataclasses.replace(reported(model, OK), opened=OPENED))
+        return collected
+
+    before = walked("dolphin-8b", "llama-8b").document()
+    now = walked("dolphin-8b")
+    assert now.merge_models(before)
+    assert [row["preset"] for row in now.document()["results"]] == ["dolphin-8b", "llama-8b"]
+    assert now.document()["recommended"] == "llama-8b"
+    assert not walked("dolphin-8b", flags=("--yourai-max-memory=9",)).merge_models(before)
+    assert not RunResults(walk(pytester)).merge_models(before)
+    assert not now.merge(profiles_in(document(), "p.json")[0])
+
+
+def test_a_profile_is_merged_with_the_earlier_rows_of_its_identity(
+    pytester: pytest.Pytester,
+) -> None:
+    def swept(*sizes: int, identity: str = "same") -> RunResults:
+        flags = ("--yourai-model=llama-8b", "--yourai-quick")
+        collected = RunResults(make_run_plan(read_options(pytester.parseconfig(*flags))))
+        for size in sizes:
+            result = dataclasses.replace(OK, config=LoraConfig(size, 64, 16, 512))
+            trial = reported("llama-8b", result, is_check=False)
+            context = dataclasses.replace(OPENED.context, budget=Budget(28 * 10**9, "as given"))
+            opened = dataclasses.replace(OPENED, identity=identity, context=context)
+            collected.add(dataclasses.replace(trial, opened=opened))
+        return collected
+
+    [before] = profiles_in(swept(1, 4).document(), "p.json")
+    now = swept(1, 2)
+    assert now.merged_rows is None
+    assert now.merge(before)
+    found = now.document()
+    assert [row["batch_size"] for row in found["all_results"]] == [1, 4, 2]
+    assert found["optimal_batch_size"] == 4
+    assert found["complete"] is True
+    assert now.merged_rows is not None
+    assert len(now.merged_rows.results) == 3
+    assert not swept(1, identity="other").merge(before)
+    assert not RunResults(walk(pytester)).merge(before)

@@ -21,7 +21,7 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight
-from pytest_yourai.sweep.run_results import ItemCounts, SoakReport, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, SoakReport, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 from support.profiles import a_soak
