@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -189,10 +188,17 @@ def estimate_trial(
 def trained_parameters(
     config: LoraConfig, source: ModelSource, inspected: InspectedShapes | None = None
 ) -> int | None:
-    """The number of parameters that `config` trains; None where the model is not known so far."""
+    """The number of parameters that `config` trains; None where the model is not known so far.
+
+    Exact where the model was `inspected`; else by config.json.
+    """
+    if inspected is not None and config.fine_tune_type is not FineTuneType.FULL:
+        return adapter_arrays(inspected, config).parameters
+    if inspected is not None and inspected.layers:
+        return sum(layer.parameters for layer in inspected.layers[-config.num_layers :])
     try:
         shapes = read_architecture_shapes(source.architecture)
-        built = inspected or _described(shapes, config.key_names, (None, 1))
+        built = _described(shapes, config.key_names, (None, 1))
         return _trained(built, shapes, config, None).parameters
     except ModelError:
         return None
@@ -276,11 +282,6 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
         margin_bytes=estimate.margin_bytes + more,
         relative_error=max(estimate.relative_error, _ERROR_OF_OTHER_ARCHITECTURES),
     )
-
-
-def usual_backend() -> Backend:
-    """The backend that people train on: Metal on a Mac, CUDA elsewhere."""
-    return "metal" if sys.platform == "darwin" else "cuda"
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.training_memory import (
@@ -20,10 +20,9 @@ from pytest_yourai.estimate.training_memory import (
     estimate_trial,
     largest_array_bytes,
     trained_parameters,
-    usual_backend,
 )
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
 from pytest_yourai.models.source import ModelSource
 
 
@@ -236,14 +235,6 @@ def test_the_built_model_counts_where_it_was_asked() -> None:
     assert found.adapters_bytes == 4 * 2 * (5 + 7)
 
 
-@pytest.mark.parametrize(("platform", "backend"), [("darwin", "metal"), ("linux", "cuda")])
-def test_the_usual_backend_is_that_of_the_system(
-    monkeypatch: pytest.MonkeyPatch, platform: str, backend: Backend
-) -> None:
-    monkeypatch.setattr("sys.platform", platform)
-    assert usual_backend() == backend
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -363,3 +354,15 @@ def test_parameters_of_a_model_that_is_not_known_are_not_counted() -> None:
     assert trained_parameters(LoraConfig(1, 8, 4, 512), known)
     unknown = dataclasses.replace(known, architecture={})
     assert trained_parameters(LoraConfig(1, 8, 4, 512), unknown) is None
+
+
+def test_parameters_of_an_inspected_model_are_its_own_whatever_its_type() -> None:
+    source = ModelSource("m", {}, None, True, None, ("qkvo",))
+    layers = tuple(LayerArrays(1, parameters, 1, 1) for parameters in (10, 200, 3000))
+    linears = (LinearShape("block.mix", 100, 200, copies=4),)
+    inspected = InspectedShapes(12_345, linears, (1, 5, 7), layers)
+    whole = LoraConfig(1, 0, 2, 512, fine_tune_type=FineTuneType.FULL)
+    assert trained_parameters(whole, source, inspected) == 3200
+    assert trained_parameters(LoraConfig(1, 2, 2, 512), source, inspected) == 2 * (5 + 7)
+    without = dataclasses.replace(inspected, layers=())
+    assert trained_parameters(whole, source, without) is None
