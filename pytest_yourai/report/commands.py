@@ -12,6 +12,7 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -88,7 +89,7 @@ def next_steps(
     elif found is not None and collected.headline(found) is not None:
         yield from _training(setup, collected, found, invocation, profile)
         if any(each in _QUICK for each in invocation.arguments):
-            others = _without(invocation.arguments, *_QUICK)
+            others = without_flags(invocation.arguments, *_QUICK)
             yield f"Or the full matrix: {invocation.line(*others)}"
     elif setup.is_walk and not options.sweeps_models:
         yield from _sweep_of_recommended(setup, collected, invocation)
@@ -198,12 +199,12 @@ def _what_may_fit(options: Options, found: StageResults, invocation: Invocation)
     if not all(config.grad_checkpoint for config in configs):
         yield f"  {invocation.line(*arguments, '--yourai-grad-checkpoint')}"
     if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
-        others = _without(arguments, "--yourai-seq-length")
+        others = without_flags(arguments, "--yourai-seq-length")
         yield f"  {invocation.line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
     is_wide = quantization is None or quantization.bits > _FEWEST_BITS
     if is_wide and setup.model.foreign_quantization is None:
-        others = _without(arguments, "--yourai-quantize")
+        others = without_flags(arguments, "--yourai-quantize")
         yield f"  {invocation.line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
         yield "  a --yourai-matrix=FILE with a batch_size of 1"
@@ -215,21 +216,6 @@ def _what_may_fit(options: Options, found: StageResults, invocation: Invocation)
 def _resumed(options: Options, invocation: Invocation) -> str:
     resume = [] if options.resume else ["--yourai-resume"]
     return invocation.line(*invocation.arguments, *resume)
-
-
-def _without(arguments: Sequence[str], *flags: str) -> list[str]:
-    """`arguments` without `flags` and their values, which do not begin with a dash."""
-    kept: list[str] = []
-    is_value = False
-    for argument in arguments:
-        name, separator, _ = argument.partition("=")
-        if name in flags:
-            is_value = not separator and name not in _QUICK
-        elif is_value:
-            is_value = False
-        else:
-            kept.append(argument)
-    return kept
 
 
 @dataclass(frozen=True)
