@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.paths import from_here, packaged_models
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
-from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -218,11 +219,16 @@ class TrainingCommand:
     notes: tuple[str, ...]
 
 
+@functools.cache
+def _packaged_presets() -> Mapping[str, Preset]:
+    return read_presets(packaged_models())
+
+
 def training_command(profile: StoredProfile) -> TrainingCommand | None:
     """The command that trains with the optimum of a profile; None without one."""
     if profile.optimum is None:
         return None
-    preset = read_presets(packaged_models()).get(profile.model)
+    preset = _packaged_presets().get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
     settings, data = profile.settings, profile.settings.data

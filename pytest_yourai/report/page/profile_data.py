@@ -55,10 +55,8 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     numbers = {result.config: number for number, result in enumerate(results)}
     command = training_command(profile)
     return {
-        "name": profile.name,
+        **heading_data(profile),
         "title": title(profile),
-        "model": profile.model,
-        "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,
         "objective": profile.objective.value,
         "memory_limit_bytes": profile.memory_limit_bytes,
@@ -83,6 +81,15 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "settings": settings(profile.settings),
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
+    }
+
+
+def heading_data(profile: StoredProfile) -> dict[str, Any]:
+    """What a profile is called; all that a page has of one whose trials it leaves out."""
+    return {
+        "name": profile.name,
+        "model": profile.model,
+        "created_at": profile.created_at and profile.created_at.isoformat(),
     }
 
 
