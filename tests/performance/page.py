@@ -25,10 +25,10 @@ from playwright.sync_api import Browser, sync_playwright
 from _common import ROOT, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
+from pytest_yourai.report.page.render import read_sources, write_page
+
 from support.browser import launched, new_page, opened
 from support.profiles import page_of, quick
-
-from pytest_yourai.report.page.render import read_sources, write_page
 
 TWELVE_MB, TWELVE_S = 1.5, 1.0
 HISTORY_MB, HISTORY_S = 5.0, 10.0
