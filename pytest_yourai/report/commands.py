@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pytest_yourai.core.paths import from_here, packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
-from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
@@ -231,6 +232,11 @@ class TrainingCommand:
     result: TrialResult
 
 
+@functools.cache
+def _packaged_presets() -> Mapping[str, Preset]:
+    return read_presets(packaged_models())
+
+
 def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
     """The commands that train with the answers of a profile, beginning with the headline."""
     words = _words_for(profile)
@@ -243,7 +249,7 @@ def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
 
 def _words_for(profile: StoredProfile) -> list[str]:
     """The words of a `yourai train` with a profile that may come from anywhere."""
-    preset = read_presets(packaged_models()).get(profile.model)
+    preset = _packaged_presets().get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
     settings, data = profile.settings, profile.settings.data
