@@ -148,6 +148,9 @@ def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[
         yield from comparison_lines(
             comparison, list(not_compared(comparison, compared.gate)), width
         )
+        if (reason := comparison.not_comparable) is not None:
+            yield f"Not comparable: {reason}"
+            continue
         yield from regression_lines(regressions(comparison, compared.gate), str(compared.gate))
     if compared.missing:
         yield f"Not tried now: {', '.join(compared.missing)}"

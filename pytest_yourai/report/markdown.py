@@ -161,7 +161,10 @@ def comparison_section(compared: BaselineComparison) -> Iterator[str]:
         yield f"### {escaped(title)}"
         yield ""
         found = regressions(each, compared.gate)
-        yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
+        if (reason := each.not_comparable) is not None:
+            yield f"**Not comparable:** {escaped(reason)}"
+        else:
+            yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
         yield ""
         yield from (f"- **Worse:** {escaped(worse.text)}" for worse in found)
         yield from (f"- {escaped(fact)}" for fact in facts)
