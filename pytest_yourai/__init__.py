@@ -13,10 +13,13 @@ The packages import one way: `core`, `machine`, `models`, `estimate`, `store`, `
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_yourai.api.profile import Profile, load
+    from pytest_yourai.api.sweeping import sweep
     from pytest_yourai.core.config import LoraConfig
     from pytest_yourai.core.errors import InputError, YouraiError
     from pytest_yourai.core.results import Outcome, TrialResult
@@ -35,6 +38,7 @@ __all__ = [
     "YouraiError",
     "estimate_training_memory",
     "load",
+    "sweep",
 ]
 
 _HOMES = {
@@ -49,6 +53,7 @@ _HOMES = {
     "YouraiError": "core.errors",
     "estimate_training_memory": "estimate",
     "load": "api.profile",
+    "sweep": "api.sweeping",
 }
 """The module of each public name."""
 
@@ -64,3 +69,18 @@ if not TYPE_CHECKING:  # for a type checker, names that are not above are mistak
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(types.ModuleType):
+    """Keeps `pytest_yourai.sweep` the function: Python would set it to the package of that name."""
+
+    @property
+    def sweep(self) -> Any:
+        return self.__getattr__("sweep")
+
+    @sweep.setter
+    def sweep(self, package: types.ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

@@ -23,6 +23,7 @@ PUBLIC = {
         "YouraiError",
         "estimate_training_memory",
         "load",
+        "sweep",
     ],
     "pytest_yourai.estimate": ["MemoryEstimate", "estimate_training_memory"],
     "pytest_yourai.trial_handle": ["Trial", "TrialError"],

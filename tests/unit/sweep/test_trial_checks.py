@@ -18,6 +18,7 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.matrix import accumulated
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepContext, SweepPlan
+from pytest_yourai.sweep import preflight
 from pytest_yourai.sweep.preflight import TrialChecks
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 
@@ -137,7 +138,7 @@ def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
 def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pytest_yourai.sweep.preflight.LEAST_AVAILABLE_BYTES", 1 << 60)
+    monkeypatch.setattr(preflight, "LEAST_AVAILABLE_BYTES", 1 << 60)
     check = dataclasses.replace(PLAN, configs=(), check=SafeCheck(None, ONE))
     found = gate(check).refusal(ONE, SURE)
     assert found is not None
