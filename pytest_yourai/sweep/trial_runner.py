@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
+from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings

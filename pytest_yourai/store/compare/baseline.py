@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
-from pytest_yourai.store.compare.confirmation import Verdict
 from pytest_yourai.store.compare.thresholds import Regression, RegressionThresholds, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
@@ -64,9 +64,7 @@ class BaselineComparison:
 
     def regressions(self, comparison: Comparison) -> list[Regression]:
         """The regressions of one model, without those that measuring again did not confirm."""
-        refuted = {
-            each.config for each in self.verdicts_of(comparison) if not each.is_confirmed
-        }
+        refuted = {each.config for each in self.verdicts_of(comparison) if not each.is_confirmed}
         return [
             each
             for each in regressions(comparison, self.gate)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.noise import comparable_times
 from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.compare.comparison import Comparison
 from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import (
     Regression,
     RegressionThresholds,
-    format_change,
     regressions,
 )
 
@@ -36,24 +36,6 @@ Round = Mapping[LoraConfig, TrialResult]
 """What was measured again, once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A regression of step time, and how much longer the steps were each further time.
-
-    `config` is None if it concerns all configurations. `changes` are 0.2 for 20 % more time.
-    """
-
-    config: LoraConfig | None
-    regression: str
-    changes: tuple[float, ...]
-    is_confirmed: bool
-
-    def __str__(self) -> str:
-        again = ", ".join(map(format_change, self.changes)) or "it could not be"
-        said = "confirmed" if self.is_confirmed else "not confirmed"
-        return f"{said}: {self.regression}; measured again: {again}"
-
-
 def time_regressions(comparison: Comparison, gate: RegressionThresholds) -> list[Regression]:
     """The regressions that measuring again may show to be noise."""
     return [each for each in regressions(comparison, gate) if each.allowed_time_share is not None]
@@ -62,7 +44,7 @@ def time_regressions(comparison: Comparison, gate: RegressionThresholds) -> list
 def measured_again(comparison: Comparison, pending: Sequence[Regression]) -> list[LoraConfig]:
     """The configurations to measure again for regressions: with their neighbours, in their order.
 
-    Where all together got slower, these are all, or as many evenly chosen ones as take not too long.
+    Where all together got slower, these are all of them, or twelve that are evenly chosen.
     """
     known = [each.config for each in comparison.changes if each.successes]
     if any(each.config is None for each in pending):
@@ -125,8 +107,9 @@ def _fastest_s(result: TrialResult) -> float:
     return min(comparable_times(result, per_token=False))
 
 
-def settled(after: Mapping[LoraConfig, TrialResult], rounds: Sequence[Round],
-            said: Sequence[Verdict]) -> tuple[dict[LoraConfig, TrialResult], list[TrialResult]]:
+def settled(
+    after: Mapping[LoraConfig, TrialResult], rounds: Sequence[Round], said: Sequence[Verdict]
+) -> tuple[dict[LoraConfig, TrialResult], list[TrialResult]]:
     """The results that count in the end, and the measurements beside them.
 
     Where a regression was not confirmed, the last measurement takes the place of the first.
@@ -134,7 +117,9 @@ def settled(after: Mapping[LoraConfig, TrialResult], rounds: Sequence[Round],
     refuted: set[LoraConfig] = set()
     for each in said:
         if not each.is_confirmed:
-            refuted |= {each.config} if each.config else {config for one in rounds for config in one}
+            refuted |= (
+                {each.config} if each.config else {config for one in rounds for config in one}
+            )
     refuted -= {each.config for each in said if each.config and each.is_confirmed}
     results, others = dict(after), []
     for again in rounds:
@@ -145,4 +130,3 @@ def settled(after: Mapping[LoraConfig, TrialResult], rounds: Sequence[Round],
             else:
                 others.append(result)
     return results, others
-
