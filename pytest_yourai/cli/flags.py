@@ -93,5 +93,12 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+SHELLS = ("bash", "zsh", "fish")
+
+
+def add_completion_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
+
+
 def _add_profiles(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("profiles", metavar="PROFILE", type=Path, nargs="+", help=text)

@@ -1,73 +1,31 @@
-"""The `yourai` command: its commands, and the mistakes of a user as one sentence."""
+"""The `yourai` command: what it runs, and the mistakes of a user as one sentence."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
 import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pytest_yourai.cli import flags
+from pytest_yourai.cli.commands import OF_PYTEST, OWN_COMMANDS, make_parsers
 from pytest_yourai.cli.foreign_code import leave_foreign_code
 from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
-from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, Parser, print_error
-from pytest_yourai.cli.pytest_commands import add_pytest_flags, invocation, take_models
+from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, print_error
+from pytest_yourai.cli.pytest_commands import invocation, take_models
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.plan.invocation import Invocation
-from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
 _FAILED_STATUS = 1
-
-
-@dataclass(frozen=True)
-class OwnCommand:
-    """A command that is not pytest; `function` takes its flags, and returns the exit status.
-
-    It is named as `module:function`, and imported when it is run: `yourai --help` must not wait
-    for pydantic, psutil and yaml.
-    """
-
-    name: str
-    help: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
-    function: str
-    usage: str | None = None
-
-
-OWN_COMMANDS = (
-    OwnCommand(
-        "train",
-        "train LoRA adapters with a measured configuration",
-        flags.add_train_flags,
-        "train:train",
-        usage="yourai train [MODEL] [--FLAG ...]",
-    ),
-    OwnCommand(
-        "compare",
-        "compare profiles, and fail if one got worse than the first",
-        flags.add_compare_flags,
-        "profile_commands:compare",
-    ),
-    OwnCommand(
-        "report",
-        "write profiles, or a folder of them, as an HTML page",
-        flags.add_report_flags,
-        "profile_commands:report",
-    ),
-    OwnCommand("show", "print the rows of profiles", flags.add_show_flags, "profile_commands:show"),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own, rest = arguments[:end], arguments[end + 1 :]
-    parser, parsers = _parsers()
+    parser, parsers = make_parsers()
     if not arguments:
         parser.print_help()
         return 0
@@ -95,7 +53,7 @@ def _run(arguments: list[str]) -> int:
         print_error(f"yourai {name}", "the current folder was removed: change to another")
         return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
-    chosen, of_pytest = parsers[given.command], _OF_PYTEST.get(given.command)
+    chosen, of_pytest = parsers[given.command], OF_PYTEST.get(given.command)
     has_model = of_pytest is not None or given.command == "train"
     words = [each for each in unknown if has_model and not each.startswith("-")]
     wrong = [each for each in unknown if each not in words]
@@ -122,12 +80,7 @@ def _run(arguments: list[str]) -> int:
     return status
 
 
-_OF_PYTEST = {
-    name: command for command in SHORT_COMMANDS for name in (command.name, command.former)
-}
-"""By its names."""
-
-_SEES_FOLDER = {"train", *_OF_PYTEST}
+_SEES_FOLDER = {"train", *OF_PYTEST}
 """Commands whose paths are seen from the current folder, and whose files go there."""
 
 
@@ -144,34 +97,3 @@ def _become_pytest(invocation: Invocation) -> NoReturn:
     process = command_of_pytest(invocation.arguments)
     environment = environment_of_pytest() | invocation.variables()
     os.execve(process[0], process, environment)  # noqa: S606 - no shell is wanted
-
-
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of all, and those of the commands by their names."""
-    parser = Parser(
-        prog="yourai",
-        description="Finds the LoRA fine-tuning configuration that fits this machine, and trains "
-        "with it.",
-    )
-    version = importlib.metadata.version("pytest-yourai")
-    parser.add_argument("--version", action="version", version=f"yourai {version}")
-    subparsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=Parser, title="commands"
-    )
-    parsers: dict[str, Parser] = {}
-    for name, command in _OF_PYTEST.items():
-        settings: dict[str, Any] = {"help": command.help} if name == command.name else {}
-        parsers[name] = subparsers.add_parser(
-            name,
-            description=f"Runs pytest to {command.help}.",
-            epilog="Arguments after -- go to pytest.",
-            usage=f"yourai {name} [MODEL ...] [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
-            **settings,
-        )
-        add_pytest_flags(parsers[name], command)
-    for own in OWN_COMMANDS:
-        parsers[own.name] = subparsers.add_parser(
-            own.name, help=own.help, description=f"{own.help}.", usage=own.usage
-        )
-        own.add_flags(parsers[own.name])
-    return parser, parsers

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best_first
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import SkipReason, TrialResult
 
 NEAR_THE_FASTEST = 0.03
 """The share of the fastest's tokens per second that the leanest may lack."""
@@ -20,6 +20,11 @@ class Pick(enum.StrEnum):
     LARGEST = "largest"
     FASTEST = "fastest"
     LEANEST = "leanest"
+
+    @property
+    def objective(self) -> Objective:
+        """What it has most of, itself or within 3 %."""
+        return Objective.SCORE if self is Pick.LARGEST else Objective.TOKENS_PER_SECOND
 
     @classmethod
     def of(cls, objective: Objective) -> Pick:
@@ -79,10 +84,25 @@ def _leanest(by_speed: list[TrialResult]) -> TrialResult | None:
     return min(near, key=lambda each: each.minimum_memory_bytes or 0)
 
 
+def headlined(
+    answers: Answers, results: Iterable[TrialResult], objective: Objective
+) -> TrialResult | None:
+    """The one of `answers` that comes first; the largest where no speed is known."""
+    return answers.pick(headline(results, objective)) or answers.largest
+
+
 def headline(results: Iterable[TrialResult], objective: Objective) -> Pick:
     """The answer that comes first: by `objective`, and the fastest where only batches differ.
 
     `results` are all of a sweep, with those that did not fit.
     """
-    adapters = {(each.config.rank, each.config.num_layers) for each in results}
-    return Pick.FASTEST if len(adapters) == 1 else Pick.of(objective)
+    every = list(results)
+    adapters = {(each.config.rank, each.config.num_layers) for each in every}
+    if len(adapters) == 1 and not is_searched(every):
+        return Pick.FASTEST
+    return Pick.of(objective)
+
+
+def is_searched(results: Iterable[TrialResult]) -> bool:
+    """True if a fast search left out some, so that the best by its objective alone is known."""
+    return any(each.skip_reason is SkipReason.SEARCH_IS_DONE for each in results)

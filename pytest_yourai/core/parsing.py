@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ _MOST_GB = 1e6
 
 _LEAST_GB = 0.001
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|MB)")
+
 
 def memory_bytes(text: str) -> int:
     """Bytes, from a number of GB (1e9 bytes)."""
@@ -24,6 +27,14 @@ def memory_bytes(text: str) -> int:
     if gigabytes < _LEAST_GB:
         raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
     return round(gigabytes * GB)
+
+
+def memory_size(text: str) -> int:
+    """Bytes, from a number with its unit: `20 GB`, `500MB` (1e9 and 1e6 bytes)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("it must be a number of GB or MB, such as 20 GB")
+    return memory_bytes(match[1]) if match[2] == "GB" else memory_bytes(f"{match[1]}e-3")
 
 
 def positive(most: float) -> Callable[[str], float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_yourai.core.axes import recipe_of
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
+from pytest_yourai.core.noise import is_surely_faster
 from pytest_yourai.core.recipe_needs import LIGHTEST_OPTIMIZERS
 from pytest_yourai.core.results import SoakResult, TrialResult
 
@@ -60,33 +61,49 @@ def best_first(results: Iterable[TrialResult], objective: Objective) -> list[Tri
 
 
 def pareto(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """The results that no other of their recipe beats in one quality without losing another.
+    """The results that no other one beats."""
+    fitting = [result for result in results if result.success]
+    return [result for result in fitting if beaten_by(result, fitting) is None]
 
-    These are capacity, rank × adapted layers; length of rows; speed, tokens per second; and
-    memory, the minimum. What is trained, and how, is no better or worse.
+
+def beaten_by(result: TrialResult, results: Iterable[TrialResult]) -> TrialResult | None:
+    """The fastest of the `results` that beat this one; None if none does.
+
+    They train by the same recipe, with no less capacity (rank × adapted layers) and no shorter
+    rows, in no more memory, the minimum. They are faster by more than noise explains, or exactly
+    as fast and better in one of these.
     """
-    points = [
-        (result, recipe_of(result.config), _qualities(result))
-        for result in results
-        if result.success
-    ]
-    return [
-        result
-        for result, recipe, own in points
-        if not any(
-            other_recipe == recipe
-            and other != own
-            and all(theirs >= mine for theirs, mine in zip(other, own, strict=True))
-            for _, other_recipe, other in points
+    return next(
+        iter(
+            best_first(
+                (each for each in results if _beats(each, result)), Objective.TOKENS_PER_SECOND
+            )
+        ),
+        None,
+    )
+
+
+def _beats(other: TrialResult, result: TrialResult) -> bool:
+    return (
+        other.success
+        and all(
+            theirs >= mine
+            for theirs, mine in zip(_qualities(other), _qualities(result), strict=True)
         )
-    ]
+        and recipe_of(other.config) == recipe_of(result.config)
+        and (is_surely_faster(other, result) or _is_better_otherwise(other, result))
+    )
 
 
-def _qualities(result: TrialResult) -> tuple[float, float, float, float]:
+def _is_better_otherwise(other: TrialResult, result: TrialResult) -> bool:
+    as_fast = other.tokens_per_second == result.tokens_per_second
+    return as_fast and _qualities(other) != _qualities(result)
+
+
+def _qualities(result: TrialResult) -> tuple[float, float, float]:
     return (
         float(result.config.rank * result.config.num_layers),
         float(result.config.max_seq_length),
-        result.tokens_per_second or 0.0,
         -float(result.minimum_memory_bytes or 0),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -124,6 +125,10 @@ class _WithOutcome:
         return self.outcome.is_memory_failure and self.conclusive
 
 
+RECORDED_WITHOUT_BUDGET = "peak recorded without this budget"
+"""The warning of a replayed trial whose peak is over the budget of the replay."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrialResult(_WithOutcome):
     """Result of one trial. Bytes and seconds; None where it did not get so far."""
@@ -219,6 +224,11 @@ class TrialResult(_WithOutcome):
         if len(set(tokens)) == 1:
             return tokens[0] / statistics.median(times_s)
         return sum(tokens) / sum(times_s)
+
+    @property
+    def exceeds_budget(self) -> bool:
+        """True if its peak is over the budget, as that of a recording may be."""
+        return (self.peak_memory_bytes or 0) > (self.memory_limit_bytes or math.inf)
 
     @property
     def safe_memory_bytes(self) -> int | None:

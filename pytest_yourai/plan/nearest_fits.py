@@ -95,6 +95,12 @@ class NearestFit:
         return tuple(axis for axis in order if axis.of(self.config) != axis.of(self.wanted))
 
     @property
+    def keeps_the_result(self) -> bool:
+        """True if the changes cost time alone: the same updates are computed, in smaller parts."""
+        free = {BATCH_SIZE, GRAD_ACCUMULATION_STEPS, GRAD_CHECKPOINT}
+        return not self.is_requantized and free.issuperset(self.changed_axes)
+
+    @property
     def change(self) -> str:
         """The changes in words: `batch 1 with accumulation 4, checkpointing, 4-bit weights`."""
         return ", ".join(self._changes())

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_yourai.core.axes import AXIS_BY_NAME, SIZES
+from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
-from pytest_yourai.core.errors import ModelError, OptionError
+from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.files import check_writable, write_json
-from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial, usual_backend
+from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
-from pytest_yourai.machine.environment import chip
+from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import Model, NamedModel, resolve
-from pytest_yourai.plan.config_choice import choose_configs
-from pytest_yourai.plan.matrix import accumulated, evenly_accumulated
+from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
+from pytest_yourai.plan.matrix import combinations, evenly_accumulated
+from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import safe_config
 from pytest_yourai.store.profile import OUTPUT_FLAG
 from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
+
+_LEAST_PARAMETERS = 1e8
 
 _COMPONENTS = {
     "weights_bytes": "weights",
@@ -54,9 +57,10 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One model, its safe configuration, and what that is estimated to need.
+    """One model, the best configuration for it, and what that is estimated to need.
 
-    `asked_as` is the preset's name, or the folder as the user wrote it.
+    `asked_as` is the preset's name, or the folder as the user wrote it. Where nothing fits of what
+    was asked for, `instead` is the nearest that does, which `config` is then; else it is None.
     """
 
     asked_as: str
@@ -66,6 +70,19 @@ class Recommendation:
     quantization: Quantization | None
     estimate: MemoryEstimate
     verdict: Verdict
+    instead: NearestFit | None = None
+    asked_bytes: int = 0
+    """Minimum memory of what was asked for, where that does not fit."""
+
+    @property
+    def asked(self) -> LoraConfig:
+        """What was asked for."""
+        return self.instead.wanted if self.instead else self.config
+
+    @property
+    def is_toy(self) -> bool:
+        """True for models that are too small to be of use, but for tries."""
+        return self.parameters < _LEAST_PARAMETERS
 
     @property
     def largest_component(self) -> str:
@@ -84,7 +101,7 @@ class Recommendations:
     """Estimates for all models that were asked for, within `budget`.
 
     `machine` names the machine of a detected budget, and is None for the user's. `left_out` maps
-    models that cannot be estimated to the reason; `own_list` is the user's list of presets, if any.
+    models that cannot be estimated to the reason.
     """
 
     budget: Budget
@@ -92,18 +109,31 @@ class Recommendations:
     backend: Backend
     models: tuple[Recommendation, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    own_list: Path | None = None
-    recipe_flags: tuple[str, ...] = ()
-    """Flags for a command that trains as was estimated."""
 
     @property
     def largest_that_fits(self) -> Recommendation | None:
-        """The one with most parameters that fits; if none does, of those that are tight."""
+        """The one with most parameters that fits; if none does, of those that are tight.
+
+        Rather one that fits as asked, or with changes that keep the result, than another; and
+        rather a model of use than a toy, but on a CPU the toy: others take minutes for a step.
+        """
         return max(
             (model for model in self.models if model.verdict is not Verdict.NO),
-            key=lambda model: (model.verdict is Verdict.FITS, model.parameters),
+            key=lambda model: (
+                model.is_toy == (self.backend == "cpu"),
+                model.instead is None or model.instead.keeps_the_result,
+                model.verdict is Verdict.FITS,
+                model.parameters,
+            ),
             default=None,
         )
+
+    def is_slow(self, model: Recommendation) -> bool:
+        """True if a step takes minutes: of any model of use, on a CPU.
+
+        A step of 64 tokens of qwen2.5-0.5b in 4 bits took more than two minutes on two cores.
+        """
+        return self.backend == "cpu" and not model.is_toy
 
 
 def recommend(options: Options) -> Recommendations:
@@ -111,26 +141,18 @@ def recommend(options: Options) -> Recommendations:
 
     Models that cannot be estimated are left out; InputError if that leaves none.
     """
-    for name, values in options.axes.items():
-        if len(values) > 1:
-            flag = f"--yourai-{AXIS_BY_NAME[name].flag}"
-            raise OptionError(f"{flag}: --yourai-recommend takes one value: name one")
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
-    backend = usual_backend()
-    system, machine = read_system_memory(), None
-    if options.memory_limit_bytes is not None:
-        # Taken as it is: a user may ask about a larger machine.
-        budget = Budget(options.memory_limit_bytes, "as given")
-    else:
-        budget = detect_budget(system, None)
-        machine = f"{chip()}, {machine_memory(system.total_bytes)}"
+    backend = installed_backend()
+    budget, machine = find_budget(options), None
+    if budget.is_detected:
+        machine = f"{chip()}, {machine_memory(read_system_memory().total_bytes)}"
     models: list[Recommendation] = []
     problems: dict[str, ModelError] = {}
     for each in named:
         try:
             model = resolve(each.name, each.folder, options.weights, presets, options.quantize)
-            models.append(_recommendation(each.name, model, options, budget, backend))
+            models.append(recommend_model(each.name, model, options, budget.limit_bytes, backend))
         except ModelError as problem:
             problems[each.name] = problem
     if not models:
@@ -141,43 +163,87 @@ def recommend(options: Options) -> Recommendations:
         backend=backend,
         models=tuple(models),
         left_out={name: str(problem) for name, problem in problems.items()},
-        own_list=None if options.presets == packaged_models() else options.presets,
-        recipe_flags=options.recipe_flags,
     )
 
 
-def _recommendation(
-    asked_as: str,
-    model: Model,
-    options: Options,
-    budget: Budget,
-    backend: Backend,
+def find_budget(options: Options) -> Budget:
+    """The user's as it is, since it may be that of a larger machine, else this machine's."""
+    if options.memory_limit_bytes is not None:
+        return Budget(options.memory_limit_bytes, "as given")
+    return detect_budget(read_system_memory(), None)
+
+
+def recommend_model(
+    asked_as: str, model: Model, options: Options, limit_bytes: int, backend: Backend
 ) -> Recommendation:
-    shapes = read_architecture_shapes(model.architecture)
-    count = model.parameters or float(shapes.parameters)
+    """The best of what `options` ask for that fits `model` within the limit, or what does instead.
+
+    ModelError where it cannot be estimated.
+    """
     quantization = model.quantization(options.quantize)
     choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
-    config = safe_config(
-        count,
-        budget.limit_bytes,
-        depth=shapes.num_hidden_layers,
-        like=choice.checked(model, is_before_sweep=False),
-    )
-    sizes = {axis.name: options.axes[axis.name][0] for axis in SIZES if axis.name in options.axes}
-    effective = choice.effective_batch_size
-    config = dataclasses.replace(evenly_accumulated(config, effective), **sizes)
-    config = accumulated(config, effective)
     source = model.source(quantization, choice.lora_keys)
-    estimate = estimate_trial(config, source, backend, recipe=choice.recipe)
-    return Recommendation(
+    asked = _asked(model, choice, options, limit_bytes)
+    estimates = [estimate_trial(each, source, backend, recipe=choice.recipe) for each in asked]
+    judged = [judge(each, limit_bytes) for each in estimates]
+    best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
+    found = Recommendation(
         asked_as=asked_as,
         name=model.name,
-        parameters=count,
-        config=config,
+        parameters=_parameters(model),
+        config=asked[best],
         quantization=quantization,
-        estimate=estimate,
-        verdict=judge(estimate, budget.limit_bytes),
+        estimate=estimates[best],
+        verdict=judged[best],
     )
+    if found.verdict is not Verdict.NO:
+        return found
+    nearest = functools.partial(
+        nearest_fits, source, asked[0], limit_bytes, backend=backend, recipe=choice.recipe
+    )
+    fits = nearest(is_cautious=True) or nearest()
+    return _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
+
+
+def _asked(
+    model: Model, choice: ConfigChoice, options: Options, limit_bytes: int
+) -> list[LoraConfig]:
+    """The configurations that were asked for, lightest first: what flags leave open is safe."""
+    depth = read_architecture_shapes(model.architecture).num_hidden_layers
+    effective = choice.effective_batch_size
+    safe = safe_config(
+        _parameters(model),
+        limit_bytes,
+        depth=depth,
+        like=choice.checked(model, is_before_sweep=False),
+    )
+    safe = evenly_accumulated(safe, effective)
+    axes = {axis.name: (axis.of(safe),) for axis in AXES} | dict(options.axes)
+    found = combinations(axes, depth, None, effective)
+    even = [each for each in found if effective is None or effective % each.batch_size == 0]
+    return even or found
+
+
+def _parameters(model: Model) -> float:
+    return model.parameters or float(read_architecture_shapes(model.architecture).parameters)
+
+
+def _changed(
+    asked: Recommendation, fit: NearestFit, estimate: MemoryEstimate, limit_bytes: int
+) -> Recommendation:
+    return dataclasses.replace(
+        asked,
+        config=fit.config,
+        quantization=fit.quantization,
+        estimate=fit.estimate,
+        verdict=judge(fit.estimate, limit_bytes),
+        instead=fit,
+        asked_bytes=estimate.minimum_bytes,
+    )
+
+
+_ORDER = tuple(Verdict)
+"""Best first."""
 
 
 def judge(estimate: MemoryEstimate, limit_bytes: int) -> Verdict:
@@ -211,6 +277,8 @@ def _row(model: Recommendation) -> dict[str, Any]:
         **dataclasses.asdict(model.estimate),
         **configuration(model.config),
         "quantization_bits": model.quantization and model.quantization.bits,
+        "change": model.instead.change if model.instead else None,
+        "asked_minimum_memory_bytes": model.asked_bytes if model.instead else None,
     }
 
 

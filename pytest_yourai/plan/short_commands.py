@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_yourai.core.axes import AXES
 from pytest_yourai.plan.flags import FLAGS, Flag
 
 _COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
@@ -64,8 +65,8 @@ FIT = ShortCommand(
     "only these models: presets, folders or owner/name",
     flag="recommend",
     takes=frozenset({
-        "model", "models", "max-memory", "output", "seq-length", "weights", "quantize",
-        "lora-keys", "grad-checkpoint",
+        *("model", "models", "max-memory", "output", "weights", "quantize", "config"),
+        *("effective-batch-size", *(axis.flag for axis in AXES)),
     }),
 )  # fmt: skip
 

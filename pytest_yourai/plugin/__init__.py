@@ -28,10 +28,16 @@ if TYPE_CHECKING:
     from pytest_yourai.worker.process import WorkerStarter
 
 
+_ENTRY_POINT = "yourai"
+
 ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # Loaded with -p or pytest_plugins as well, it would be a second plugin, which pytest refuses.
+    own_name = pluginmanager.get_name(sys.modules[__name__])
+    for other in {_ENTRY_POINT, __name__} - {own_name}:
+        pluginmanager.set_blocked(other)
     command_line.add_options(parser)
 
 
@@ -86,7 +92,8 @@ def _recommend(config: pytest.Config) -> int:
     # Before a session there is no terminal reporter.
     invocation = Invocation.taken(os.environ, config.invocation_params.args)
     print_lines(sys.stdout, *lines(found, invocation))
-    return int(pytest.ExitCode.OK)
+    nothing_fits = found.largest_that_fits is None
+    return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,6 +101,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "lora(model, batch_size, rank, layers, seq_length, grad_checkpoint): the configuration of "
         'a trial, set on each item; select with -m "lora(rank=64, grad_checkpoint=False)".',
+    )
+    config.addinivalue_line(
+        "markers",
+        'lora_limit(size): fail a test that takes `trial` if its configuration needs more than "20 '
+        'GB".',
     )
     try:
         if command_line.is_active(config):
@@ -149,6 +161,8 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         manager.register(old_wrappers.Interruptions(), "yourai-interruptions")
         if command_line.wants_packaged_suite(config):
             manager.register(nothing_measured.NothingMeasured(config), "yourai-nothing-measured")
+        elif has_items_here:
+            manager.register(nothing_measured.HowToSweep(config), "yourai-how-to-sweep")
         if has_items_here:
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if has_items_here:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_yourai.core.errors import InputError, OptionError
 from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
-from pytest_yourai.plugin.ini_values import has_value
+from pytest_yourai.plugin.ini_values import has_value, ini_texts
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark", "yourai_config")
 
@@ -70,6 +70,14 @@ def is_active(config: pytest.Config) -> bool:
                 f"{flag.option} needs a model: add --yourai-model=NAME, or --yourai-benchmark"
             )
     return False
+
+
+def starting_flags(config: pytest.Config) -> list[str]:
+    """The flags for what the ini file says is to be measured."""
+    by_key = {flag.key: flag for flag in FLAGS}
+    return [
+        f"{by_key[key].option}={text}" for key in _STARTING_KEYS for text in ini_texts(config, key)
+    ]
 
 
 _RUNNING_NOTHING = (

@@ -21,6 +21,7 @@ from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.benchmark import BENCHMARK, ReplayClock, feed_benchmark
 from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
 from pytest_yourai.plugin.item_timer import ItemTimer
+from pytest_yourai.plugin.lora_limit import check_limit, check_mark
 from pytest_yourai.plugin.outcomes import raise_outcome
 from pytest_yourai.plugin.safe_reports import add_worker_sections, make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
@@ -83,6 +84,7 @@ class ItemHooks:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path == SUITE:
             keep_packaged_fixtures(metafunc)
+        check_mark(metafunc)
         if takes_our_trial(metafunc):
             has_benchmark = "benchmark" in metafunc.fixturenames
             metafunc.parametrize(
@@ -264,6 +266,7 @@ class ItemHooks:
                 feed_benchmark(item, None)
                 raise
             feed_benchmark(item, result)
+            check_limit(item, result, self.runner.sweep_of(stage))
             raise_outcome(result)
         return (yield)
 

@@ -7,6 +7,9 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
+from pytest_yourai.core.axes import AXES, value_text
+from pytest_yourai.core.shell import pytest_line
+from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.failed_fixtures import WHAT_TO_DO
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.sweep.reports import PROPERTY
@@ -31,7 +34,7 @@ class NothingMeasured:
         self._has_run = False
         self._has_measured = False
         self._ended: set[str] = set()
-        self._deselected = 0
+        self._deselected: list[pytest.Item] = []
         self._reasons: Counter[str] = Counter()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -40,7 +43,7 @@ class NothingMeasured:
         return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        self._deselected += sum(map(_is_of_trial, items))
+        self._deselected += filter(_is_of_trial, items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if any(name == PROPERTY for name, _ in report.user_properties):
@@ -65,6 +68,9 @@ class NothingMeasured:
     def pytest_terminal_summary(self, exitstatus: int) -> None:
         if self._is_to_report and exitstatus in _WITHOUT_MISTAKE:
             self._terminal.print_lines(f"Nothing was measured: {self._why()}")
+            words = [] if self._ended else _words_in_names(self._deselected)
+            if words:
+                self._terminal.print_lines(f"What -k can select by: {', '.join(words)}")
 
     @property
     def _is_to_report(self) -> bool:
@@ -81,14 +87,65 @@ class NothingMeasured:
             )
         if self._deselected:
             return (
-                f"all {self._deselected} configurations were deselected: change -k, -m, --deselect "
-                "or --lf, or the plugin or conftest.py that did it; addopts in the ini file count, "
-                "too"
+                f"all {len(self._deselected)} configurations were deselected: change -k, -m, "
+                "--deselect or --lf, or the plugin or conftest.py that did it; addopts in the ini "
+                "file count, too"
             )
         return (
             "no configuration was collected: leave out the paths, --ignore or collect_ignore that "
             "hide the packaged test"
         )
+
+
+class HowToSweep:
+    """Registered if the ini file alone names a model: it measures nothing by itself."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._has_trials = True
+        self._has_deselected = False
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._has_trials = any(map(_is_of_trial, session.items))
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._has_deselected = self._has_deselected or any(map(_is_of_trial, items))
+
+    def pytest_terminal_summary(self) -> None:
+        if not (self._has_trials or self._has_deselected):
+            file = self._config.inipath
+            command = pytest_line(*command_line.starting_flags(self._config))
+            Terminal(self._config).print_unless_quiet(
+                f"{file.name if file else 'The ini file'} names what to measure, for tests that "
+                f"take `trial`; to sweep: {command}"
+            )
+
+
+def _words_in_names(items: Sequence[pytest.Item]) -> list[str]:
+    """The parts of item ids that stand for values of axes, in the order of axes and values."""
+    marked = [(item, item.get_closest_marker(_MARK)) for item in items if _has_name(item)]
+    words = dict[str, None]()
+    for axis in AXES:
+        of_axis = {
+            (
+                mark.kwargs[axis.argument],
+                axis.id_form.format(value_text(mark.kwargs[axis.argument])),
+            )
+            for item, mark in marked
+            if mark is not None and axis.argument in mark.kwargs
+        }
+        words |= dict.fromkeys(word for _, word in sorted(of_axis, key=_type_first))
+    in_ids = {part for item, _ in marked for part in item.name.partition("[")[2][:-1].split("-")}
+    return [word for word in words if word in in_ids]
+
+
+def _type_first(each: tuple[object, str]) -> tuple[str, tuple[object, str]]:
+    """A key that sorts numbers beside words: all layers are a word."""
+    return type(each[0]).__name__, each
+
+
+def _has_name(item: object) -> bool:
+    return isinstance(item, pytest.Item)
 
 
 def _is_of_trial(item: pytest.Item) -> bool:

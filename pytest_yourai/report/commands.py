@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_yourai.core.answers import Answers, Pick, find_answers, headlined
 from pytest_yourai.core.paths import from_here, packaged_models
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import GB
 from pytest_yourai.models.presets import read_presets
+from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -83,10 +86,10 @@ def next_steps(
     is_over = collected.is_complete and not collected.is_soaking
     if not is_over and not options.is_replay:
         yield f"To go on: {_resumed(options, invocation)}"
-    elif found is not None and collected.optimum(found) is not None:
-        yield _training(setup, found.stage, invocation, profile)
+    elif found is not None and collected.headline(found) is not None:
+        yield from _training(setup, collected, found, invocation, profile)
         if any(each in _QUICK for each in invocation.arguments):
-            others = _without(invocation.arguments, *_QUICK)
+            others = without_flags(invocation.arguments, *_QUICK)
             yield f"Or the full matrix: {invocation.line(*others)}"
     elif setup.is_walk and not options.sweeps_models:
         yield from _sweep_of_recommended(setup, collected, invocation)
@@ -94,12 +97,19 @@ def next_steps(
         yield from _what_may_fit(options, found, invocation)
 
 
-def _training(setup: RunPlan, stage: Stage, invocation: Invocation, profile: str) -> str:
-    """The command that trains with the optimum of `stage`."""
-    options = setup.options
+def _training(
+    setup: RunPlan,
+    collected: RunResults,
+    found: StageResults,
+    invocation: Invocation,
+    profile: str,
+) -> Iterator[str]:
+    """The commands that train with the answers of a sweep, beginning with the first."""
+    options, stage = setup.options, found.stage
     if options.is_replay:
         asked = (*_model(setup, stage), _configurations(options))
-        return f"Next, to measure it here: {invocation.line(*asked)}"
+        yield f"Next, to measure it here: {invocation.line(*asked)}"
+        return
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
     has_weights = bool(model and model.preset and model.preset.repo)
@@ -116,7 +126,20 @@ def _training(setup: RunPlan, stage: Stage, invocation: Invocation, profile: str
     )
     words += invocation.training
     is_dry = is_made_up and not has_weights
-    return f"Next{', as a dry run' if is_dry else ''}: {command_line(*words)}"
+    start = f"Next{', as a dry run' if is_dry else ''}: "
+    rows = collected.rows(found)
+    answers = find_answers(rows.remaining)
+    for result, pick in _picks(answers, headlined(answers, rows.results, options.objective)):
+        label = start or f"Or the {', '.join(answers.names(result))}: "
+        yield f"{label}{command_line(*words, *pick)}"
+        start = ""
+
+
+def _picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialResult, list[str]]]:
+    """Each answer and the flag that picks it, beginning with the `first`."""
+    found = sorted(answers, key=lambda each: each[1] is not first)
+    for names, result in found:
+        yield result, ["--pick", names[0]] if len(found) > 1 else []
 
 
 def _recipe(options: Options) -> Path | None:
@@ -176,12 +199,12 @@ def _what_may_fit(options: Options, found: StageResults, invocation: Invocation)
     if not all(config.grad_checkpoint for config in configs):
         yield f"  {invocation.line(*arguments, '--yourai-grad-checkpoint')}"
     if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
-        others = _without(arguments, "--yourai-seq-length")
+        others = without_flags(arguments, "--yourai-seq-length")
         yield f"  {invocation.line(*others, f'--yourai-seq-length={shortest // 2}')}"
     quantization = setup.plan.source.quantization
     is_wide = quantization is None or quantization.bits > _FEWEST_BITS
     if is_wide and setup.model.foreign_quantization is None:
-        others = _without(arguments, "--yourai-quantize")
+        others = without_flags(arguments, "--yourai-quantize")
         yield f"  {invocation.line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
     if min(config.batch_size for config in configs) > 1:
         yield "  a --yourai-matrix=FILE with a batch_size of 1"
@@ -195,33 +218,31 @@ def _resumed(options: Options, invocation: Invocation) -> str:
     return invocation.line(*invocation.arguments, *resume)
 
 
-def _without(arguments: Sequence[str], *flags: str) -> list[str]:
-    """`arguments` without `flags` and their values, which do not begin with a dash."""
-    kept: list[str] = []
-    is_value = False
-    for argument in arguments:
-        name, separator, _ = argument.partition("=")
-        if name in flags:
-            is_value = not separator and name not in _QUICK
-        elif is_value:
-            is_value = False
-        else:
-            kept.append(argument)
-    return kept
-
-
 @dataclass(frozen=True)
 class TrainingCommand:
-    """A command, and notes on placeholders in it and on its weights."""
+    """A command, and notes on placeholders in it and on its weights.
+
+    `result` is the configuration that it trains, `names` which of the answers that is.
+    """
 
     text: str
     notes: tuple[str, ...]
+    names: tuple[Pick, ...]
+    result: TrialResult
 
 
-def training_command(profile: StoredProfile) -> TrainingCommand | None:
-    """The command that trains with the optimum of a profile; None without one."""
-    if profile.optimum is None:
-        return None
+def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
+    """The commands that train with the answers of a profile, beginning with the headline."""
+    words = _words_for(profile)
+    notes = tuple(_notes(profile, words))
+    return [
+        TrainingCommand(command_line(*words, *pick), notes, profile.answers.names(result), result)
+        for result, pick in _picks(profile.answers, profile.headline)
+    ]
+
+
+def _words_for(profile: StoredProfile) -> list[str]:
+    """The words of a `yourai train` with a profile that may come from anywhere."""
     preset = read_presets(packaged_models()).get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
@@ -229,7 +250,7 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
     recipe = Path(settings.recipe_file) if settings.recipe_file else None
     if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
         data = None if recipe is None else _OF_RECIPE
-    words = _train_words(
+    return _train_words(
         model,
         profile.name,
         is_made_up=not has_weights or settings.weights == "synthetic",
@@ -238,7 +259,6 @@ def training_command(profile: StoredProfile) -> TrainingCommand | None:
         reading=_reading(settings.bad_rows, settings.recipe.get("mask_prompt")),
         recipe=recipe,
     )
-    return TrainingCommand(command_line(*words), tuple(_notes(profile, words)))
 
 
 def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 
+from pytest_yourai.core.answers import find_answers, headline
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import SoakResult
 from pytest_yourai.core.units import duration, parameters
@@ -11,6 +12,7 @@ from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import walk_lines
+from pytest_yourai.report.answer_lines import AnswerTitles
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.report.recipe_lines import recipe_lines, unusual_lines
 from pytest_yourai.report.screen import TerminalSize
@@ -23,6 +25,7 @@ from pytest_yourai.report.trial_lines import (
     soak_line,
     styled,
     summary,
+    swept_title,
     trial_line,
 )
 from pytest_yourai.store.benchmark_results import recommended
@@ -57,10 +60,12 @@ class Console:
         if not self._setup.is_walk:
             rule, is_replay = self._room().rule, self._setup.options.is_replay
             recipe = self._recipe(stage, opened)
+            title = swept_title(stage.setup.plan.configs if stage.setup else (), stage.naming)
             notes = [*_origins([stage]), *notes]
             lines = [
                 "",
-                *header(opened, counts.of_stage, recipe, notes, rule, is_replay=is_replay),
+                *(rule, title, rule),
+                *header(opened, counts.of_stage, recipe, notes, is_replay=is_replay),
             ]
             if opened.preflight:
                 lines += walk_lines.shortage_lines(opened.preflight)
@@ -152,9 +157,14 @@ class Console:
         data = found.opened.context.inspection.data
         objective, naming = self._setup.options.objective, found.stage.naming
         if self._setup.is_walk:
-            optimum = self._collected.optimum(found)
-            epoch = epoch_lines(data, optimum) if optimum else ()
-            yield from walk_lines.indented([walk_lines.optimum_line(optimum, naming), *epoch])
+            first = self._collected.headline(found)
+            answers, titles = find_answers(found.remaining), AnswerTitles(found.results, objective)
+            yield from walk_lines.indented(
+                [
+                    *walk_lines.answer_lines(answers, first, titles, naming),
+                    *(epoch_lines(data, first) if first else ()),
+                ]
+            )
             return
         answer = summary(
             found.results,
@@ -169,14 +179,15 @@ class Console:
         if not self._setup.has_one_profile:
             yield from ("", *answer)
             return
-        first = list(answer)
+        summed_up = list(answer)
         rest = [
             list(failure_lines(found.results, naming, room)),
             list(not_run_lines(found.results)),
         ]
-        others = len(first) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
-        table = list(configuration_lines(found.remaining, objective, naming, room, others))
-        yield from first
+        others = len(summed_up) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
+        order = headline(found.results, objective).objective
+        table = list(configuration_lines(found.remaining, order, naming, room, others))
+        yield from summed_up
         for lines in filter(None, (table, *rest)):
             yield from ("", *lines)
 
@@ -193,9 +204,9 @@ class Console:
         """The optimum after a model's soaks, if they changed it."""
         found = self._collected.stages[stage]
         if stage in self._summed_up and not all(each.success for each in found.soaks):
-            optimum = self._collected.optimum(found)
-            name = stage.naming.name(optimum.config) if optimum else "none, all failed their soak"
-            yield f"Optimal for {stage.name}, after the soak: {name}"
+            first = self._collected.headline(found)
+            name = stage.naming.name(first.config) if first else "none, all failed their soak"
+            yield f"After the soak of {stage.name}: {name}"
 
     def _soak_title(self, stage: Stage) -> str:
         return "Soak" if self._setup.has_one_profile else f"Soak of {stage.name}"

@@ -7,7 +7,9 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import seconds
+from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
+from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.comparison_lines import (
     TITLES,
     comparison_facts,
@@ -113,7 +115,7 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
     shown = columns([profile])
     rows = []
     for result in ranked_rows(profile):
-        mark = "**" if result is profile.optimum else ""
+        mark = "**" if result is profile.headline else ""
         rows.append([f"{mark}{escaped(column.cell(result))}{mark}" for column in shown])
     headings = [column.heading for column in shown]
     yield from table(headings, rows, [column.is_number for column in shown])
@@ -123,22 +125,41 @@ def _rows(profile: StoredProfile) -> Iterator[str]:
 
 
 def _answer(profile: StoredProfile) -> Iterator[str]:
-    optimum = profile.optimum
-    if optimum is None:
+    commands = training_commands(profile)
+    if not commands:
         found = none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
         yield f"**{found}**"
-    else:
-        name = profile.naming.name(optimum.config)
-        measures = ", ".join(_measures(profile, optimum))
-        yield f"**Best by {escaped(profile.objective)}: {name}** ({measures})"
+        yield ""
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
+    for each in commands:
+        result = each.result
+        name = profile.naming.name(result.config)
+        measures = ", ".join(_measures(result))
+        fits = fits_sentence(result, has_minimum=profile.has_minima)
+        yield f"**{titles.of(each.names)}: {name}** ({measures}). {escaped(fits)}"
+        yield ""
+    note = profile.headline and beaten_note(profile.headline, profile.remaining, profile.naming)
+    if note:
+        yield escaped(note)
+        yield ""
+    yield from _commands(commands)
+
+
+def _commands(commands: Sequence[TrainingCommand]) -> Iterator[str]:
+    """How to train with each answer, as a block to copy from."""
+    if not commands:
+        return
+    yield "```sh"
+    yield from (f"# {note}" for note in commands[0].notes)
+    for each in commands:
+        yield f"# {', '.join(each.names)}"
+        yield each.text
+    yield "```"
     yield ""
 
 
-def _measures(profile: StoredProfile, result: TrialResult) -> Iterator[str]:
-    if profile.has_minima and result.minimum_memory_bytes is not None:
-        yield f"needs {gigabytes(result.minimum_memory_bytes)}"
-    if result.peak_memory_bytes is not None:
-        yield f"takes {gigabytes(result.peak_memory_bytes)}"
+def _measures(result: TrialResult) -> Iterator[str]:
+    yield f"score {result.config.throughput_score:,}"
     if result.step_time_s is not None:
         yield f"{seconds(result.step_time_s)} a step"
     if result.update_time_s is not None and result.config.grad_accumulation_steps > 1:

@@ -131,7 +131,7 @@ def about(profile: StoredProfile) -> Iterator[tuple[str, str]]:
     parts = {
         "Machine": _joined(machine(profile.environment)),
         "Versions": _joined(profile.environment.versions.items()),
-        "Memory limit": gigabytes(profile.memory_limit_bytes) if profile.memory_limit_bytes else "",
+        "Budget": gigabytes(profile.memory_limit_bytes) if profile.memory_limit_bytes else "",
         "Settings": _joined(settings(profile.settings)),
         "Measured": ", ".join(measured),
         "Trials": f"{trials} of {len(profile.results)} configurations",

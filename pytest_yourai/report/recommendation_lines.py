@@ -8,13 +8,29 @@ from collections.abc import Iterator
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.units import gigabytes, parameters
+from pytest_yourai.plan.arguments import changed_arguments, without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
 from pytest_yourai.report.tables import text_table
 
-_HEADER = ("model", "size", "safe", "fits", "needs", "at most", "limited by")
+_HEADER = ("model", "size", "try", "fits", "needs", "at most", "limited by")
 
-_RIGHT_ALIGNED = ("size", "safe", "needs", "at most")
+_RIGHT_ALIGNED = ("size", "try", "needs", "at most")
+
+_WORDS = {Verdict.FITS: "yes", Verdict.TIGHT: "maybe", Verdict.NO: "no"}
+
+_CHANGED = "changed"
+
+_LEGEND = {
+    "try": "batch size, LoRA rank and LoRA layers for a first try",
+    "yes": "fits, even if the estimate is as far off as it may be: `at most`",
+    "maybe": "fits if the estimate is right: `needs`",
+    _CHANGED: "does not fit as asked, but as changed above",
+    "no": "does not fit, and nothing near it does",
+}
+
+_NOT_KEPT = ("--yourai-recommend", "--yourai-model", "--yourai-output")
+"""Flags of the estimate that are not those of the sweep to come."""
 
 _BACKENDS = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}
 
@@ -23,10 +39,10 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     """The budget, a row for each model, the meaning of the columns, and the next command."""
     machine = f" for {found.machine}" if found.machine else ""
     yield f"Estimates{machine}: nothing was run"
-    yield f"Memory limit: {found.budget}, training on {_BACKENDS[found.backend]}"
+    yield f"Budget: {found.budget}, training on {_BACKENDS[found.backend]}"
     if found.machine and found.backend == "cuda":
         yield "A GPU with memory of its own: say how much with --yourai-max-memory"
-    lengths = {each.name: str(each.config.max_seq_length) for each in found.models}
+    lengths = {each.name: str(each.asked.max_seq_length) for each in found.models}
     weights = {each.name: str(each.quantization or "not quantized") for each in found.models}
     yield f"Rows of {_most_common(lengths)} tokens, {_most_common(weights)}"
     yield ""
@@ -35,9 +51,26 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     for name, reason in found.left_out.items():
         yield f"{name} is left out: {reason}"
     yield ""
-    yield "safe  batch size, LoRA rank and LoRA layers for a first try"
-    yield f"fits  {SAFETY_MARGIN} times `at most` is within the limit; tight: of `needs` alone"
+    if changed := [each for each in found.models if each.instead is not None]:
+        yield "Changed to fit"
+        yield from map(_change, changed)
+        yield ""
+    shown = {"try", *(_word(each) for each in found.models)}
+    yield from (f"{word:7}  {text}" for word, text in _LEGEND.items() if word in shown)
+    yield f"{'':7}  each with {round((SAFETY_MARGIN - 1) * 100)} % to spare"
+    if any(map(found.is_slow, found.models)):
+        yield "A step of a model over 0.1B takes minutes on the CPU: take a Mac or a GPU for it"
     yield _next(found, invocation)
+
+
+def _word(model: Recommendation) -> str:
+    return _WORDS[model.verdict] if model.instead is None else _CHANGED
+
+
+def _change(model: Recommendation) -> str:
+    change = model.instead.change if model.instead else ""
+    may = "" if model.verdict is Verdict.FITS else ", maybe"
+    return f"  {model.name}: {change}{may}; without {gigabytes(model.asked_bytes)}"
 
 
 def _cells(model: Recommendation) -> tuple[str, ...]:
@@ -46,7 +79,7 @@ def _cells(model: Recommendation) -> tuple[str, ...]:
         model.name,
         parameters(model.parameters),
         ", ".join(axis.text(config) for axis in SIZES),
-        model.verdict.value,
+        _word(model),
         gigabytes(model.estimate.minimum_bytes),
         gigabytes(model.estimate.conservative_bytes),
         model.largest_component,
@@ -63,10 +96,14 @@ def _most_common(values: dict[str, str]) -> str:
 def _next(found: Recommendations, invocation: Invocation) -> str:
     best = found.largest_that_fits
     if best is None:
-        return "None fits: try --yourai-grad-checkpoint, or a shorter --yourai-seq-length"
-    presets = [f"--yourai-models={found.own_list}"] if found.own_list else []
-    asked = (f"--yourai-model={best.asked_as}", *found.recipe_flags)
-    command = invocation.line(*presets, *asked, "--quick")
+        return "None fits, whatever is changed: name a smaller model, or a larger budget"
+    kept = without_flags(invocation.arguments, *_NOT_KEPT)
+    if best.instead is not None:
+        kept = changed_arguments(kept, best.instead)
+    if not any(each.startswith(("--quick", "--yourai-quick", "--yourai-matrix")) for each in kept):
+        kept.append("--quick")
+    command = invocation.line(f"--yourai-model={best.asked_as}", *kept)
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
-    return f"Next, {among} {verb}: {command}"
+    changed = " as changed" if best.instead else ""
+    return f"Next, {among} {verb}{changed}: {command}"

@@ -13,8 +13,9 @@ from pytest_yourai.core.files import read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.plan.stages import RunPlan
+from pytest_yourai.report.commands import training_commands
 from pytest_yourai.store import profile
-from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
 from pytest_yourai.sweep.run_results import RunResults
 
 
@@ -50,6 +51,7 @@ def save_profile(
         is_merged = earlier is not None and earlier.can_be_merged_into(results)
         if is_merged:
             document = results.document()
+        _add_commands(document, shown_path(path))
         try:
             kept = None
             if earlier is not None and not is_merged and earlier.has_measurements:
@@ -64,6 +66,20 @@ def save_profile(
     if kept is not None and earlier is not None:
         lines.append(OutputLine(f"Kept as {shown_path(kept)}: {earlier.why_apart(document)}"))
     return SavedProfile(document, tuple(lines))
+
+
+def _add_commands(document: Mapping[str, Any], name: str) -> None:
+    """Write into each profile in `document`, the file `name`, how to train with its answers."""
+    swept = [each["optimal_config"] for each in document.get("results", ())] or [document]
+    answers = {each["model"]: each["answers"] for each in swept if each and "answers" in each}
+    try:
+        profiles = parse_written(document, name)
+    except RecordingError:
+        return
+    for each in profiles:
+        for found in training_commands(each):
+            for pick in found.names:
+                answers[each.model][pick.value]["command"] = found.text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:

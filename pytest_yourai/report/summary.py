@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 
-from pytest_yourai.core.axes import MAX_SEQ_LENGTH
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
@@ -16,14 +15,17 @@ from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.report.tables import (
     NEEDS,
+    SCORE,
     SPEED,
     TAKES,
     Column,
     axis_columns,
+    budget_notes,
     noise_columns,
     noise_notes,
     text_table,
     time_columns,
+    unbeaten_legend,
 )
 
 _LEAST_TO_CHOOSE_FROM = 2
@@ -45,7 +47,7 @@ def configuration_lines(
     if len(ranked) < _LEAST_TO_CHOOSE_FROM:
         return
     marks = _marks(ranked)
-    legend = [*_legend(naming), *noise_notes(ranked)]
+    legend = [*_legend(naming), *budget_notes(ranked), *noise_notes(ranked)]
     kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
     yield "Configurations that fit, best first"
     columns = [
@@ -53,6 +55,7 @@ def configuration_lines(
         *axis_columns(naming, checkpoint="ckpt"),
         SPEED,
         *noise_columns(ranked),
+        *([SCORE] if objective is Objective.SCORE else []),
         NEEDS,
         TAKES,
         *time_columns((each.config for each in results), "a step"),
@@ -73,10 +76,8 @@ def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
 
 
 def _legend(naming: ConfigLabels) -> list[str]:
-    has_lengths = MAX_SEQ_LENGTH in naming.varying
-    qualities = "capacity, length, speed" if has_lengths else "capacity, speed"
     axes = " × ".join(("rank × layers", *(axis.title.lower() for axis in naming.varying)))
-    return [f"* unbeaten in {qualities} and memory", f"> the fastest batch size of its {axes}"]
+    return [unbeaten_legend(naming), f"> the fastest batch size of its {axes}"]
 
 
 def _kept(

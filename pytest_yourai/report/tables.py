@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_yourai.core import ranking
+from pytest_yourai.core.answers import headline
 from pytest_yourai.core.axes import (
     GRAD_CHECKPOINT,
+    MAX_SEQ_LENGTH,
     NO_VALUE,
     SIZES,
     Axis,
@@ -16,8 +18,15 @@ from pytest_yourai.core.axes import (
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_line, noise_of
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.report.answer_lines import (
+    AnswerTitles,
+    beaten_note,
+    fits_sentence,
+    speed_and_need,
+)
+from pytest_yourai.report.commands import training_commands
 from pytest_yourai.store.stored_profile import StoredProfile
 
 NOTHING = NO_VALUE
@@ -33,13 +42,14 @@ class Column(NamedTuple):
 
 
 def ranked_rows(profile: StoredProfile) -> list[TrialResult]:
-    """All results: the optimum, the others that fit, what failed, and what was not run."""
+    """All results: the headline, the others that fit, what failed, and what was not run."""
     results = list(profile.results.values())
     failed = [each for each in results if not each.success]
-    first = [profile.optimum] if profile.optimum is not None else []
+    first = [profile.headline] if profile.headline is not None else []
+    order = headline(results, profile.objective).objective
     return [
         *first,
-        *(each for each in ranking.best_first(results, profile.objective) if each not in first),
+        *(each for each in ranking.best_first(results, order) if each not in first),
         *(each for each in failed if each.started),
         *(each for each in failed if not each.started),
     ]
@@ -59,9 +69,22 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
         *time_columns(config for profile in profiles for config in profile.results),
         SPEED,
         *noise_columns(result for profile in profiles for result in profile.results.values()),
-        Column("score", lambda each: f"{each.config.throughput_score:,}"),
+        SCORE,
+        *_answer_columns(profiles),
         Column("outcome", outcome, is_number=False),
     ]
+
+
+def _answer_columns(profiles: Sequence[StoredProfile]) -> Iterator[Column]:
+    """Which of the answers each result is."""
+    names = {
+        id(result): ", ".join(names)
+        for profile in profiles
+        for names, result in profile.answers
+        if len(profiles) == 1 or len(profile.results) > 1
+    }
+    if names:
+        yield Column("answer", lambda each: names.get(id(each), ""), is_number=False)
 
 
 def label(profile: StoredProfile, profiles: Sequence[StoredProfile]) -> str:
@@ -72,21 +95,65 @@ def label(profile: StoredProfile, profiles: Sequence[StoredProfile]) -> str:
 
 
 def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
-    """A text table with a star before each optimum, and a model column for several profiles."""
+    """A text table with stars before what nothing beats, and the answers with their commands.
+
+    Several profiles have a column with the model.
+    """
     shown = columns(profiles)
     names = ["model"] if len(profiles) > 1 else []
     lines = [["", *names, *(column.heading for column in shown)]]
     for profile in profiles:
         own = [label(profile, profiles)] if names else []
+        unbeaten = list(map(id, ranking.pareto(profile.remaining)))
         for result in ranked_rows(profile):
-            star = "*" if result is profile.optimum else ""
+            star = "*" if id(result) in unbeaten else ""
             lines.append([star, *own, *(column.cell(result) for column in shown)])
     is_number = [False, *(False for _ in names), *(column.is_number for column in shown)]
     yield from text_table(lines, is_number)
+    naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
+    yield unbeaten_legend(naming)
+    yield from budget_notes(each for profile in profiles for each in profile.results.values())
     for profile in profiles:
         own_name = f"{label(profile, profiles)}: " if names else ""
         for note in noise_notes(list(profile.results.values())):
             yield f"{own_name}{note}"
+    for profile in profiles:
+        yield from _answers(profile, label(profile, profiles) if names else "")
+
+
+def _answers(profile: StoredProfile, name: str) -> Iterator[str]:
+    """Each answer of a profile: its configuration, whether it fits, and how to train with it.
+
+    Nothing of a check of one of several models.
+    """
+    if name and len(profile.results) == 1:
+        return
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
+    for each in training_commands(profile):
+        title = titles.of(each.names)
+        named = profile.naming.name(each.result.config)
+        yield ""
+        yield f"{name and f'{name}: '}{title}: {named} ({speed_and_need(each.result)})"
+        yield f"  {fits_sentence(each.result, has_minimum=profile.has_minima)}"
+        if each.result is profile.headline:
+            note = beaten_note(each.result, profile.remaining, profile.naming)
+            yield from [f"  {note}"] if note else []
+        yield f"  {each.text}"
+
+
+def unbeaten_legend(naming: ConfigLabels) -> str:
+    """What the star of a table means, where `naming` names its rows."""
+    has_lengths = MAX_SEQ_LENGTH in naming.varying
+    qualities = "capacity, length, speed" if has_lengths else "capacity, speed"
+    return f"* unbeaten in {qualities} and memory, beyond noise"
+
+
+def budget_notes(results: Iterable[TrialResult]) -> Iterator[str]:
+    """What the dagger behind a peak means, if one of `results` has it."""
+    over = [each for each in results if each.success and each.exceeds_budget]
+    if over:
+        is_recorded = all(RECORDED_WITHOUT_BUDGET in each.warnings for each in over)
+        yield f"{_OVER} {RECORDED_WITHOUT_BUDGET if is_recorded else 'peak over the budget'}"
 
 
 def axis_columns(naming: ConfigLabels, checkpoint: str = "checkpoint") -> Iterator[Column]:
@@ -112,7 +179,15 @@ def _or_nothing(value: float | None, shown: Callable[[float], str]) -> str:
 
 NEEDS = Column("needs", lambda each: _or_nothing(each.minimum_memory_bytes, gigabytes))
 
-TAKES = Column("takes", lambda each: _or_nothing(each.peak_memory_bytes, gigabytes))
+_OVER = "†"
+
+
+def _taken(result: TrialResult) -> str:
+    peak = _or_nothing(result.peak_memory_bytes, gigabytes)
+    return peak + _OVER * (result.success and result.exceeds_budget)
+
+
+TAKES = Column("takes", _taken)
 
 _STEP_TIME = Column("step", lambda each: _or_nothing(each.step_time_s, seconds))
 
@@ -125,6 +200,8 @@ def time_columns(configs: Iterable[LoraConfig], step: str = "step") -> Iterator[
     if any(config.grad_accumulation_steps > 1 for config in configs):
         yield _UPDATE_TIME
 
+
+SCORE = Column("score", lambda each: f"{each.config.throughput_score:,}")
 
 SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,.0f}".format))
 

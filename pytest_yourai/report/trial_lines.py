@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pytest_yourai.core.axes import FINE_TUNE_TYPE, NUM_LAYERS, RECIPE, SIZES, Axis
+from pytest_yourai.core.answers import find_answers, headlined
+from pytest_yourai.core.axes import (
+    FINE_TUNE_TYPE,
+    NUM_LAYERS,
+    RECIPE,
+    SIZES,
+    Axis,
+    value_text,
+)
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
-from pytest_yourai.core.ranking import best, soak_survivors
+from pytest_yourai.core.ranking import soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.report.answer_lines import (
+    AnswerTitles,
+    beaten_note,
+    fits_sentence,
+    other_answers,
+    speed_and_need,
+)
 from pytest_yourai.report.dataset_lines import epoch_lines
 from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.sweep.stage_runner import StageInfo
@@ -30,19 +45,27 @@ def header(
     configurations: int,
     recipe: Iterable[str],
     notes: Sequence[str],
-    rule: str,
     *,
     is_replay: bool,
 ) -> Iterator[str]:
     """The header of a sweep: model, recipe, machine, budget, notes."""
-    yield from (rule, "Empirical Optimization Results", rule)
     model = f"{printable(opened.title)} ({opened.weights})"
-    yield f"Testing {configurations} configurations for: {model}"
+    yield f"Testing {configurations} configuration{'s' * (configurations != 1)} for: {model}"
     yield from recipe
     yield from machine_lines(opened)
     if not is_replay:
         yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
     yield from (f"Note: {note}" for note in (*opened.notes, *notes))
+
+
+def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
+    """What is swept: `Sweep: batch 1, 2, 4 × rank 8 × layers 2, 4`."""
+    parts = []
+    for axis in (*SIZES, *naming.varying):
+        values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
+        texts = map(value_text, sorted(values))
+        parts += [f"{axis.label} {', '.join(texts)}"] if values else []
+    return f"Sweep: {' × '.join(parts)}"
 
 
 def machine_lines(opened: StageInfo) -> Iterator[str]:
@@ -52,7 +75,7 @@ def machine_lines(opened: StageInfo) -> Iterator[str]:
         f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, "
         f"system memory: {machine_memory(memory_bytes)}"
     )
-    yield f"Memory limit: {opened.context.budget}"
+    yield f"Budget: {opened.context.budget}"
 
 
 def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels) -> str:
@@ -109,34 +132,47 @@ def summary(
     model: str | None = None,
     soaks: Sequence[SoakResult] = (),
 ) -> Iterator[str]:
-    """The optimum, from `results` of `total` configurations that have survived their `soaks`.
+    """The answers, from `results` of `total` configurations that have survived their `soaks`.
 
     `stopped` is why a fast search left out the rest; `data` is real training data, if any. `model`
     is the name of one of several models, whose summaries are short.
     """
     of_model = f": {model}" if model else ""
-    if len(results) < total:
-        yield f"Incomplete: {len(results)} of {total} configurations are known"
-    optimum = best(soak_survivors(results, soaks), objective)
-    if optimum is None:
+    remaining = soak_survivors(results, soaks)
+    answers = find_answers(remaining)
+    first, titles = headlined(answers, results, objective), AnswerTitles(results, objective)
+    if first is None:
+        if len(results) < total:
+            yield f"Incomplete: {_measured_of(results, total)}"
         yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
-        yield f"Optimal Configuration Found{of_model}"
+        heading = titles.heading(answers.names(first))
+        if len(results) < total:
+            heading = f"Best so far ({_measured_of(results, total)})"
+        yield StyledLine(heading + of_model, Style.ANSWER)
         if model:
-            yield f"  {optimum_figures(optimum, naming)}"
+            yield f"  {optimum_figures(first, naming)}"
         else:
-            yield from _optimum(optimum, naming)
-        yield from epoch_lines(data, optimum)
-    if len(results) > 1 or (results and optimum is None):
+            yield from _optimum(first, naming)
+        yield f"  {fits_sentence(first)}"
+        if (note := beaten_note(first, remaining, naming)) is not None:
+            yield f"  {note}"
+        yield from epoch_lines(data, first)
+    if len(results) > 1 or (results and first is None):
         counts = Counter(result.outcome for result in results)
         known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
         yield f"  Outcomes:      {known}"
+    yield from other_answers(answers, first, titles, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield str(errors)
+
+
+def _measured_of(results: Sequence[TrialResult], total: int) -> str:
+    return f"{sum(each.started for each in results)} of {total} measured"
 
 
 def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
@@ -151,8 +187,8 @@ def none_fits(results: Iterable[TrialResult], *, has_soaks: bool) -> str:
 def optimum_figures(optimum: TrialResult, naming: ConfigLabels) -> str:
     """An optimum and its figures, as part of a line."""
     return (
-        f"{naming.name(optimum.config)}: {gigabytes(optimum.peak_memory_bytes or 0)}, throughput "
-        f"{optimum.config.throughput_score:,}, {optimum.tokens_per_second or 0:,.0f} tokens/s"
+        f"{naming.name(optimum.config)}: score {optimum.config.throughput_score:,}, "
+        f"{speed_and_need(optimum)}"
     )
 
 
@@ -166,8 +202,7 @@ def _optimum(optimum: TrialResult, naming: ConfigLabels) -> Iterator[str]:
         if axis.applies_to(config):
             title = "Layers" if is_full and axis is NUM_LAYERS else axis.title
             yield f"  {f'{title}:':<14} {axis.text(config)}"
-    yield f"  Peak memory:   {gigabytes(optimum.peak_memory_bytes or 0)}"
-    yield f"  Throughput:    {config.throughput_score:,} ({score})"
+    yield f"  Score:         {config.throughput_score:,} ({score})"
     yield f"  Speed:         {optimum.tokens_per_second or 0:,.0f} tokens/s"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.units import gigabytes
+from pytest_yourai.report.answer_lines import AnswerTitles, other_answers
 from pytest_yourai.report.styles import Style, StyledLine, like
 from pytest_yourai.report.trial_lines import optimum_figures, remarks
 from pytest_yourai.sweep.preflight import Preflight
@@ -69,11 +71,15 @@ def indented(lines: Iterable[str]) -> Iterator[str]:
     return (like(line, INDENT + line) for line in lines if line)
 
 
-def optimum_line(optimum: TrialResult | None, naming: ConfigLabels) -> str:
-    """The optimum of a model's sweep."""
-    if optimum is None:
-        return "Optimal: none, no configuration was measured to its end"
-    return f"Optimal: {optimum_figures(optimum, naming)}"
+def answer_lines(
+    answers: Answers, first: TrialResult | None, titles: AnswerTitles, naming: ConfigLabels
+) -> Iterator[str]:
+    """The answers of a model's sweep, beginning with the `first`."""
+    if first is None:
+        yield "Largest: none, no configuration was measured to its end"
+        return
+    yield f"{titles.of(answers.names(first))}: {optimum_figures(first, naming)}"
+    yield from other_answers(answers, first, titles, naming)
 
 
 def conclusion(recommended: str | None, alternatives: Sequence[str]) -> Iterator[str]:

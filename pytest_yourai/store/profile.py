@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.answers import Answers, Pick, find_answers
 from pytest_yourai.core.axis_types import model_of
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import Objective
@@ -87,6 +88,24 @@ _Optimum: Any = model_of(
 )
 
 
+class AnswerRow(ConfigRow):
+    """One of the answers: its configuration, its measurements, and the command to train with it."""
+
+    minimum_memory_gb: Amount | None
+    peak_memory_gb: Amount | None
+    tokens_per_second: Amount | None
+    throughput_score: Count
+    command: str | None = None
+
+
+class AnswersRow(Row):
+    """The three answers; null where nothing fits."""
+
+    largest: AnswerRow | None = None
+    fastest: AnswerRow | None = None
+    leanest: AnswerRow | None = None
+
+
 class ProfileDocument(_Optimum):  # type: ignore[misc]  # made from the table of axes
     """The profile of one sweep. MB means 1e6 bytes, GB 1e9; the optimum is null if nothing fits."""
 
@@ -100,6 +119,7 @@ class ProfileDocument(_Optimum):  # type: ignore[misc]  # made from the table of
     memory_limit_gb: Amount | None
     objective: Objective
     optimal_for: dict[str, ConfigRow | None]
+    answers: AnswersRow = pydantic.Field(default_factory=AnswersRow)
     pareto: list[ConfigRow]
     settings: SweepSettings
     environment: Environment
@@ -150,6 +170,7 @@ def build_profile(
             each.value: configuration(found.config) if (found := best(remaining, each)) else None
             for each in Objective
         },
+        "answers": _answers(find_answers(remaining)),
         "pareto": [configuration(result.config) for result in pareto(remaining)],
         "settings": settings.as_json(),
         "environment": environment.as_json(),
@@ -159,6 +180,24 @@ def build_profile(
         "other_results": [TrialRow.from_result(each).as_json() for each in others],
         "confirmation": [_verdict_row(each).as_json() for each in verdicts],
         "identity": identity,
+    }
+
+
+def _answers(found: Answers) -> dict[str, Any]:
+    return {each.value: _answer(found.pick(each)) for each in Pick}
+
+
+def _answer(result: TrialResult | None) -> dict[str, Any] | None:
+    """One of the answers, without the command, which depends on the name of the file."""
+    if result is None:
+        return None
+    return {
+        **configuration(result.config),
+        "minimum_memory_gb": scaled(result.minimum_memory_bytes, GB),
+        "peak_memory_gb": scaled(result.peak_memory_bytes, GB),
+        "tokens_per_second": result.tokens_per_second,
+        "throughput_score": result.config.throughput_score,
+        "command": None,
     }
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import pydantic
 
+from pytest_yourai.core.answers import Answers, find_answers, headlined
 from pytest_yourai.core.axes import Axis
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig, Objective, recorded_keys
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.files import check_version, mapping, read_document
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.ranking import best
+from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.core.units import GB
@@ -69,6 +70,23 @@ class StoredProfile:
     def successes(self) -> list[TrialResult]:
         """The results that are ok."""
         return [each for each in self.results.values() if each.success]
+
+    @cached_property
+    def remaining(self) -> list[TrialResult]:
+        """The results that no soak has ruled out; none where the file says that nothing fits."""
+        if self.optimum is None:
+            return []
+        return soak_survivors(self.results.values(), self.soaks)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The largest, fastest and leanest configuration."""
+        return find_answers(self.remaining)
+
+    @cached_property
+    def headline(self) -> TrialResult | None:
+        """The answer that comes first."""
+        return headlined(self.answers, self.results.values(), self.objective)
 
     @cached_property
     def measured(self) -> Mapping[LoraConfig, TrialResult]:
@@ -157,11 +175,13 @@ def stored_profile(
     settings = _settings(document)
     length = _length(document, settings) or usual_seq_length
     usual_keys = recorded_keys(settings.lora_keys or ())
-    results = _results(rows, model, length, usual_keys, name)
+    limit_gb = amount(document.get("memory_limit_gb"))
+    limit_bytes = None if limit_gb is None else round(limit_gb * GB)
+    context = {"usual_seq_length": length, "usual_keys": usual_keys}
+    results = _results(rows, model, limit_bytes, context, name)
     objective = next(
         (each for each in Objective if each == document.get("objective")), Objective.SCORE
     )
-    limit_gb = amount(document.get("memory_limit_gb"))
     return StoredProfile(
         name=name,
         model=model,
@@ -170,7 +190,7 @@ def stored_profile(
         objective=objective,
         complete=document.get("complete") is not False,
         created_at=_time(document.get("created_at")),
-        memory_limit_bytes=None if limit_gb is None else round(limit_gb * GB),
+        memory_limit_bytes=limit_bytes,
         has_minima=not settings.peaks_stand_in_for_minima and not any(map(lacks_minimum, rows)),
         settings=settings,
         environment=_environment(document),
@@ -182,14 +202,18 @@ def stored_profile(
 
 
 def _results(
-    rows: list[Any], model: str, usual_seq_length: int, usual_keys: str, name: str
+    rows: list[Any],
+    model: str,
+    memory_limit_bytes: int | None,
+    context: Mapping[str, Any],
+    name: str,
 ) -> dict[LoraConfig, TrialResult]:
     """Results by configuration; a second row of the same does not replace a success."""
-    context = {"usual_seq_length": usual_seq_length, "usual_keys": usual_keys}
     results: dict[LoraConfig, TrialResult] = {}
     for number, row in enumerate(rows, 1):
         try:
-            result = TrialRow.model_validate(row, context=context).to_result(model)
+            read = TrialRow.model_validate(row, context=context)
+            result = read.to_result(model, memory_limit_bytes)
         except pydantic.ValidationError as problem:
             where = f"{name}: all_results: row {number}"
             said = f"{where}: {first_problem(problem)}"

@@ -5,7 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.results import (
+    RECORDED_WITHOUT_BUDGET,
+    Outcome,
+    Skip,
+    SkipReason,
+    TrialResult,
+)
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection
@@ -71,7 +77,17 @@ def replay_trial(recording: StoredProfile, record: TrialRecord) -> TrialResult:
         )
     if not found.step_times_s:
         return _not_recorded(recording, record, "stopped it after warm-up, over its own budget")
-    return dataclasses.replace(recorded, outcome=Outcome.OK, reason=None, remedy=None)
+    return _fitting(recorded, limit_bytes)
+
+
+def _fitting(recorded: TrialResult, limit_bytes: int) -> TrialResult:
+    """The success that it is within the budget, which may be less than it took."""
+    fitting = dataclasses.replace(
+        recorded, outcome=Outcome.OK, reason=None, remedy=None, memory_limit_bytes=limit_bytes
+    )
+    if not fitting.exceeds_budget:
+        return fitting
+    return dataclasses.replace(fitting, warnings=(*fitting.warnings, RECORDED_WITHOUT_BUDGET))
 
 
 def _not_recorded(recording: StoredProfile, record: TrialRecord, why: str) -> TrialResult:

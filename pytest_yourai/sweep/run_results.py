@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.verdict import Verdict
@@ -239,6 +240,15 @@ class RunResults:
     def optimum(self, found: StageResults) -> TrialResult | None:
         return best(found.remaining, self._setup.options.objective)
 
+    def headline(self, found: StageResults) -> TrialResult | None:
+        """The answer of this run that comes first."""
+        return self.headline_of(Rows(tuple(found.results), (), tuple(found.soaks)))
+
+    def headline_of(self, rows: Rows) -> TrialResult | None:
+        """The answer among all rows that comes first."""
+        objective = self._setup.options.objective
+        return headlined(find_answers(rows.remaining), rows.results, objective)
+
     def recommended_sweep(self) -> StageResults | None:
         """The sweep of the recommended model; None if there is none, or it was not swept."""
         swept = [found for found in self.stages.values() if not found.stage.is_check]
@@ -250,7 +260,7 @@ class RunResults:
     def lora_config(self, name: str) -> str | None:
         """The text of the file `name` for mlx-lm; None without an optimum."""
         found = self.recommended_sweep()
-        optimum = found and self.best_of(self.rows(found))
+        optimum = found and self.headline_of(self.rows(found))
         if not (found and optimum and found.opened and found.stage.setup):
             return None
         opened, setup = found.opened, found.stage.setup

@@ -32,7 +32,7 @@ from pytest_yourai.sweep.child_process import (
     environment_of_pytest,
     shown,
 )
-from pytest_yourai.training.measured_profile import ChosenConfig, read_profile
+from pytest_yourai.training.measured_profile import ChosenConfig, picked_result, read_profile
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
 
 PROFILE = "optimal_config.json"
@@ -77,7 +77,7 @@ def sweep(options: TrainOptions, model: Model, print_line: Callable[[str], None]
         )
     if _state(profile) == before:
         raise SweepFailedError(f"the sweep left no profile in {profile}: see its output above")
-    return choose(profile, model, f"{PROFILE} (just measured)")
+    return choose(profile, options, model, f"{PROFILE} (just measured)")
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -135,8 +135,8 @@ def _run(command: Sequence[str]) -> int:
         os.close(held)
 
 
-def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
-    """The optimum of the profile that the sweep has written to `path`.
+def choose(path: Path, options: TrainOptions, model: Model, origin: str) -> ChosenConfig:
+    """The answer that `options` pick of the profile that the sweep has written to `path`.
 
     If nothing fits for lack of memory alone, it is the configuration that needs the least.
     """
@@ -146,7 +146,9 @@ def choose(path: Path, model: Model, origin: str) -> ChosenConfig:
         raise SweepFailedError(f"the sweep left no profile in {path}: {problem}") from None
     results = list(swept.results.values())
     if any(result.success for result in results):
-        return ChosenConfig.of_profile(read_profile(path, model), origin, is_of_this_model=True)
+        profile = read_profile(path, model)
+        picked = picked_result(profile, options, model)
+        return ChosenConfig.of_profile(profile, picked, origin, is_of_this_model=True)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, swept.settings.lora_keys or (), model)

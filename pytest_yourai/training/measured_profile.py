@@ -10,8 +10,16 @@ from typing import Literal
 
 import psutil
 
+from pytest_yourai.core.answers import Pick, find_answers
+from pytest_yourai.core.axes import AXES, NUM_LAYERS
 from pytest_yourai.core.conditions import Environment
-from pytest_yourai.core.config import ALL_KEYS, KEY_SETS, Quantization, comparable_keys
+from pytest_yourai.core.config import (
+    ALL_KEYS,
+    ALL_LAYERS,
+    KEY_SETS,
+    Quantization,
+    comparable_keys,
+)
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import TrialResult
@@ -21,7 +29,7 @@ from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.resolve import Model
 from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
 from pytest_yourai.training.checkpoint import MeasuredBaseline
-from pytest_yourai.training.options import TrainValues
+from pytest_yourai.training.options import TrainOptions, TrainValues
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,15 @@ class ChosenConfig:
 
     @classmethod
     def of_profile(
-        cls, profile: StoredProfile, origin: str, *, is_of_this_model: bool
+        cls,
+        profile: StoredProfile,
+        picked: TrialResult | None,
+        origin: str,
+        *,
+        is_of_this_model: bool,
     ) -> ChosenConfig:
-        """The optimum of `profile`, without the LoRA keys of another model."""
-        found = dataclasses.asdict(profile.optimum.config) if profile.optimum else {}
+        """The result `picked` of `profile`, without the LoRA keys of another model."""
+        found = dataclasses.asdict(picked.config) if picked else {}
         if not is_of_this_model and found.get("lora_keys") not in (ALL_KEYS, *KEY_SETS):
             found.pop("lora_keys", None)
         values = TrainValues(**found, quantize=profile.settings.quantization)
@@ -58,6 +71,26 @@ def read_profile(path: Path, model: Model) -> StoredProfile:
             "choose with --batch-size, --lora-rank and --lora-layers"
         )
     return dataclasses.replace(found, name=path.name)
+
+
+def picked_result(
+    profile: StoredProfile, options: TrainOptions, model: Model
+) -> TrialResult | None:
+    """The answer that `options` pick, of the results that agree with the axes that they fix.
+
+    Where none agrees with one of these, that does not restrict the choice: its flag decides anyway.
+    """
+    agreeing = profile.remaining
+    for axis in AXES:
+        wanted = getattr(options, axis.name)
+        if axis is NUM_LAYERS and wanted == ALL_LAYERS:
+            wanted = model.depth
+        fitting = [each for each in agreeing if wanted in (None, axis.of(each.config))]
+        agreeing = fitting or agreeing
+    if options.pick is None and agreeing == profile.remaining:
+        return profile.optimum
+    found = find_answers(agreeing)
+    return found.pick(options.pick or Pick.of(profile.objective)) or found.largest
 
 
 def baseline_of(result: TrialResult | None) -> MeasuredBaseline | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_yourai.core.answers import Pick
 from pytest_yourai.core.axes import (
     BATCH_SIZE,
     DROPOUT,
@@ -243,6 +244,14 @@ class TrainOptions(TrainValues):
         "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path
     )
     auto_optimize: bool = switch("--auto-optimize", "sweep first, and train with the optimum")
+    pick: Pick | None = option(
+        "--pick",
+        "which answer of the profile or the sweep to train with, of those that agree with other "
+        "flags",
+        metavar="largest|fastest|leanest",
+        default_help="by the profile's objective",
+        parse=lambda text: Pick(one_of(*Pick)(text)),
+    )
     quick: bool = switch("--quick", "with --auto-optimize: the quick matrix")
     matrix: Path | None = option(
         "--matrix",
@@ -307,7 +316,7 @@ DEFAULTS = TrainValues(**{name: each.default for name, each in VALUE_OPTIONS.ite
 
 TRAIN_GROUPS = {
     "What to train": (
-        *("model", "config", "profile", "auto_optimize", "quick", "matrix", "resume"),
+        *("model", "config", "profile", "auto_optimize", "pick", "quick", "matrix", "resume"),
         *("data", "bad_rows", "mask_prompt", "weights", "quantize", "presets"),
     ),
     "Configuration": (

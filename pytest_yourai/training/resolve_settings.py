@@ -33,6 +33,7 @@ from pytest_yourai.training.measured_profile import (
     ChosenConfig,
     baseline_of,
     is_of,
+    picked_result,
     profile_differences,
     read_profile,
 )
@@ -68,7 +69,8 @@ def _read_profile(start: Start) -> ChosenConfig | None:
         return None
     profile = read_profile(path, start.model)
     is_of_this_model = is_of(profile, start.model, start.presets)
-    return ChosenConfig.of_profile(profile, profile.name, is_of_this_model=is_of_this_model)
+    picked = picked_result(profile, start.options, start.model)
+    return ChosenConfig.of_profile(profile, picked, profile.name, is_of_this_model=is_of_this_model)
 
 
 def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:

@@ -150,6 +150,11 @@ def _check_train_combinations(options: TrainOptions) -> None:
             raise OptionError(
                 f"{name} is for the sweep before training: add --auto-optimize, or leave it out"
             )
+    if options.pick is not None and not (options.profile or options.auto_optimize):
+        raise OptionError(
+            f"--pick {options.pick} chooses among measured configurations: add --profile or "
+            "--auto-optimize, or leave it out"
+        )
     if options.quick and options.matrix:
         raise OptionError("--quick and --matrix both name a matrix: leave one out")
     is_reported = options.report_to is not None or options.resume

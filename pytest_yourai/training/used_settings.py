@@ -114,6 +114,8 @@ def run_warnings(start: Start, values: TrainValues, config: LoraConfig) -> Itera
         )
     yield from environment.notes(os.environ)
     file = start.recipe_file
+    if file is not None:
+        yield from file.notes
     if file is not None and file.training.get("test"):
         yield (
             f"{file.path.name}: test: nothing is tested here: run mlx_lm.lora --test with the "

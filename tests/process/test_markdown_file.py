@@ -26,7 +26,7 @@ def test_the_file_and_the_summary_have_the_same_text(
     assert done.ret == 0
     done.stdout.fnmatch_lines(["Markdown: found.md"])
     text = (pytester.path / "found.md").read_text(encoding="utf-8")
-    assert text.startswith("## LoRA fine-tuning of llama-8b\n\n**Best by score: batch=4, ")
+    assert text.startswith("## LoRA fine-tuning of llama-8b\n\n**Largest: batch=4, ")
     assert "**No regression** (" in text
     text, seal = text[:-1].rsplit("\n", 1)
     assert seal.startswith("<!-- made by pytest-yourai, sha256 of all above: ")

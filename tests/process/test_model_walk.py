@@ -86,7 +86,7 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     done.stdout.fnmatch_lines(
         [
             "Trying 8 models, smallest first, until one does not fit",
-            "Memory limit: 24.0 MB (as given)",
+            "Budget: 24.0 MB (as given)",
             "Pre-flight sharded-llama: * GB available, * MB required (weights 1.1 MB), * MB *",
             "[[]1/8] sharded-llama   (0.3M) ... ✓ Pass (*MB), local, not quantized",
             "[[]2/8] cached-mistral  (0.4M) ... ✓ Pass (*MB), local, not quantized",
@@ -156,7 +156,7 @@ def test_models_that_pass_are_swept_and_show_their_optimum_under_their_line(
             "[[]1/3] sharded-llama   (0.3M) ... ✓ Pass *",
             "      [[]1/2] batch=1, rank=4, layers=2 ... ✓ *",
             "      [[]2/2] batch=2, rank=4, layers=2 ... ✓ *",
-            "      Optimal: batch=2, rank=4, layers=2: * MB, throughput 16, * tokens/s",
+            "      *argest*: batch=2, rank=4, layers=2: score 16, * tokens/s, needs * MB",
             "[[]2/3] large           (  2M) ... ✗ over budget: *",
             "[[]3/3] larger          (  3M) ... - skipped: *",
             "Recommended: sharded-llama (largest model that fits)",
@@ -187,7 +187,7 @@ def test_what_fails_otherwise_does_not_stop_larger_models(
         [
             "Trying 2 models, smallest first, until one does not fit",
             "[[]1/2] sharded-llama * ✗ error: *this model is refused*",
-            "Memory limit: *",
+            "Budget: *",
             "[[]2/2] tied-qwen2 * ✓ Pass *",
         ]
     )
@@ -270,7 +270,7 @@ def test_under_xdist_it_is_the_same(walk: WalkRun, models: Path) -> None:
     assert done.ret == 0, done.text + done.errors
     done.stdout.fnmatch_lines(
         [
-            "Memory limit: 24.0 MB (as given)",
+            "Budget: 24.0 MB (as given)",
             "Pre-flight sharded-llama: *",
             "[[]1/3] sharded-llama *✓ Pass *",
             "[[]2/3] large *✗ over budget: *",

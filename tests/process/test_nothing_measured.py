@@ -63,6 +63,8 @@ def test_it_fails_and_says_why(
     done = sweep()
     assert done.ret == status, done.text
     assert part in why(done)
+    selectable = "What -k can select by: batch1, batch2, batch4, rank4, layers2\n"
+    assert (selectable in done.text) is ("deselected" in part)
     survived("nothing measured")
 
 
@@ -98,7 +100,12 @@ def test_a_model_in_the_ini_file_asks_for_no_measurement(
 ) -> None:
     pytester.makeini("[pytest]\nyourai_model = tiny\nyourai_matrix = small.yaml\n")
     pytester.makepyfile("def test_mine(): pass")
-    assert pytester.runpytest_inprocess().ret == 0
+    hint = "tox.ini names what to measure, for tests that take `trial`; to sweep: pytest --yourai"
+    done = pytester.runpytest_inprocess()
+    assert done.ret == 0
+    assert f"{hint}-model=tiny\n" in done.stdout.str()
+    pytester.makepyfile("def test_mine(trial): pass")
+    assert hint not in pytester.runpytest_inprocess("-k", "nothing").stdout.str()
 
 
 def test_the_yourai_command_measures_whatever_the_project_has(
@@ -115,4 +122,4 @@ def test_the_yourai_command_measures_whatever_the_project_has(
     command = [sys.executable, "-m", "pytest_yourai.cli", "optimize", "--model=tiny"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Optimal Configuration Found" in done.stdout
+    assert "Largest, fastest, leanest configuration that fits\n" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.presets import read_presets
 
 from support.hub import bare_model, cached
 from support.models import TINY
+
+BACKEND = {"cpu": "the CPU", "cuda": "CUDA", "metal": "Metal"}[installed_backend()]
 
 
 def recommend(pytester: pytest.Pytester, *flags: str) -> pytest.RunResult:
@@ -61,20 +65,44 @@ def test_every_preset_is_judged_in_its_order_and_nothing_is_run(
 
 
 def test_the_budget_decides_verdict_and_safe_configuration(pytester: pytest.Pytester) -> None:
-    for budget_gb, verdict, safe, last in (
-        (16, "no", "1, 16, 8", "r1-distill-14b"),
-        (50, "fits", "1, 24, 12", "hermes-70b"),
-        (128, "fits", "1, 32, 16", "hermes-70b"),
+    for budget_gb, verdict, safe in (
+        (16, "no", "1, 16, 8"),
+        (50, "yes", "1, 24, 12"),
+        (128, "yes", "1, 32, 16"),
     ):
         done = recommend(pytester, "--yourai-max-memory", str(budget_gb))
+        assert done.ret == 0
         assert rows(done)["hermes-70b"][:3] == ["70B", safe, verdict]
         done.stdout.fnmatch_lines([
-            f"Memory limit: {budget_gb}.0 GB (as given), training on *",
-            f"Next, the largest that fits: pytest --yourai-model={last} --quick",
+            f"Budget: {budget_gb}.0 GB (as given), training on {BACKEND}",
+            f"Next, the largest that fits: * --yourai-max-memory {budget_gb} --quick",
         ])  # fmt: skip
     tiny = recommend(pytester, "--yourai-max-memory", "0.001")
+    assert tiny.ret == pytest.ExitCode.TESTS_FAILED
     assert {cells[2] for cells in rows(tiny).values()} == {"no"}
-    tiny.stdout.fnmatch_lines(["None fits: *"])
+    tiny.stdout.fnmatch_lines(["None fits, whatever is changed: *"])
+
+
+def test_what_does_not_fit_is_answered_with_what_would(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-max-memory=12", "--yourai-seq-length=4096", "--yourai-data=chat")
+    sizes = ("--yourai-batch-size=2,4", "--yourai-rank=16", "--yourai-num-layers=all")
+    asked = ("--yourai-model=llama-8b", *flags, *sizes)
+    pytester.mkdir("chat").joinpath("train.jsonl").write_text('{"text": "a"}\n')
+    done = recommend(pytester, *asked)
+    assert done.ret == 0
+    assert rows(done)["llama-8b"][2] == "changed"
+    done.stdout.fnmatch_lines(["Changed to fit", "  llama-8b: *checkpointing*; without * GB"])
+    last = done.stdout.lines[-1]
+    assert last.startswith("Next, it fits as changed: pytest --yourai-model=llama-8b ")
+    for kept in flags[::2]:
+        assert kept in last
+    assert "--yourai-grad-checkpoint" in last
+    assert "--yourai-rank=16" in last
+    assert "2,4" not in last
+    # The command that is proposed is for one configuration that fits.
+    command = shlex.split(last.partition(": pytest ")[2])
+    again = recommend(pytester, *(each for each in command if each != "--quick"))
+    assert rows(again)["llama-8b"][2] in ("yes", "maybe")
 
 
 def test_this_machine_is_the_default(pytester: pytest.Pytester) -> None:
@@ -82,7 +110,7 @@ def test_this_machine_is_the_default(pytester: pytest.Pytester) -> None:
     assert done.ret == 0
     done.stdout.fnmatch_lines([
         "Estimates for *GB (* GiB): nothing was run",
-        "Memory limit: * GB (*), training on *",
+        f"Budget: * GB (*), training on {BACKEND}",
     ])  # fmt: skip
 
 
@@ -136,8 +164,10 @@ def test_one_model_by_preset_or_by_folder(pytester: pytest.Pytester) -> None:
     assert list(rows(recommend(pytester, "--yourai-model", "dolphin-8b"))) == ["dolphin-8b"]
     pytester.mkdir("mine").joinpath("config.json").write_text(json.dumps(TINY))
     done = recommend(pytester, "--yourai-model=mine", "--yourai-max-memory", "1")
-    assert rows(done)["mine"][:3] == ["0.3M", "2, 64, 4", "fits"]
-    done.stdout.fnmatch_lines(["Next, it fits: pytest --yourai-model=mine --quick"])
+    assert rows(done)["mine"][:3] == ["0.3M", "2, 64, 4", "yes"]
+    done.stdout.fnmatch_lines([
+        "Next, it fits: pytest --yourai-model=mine --yourai-max-memory 1 --quick"
+    ])  # fmt: skip
 
 
 def test_a_list_of_ones_own_with_what_is_cached_of_it(
@@ -160,7 +190,7 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     done = recommend(pytester, *flags)
     done.stdout.fnmatch_lines([
         "far is left out: *not on this machine: add --yourai-weights=hub*",
-        f"Next, * fits: pytest --yourai-models={folder / 'own.yaml'} --yourai-model* --quick",
+        "Next, * fits: pytest --yourai-model* --yourai-models=lists/own.yaml * --quick",
     ])  # fmt: skip
     assert_usage_error(recommend(pytester, *flags, "--yourai-model", "far"), "--yourai-weights=hub")
 
@@ -170,7 +200,6 @@ def test_a_list_of_ones_own_with_what_is_cached_of_it(
     [
         (("--yourai-max-memory", "-3"), ["--yourai-max-memory", "above 0"]),
         (("--yourai-seq-length", "1"), ["--yourai-seq-length", "at least 2"]),
-        (("--yourai-seq-length", "64,128"), ["--yourai-seq-length", "takes one value"]),
         (("--yourai-quantize", "7"), ["--yourai-quantize", "2, 3, 4, 5, 6, 8"]),
         (("--yourai-model", "lama-8b"), ["lama-8b", "did you mean llama-8b"]),
         (("--yourai-lora-keys", "nothing"), ["LoRA key nothing names no linear layer"]),

@@ -28,11 +28,11 @@ def test_the_smallest_comes_first_and_what_fails_there_is_not_tried_with_larger_
             "Testing 2 configurations for: tiny *",
             "[[]1/2] batch=1, rank=4, layers=2 ... ✓ *",
             "[[]2/2] batch=16, rank=4, layers=2 ... ✗ over budget: *",
-            "Optimal Configuration Found: tiny",
+            "*argest* configuration that fits: tiny",
             "Testing 2 configurations for: large *",
             "[[]1/2] batch=1, rank=4, layers=2 ... ✓ *",
             "[[]2/2] batch=16, rank=4, layers=2 ... - skipped: no smaller than tiny with *",
-            "Optimal Configuration Found: large",
+            "*argest* configuration that fits: large",
             "Recommended: large (largest model that fits)",
             "Alternatives: tiny",
             "Saved to: benchmark_results.json",
@@ -56,10 +56,10 @@ def test_the_answer_of_a_fast_search_follows_its_own_trials(pytester: pytest.Pyt
     done.stdout.fnmatch_lines(
         [
             "Testing 2 configurations for: tiny *",
-            "Optimal Configuration Found: tiny",
+            "*argest* configuration that fits: tiny",
             "Search: stopped after 1 trial: *",
             "Testing 2 configurations for: large *",
-            "Optimal Configuration Found: large",
+            "*argest* configuration that fits: large",
             "Recommended: large *",
         ]
     )

@@ -19,14 +19,15 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     done.stdout.fnmatch_lines(
         [
             "Testing 12 configurations for: tiny (synthetic, not quantized)",
-            "Memory limit: * GB (80 % of * GB)",
-            "[[]1/12] batch=1, rank=4, layers=2 ... ✓ * MB (needs * MB), *s/step",
+            "Budget: * GB (80 % of * GB)",
+            "[[]1/12] batch=1, rank=4, layers=2 ... ✓ * MB (needs * MB), *s/step*",
             "[[]12/12] batch=4, rank=8, layers=4 ... ✓ *",
-            "Optimal Configuration Found",
+            "Largest* configuration that fits",
             "  Batch size:    4",
             "  LoRA rank:     8",
             "  LoRA layers:   4",
-            "  Throughput:    128 (4 × 8 × 4)",
+            "  Score:         128 (4 × 8 × 4)",
+            "  Fits: needs * MB of * GB, uses up to * MB when allowed.",
             "Saved to: optimal_config.json",
         ]
     )

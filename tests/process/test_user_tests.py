@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from support.processes import SweepRun
@@ -88,3 +90,58 @@ def test_reading_a_trial_in_a_fixture_says_where_to_read_it(
     done = sweep("test_mine.py", "-k", "batch1")
     done.run.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*the trial is measured when the test is called*"])
+
+
+def test_a_limit_fails_with_what_is_needed_and_what_would_fit(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.lora_limit("5 MB")
+        def test_it_is_lean(trial):
+            assert trial.minimum_memory_gb <= 0.005
+
+        @pytest.mark.lora_limit("1GB")
+        def test_it_is_not_huge(trial):
+            pass
+        """
+    )
+    done = sweep("test_mine.py")
+    done.run.assert_outcomes(passed=5, failed=1)
+    assert done.ret == 1
+    assert done.outcomes == ["ok"] * 3
+    done.stdout.fnmatch_lines(
+        [
+            "*tiny, batch=4, rank=4, layers=2: needs * MB, over the limit of 5.0 MB; what *",
+        ]
+    )
+    assert re.search(r"by estimate: .*batch 2 with accumulation 2 \(needs [\d.]+ MB\)", done.text)
+
+
+@pytest.mark.parametrize(
+    ("mark", "argument", "message"),
+    [
+        ("'20'", "trial", "lora_limit('20'): it takes one size, such as '20 GB' or '500 MB'"),
+        ("20", "trial", "lora_limit(20): it takes one size"),
+        ("", "trial", "lora_limit(): it takes one size"),
+        ("gb=20", "trial", "lora_limit(gb=…): it takes one size"),
+        ("'20 GB'", "tmp_path", "take `trial` as an argument"),
+    ],
+)
+def test_a_mark_that_cannot_be_checked_is_told_before_anything_is_measured(
+    mark: str, argument: str, message: str, pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    pytester.makepyfile(
+        test_mine=f"""
+        import pytest
+
+        @pytest.mark.lora_limit({mark})
+        def test_mine({argument}):
+            pass
+        """
+    )
+    done = sweep("test_mine.py")
+    assert message in done.text
+    assert not (pytester.path / "benchmark_log.jsonl").exists()

@@ -49,7 +49,7 @@ def test_optimize_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> No
     lines = output.splitlines()
     assert status == 0, lines
     assert lines[0] == "+ pytest --yourai-model=tiny --yourai-matrix=one.yaml --yourai-steps=2 -v"
-    assert "Optimal Configuration Found" in lines
+    assert "Largest, fastest, leanest configuration that fits" in lines
     profile = json.loads((tmp_path / "optimal_config.json").read_text())
     assert profile["optimal_batch_size"] == 1
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_yourai.cli.main import OWN_COMMANDS
+from pytest_yourai.cli.commands import OWN_COMMANDS
 from pytest_yourai.core.known_failures import _KNOWN
 from pytest_yourai.core.results import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS
@@ -19,6 +19,8 @@ FLAG = re.compile(r"--yourai-[a-z]+(?:-[a-z]+)*")
 ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "--fail-on: {} is not valid: {}",
     "MODEL: {} is not valid: {}",
+    "lora_keys: {} is not valid: {}",
+    "model: {} is not valid: {}",
     "{}: {} is not valid: {}",
     "{}: {}: {} is not valid: {}",
     "--data: the checkpoint was trained on {}, and {}",

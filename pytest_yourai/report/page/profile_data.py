@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_yourai.core.answers import find_answers
 from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective
+from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
-from pytest_yourai.report.commands import training_command
+from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
+from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.tables import ranked_rows
 from pytest_yourai.report.trial_lines import none_fits
@@ -53,7 +53,9 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     lasting = soak_survivors(results, profile.soaks)
     lasting_configs = {each.config for each in lasting}
     numbers = {result.config: number for number, result in enumerate(results)}
-    command = training_command(profile)
+    answers = [
+        _answer(profile, each, numbers[each.result.config]) for each in training_commands(profile)
+    ]
     return {
         "name": profile.name,
         "title": title(profile),
@@ -69,14 +71,14 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
             {**row_data(each, profile.naming), "lasting": each.config in lasting_configs}
             for each in results
         ],
-        "optimum": profile.optimum and numbers[profile.optimum.config],
-        "answers": _answers(profile, lasting, numbers),
+        "optimum": profile.headline and numbers[profile.headline.config],
+        "answers": answers,
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
         "noise": noise_line(lasting),
         "outcomes": _outcome_counts(results),
-        "command": command and {"text": command.text, "notes": list(command.notes)},
+        "command": answers[0]["command"] if answers else None,
         "prediction": _prediction(results),
         "machine": machine(profile.environment),
         "versions": list(profile.environment.versions.items()),
@@ -86,22 +88,21 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
     }
 
 
+def _answer(profile: StoredProfile, found: TrainingCommand, row: int) -> dict[str, Any]:
+    """One of the answers, the headline first: its names, its row, and how to train with it."""
+    return {
+        "names": [each.value for each in found.names],
+        "row": row,
+        "fits": fits_sentence(found.result, has_minimum=profile.has_minima),
+        "note": beaten_note(found.result, profile.remaining, profile.naming),
+        "command": {"text": found.text, "notes": list(found.notes)},
+    }
+
+
 def title(profile: StoredProfile) -> str:
     """Model and machine: `llama-8b on NVIDIA H200`."""
     machine_name = profile.environment.device or profile.environment.chip
     return f"{profile.model} on {machine_name}" if machine_name else profile.model
-
-
-def _answers(
-    profile: StoredProfile, lasting: Sequence[TrialResult], numbers: Mapping[LoraConfig, int]
-) -> list[dict[str, Any]]:
-    """The row of each answer, and which answers it is; nothing where nothing fits."""
-    if profile.optimum is None:
-        return []
-    return [
-        {"names": list(names), "row": numbers[result.config]}
-        for names, result in find_answers(lasting)
-    ]
 
 
 def _axis(axis: Axis) -> dict[str, str]:
@@ -110,10 +111,11 @@ def _axis(axis: Axis) -> dict[str, str]:
 
 
 def _heading(profile: StoredProfile) -> str:
-    if profile.optimum is None:
+    first = profile.headline
+    if first is None:
         return none_fits(profile.results.values(), has_soaks=bool(profile.soaks))
-    by = " by speed" if profile.objective is Objective.TOKENS_PER_SECOND else ""
-    return f"Best configuration{by}" + ("" if profile.complete else " so far")
+    titles = AnswerTitles(list(profile.results.values()), profile.objective)
+    return titles.heading(profile.answers.names(first)) + ("" if profile.complete else ", so far")
 
 
 def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
         "score_factors": list(config.score_factors),
         "name": naming.name(result.config),
         "safe_memory_bytes": result.safe_memory_bytes,
+        "exceeds_budget": result.exceeds_budget,
         "prediction_error": prediction_error(result),
         "step_time_s": result.step_time_s,
         "noise": noise and {"share": noise.share, "outliers": noise.outliers},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_yourai.core.answers import Answers, Pick, find_answers, headline
+from pytest_yourai.core.answers import Answers, Pick, find_answers, headline, headlined
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 
 
 def result(
@@ -72,6 +72,14 @@ def test_each_configuration_is_listed_once_with_all_its_names() -> None:
     assert list(find_answers([SMALL])) == [(tuple(Pick), SMALL)]
 
 
+def test_each_answer_has_a_measure() -> None:
+    assert [each.objective for each in Pick] == [
+        Objective.SCORE,
+        Objective.TOKENS_PER_SECOND,
+        Objective.TOKENS_PER_SECOND,
+    ]
+
+
 def test_the_headline_follows_the_objective() -> None:
     assert headline(RESULTS, Objective.SCORE) is Pick.LARGEST
     assert headline(RESULTS, Objective.TOKENS_PER_SECOND) is Pick.FASTEST
@@ -80,3 +88,16 @@ def test_the_headline_follows_the_objective() -> None:
 def test_the_headline_is_the_fastest_where_only_batches_differ() -> None:
     assert headline([SMALL, LEAN, FAST], Objective.SCORE) is Pick.FASTEST
     assert headline([SMALL, LEAN, FAILED], Objective.SCORE) is Pick.LARGEST
+
+
+def test_after_a_fast_search_only_the_best_by_its_objective_is_known() -> None:
+    left_out = TrialResult.skipped(
+        "m", LoraConfig(1, 16, 4, 129), Skip(SkipReason.SEARCH_IS_DONE, "it is smaller")
+    )
+    assert headline([LEAN, FAST, left_out], Objective.SCORE) is Pick.LARGEST
+
+
+def test_without_a_known_speed_the_largest_comes_first() -> None:
+    unknown = TrialResult("m", LoraConfig(1, 8, 4, 129), Outcome.OK, minimum_memory_bytes=1)
+    assert headlined(find_answers([unknown]), [unknown], Objective.SCORE) is unknown
+    assert headlined(find_answers(RESULTS), RESULTS, Objective.TOKENS_PER_SECOND) is FAST

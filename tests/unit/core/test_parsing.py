@@ -12,6 +12,7 @@ from pytest_yourai.core.parsing import (
     at_least,
     data_source,
     memory_bytes,
+    memory_size,
     number_within,
     one_of,
     positive,
@@ -22,6 +23,8 @@ from support.training import rows_folder
 
 def test_values_are_read() -> None:
     assert memory_bytes("1.5") == 1_500_000_000
+    assert memory_size("20 GB") == 20_000_000_000
+    assert memory_size(" 2.5MB ") == 2_500_000
     assert positive(10)("1e-5") == 1e-5
     assert at_least(-1)("-1") == -1
     assert one_of("a", "b")("b") == "b"
@@ -30,6 +33,8 @@ def test_values_are_read() -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
+        (memory_size, "20", "a number of GB or MB, such as 20 GB"),
+        (memory_size, "0 GB", "above 0"),
         (memory_bytes, "0.0001", "at least 0.001, which is 1 MB"),
         (memory_bytes, "inf", "above 0 and at most 1e\\+06"),
         (positive(10), "nan", "above 0 and at most 10"),

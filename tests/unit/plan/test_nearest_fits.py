@@ -45,6 +45,15 @@ def test_what_changes_least_comes_first_with_its_needs_and_flags() -> None:
     assert first.needs_bytes * SAFETY_MARGIN <= 16 * GB
 
 
+def test_what_costs_time_alone_is_told_apart_from_what_changes_the_result() -> None:
+    found = near(LoraConfig(8, 256, 32, 2048, lora_keys="all"), 12, 8) + near(LONG, 16)
+    kept = {each.change: each.keeps_the_result for each in found}
+    assert set(kept.values()) == {True, False}
+    words = ("layers", "rank", "rows", "weights")
+    assert kept == {each: not any(word in each for word in words) for each in kept}
+    assert any("rank" in each for each in kept)
+
+
 def test_a_smaller_batch_keeps_the_rows_of_an_update() -> None:
     wanted = LoraConfig(6, 16, 32, 2048, grad_accumulation_steps=2, lora_keys="all")
     changed = [each for each in near(wanted, 16) if each.config.batch_size < 6]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig, Quantization
-from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan import recommend as module
-from pytest_yourai.plan.recommend import Recommendation, Recommendations, recommend, write
+from pytest_yourai.plan.recommend import (
+    Recommendation,
+    Recommendations,
+    Verdict,
+    recommend,
+    write,
+)
 from pytest_yourai.plugin.read_options import read_options
 
 from support.hub import bare_model
@@ -35,10 +43,19 @@ def test_all_presets_are_estimated_in_their_order(pytester: pytest.Pytester) -> 
     all_of_them = found(pytester, "--yourai-max-memory=50")
     assert [each.name for each in all_of_them.models] == list(read_presets(packaged_models()))
     assert all_of_them.left_out == {}
-    assert all_of_them.own_list is None
-    largest = all_of_them.largest_that_fits
+    assert all_of_them.backend == installed_backend()
+    largest = dataclasses.replace(all_of_them, backend="metal").largest_that_fits
     assert largest is not None
     assert (largest.name, largest.config) == ("hermes-70b", LoraConfig(1, 24, 12, 512))
+
+
+def test_on_a_cpu_the_model_that_does_not_take_minutes_is_next(pytester: pytest.Pytester) -> None:
+    all_of_them = dataclasses.replace(found(pytester, "--yourai-max-memory=50"), backend="cpu")
+    largest = all_of_them.largest_that_fits
+    assert largest is not None
+    assert largest.name == "tiny"
+    assert not all_of_them.is_slow(largest)
+    assert all_of_them.is_slow(next(each for each in all_of_them.models if each.name == "llama-8b"))
 
 
 def test_a_larger_machine_can_be_asked_about(pytester: pytest.Pytester) -> None:
@@ -94,7 +111,6 @@ def test_what_cannot_be_estimated_is_left_out_with_its_reason(
     assert [each.name for each in mine.models] == ["mine"]
     assert list(mine.left_out) == ["far"]
     assert "not on this machine" in mine.left_out["far"]
-    assert mine.own_list == pytester.path / "own.yaml"
     write(pytester.path / "r.json", mine)
     written: dict[str, Any] = json.loads((pytester.path / "r.json").read_text())
     assert written["left_out"] == dict(mine.left_out)
@@ -110,6 +126,38 @@ def test_where_nothing_can_be_estimated_the_first_reason_is_the_error(
         found(pytester, "--yourai-lora-keys=nothing", "--yourai-max-memory=1")
 
 
-def test_estimates_are_for_one_length(pytester: pytest.Pytester) -> None:
-    with pytest.raises(OptionError, match="--yourai-seq-length: .* takes one value: name one"):
-        found(pytester, "--yourai-seq-length=64,128")
+SIZES = ("--yourai-model=llama-8b", "--yourai-rank=16", "--yourai-num-layers=all")
+
+
+def test_of_the_values_that_are_given_the_most_that_fits_is_recommended(
+    pytester: pytest.Pytester,
+) -> None:
+    several = (*SIZES, "--yourai-batch-size=1,2,4", "--yourai-seq-length=256,512")
+    roomy = one(pytester, *several)
+    assert roomy.config == LoraConfig(4, 16, 32, 512)
+    assert roomy.instead is None
+    narrow = one(pytester, *several, budget="9")
+    assert narrow.config.batch_size < 4
+    assert narrow.instead is None
+
+
+def test_rows_of_an_update_that_are_asked_for_are_kept(pytester: pytest.Pytester) -> None:
+    several = (*SIZES, "--yourai-batch-size=3,4,8", "--yourai-effective-batch-size=16")
+    assert one(pytester, *several, "--yourai-seq-length=64").config.batch_size == 8
+    assert one(pytester, *several, budget="11").config.effective_batch_size == 16
+    uneven = one(pytester, *SIZES, "--yourai-batch-size=3", "--yourai-effective-batch-size=16")
+    assert uneven.config.batch_size == 3
+
+
+def test_where_nothing_that_is_asked_for_fits_the_nearest_that_does_is_recommended(
+    pytester: pytest.Pytester,
+) -> None:
+    asked = (*SIZES, "--yourai-batch-size=4,8", "--yourai-seq-length=2048")
+    changed = one(pytester, *asked, budget="12")
+    assert changed.instead is not None
+    assert changed.asked == LoraConfig(4, 16, 32, 2048)
+    assert changed.config == changed.instead.config
+    assert changed.verdict in (Verdict.FITS, Verdict.TIGHT)
+    assert changed.asked_bytes * SAFETY_MARGIN > 12 * GB
+    none = one(pytester, *asked, budget="4")
+    assert (none.instead, none.verdict, none.config) == (None, Verdict.NO, none.asked)

@@ -111,7 +111,7 @@ def test_the_data_is_shown_once_for_all_that_a_model_is_tried_with(sweeps: Walk)
     assert sweeps.open(is_check=False) == ["Note: a note"]
     trial, optimum, padding, _ = sweeps.end(PASSED, is_check=False)
     assert trial.startswith("      [1/1] batch=2")
-    assert optimum.startswith("      Optimal: batch=2")
+    assert optimum.startswith("      Largest, fastest, leanest: batch=2")
     assert padding.startswith("        Padding:")
 
 

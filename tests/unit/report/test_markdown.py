@@ -15,7 +15,7 @@ from support.screens import Rendered
 DATA = Path(__file__).parents[2] / "data"
 QUICK = DATA / "h200_llama8b_quick.json"
 WALK = DATA / "h200_benchmark_24gb.json"
-BEST = "**Best by score: batch=4, rank=128, layers=32**"
+BEST = "**Largest: batch=4, rank=128, layers=32**"
 HOSTILE = "a|b `c` <b>d</b> [e](http://f) @everyone <!-- g -->\nh"
 
 
@@ -33,12 +33,16 @@ def test_the_answer_comes_first_then_where_it_was_measured() -> None:
     assert lines[:3] == [
         "## LoRA fine-tuning of llama-8b",
         "",
-        f"{BEST} (needs 18.9 GB, takes 24.5 GB, 0.59s a step, 3,440 tokens/s)",
+        (
+            f"{BEST} (score 16,384, 0.59s a step, 3,440 tokens/s). "
+            "Fits: needs 18.9 of 110.0 GB, uses up to 24.5 GB when allowed."
+        ),
     ]
+    assert lines[4].startswith("**Fastest, leanest: batch=4, rank=64, layers=16** (score 4,096, ")
     text = "\n".join(lines)
     assert "\n- **Machine:** Device NVIDIA H200; MLX backend cuda; " in text
     assert "\n- **Versions:** python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2\n" in text
-    assert "\n- **Memory limit:** 110.0 GB\n- **Settings:** weights synthetic; " in text
+    assert "\n- **Budget:** 110.0 GB\n- **Settings:** weights synthetic; " in text
     assert "- **Measured:** 2026-11-21 09:08 UTC\n- **Trials:** 12 of 12 configurations\n" in text
 
 
@@ -49,15 +53,28 @@ def test_rows_come_best_first_then_what_failed_then_what_was_not_run() -> None:
     rows[5].update(outcome="oom", success=False, error="the allocator refused")
     [header, *cells] = Rendered("\n".join(lines_of(changed))).cells
     assert (
-        ", ".join(header) == "batch, rank, layers, needs, takes, step, tokens/s, ±, score, outcome"
+        ", ".join(header)
+        == "batch, rank, layers, needs, takes, step, tokens/s, ±, score, answer, outcome"
     )
     scores = [int(row[8].replace(",", "")) for row in cells[:10]]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == 16384
-    assert [row[9] for row in cells] == [
+    assert [row[10] for row in cells] == [
         *["ok"] * 10,
         "oom: the allocator refused",
         "skipped: no smaller",
+    ]
+
+
+def test_the_command_of_each_answer_is_a_line_to_copy() -> None:
+    text = markdown(read_profiles(QUICK))
+    block = text.partition("```sh\n")[2].partition("\n```\n")[0].splitlines()
+    train = f"yourai train --model llama-8b --profile {QUICK} --weights hub --data FOLDER"
+    assert block[-4:] == [
+        "# largest",
+        f"{train} --pick largest",
+        "# fastest, leanest",
+        f"{train} --pick fastest",
     ]
 
 
@@ -89,7 +106,7 @@ def test_the_models_of_a_walk_are_rows_and_share_what_they_have_in_common() -> N
         "## LoRA fine-tuning: 4 of 5 models fit\n\n"
         "**Recommended: r1-distill-14b** (largest model that fits)\n"
     )
-    assert text.count("**Machine:**") == text.count("**Memory limit:** 24.0 GB") == 1
+    assert text.count("**Machine:**") == text.count("**Budget:** 24.0 GB") == 1
     [header, *rows] = Rendered(text).cells
     assert header[0] == "model"
     assert [row[0] for row in rows] == [
@@ -107,8 +124,8 @@ def test_a_sweep_among_several_has_a_section_with_what_is_its_own() -> None:
     text = markdown([*read_profiles(QUICK), *read_profiles(WALK)])
     head, _, section = text.partition(f"\n### {escaped(f'llama-8b ({QUICK})')}\n")
     assert f"| {escaped(f'llama-8b ({WALK})')} | 2 | 64 |" in head
-    assert "**Memory limit" not in head
-    assert "**Memory limit:** 110.0 GB" in section
+    assert "**Budget" not in head
+    assert "**Budget:** 110.0 GB" in section
     assert section.count("\n| ") == 13
 
 
@@ -137,7 +154,10 @@ def test_axes_and_missing_minima_have_columns_where_they_say_something() -> None
     [header, *_] = Rendered(
         markdown(profiles_in({"model": "m", "all_results": rows}, "p.json"))
     ).cells
-    assert ", ".join(header) == "batch, rank, layers, seq, takes, step, tokens/s, score, outcome"
+    assert (
+        ", ".join(header)
+        == "batch, rank, layers, seq, takes, step, tokens/s, score, answer, outcome"
+    )
 
 
 def test_a_session_that_looked_at_no_model_says_why() -> None:

@@ -67,7 +67,7 @@ def test_other_circumstances_are_shown() -> None:
 def test_it_stands_between_the_answer_and_all_rows() -> None:
     compared = compared_with(quick())
     text = markdown([each.after for each in compared.comparisons], None, compared)
-    places = [text.index(part) for part in ("**Best by", "**No regr", "### All configurations")]
+    places = [text.index(part) for part in ("**Largest: ", "**No regr", "### All configurations")]
     assert places == sorted(places)
     assert text.count("### All configurations") == 1
     several = markdown([each.after for each in compared.comparisons] * 2, None, compared)

@@ -26,7 +26,7 @@ def test_machine_versions_limit_and_settings_are_a_line_each() -> None:
     )
     assert found["Machine"].startswith("Device NVIDIA H200; MLX backend cuda; Device memory 150.8 ")
     assert found["Versions"] == "python 3.12.3; mlx 0.32.4; mlx-lm 0.32.2"
-    assert found["Memory limit"] == "110.0 GB"
+    assert found["Budget"] == "110.0 GB"
     assert found["Settings"] == "max seq length 512, 1024; grad checkpoint off, on"
 
 

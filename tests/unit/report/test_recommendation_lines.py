@@ -11,6 +11,7 @@ from pytest_yourai.core.errors import OutputError
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.plan.invocation import Invocation
+from pytest_yourai.plan.nearest_fits import NearestFit
 from pytest_yourai.plan.recommend import (
     Recommendation,
     Recommendations,
@@ -99,7 +100,57 @@ def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None
     assert said[-1] == "Next, the largest that fits: pytest --yourai-model=large --quick"
     assert list(lines(all_of(TIGHT)))[-1].startswith("Next, it may fit: ")
     assert list(lines(all_of(TIGHT, NO)))[-1].startswith("Next, the largest that may fit: ")
-    assert list(lines(all_of(NO)))[-1].startswith("None fits: try --yourai-grad-checkpoint")
+    assert list(lines(all_of(NO)))[-1].startswith("None fits, whatever is changed: ")
+
+
+def changed(row: Recommendation) -> Recommendation:
+    """`row` as it is where only one with checkpointing fits."""
+    config = dataclasses.replace(row.config, grad_checkpoint=True)
+    instead = NearestFit(config, row.quantization, 9 * GB, row.estimate, row.config)
+    return dataclasses.replace(row, config=config, instead=instead, asked_bytes=12 * GB)
+
+
+def test_what_fits_if_it_is_changed_is_shown_with_the_change_and_its_command() -> None:
+    said = list(lines(all_of(changed(LARGE))))
+    assert "  large: checkpointing; without 12.0 GB" in said
+    assert any(line.startswith("large ") and "  changed  " in line for line in said)
+    assert "changed  does not fit as asked, but as changed above" in said
+    sizes = "--yourai-batch-size=2 --yourai-rank=64 --yourai-num-layers=16"
+    command = f"pytest --yourai-model=large {sizes} --yourai-grad-checkpoint --quick"
+    assert said[-1] == f"Next, it fits as changed: {command}"
+    assert "  tight: checkpointing, maybe; without 12.0 GB" in list(lines(all_of(changed(TIGHT))))
+    slower = changed(LARGE)
+    assert all_of(slower, SMALL).largest_that_fits is slower, "the result is the same"
+    assert slower.instead is not None
+    instead = dataclasses.replace(slower.instead, is_requantized=True)
+    assert all_of(dataclasses.replace(slower, instead=instead), SMALL).largest_that_fits is SMALL
+
+
+def test_only_words_that_occur_are_explained() -> None:
+    said = "\n".join(lines(all_of(SMALL)))
+    assert "\nyes      fits" in said
+    for word in ("maybe", "no", "changed"):
+        assert f"\n{word} " not in said
+    assert "         each with 15 % to spare" in said
+
+
+def test_a_command_keeps_what_was_given_to_the_estimate() -> None:
+    given = ("--yourai-recommend", "--yourai-max-memory=36", "--yourai-seq-length=2048", "-v")
+    output = ("--yourai-output", "f.json", "--yourai-model=other")
+    last = list(recommendation_lines.lines(all_of(LARGE), Invocation((*given, *output))))[-1]
+    kept = "--yourai-max-memory=36 --yourai-seq-length=2048 -v"
+    assert last == f"Next, it fits: pytest --yourai-model=large {kept} --quick"
+    own = Invocation(("--yourai-matrix=m.yaml",))
+    last = list(recommendation_lines.lines(all_of(LARGE), own))[-1]
+    assert last == "Next, it fits: pytest --yourai-model=large --yourai-matrix=m.yaml"
+
+
+def test_on_a_cpu_it_says_that_steps_take_minutes() -> None:
+    on_cpu = dataclasses.replace(all_of(SMALL), backend="cpu")
+    assert any("takes minutes on the CPU" in line for line in lines(on_cpu))
+    assert not any("minutes" in line for line in lines(all_of(SMALL)))
+    toy = dataclasses.replace(all_of(row("toy", 0.01, Verdict.FITS)), backend="cpu")
+    assert not any("minutes" in line for line in lines(toy))
 
 
 def test_a_folder_is_named_as_the_shell_takes_it() -> None:
@@ -121,13 +172,14 @@ def test_the_header_says_whose_memory_it_is() -> None:
     assert "GPU" not in said
     given = list(lines(all_of(SMALL)))
     assert given[0] == "Estimates: nothing was run"
-    assert given[1] == "Memory limit: 36.0 GB (as given), training on Metal"
+    assert given[1] == "Budget: 36.0 GB (as given), training on Metal"
     on_linux = dataclasses.replace(all_of(SMALL, machine="AMD EPYC, 25 GB"), backend="cuda")
     assert "--yourai-max-memory" in "\n".join(lines(on_linux))
 
 
 def test_the_table_is_for_80_columns_and_any_encoding() -> None:
-    for line in lines(all_of(SMALL, LARGE, TIGHT, row("hermes-mistral-7b", 70, Verdict.NO))):
+    rows = (changed(SMALL), LARGE, TIGHT, row("hermes-mistral-7b", 70, Verdict.NO))
+    for line in lines(dataclasses.replace(all_of(*rows), backend="cpu")):
         assert len(line) <= 80
         assert line.isascii()
         assert line == line.rstrip()
@@ -149,6 +201,9 @@ def test_the_document_has_the_parts_and_their_sum() -> None:
     assert (first["max_seq_length"], first["quantization_bits"]) == (512, 4)
     assert first["limited_by"] == "weights 3.5 GB of 4.5 GB"
     assert second["quantization_bits"] is None
+    assert (first["change"], first["asked_minimum_memory_bytes"]) == (None, None)
+    [third] = document(all_of(changed(SMALL)))["models"]
+    assert (third["change"], third["asked_minimum_memory_bytes"]) == ("checkpointing", 12 * GB)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

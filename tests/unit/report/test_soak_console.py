@@ -85,7 +85,7 @@ def test_an_answer_that_was_shown_before_is_corrected(pytester: pytest.Pytester)
     stage = setup.stages[0]
     assert console.soak_begins(stage, LARGE).startswith("Soak of dolphin-8b: batch=4")
     collected.add_soak(stage, a_soak(LARGE, Outcome.CRASHED))
-    told = "Optimal for dolphin-8b, after the soak: "
+    told = "After the soak of dolphin-8b: "
     assert list(console.soaked(stage)) == [f"{told}batch=1, rank=32, layers=16"]
     collected.add_soak(stage, a_soak(SMALL, Outcome.CRASHED))
     assert list(console.soaked(stage)) == [f"{told}none, all failed their soak"]

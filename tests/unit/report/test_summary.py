@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, Outcome, TrialResult
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 
@@ -41,12 +42,12 @@ def table(*results: TrialResult, room: TerminalSize = TerminalSize(), others: in
 def test_the_best_comes_first_and_what_nothing_beats_is_marked() -> None:
     assert table(ONE, SLOW, TWO, WIDE) == [
         "Configurations that fit, best first",
-        "      batch  rank  layers  tokens/s   needs   takes  a step",
-        "  *>      2    16       4     1,024  4.0 MB  8.0 MB    1.0s",
-        "  *>      2     8       4     2,048  3.0 MB  6.0 MB   0.50s",
-        "          1    16       4       256  4.5 MB  9.0 MB    2.0s",
-        "  *       1     8       4     1,024  2.0 MB  4.0 MB   0.50s",
-        "* unbeaten in capacity, speed and memory",
+        "      batch  rank  layers  tokens/s  score   needs   takes  a step",
+        "  *>      2    16       4     1,024    128  4.0 MB  8.0 MB    1.0s",
+        "  *>      2     8       4     2,048     64  3.0 MB  6.0 MB   0.50s",
+        "          1    16       4       256     64  4.5 MB  9.0 MB    2.0s",
+        "  *       1     8       4     1,024     32  2.0 MB  4.0 MB   0.50s",
+        "* unbeaten in capacity, speed and memory, beyond noise",
         "> the fastest batch size of its rank × layers",
     ]
 
@@ -56,6 +57,19 @@ def test_by_speed_the_order_is_that_of_speed() -> None:
     speed = Objective.TOKENS_PER_SECOND
     lines = list(configuration_lines([WIDE, TWO], speed, naming, TerminalSize(), 0))
     assert [line.split()[1:3] for line in lines[2:4]] == [["2", "8"], ["2", "16"]]
+    assert "score" not in lines[1]
+
+
+def test_a_peak_over_the_budget_is_marked() -> None:
+    over = dataclasses.replace(
+        WIDE, memory_limit_bytes=5_000_000, warnings=(RECORDED_WITHOUT_BUDGET,)
+    )
+    lines = table(over, TWO)
+    assert "  8.0 MB†  " in lines[2]
+    assert "†" not in lines[3]
+    assert lines[-1] == "† peak recorded without this budget"
+    measured = dataclasses.replace(over, warnings=())
+    assert table(measured, TWO)[-1] == "† peak over the budget"
 
 
 def test_further_axes_are_columns_and_qualities() -> None:
@@ -67,7 +81,7 @@ def test_further_axes_are_columns_and_qualities() -> None:
         ["513", "on"],
     ]
     assert lines[-2:] == [
-        "* unbeaten in capacity, length, speed and memory",
+        "* unbeaten in capacity, length, speed and memory, beyond noise",
         "> the fastest batch size of its rank × layers × sequence × checkpointing",
     ]
 

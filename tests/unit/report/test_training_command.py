@@ -3,17 +3,19 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.report.commands import training_command
+from pytest_yourai.core.answers import Pick
+from pytest_yourai.report.commands import training_commands
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
-from support.profiles import failed_only, profiles_of, quick
+from support.profiles import document, failed_only, profiles_of, quick
 
 
 def command(**changes: Any) -> tuple[list[str], tuple[str, ...]]:
     [each] = profiles_of({**quick(), **changes})
-    found = training_command(each)
-    assert found is not None
-    return shlex.split(found.text), found.notes
+    found = training_commands(each)[0]
+    *words, flag, pick = shlex.split(found.text)
+    assert (flag, pick) == ("--pick", "largest")
+    return words, found.notes
 
 
 def test_a_preset_is_named_and_the_rest_is_to_be_filled_in() -> None:
@@ -59,10 +61,28 @@ def test_tiny_has_made_up_weights_alone() -> None:
 
 def test_without_an_optimum_there_is_none() -> None:
     [each] = profiles_of(failed_only())
-    assert training_command(each) is None
+    assert training_commands(each) == []
 
 
 @pytest.mark.parametrize("data", ["a; rm -rf b", "$(x)", "it's"])
 def test_it_is_quoted_for_the_shell(data: str) -> None:
     words, _ = command(settings={"data": data})
     assert words[7] == data
+
+
+def test_each_answer_has_its_command_the_headline_first() -> None:
+    [each] = profiles_of(quick())
+    found = training_commands(each)
+    assert [shlex.split(one.text)[-2:] for one in found] == [
+        ["--pick", "largest"],
+        ["--pick", "fastest"],
+    ]
+    assert [one.names for one in found] == [(Pick.LARGEST,), (Pick.FASTEST, Pick.LEANEST)]
+    [by_speed] = profiles_of({**quick(), "objective": "tokens_per_second"})
+    assert [one.names[0] for one in training_commands(by_speed)] == [Pick.FASTEST, Pick.LARGEST]
+
+
+def test_an_only_answer_needs_no_pick() -> None:
+    [each] = profiles_of(document(lambda found: found["all_results"].__delitem__(slice(0, 11))))
+    [found] = training_commands(each)
+    assert "--pick" not in found.text

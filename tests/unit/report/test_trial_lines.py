@@ -8,8 +8,8 @@ import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
-from pytest_yourai.report.trial_lines import predictions, summary, trial_line
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, SoakResult, TrialResult
+from pytest_yourai.report.trial_lines import predictions, summary, swept_title, trial_line
 
 from support.profiles import a_soak
 
@@ -23,6 +23,7 @@ def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:
         step_tokens=(config.batch_size * (config.max_seq_length - 1),),
         minimum_memory_bytes=need,
         peak_memory_bytes=2 * need,
+        memory_limit_bytes=16_000_000_000,
     )
 
 
@@ -53,15 +54,64 @@ def test_without_further_axes_they_are_not_shown() -> None:
         line(ONE, TWO) == "[1/2] batch=1, rank=8, layers=4 ... ✓ 4.0 MB (needs 2.0 MB), 0.50s/step"
     )
     assert said(ONE, TWO, WIDE) == [
-        "Optimal Configuration Found",
+        "Largest configuration that fits",
         "  Batch size:    2",
         "  LoRA rank:     16",
         "  LoRA layers:   4",
-        "  Peak memory:   8.0 MB",
-        "  Throughput:    128 (2 × 16 × 4)",
+        "  Score:         128 (2 × 16 × 4)",
         "  Speed:         1,024 tokens/s",
+        "  Fits: needs 4.0 MB of 16.0 GB, uses up to 8.0 MB when allowed.",
         "  Outcomes:      3 ok",
+        "Fastest, leanest: batch=2, rank=8, layers=4 (2,048 tokens/s, needs 3.0 MB)",
     ]
+
+
+def test_where_only_batches_differ_the_fastest_is_the_headline() -> None:
+    slow = result(LoraConfig(4, 8, 4, 513), 2.0, 9_000_000)
+    lines = said(ONE, TWO, slow)
+    assert lines[:2] == ["Fastest, leanest configuration that fits", "  Batch size:    2"]
+    assert lines[-1] == "Largest: batch=4, rank=8, layers=4 (1,024 tokens/s, needs 9.0 MB)"
+
+
+def test_what_is_faster_in_less_memory_is_named_below_the_headline() -> None:
+    slow = result(LoraConfig(4, 16, 4, 513), 4.0, 9_000_000)
+    assert (
+        "  Note: batch=2, rank=16, layers=4 is faster in less memory (1,024 tokens/s, needs 4.0 MB)"
+        in said(ONE, WIDE, slow)
+    )
+    assert not any("Note" in line for line in said(ONE, TWO, WIDE))
+
+
+def test_after_a_fast_search_the_other_answers_are_of_what_was_measured() -> None:
+    left_out = TrialResult.skipped(
+        "m", LONG.config, Skip(SkipReason.SEARCH_IS_DONE, "it is smaller")
+    )
+    lines = said(ONE, TWO, WIDE, left_out)
+    assert lines[0] == "Largest configuration that fits"
+    assert lines[-1].startswith("Fastest, leanest of the 3 measured: batch=2, rank=8, layers=4")
+    [heading, *_] = said(WIDE, left_out)
+    assert heading == "Largest configuration that fits"
+
+
+def test_after_an_interruption_it_is_the_best_so_far() -> None:
+    naming = ConfigLabels.of([ONE.config, TWO.config])
+    skipped = TrialResult.skipped("m", WIDE.config, Skip(SkipReason.DOMINATED, "it is larger"))
+    [heading, *_] = summary([ONE, TWO, skipped], Objective.SCORE, 12, None, naming)
+    assert heading == "Best so far (2 of 12 measured)"
+    failed = dataclasses.replace(ONE, outcome=Outcome.OOM, reason="x")
+    assert list(summary([failed], Objective.SCORE, 12, None, naming))[:2] == [
+        "Incomplete: 1 of 12 measured",
+        "No configuration fits",
+    ]
+
+
+def test_the_title_of_a_sweep_says_what_is_swept() -> None:
+    full = LoraConfig(2, 0, 4, 513, fine_tune_type=FineTuneType.FULL).canonical()
+    configs = [each.config for each in (TWO, WIDE, LONG)]
+    assert swept_title(configs, ConfigLabels.of(configs)) == (
+        "Sweep: batch 1, 2 × rank 8, 16 × layers 4 × seq 513, 1025"
+    )
+    assert swept_title([full], ConfigLabels.of([full])) == "Sweep: batch 2 × layers 4"
 
 
 def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
@@ -90,7 +140,7 @@ def test_all_axes_show_in_every_line() -> None:
     )
     lines = said(ONE, TWO, LONG, LEAN)
     assert lines[:6] == [
-        "Optimal Configuration Found",
+        "Largest, fastest, leanest configuration that fits",
         "  Batch size:    2",
         "  LoRA rank:     8",
         "  LoRA layers:   4",
@@ -111,8 +161,9 @@ def test_each_axis_shows_by_itself() -> None:
 def test_one_of_several_models_has_a_short_answer() -> None:
     naming = ConfigLabels.of([ONE.config, TWO.config])
     assert list(summary([ONE, TWO], Objective.SCORE, 2, None, naming, model="m")) == [
-        "Optimal Configuration Found: m",
-        "  batch=2, rank=8, layers=4: 6.0 MB, throughput 64, 2,048 tokens/s",
+        "Largest, fastest, leanest configuration that fits: m",
+        "  batch=2, rank=8, layers=4: score 64, 2,048 tokens/s, needs 3.0 MB",
+        "  Fits: needs 3.0 MB of 16.0 GB, uses up to 6.0 MB when allowed.",
         "  Outcomes:      2 ok",
     ]
 

@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.answers import find_answers
+from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.system_memory import ProcessUse
 from pytest_yourai.report import walk_lines
+from pytest_yourai.report.answer_lines import AnswerTitles
 from pytest_yourai.sweep.preflight import Preflight
 
 GB = 1_000_000_000
@@ -28,6 +30,7 @@ OK = TrialResult(
     Outcome.OK,
     step_times_s=(1.0,),
     step_tokens=(1022,),
+    minimum_memory_bytes=round(7.5 * GB),
     peak_memory_bytes=round(12.4 * GB),
 )
 
@@ -98,11 +101,22 @@ def test_what_was_not_looked_at_has_no_weights_and_what_was_kept_says_so() -> No
     assert line(failed, weights="").endswith("... ✗ error: no config (kept)")
 
 
-def test_the_optimum_is_one_line() -> None:
-    assert walk_lines.optimum_line(OK, ConfigLabels.of([CONFIG])) == (
-        "Optimal: batch=2, rank=64, layers=16: 12.4 GB, throughput 2,048, 1,022 tokens/s"
+def test_each_answer_is_one_line_the_first_with_its_score() -> None:
+    naming = ConfigLabels.of([CONFIG])
+    titles = AnswerTitles([], Objective.SCORE)
+    [alone] = walk_lines.answer_lines(find_answers([OK]), OK, titles, naming)
+    assert alone == (
+        "Largest, fastest, leanest: batch=2, rank=64, layers=16: score 2,048, 1,022 tokens/s, "
+        "needs 7.5 GB"
     )
-    assert "none" in walk_lines.optimum_line(None, ConfigLabels.of([CONFIG]))
+    fast = dataclasses.replace(
+        OK, config=dataclasses.replace(CONFIG, batch_size=1), step_times_s=(0.2,)
+    )
+    first, other = walk_lines.answer_lines(find_answers([OK, fast]), OK, titles, naming)
+    assert first.startswith("Largest: batch=2, rank=64, layers=16: score 2,048")
+    assert other.startswith("Fastest, leanest: batch=1, rank=64, layers=16 (5,110 tokens/s, ")
+    [none] = walk_lines.answer_lines(find_answers([]), None, titles, naming)
+    assert "none" in none
 
 
 @pytest.mark.parametrize(

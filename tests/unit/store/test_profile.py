@@ -12,7 +12,7 @@ from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
-from pytest_yourai.store.rows import TrialRow
+from pytest_yourai.store.rows import ConfigRow, TrialRow
 
 from support.profiles import a_soak
 
@@ -85,6 +85,7 @@ def test_all_promised_keys_are_there() -> None:
         "memory_limit_gb",
         "objective",
         "optimal_for",
+        "answers",
         "pareto",
         "settings",
         "environment",
@@ -121,6 +122,25 @@ def test_what_is_best_and_unbeaten_is_named_by_its_whole_configuration() -> None
     }
     assert profile["optimal_for"] == {"score": named, "tokens_per_second": named}
     assert profile["pareto"] == [named]
+
+
+def test_the_three_answers_are_named_with_what_they_measured() -> None:
+    fast = dataclasses.replace(
+        OK, config=LoraConfig(1, 8, 4, 64), step_times_s=(0.01,) * 3, step_tokens=(63,) * 3
+    )
+    found = build(OK, fast, OVER)["answers"]
+    assert found["largest"]["batch_size"] == 2
+    assert found["largest"]["throughput_score"] == 64
+    assert found["fastest"] == found["leanest"]
+    assert found["fastest"] == {
+        **{key: found["fastest"][key] for key in ConfigRow.model_fields},
+        "minimum_memory_gb": 0.004,
+        "peak_memory_gb": 0.005,
+        "tokens_per_second": 6300,
+        "throughput_score": 32,
+        "command": None,
+    }
+    assert build(OVER)["answers"] == {"largest": None, "fastest": None, "leanest": None}
 
 
 def test_what_did_not_survive_its_soak_is_not_the_answer() -> None:
@@ -191,7 +211,8 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
     path = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
     recorded = json.loads(path.read_text())
     later = {axis.key for axis in VARIANTS} - {"max_seq_length", "grad_checkpoint"}
-    newer = {"other_results", "confirmation", "identity"} | {f"optimal_{key}" for key in later}
+    newer = {"answers", "other_results", "confirmation", "identity"}
+    newer |= {f"optimal_{key}" for key in later}
     assert set(recorded) == set(build(OK)) - newer
     assert recorded["schema_version"] == SCHEMA_VERSION
     assert len(recorded["all_results"]) == 12

@@ -45,7 +45,8 @@ def decided(
         environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
-    return choose(path, begin(asked(folder)).model, "just now")
+    options = asked(folder)
+    return choose(path, options, begin(options).model, "just now")
 
 
 def test_what_training_is_asked_is_passed_on(tmp_path: Path) -> None:
@@ -182,4 +183,4 @@ def test_other_failures_end_it_with_their_reason(
 
 def test_without_a_profile_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SweepFailedError, match="the sweep left no profile"):
-        choose(tmp_path / PROFILE, begin(asked(tmp_path)).model, "just now")
+        choose(tmp_path / PROFILE, asked(tmp_path), begin(asked(tmp_path)).model, "just now")

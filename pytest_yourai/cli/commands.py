@@ -1,0 +1,99 @@
+"""The commands of `yourai`, and the parsers of their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_yourai.cli import flags
+from pytest_yourai.cli.parser import Parser
+from pytest_yourai.cli.pytest_commands import add_pytest_flags
+from pytest_yourai.plan.short_commands import SHORT_COMMANDS
+
+
+@dataclass(frozen=True)
+class OwnCommand:
+    """A command that is not pytest; `function` takes its flags, and returns the exit status.
+
+    It is named as `module:function`, and imported when it is run: `yourai --help` must not wait
+    for pydantic, psutil and yaml.
+    """
+
+    name: str
+    help: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    function: str
+    usage: str | None = None
+
+
+OWN_COMMANDS = (
+    OwnCommand(
+        "train",
+        "train LoRA adapters with a measured configuration",
+        flags.add_train_flags,
+        "train:train",
+        usage="yourai train [MODEL] [--FLAG ...]",
+    ),
+    OwnCommand(
+        "compare",
+        "compare profiles, and fail if one got worse than the first",
+        flags.add_compare_flags,
+        "profile_commands:compare",
+    ),
+    OwnCommand(
+        "report",
+        "write profiles, or a folder of them, as an HTML page",
+        flags.add_report_flags,
+        "profile_commands:report",
+    ),
+    OwnCommand("show", "print the rows of profiles", flags.add_show_flags, "profile_commands:show"),
+    OwnCommand(
+        "completion",
+        "print a script with which a shell completes commands, flags and presets",
+        flags.add_completion_flags,
+        "completion:completion",
+    ),
+)
+
+OF_PYTEST = {name: command for command in SHORT_COMMANDS for name in (command.name, command.former)}
+"""By its names."""
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata  # noqa: PLC0415 - help must not wait for it
+
+        print(f"yourai {importlib.metadata.version('pytest-yourai')}")
+        parser.exit()
+
+
+def make_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of all, and those of the commands by their names."""
+    parser = Parser(
+        prog="yourai",
+        description="Finds the LoRA fine-tuning configuration that fits this machine, and trains "
+        "with it.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser, title="commands"
+    )
+    parsers: dict[str, Parser] = {}
+    for name, command in OF_PYTEST.items():
+        settings: dict[str, Any] = {"help": command.help} if name == command.name else {}
+        parsers[name] = subparsers.add_parser(
+            name,
+            description=f"Runs pytest to {command.help}.",
+            epilog="Arguments after -- go to pytest.",
+            usage=f"yourai {name} [MODEL ...] [--FLAG ...] [-- PYTEST_ARGUMENT ...]",
+            **settings,
+        )
+        add_pytest_flags(parsers[name], command)
+    for own in OWN_COMMANDS:
+        parsers[own.name] = subparsers.add_parser(
+            own.name, help=own.help, description=f"{own.help}.", usage=own.usage
+        )
+        own.add_flags(parsers[own.name])
+    return parser, parsers

@@ -1,0 +1,33 @@
+"""The arguments of pytest for another run: some flags left out, or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, SIZES
+from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.nearest_fits import NearestFit, axis_flag
+
+_SWITCHES = ("--quick", *(flag.option for flag in FLAGS if flag.metavar is None))
+
+
+def without_flags(arguments: Sequence[str], *flags: str) -> list[str]:
+    """`arguments` of pytest without `flags` and their values."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, separator, _ = argument.partition("=")
+        if name not in flags:
+            kept.append(argument)
+        elif not separator and name not in _SWITCHES:
+            next(rest, None)
+    return kept
+
+
+def changed_arguments(arguments: Sequence[str], fit: NearestFit) -> list[str]:
+    """`arguments` of a sweep that tries the one configuration of `fit` instead."""
+    flags = dict.fromkeys((*(axis_flag(axis, fit.config) for axis in SIZES), *fit.flags))
+    replaced = [flag.partition("=")[0] for flag in flags]
+    if GRAD_ACCUMULATION_STEPS in fit.changed_axes:
+        replaced.append("--yourai-effective-batch-size")
+    return [*without_flags(arguments, *replaced), *flags]

@@ -1,0 +1,79 @@
+"""The marker `lora_limit`: the most that the configuration of a user's own test may need."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.parsing import memory_size
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.units import gigabytes
+from pytest_yourai.plan.nearest_fits import nearest_fits
+from pytest_yourai.sweep.model_sweep import Sweep
+
+_MARKER = "lora_limit"
+
+
+def limit_of(test: pytest.Item) -> int | None:
+    """The limit of a test in bytes, None without one; the test fails for a mark without a size."""
+    mark = test.get_closest_marker(_MARKER)
+    if mark is None:
+        return None
+    try:
+        [text] = mark.args
+        return _size(text if not mark.kwargs else None)
+    except ValueError:
+        given = ", ".join([*map(repr, mark.args), *(f"{name}=…" for name in mark.kwargs)])
+        pytest.fail(
+            f"{_MARKER}({given}): it takes one size, such as '20 GB' or '500 MB'", pytrace=False
+        )
+
+
+def _size(text: object) -> int:
+    if not isinstance(text, str):
+        raise ValueError("it is no text")  # noqa: TRY004 - the caller says how it must be
+    return memory_size(text)
+
+
+def check_mark(metafunc: pytest.Metafunc) -> None:
+    """Fail, before anything is measured, a test whose mark cannot be checked."""
+    if limit_of(metafunc.definition) is not None and "trial" not in metafunc.fixturenames:
+        pytest.fail(
+            f"{_MARKER} is about the configuration of a test: take `trial` as an argument",
+            pytrace=False,
+        )
+
+
+def check_limit(item: pytest.Item, result: TrialResult, sweep: Sweep | None) -> None:
+    """Fail a test whose configuration needs more than its limit; one not measured passes here."""
+    limit_bytes, needed_bytes = limit_of(item), result.minimum_memory_bytes
+    if limit_bytes is None or needed_bytes is None or needed_bytes <= limit_bytes:
+        return
+    fits = _what_fits(result, limit_bytes, sweep) if sweep is not None else []
+    instead = f"what would fit, by estimate: {'; '.join(fits)}" if fits else "nothing like it fits"
+    pytest.fail(
+        f"{result.model}, {result.config}: needs {gigabytes(needed_bytes)}, over the limit of "
+        f"{gigabytes(limit_bytes)}; {instead}",
+        pytrace=False,
+    )
+
+
+def _what_fits(result: TrialResult, limit_bytes: int, sweep: Sweep) -> list[str]:
+    plan, context = sweep.plan, sweep.context
+    data = context.inspection.data
+    try:
+        found = nearest_fits(
+            plan.source,
+            result.config,
+            # A limit is for the minimum alone: the margin is for budgets.
+            limit_bytes * SAFETY_MARGIN,
+            backend=context.device.backend,
+            recipe=plan.recipe,
+            device=context.device.name,
+            longest_row=data.longest if data is not None else None,
+            measured_bytes=result.minimum_memory_bytes,
+        )
+    except ModelError:
+        return []
+    return [f"{each.change} (needs {gigabytes(each.needs_bytes)})" for each in found]
