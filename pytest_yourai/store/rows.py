@@ -255,10 +255,8 @@ def _result_values(
 
 
 @functools.cache
-def _sources(
-    row: type[TrialRow | SoakRow], result: type[TrialResult | SoakResult]
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Fields of `result` that the row has too, and those with the row's in MB."""
+def _sources(row: Any, result: Any) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Fields of the class `result` that the class `row` has too, and those with its own in MB."""
     names = [each.name for each in dataclasses.fields(result)]
     known = {*row.model_fields, *dir(row)}
     in_mb = [(name, name.replace("_bytes", "_mb")) for name in names if name not in known]
