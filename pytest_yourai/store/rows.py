@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import pydantic
 
@@ -243,7 +243,7 @@ def _result_values(
 ) -> dict[str, Any]:
     """Fields of `result` that the row has, under the same name or in MB."""
     values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
-    as_they_are, in_mb = _sources(type(row), result)
+    as_they_are, in_mb = _sources(cast("Any", type(row)), cast("Any", result))
     for name in as_they_are:
         value = getattr(row, name)
         values[name] = tuple(value) if isinstance(value, list) else value
