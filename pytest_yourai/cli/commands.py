@@ -40,15 +40,15 @@ OWN_COMMANDS = (
         "compare",
         "compare profiles, and fail if one got worse than the first",
         flags.add_compare_flags,
-        "profile_commands:compare",
+        "compare:compare",
     ),
     OwnCommand(
         "report",
         "write profiles, or a folder of them, as an HTML page",
         flags.add_report_flags,
-        "profile_commands:report",
+        "report:report",
     ),
-    OwnCommand("show", "print the rows of profiles", flags.add_show_flags, "profile_commands:show"),
+    OwnCommand("show", "print the rows of profiles", flags.add_show_flags, "show:show"),
     OwnCommand(
         "completion",
         "print a script with which a shell completes commands, flags and presets",
