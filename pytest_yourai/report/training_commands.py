@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pytest_yourai.core.answers import Answers, Pick
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
-from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _NO_MODEL = "MODEL"
@@ -93,7 +94,7 @@ def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
 
 def _words_for(profile: StoredProfile) -> list[str]:
     """The words of a `yourai train` with a profile that may come from anywhere."""
-    preset = read_presets(packaged_models()).get(profile.model)
+    preset = _packaged_presets().get(profile.model)
     model = profile.model if preset else _NO_MODEL
     has_weights = preset is None or preset.repo is not None
     settings, data = profile.settings, profile.settings.data
@@ -109,6 +110,11 @@ def _words_for(profile: StoredProfile) -> list[str]:
         reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),
         recipe=recipe,
     )
+
+
+@functools.cache
+def _packaged_presets() -> Mapping[str, Preset]:
+    return read_presets(packaged_models())
 
 
 def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
