@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ import pydantic
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
-from pytest_yourai.core.config import Optimizer
+from pytest_yourai.core.config import FineTuneType, Optimizer
 from pytest_yourai.core.errors import RecipeError
 from pytest_yourai.core.recipe import Recipe, Schedule
 from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
@@ -132,6 +132,9 @@ class _RecipeSchema(_TrainedAxes):  # type: ignore[misc]  # made from the table 
     effective_batch_size: Annotated[int, pydantic.Field(strict=True, ge=1)] | None = None
 
 
+_LORA_PARAMETERS = ("rank", "scale", "dropout")
+"""What mlx-lm reads of this mapping without a default."""
+
 _REFUSED = {
     "trust_remote_code": "code of a model is trusted on the command line alone, by "
     "--yourai-trust-remote-code",
@@ -156,6 +159,15 @@ class RecipeFile:
     effective_batch_size: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     text: str = field(default="", repr=False)
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """Where it does another thing here than with mlx-lm."""
+        if self.recipe.clear_cache_threshold:
+            yield (
+                f"{self.path.name}: clear_cache_threshold: it holds here; mlx_lm.lora 0.32.2 "
+                "ignores it, and clears its cache after each step"
+            )
 
 
 _TRAINING = (
@@ -186,6 +198,7 @@ def read_recipe(path: Path) -> RecipeFile:
     if isinstance(name := value.get("optimizer"), str):
         value["optimizer"] = name.lower()  # as mlx-lm reads it
     found = validate(file, _RecipeSchema, value | _parts(file, value), RecipeError)
+    _check_trainable(file, found)
     return RecipeFile(
         path=path,
         recipe=_recipe(found),
@@ -198,11 +211,28 @@ def read_recipe(path: Path) -> RecipeFile:
     )
 
 
+def _check_trainable(file: YamlFile, found: Any) -> None:
+    """RecipeError where mlx-lm would fail with the file, or train nothing."""
+    if found.learning_rate == 0 and found.lr_schedule is None:
+        raise RecipeError(
+            f"{file.where(('learning_rate',))}: mlx-lm trains nothing with 0: write more than that"
+        )
+    given = file.value.get("lora_parameters")
+    if given is None or found.fine_tune_type is FineTuneType.FULL:
+        return
+    missing = [name for name in _LORA_PARAMETERS if given.get(name) is None]
+    if missing:
+        raise RecipeError(
+            f"{file.where(('lora_parameters',))}: mlx-lm fails without {' and '.join(missing)}: "
+            "add what is missing, or leave lora_parameters out"
+        )
+
+
 def _parts(file: YamlFile, value: Mapping[str, Any]) -> dict[str, Any]:
     """The mappings of the file, as their own schemas read them."""
 
     def read(schema: type[pydantic.BaseModel], part: Any, *at: str | int) -> Any:
-        return part and validate(file, schema, part, RecipeError, at)
+        return None if part in (None, {}) else validate(file, schema, part, RecipeError, at)
 
     hub = value.get("hf_dataset")
     if isinstance(hub, list):

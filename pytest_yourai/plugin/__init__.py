@@ -28,10 +28,16 @@ if TYPE_CHECKING:
     from pytest_yourai.worker.process import WorkerStarter
 
 
+_ENTRY_POINT = "yourai"
+
 ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # Loaded with -p or pytest_plugins as well, it would be a second plugin, which pytest refuses.
+    own_name = pluginmanager.get_name(sys.modules[__name__])
+    for other in {_ENTRY_POINT, __name__} - {own_name}:
+        pluginmanager.set_blocked(other)
     command_line.add_options(parser)
 
 

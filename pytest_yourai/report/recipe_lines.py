@@ -59,6 +59,8 @@ def unusual_lines(
     if groups:
         parts = (f"{', '.join(texts)} ({origin})" for origin, texts in groups.items())
         yield f"Recipe: {printable('; '.join(parts))}"
+    if options.recipe_file is not None:
+        yield from (f"Note: {printable(note)}" for note in options.recipe_file.notes)
 
 
 def _origin(axis: Axis, choice: ConfigChoice, options: Options) -> str:
@@ -89,8 +91,12 @@ def _origin_of_effective(choice: ConfigChoice, options: Options) -> str:
 
 def _trained(setup: SweepSetup, configs: Sequence[LoraConfig], found: Inspection) -> Iterator[str]:
     """The modules and the numbers of parameters, as far as the model is known."""
-    source = setup.plan.source
-    counts = [trained_parameters(each, source, found.sizes.get(each.lora_keys)) for each in configs]
+    # Whole layers are of one size, whichever modules others adapt.
+    usual = next(iter(found.sizes.values()), None)
+    counts = [
+        trained_parameters(each, setup.plan.source, found.sizes.get(each.lora_keys, usual))
+        for each in configs
+    ]
     known = [each for each in counts if each is not None]
     if not known or len(known) < len(counts) or not found.sizes:
         return

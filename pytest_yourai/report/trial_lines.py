@@ -113,7 +113,7 @@ def _verdict(result: TrialResult) -> str:
             peak = gigabytes(result.peak_memory_bytes or 0)
             noise = noise_of(result)
             spread = f" {noise}" if noise else ""
-            return f"✓ {peak} (needs {need}), {pace(result)}{spread}"
+            return f"✓ needs {need}, takes {peak}, {pace(result)}{spread}"
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:

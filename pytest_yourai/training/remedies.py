@@ -19,9 +19,14 @@ _LESS_MEMORY = (
     "use a smaller --batch-size or --seq-length, add --grad-checkpoint, or close programs"
 )
 
+_SMALLER_STEPS = "try a smaller --learning-rate, or --max-grad-norm"
 
-def remedy(end: BrokenOff, adapter_path: Path) -> str | None:
-    """The remedy for `end`; None for an InputError, whose sentence ends with its own."""
+
+def remedy(end: BrokenOff, adapter_path: Path, *, has_learned: bool = True) -> str | None:
+    """The remedy for `end`; None for an InputError, whose sentence ends with its own.
+
+    `has_learned` is true if the run had a finite loss before.
+    """
     log, found = adapter_path / LOG, end.diagnosis.remedy
     match end.cause:
         case InputError():
@@ -32,8 +37,15 @@ def remedy(end: BrokenOff, adapter_path: Path) -> str | None:
             found = f"see the worker's stacks in {log}, and resume: only the last steps are lost"
         case _ if end.diagnosis.outcome.is_memory_failure:
             found = _LESS_MEMORY
+        case _ if end.diagnosis.outcome is Outcome.INVALID_LOSS:
+            found = _SMALLER_STEPS if has_learned else _unsound(found)
         case _ if end.diagnosis.outcome is Outcome.CRASHED:
             found = f"see its last output in {log}"
         case WorkerFailedError() if recognise(str(end.cause)) is None:
             found = f"fix what the traceback in {log} shows"
     return found.replace("--yourai-", "--") if found else None
+
+
+def _unsound(of_weights: str | None) -> str:
+    """No step has changed the weights yet."""
+    return f"no loss was finite, so look at the weights and the rows: {of_weights}"

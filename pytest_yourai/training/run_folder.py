@@ -8,26 +8,38 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_yourai.core.errors import OutputError
+from pytest_yourai.core.errors import BackendError, InputError, OutputError, WorkerLostError
 from pytest_yourai.core.files import TEMPORARY_PREFIX
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.training.checkpoint import LOG
+from pytest_yourai.training.checkpoint import LOG, REPORT_ID
+from pytest_yourai.training.metrics_file import METRICS_NAME
+from pytest_yourai.worker.protocol import ADAPTER_CONFIG
+
+_WRITTEN = (LOG, REPORT_ID, METRICS_NAME, ADAPTER_CONFIG)
+"""Files of a run that has not trained yet."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Journal]:
     """The journal in that folder, whose lock refuses every other run.
 
-    Taken before the checkpoint is read, so that nobody goes on from it meanwhile. A run that fails
-    before it writes an event leaves no new folder behind.
+    Taken before the checkpoint is read, so that nobody goes on from it meanwhile. A run that is
+    refused leaves nothing new behind, unless its worker failed, of which the journal tells.
     """
     check_folder(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    new = [path for name in _WRITTEN if not os.path.lexists(path := folder / name)]
     try:
         journal = Journal(folder / LOG, "--adapter-path", "training run")
         try:
             yield journal
+        except (BackendError, WorkerLostError):
+            raise
+        except InputError:
+            for path in new:
+                path.unlink(missing_ok=True)
+            raise
         finally:
             journal.close(keep_empty=False)
     finally:

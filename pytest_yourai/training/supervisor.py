@@ -39,7 +39,7 @@ START_TIMEOUT_S = 600.0
 """For a worker to start, and to inspect model and data: tokenizing may take minutes."""
 
 _ACTIVE_SHARE = 0.7
-"""Share of the memory limit that MLX's arrays may take after a step without a fresh process."""
+"""Share of the budget that MLX's arrays may take after a step without a fresh process."""
 
 _FEWEST_STEPS = 10
 """A fresh process that needs another one sooner shows that none helps."""
@@ -184,11 +184,12 @@ class TrainingRun:
             case _:
                 return self._after_crash(record, end)
         interrupted = self._signals.is_asked
-        problem = f"{problem}; {record.saved_part}{self._remedy(end)}"
+        problem = f"{problem}; {record.saved_part}{self._remedy(record, end)}"
         return self._ended(record, problem, was_interrupted=interrupted)
 
-    def _remedy(self, end: BrokenOff) -> str:
-        found = remedy(end, self._settings.adapter_path)
+    def _remedy(self, record: WorkerRecord, end: BrokenOff) -> str:
+        path = self._settings.adapter_path
+        found = remedy(end, path, has_learned=record.has_learned)
         return f"; {found}" if found else ""
 
     def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
@@ -233,15 +234,10 @@ class TrainingRun:
         )
         again = record.step in self._crashed_in
         self._crashed_in.add(record.step)
-        if outcome is Outcome.INVALID_LOSS:
-            return self._ended(
-                record,
-                f"{reason}; {record.saved_part}; try a smaller --learning-rate, or --max-grad-norm",
-            )
         has_died = isinstance(end.cause, WorkerDiedError)
-        if again or (outcome is Outcome.ERROR and not has_died):
-            twice = " a second time" if again else ""
-            return self._ended(record, f"{reason}{twice}; {record.saved_part}{self._remedy(end)}")
+        if again or (outcome in (Outcome.ERROR, Outcome.INVALID_LOSS) and not has_died):
+            what = f"{reason} a second time" if again else reason
+            return self._ended(record, f"{what}; {record.saved_part}{self._remedy(record, end)}")
         record.progress.print_line(f"Reload after a crash: {reason}; {record.saved_part}")
         return None
 

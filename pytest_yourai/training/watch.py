@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -55,6 +56,8 @@ class WorkerRecord(TrainingRecord):
         super().__init__(guard, first_step, compile_timeout_s)
         self.saved_step = first_step
         self.last: TrainedStep | None = None
+        self.has_learned = first_step > 0
+        """True once a loss was finite, and not 0: what is wrong since is not the weights."""
         self.progress = progress
         self.stop_reason: str | None = None
         self._longest_step_s = 0.0
@@ -104,6 +107,7 @@ class WorkerRecord(TrainingRecord):
         match event:
             case TrainedStep():
                 self.last = event
+                self.has_learned |= math.isfinite(event.loss) and event.loss != 0
                 self._longest_step_s = max(self._longest_step_s, event.step_time_s)
             case Saved():
                 self.saved_step = event.step
@@ -113,7 +117,7 @@ class WorkerRecord(TrainingRecord):
         """The reason for an end because MLX held more than it may."""
         held = self.last.peak_memory_bytes if self.last else 0
         return (
-            f"MLX held {gigabytes(held)} in step {self.step}, over the memory limit of "
+            f"MLX held {gigabytes(held)} in step {self.step}, over the budget of "
             f"{gigabytes(self.guard.budget_bytes)}: choose a smaller configuration, or add --force"
         )
 

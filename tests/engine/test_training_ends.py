@@ -210,6 +210,29 @@ def test_a_checkpoint_waits_for_a_finite_loss(folder: Path, tmp_path: Path) -> N
     assert metadata(tmp_path)["step"] == 1
 
 
+def test_weights_that_broke_before_the_last_skipped_batches_are_not_saved(
+    folder: Path, tmp_path: Path
+) -> None:
+    asked = request(folder, tmp_path, max_skipped_batches=10, save_every=100, max_steps=4)
+    with pytest.raises(InvalidLossError, match="the adapters give no finite loss any more"):
+        train_with(folder, changed(asked, learning_rate=1e30))
+    assert not (tmp_path / ADAPTERS).exists()
+
+
+def test_sound_weights_are_saved_after_a_skipped_batch(folder: Path, tmp_path: Path) -> None:
+    data = str(poisoned(tmp_path / "data"))
+    changes: dict[str, Any] = {"data": data, "max_skipped_batches": 10, "save_every": 100}
+    asked = request(folder, tmp_path, max_steps=8, **changes)
+    events, _ = train_with(folder, asked, is_poisoned=True)
+    last = of_kind(events, SkippedBatch)[-1].step
+    (tmp_path / "short").mkdir()
+    short = request(folder, tmp_path / "short", max_steps=last, **changes)
+    events, end = train_with(folder, short, is_poisoned=True)
+    assert of_kind(events, SkippedBatch)[-1].step == last
+    assert end == TrainingEnd(last, "finished")
+    assert (tmp_path / "short" / ADAPTERS).exists()
+
+
 def test_a_run_without_a_finite_loss_has_not_finished(folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_rows(data, [{"text": "the lazy dog"}] * 4)

@@ -16,6 +16,9 @@ from support.recorded_floors import DATA
 
 FILES = ("recipes_cpu.json", "recipes_h200.json")
 
+MODELS_FILE = "models_h200.json"
+"""Models of many architectures; not among FILES, since most count as llama's."""
+
 KEY_SETS = {
     "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"),
     "qv": ("q_proj", "v_proj", "qkv_proj"),
@@ -101,8 +104,9 @@ class RecipeRow:
 
     @property
     def _inspected(self) -> InspectedShapes | None:
-        """What the built model says, where config.json is not counted exactly."""
-        if self.architecture["model_type"] in EXACT_MODEL_TYPES:
+        """What the built model said, where config.json is not counted exactly, if it was kept."""
+        is_exact = self.architecture["model_type"] in EXACT_MODEL_TYPES
+        if is_exact or "base_bytes" not in self.row:
             return None
         names = KEY_SETS.get(self.row["keys"])
         adapted = tuple(each for each in self.linears if names is None or each.name in names)

@@ -57,10 +57,8 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         _answer(profile, each, numbers[each.result.config]) for each in training_commands(profile)
     ]
     return {
-        "name": profile.name,
+        **heading_data(profile),
         "title": title(profile),
-        "model": profile.model,
-        "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,
         "objective": profile.objective.value,
         "memory_limit_bytes": profile.memory_limit_bytes,
@@ -85,6 +83,15 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "settings": settings(profile.settings),
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
+    }
+
+
+def heading_data(profile: StoredProfile) -> dict[str, Any]:
+    """What a profile is called; all that a page has of one whose trials it leaves out."""
+    return {
+        "name": profile.name,
+        "model": profile.model,
+        "created_at": profile.created_at and profile.created_at.isoformat(),
     }
 
 

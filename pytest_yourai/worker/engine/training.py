@@ -17,6 +17,7 @@ from pytest_yourai.core.errors import DataError
 from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.batch_order import in_order
+from pytest_yourai.worker.engine.last_valid_batch import LastValidBatch
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.run_files import RunFiles
@@ -77,6 +78,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._save_is_due = False
         self._usual_active_bytes = request.usual_active_bytes
         self._last_loss = math.inf
+        self._batches = LastValidBatch()
         self._end_reason: EndReason = "finished"
 
     def train(self) -> TrainingEnd:
@@ -114,7 +116,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._request.config,
             self._request.recipe,
             most_steps,
-            in_order(self._request.recipe.seed, self.progress.step),
+            self._batches.watching(in_order(self._request.recipe.seed, self.progress.step)),
             self,
             lambda: self._report(Compiling()),
             loss=loss,
@@ -153,6 +155,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         rate = float(train_info["learning_rate"])
         trained = TrainedStep(step=self.progress.step + 1, learning_rate=rate, **figures)
         is_valid = math.isfinite(trained.loss) or not trained.tokens
+        self._batches.note(is_valid=is_valid)
         if not is_valid and self._may_skip:
             self.progress = self.progress.skipped()
             skipped = self.progress.skipped_batches
@@ -207,6 +210,8 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         if reason == "finished" and 0 < step == self._whole.skipped_batches:
             raise InvalidLossError(f"no loss of {step} batches was finite, so nothing was trained")
         if self._saved != self._whole and self._whole.step:
+            if not self._batches.weights_are_sound(self._model.module):
+                raise InvalidLossError("the adapters give no finite loss any more")
             self._save()
 
     def _memory_reason(self, trained: TrainedStep) -> EndReason | None:

@@ -69,6 +69,9 @@ trust_remote_code: false
 """
 
 
+A_SCHEDULE = "lr_schedule: {{name: step_decay, arguments: [1e-5, 0.9, 10]}}"
+
+
 def read(folder: Path, text: str) -> RecipeFile:
     path = folder / "lora.yaml"
     path.write_text(text)
@@ -122,8 +125,8 @@ def test_each_key_of_mlx_lm_is_honoured(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("learning_rate", "learning_rate: {}"),
-        ("lora_parameters", "lora_parameters: {{scale: {}, dropout: {}}}"),
+        ("learning_rate", f"learning_rate: {{}}\n{A_SCHEDULE}"),
+        ("lora_parameters", "lora_parameters: {{rank: 8, scale: {}, dropout: {}}}"),
         ("optimizer_config", "optimizer_config: {{sgd: {{momentum: {}}}}}"),
         ("lr_schedule", "lr_schedule: {{name: step_decay, arguments: [{}], warmup_init: {}}}"),
     ],
@@ -167,6 +170,10 @@ def test_each_word_is_the_number_or_the_text_that_it_is_to_mlx_lm(
         ("lora_parameters: 3", r":1: lora_parameters: it must be a mapping with keys such as"),
         ("lora_parameters: {dropout: true}", r":1: lora_parameters\.dropout: input should be a v"),
         ("lora_parameters: {keys: 3}", r":1: lora_parameters\.keys: it must be qkvo, qv, all, or"),
+        ("\nlora_parameters: {rank: 8, scale: 20.0}", r":2: lora_parameters: mlx-lm fails without"),
+        ("lora_parameters: {}", r":1: lora_parameters: mlx-lm fails without rank and scale"),
+        ("lora_parameters: {rank: null, scale: 2.0, dropout: 0.0}", r":1: .* fails without rank:"),
+        ("seed: 1\nlearning_rate: 0.0", r":2: learning_rate: mlx-lm trains nothing with 0:"),
         ("optimizer_config:\n  lion: {}", r":2: optimizer_config\.lion: input should be 'adam', "),
         ("optimizer: lion", r":1: optimizer: input should be 'adam', 'adamw', 'muon', 'sgd' or"),
         ("lr_schedule: {name: foo, arguments: [1]}", r":1: lr_schedule\.name: input should be 'co"),
@@ -190,6 +197,17 @@ def test_what_cannot_be_honoured_is_refused_by_line_and_key(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["fine_tune_type: full\nlora_parameters: {}", "lora_parameters:"])
+def test_what_mlx_lm_does_not_read_may_be_incomplete(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).recipe == Recipe()
+
+
+def test_what_mlx_lm_ignores_gets_a_note(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "clear_cache_threshold: 0").notes) == []
+    [note] = read(tmp_path, "clear_cache_threshold: 1000").notes
+    assert note.startswith("lora.yaml: clear_cache_threshold: it holds here; mlx_lm.lora 0.32.2")
 
 
 def test_data_sets_are_one_or_a_list(tmp_path: Path) -> None:

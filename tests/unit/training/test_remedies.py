@@ -79,6 +79,16 @@ def test_what_this_process_ended() -> None:
     assert found.startswith("see the worker's stacks in a/training_log.jsonl")
 
 
+def test_a_loss_that_was_never_finite_does_not_come_from_the_learning_rate() -> None:
+    end = broken_off(WorkerFailedError("the loss was nan", "Traceback …", loss_is_invalid=True))
+    later = remedy(end, Path("a"))
+    assert later == "try a smaller --learning-rate, or --max-grad-norm"
+    at_once = remedy(end, Path("a"), has_learned=False)
+    assert at_once is not None
+    assert "--learning-rate" not in at_once
+    assert "the weights and the rows: try --weights=synthetic" in at_once
+
+
 def test_an_input_error_has_its_own() -> None:
     cause = DataError("no rows: add some")
     assert (

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.core.errors import CheckpointError, OutputError
+from pytest_yourai.core.errors import (
+    CheckpointError,
+    DataError,
+    InputError,
+    OutputError,
+    WorkerLostError,
+)
 from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked
+from pytest_yourai.worker.protocol import ADAPTER_CONFIG
 
 from support.training import asked, saved
 
@@ -42,6 +49,34 @@ def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no checkpoint"), locked(folder):
         train_settings(options, lambda _: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def run_until(problem: InputError, folder: Path) -> None:
+    with locked(folder) as journal:
+        journal.write("subprocess_start")
+        (folder / ADAPTER_CONFIG).write_text("{}")
+        raise problem
+
+
+@pytest.mark.parametrize("problem", [DataError("no rows"), WorkerLostError("it died")])
+def test_a_run_that_its_worker_refuses_leaves_nothing_unless_the_worker_failed(
+    tmp_path: Path, problem: InputError
+) -> None:
+    folder = tmp_path / "adapters"
+    for _ in range(2):
+        with pytest.raises(type(problem)):
+            run_until(problem, folder)
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    assert found == ({LOG, ADAPTER_CONFIG} if isinstance(problem, WorkerLostError) else set())
+
+
+def test_a_refused_run_leaves_the_files_of_the_run_before(tmp_path: Path) -> None:
+    (tmp_path / ADAPTER_CONFIG).write_text("before")
+    (tmp_path / LOG).write_text("{}\n")
+    with pytest.raises(DataError):
+        run_until(DataError("no rows"), tmp_path)
+    assert (tmp_path / ADAPTER_CONFIG).read_text() == "{}"
+    assert "subprocess_start" in (tmp_path / LOG).read_text()
 
 
 def test_what_is_there_already_stays(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -104,3 +105,13 @@ def test_the_guard_asks_while_it_trains() -> None:
     assert looking.stop_reason is not None
     assert looking.stop_reason.startswith("the guard stopped it: the worker held")
     del ballast
+
+
+@pytest.mark.parametrize(("loss", "has_learned"), [(2.5, True), (math.nan, False), (0.0, False)])
+def test_only_a_finite_loss_shows_that_the_weights_were_sound(
+    loss: float, has_learned: bool
+) -> None:
+    with StopSignals() as signals:
+        record = watching(signals, [])
+        record.add(a_step(1, loss=loss))
+        assert record.has_learned == has_learned
