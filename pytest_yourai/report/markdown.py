@@ -9,7 +9,6 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import seconds
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
-from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.comparison_lines import (
     TITLES,
     comparison_facts,
@@ -20,6 +19,7 @@ from pytest_yourai.report.comparison_lines import (
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.profile_facts import about
 from pytest_yourai.report.tables import columns, label, noise_notes, outcome, ranked_rows
+from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric

@@ -13,7 +13,7 @@ from pytest_yourai.core.files import read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.plan.stages import RunPlan
-from pytest_yourai.report.commands import training_commands
+from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.store import profile
 from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
 from pytest_yourai.sweep.run_results import RunResults
