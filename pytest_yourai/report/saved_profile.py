@@ -76,9 +76,11 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
     except RecordingError:
         return
     for each in profiles:
-        for found in training_commands(each):
+        own = answers.get(each.model)
+        # A model that was only checked has none.
+        for found in training_commands(each) if own else ():
             for pick in found.names:
-                answers[each.model][pick.value]["command"] = found.text
+                own[pick.value]["command"] = found.text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:

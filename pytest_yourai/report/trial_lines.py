@@ -166,6 +166,8 @@ def summary(
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
+        if objective is Objective.SCORE:
+            yield "To search for the fastest: --yourai-objective=tokens_per_second"
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield str(errors)
