@@ -13,9 +13,9 @@ from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
-from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.tables import ranked_rows
+from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
