@@ -2,77 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_yourai.core.answers import Answers, Pick, find_answers, headlined
-from pytest_yourai.core.paths import from_here, packaged_models
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.answers import find_answers, headlined
+from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.shell import command_line
-from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
-from pytest_yourai.report.model_words import (
-    estimates_line,
-    model_words,
-    own_presets,
+from pytest_yourai.report.model_words import estimates_line, model_words, own_presets
+from pytest_yourai.report.training_commands import (
+    OF_RECIPE,
+    picks,
+    reading_flags,
+    train_words,
 )
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults, StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
-
-_NO_MODEL = "MODEL"
-
-_NO_DATA = "FOLDER"
-
-_OF_RECIPE = ""
-"""The data of a command whose recipe names it."""
-
-
-def _train_words(
-    model: str,
-    profile: str,
-    *,
-    is_made_up: bool,
-    has_weights: bool,
-    data: str | None,
-    reading: Sequence[str],
-    recipe: Path | None = None,
-    presets: Path | None = None,
-    trust_remote_code: bool = False,
-) -> list[str]:
-    """The words of a `yourai train`: a dry run if the model has no real weights.
-
-    `data` is that of a flag; a `recipe` may name its own.
-    """
-    words = ["yourai", "train", "--model", model, "--profile", profile]
-    if recipe is not None:
-        words += ["--config", str(recipe)]
-    if presets is not None:
-        words += ["--models", str(presets)]
-    if is_made_up:
-        words += ["--weights", "hub" if has_weights else "synthetic"]
-    if trust_remote_code:
-        words.append("--trust-remote-code")
-    if data == _OF_RECIPE:
-        words += reading
-    elif data:
-        words += ["--data", data, *reading]
-    elif has_weights or not is_made_up:
-        words += ["--data", _NO_DATA]
-    return words
-
-
-def _reading(bad_rows: str | None, mask_prompt: bool | None) -> list[str]:
-    """The flags of `yourai train` that read the rows as the sweep did."""
-    skips = ["--bad-rows", "skip"] if bad_rows == "skip" else []
-    return skips + (["--mask-prompt"] if mask_prompt else [])
 
 
 def next_steps(
@@ -118,13 +69,13 @@ def _training(
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
     has_weights = bool(model and model.preset and model.preset.repo)
-    words = _train_words(
+    words = train_words(
         stage.asked_as,
         profile,
         is_made_up=is_made_up,
         has_weights=has_weights,
-        data=_OF_RECIPE if options.has_data_of_recipe else options.data,
-        reading=_reading(options.bad_rows, options.recipe.mask_prompt),
+        data=OF_RECIPE if options.has_data_of_recipe else options.data,
+        reading=reading_flags(options.bad_rows, options.recipe.mask_prompt),
         recipe=_recipe(options),
         presets=own_presets(options),
         trust_remote_code=options.trust_remote_code,
@@ -134,17 +85,10 @@ def _training(
     start = f"Next{', as a dry run' if is_dry else ''}: "
     rows = collected.rows(found)
     answers = find_answers(rows.remaining)
-    for result, pick in _picks(answers, headlined(answers, rows.results, options.objective)):
+    for result, pick in picks(answers, headlined(answers, rows.results, options.objective)):
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
-
-
-def _picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialResult, list[str]]]:
-    """Each answer and the flag that picks it, beginning with the `first`."""
-    found = sorted(answers, key=lambda each: each[1] is not first)
-    for names, result in found:
-        yield result, ["--pick", names[0]] if len(found) > 1 else []
 
 
 def _recipe(options: Options) -> Path | None:
@@ -170,57 +114,3 @@ def _sweep_of_recommended(
 def _resumed(options: Options, invocation: Invocation) -> str:
     resume = [] if options.resume else ["--yourai-resume"]
     return invocation.line(*invocation.arguments, *resume)
-
-
-@dataclass(frozen=True)
-class TrainingCommand:
-    """A command, and notes on placeholders in it and on its weights.
-
-    `result` is the configuration that it trains, `names` which of the answers that is.
-    """
-
-    text: str
-    notes: tuple[str, ...]
-    names: tuple[Pick, ...]
-    result: TrialResult
-
-
-def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
-    """The commands that train with the answers of a profile, beginning with the headline."""
-    words = _words_for(profile)
-    notes = tuple(_notes(profile, words))
-    return [
-        TrainingCommand(command_line(*words, *pick), notes, profile.answers.names(result), result)
-        for result, pick in _picks(profile.answers, profile.headline)
-    ]
-
-
-def _words_for(profile: StoredProfile) -> list[str]:
-    """The words of a `yourai train` with a profile that may come from anywhere."""
-    preset = read_presets(packaged_models()).get(profile.model)
-    model = profile.model if preset else _NO_MODEL
-    has_weights = preset is None or preset.repo is not None
-    settings, data = profile.settings, profile.settings.data
-    recipe = Path(settings.recipe_file) if settings.recipe_file else None
-    if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
-        data = None if recipe is None else _OF_RECIPE
-    return _train_words(
-        model,
-        profile.name,
-        is_made_up=not has_weights or settings.weights == "synthetic",
-        has_weights=has_weights,
-        data=data,
-        reading=_reading(settings.bad_rows, settings.recipe.get("mask_prompt")),
-        recipe=recipe,
-    )
-
-
-def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
-    if _NO_MODEL in command:
-        yield f"{_NO_MODEL} is the folder or the owner/name that {profile.model} was read from."
-    if _NO_DATA in command:
-        yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set works, too."
-    if "hub" in command:
-        yield "It was measured with made-up weights: --weights hub downloads the real ones."
-    if "synthetic" in command:
-        yield "A dry run: this model has made-up weights alone."

@@ -168,9 +168,8 @@ def test_where_nothing_fits_it_is_the_nearest_that_does(pytester: pytest.Pyteste
     assert "batch 2 with accumulation 2: " in changes[0]
     assert all(": needs " in line for line in changes)
     for command in commands:
-        assert command.startswith(
-            "    pytest --yourai-model=llama-8b --yourai-seq-length 4096 --qui"
-        )
+        assert command.startswith("    pytest --yourai-model=llama-8b ")
+        assert "--yourai-seq-length" in command
         assert "--yourai-batch-size=" in command
         assert "-k" not in command
         read_options(pytester.parseconfig(*shlex.split(command)[1:]))
@@ -202,8 +201,8 @@ def test_a_model_that_cannot_be_estimated_gets_the_usual_remedies(
         "  a --yourai-matrix=FILE with a batch_size of 1",
     ]
     lean = dataclasses.replace(CONFIG, batch_size=1, max_seq_length=64, grad_checkpoint=True)
-    given = ("--yourai-model=mix", "--yourai-quantize=4")
-    assert said(pytester, *given, outcome=Outcome.OVER_BUDGET, config=lean)[1:-1] == [
+    quantized = ("--yourai-model=mix", "--yourai-quantize=4")
+    assert said(pytester, *quantized, outcome=Outcome.OVER_BUDGET, config=lean)[1:-1] == [
         "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
     ]
 

@@ -88,7 +88,8 @@ def test_a_check_is_shown_with_its_rows_and_with_the_data_around_its_line(
     assert cut == "        1 row of over 64 tokens is cut"
     assert note == "Note: a note"
     line, padding, epoch = walk.end(PASSED, is_check=True)
-    assert line == "[1/2] dolphin-8b         (  8B) ... ✓ Pass (9.0 GB), synthetic 4-bit"
+    verdict = "✓ Pass (needs 8.0 GB, takes 9.0 GB), synthetic 4-bit"
+    assert line == f"[1/2] dolphin-8b         (  8B) ... {verdict}"
     assert padding.startswith("        Padding:       ")
     assert epoch == "        Epoch:         about 60 s, 2 steps"
 
