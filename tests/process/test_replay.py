@@ -156,7 +156,7 @@ def test_recorded_lengths_and_checkpointing_replay_as_axes(pytester: pytest.Pyte
     done.stdout.fnmatch_lines(
         [
             f"*seq=512, checkpoint=off ... - skipped: no smaller than {smaller}, which failed *",
-            "  Sequence:      256",
+            "  Sequence:      512",
             "  Checkpointing: on",
         ]
     )
