@@ -293,6 +293,12 @@ GROUPS = (
                 "minimum_memory:5%, mean_step_time:10%, step_time:25%",
                 is_repeatable=True,
             ),
+            Flag(
+                "confirm",
+                "TIMES",
+                "how often a regression of step time is measured again before it fails: 0, 1 or 2",
+                "2 where a regression fails, else 0",
+            ),
         ),
     ),
     FlagGroup(

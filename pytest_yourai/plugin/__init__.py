@@ -134,6 +134,7 @@ def _activate(config: pytest.Config) -> None:
 def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_here: bool) -> None:
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import (  # noqa: PLC0415
+        confirming,
         controller,
         nothing_measured,
         old_wrappers,
@@ -166,6 +167,13 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if has_items_here:
         manager.register(old_wrappers.Outside(inside), "yourai-outside-wrappers")
+    if plan.options.rounds_of_confirmation:
+        results = hooks.results if hooks is not None else None
+        if has_items_here:
+            item_hooks = config.stash[ITEM_HOOKS]
+            manager.register(confirming.ConfirmationHooks(config, plan, item_hooks, results))
+        elif results is not None:
+            manager.register(confirming.ConfirmationOfWorkers(results))
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
 

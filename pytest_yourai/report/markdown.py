@@ -24,7 +24,7 @@ from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import changes_within_noise
-from pytest_yourai.store.compare.thresholds import not_compared, regressions
+from pytest_yourai.store.compare.thresholds import not_compared
 from pytest_yourai.store.stored_profile import StoredProfile
 
 MARKDOWN_FLAG = "--yourai-markdown"
@@ -181,10 +181,14 @@ def comparison_section(compared: BaselineComparison) -> Iterator[str]:
         title, *facts = comparison_facts(each, list(not_compared(each, compared.gate)))
         yield f"### {escaped(title)}"
         yield ""
-        found = regressions(each, compared.gate)
-        yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
+        found = compared.regressions(each)
+        if (reason := each.not_comparable) is not None:
+            yield f"**Not comparable:** {escaped(reason)}"
+        else:
+            yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
         yield ""
         yield from (f"- **Worse:** {escaped(worse.text)}" for worse in found)
+        yield from (f"- {escaped(str(verdict))}" for verdict in compared.verdicts_of(each))
         yield from (f"- {escaped(fact)}" for fact in facts)
         yield ""
         noisy = changes_within_noise(each)

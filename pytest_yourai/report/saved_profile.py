@@ -60,7 +60,8 @@ def save_profile(
             write_json(path, document, profile.OUTPUT_FLAG)
         except OutputError as problem:
             return SavedProfile(document, tuple(_not_saved(plan, results, problem)))
-    known = f", with {_of_before(results)}" if is_merged else ""
+    of_before = _of_before(results) if is_merged else None
+    known = f", with {of_before}" if of_before else ""
     lines = [OutputLine(f"Saved to: {shown_path(path)}{known}", saves_profile=True)]
     if kept is not None and earlier is not None:
         lines.append(OutputLine(f"Kept as {shown_path(kept)}: {earlier.why_apart(document)}"))
@@ -87,12 +88,14 @@ def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iter
         yield OutputLine(f"The journal has it all: {plan.options.log}")
 
 
-def _of_before(results: RunResults) -> str:
-    """What a merged document has of earlier runs, in words."""
+def _of_before(results: RunResults) -> str | None:
+    """What a merged document has of earlier runs, in words; None if nothing counts."""
     rows = results.merged_rows
     if rows is None:
         return "the models of the earlier run"
     old = [each.config for each in rows.results if each not in results.results]
+    if not old:
+        return None
     count = f"{len(old)} row{'s' * (len(old) != 1)} of earlier runs"
     best = results.best_of(rows)
     if best is None or best.config not in old:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import pydantic
 
@@ -243,7 +243,7 @@ def _result_values(
 ) -> dict[str, Any]:
     """Fields of `result` that the row has, under the same name or in MB."""
     values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
-    as_they_are, in_mb = _sources(type(row), result)
+    as_they_are, in_mb = _sources(cast("Any", type(row)), cast("Any", result))
     for name in as_they_are:
         value = getattr(row, name)
         values[name] = tuple(value) if isinstance(value, list) else value
@@ -255,10 +255,8 @@ def _result_values(
 
 
 @functools.cache
-def _sources(
-    row: type[TrialRow | SoakRow], result: type[TrialResult | SoakResult]
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Fields of `result` that the row has too, and those with the row's in MB."""
+def _sources(row: Any, result: Any) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Fields of the class `result` that the class `row` has too, and those with its own in MB."""
     names = [each.name for each in dataclasses.fields(result)]
     known = {*row.model_fields, *dir(row)}
     in_mb = [(name, name.replace("_bytes", "_mb")) for name in names if name not in known]

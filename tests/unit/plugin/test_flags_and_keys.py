@@ -56,6 +56,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "replay": ("r.json", "r.json"),
     "compare": ("c.json", "c.json"),
     "fail-on": ("step_time:9%", ["step_time:9%"]),
+    "confirm": ("1", 1),
     "trust-remote-code": ("true", True),
 }
 """The text, and the value as TOML has it; of two flags that exclude each other the one."""

@@ -108,14 +108,24 @@ function comparison(found) {
       ` against ${nameOf(found.before)}: `,
       el(
         "span",
-        { class: found.regressions.length ? "badge failure" : "badge ok" },
-        found.regressions.length ? plural(found.regressions.length, "regression") : "no regression",
+        { class: `badge ${kindOfComparison(found)}` },
+        verdictOf(found),
       ),
     ),
     holder,
   );
   details.open = DATA.comparisons.length === 1;
   return details;
+}
+
+const kindOfComparison = (found) => {
+  if (found.not_comparable) return "unknown";
+  return found.regressions.length ? "failure" : "ok";
+};
+
+function verdictOf(found) {
+  if (found.not_comparable) return `not comparable: ${found.not_comparable}`;
+  return found.regressions.length ? plural(found.regressions.length, "regression") : "no regression";
 }
 
 function comparedParts(found) {
@@ -164,7 +174,7 @@ function comparisonColumns(found) {
       label: "Regression",
       isText: true,
       value: (row) => Number(!row.worse),
-      show: (row) => (row.worse ? "yes" : "no"),
+      show: (row) => (row.worse ? "yes" : row.before && row.after ? "no" : MISSING),
     },
   ];
 }
@@ -184,7 +194,7 @@ function history() {
 }
 
 function historyOf(group, place) {
-  const said = `${group.model} on ${group.machine}, oldest first`;
+  const said = `${group.model} on ${group.machine}, ${group.matrix}, oldest first`;
   const charts = [
     ["memory", `Memory of the best configuration over time: ${said}`],
     ["speed", `Tokens per second of the best configuration over time: ${said}`],
@@ -219,7 +229,7 @@ function historyOf(group, place) {
   return el(
     "div",
     { class: "history" },
-    el("h3", {}, `${group.model} on ${group.machine}`),
+    el("h3", {}, `${group.model} on ${group.machine}: ${group.matrix}`),
     el("p", { class: "muted" }, "Of the best configuration of each. Dotted lines: other versions than before."),
     el(
       "div",
