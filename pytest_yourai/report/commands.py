@@ -74,7 +74,7 @@ def _training(
         profile,
         is_made_up=is_made_up,
         has_weights=has_weights,
-        data=OF_RECIPE if options.has_data_of_recipe else options.data,
+        data=OF_RECIPE if options.has_data_of_recipe else _data(options),
         reading=reading_flags(options.bad_rows, options.recipe.mask_prompt),
         recipe=_recipe(options),
         presets=own_presets(options),
@@ -89,6 +89,13 @@ def _training(
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
+
+
+def _data(options: Options) -> str | None:
+    """The data of a flag, as seen from here where it is a folder."""
+    if options.data is None or not Path(options.data).is_absolute():
+        return options.data
+    return str(from_here(Path(options.data)))
 
 
 def _recipe(options: Options) -> Path | None:
