@@ -114,7 +114,10 @@ def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
         for each in dataclasses.fields(Options)
         if getattr(given, each.name) == getattr(unset, each.name)
     }
-    assert same == {"given", "benchmark", "effective_batch_size", "has_data_of_recipe"}
+    others = {"given", "benchmark", "effective_batch_size", "has_data_of_recipe", "walks_all"}
+    assert same == others
+    assert options(pytester, "--yourai-models=all").walks_all
+    assert not given.walks_all
 
 
 def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
