@@ -219,7 +219,7 @@ def resolve(
             "repository as owner/name"
         )
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4)
-    remedy = f"did you mean {', '.join(near)}?" if near else f"presets are {', '.join(presets)}"
+    remedy = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(presets)}"
     raise ModelError(
         f"{name} is neither a preset nor a folder, nor a repository as owner/name: {remedy}"
     )
