@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_yourai.api.profile import Profile, load
+    from pytest_yourai.api.recommending import recommend
     from pytest_yourai.api.sweeping import sweep
     from pytest_yourai.core.config import LoraConfig
     from pytest_yourai.core.errors import InputError, YouraiError
     from pytest_yourai.core.results import Outcome, TrialResult
     from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
+    from pytest_yourai.plan.recommend import Recommendation
     from pytest_yourai.trial_handle import Trial, TrialError
 
 __all__ = [
@@ -32,12 +34,14 @@ __all__ = [
     "MemoryEstimate",
     "Outcome",
     "Profile",
+    "Recommendation",
     "Trial",
     "TrialError",
     "TrialResult",
     "YouraiError",
     "estimate_training_memory",
     "load",
+    "recommend",
     "sweep",
 ]
 
@@ -47,12 +51,14 @@ _HOMES = {
     "MemoryEstimate": "estimate",
     "Outcome": "core.results",
     "Profile": "api.profile",
+    "Recommendation": "plan.recommend",
     "Trial": "trial_handle",
     "TrialError": "trial_handle",
     "TrialResult": "core.results",
     "YouraiError": "core.errors",
     "estimate_training_memory": "estimate",
     "load": "api.profile",
+    "recommend": "api.recommending",
     "sweep": "api.sweeping",
 }
 """The module of each public name."""

@@ -198,11 +198,11 @@ def _unchanged(value: Any) -> Any:
 
 
 def _keys(lora_keys: str | Iterable[str]) -> str:
-    names = lora_keys.split(",") if isinstance(lora_keys, str) else lora_keys
+    names = lora_keys.split(",") if isinstance(lora_keys, str) else list(lora_keys)
     try:
         return canonical_keys(names)
     except ValueError as problem:
-        raise OptionError(f"lora_keys: {problem}") from None
+        raise OptionError(f"lora_keys: {','.join(names)!r} is not valid: {problem}") from None
 
 
 def _lacking(name: str, axis: str, wanted: Any, found: set[Any]) -> OptionError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import time
+import weakref
 from collections.abc import Generator, Iterable, Sequence
 from typing import Literal
 
@@ -88,7 +90,10 @@ def sweep(
         plan = make_run_plan(options_of(arguments))
         if output is not None:
             check_writable(plan.options.output, "output")
-    return _SweepRun(plan, has_output=output is not None, has_log=log is not None).results()
+    run = _SweepRun(plan, has_output=output is not None, has_log=log is not None)
+    results = run.results()
+    run.close_at_exit(results)
+    return results
 
 
 class _SweepRun:
@@ -101,6 +106,17 @@ class _SweepRun:
         self._results = RunResults(plan)
         self._clock = _Clock(plan.options.timeout_s)
         [self._stage] = plan.stages
+        self._running: weakref.ref[Generator[TrialResult, None, None]] | None = None
+
+    def close_at_exit(self, results: Generator[TrialResult, None, None]) -> None:
+        """Close `results` before Python ends, while modules are still there to write files."""
+        # No more than a reference: whoever drops the generator closes it.
+        self._running = weakref.ref(results)
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        if self._running is not None and (results := self._running()) is not None:
+            results.close()
 
     def results(self) -> Generator[TrialResult, None, None]:
         """Each result when it is there; however it ends, what was measured is written."""
@@ -120,6 +136,7 @@ class _SweepRun:
                     yield self._measure(runner, item_id)
             finally:
                 with deferred():
+                    atexit.unregister(self._close)
                     runner.close({self._stage: len(self._stage.configs_by_id)})
                     if awake is not None:
                         awake.terminate()

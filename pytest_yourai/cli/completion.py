@@ -11,7 +11,7 @@ import shtab
 from pytest_yourai.cli.commands import make_parsers
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.report.safe_stream import close_stream, safe_stream
+from pytest_yourai.report.safe_stream import close_stream, print_lines
 
 _FOLDERS = ("FOLDER", "PATH")
 
@@ -25,8 +25,7 @@ def completion(given: argparse.Namespace) -> int:
     for each in parsers.values():
         for action in each._actions:  # noqa: SLF001 - argparse has no other list of them
             _complete(action, models)
-    stream = safe_stream(sys.stdout)
-    print(shtab.complete(parser, given.shell), file=stream)
+    print_lines(sys.stdout, *shtab.complete(parser, given.shell).splitlines())
     close_stream(sys.stdout)
     return 0
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_yourai.cli import flags
-from pytest_yourai.cli.commands import OF_PYTEST, OWN_COMMANDS, make_parsers
+from pytest_yourai.cli.commands import NAMES, OF_PYTEST, OWN_BY_NAME, make_parsers
 from pytest_yourai.cli.foreign_code import leave_foreign_code
 from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, print_error
@@ -42,38 +41,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own, rest = arguments[:end], arguments[end + 1 :]
-    parser, parsers = make_parsers()
+    name = own[0] if own else ""
+    # Others are not made for one command: it starts faster.
+    parser, parsers = make_parsers(name if name in NAMES else None)
     if not arguments:
         parser.print_help()
         return 0
-    name = own[0] if own else ""
-    if name and not name.startswith("-") and name not in parsers:
-        refuse_command(parser, name, parsers)
+    if name and not name.startswith("-") and name not in NAMES:
+        refuse_command(parser, name, NAMES)
     if name in _SEES_FOLDER and not _has_folder():
         print_error(f"yourai {name}", "the current folder was removed: change to another")
         return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
-    chosen, of_pytest = parsers[given.command], OF_PYTEST.get(given.command)
-    has_model = of_pytest is not None or given.command == "train"
-    words = [each for each in unknown if has_model and not each.startswith("-")]
-    wrong = [each for each in unknown if each not in words]
-    if of_pytest is None:
-        refuse_flags(chosen, given.command, wrong or rest, "see --help")
-    else:
-        refuse_flags(chosen, of_pytest.name, wrong, "put flags of pytest after --")
+    chosen, words = parsers[given.command], [each for each in unknown if not each.startswith("-")]
+    wrong = [each for each in unknown if each.startswith("-")]
     try:
-        if of_pytest is not None:
+        if given.command in OF_PYTEST:
+            of_pytest = OF_PYTEST[given.command]
+            refuse_flags(chosen, of_pytest.name, wrong, "put flags of pytest after --")
             take_models(given, words)
-        elif has_model:
-            flags.take_model(given, words)
-        check_alone(os.environ)
-        provide_descriptors()
-        leave_foreign_code(given)
-        import_installed()
-        if of_pytest is not None:
+            _prepare(given)
             _become_pytest(invocation(of_pytest, given, rest))
-        function = next(each.function for each in OWN_COMMANDS if each.name == given.command)
-        status: int = pkgutil.resolve_name(f"{__package__}.{function}")(given)
+        command = OWN_BY_NAME[given.command]
+        if command.take_model is None:
+            wrong = unknown
+        refuse_flags(chosen, command.name, wrong or rest, "see --help")
+        if command.take_model is not None:
+            command.found(command.take_model)(given, words)
+        _prepare(given)
+        status: int = command.found(command.function)(given)
     except InputError as problem:
         print_error(chosen.prog, str(problem))
         return USAGE_STATUS
@@ -82,6 +78,14 @@ def _run(arguments: list[str]) -> int:
 
 _SEES_FOLDER = {"train", *OF_PYTEST}
 """Commands whose paths are seen from the current folder, and whose files go there."""
+
+
+def _prepare(given: argparse.Namespace) -> None:
+    """What comes before anything is read that others may have made."""
+    check_alone(os.environ)
+    provide_descriptors()
+    leave_foreign_code(given)
+    import_installed()
 
 
 def _has_folder() -> bool:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_yourai.cli.parser import in_own_words, parsed
+from pytest_yourai.cli.parser import parsed
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
 from pytest_yourai.plan.invocation import Invocation
@@ -15,8 +15,8 @@ from pytest_yourai.plan.short_commands import (
     PASSED_SWITCHES,
     PASSED_VALUES,
     ShortCommand,
+    in_own_words,
 )
-from pytest_yourai.training.options import HANDED_ON, TRAIN_OPTIONS
 
 _HELP = {"quick": "the quick matrix"}
 """Help texts that differ from pytest's."""
@@ -66,6 +66,8 @@ def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> 
 
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     """Add those that only the training with the answer needs, which are kept as they are."""
+    from pytest_yourai.training.options import HANDED_ON, TRAIN_OPTIONS  # noqa: PLC0415 - as above
+
     flags = [TRAIN_OPTIONS[name] for name in HANDED_ON]
     words = " ".join(word for option in flags for word in (option.flag, *option.aliases))
     group = parser.add_argument_group(

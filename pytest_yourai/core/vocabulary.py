@@ -26,7 +26,7 @@ _EVENTS = (
     *("subprocess_spawned", "subprocess_start", "subprocess_timeout", "training_complete"),
     *("training_crash", "training_reload", "training_saved", "training_skipped_batch"),
     "training_start",
-    *("trial_complete", "trial_kept", "trial_start"),
+    *("trial_complete", "trial_kept", "trial_repeated", "trial_start"),
 )
 
 _ENDS = (

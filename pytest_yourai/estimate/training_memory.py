@@ -8,7 +8,7 @@ on models and lengths that were not fitted, recipes.py those of recipes.
 from __future__ import annotations
 
 import dataclasses
-import sys
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -28,8 +28,10 @@ from pytest_yourai.estimate.checked_arguments import (
     one_of,
     whole_number,
 )
+from pytest_yourai.estimate.named_model import architecture_of
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import TrainedArrays, adapter_arrays, base_arrays
+from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     Architecture,
@@ -100,7 +102,7 @@ class MemoryEstimate:
 
 
 def estimate_training_memory(
-    architecture: Mapping[str, Any],
+    model: Mapping[str, Any] | str | os.PathLike[str],
     *,
     batch_size: int,
     lora_rank: int,
@@ -121,23 +123,26 @@ def estimate_training_memory(
 ) -> MemoryEstimate:
     """Estimate the memory, in bytes, of mlx-lm training on [batch_size, seq_length] tokens.
 
-    `architecture` is a config.json mapping. `lora_layers` counts trained layers from the last one;
-    -1, and more than the model has, mean all. `quantization_bits` None, 16 or 32 is full precision;
-    `group_size` is in weights. `lora_keys` are paths or last components of linear layers, None all
+    `model` is a preset, a folder, a repository in the local cache, or a config.json mapping; its
+    weights are not looked at. `lora_layers` counts trained layers from the last one; -1, and more
+    than the model has, mean all. `quantization_bits` None, 16 or 32 is full precision; `group_size`
+    is in weights. `lora_keys` are paths or last components of linear layers, None all
     of them, as in mlx-lm. What else a recipe has moves no memory: learning rates and schedules,
     seeds, masked prompts, an optimizer's settings other than adafactor's `beta_1`. `backend` None
-    is Metal on a Mac and CUDA elsewhere, `device` the GPU's name. `inspected` shapes of the built
+    is the one that is installed, `device` the GPU's name. `inspected` shapes of the built
     model replace those of the mapping.
 
     TypeError for a size that is no integer, ValueError for one too small, an empty `lora_keys`, or
-    an unknown quantization, fine_tune_type, optimizer or backend; ModelError for a mapping that
-    lacks a size or has several experts, for a key that names no linear layer, and for full
-    fine-tuning of quantized weights.
+    an unknown quantization, fine_tune_type, optimizer or backend; ModelError for a name without a
+    model, for a mapping that lacks a size or has several experts, for a key that names no linear
+    layer, and for full fine-tuning of quantized weights.
     """
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
-    backend = usual_backend() if backend is None else one_of("backend", backend, get_args(Backend))
-    shapes = read_architecture_shapes(architecture)
+    backend = (
+        installed_backend() if backend is None else one_of("backend", backend, get_args(Backend))
+    )
+    shapes = read_architecture_shapes(architecture_of(model))
     built = inspected or _described(shapes, keys, quantization)
     config = LoraConfig(
         batch_size=whole_number("batch_size", batch_size, 1),
@@ -183,10 +188,17 @@ def estimate_trial(
 def trained_parameters(
     config: LoraConfig, source: ModelSource, inspected: InspectedShapes | None = None
 ) -> int | None:
-    """The number of parameters that `config` trains; None where the model is not known so far."""
+    """The number of parameters that `config` trains; None where the model is not known so far.
+
+    Exact where the model was `inspected`; else by config.json.
+    """
+    if inspected is not None and config.fine_tune_type is not FineTuneType.FULL:
+        return adapter_arrays(inspected, config).parameters
+    if inspected is not None and inspected.layers:
+        return sum(layer.parameters for layer in inspected.layers[-config.num_layers :])
     try:
         shapes = read_architecture_shapes(source.architecture)
-        built = inspected or _described(shapes, config.key_names, (None, 1))
+        built = _described(shapes, config.key_names, (None, 1))
         return _trained(built, shapes, config, None).parameters
     except ModelError:
         return None
@@ -270,11 +282,6 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
         margin_bytes=estimate.margin_bytes + more,
         relative_error=max(estimate.relative_error, _ERROR_OF_OTHER_ARCHITECTURES),
     )
-
-
-def usual_backend() -> Backend:
-    """The backend that people train on: Metal on a Mac, CUDA elsewhere."""
-    return "metal" if sys.platform == "darwin" else "cuda"
 
 
 def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:

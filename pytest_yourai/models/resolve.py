@@ -90,6 +90,11 @@ class Model:
     def require_tokenizer(self) -> None:
         """ModelError if it has none that could be read, so that no training data can be used."""
         if self.folder is None and self.weights != "hub":
+            if self.repo is not None:
+                raise ModelError(
+                    f"--yourai-data: {self.name} has no tokenizer here: add --yourai-weights=hub, "
+                    "which downloads it, or name a model folder that has one"
+                )
             raise ModelError(
                 f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
             )

@@ -49,6 +49,10 @@ class Flag(NamedTuple):
         return f"yourai_{self.name.replace('-', '_')}"
 
 
+INVOCATION_VARIABLE = "YOURAI_INVOCATION"
+"""Says to the pytest that a `yourai` command becomes how it was called."""
+
+
 class FlagGroup(NamedTuple):
     """Flags that are shown together."""
 
@@ -292,6 +296,12 @@ GROUPS = (
                 FAIL_ON_HELP,
                 "minimum_memory:5%, mean_step_time:10%, step_time:25%",
                 is_repeatable=True,
+            ),
+            Flag(
+                "confirm",
+                "TIMES",
+                "how often a regression of step time is measured again before it fails: 0, 1 or 2",
+                "2 where a regression fails, else 0",
             ),
         ),
     ),

@@ -19,6 +19,7 @@ from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.models.source import BadRows
 from pytest_yourai.plan.matrix import AxisValues
 from pytest_yourai.plan.recipe_file import RecipeFile
+from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
 from pytest_yourai.store.compare.thresholds import RegressionThresholds
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -75,6 +76,8 @@ class Options:
     replay: Path | None
     compare: Path | None
     thresholds: RegressionThresholds
+    confirm: int | None
+    """How often a regression of step time is measured again, if a flag says so."""
     isolation: Literal["model", "trial"]
     force: bool
     resume: bool
@@ -84,6 +87,14 @@ class Options:
     def is_replay(self) -> bool:
         """True if recorded measurements are used, and nothing is run."""
         return self.replay is not None
+
+    @property
+    def rounds_of_confirmation(self) -> int:
+        """How often a regression of step time is measured again before it counts."""
+        if self.compare is None or self.is_replay:
+            return 0
+        usual = MOST_ROUNDS if self.thresholds.fails else 0
+        return usual if self.confirm is None else self.confirm
 
     @property
     def recipe_flags(self) -> tuple[str, ...]:
@@ -137,6 +148,10 @@ def check_combinations(options: Options) -> None:
     if "fail-on" in given and options.compare is None:
         raise OptionError(
             "--yourai-fail-on needs a profile to compare with: add --yourai-compare=PROFILE"
+        )
+    if "confirm" in given and options.compare is None:
+        raise OptionError(
+            "--yourai-confirm needs a profile to compare with: add --yourai-compare=PROFILE"
         )
     names = Counter(str(without_links(named.folder)) for named in options.models)
     for named in options.models:

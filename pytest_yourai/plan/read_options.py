@@ -24,6 +24,7 @@ from pytest_yourai.models.resolve import NamedModel
 from pytest_yourai.plan.flags import FLAGS, Flag
 from pytest_yourai.plan.options import CHECK_STEPS, Options
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
+from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
 from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
 
 _T = TypeVar("_T")
@@ -104,6 +105,7 @@ def read_flags(given: GivenFlags) -> Options:
         replay=read.from_folder("replay", given_path),
         compare=read.from_folder("compare", given_path),
         thresholds=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
+        confirm=read.value("confirm", at_least(0, MOST_ROUNDS)),
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
         force=read.switch("force") or False,
         resume=read.switch("resume") or False,

@@ -144,19 +144,15 @@ def recommend(options: Options) -> Recommendations:
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
     backend = installed_backend()
-    system, machine = read_system_memory(), None
-    if options.memory_limit_bytes is not None:
-        # Taken as it is: a user may ask about a larger machine.
-        budget = Budget(options.memory_limit_bytes, "as given")
-    else:
-        budget = detect_budget(system, None)
-        machine = f"{chip()}, {machine_memory(system.total_bytes)}"
+    budget, machine = find_budget(options), None
+    if budget.is_detected:
+        machine = f"{chip()}, {machine_memory(read_system_memory().total_bytes)}"
     models: list[Recommendation] = []
     problems: dict[str, ModelError] = {}
     for each in named:
         try:
             model = resolve(each.name, each.folder, options.weights, presets, options.quantize)
-            models.append(_recommendation(each.name, model, options, budget, backend))
+            models.append(recommend_model(each.name, model, options, budget.limit_bytes, backend))
         except ModelError as problem:
             problems[each.name] = problem
     if not models:
@@ -170,17 +166,23 @@ def recommend(options: Options) -> Recommendations:
     )
 
 
-def _recommendation(
-    asked_as: str,
-    model: Model,
-    options: Options,
-    budget: Budget,
-    backend: Backend,
+def find_budget(options: Options) -> Budget:
+    """The user's as it is, since it may be that of a larger machine, else this machine's."""
+    if options.memory_limit_bytes is not None:
+        return Budget(options.memory_limit_bytes, "as given")
+    return detect_budget(read_system_memory(), None)
+
+
+def recommend_model(
+    asked_as: str, model: Model, options: Options, limit_bytes: int, backend: Backend
 ) -> Recommendation:
+    """The best of what `options` ask for that fits `model` within the limit, or what does instead.
+
+    ModelError where it cannot be estimated.
+    """
     quantization = model.quantization(options.quantize)
     choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
     source = model.source(quantization, choice.lora_keys)
-    limit_bytes = budget.limit_bytes
     asked = _asked(model, choice, options, limit_bytes)
     estimates = [estimate_trial(each, source, backend, recipe=choice.recipe) for each in asked]
     judged = [judge(each, limit_bytes) for each in estimates]

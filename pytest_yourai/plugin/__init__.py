@@ -28,15 +28,22 @@ if TYPE_CHECKING:
     from pytest_yourai.worker.process import WorkerStarter
 
 
+_ENTRY_POINT = "yourai"
+
 ITEM_HOOKS: pytest.StashKey[ItemHooks] = pytest.StashKey()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # Loaded with -p or pytest_plugins as well, it would be a second plugin, which pytest refuses.
+    own_name = pluginmanager.get_name(sys.modules[__name__])
+    for other in {_ENTRY_POINT, __name__} - {own_name}:
+        pluginmanager.set_blocked(other)
     command_line.add_options(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    command_line.remember_call(early_config)
     command_line.rewrite_quick(args)
     try:
         if any(each.startswith("--yourai-") for each in args):
@@ -44,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         folders = foreign_settings.named_folders(early_config)
         foreign_settings.refuse_settings_in(early_config, folders)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(early_config, problem) from None
 
 
 def _provide_descriptors() -> None:
@@ -60,7 +67,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         return _recommend(config)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(config, problem) from None
 
 
 def _recommend(config: pytest.Config) -> int:
@@ -69,7 +76,6 @@ def _recommend(config: pytest.Config) -> int:
 
     check_alone(os.environ)
     import_installed()
-    from pytest_yourai.plan.invocation import Invocation  # noqa: PLC0415
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -84,8 +90,7 @@ def _recommend(config: pytest.Config) -> int:
     if config.getoption("yourai_output"):
         write(asked.output, found)
     # Before a session there is no terminal reporter.
-    invocation = Invocation.taken(os.environ, config.invocation_params.args)
-    print_lines(sys.stdout, *lines(found, invocation))
+    print_lines(sys.stdout, *lines(found, command_line.invocation(config)))
     nothing_fits = found.largest_that_fits is None
     return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
 
@@ -105,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if command_line.is_active(config):
             _activate(config)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(config, problem) from None
 
 
 def _activate(config: pytest.Config) -> None:
@@ -128,6 +133,7 @@ def _activate(config: pytest.Config) -> None:
 def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_here: bool) -> None:
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import (  # noqa: PLC0415
+        confirming,
         controller,
         nothing_measured,
         old_wrappers,
@@ -160,6 +166,13 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
             manager.register(terminal.DisplayHooks(config, sweep_display), "yourai-display")
     if has_items_here:
         manager.register(old_wrappers.Outside(inside), "yourai-outside-wrappers")
+    if plan.options.rounds_of_confirmation:
+        results = hooks.results if hooks is not None else None
+        if has_items_here:
+            item_hooks = config.stash[ITEM_HOOKS]
+            manager.register(confirming.ConfirmationHooks(config, plan, item_hooks, results))
+        elif results is not None:
+            manager.register(confirming.ConfirmationOfWorkers(results))
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
 

@@ -18,7 +18,6 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts, deferred
 from pytest_yourai.machine import environment
-from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
@@ -51,12 +50,12 @@ class ControllerHooks:
         self._has_items_here = has_items_here
         self._owns_session = owns_session
         self._terminal = Terminal(config)
-        self._results = RunResults(plan)
-        self._console = Console(plan, self._results, lambda: self._terminal.size)
+        self.results = RunResults(plan)
+        self._console = Console(plan, self.results, lambda: self._terminal.size)
         self._is_running = False
         self._output: SessionOutput | None = None
         self._interrupts = Interrupts()
-        self._invocation = Invocation.taken(os.environ, config.invocation_params.args)
+        self._invocation = command_line.invocation(config)
 
     def pytest_sessionstart(self) -> None:
         if self._config.option.collectonly:
@@ -66,7 +65,7 @@ class ControllerHooks:
             if not self._has_items_here:
                 Journal(self._plan.options.log).close()
         except InputError as problem:
-            raise command_line.usage_error(problem) from None
+            raise command_line.usage_error(self._config, problem) from None
         if self._owns_session:
             self._quieten_benchmark()
 
@@ -114,13 +113,13 @@ class ControllerHooks:
         try:
             runner.inspect_all(self._plan.stages)
         except InputError as problem:
-            raise command_line.usage_error(problem) from None
+            raise command_line.usage_error(self._config, problem) from None
         finally:
             runner.close({})
 
     def stage_opened(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> None:
         """Called once a worker has inspected the model of a stage, and again for later trials."""
-        if self._results.add_stage(stage, opened, counts):
+        if self.results.add_stage(stage, opened, counts):
             lines = self._console.opened(stage, opened, counts, self._notes())
             self._terminal.print_unless_quiet(*lines)
 
@@ -129,7 +128,7 @@ class ControllerHooks:
 
         The report comes later, and is printed.
         """
-        self._results.add(trial)
+        self.results.add(trial)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -176,7 +175,7 @@ class ControllerHooks:
         stage = self._plan.stage_called(trial.model, is_check=trial.is_check)
         if trial.opened is not None and not self._has_items_here:
             self.stage_opened(stage, trial.opened, trial.counts)
-        lines = self._console.trial(trial, self._results.add(trial))
+        lines = self._console.trial(trial, self.results.add(trial))
         self._terminal.print_unless_quiet(*lines)
 
     def _add_soaks(self, reported: SoakReport) -> None:
@@ -185,20 +184,20 @@ class ControllerHooks:
             for result in reported.results:
                 self.soak_ended(stage, result)
                 self.print_soak(stage, result)
-        self._results.journal_problem = reported.journal_problem
+        self.results.journal_problem = reported.journal_problem
         self._terminal.print_unless_quiet(*self._console.soaked(stage))
 
     def journal_closed(self, problem: str | None) -> None:
-        self._results.journal_problem = problem or self._results.journal_problem
+        self.results.journal_problem = problem or self.results.journal_problem
 
     def soak_begins(self, stage: Stage, config: LoraConfig) -> None:
         """Called where items run in this process: a soak takes minutes."""
-        self._results.is_soaking = True
+        self.results.is_soaking = True
         self._terminal.print_unless_quiet(self._console.soak_begins(stage, config))
 
     def soak_ended(self, stage: Stage, result: SoakResult) -> None:
         """Called after each soak, before the journal has it: an interruption loses nothing."""
-        self._results.add_soak(stage, result)
+        self.results.add_soak(stage, result)
 
     def print_soak(self, stage: Stage, result: SoakResult) -> None:
         """Called with each soak that has ended."""
@@ -209,17 +208,17 @@ class ControllerHooks:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        if not self._results.results and not (was_interrupted and self._results.has_begun_several):
+        if not self.results.results and not (was_interrupted and self.results.has_begun_several):
             return
         with deferred():
-            self._output = write_session(self._plan, self._results, self._terminal.shown_path)
-        fails = not self._results.has_success or self._output.has_regressed
+            self._output = write_session(self._plan, self.results, self._terminal.shown_path)
+        fails = not self.results.has_success or self._output.has_regressed
         if (exitstatus == pytest.ExitCode.OK and fails) or self._output.has_failed_to_write:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
-        if not self._results.stages:
+        if not self.results.stages:
             return
         terminal = self._terminal
         terminal.print_lines(*self._console.summary(), "")
@@ -232,9 +231,9 @@ class ControllerHooks:
 
     def _closing_lines(self) -> list[str]:
         lines = self._output.lines if self._output else []
-        if self._results.journal_problem is not None:
-            lines.append(f"The journal is incomplete: {self._results.journal_problem}")
-        elif self._results.results:
+        if self.results.journal_problem is not None:
+            lines.append(f"The journal is incomplete: {self.results.journal_problem}")
+        elif self.results.results:
             lines.append(f"Journal: {self._terminal.shown_path(self._plan.options.log)}")
         return lines or ["No trial has ended, and no profile was written"]
 
@@ -243,7 +242,7 @@ class ControllerHooks:
         is_saved = self._output is not None and self._output.is_saved
         if is_saved and not self._config.pluginmanager.hasplugin(TETHER):
             shown = self._terminal.shown_path(self._plan.options.output)
-            yield from next_steps(self._plan, self._results, self._invocation, shown)
+            yield from next_steps(self._plan, self.results, self._invocation, shown)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:

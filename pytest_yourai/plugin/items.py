@@ -135,7 +135,7 @@ class ItemHooks:
                     self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
-                error = command_line.usage_error(problem)
+                error = command_line.usage_error(self._config, problem)
                 if self._listener is not None:
                     raise error from None
                 # xdist would make an internal error of it: its items fail for it instead.

@@ -19,7 +19,6 @@ from pytest_yourai.store.compare.thresholds import (
     format_change,
     mean_change,
     not_compared,
-    regressions,
 )
 
 TITLES = {
@@ -148,6 +147,10 @@ def baseline_lines(compared: BaselineComparison, width: int | None) -> Iterator[
         yield from comparison_lines(
             comparison, list(not_compared(comparison, compared.gate)), width
         )
-        yield from regression_lines(regressions(comparison, compared.gate), str(compared.gate))
+        if (reason := comparison.not_comparable) is not None:
+            yield f"Not comparable: {reason}"
+            continue
+        yield from regression_lines(compared.regressions(comparison), str(compared.gate))
+        yield from (f"  {each}" for each in compared.verdicts_of(comparison))
     if compared.missing:
         yield f"Not tried now: {', '.join(compared.missing)}"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.sanitize import clean, json_text, screen_line, screen_text, without_commands
-from pytest_yourai.report.markdown import markdown
 from pytest_yourai.report.tables import aligned
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
@@ -87,6 +86,8 @@ def formatted(paths: Sequence[Path], name: str) -> str:
     """All profiles in `paths` in the format `name`; RecordingError where one cannot be read."""
     profiles = [profile for path in paths for profile in read_profiles(path)]
     if name == "md":
+        from pytest_yourai.report.markdown import markdown  # noqa: PLC0415 - others start faster
+
         return screen_text(markdown(profiles))
     if name == "table":
         return "".join(f"{screen_line(line)}\n" for line in aligned(profiles))

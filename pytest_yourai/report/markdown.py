@@ -9,7 +9,6 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.core.units import seconds
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
-from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.comparison_lines import (
     TITLES,
     comparison_facts,
@@ -20,11 +19,12 @@ from pytest_yourai.report.comparison_lines import (
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.profile_facts import about
 from pytest_yourai.report.tables import columns, label, noise_notes, outcome, ranked_rows
+from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import changes_within_noise
-from pytest_yourai.store.compare.thresholds import not_compared, regressions
+from pytest_yourai.store.compare.thresholds import not_compared
 from pytest_yourai.store.stored_profile import StoredProfile
 
 MARKDOWN_FLAG = "--yourai-markdown"
@@ -181,10 +181,14 @@ def comparison_section(compared: BaselineComparison) -> Iterator[str]:
         title, *facts = comparison_facts(each, list(not_compared(each, compared.gate)))
         yield f"### {escaped(title)}"
         yield ""
-        found = regressions(each, compared.gate)
-        yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
+        found = compared.regressions(each)
+        if (reason := each.not_comparable) is not None:
+            yield f"**Not comparable:** {escaped(reason)}"
+        else:
+            yield f"**{regression_count(found)}** ({escaped(str(compared.gate))})"
         yield ""
         yield from (f"- **Worse:** {escaped(worse.text)}" for worse in found)
+        yield from (f"- {escaped(str(verdict))}" for verdict in compared.verdicts_of(each))
         yield from (f"- {escaped(fact)}" for fact in facts)
         yield ""
         noisy = changes_within_noise(each)

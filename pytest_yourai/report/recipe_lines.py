@@ -91,8 +91,12 @@ def _origin_of_effective(choice: ConfigChoice, options: Options) -> str:
 
 def _trained(setup: SweepSetup, configs: Sequence[LoraConfig], found: Inspection) -> Iterator[str]:
     """The modules and the numbers of parameters, as far as the model is known."""
-    source = setup.plan.source
-    counts = [trained_parameters(each, source, found.sizes.get(each.lora_keys)) for each in configs]
+    # Whole layers are of one size, whichever modules others adapt.
+    usual = next(iter(found.sizes.values()), None)
+    counts = [
+        trained_parameters(each, setup.plan.source, found.sizes.get(each.lora_keys, usual))
+        for each in configs
+    ]
     known = [each for each in counts if each is not None]
     if not known or len(known) < len(counts) or not found.sizes:
         return

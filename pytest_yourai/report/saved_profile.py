@@ -13,7 +13,7 @@ from pytest_yourai.core.files import read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.plan.stages import RunPlan
-from pytest_yourai.report.commands import training_commands
+from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.store import profile
 from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
 from pytest_yourai.sweep.run_results import RunResults
@@ -60,7 +60,8 @@ def save_profile(
             write_json(path, document, profile.OUTPUT_FLAG)
         except OutputError as problem:
             return SavedProfile(document, tuple(_not_saved(plan, results, problem)))
-    known = f", with {_of_before(results)}" if is_merged else ""
+    of_before = _of_before(results) if is_merged else None
+    known = f", with {of_before}" if of_before else ""
     lines = [OutputLine(f"Saved to: {shown_path(path)}{known}", saves_profile=True)]
     if kept is not None and earlier is not None:
         lines.append(OutputLine(f"Kept as {shown_path(kept)}: {earlier.why_apart(document)}"))
@@ -76,9 +77,11 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
     except RecordingError:
         return
     for each in profiles:
-        for found in training_commands(each):
+        # The check of a walk is a profile without answers.
+        of_model = answers.get(each.model, {})
+        for found in training_commands(each) if of_model else ():
             for pick in found.names:
-                answers[each.model][pick.value]["command"] = found.text
+                of_model[pick.value]["command"] = found.text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:
@@ -87,12 +90,14 @@ def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iter
         yield OutputLine(f"The journal has it all: {plan.options.log}")
 
 
-def _of_before(results: RunResults) -> str:
-    """What a merged document has of earlier runs, in words."""
+def _of_before(results: RunResults) -> str | None:
+    """What a merged document has of earlier runs, in words; None if nothing counts."""
     rows = results.merged_rows
     if rows is None:
         return "the models of the earlier run"
     old = [each.config for each in rows.results if each not in results.results]
+    if not old:
+        return None
     count = f"{len(old)} row{'s' * (len(old) != 1)} of earlier runs"
     best = results.best_of(rows)
     if best is None or best.config not in old:

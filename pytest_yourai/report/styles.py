@@ -31,6 +31,16 @@ class StyledLine(str):
         return line
 
 
+def faint(text: str) -> StyledLine:
+    """What is beside the point."""
+    return StyledLine(text, Style.FAINT)
+
+
+def marked(text: str, *, is_good: bool) -> StyledLine:
+    """A line with its mark, ✓ or ✗, in colour."""
+    return StyledLine(text, Style.GOOD, "✓") if is_good else StyledLine(text, Style.BAD, "✗")
+
+
 def like(line: str, text: str) -> str:
     """`text` in the style of `line`, if it has one."""
     return StyledLine(text, line.style, line.word) if isinstance(line, StyledLine) else text

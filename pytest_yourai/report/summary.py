@@ -12,7 +12,7 @@ from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.screen import TerminalSize
-from pytest_yourai.report.styles import Style, StyledLine
+from pytest_yourai.report.styles import Style, StyledLine, faint
 from pytest_yourai.report.tables import (
     NEEDS,
     SCORE,
@@ -60,10 +60,15 @@ def configuration_lines(
         TAKES,
         *time_columns((each.config for each in results), "a step"),
     ]
-    yield from _fitting(columns, kept, room.columns)
+    heading, *lines = _fitting(columns, kept, room.columns)
+    yield faint(heading)
+    yield from (
+        StyledLine(line, Style.ANSWER) if each is ranked[0] else line
+        for line, each in zip(lines, kept, strict=True)
+    )
     if more := len(ranked) - len(kept):
         yield f"  {more} more: -v shows them"
-    yield from (StyledLine(line, Style.FAINT) for line in legend)
+    yield from map(faint, legend)
 
 
 def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
@@ -142,7 +147,7 @@ def not_run_lines(results: Sequence[TrialResult]) -> Iterator[str]:
     if reasons:
         yield "Not run"
     for reason, count in reasons.most_common():
-        yield StyledLine(f"  {count} {reason}", Style.FAINT)
+        yield faint(f"  {count} {reason}")
 
 
 def _skip_reason(result: TrialResult) -> str:

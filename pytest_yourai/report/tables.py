@@ -26,7 +26,7 @@ from pytest_yourai.report.answer_lines import (
     fits_sentence,
     speed_and_need,
 )
-from pytest_yourai.report.commands import training_commands
+from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.store.stored_profile import StoredProfile
 
 NOTHING = NO_VALUE

@@ -32,7 +32,7 @@ from pytest_yourai.report.answer_lines import (
     speed_and_need,
 )
 from pytest_yourai.report.dataset_lines import epoch_lines
-from pytest_yourai.report.styles import Style, StyledLine
+from pytest_yourai.report.styles import Style, StyledLine, faint, marked
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
@@ -51,11 +51,13 @@ def header(
     """The header of a sweep: model, recipe, machine, budget, notes."""
     model = f"{printable(opened.title)} ({opened.weights})"
     yield f"Testing {configurations} configuration{'s' * (configurations != 1)} for: {model}"
-    yield from recipe
+    yield from map(faint, recipe)
     yield from machine_lines(opened)
     if not is_replay:
-        yield "Each trial compiles in its first steps: minutes on a cold machine, not counted"
-    yield from (f"Note: {note}" for note in (*opened.notes, *notes))
+        yield faint(
+            "Each trial compiles in its first steps: minutes on a cold machine, not counted"
+        )
+    yield from (faint(f"Note: {note}") for note in (*opened.notes, *notes))
 
 
 def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
@@ -71,7 +73,7 @@ def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
 def machine_lines(opened: StageInfo) -> Iterator[str]:
     """The device, the memory of the machine, and the budget."""
     device, memory_bytes = opened.context.device, read_system_memory().total_bytes
-    yield (
+    yield faint(
         f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, "
         f"system memory: {machine_memory(memory_bytes)}"
     )
@@ -87,9 +89,8 @@ def trial_line(index: int, total: int, result: TrialResult, naming: ConfigLabels
 def styled(line: str, result: TrialResult) -> str:
     """The line of a trial or a check: its mark in colour, all of it faint if it was skipped."""
     if result.outcome is Outcome.SKIPPED:
-        return StyledLine(line, Style.FAINT)
-    is_good = result.success
-    return StyledLine(line, Style.GOOD if is_good else Style.BAD, "✓" if is_good else "✗")
+        return faint(line)
+    return marked(line, is_good=result.success)
 
 
 def remarks(result: TrialResult) -> str:
@@ -103,7 +104,7 @@ def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
     errors = PredictionErrors.of(results)
     is_tenth = len(errors.errors) % _TRIALS_BETWEEN_ERRORS == 0
     if is_tenth and PredictionErrors.of(results[-1:]).errors:
-        yield f"  {errors}"
+        yield faint(f"  {errors}")
 
 
 def _verdict(result: TrialResult) -> str:
@@ -113,7 +114,7 @@ def _verdict(result: TrialResult) -> str:
             peak = gigabytes(result.peak_memory_bytes or 0)
             noise = noise_of(result)
             spread = f" {noise}" if noise else ""
-            return f"✓ {peak} (needs {need}), {pace(result)}{spread}"
+            return f"✓ needs {need}, takes {peak}, {pace(result)}{spread}"
         case Outcome.OVER_BUDGET:
             return f"✗ over budget: needs {need}"
         case Outcome.SKIPPED:
@@ -151,24 +152,26 @@ def summary(
             heading = f"Best so far ({_measured_of(results, total)})"
         yield StyledLine(heading + of_model, Style.ANSWER)
         if model:
-            yield f"  {optimum_figures(first, naming)}"
+            yield StyledLine(f"  {optimum_figures(first, naming)}", Style.ANSWER)
         else:
-            yield from _optimum(first, naming)
-        yield f"  {fits_sentence(first)}"
+            yield from (StyledLine(line, Style.ANSWER) for line in _optimum(first, naming))
+        yield StyledLine(f"  {fits_sentence(first)}", Style.GOOD, "Fits:")
         if (note := beaten_note(first, remaining, naming)) is not None:
             yield f"  {note}"
         yield from epoch_lines(data, first)
     if len(results) > 1 or (results and first is None):
         counts = Counter(result.outcome for result in results)
         known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
-        yield f"  Outcomes:      {known}"
+        yield faint(f"  Outcomes:      {known}")
     yield from other_answers(answers, first, titles, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
-        yield f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}"
+        yield faint(f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}")
+        if objective is Objective.SCORE:
+            yield faint("To search for the fastest: --yourai-objective=tokens_per_second")
     errors = PredictionErrors.of(results)
     if errors.errors:
-        yield str(errors)
+        yield faint(str(errors))
 
 
 def _measured_of(results: Sequence[TrialResult], total: int) -> str:
@@ -245,7 +248,8 @@ def soak_line(title: str, name: str, soak: SoakResult) -> str:
         verdict = f"✓ {', '.join(_measured(soak))}"
     else:
         verdict = f"✗ {soak.outcome.replace('_', ' ')}: {soak.error}"
-    return f"{title}: {name} ... {verdict}" + "".join(f"; {each}" for each in soak.warnings)
+    line = f"{title}: {name} ... {verdict}" + "".join(f"; {each}" for each in soak.warnings)
+    return marked(line, is_good=soak.success)
 
 
 def _measured(soak: SoakResult) -> Iterator[str]:

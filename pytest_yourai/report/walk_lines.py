@@ -57,7 +57,8 @@ def verdict(result: TrialResult, weights: str) -> str:
     """The verdict of a check; `weights` is empty if the model was never inspected."""
     match result.outcome:
         case Outcome.OK:
-            text = f"✓ Pass ({gigabytes(result.peak_memory_bytes or 0)}), {weights}"
+            need, peak = result.minimum_memory_bytes or 0, result.peak_memory_bytes or 0
+            text = f"✓ Pass (needs {gigabytes(need)}, takes {gigabytes(peak)}), {weights}"
         case Outcome.SKIPPED | Outcome.UNAVAILABLE:
             text = f"- {result.outcome}: {result.error}"
         case _:

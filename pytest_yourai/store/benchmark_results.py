@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,7 @@ class BenchmarkEntry(pydantic.BaseModel):
 def read_entries(document: Mapping[str, Any], name: str) -> list[BenchmarkEntry]:
     """All models of benchmark results in the file `name`; RecordingError if they are mistaken."""
     try:
-        return _ENTRIES.validate_python(document["results"])
+        return _entries().validate_python(document["results"])
     except pydantic.ValidationError as problem:
         where = first_problem(problem)
         raise RecordingError(
@@ -171,4 +172,6 @@ def read_entries(document: Mapping[str, Any], name: str) -> list[BenchmarkEntry]
         ) from None
 
 
-_ENTRIES = pydantic.TypeAdapter(list[BenchmarkEntry])
+@functools.cache
+def _entries() -> pydantic.TypeAdapter[list[BenchmarkEntry]]:
+    return pydantic.TypeAdapter(list[BenchmarkEntry])

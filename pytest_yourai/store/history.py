@@ -114,5 +114,5 @@ def _add_event(event: Mapping[str, Any], runs: dict[str, PastRun]) -> None:
             result = row.to_result(str(run.identity["model"]), run.budget_bytes)
             run.results[result.config] = result
             run.unfinished = None
-        case "benchmark_complete":
+        case "benchmark_complete" | "trial_repeated":
             run.unfinished = None

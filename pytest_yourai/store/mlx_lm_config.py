@@ -131,11 +131,11 @@ class LoraConfigFile:
             yield f"Replayed from {self.replay}: nothing was run on this machine"
         peak = gigabytes(found.peak_memory_bytes or 0)
         need, speed = gigabytes(found.minimum_memory_bytes or 0), found.tokens_per_second or 0
-        yield f"It needs {need}, and took {peak}, at {pace(found)}, {speed:,.0f} tokens/s"
+        yield f"It needs {need} and takes {peak}, at {pace(found)}, {speed:,.0f} tokens/s"
         enforced = gigabytes(self.memory_limit_bytes / SAFETY_MARGIN)
         yield (
-            f"While it was measured MLX's memory limit was set to {enforced}, the budget of "
-            f"{gigabytes(self.memory_limit_bytes)} / {SAFETY_MARGIN}."
+            f"The budget was {gigabytes(self.memory_limit_bytes)}: MLX was set to use no more than "
+            f"{enforced} of it, the budget / {SAFETY_MARGIN}."
         )
         yield f"mlx_lm.lora sets no such limit, so it may take more than {peak}."
 

@@ -15,6 +15,7 @@ from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best, pareto, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.units import GB, scaled
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
 from pytest_yourai.store.schema import Amount, AxisValue, Count, Length, Row
@@ -59,6 +60,22 @@ class DataRow(Row):
     """Rows that cannot be trained on, of training and validation data."""
     optimal_epoch_time_s: Amount | None = None
     """One pass over the data with the best configuration, at the pace of its measured steps."""
+
+
+class VerdictRow(Row):
+    """A regression of step time that was measured again. `changes` are 0.2 for 20 % more time."""
+
+    regression: str
+    confirmed: bool
+    changes: list[Amount]
+
+
+def _verdict_row(verdict: Verdict) -> VerdictRow:
+    return VerdictRow(
+        regression=verdict.regression,
+        confirmed=verdict.is_confirmed,
+        changes=list(verdict.changes),
+    )
 
 
 _Optimum: Any = model_of(
@@ -111,6 +128,8 @@ class ProfileDocument(_Optimum):  # type: ignore[misc]  # made from the table of
     all_results: list[TrialRow]
     other_results: list[TrialRow] = pydantic.Field(default_factory=list)
     """Other measurements of the same configurations, which do not count: mostly older ones."""
+    confirmation: list[VerdictRow] = pydantic.Field(default_factory=list)
+    """What measuring again said of regressions."""
     identity: str | None = None
     """A digest of what was asked for, and of the machine: equal ones are merged."""
     digest: str | None = None
@@ -130,6 +149,7 @@ def build_profile(
     soaks: Sequence[SoakResult] = (),
     others: Sequence[TrialResult] = (),
     identity: str | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
     """A `ProfileDocument` as JSON; what a soak has ruled out is not its optimum."""
     remaining = soak_survivors(results, soaks)
@@ -158,6 +178,7 @@ def build_profile(
         "soak": [SoakRow.from_result(each).as_json() for each in soaks] or None,
         "all_results": [TrialRow.from_result(each).as_json() for each in results],
         "other_results": [TrialRow.from_result(each).as_json() for each in others],
+        "confirmation": [_verdict_row(each).as_json() for each in verdicts],
         "identity": identity,
     }
 

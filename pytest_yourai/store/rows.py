@@ -7,7 +7,8 @@ and of other programs.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Self
+import functools
+from typing import Annotated, Any, Self, cast
 
 import pydantic
 
@@ -242,13 +243,24 @@ def _result_values(
 ) -> dict[str, Any]:
     """Fields of `result` that the row has, under the same name or in MB."""
     values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
-    for name in (each.name for each in dataclasses.fields(result)):
-        in_mb = name.replace("_bytes", "_mb")
-        if hasattr(row, name):
-            value = getattr(row, name)
-            values[name] = tuple(value) if isinstance(value, list) else value
-        elif hasattr(row, in_mb):
-            count_mb = getattr(row, in_mb)
-            count = count_mb and count_mb * MB
-            values[name] = round(count) if count and name.endswith("_bytes") else count
+    as_they_are, in_mb = _sources(cast("Any", type(row)), cast("Any", result))
+    for name in as_they_are:
+        value = getattr(row, name)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    for name, source in in_mb:
+        count_mb = getattr(row, source)
+        count = count_mb and count_mb * MB
+        values[name] = round(count) if count and name.endswith("_bytes") else count
     return values
+
+
+@functools.cache
+def _sources(row: Any, result: Any) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Fields of the class `result` that the class `row` has too, and those with its own in MB."""
+    names = [each.name for each in dataclasses.fields(result)]
+    known = {*row.model_fields, *dir(row)}
+    in_mb = [(name, name.replace("_bytes", "_mb")) for name in names if name not in known]
+    return (
+        tuple(name for name in names if name in known),
+        tuple((name, source) for name, source in in_mb if source in known),
+    )

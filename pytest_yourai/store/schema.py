@@ -47,7 +47,7 @@ OverdueName = Annotated[
 class Row(pydantic.BaseModel):
     """A JSON object of a profile; true and false are not numbers, unknown keys are ignored."""
 
-    model_config = pydantic.ConfigDict(strict=True, frozen=True)
+    model_config = pydantic.ConfigDict(strict=True, frozen=True, defer_build=True)
 
     def as_json(self) -> dict[str, Any]:
         """The keys and values of the file, in their order."""

@@ -193,7 +193,15 @@ class Sweep:
         yield from (each for each in own.values() if each.prunes_larger)
         yield from self._external_failures
 
-    def _run(self, config: LoraConfig) -> TrialResult:
+    def measure_again(self, config: LoraConfig, step_timeout_s: float) -> TrialResult:
+        """Run a trial once more; its first result stays the one of this sweep."""
+        result = self._complete(self._run(config, step_timeout_s))
+        with deferred():
+            self._record = None
+            self._journal.write("trial_repeated", **TrialRow.from_result(result).as_json())
+        return result
+
+    def _run(self, config: LoraConfig, step_timeout_s: float = 0.0) -> TrialResult:
         plan, guard = self.plan, Guard(self._limit_bytes, forced=self.plan.force)
         record = TrialRecord(
             plan.source.name,
@@ -202,6 +210,7 @@ class Sweep:
             guard,
             self._on_progress,
             plan.compile_timeout_s,
+            step_timeout_s,
         )
         self._record = record
         self._journal.write("trial_start", **configuration(config))

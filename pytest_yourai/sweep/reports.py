@@ -10,12 +10,16 @@ import pydantic
 
 from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
+from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.stage_runner import StageInfo
 
 PROPERTY = "yourai"
 """Name of the user property with a trial as JSON: values of properties must be plain."""
 
 SOAK_PROPERTY = "yourai_soak"
+
+CONFIRMATION = "yourai_confirmation"
+"""The key of a ConfirmationReport in the output of a worker of xdist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,13 @@ class TrialReport(_Report):
     def is_not_needed(self) -> bool:
         """True if the fast search left it out."""
         return self.result.skip_reason is SkipReason.SEARCH_IS_DONE
+
+
+@dataclass(frozen=True)
+class ConfirmationReport(_Report):
+    """What measuring again says, of all stages of which something was."""
+
+    found: tuple[Confirmed, ...]
 
 
 @dataclass(frozen=True)

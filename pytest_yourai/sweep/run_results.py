@@ -9,16 +9,18 @@ from typing import Any, TypeVar
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.machine import environment
 from pytest_yourai.models.identity import digest
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, profile_identity
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
-from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries
+from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries, newest
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.profile import build_profile, data_object
 from pytest_yourai.store.recipe_writing import GivenRecipe
 from pytest_yourai.store.stored_profile import StoredProfile
+from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo
 
@@ -32,6 +34,10 @@ class StageResults:
     opened: StageInfo | None = None
     results: list[TrialResult] = field(default_factory=list)
     soaks: list[SoakResult] = field(default_factory=list)
+    others: list[TrialResult] = field(default_factory=list)
+    """Measurements that do not count, of configurations that were measured again."""
+    verdicts: tuple[Verdict, ...] = ()
+    """What measuring again says of regressions."""
     stopped: str | None = None
 
     @property
@@ -112,7 +118,9 @@ class RunResults:
 
     def rows(self, found: StageResults) -> Rows:
         """All rows of the profile of a stage, those of earlier runs included."""
-        return merged(self._before, Rows(tuple(found.results), (), tuple(found.soaks)))
+        return merged(
+            self._before, Rows(tuple(found.results), newest(found.others), tuple(found.soaks))
+        )
 
     def add_stage(self, stage: Stage, opened: StageInfo, counts: ItemCounts) -> bool:
         """Add a stage whose model was inspected; False if it is known already."""
@@ -139,6 +147,19 @@ class RunResults:
         self.journal_problem = reported.journal_problem
         self._all_selected = reported.counts.of_all
         return found
+
+    def add_confirmation(self, confirmed: Confirmed) -> None:
+        """Take in what measuring again has shown, after the last trial."""
+        stage = self._setup.stage_called(confirmed.model, is_check=confirmed.is_check)
+        found = self._stage(stage)
+        found.results[:] = confirmed.results
+        found.others.extend(confirmed.others)
+        found.verdicts = confirmed.verdicts
+
+    @property
+    def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        """What measuring again says of regressions, of each model."""
+        return {stage.name: each.verdicts for stage, each in self.stages.items() if each.verdicts}
 
     def add_soak(self, stage: Stage, soak: SoakResult) -> None:
         """Add a soak that has ended."""
@@ -289,6 +310,7 @@ class RunResults:
             soaks=rows.soaks,
             others=rows.others,
             identity=opened.identity or None,
+            verdicts=found.verdicts,
         )
 
     def _is_whole(self, found: StageResults, rows: Rows) -> bool:

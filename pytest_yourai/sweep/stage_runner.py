@@ -266,6 +266,12 @@ class StageRunner:
             results[other] = (*results.get(other, ()), result)
         return reason_to_skip_stage(stage, results)
 
+    def measure_again(self, stage: Stage, config: LoraConfig) -> TrialResult:
+        """Run a trial once more that the sweep of `stage` has measured."""
+        self.begin(stage)
+        timeout_s = self._plan.options.timeout_s
+        return self._open[stage].sweep.measure_again(config, timeout_s)
+
     def soak(
         self,
         stage: Stage,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
+from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
@@ -68,8 +70,11 @@ class TrialRecord(RunRecord):
         guard: Guard,
         on_progress: OnProgress | None = None,
         compile_timeout_s: float = COMPILE_TIMEOUT_S,
+        step_timeout_s: float = 0.0,
     ) -> None:
         super().__init__(guard, compile_timeout_s)
+        self._step_timeout_s = step_timeout_s
+        """Seconds; 0 where the item that runs the trial has a limit."""
         self.model = model
         self.config = config
         self.plan = plan
@@ -96,6 +101,9 @@ class TrialRecord(RunRecord):
     def check(self) -> None:
         super().check()
         self.show_progress()
+        limit_s = self._step_timeout_s
+        if limit_s and self.compiling_s is None and time.monotonic() > self.heard_at + limit_s:
+            raise StepOverdueError(f"no step ended for {limit_s:g} s")
 
     def show_progress(self) -> None:
         if self.on_progress is not None:

@@ -259,7 +259,7 @@ class _Resolver:
         if found.bytes <= here_bytes or environment.installed_backend() == "cuda":
             return found
         warning = (
-            f"the memory limit of {gigabytes(found.bytes)} ({found.origin}) is more than this "
+            f"the budget of {gigabytes(found.bytes)} ({found.origin}) is more than this "
             f"machine's {gigabytes(here_bytes)}: it is detected anew"
         )
         return _Limit(warnings=(warning,))

@@ -39,7 +39,7 @@ START_TIMEOUT_S = 600.0
 """For a worker to start, and to inspect model and data: tokenizing may take minutes."""
 
 _ACTIVE_SHARE = 0.7
-"""Share of the memory limit that MLX's arrays may take after a step without a fresh process."""
+"""Share of the budget that MLX's arrays may take after a step without a fresh process."""
 
 _FEWEST_STEPS = 10
 """A fresh process that needs another one sooner shows that none helps."""

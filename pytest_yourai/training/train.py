@@ -194,7 +194,9 @@ def _header(found: SweepContext) -> Iterator[str]:
     device = found.device
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
-    yield f"Memory limit: {found.budget}"
+    # Where one was given, the table of settings says by what.
+    budget = found.budget
+    yield f"Budget: {budget if budget.is_detected else gigabytes(budget.limit_bytes)}"
     yield from (f"Warning: {note}" for note in found.inspection.notes)
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"

@@ -50,6 +50,8 @@ class UsedSettings:
 
         model, values, config = self.start.model, self.values, self.config
         yield Setting("model", model.title, self._model_origin)
+        if self.start.options.pick is not None:
+            yield Setting("pick", self.start.options.pick, "--pick")
         from_weights = DEFAULT if model.weights == "local" else "--weights"
         yield Setting("weights", model.weights, from_weights)
         how = self.source.quantization or model.foreign_quantization or "not quantized"
@@ -128,6 +130,6 @@ def used_memory(
 ) -> Iterator[Setting]:
     """The budget, and the peak that was measured in a trial."""
     known = gigabytes(limit_bytes) if limit_bytes else "detected"
-    yield Setting("memory limit", known, origin)
+    yield Setting("budget", known, origin)
     peak = "not known" if baseline is None else gigabytes(baseline.peak_memory_bytes)
     yield Setting("expected peak", peak, measured_by)

@@ -117,7 +117,7 @@ class WorkerRecord(TrainingRecord):
         """The reason for an end because MLX held more than it may."""
         held = self.last.peak_memory_bytes if self.last else 0
         return (
-            f"MLX held {gigabytes(held)} in step {self.step}, over the memory limit of "
+            f"MLX held {gigabytes(held)} in step {self.step}, over the budget of "
             f"{gigabytes(self.guard.budget_bytes)}: choose a smaller configuration, or add --force"
         )
 

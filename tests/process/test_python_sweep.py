@@ -81,6 +81,12 @@ except KeyboardInterrupt:
     print("interrupted,", len(psutil.Process().children()), "children")
 """
 
+LEFT_OPEN = """
+import pytest_yourai
+running = pytest_yourai.sweep("tiny", batch_size=[1, 2], rank=4, num_layers=2, output="p.json")
+print(next(running).outcome)
+"""
+
 
 def test_ctrl_c_comes_out_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +100,15 @@ def test_ctrl_c_comes_out_and_loses_nothing(
     profile = pytest_yourai.load("p.json")
     assert [row.config.batch_size for row in profile.rows] == [1]
     assert not profile.complete
+
+
+def test_a_program_that_ends_in_the_middle_keeps_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with started([sys.executable, "-c", LEFT_OPEN], tmp_path) as program:
+        assert finish(program).splitlines() == ["ok"]
+    assert len(pytest_yourai.load("p.json").rows) == 1
 
 
 def test_a_trial_without_an_end_is_a_timeout(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> None:

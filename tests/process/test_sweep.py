@@ -20,7 +20,7 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
         [
             "Testing 12 configurations for: tiny (synthetic, not quantized)",
             "Budget: * GB (80 % of * GB)",
-            "[[]1/12] batch=1, rank=4, layers=2 ... ✓ * MB (needs * MB), *s/step*",
+            "[[]1/12] batch=1, rank=4, layers=2 ... ✓ needs * MB, takes * MB, *s/step*",
             "[[]12/12] batch=4, rank=8, layers=4 ... ✓ *",
             "Largest* configuration that fits",
             "  Batch size:    4",

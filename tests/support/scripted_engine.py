@@ -47,6 +47,9 @@ from support.worker_faults import read_fault
 
 STEP_VARIABLE = "YOURAI_TEST_STEP_S"
 
+SLOW_VARIABLE = "YOURAI_TEST_SLOW_TRIALS"
+"""How many trials, from a worker's first, have steps that take twice as long."""
+
 COMPILE_VARIABLE = "YOURAI_TEST_COMPILE_S"
 """Seconds that each of the two compilations takes beside its step, where the batch size is 2."""
 
@@ -71,6 +74,8 @@ class ScriptedEngine:
         self._source: ModelSource | None = None
         self._base_bytes = self._peak_bytes = 0
         self._leaked_bytes = 0
+        self._slow_trials = int(os.environ.get(SLOW_VARIABLE, "0"))
+        self._is_slow = False
 
     def device(self) -> DeviceInfo:
         versions = map(importlib.metadata.version, ("mlx", "mlx-lm"))
@@ -120,6 +125,7 @@ class ScriptedEngine:
 
     def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         config, steps = request.config, TrialSteps.of(request.plan, request.config)
+        self._is_slow, self._slow_trials = self._slow_trials > 0, self._slow_trials - 1
         minimum = self._minimum_bytes(config)
         fits = minimum * SAFETY_MARGIN <= request.memory_limit_bytes
         warmup_times_s: list[float] = []
@@ -209,7 +215,7 @@ class ScriptedEngine:
         """Where gradients are accumulated, the step that updates takes longer than the others."""
         if updates and config.grad_accumulation_steps > 1:
             slower *= _SLOWER_UPDATE
-        step_time_s = slower * _step_time_s(config)
+        step_time_s = slower * _step_time_s(config) * (2 if self._is_slow else 1)
         self._peak_bytes = peak + self._leaked_bytes
         time.sleep(step_time_s)
         process = read_process_memory(os.getpid())

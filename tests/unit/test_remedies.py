@@ -19,6 +19,8 @@ FLAG = re.compile(r"--yourai-[a-z]+(?:-[a-z]+)*")
 ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "--fail-on: {} is not valid: {}",
     "MODEL: {} is not valid: {}",
+    "lora_keys: {} is not valid: {}",
+    "model: {} is not valid: {}",
     "{}: {} is not valid: {}",
     "{}: {}: {} is not valid: {}",
     "--data: the checkpoint was trained on {}, and {}",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from pytest_yourai.core.axes import SIZES
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.report.profile_facts import machine_name
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
 from pytest_yourai.store.compare.noise import changes_within_noise
@@ -35,6 +37,7 @@ def _comparison(comparison: Comparison, gate: RegressionThresholds) -> dict[str,
     noisy = changes_within_noise(comparison)
     return {
         "differences": list(comparison.differences),
+        "not_comparable": comparison.not_comparable,
         "regressions": [each.text for each in worse],
         "not_compared": list(not_compared(comparison, gate)),
         "gate": str(gate),
@@ -68,20 +71,37 @@ def _change(
 
 
 def history_data(profiles: Sequence[StoredProfile]) -> list[dict[str, Any]]:
-    """Optimum, memory and speed over time, of each model on each machine that has several."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    """Optimum, memory and speed over time, of each matrix of a model on each machine.
+
+    Only of those that several profiles have: the best of another matrix says nothing about time.
+    """
+    groups: dict[tuple[str, str, frozenset[LoraConfig]], list[int]] = {}
     for number, profile in enumerate(profiles):
         if profile.created_at is not None:
-            groups.setdefault((profile.model, machine_name(profile.environment)), []).append(number)
+            machine = machine_name(profile.environment)
+            key = (profile.model, machine, frozenset(profile.results))
+            groups.setdefault(key, []).append(number)
     return [
         {
             "model": model,
             "machine": machine,
+            "matrix": _matrix(configs),
             "points": list(_points([(number, profiles[number]) for number in numbers])),
         }
-        for (model, machine), numbers in groups.items()
+        for (model, machine, configs), numbers in groups.items()
         if len(numbers) >= _LEAST_TO_COMPARE
     ]
+
+
+def _matrix(configs: Collection[LoraConfig]) -> str:
+    """`12 configurations, batch 1 to 4, rank 64 to 128, layers 16`."""
+    ranges = []
+    for axis in SIZES:
+        values = sorted({axis.of(config) for config in configs})
+        least, most = values[0], values[-1]
+        ranges.append(f"{axis.label} {least}" + (f" to {most}" if most != least else ""))
+    count = f"{len(configs)} configuration{'s' * (len(configs) != 1)}"
+    return ", ".join((count, *ranges))
 
 
 def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str, Any]]:

@@ -13,9 +13,9 @@ from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
-from pytest_yourai.report.commands import TrainingCommand, training_commands
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
 from pytest_yourai.report.tables import ranked_rows
+from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -57,10 +57,8 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         _answer(profile, each, numbers[each.result.config]) for each in training_commands(profile)
     ]
     return {
-        "name": profile.name,
+        **heading_data(profile),
         "title": title(profile),
-        "model": profile.model,
-        "created_at": profile.created_at and profile.created_at.isoformat(),
         "complete": profile.complete,
         "objective": profile.objective.value,
         "memory_limit_bytes": profile.memory_limit_bytes,
@@ -85,6 +83,15 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "settings": settings(profile.settings),
         "soaks": [soak_data(each, profile.naming) for each in profile.soaks],
         "data": training_data(profile.data),
+    }
+
+
+def heading_data(profile: StoredProfile) -> dict[str, Any]:
+    """What a profile is called; all that a page has of one whose trials it leaves out."""
+    return {
+        "name": profile.name,
+        "model": profile.model,
+        "created_at": profile.created_at and profile.created_at.isoformat(),
     }
 
 

@@ -22,7 +22,7 @@ from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.machine.environment import versions
 from pytest_yourai.report.page.history_data import comparisons_data, history_data
-from pytest_yourai.report.page.profile_data import outcome_data, profile_data, title
+from pytest_yourai.report.page.profile_data import heading_data, outcome_data, profile_data, title
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, RegressionThresholds
 from pytest_yourai.store.profile import created_at
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
@@ -88,14 +88,49 @@ def embedded(value: Any) -> str:
     return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+_MOST_ROWS = 1000
+"""Rows of trials that a page has, 2.4 kB each, unless a single profile has more."""
+
+
+def _whole(content: Content) -> list[int]:
+    """Indices of the profiles that the page has whole: the newest, and the first of their models.
+
+    Of the others it has the history alone.
+    """
+    profiles = content.profiles
+    first: dict[str, int] = {}
+    for number, each in enumerate(profiles):
+        first.setdefault(each.model, number)
+    found: set[int] = set()
+    rows = 0
+    for number in (content.opened, *reversed(range(len(profiles)))):
+        more = {number, first[profiles[number].model]} - found
+        rows += sum(len(profiles[each].results) for each in more)
+        if found and rows > _MOST_ROWS:
+            break
+        found |= more
+    return sorted(found)
+
+
+def _comparisons(content: Content, whole: Sequence[int]) -> list[dict[str, Any]]:
+    found = comparisons_data([content.profiles[number] for number in whole], content.gate)
+    return [
+        {**each, "before": whole[each["before"]], "after": whole[each["after"]]} for each in found
+    ]
+
+
 def _data(content: Content) -> Mapping[str, Any]:
+    whole = _whole(content)
     return {
         "made_by": f"pytest-yourai {versions().get('pytest-yourai', '')}".strip(),
         "made_at": created_at(),
         "outcomes": outcome_data(),
-        "profiles": [profile_data(each) for each in content.profiles],
+        "profiles": [
+            profile_data(each) if number in whole else heading_data(each)
+            for number, each in enumerate(content.profiles)
+        ],
         "opened": content.opened,
-        "comparisons": comparisons_data(content.profiles, content.gate),
+        "comparisons": _comparisons(content, whole),
         "history": history_data(content.profiles),
         "left_out": list(map(dataclasses.asdict, content.left_out)),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
-from pytest_yourai.store.compare.thresholds import RegressionThresholds, regressions
+from pytest_yourai.store.compare.thresholds import Regression, RegressionThresholds, regressions
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
 
@@ -40,6 +41,8 @@ class BaselineComparison:
     gate: RegressionThresholds
     missing: tuple[str, ...] = ()
     """Models of the baseline that were not measured now."""
+    verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    """Of each model, what measuring again says of its regressions of step time."""
 
     @classmethod
     def of(
@@ -47,13 +50,27 @@ class BaselineComparison:
         before: Sequence[StoredProfile],
         after: Sequence[StoredProfile],
         gate: RegressionThresholds,
+        verdicts: Mapping[str, tuple[Verdict, ...]] | None = None,
     ) -> BaselineComparison:
         """Each model of `before` beside the same of `after`; errors as of `compare_all`."""
         models = {each.model for each in after}
         missing = tuple(each.model for each in before if each.model not in models)
-        return cls(tuple(compare_all(before, after)), gate, missing)
+        return cls(tuple(compare_all(before, after)), gate, missing, verdicts or {})
 
     @property
     def fails(self) -> bool:
         """True if the session must fail for a regression."""
-        return self.gate.fails and any(regressions(each, self.gate) for each in self.comparisons)
+        return self.gate.fails and any(map(self.regressions, self.comparisons))
+
+    def regressions(self, comparison: Comparison) -> list[Regression]:
+        """The regressions of one model, without those that measuring again did not confirm."""
+        refuted = {each.config for each in self.verdicts_of(comparison) if not each.is_confirmed}
+        return [
+            each
+            for each in regressions(comparison, self.gate)
+            if each.allowed_time_share is None or each.config not in refuted
+        ]
+
+    def verdicts_of(self, comparison: Comparison) -> tuple[Verdict, ...]:
+        """What measuring again says of the regressions of one model."""
+        return self.verdicts.get(comparison.after.model, ())

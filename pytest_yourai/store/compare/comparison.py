@@ -113,6 +113,22 @@ class Comparison:
         after = self.after.results.values()
         return next((each for each in after if each.outcome.is_memory_failure), None)
 
+    @property
+    def not_comparable(self) -> str | None:
+        """Why the two say nothing about each other, in words; None if they do."""
+        if not self.before.successes:
+            return (
+                f"{self.before.name}: all_results: none of its configurations succeeded, so that "
+                "nothing can be compared with it: name another profile"
+            )
+        shared = (each for each in self.changes if each.before and each.before.success)
+        if self.fits_no_more or any(each.after for each in shared):
+            return None
+        return (
+            f"{self.before.name} and {self.after.name}: none of the configurations that succeeded "
+            "in the first is in the second: compare profiles of one matrix"
+        )
+
     def lacks(self, metric: Metric) -> str | None:
         """Why a metric cannot be compared, in words; None if it can."""
         if metric is Metric.MINIMUM_MEMORY:
@@ -151,18 +167,7 @@ def compare_all(
         models = (", ".join(each.model for each in profiles) for profiles in (before, after))
         theirs = " and ".join(f"{name} is of {of}" for name, of in zip(names, models, strict=True))
         raise RecordingError(f"{theirs}: compare profiles of one model")
-    if not any(each.before.successes for each in found):
-        raise RecordingError(
-            f"{names[0]}: all_results: none of its configurations succeeded, so that nothing can "
-            "be compared with it: name another profile"
-        )
-    if not any(
-        change.before and change.before.success and change.after
-        for each in found
-        for change in each.changes
-    ) and not any(each.fits_no_more for each in found):
-        raise RecordingError(
-            f"{names[0]} and {names[1]}: none of the configurations that succeeded in the first is "
-            "in the second: compare profiles of one matrix"
-        )
+    reasons = [each.not_comparable for each in found]
+    if all(reasons):
+        raise RecordingError(str(reasons[0]))
     return found

@@ -84,10 +84,14 @@ DEFAULT_THRESHOLDS = RegressionThresholds((
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """A change for the worse, in words. `config` is None if it concerns all configurations."""
+    """A change for the worse, in words. `config` is None if it concerns all configurations.
+
+    Of step times `allowed_time_share` is the allowed growth, 0.1 for 10 %; else it is None.
+    """
 
     config: LoraConfig | None
     text: str
+    allowed_time_share: float | None = None
 
 
 def make_thresholds(parsed: Sequence[tuple[Threshold, ...] | None]) -> RegressionThresholds:
@@ -174,7 +178,7 @@ def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regress
         slowdown = overall_slowdown(comparison)
         if slowdown is not None and slowdown.is_surely_over(threshold.share):
             mean = mean_change(slowdown, f"allowed {_allowed(threshold)}")
-            yield Regression(None, f"all configurations: {mean}")
+            yield Regression(None, f"all configurations: {mean}", threshold.share)
         return
     metric = threshold.metric
     if comparison.lacks(metric):
@@ -186,7 +190,15 @@ def _exceeding(comparison: Comparison, threshold: Threshold) -> Iterator[Regress
     for change in comparison.changes:
         is_noise = slower is not None and change.config not in slower
         if not is_noise and (found := _worse(comparison, change, threshold, metric)):
-            yield Regression(change.config, found)
+            allowed = _allowed_time_share(change, threshold) if metric.is_time else None
+            yield Regression(change.config, found, allowed)
+
+
+def _allowed_time_share(change: Change, threshold: Threshold) -> float:
+    """The growth of the step time that a threshold allows, its floor included."""
+    before = change.successes[0].step_time_s if change.successes else None
+    floor_s = threshold.floor if threshold.metric is Metric.STEP_TIME else 0.0
+    return max(threshold.time_share, floor_s / before if before else 0.0)
 
 
 def _worse(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.training_memory import (
@@ -18,9 +20,9 @@ from pytest_yourai.estimate.training_memory import (
     estimate_trial,
     largest_array_bytes,
     trained_parameters,
-    usual_backend,
 )
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.machine.environment import installed_backend
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
 from pytest_yourai.models.source import ModelSource
 
 
@@ -233,15 +235,6 @@ def test_the_built_model_counts_where_it_was_asked() -> None:
     assert found.adapters_bytes == 4 * 2 * (5 + 7)
 
 
-@pytest.mark.parametrize(("platform", "backend"), [("darwin", "metal"), ("linux", "cuda")])
-def test_the_usual_backend_is_that_of_the_system(
-    monkeypatch: pytest.MonkeyPatch, platform: str, backend: Backend
-) -> None:
-    monkeypatch.setattr("sys.platform", platform)
-    assert usual_backend() == backend
-    assert estimate(backend=None) == estimate(backend=backend)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -284,6 +277,29 @@ def test_any_iterable_of_keys_is_read_whole() -> None:
     assert estimate(lora_keys=(key for key in ATTENTION)) == estimate()
     assert estimate(lora_keys=dict.fromkeys(ATTENTION)) == estimate()
     assert estimate(lora_keys=iter(["q_proj"])).adapters_bytes > 0
+
+
+def test_a_model_is_named_by_preset_folder_or_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+    preset = estimate_training_memory("llama-8b", **USUAL)
+    for named in ("mine", "./mine", folder, LLAMA_8B):
+        assert estimate_training_memory(named, **USUAL) == preset
+    for name in ("llama-9b", "./nothing", "owner/repository"):
+        with pytest.raises(ModelError, match=name):
+            estimate_training_memory(name, **USUAL)
+    with pytest.raises(ModelError, match="model: 'a.x00b' is not valid: a path must have no null"):
+        estimate_training_memory("a\0b", **USUAL)
+
+
+def test_the_backend_is_the_one_that_is_installed() -> None:
+    without = {name: value for name, value in USUAL.items() if name != "backend"}
+    here = estimate(backend=installed_backend())
+    assert estimate_training_memory(LLAMA_8B, **without) == here
 
 
 def test_sixteen_bits_are_full_precision() -> None:
@@ -338,3 +354,15 @@ def test_parameters_of_a_model_that_is_not_known_are_not_counted() -> None:
     assert trained_parameters(LoraConfig(1, 8, 4, 512), known)
     unknown = dataclasses.replace(known, architecture={})
     assert trained_parameters(LoraConfig(1, 8, 4, 512), unknown) is None
+
+
+def test_parameters_of_an_inspected_model_are_its_own_whatever_its_type() -> None:
+    source = ModelSource("m", {}, None, True, None, ("qkvo",))
+    layers = tuple(LayerArrays(1, parameters, 1, 1) for parameters in (10, 200, 3000))
+    linears = (LinearShape("block.mix", 100, 200, copies=4),)
+    inspected = InspectedShapes(12_345, linears, (1, 5, 7), layers)
+    whole = LoraConfig(1, 0, 2, 512, fine_tune_type=FineTuneType.FULL)
+    assert trained_parameters(whole, source, inspected) == 3200
+    assert trained_parameters(LoraConfig(1, 2, 2, 512), source, inspected) == 2 * (5 + 7)
+    without = dataclasses.replace(inspected, layers=())
+    assert trained_parameters(whole, source, without) is None

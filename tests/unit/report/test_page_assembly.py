@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_yourai.core.errors import OptionError, OutputError
+from pytest_yourai.report.page import render
 from pytest_yourai.report.page.render import Content, check_page_name, embedded, page, write_page
 
-from support.profiles import HOSTILE, failed_only, hostile, profiles_of, quick
+from support.profiles import HOSTILE, failed_only, hostile, later, profiles_of, quick
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -133,3 +134,15 @@ def test_the_title_is_the_model_and_the_machine(elements: Elements) -> None:
     text = page(Content(profiles_of(failed_only(), quick())))
     assert "<title>llama-8b on NVIDIA H200</title>" in text
     assert [tag for tag, _ in elements.found].count("title") == 1
+
+
+def test_of_a_long_history_the_newest_and_the_first_are_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(render, "_MOST_ROWS", 40)
+    documents = [later(month, "0.1", 1) for month in range(1, 8)]
+    data = json.loads(Elements(page(Content(profiles_of(*documents)))).scripts[0])
+    assert ["rows" in each for each in data["profiles"]] == [True, *[False] * 4, True, True]
+    assert [(each["before"], each["after"]) for each in data["comparisons"]] == [(0, 5), (0, 6)]
+    assert len(data["history"][0]["points"]) == 7
+    assert data["opened"] == 6

@@ -51,6 +51,29 @@ def test_a_history_is_of_one_model_on_one_machine_oldest_first() -> None:
     assert found["machine"] == "NVIDIA H200 (cuda), 150.8 GB"
 
 
+def test_a_history_joins_no_two_matrices() -> None:
+    larger = [later(month, "0.1", 1) for month in (3, 4)]
+    for each in larger:
+        each["all_results"] = each["all_results"][-1:]
+    found = history_data(profiles_of(*larger, later(1, "0.1", 1), later(2, "0.1", 1)))
+    assert [[each["profile"] for each in group["points"]] for group in found] == [[0, 1], [2, 3]]
+    assert [group["matrix"] for group in found] == [
+        "1 configuration, batch 4, rank 128, layers 32",
+        "12 configurations, batch 1 to 4, rank 64 to 128, layers 16 to 32",
+    ]
+
+
+def test_profiles_that_share_no_configuration_are_not_comparable() -> None:
+    other = later(12, "0.33.0", 1.5)
+    for row in other["all_results"]:
+        row["batch_size"] *= 16
+    [found] = comparisons_data(profiles_of(quick(), other), DEFAULT_THRESHOLDS)
+    assert found["not_comparable"].endswith("in the second: compare profiles of one matrix")
+    assert found["regressions"] == []
+    [alike] = comparisons_data(profiles_of(quick(), later(2, "0.1", 1)), DEFAULT_THRESHOLDS)
+    assert alike["not_comparable"] is None
+
+
 def test_one_profile_is_not_a_history() -> None:
     undated = {key: value for key, value in quick().items() if key != "created_at"}
     assert history_data(profiles_of(quick(), undated)) == []

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.answers import Pick
-from pytest_yourai.report.commands import training_commands
+from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 from support.profiles import document, failed_only, profiles_of, quick

@@ -46,12 +46,13 @@ def line(of: TrialResult, *others: TrialResult) -> str:
 def test_with_accumulation_an_update_is_shown_too() -> None:
     config = LoraConfig(1, 8, 4, 513, grad_accumulation_steps=4)
     found = dataclasses.replace(ONE, config=config, step_times_s=(0.02, 0.02, 0.02, 0.048))
-    assert line(found).endswith("✓ 4.0 MB (needs 2.0 MB), 27ms/step, 0.11s/update")
+    assert line(found).endswith("✓ needs 2.0 MB, takes 4.0 MB, 27ms/step, 0.11s/update")
 
 
 def test_without_further_axes_they_are_not_shown() -> None:
     assert (
-        line(ONE, TWO) == "[1/2] batch=1, rank=8, layers=4 ... ✓ 4.0 MB (needs 2.0 MB), 0.50s/step"
+        line(ONE, TWO)
+        == "[1/2] batch=1, rank=8, layers=4 ... ✓ needs 2.0 MB, takes 4.0 MB, 0.50s/step"
     )
     assert said(ONE, TWO, WIDE) == [
         "Largest configuration that fits",
@@ -91,6 +92,14 @@ def test_after_a_fast_search_the_other_answers_are_of_what_was_measured() -> Non
     assert lines[-1].startswith("Fastest, leanest of the 3 measured: batch=2, rank=8, layers=4")
     [heading, *_] = said(WIDE, left_out)
     assert heading == "Largest configuration that fits"
+    naming = ConfigLabels.of([WIDE.config])
+    stopped = list(summary([WIDE, left_out], Objective.SCORE, 2, "it is found", naming))
+    assert stopped[-2:] == [
+        "Search: stopped after 1 trial: it is found",
+        "To search for the fastest: --yourai-objective=tokens_per_second",
+    ]
+    by_speed = summary([WIDE, left_out], Objective.TOKENS_PER_SECOND, 2, "it is found", naming)
+    assert list(by_speed)[-1] == stopped[-2]
 
 
 def test_after_an_interruption_it_is_the_best_so_far() -> None:

@@ -84,7 +84,7 @@ def test_where_that_may_be_too_little_how_much_to_free_and_who_holds_it() -> Non
 @pytest.mark.parametrize(
     ("outcome", "reason", "expected"),
     [
-        (Outcome.OK, None, "✓ Pass (12.4 GB), synthetic 4-bit"),
+        (Outcome.OK, None, "✓ Pass (needs 7.5 GB, takes 12.4 GB), synthetic 4-bit"),
         (Outcome.OVER_BUDGET, "needs 9 GB", "✗ over budget: needs 9 GB (synthetic 4-bit)"),
         (Outcome.SAFETY_STOP, "stopped", "✗ safety stop: stopped (synthetic 4-bit)"),
         (Outcome.SKIPPED, "no smaller than x", "- skipped: no smaller than x"),

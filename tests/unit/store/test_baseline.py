@@ -7,6 +7,7 @@ import pytest
 
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.report.comparison_lines import baseline_lines
+from pytest_yourai.report.markdown import comparison_section
 from pytest_yourai.store.compare.baseline import BaselineComparison, read_baseline
 from pytest_yourai.store.compare.thresholds import (
     DEFAULT_THRESHOLDS,
@@ -71,3 +72,20 @@ def test_a_walk_is_compared_model_by_model() -> None:
     ]
     [line] = [line for line in baseline_lines(found, 200) if "REGRESSION" in line]
     assert "no longer fits: oom" in line
+
+
+def test_a_model_that_cannot_be_compared_is_named_among_others() -> None:
+    def other(it: dict[str, Any]) -> None:
+        it["model"] = "another"
+        for row in it["all_results"]:
+            row["batch_size"] *= 16
+
+    before = [stored(), stored(lambda it: it.update(model="another"), "old.json")]
+    found = BaselineComparison.of(before, [stored(), stored(other)], DEFAULT_THRESHOLDS)
+    lines = list(baseline_lines(found, 200))
+    assert sum(line.startswith("No regression") for line in lines) == 1
+    assert (
+        sum(line.startswith("Not comparable: old.json and p.json: none of") for line in lines) == 1
+    )
+    section = list(comparison_section(found))
+    assert sum(line.startswith("**Not comparable:** old.json and p.json") for line in section) == 1

@@ -92,6 +92,7 @@ def test_all_promised_keys_are_there() -> None:
         "data",
         "soak",
         "other_results",
+        "confirmation",
         "identity",
     } == set(profile)
     assert profile["soak"] is None
@@ -210,7 +211,8 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
     path = Path(__file__).parents[2] / "data" / "h200_llama8b_quick.json"
     recorded = json.loads(path.read_text())
     later = {axis.key for axis in VARIANTS} - {"max_seq_length", "grad_checkpoint"}
-    newer = {"answers", "other_results", "identity"} | {f"optimal_{key}" for key in later}
+    newer = {"answers", "other_results", "confirmation", "identity"}
+    newer |= {f"optimal_{key}" for key in later}
     assert set(recorded) == set(build(OK)) - newer
     assert recorded["schema_version"] == SCHEMA_VERSION
     assert len(recorded["all_results"]) == 12

@@ -127,7 +127,7 @@ def test_a_profile_wins_over_defaults_and_keeps_its_promise(tmp_path: Path) -> N
     assert used["lora_rank"] == ("16", "optimal_config.json")
     assert used["grad_checkpoint"] == ("on", "optimal_config.json")
     assert used["quantization"] == ("4-bit", "optimal_config.json")
-    assert used["memory limit"] == ("3.0 GB", "optimal_config.json")
+    assert used["budget"] == ("3.0 GB", "optimal_config.json")
     assert used["expected peak"] == ("12.5 MB", "optimal_config.json")
     assert used["learning_rate"] == ("1e-05", "default")
     assert len(settings.warnings) == 1
@@ -150,7 +150,7 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
     assert used["batch_size"] == ("1", "--batch-size")
     assert used["grad_checkpoint"] == ("off", "--no-grad-checkpoint")
     assert used["quantization"] == ("not quantized", "--quantize")
-    assert used["memory limit"] == ("2.0 GB", "--max-memory")
+    assert used["budget"] == ("2.0 GB", "--max-memory")
     assert "with other weights (4-bit in groups of 64, here not quantized)" in settings.warnings[1]
 
 
@@ -227,7 +227,7 @@ def test_resume_keeps_what_the_run_was_given(tmp_path: Path) -> None:
     used = origins(resumed)
     assert used["save_every"] == ("7", "checkpoint")
     assert used["reload_interval"] == ("20", "checkpoint")
-    assert used["memory limit"] == ("3.0 GB", "checkpoint")
+    assert used["budget"] == ("3.0 GB", "checkpoint")
     assert used["expected peak"] == ("12.5 MB", "checkpoint")
     changed = settled(tmp_path, resume=True, save_every=8, memory_limit_bytes=10**9)
     assert (changed.parameters.save_every, changed.memory_limit_bytes) == (8, 10**9)
@@ -272,7 +272,7 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
     huge_gb = 10_000_000
     settings = settled(tmp_path, profile=profile(tmp_path, memory_limit_gb=huge_gb))
     assert settings.memory_limit_bytes is None
-    assert settings.warnings[-1].startswith("the memory limit of 10000000.0 GB (optimal_config.js")
+    assert settings.warnings[-1].startswith("the budget of 10000000.0 GB (optimal_config.js")
     saved(tmp_path, memory_limit_bytes=huge_gb * 10**9)
     resumed = settled(tmp_path, resume=True)
     assert resumed.memory_limit_bytes is None

@@ -1,16 +1,26 @@
 // Several profiles: how each compares with the first of its model, and how they went over time.
 
+const MODELS = new Set(DATA.profiles.map((each) => each.model));
+
+// Of a long history the page has the trials of the newest profiles alone.
+const WHOLE = DATA.profiles.map((_, index) => index).filter((index) => DATA.profiles[index].rows);
+
 const nameOf = (index) => {
   const { model, name, created_at: at } = DATA.profiles[index];
-  const models = new Set(DATA.profiles.map((each) => each.model));
-  return [models.size > 1 ? model : null, name, at ? date(at) : null].filter(Boolean).join(" · ");
+  return [MODELS.size > 1 ? model : null, name, at ? date(at) : null].filter(Boolean).join(" · ");
 };
 
 function chooser() {
   if (DATA.profiles.length < 2) return null;
-  const options = DATA.profiles.map((_, index) => [String(index), nameOf(index)]);
+  const options = WHOLE.map((index) => [String(index), nameOf(index)]);
   const choose = (value) => openProfile(Number(value));
-  return el("div", { class: "chooser" }, choice("profile", "Profile", options, String(state.profile), choose));
+  return el("div", { class: "chooser" }, choice("profile", "Profile", options, String(state.profile), choose), leftInHistory());
+}
+
+function leftInHistory() {
+  const count = DATA.profiles.length - WHOLE.length;
+  if (!count) return null;
+  return el("p", { class: "muted" }, `${plural(count, "earlier profile")}: in the history alone. A page of one of them has its trials.`);
 }
 
 function openProfile(index) {
@@ -24,12 +34,12 @@ function openProfile(index) {
 
 // Of several models: what each of them can be trained with.
 function models() {
-  if (new Set(DATA.profiles.map((each) => each.model)).size < 2) return null;
-  const rows = DATA.profiles.map((each, index) => ({
-    ...each,
+  if (MODELS.size < 2) return null;
+  const rows = WHOLE.map((index) => ({
+    ...DATA.profiles[index],
     index,
     isCurrent: index === state.profile ? "true" : null,
-    best: each.optimum === null ? null : each.rows[each.optimum],
+    best: DATA.profiles[index].rows[DATA.profiles[index].optimum] ?? null,
   }));
   const of = (key, show) => ({
     value: (row) => row.best?.[key],
@@ -98,14 +108,24 @@ function comparison(found) {
       ` against ${nameOf(found.before)}: `,
       el(
         "span",
-        { class: found.regressions.length ? "badge failure" : "badge ok" },
-        found.regressions.length ? plural(found.regressions.length, "regression") : "no regression",
+        { class: `badge ${kindOfComparison(found)}` },
+        verdictOf(found),
       ),
     ),
     holder,
   );
   details.open = DATA.comparisons.length === 1;
   return details;
+}
+
+const kindOfComparison = (found) => {
+  if (found.not_comparable) return "unknown";
+  return found.regressions.length ? "failure" : "ok";
+};
+
+function verdictOf(found) {
+  if (found.not_comparable) return `not comparable: ${found.not_comparable}`;
+  return found.regressions.length ? plural(found.regressions.length, "regression") : "no regression";
 }
 
 function comparedParts(found) {
@@ -154,7 +174,7 @@ function comparisonColumns(found) {
       label: "Regression",
       isText: true,
       value: (row) => Number(!row.worse),
-      show: (row) => (row.worse ? "yes" : "no"),
+      show: (row) => (row.worse ? "yes" : row.before && row.after ? "no" : MISSING),
     },
   ];
 }
@@ -174,14 +194,15 @@ function history() {
 }
 
 function historyOf(group, place) {
-  const said = `${group.model} on ${group.machine}, oldest first`;
+  const said = `${group.model} on ${group.machine}, ${group.matrix}, oldest first`;
   const charts = [
     ["memory", `Memory of the best configuration over time: ${said}`],
     ["speed", `Tokens per second of the best configuration over time: ${said}`],
     ["score", `Score of the best configuration over time: ${said}`],
   ];
   const names = namesOfVersions(group.points);
-  const points = group.points.map((point) => ({ ...point, file: nameOf(point.profile) }));
+  const listed = group.points.slice(-MOST_LISTED);
+  const points = listed.map((point) => ({ ...point, file: nameOf(point.profile) }));
   const version = (name) => ({
     label: name,
     isText: true,
@@ -208,13 +229,16 @@ function historyOf(group, place) {
   return el(
     "div",
     { class: "history" },
-    el("h3", {}, `${group.model} on ${group.machine}`),
+    el("h3", {}, `${group.model} on ${group.machine}: ${group.matrix}`),
     el("p", { class: "muted" }, "Of the best configuration of each. Dotted lines: other versions than before."),
     el(
       "div",
       { class: "three" },
       charts.map(([name, words]) => chart(`history-${place}-${name}`, words, "low")),
     ),
+    listed.length < group.points.length
+      ? el("p", { class: "muted" }, `The newest ${listed.length} of ${number(group.points.length)}; the charts have them all.`)
+      : null,
     table,
   );
 }
@@ -228,20 +252,24 @@ function drawHistory() {
   return Promise.all(DATA.history.flatMap((group, place) => drawHistoryOf(group, place)));
 }
 
+const MOST_MARKED = 200;
+const MOST_LISTED = 200;
+const MOST_CHANGES = 50;
+
 function drawHistoryOf({ points }, place) {
+  const changes = points.filter((point) => point.changed.length);
   const colour = colours();
   const unit = memoryUnit(points.flatMap((point) => [point.minimum, point.peak]));
   const at = points.map((point) => point.at.slice(0, 19));
+  const texts = points.map((point) =>
+    [nameOf(point.profile), point.optimum ?? "nothing fits", `mlx ${point.versions.mlx ?? "unknown"}`].map(plain).join("<br>"),
+  );
   const line = (name, value, more) => ({
-    mode: "lines+markers",
+    mode: points.length > MOST_MARKED ? "lines" : "lines+markers",
     x: at,
     y: points.map(value),
     name,
-    text: points.map((point) =>
-      [nameOf(point.profile), point.optimum ?? "nothing fits", `mlx ${point.versions.mlx ?? "unknown"}`]
-        .map(plain)
-        .join("<br>"),
-    ),
+    text: texts,
     hovertemplate: "%{y}<br>%{text}<extra></extra>",
     line: { color: colour.accent, width: 2 },
     marker: { size: 8 },
@@ -251,8 +279,8 @@ function drawHistoryOf({ points }, place) {
   const base = (title) => ({
     xaxis: axis("", { type: "date", nticks: 4 }),
     yaxis: axis(title, { rangemode: "tozero" }),
-    shapes: points
-      .filter((point) => point.changed.length)
+    // Many of them would be a hatching.
+    shapes: (changes.length > MOST_CHANGES ? [] : changes)
       .map((point) => ({
         type: "line",
         x0: point.at.slice(0, 19),

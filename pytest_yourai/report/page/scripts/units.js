@@ -4,12 +4,14 @@ const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 const MISSING = "–";
 
+// Formatters are slow to make, and a long history needs thousands of texts.
+const NUMBERS = {};
+const DATES = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+
 function number(value, digits = 0) {
   if (!isNumber(value)) return MISSING;
-  return value.toLocaleString("en-US", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  NUMBERS[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return NUMBERS[digits].format(value);
 }
 
 function memory(bytes) {
@@ -51,8 +53,7 @@ function share(value, signed = false) {
 
 function date(text) {
   if (!text) return "date unknown";
-  const options = { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" };
-  return `${new Date(text).toLocaleString("en-GB", options)} UTC`;
+  return `${DATES.format(new Date(text))} UTC`;
 }
 
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;

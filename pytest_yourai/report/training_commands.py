@@ -1,0 +1,128 @@
+"""The commands that train with the answers of a sweep."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_yourai.core.answers import Answers, Pick
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.shell import command_line
+from pytest_yourai.models.presets import Preset, read_presets
+from pytest_yourai.store.stored_profile import StoredProfile
+
+_NO_MODEL = "MODEL"
+
+_NO_DATA = "FOLDER"
+
+OF_RECIPE = ""
+"""The data of a command whose recipe names it."""
+
+
+def train_words(
+    model: str,
+    profile: str,
+    *,
+    is_made_up: bool,
+    has_weights: bool,
+    data: str | None,
+    reading: Sequence[str],
+    recipe: Path | None = None,
+    presets: Path | None = None,
+    trust_remote_code: bool = False,
+) -> list[str]:
+    """The words of a `yourai train`: a dry run if the model has no real weights.
+
+    `data` is that of a flag; a `recipe` may name its own.
+    """
+    words = ["yourai", "train", "--model", model, "--profile", profile]
+    if recipe is not None:
+        words += ["--config", str(recipe)]
+    if presets is not None:
+        words += ["--models", str(presets)]
+    if is_made_up:
+        words += ["--weights", "hub" if has_weights else "synthetic"]
+    if trust_remote_code:
+        words.append("--trust-remote-code")
+    if data == OF_RECIPE:
+        words += reading
+    elif data:
+        words += ["--data", data, *reading]
+    elif has_weights or not is_made_up:
+        words += ["--data", _NO_DATA]
+    return words
+
+
+def reading_flags(bad_rows: str | None, mask_prompt: bool | None) -> list[str]:
+    """The flags of `yourai train` that read the rows as the sweep did."""
+    skips = ["--bad-rows", "skip"] if bad_rows == "skip" else []
+    return skips + (["--mask-prompt"] if mask_prompt else [])
+
+
+def picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialResult, list[str]]]:
+    """Each answer and the flag that picks it, beginning with the `first`."""
+    found = sorted(answers, key=lambda each: each[1] is not first)
+    for names, result in found:
+        yield result, ["--pick", names[0]] if len(found) > 1 else []
+
+
+@dataclass(frozen=True)
+class TrainingCommand:
+    """A command, and notes on placeholders in it and on its weights.
+
+    `result` is the configuration that it trains, `names` which of the answers that is.
+    """
+
+    text: str
+    notes: tuple[str, ...]
+    names: tuple[Pick, ...]
+    result: TrialResult
+
+
+def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
+    """The commands that train with the answers of a profile, beginning with the headline."""
+    words = _words_for(profile)
+    notes = tuple(_notes(profile, words))
+    return [
+        TrainingCommand(command_line(*words, *pick), notes, profile.answers.names(result), result)
+        for result, pick in picks(profile.answers, profile.headline)
+    ]
+
+
+def _words_for(profile: StoredProfile) -> list[str]:
+    """The words of a `yourai train` with a profile that may come from anywhere."""
+    preset = _packaged_presets().get(profile.model)
+    model = profile.model if preset else _NO_MODEL
+    has_weights = preset is None or preset.repo is not None
+    settings, data = profile.settings, profile.settings.data
+    recipe = Path(settings.recipe_file) if settings.recipe_file else None
+    if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
+        data = None if recipe is None else OF_RECIPE
+    return train_words(
+        model,
+        profile.name,
+        is_made_up=not has_weights or settings.weights == "synthetic",
+        has_weights=has_weights,
+        data=data,
+        reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),
+        recipe=recipe,
+    )
+
+
+@functools.cache
+def _packaged_presets() -> Mapping[str, Preset]:
+    return read_presets(packaged_models())
+
+
+def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
+    if _NO_MODEL in command:
+        yield f"{_NO_MODEL} is the folder or the owner/name that {profile.model} was read from."
+    if _NO_DATA in command:
+        yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set works, too."
+    if "hub" in command:
+        yield "It was measured with made-up weights: --weights hub downloads the real ones."
+    if "synthetic" in command:
+        yield "A dry run: this model has made-up weights alone."
