@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pytest_yourai.core.sanitize import printable, screen_line
-from pytest_yourai.plan.short_commands import SHORT_COMMANDS
+from pytest_yourai.plan.short_commands import in_own_words
 from pytest_yourai.report.safe_stream import print_lines
 
 USAGE_STATUS = 2
@@ -40,14 +40,6 @@ def print_error(program: str, message: str) -> None:
     """Print one line on stderr."""
     # Cut when it has no secrets left: a part of one would not be recognized.
     print_lines(sys.stderr, f"{program}: {printable(screen_line(in_own_words(message)))}")
-
-
-def in_own_words(text: str) -> str:
-    """`text` with the flags of pytest as the commands take them."""
-    for command in SHORT_COMMANDS:
-        if command.flag:
-            text = text.replace(f"--yourai-{command.flag}", f"yourai {command.name}")
-    return text.replace("--yourai-", "--")
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

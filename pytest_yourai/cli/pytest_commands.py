@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_yourai.cli.parser import in_own_words, parsed
+from pytest_yourai.cli.parser import parsed
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
 from pytest_yourai.plan.invocation import Invocation
@@ -15,6 +15,7 @@ from pytest_yourai.plan.short_commands import (
     PASSED_SWITCHES,
     PASSED_VALUES,
     ShortCommand,
+    in_own_words,
 )
 
 _HELP = {"quick": "the quick matrix"}

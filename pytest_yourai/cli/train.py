@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import IO
 
-from pytest_yourai.cli.parser import in_own_words, print_error
+from pytest_yourai.cli.parser import print_error
 from pytest_yourai.core.errors import SweepFailedError
+from pytest_yourai.plan.short_commands import in_own_words
 from pytest_yourai.report.safe_stream import (
     close_stream,
     open_missing_streams,

@@ -36,12 +36,9 @@ from pytest_yourai.models.architecture import (
     PAGE_BYTES,
     Architecture,
     InspectedShapes,
-    attention_heads,
-    element_bytes,
-    flat_config,
     read_architecture_shapes,
-    whole,
 )
+from pytest_yourai.models.config_keys import attention_heads, element_bytes, flat_config, whole
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import untrainable_in_full
 

@@ -7,9 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.figures import Bytes, Count
+from pytest_yourai.models.config_keys import (
+    DEPTH_KEYS,
+    HEADS_KEYS,
+    element_bytes,
+    first_whole,
+    flat_config,
+    needed,
+    whole,
+)
 
 EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
 """Types whose weights are counted to the byte; for others the lazily built model is inspected."""
@@ -17,11 +25,7 @@ EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
 _MATRIX = 2
 """Dimensions of the arrays that count as matrices."""
 
-_HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
-
 _EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-
-DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 PAGE_BYTES = 16384
 """In which Metal's and CUDA's allocators give out memory (MLX 0.32.4)."""
@@ -186,11 +190,11 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
             f"config.json: {experts} experts: a mixture of experts cannot be estimated, it must "
             "be measured"
         )
-    hidden = _needed(flat, "hidden_size", "n_embd", "dim", "d_model")
-    depth = _needed(flat, *DEPTH_KEYS)
-    inner = _needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
-    words = _needed(flat, "vocab_size")
-    heads = _needed(flat, *_HEADS_KEYS)
+    hidden = needed(flat, "hidden_size", "n_embd", "dim", "d_model")
+    depth = needed(flat, *DEPTH_KEYS)
+    inner = needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+    words = needed(flat, "vocab_size")
+    heads = needed(flat, *HEADS_KEYS)
     key_heads = whole(flat.get("num_key_value_heads")) or heads
     model_type = str(flat.get("model_type", ""))
     # mlx-lm's qwen2 has no key for it.
@@ -225,43 +229,6 @@ def _linears(hidden: int, inner: int, queries: int, keys: int) -> tuple[LinearSh
     )
 
 
-def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.json mapping with the keys of its text part on top."""
-    text = config.get("text_config")
-    return {**config, **(text if isinstance(text, Mapping) else {})}
-
-
-def element_bytes(flat: Mapping[str, Any]) -> int:
-    """Bytes of an unquantized weight, and of an activation; bfloat16 unless the config differs."""
-    dtype = flat.get("torch_dtype") or flat.get("dtype")
-    return 4 if str(dtype).endswith("float32") else 2
-
-
-def whole(value: Any) -> int:
-    """`value` where it is a positive whole number, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def first_whole(flat: Mapping[str, Any], *names: str) -> int:
-    """The first of the keys `names` that holds a positive whole number, else 0."""
-    return next((number for name in names if (number := whole(flat.get(name)))), 0)
-
-
-def attention_heads(flat: Mapping[str, Any]) -> int:
-    """Their number, under whichever key, or 0."""
-    return first_whole(flat, *_HEADS_KEYS)
-
-
-def _needed(flat: Mapping[str, Any], *names: str) -> int:
-    number = first_whole(flat, *names)
-    if not number:
-        raise ModelError(
-            f"config.json: {names[0]}: it is missing or no whole number above 0, and no estimate "
-            "can do without: add it"
-        )
-    return number
-
-
 def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[LinearShape, ...]) -> int:
     """Bias parameters of one layer, as mlx-lm builds these models."""
     with_bias: set[str] = set()
@@ -290,17 +257,3 @@ def _array_sizes(
 def paged(size: int, page_bytes: int) -> int:
     """Bytes that an allocator of pages takes for `size` bytes: small arrays share a page."""
     return -(-size // page_bytes) * page_bytes if size > page_bytes else size
-
-
-def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
-    """The quantization of the weights, from mlx-lm's key in config.json; None if there is none."""
-    raw = architecture.get("quantization")
-    if not isinstance(raw, Mapping):
-        return None
-    try:
-        return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ModelError(
-            f"config.json: quantization: mlx-lm has no such quantization: {problem}; name another "
-            "model, or convert it with mlx_lm.convert"
-        ) from None

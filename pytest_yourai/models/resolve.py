@@ -21,11 +21,11 @@ from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
-from pytest_yourai.models.architecture import (
+from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.config_keys import (
     DEPTH_KEYS,
     first_whole,
     flat_config,
-    read_architecture_shapes,
     stored_quantization,
 )
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
@@ -90,6 +90,11 @@ class Model:
     def require_tokenizer(self) -> None:
         """ModelError if it has none that could be read, so that no training data can be used."""
         if self.folder is None and self.weights != "hub":
+            if self.repo is not None:
+                raise ModelError(
+                    f"--yourai-data: {self.name} has no tokenizer here: add --yourai-weights=hub, "
+                    "which downloads it, or name a model folder that has one"
+                )
             raise ModelError(
                 f"--yourai-data: {self.name} has no tokenizer: name a model folder that has one"
             )
@@ -214,7 +219,7 @@ def resolve(
             "repository as owner/name"
         )
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4)
-    remedy = f"did you mean {', '.join(near)}?" if near else f"presets are {', '.join(presets)}"
+    remedy = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(presets)}"
     raise ModelError(
         f"{name} is neither a preset nor a folder, nor a repository as owner/name: {remedy}"
     )

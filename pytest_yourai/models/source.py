@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.architecture import InspectedShapes, stored_quantization
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.config_keys import stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
 
 

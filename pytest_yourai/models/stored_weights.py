@@ -16,7 +16,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS
-from pytest_yourai.models.architecture import EXACT_MODEL_TYPES, flat_config, whole
+from pytest_yourai.models.architecture import EXACT_MODEL_TYPES
+from pytest_yourai.models.config_keys import flat_config, whole
 from pytest_yourai.models.folder import WEIGHTS
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -49,6 +49,10 @@ class Flag(NamedTuple):
         return f"yourai_{self.name.replace('-', '_')}"
 
 
+INVOCATION_VARIABLE = "YOURAI_INVOCATION"
+"""Says to the pytest that a `yourai` command becomes how it was called."""
+
+
 class FlagGroup(NamedTuple):
     """Flags that are shown together."""
 

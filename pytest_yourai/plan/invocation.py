@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_yourai.core.shell import command_line, pytest_line
+from pytest_yourai.plan.flags import INVOCATION_VARIABLE
 from pytest_yourai.plan.short_commands import short_words
-
-_VARIABLE = "YOURAI_INVOCATION"
-"""Tells the pytest that a `yourai` command becomes how it was called."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +24,19 @@ class Invocation:
     training: tuple[str, ...] = ()
 
     @classmethod
-    def taken(cls, environment: MutableMapping[str, str], arguments: Iterable[str]) -> Invocation:
-        """As `environment` has it, from which it is taken: no other pytest is called so."""
-        text = environment.pop(_VARIABLE, None)
-        if text is None:
+    def of(cls, called: str | None, arguments: Iterable[str]) -> Invocation:
+        """From the value of the variable in `variables`, or None without it."""
+        if called is None:
             return cls(tuple(arguments))
         try:
-            training = tuple(str(word) for word in json.loads(text))
+            training = tuple(str(word) for word in json.loads(called))
         except (ValueError, TypeError):
             training = ()
         return cls(tuple(arguments), is_short=True, training=training)
 
     def variables(self) -> dict[str, str]:
-        """The environment variables from which `taken` reads this."""
-        return {_VARIABLE: json.dumps(self.training)} if self.is_short else {}
+        """The environment variables for the pytest that it becomes."""
+        return {INVOCATION_VARIABLE: json.dumps(self.training)} if self.is_short else {}
 
     def line(self, *arguments: str) -> str:
         """The command that runs pytest with `arguments`, as this user writes it."""

@@ -134,3 +134,11 @@ def _has_letters(argument: str) -> bool:
     """True for `-x`, `-vv` and the like."""
     dash, letters = argument[:1], argument[1:]
     return dash == "-" and bool(letters) and set(letters) <= set(PASSED_LETTERS)
+
+
+def in_own_words(text: str) -> str:
+    """`text` with the flags of pytest as the commands take them."""
+    for command in SHORT_COMMANDS:
+        if command.flag:
+            text = text.replace(f"--yourai-{command.flag}", f"yourai {command.name}")
+    return text.replace("--yourai-", "--")

@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    command_line.remember_call(early_config)
     command_line.rewrite_quick(args)
     try:
         if any(each.startswith("--yourai-") for each in args):
@@ -50,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         folders = foreign_settings.named_folders(early_config)
         foreign_settings.refuse_settings_in(early_config, folders)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(early_config, problem) from None
 
 
 def _provide_descriptors() -> None:
@@ -66,7 +67,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         return _recommend(config)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(config, problem) from None
 
 
 def _recommend(config: pytest.Config) -> int:
@@ -75,7 +76,6 @@ def _recommend(config: pytest.Config) -> int:
 
     check_alone(os.environ)
     import_installed()
-    from pytest_yourai.plan.invocation import Invocation  # noqa: PLC0415
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
     from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
@@ -88,10 +88,11 @@ def _recommend(config: pytest.Config) -> int:
     found = recommend(asked)
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
-        write(asked.output, found)
+        kept = write(asked.output, found)
+        if kept is not None:
+            print_lines(sys.stdout, f"Kept as {kept}: what was there before")
     # Before a session there is no terminal reporter.
-    invocation = Invocation.taken(os.environ, config.invocation_params.args)
-    print_lines(sys.stdout, *lines(found, invocation))
+    print_lines(sys.stdout, *lines(found, command_line.invocation(config)))
     nothing_fits = found.largest_that_fits is None
     return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
 
@@ -111,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if command_line.is_active(config):
             _activate(config)
     except InputError as problem:
-        raise command_line.usage_error(problem) from None
+        raise command_line.usage_error(config, problem) from None
 
 
 def _activate(config: pytest.Config) -> None:

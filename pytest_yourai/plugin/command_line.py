@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_yourai.core.errors import InputError, OptionError
-from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
+from pytest_yourai.plan.flags import FLAGS, GROUPS, INVOCATION_VARIABLE, Flag
 from pytest_yourai.plugin.ini_values import has_value, ini_texts
+
+if TYPE_CHECKING:
+    from pytest_yourai.plan.invocation import Invocation
 
 _STARTERS = ("yourai_model", "yourai_replay", "yourai_benchmark", "yourai_config")
 
@@ -45,12 +49,30 @@ def rewrite_quick(args: list[str]) -> None:
         args[:] = ["--yourai-quick" if arg == "--quick" else arg for arg in args]
 
 
-def usage_error(problem: InputError) -> pytest.UsageError:
-    """`problem` as pytest prints it, after `ERROR:`."""
+_CALLED: pytest.StashKey[str | None] = pytest.StashKey()
+
+
+def remember_call(config: pytest.Config) -> None:
+    """Take how a `yourai` command called from the environment: it did not call what is started."""
+    config.stash[_CALLED] = os.environ.pop(INVOCATION_VARIABLE, None)
+
+
+def invocation(config: pytest.Config) -> Invocation:
+    """How this run was started."""
+    from pytest_yourai.plan.invocation import Invocation  # noqa: PLC0415 - for runs of ours alone
+
+    return Invocation.of(config.stash.get(_CALLED, None), config.invocation_params.args)
+
+
+def usage_error(config: pytest.Config, problem: InputError) -> pytest.UsageError:
+    """`problem` as pytest prints it, after `ERROR:`, with flags as the user writes them."""
     # Imported here: an inert plugin must not pay for it.
     from pytest_yourai.core.sanitize import screen_line  # noqa: PLC0415
+    from pytest_yourai.plan.short_commands import in_own_words  # noqa: PLC0415
 
-    return pytest.UsageError(screen_line(str(problem)))
+    text = str(problem)
+    is_short = config.stash.get(_CALLED, None) is not None
+    return pytest.UsageError(screen_line(in_own_words(text) if is_short else text))
 
 
 def is_active(config: pytest.Config) -> bool:

@@ -18,7 +18,6 @@ from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
 from pytest_yourai.core.signals import Interrupts, deferred
 from pytest_yourai.machine import environment
-from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.terminal import Terminal
@@ -56,7 +55,7 @@ class ControllerHooks:
         self._is_running = False
         self._output: SessionOutput | None = None
         self._interrupts = Interrupts()
-        self._invocation = Invocation.taken(os.environ, config.invocation_params.args)
+        self._invocation = command_line.invocation(config)
 
     def pytest_sessionstart(self) -> None:
         if self._config.option.collectonly:
@@ -66,7 +65,7 @@ class ControllerHooks:
             if not self._has_items_here:
                 Journal(self._plan.options.log).close()
         except InputError as problem:
-            raise command_line.usage_error(problem) from None
+            raise command_line.usage_error(self._config, problem) from None
         if self._owns_session:
             self._quieten_benchmark()
 
@@ -114,7 +113,7 @@ class ControllerHooks:
         try:
             runner.inspect_all(self._plan.stages)
         except InputError as problem:
-            raise command_line.usage_error(problem) from None
+            raise command_line.usage_error(self._config, problem) from None
         finally:
             runner.close({})
 

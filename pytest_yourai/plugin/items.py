@@ -1,4 +1,4 @@
-"""From configurations to pytest items: parametrization, ids, marks, the trial, outcome → report.
+"""The items of a run: what each measures, in which order, outcome → report.
 
 Active in the process that runs items: pytest itself, or the one worker of `-n 1`.
 """
@@ -10,24 +10,23 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.core.paths import SOAK_SUITE, SUITE
+from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
-from pytest_yourai.plugin.benchmark import BENCHMARK, ReplayClock, feed_benchmark
-from pytest_yourai.plugin.fixture_choice import keep_packaged_fixtures, takes_our_trial
+from pytest_yourai.plugin.benchmark import BENCHMARK, feed_benchmark
 from pytest_yourai.plugin.item_timer import ItemTimer
-from pytest_yourai.plugin.lora_limit import check_limit, check_mark
+from pytest_yourai.plugin.lora_limit import check_limit
 from pytest_yourai.plugin.outcomes import raise_outcome
+from pytest_yourai.plugin.parametrization import parametrize, set_properties
 from pytest_yourai.plugin.safe_reports import add_worker_sections, make_safe, safe_text
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.sweep.reports import PROPERTY, ItemCounts, TrialReport
+from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
 from pytest_yourai.sweep.trial_runner import TrialProgress
 from pytest_yourai.trial_handle import Trial
@@ -82,29 +81,7 @@ class ItemHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if metafunc.definition.path == SUITE:
-            keep_packaged_fixtures(metafunc)
-        check_mark(metafunc)
-        if takes_our_trial(metafunc):
-            has_benchmark = "benchmark" in metafunc.fixturenames
-            metafunc.parametrize(
-                "trial",
-                [
-                    self._param(item_id, stage, has_benchmark)
-                    for item_id, stage in self._plan.stages_by_id.items()
-                ],
-                indirect=True,
-            )
-
-    def _param(self, item_id: str, stage: Stage, has_benchmark: bool) -> Any:
-        config = stage.configs_by_id[item_id]
-        axes = config and {axis.argument: axis.stored(config) for axis in AXES}
-        marks = [pytest.mark.lora(model=stage.name, **(axes or {}))]
-        if command_line.has_timeout(self._config):
-            marks.append(pytest.mark.timeout(self._plan.options.timeout_s, method="signal"))
-        if has_benchmark and command_line.has_benchmark(self._config):
-            marks.append(pytest.mark.benchmark(timer=ReplayClock()))
-        return pytest.param(item_id, id=item_id, marks=marks)
+        parametrize(metafunc, self._config, self._plan)
 
     def trial(self, item_id: str) -> Trial:
         """The value of the fixture `trial`."""
@@ -135,7 +112,7 @@ class ItemHooks:
                     self.runner.inspect_all(self._selected)
                 self._prepare(session.items, 0)
             except InputError as problem:
-                error = command_line.usage_error(problem)
+                error = command_line.usage_error(self._config, problem)
                 if self._listener is not None:
                     raise error from None
                 # xdist would make an internal error of it: its items fail for it instead.
@@ -316,14 +293,6 @@ class ItemHooks:
     ) -> None:
         sweep, reported = run.sweep_of(stage), self._report(run, stage, result)
         self._reported.add(stage)
-        # Those of an earlier call of the same item.
-        item.user_properties[:] = [
-            each for each in item.user_properties if not each[0].startswith(PROPERTY)
-        ]
-        item.user_properties.append((PROPERTY, reported.to_json()))
-        for name in ("minimum_memory_bytes", "peak_memory_bytes", "step_time_s"):
-            if (value := getattr(result, name)) is not None:
-                item.user_properties.append((f"{PROPERTY}_{name}", value))
-        item.user_properties.append((f"{PROPERTY}_outcome", result.outcome.value))
+        set_properties(item, reported)
         if sweep is not None and result.outcome.is_failure:
             add_worker_sections(item, sweep.last_output, sweep.last_traceback)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.paths import from_here, packaged_models
+from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.shell import command_line
-from pytest_yourai.core.units import GB
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.stages import RunPlan, Stage
+from pytest_yourai.plan.stages import RunPlan
+from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
+from pytest_yourai.report.model_words import estimates_line, model_words, own_presets
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
     picks,
@@ -23,10 +24,6 @@ from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.sweep.run_results import RunResults, StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
-
-_SHORTEST_ROWS = 128
-
-_FEWEST_BITS = 4
 
 
 def next_steps(
@@ -46,10 +43,14 @@ def next_steps(
         if any(each in _QUICK for each in invocation.arguments):
             others = without_flags(invocation.arguments, *_QUICK)
             yield f"Or the full matrix: {invocation.line(*others)}"
+        yield from what_would_fit(setup, found, invocation)
     elif setup.is_walk and not options.sweeps_models:
         yield from _sweep_of_recommended(setup, collected, invocation)
     elif found is not None:
-        yield from _what_may_fit(options, found, invocation)
+        if any(each.lacks_memory for each in found.results):
+            yield from what_may_fit(setup, found, invocation)
+        elif not options.is_replay:
+            yield f"Next, once what failed is fixed: {_resumed(options, invocation)}"
 
 
 def _training(
@@ -62,7 +63,7 @@ def _training(
     """The commands that train with the answers of a sweep, beginning with the first."""
     options, stage = setup.options, found.stage
     if options.is_replay:
-        asked = (*_model(setup, stage), _configurations(options))
+        asked = (*model_words(setup, stage), _configurations(options))
         yield f"Next, to measure it here: {invocation.line(*asked)}"
         return
     model = stage.setup.model if stage.setup else None
@@ -73,10 +74,10 @@ def _training(
         profile,
         is_made_up=is_made_up,
         has_weights=has_weights,
-        data=OF_RECIPE if options.has_data_of_recipe else options.data,
+        data=OF_RECIPE if options.has_data_of_recipe else _data(options),
         reading=reading_flags(options.bad_rows, options.recipe.mask_prompt),
         recipe=_recipe(options),
-        presets=_own_presets(options),
+        presets=own_presets(options),
         trust_remote_code=options.trust_remote_code,
     )
     words += invocation.training
@@ -88,6 +89,13 @@ def _training(
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
+
+
+def _data(options: Options) -> str | None:
+    """The data of a flag, as seen from here where it is a folder."""
+    if options.data is None or not Path(options.data).is_absolute():
+        return options.data
+    return str(from_here(Path(options.data)))
 
 
 def _recipe(options: Options) -> Path | None:
@@ -105,60 +113,9 @@ def _sweep_of_recommended(
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
-        yield f"Next: {invocation.line(*_model(setup, stage), '--quick')}"
+        yield f"Next: {invocation.line(*model_words(setup, stage), '--quick')}"
     else:
-        yield f"Next, what fits by estimate: {_estimates(setup.options, invocation)}"
-
-
-def _estimates(options: Options, invocation: Invocation) -> str:
-    """The command that prints which models fit by estimate."""
-    limit_bytes = options.memory_limit_bytes
-    budget = [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
-    return invocation.line("--yourai-recommend", *_presets(options), *budget)
-
-
-def _model(setup: RunPlan, stage: Stage) -> Iterator[str]:
-    """The arguments of pytest for the model of `stage`, and for what it trains."""
-    yield from _presets(setup.options)
-    yield f"--yourai-model={stage.asked_as}"
-    yield from setup.options.recipe_flags
-
-
-def _own_presets(options: Options) -> Path | None:
-    return None if options.presets == packaged_models() else options.presets
-
-
-def _presets(options: Options) -> Iterator[str]:
-    """The argument for the user's own presets."""
-    if presets := _own_presets(options):
-        yield f"--yourai-models={presets}"
-
-
-def _what_may_fit(options: Options, found: StageResults, invocation: Invocation) -> Iterator[str]:
-    """Remedies if nothing fits, for lack of memory or else."""
-    results, setup = found.results, found.stage.setup
-    arguments = invocation.arguments
-    if setup is None or not any(each.lacks_memory for each in results):
-        if not options.is_replay:
-            yield f"Next, once what failed is fixed: {_resumed(options, invocation)}"
-        return
-    yield "Next: what takes less memory, one or more of"
-    configs = [result.config for result in results]
-    if not all(config.grad_checkpoint for config in configs):
-        yield f"  {invocation.line(*arguments, '--yourai-grad-checkpoint')}"
-    if (shortest := min(config.max_seq_length for config in configs)) > _SHORTEST_ROWS:
-        others = without_flags(arguments, "--yourai-seq-length")
-        yield f"  {invocation.line(*others, f'--yourai-seq-length={shortest // 2}')}"
-    quantization = setup.plan.source.quantization
-    is_wide = quantization is None or quantization.bits > _FEWEST_BITS
-    if is_wide and setup.model.foreign_quantization is None:
-        others = without_flags(arguments, "--yourai-quantize")
-        yield f"  {invocation.line(*others, f'--yourai-quantize={_FEWEST_BITS}')}"
-    if min(config.batch_size for config in configs) > 1:
-        yield "  a --yourai-matrix=FILE with a batch_size of 1"
-    else:
-        yield "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
-    yield f"Or a smaller model, of those that fit by estimate: {_estimates(options, invocation)}"
+        yield f"Next, what fits by estimate: {estimates_line(setup.options, invocation)}"
 
 
 def _resumed(options: Options, invocation: Invocation) -> str:

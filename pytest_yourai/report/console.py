@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.answers import find_answers, headline
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import SoakResult
+from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.units import duration, parameters
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage
@@ -14,6 +14,7 @@ from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import walk_lines
 from pytest_yourai.report.answer_lines import AnswerTitles
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
+from pytest_yourai.report.nearest import check_line
 from pytest_yourai.report.recipe_lines import recipe_lines, unusual_lines
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines, failure_lines, not_run_lines
@@ -125,7 +126,7 @@ class Console:
         if self._setup.is_walk and (stage.is_check or not found.opened):
             return list(self._verdict(reported, found))
         lines: list[str] = []
-        if not reported.is_not_needed:
+        if not (reported.is_not_needed or self._is_counted_alone(result)):
             count, naming = len(found.results), stage.naming
             lines = [
                 trial_line(count, found.selected, result, naming),
@@ -136,6 +137,11 @@ class Console:
         if found.is_complete and not self._setup.has_one_profile:
             lines += self._closing(found, self._room())
         return lines
+
+    def _is_counted_alone(self, result: TrialResult) -> bool:
+        """True for a trial that was skipped for memory: how many were is in the summary."""
+        for_memory = (SkipReason.PREDICTED_OVER_BUDGET, SkipReason.DOMINATED)
+        return result.skip_reason in for_memory and not self._room().is_verbose
 
     def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:
         """The line of a check; or, once, of a sweep that could not begin and has no check."""
@@ -148,6 +154,7 @@ class Console:
         yield styled(self._model_line(found, reported.counts, verdict), result)
         if opened and result.success:
             yield from walk_lines.indented(epoch_lines(opened.context.inspection.data, result))
+        yield from walk_lines.indented(check_line(found, result))
 
     def _closing(self, found: StageResults, room: TerminalSize) -> Iterator[str]:
         """The summary of a stage, once."""

@@ -77,9 +77,11 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
     except RecordingError:
         return
     for each in profiles:
-        for found in training_commands(each):
+        # The check of a walk is a profile without answers.
+        of_model = answers.get(each.model, {})
+        for found in training_commands(each) if of_model else ():
             for pick in found.names:
-                answers[each.model][pick.value]["command"] = found.text
+                of_model[pick.value]["command"] = found.text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:

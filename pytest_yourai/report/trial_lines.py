@@ -167,6 +167,8 @@ def summary(
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
         yield faint(f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}")
+        if objective is Objective.SCORE:
+            yield faint("To search for the fastest: --yourai-objective=tokens_per_second")
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield faint(str(errors))

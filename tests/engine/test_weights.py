@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.training_memory import estimate_trial
-from pytest_yourai.models.architecture import stored_quantization
+from pytest_yourai.models.config_keys import stored_quantization
 from pytest_yourai.models.folder import missing_file
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource

@@ -98,7 +98,6 @@ def test_runxfail_turns_memory_failures_into_failures(sweep: SweepRun) -> None:
     done.run.assert_outcomes(passed=2, failed=1)
 
 
-@pytest.mark.real_engine
 def test_a_killed_worker_is_a_crash_and_the_next_trial_gets_a_new_one(
     sweep: SweepRun, faulty_worker: Callable[[str], None]
 ) -> None:
@@ -175,8 +174,8 @@ def test_weights_that_vanish_make_the_model_unavailable_and_prune_nothing(
 ) -> None:
     folder = make_model(pytester.path / "model")
     plugin = RemoveInTrial(folder / "model.safetensors")
-    done = sweep(model=str(folder), plugins=(plugin,))
-    judge("weights vanish", done, ["unavailable"] * 3)
+    done = sweep("-k", "batch1 or batch2", model=str(folder), plugins=(plugin,))
+    judge("weights vanish", done, ["unavailable"] * 2)
     assert done.rows[0]["error"].startswith("the model is not there while loading the model (")
     assert done.ret == 1
-    done.run.assert_outcomes(skipped=3)
+    done.run.assert_outcomes(skipped=2)

@@ -151,12 +151,12 @@ def test_recorded_lengths_and_checkpointing_replay_as_axes(pytester: pytest.Pyte
     for each in rows:
         each["minimum_memory_mb"] = each["peak_memory_mb"]
     file = foreign(pytester.path, rows)
-    done = replay(pytester, "--yourai-max-memory", "9", file=file)
+    done = replay(pytester, "--yourai-max-memory", "9", "-v", file=file)
     smaller = "batch=2, rank=8, layers=8, seq=256, checkpoint=off"
     done.stdout.fnmatch_lines(
         [
             f"*seq=512, checkpoint=off ... - skipped: no smaller than {smaller}, which failed *",
-            "  Sequence:      256",
+            "  Sequence:      512",
             "  Checkpointing: on",
         ]
     )

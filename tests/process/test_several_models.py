@@ -21,7 +21,7 @@ def run(pytester: pytest.Pytester, *arguments: str) -> SweepResult:
 def test_the_smallest_comes_first_and_what_fails_there_is_not_tried_with_larger_ones(
     pytester: pytest.Pytester,
 ) -> None:
-    done = run(pytester, "--yourai-max-memory", "0.011", "--yourai-force")
+    done = run(pytester, "--yourai-max-memory", "0.011", "--yourai-force", "-v")
     assert done.ret == 0, done.text + done.errors
     done.stdout.fnmatch_lines(
         [
@@ -106,7 +106,7 @@ def test_ini_keys_of_sweeps_do_not_stand_in_the_way_of_a_walk(pytester: pytest.P
 
 
 def test_what_was_kept_prunes_larger_models_too(pytester: pytest.Pytester) -> None:
-    flags = ("--yourai-max-memory", "0.011", "--yourai-force")
+    flags = ("--yourai-max-memory", "0.011", "--yourai-force", "-v")
     run(pytester, *flags, "-k", "tiny")
     done = run(pytester, *flags, "--yourai-resume")
     profile = done.benchmark["results"][1]["optimal_config"]

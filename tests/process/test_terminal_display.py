@@ -68,7 +68,7 @@ def test_no_word_of_pytests_own_is_lost(
     folder: Path, arguments: tuple[str, ...], environment: dict[str, str], has_colors: bool
 ) -> None:
     # With -v the words before PASSED fill a row.
-    seen = sweep(folder, 71, *arguments, **environment)
+    seen = sweep(folder, 71, *arguments, **environment, YOURAI_TEST_STEP_S="0.05")
     assert "active" in "".join(seen.looks)
     assert seen.terminal.lines == without_ours(seen)
     assert seen.has_colors is has_colors
@@ -84,7 +84,7 @@ def test_no_word_of_pytests_own_is_lost(
 def test_where_nobody_looks_nothing_moves(
     folder: Path, arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    seen = sweep(folder, 100, "-kbatch1-", *arguments, **environment)
+    seen = sweep(folder, 100, "-kbatch1-", *arguments, **environment, YOURAI_TEST_STEP_S="0.01")
     assert seen.status == 0
     assert b"\x1b7" not in seen.written
     assert b"peak" not in seen.written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.models import make_model, text_of, write_rows
 from support.processes import events, finish, is_gone, started, wait_for, worker_of
 
 ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
@@ -41,15 +43,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.endswith("imported: []\n"), done.stderr
 
 
-def test_optimize_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> None:
+def test_sweep_prints_the_pytest_command_and_becomes_it(tmp_path: Path) -> None:
     (tmp_path / "pytest.py").write_text("raise SystemExit('the wrong pytest')\n")
     (tmp_path / "one.yaml").write_text(ONE)
-    flags = ("--model", "tiny", "--matrix", "one.yaml", "--steps", "2", "--", "-v")
-    output, status = run(tmp_path, "optimize", *flags)
+    flags = ("tiny", "--matrix", "one.yaml", "--steps", "2", "--iters", "9", "-v")
+    output, status = run(tmp_path, "sweep", *flags)
     lines = output.splitlines()
     assert status == 0, lines
     assert lines[0] == "+ pytest --yourai-model=tiny --yourai-matrix=one.yaml --yourai-steps=2 -v"
     assert "Largest, fastest, leanest configuration that fits" in lines
+    [next_line] = [line for line in lines if line.startswith("Next")]
+    assert next_line.startswith("Next, as a dry run: yourai train --model tiny --profile optimal")
+    assert next_line.endswith(" --iters 9")
     profile = json.loads((tmp_path / "optimal_config.json").read_text())
     assert profile["optimal_batch_size"] == 1
 
@@ -128,4 +133,31 @@ def test_training_goes_on_where_nobody_reads(tmp_path: Path) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "adapters" / "adapters.safetensors").is_file()
+
+
+@pytest.mark.real_engine
+def test_one_command_finds_the_answer_and_the_line_that_it_prints_trains(tmp_path: Path) -> None:
+    make_model(tmp_path / "llama3.2-1b")
+    roles = ("user", "assistant")
+    rows = [
+        {"messages": [{"role": role, "content": text_of(5 + size % 9)} for role in roles]}
+        for size in range(300)
+    ]
+    write_rows(tmp_path / "chat", rows)
+    command = (
+        "yourai sweep ./llama3.2-1b --data chat "
+        "--rank 16 --keys all --effective-batch 16 --memory 16"
+    )
+    assert len(command) <= 100
+    for_the_test = ("--batch", "8", "--layers", "2", "--steps", "2", "--iters", "2")
+    output, status = run(tmp_path, *shlex.split(command)[1:], *for_the_test)
+    assert status == 0, output
+    [line] = [each for each in output.splitlines() if each.startswith("Next: ")]
+    trained, status = run(tmp_path, *shlex.split(line.removeprefix("Next: "))[1:])
+    assert status == 0, trained
+    used = {words[0]: words[1] for each in trained.splitlines() if len(words := each.split()) > 2}
+    assert int(used["batch_size"]) * int(used["grad_accumulation_steps"]) == 16
+    assert (used["lora_rank"], used["lora_keys"], used["max_steps"]) == ("16", "all", "2")
+    assert used["data"].endswith("chat")
     assert (tmp_path / "adapters" / "adapters.safetensors").is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,12 @@ def test_the_public_names_are_these(module: str, names: list[str]) -> None:
     found = importlib.import_module(module)
     assert sorted(found.__all__) == names
     assert all(getattr(found, name).__doc__ for name in names)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
+    text = page.read_text(encoding="utf-8")
+    assert not [name for name in pytest_yourai.__all__ if f"`{name}`" not in text]
 
 
 def test_a_name_that_is_not_there_is_not_found() -> None:

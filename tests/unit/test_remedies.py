@@ -35,6 +35,7 @@ HAS_A_MESSAGE_OF_ITS_OWN = {
     "the worker process cannot run: {}; {}": "by the host",
     "--yourai-data: {}": "by lfs",
     "quantized weights": "by untrainable_in_full",
+    "{} is neither a preset nor a folder, nor a repository as owner/name: {}": "by the nearest",
     "unknown command {}{}": "by the nearest, or help",
     "unknown flag {}{}": "by the nearest, or help",
     "--yourai-lora-keys: {} matches no module of {}: {}": "by its hint",

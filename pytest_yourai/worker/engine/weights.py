@@ -16,9 +16,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model
 
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import (
-    flat_config,
-)
+from pytest_yourai.models.config_keys import flat_config
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.folder import CONFIG, missing_file, read_architecture
 from pytest_yourai.models.source import Inspection, ModelSource

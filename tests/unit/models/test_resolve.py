@@ -107,7 +107,7 @@ def test_foreign_quantization_is_taken_with_its_weights_and_refused_without(
     ("name", "message"),
     [
         ("lama-8b", "did you mean .*llama-8b"),
-        ("xyz", "presets are tiny, qwen2.5-0.5b, "),
+        ("xyz", "choose from tiny, qwen2.5-0.5b, "),
         ("a/b/c", "there is no folder a/b/c: name one with a model's config.json, a preset, or "),
         ("./nope", "there is no folder ./nope: "),
         ("~/nope", "there is no folder ~/nope: "),

@@ -32,18 +32,17 @@ def test_the_words_of_the_short_form(arguments: str, expected: str) -> None:
     assert list(short_words(arguments.split())) == ["yourai", *expected.split()]
 
 
-def test_how_it_was_called_is_read_once() -> None:
+def test_how_it_was_called_reaches_the_pytest_that_it_becomes() -> None:
     called = Invocation(("--yourai-model=a b",), is_short=True, training=("--iters", "5"))
-    environment = {"OTHER": "1", **called.variables()}
-    assert Invocation.taken(environment, called.arguments) == called
-    assert environment == {"OTHER": "1"}
-    again = Invocation.taken(environment, called.arguments)
-    assert again == Invocation(called.arguments)
-    assert again.variables() == {}
+    [text] = called.variables().values()
+    assert Invocation.of(text, called.arguments) == called
+    long = Invocation.of(None, called.arguments)
+    assert long == Invocation(called.arguments)
+    assert long.variables() == {}
     assert called.line(*called.arguments) == "yourai sweep 'a b'"
-    assert again.line(*called.arguments) == "pytest '--yourai-model=a b'"
+    assert long.line(*called.arguments) == "pytest '--yourai-model=a b'"
 
 
 @pytest.mark.parametrize("text", ["", "{", "3"])
 def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
-    assert Invocation.taken({"YOURAI_INVOCATION": text}, ()) == Invocation((), is_short=True)
+    assert Invocation.of(text, ()) == Invocation((), is_short=True)

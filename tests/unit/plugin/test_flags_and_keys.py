@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,10 @@ def test_each_flag_reaches_the_options(pytester: pytest.Pytester) -> None:
         for each in dataclasses.fields(Options)
         if getattr(given, each.name) == getattr(unset, each.name)
     }
-    assert same == {"given", "benchmark", "effective_batch_size", "has_data_of_recipe"}
+    others = {"given", "benchmark", "effective_batch_size", "has_data_of_recipe", "walks_all"}
+    assert same == others
+    assert options(pytester, "--yourai-models=all").walks_all
+    assert not given.walks_all
 
 
 def test_each_key_is_the_same_as_its_flag(pytester: pytest.Pytester) -> None:
@@ -209,3 +213,15 @@ def test_the_data_of_a_recipe_counts_where_no_flag_names_any(pytester: pytest.Py
     assert (found.data, found.has_data_of_recipe) == ("owner/others", False)
     with pytest.raises(RecipeError, match=r"bad\.yaml: data: './gone' is not valid: there is no"):
         options(pytester, "--yourai-config=bad.yaml")
+
+
+def test_a_mistake_names_flags_as_the_user_wrote_them(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--yourai-model=tiny", "--yourai-rank=x")
+    long = pytester.runpytest_inprocess(*arguments)
+    assert "ERROR: --yourai-rank: 'x' is not valid: " in long.stderr.str()
+    monkeypatch.setenv("YOURAI_INVOCATION", "[]")
+    short = pytester.runpytest_inprocess(*arguments)
+    assert "ERROR: --rank: 'x' is not valid: " in short.stderr.str()
+    assert "YOURAI_INVOCATION" not in os.environ

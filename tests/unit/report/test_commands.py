@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 
 import pytest
 
@@ -21,6 +23,7 @@ from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageInfo
 
+from support.models import TINY
 from support.profiles import QUICK
 
 GB = 1_000_000_000
@@ -49,6 +52,7 @@ def said(
     is_soaking: bool = False,
     is_short: bool = False,
     training: tuple[str, ...] = (),
+    needs: int = 8 * GB,
 ) -> list[str]:
     """After one trial of each model, or of each check."""
     setup = make_run_plan(read_options(pytester.parseconfig(*arguments)))
@@ -61,8 +65,8 @@ def said(
             None if outcome is Outcome.OK else "it was too much",
             step_times_s=(1.0,),
             step_tokens=(511,),
-            minimum_memory_bytes=8 * GB,
-            peak_memory_bytes=9 * GB,
+            minimum_memory_bytes=needs,
+            peak_memory_bytes=needs + GB,
         )
         counts = ItemCounts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
         collected.add(TrialReport(stage.name, stage.is_check, counts, OPENED, None, None, result))
@@ -151,29 +155,56 @@ def test_a_smaller_model_is_estimated_within_the_same_budget(pytester: pytest.Py
     assert lines[-1].endswith(": pytest --yourai-recommend --yourai-max-memory=5.5")
 
 
-def test_where_nothing_fits_it_is_what_takes_less_memory(pytester: pytest.Pytester) -> None:
+def test_where_nothing_fits_it_is_the_nearest_that_does(pytester: pytest.Pytester) -> None:
     lines = said(
         pytester,
-        *("--yourai-model=llama-8b", "--yourai-seq-length", "512", "--yourai-quantize=8"),
+        *("--yourai-model=llama-8b", "--yourai-seq-length", "4096", "--quick", "-k", "batch4"),
         outcome=Outcome.OVER_BUDGET,
+        config=dataclasses.replace(CONFIG, max_seq_length=4096),
+        needs=40 * GB,
     )
-    assert lines == [
+    assert lines[0] == "Next, what fits by estimate, the least change first"
+    changes, commands = lines[1:-1:2], lines[2:-1:2]
+    assert "batch 2 with accumulation 2: " in changes[0]
+    assert all(": needs " in line for line in changes)
+    for command in commands:
+        assert command.startswith("    pytest --yourai-model=llama-8b ")
+        assert "--yourai-seq-length" in command
+        assert "--yourai-batch-size=" in command
+        assert "-k" not in command
+        read_options(pytester.parseconfig(*shlex.split(command)[1:]))
+    assert lines[-1].startswith(
+        "Or a smaller model, of those that fit by estimate: pytest --yourai-"
+    )
+
+
+def test_where_nothing_can_fit_no_change_is_advised(pytester: pytest.Pytester) -> None:
+    lines = said(pytester, "--yourai-model=hermes-70b", outcome=Outcome.OOM, needs=60 * GB)
+    assert lines[0] == "By estimate this model does not fit, whatever is changed"
+    assert len(lines) == 2
+
+
+def test_a_model_that_cannot_be_estimated_gets_the_usual_remedies(
+    pytester: pytest.Pytester,
+) -> None:
+    mixture = {**TINY, "model_type": "mixtral", "num_local_experts": 4}
+    pytester.mkdir("mix").joinpath("config.json").write_text(json.dumps(mixture))
+    given = ("--yourai-model=mix", "--yourai-seq-length", "512", "--yourai-quantize=8")
+    assert said(pytester, *given, outcome=Outcome.OVER_BUDGET)[:-1] == [
         "Next: what takes less memory, one or more of",
         (
-            "  pytest --yourai-model=llama-8b --yourai-seq-length 512 --yourai-quantize=8 "
+            "  pytest --yourai-model=mix --yourai-seq-length 512 --yourai-quantize=8 "
             "--yourai-grad-checkpoint"
         ),
-        "  pytest --yourai-model=llama-8b --yourai-quantize=8 --yourai-seq-length=256",
-        "  pytest --yourai-model=llama-8b --yourai-seq-length 512 --yourai-quantize=4",
+        "  pytest --yourai-model=mix --yourai-quantize=8 --yourai-seq-length=256",
+        "  pytest --yourai-model=mix --yourai-seq-length 512 --yourai-quantize=4",
         "  a --yourai-matrix=FILE with a batch_size of 1",
-        "Or a smaller model, of those that fit by estimate: pytest --yourai-recommend",
     ]
-
-
-def test_what_was_done_already_is_not_advised(pytester: pytest.Pytester) -> None:
     lean = dataclasses.replace(CONFIG, batch_size=1, max_seq_length=64, grad_checkpoint=True)
-    lines = said(pytester, "--yourai-model=llama-8b", outcome=Outcome.OVER_BUDGET, config=lean)
-    assert lines[1:-1] == ["  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"]
+    quantized = ("--yourai-model=mix", "--yourai-quantize=4")
+    assert said(pytester, *quantized, outcome=Outcome.OVER_BUDGET, config=lean)[1:-1] == [
+        "  a --yourai-matrix=FILE with a smaller lora_rank and lora_layers"
+    ]
 
 
 def test_what_failed_otherwise_is_run_again_once_that_is_fixed(pytester: pytest.Pytester) -> None:

@@ -92,6 +92,14 @@ def test_after_a_fast_search_the_other_answers_are_of_what_was_measured() -> Non
     assert lines[-1].startswith("Fastest, leanest of the 3 measured: batch=2, rank=8, layers=4")
     [heading, *_] = said(WIDE, left_out)
     assert heading == "Largest configuration that fits"
+    naming = ConfigLabels.of([WIDE.config])
+    stopped = list(summary([WIDE, left_out], Objective.SCORE, 2, "it is found", naming))
+    assert stopped[-2:] == [
+        "Search: stopped after 1 trial: it is found",
+        "To search for the fastest: --yourai-objective=tokens_per_second",
+    ]
+    by_speed = summary([WIDE, left_out], Objective.TOKENS_PER_SECOND, 2, "it is found", naming)
+    assert list(by_speed)[-1] == stopped[-2]
 
 
 def test_after_an_interruption_it_is_the_best_so_far() -> None:

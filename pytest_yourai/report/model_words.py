@@ -1,0 +1,41 @@
+"""The words of a command that name a model, its presets and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.units import GB
+from pytest_yourai.plan.invocation import Invocation
+from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.stages import RunPlan, Stage
+
+
+def estimates_line(options: Options, invocation: Invocation) -> str:
+    """The command that prints which models fit by estimate."""
+    budget = budget_words(options)
+    return invocation.line("--yourai-recommend", *preset_words(options), *budget)
+
+
+def budget_words(options: Options) -> list[str]:
+    """The argument for the user's budget."""
+    limit_bytes = options.memory_limit_bytes
+    return [f"--yourai-max-memory={limit_bytes / GB:g}"] if limit_bytes is not None else []
+
+
+def model_words(setup: RunPlan, stage: Stage) -> Iterator[str]:
+    """The arguments of pytest for the model of `stage`, and for what it trains."""
+    yield from preset_words(setup.options)
+    yield f"--yourai-model={stage.asked_as}"
+    yield from setup.options.recipe_flags
+
+
+def own_presets(options: Options) -> Path | None:
+    return None if options.presets == packaged_models() else options.presets
+
+
+def preset_words(options: Options) -> Iterator[str]:
+    """The argument for the user's own presets."""
+    if presets := own_presets(options):
+        yield f"--yourai-models={presets}"
