@@ -24,10 +24,12 @@ def report(given: argparse.Namespace) -> int:
     if without_links(output) in {without_links(each) for each in content.files}:
         raise OptionError(f"{_OUTPUT}: {output} is read for the page: name another file")
     check_page_name(output, _OUTPUT)
-    write_page(output, content, _OUTPUT)
+    kept = write_page(output, content, _OUTPUT)
     if content.left_out:
         names = ", ".join(each.name for each in content.left_out)
         print_error("yourai report", f"left out, no profiles: {names}")
     print_lines(sys.stdout, f"Page: {output}")
+    if kept is not None:
+        print_lines(sys.stdout, f"Kept as {kept}: what was there before")
     close_stream(sys.stdout)
     return 0

@@ -13,8 +13,9 @@ from typing import Any
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
-from pytest_yourai.core.errors import ModelError
-from pytest_yourai.core.files import check_writable, write_json
+from pytest_yourai.core.errors import ModelError, RecordingError
+from pytest_yourai.core.files import check_writable, read_document, write_json
+from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
@@ -282,7 +283,22 @@ def _row(model: Recommendation) -> dict[str, Any]:
     }
 
 
-def write(path: Path, found: Recommendations) -> None:
-    """Write atomically; OutputError where that fails."""
+def write(path: Path, found: Recommendations) -> Path | None:
+    """Write atomically; OutputError where that fails.
+
+    A file there that has not just estimates is kept under the dated name that is returned.
+    """
     check_writable(path, OUTPUT_FLAG)
-    write_json(path, document(found), OUTPUT_FLAG)
+    with sole_writer(path):
+        kept = None if _has_estimates_alone(path) else keep_aside(path, None, OUTPUT_FLAG)
+        write_json(path, document(found), OUTPUT_FLAG)
+    return kept
+
+
+def _has_estimates_alone(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        return read_document(path).get("estimates_only") is True
+    except RecordingError:
+        return False

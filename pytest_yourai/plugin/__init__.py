@@ -88,7 +88,9 @@ def _recommend(config: pytest.Config) -> int:
     found = recommend(asked)
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
-        write(asked.output, found)
+        kept = write(asked.output, found)
+        if kept is not None:
+            print_lines(sys.stdout, f"Kept as {kept}: what was there before")
     # Before a session there is no terminal reporter.
     print_lines(sys.stdout, *lines(found, command_line.invocation(config)))
     nothing_fits = found.largest_that_fits is None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OptionError, RecordingError
-from pytest_yourai.core.files import write_atomically
+from pytest_yourai.core.keeping import HTML_COMMENT, write_sealed
 from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.machine.environment import versions
@@ -62,9 +62,12 @@ def check_page_name(path: Path, flag: str) -> None:
         raise OptionError(f"{flag}: a page is HTML, not {path.suffix}: name it {page_name}")
 
 
-def write_page(path: Path, content: Content, named_by: str) -> None:
-    """Write the page; OutputError, beginning with `named_by`, if that fails."""
-    write_atomically(path, page(content), named_by)
+def write_page(path: Path, content: Content, named_by: str) -> Path | None:
+    """Write the page; OutputError, beginning with `named_by`, if that fails.
+
+    A file there that is not a page as it was written is kept under the name that is returned.
+    """
+    return write_sealed(path, page(content), named_by, HTML_COMMENT)
 
 
 def page(content: Content) -> str:

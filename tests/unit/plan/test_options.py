@@ -34,6 +34,7 @@ TWO_MODELS = ("--yourai-model=tiny", "--yourai-model=llama-8b")
             "--yourai-fail-on needs a profile to compare with: add",
         ),
         (("--yourai-replay=p.json", "--yourai-resume"), "--yourai-resume: a replay measures"),
+        (("--yourai-confirm=1",), "--yourai-confirm needs a profile to compare with: add"),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused_by_name(
@@ -69,3 +70,20 @@ def test_an_ini_key_that_has_no_effect_on_a_walk_or_a_sweep_may_stay(
 ) -> None:
     pytester.makeini(f"[pytest]\n{key}\n")
     check(pytester, *([] if "optimize" in key else ["--yourai-benchmark"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "rounds"),
+    [
+        ((), 0),
+        (("--yourai-compare=p.json",), 2),
+        (("--yourai-compare=p.json", "--yourai-fail-on=none"), 0),
+        (("--yourai-compare=p.json", "--yourai-fail-on=none", "--yourai-confirm=1"), 1),
+        (("--yourai-compare=p.json", "--yourai-confirm=0"), 0),
+        (("--yourai-compare=p.json", "--yourai-replay=r.json"), 0),
+    ],
+)
+def test_what_got_slower_is_measured_again_where_it_fails_a_run(
+    pytester: pytest.Pytester, flags: tuple[str, ...], rounds: int
+) -> None:
+    assert read_options(pytester.parseconfig(*flags)).rounds_of_confirmation == rounds

@@ -117,6 +117,19 @@ def test_what_cannot_be_estimated_is_left_out_with_its_reason(
     assert [each["name"] for each in written["models"]] == ["mine"]
 
 
+def test_estimates_take_the_place_of_nothing_but_estimates(
+    pytester: pytest.Pytester, own_list: str
+) -> None:
+    mine, path = found(pytester, own_list, "--yourai-max-memory=1"), pytester.path / "r.json"
+    assert write(path, mine) is None
+    assert write(path, mine) is None
+    for text in (json.dumps({"all_results": []}), "notes"):
+        path.write_text(text)
+        kept = write(path, mine)
+        assert kept is not None
+        assert kept.read_text() == text
+
+
 def test_where_nothing_can_be_estimated_the_first_reason_is_the_error(
     pytester: pytest.Pytester, own_list: str
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.machine.environment import installed_backend
@@ -19,6 +20,7 @@ from pytest_yourai.plan.sweep_plan import (
     SweepPlan,
     doubt_calibration,
     estimated_weight_bytes,
+    profile_identity,
     read_earlier_runs,
     save_calibration,
     static_predictor,
@@ -122,3 +124,19 @@ def test_without_a_worker_the_backend_is_the_installed_or_the_recorded_one() -> 
     peaks_alone = stored(lambda found: found["settings"].update(peaks_stand_in_for_minima=True))
     plan = a_plan("tiny", (CONFIG,), source=source, recording=peaks_alone)
     assert static_predictor(plan).predict(CONFIG) is None
+
+
+def test_rows_are_those_of_one_sweep_if_all_but_a_detected_budget_is_equal() -> None:
+    device = DeviceInfo("cpu", "x", 10, 5, "0.32", "0.32")
+    plan = a_plan("tiny", (CONFIG, dataclasses.replace(CONFIG, batch_size=9)))
+    known = profile_identity(plan, device)
+    alike = dataclasses.replace(plan, configs=plan.configs[::-1])
+    assert profile_identity(alike, dataclasses.replace(device, free_memory_bytes=1)) == known
+    for other in (
+        dataclasses.replace(plan, configs=plan.configs[:1]),
+        dataclasses.replace(plan, memory_limit_bytes=GB),
+        dataclasses.replace(plan, identity={"model": "other"}),
+        dataclasses.replace(plan, check=SafeCheck(1.0, CONFIG)),
+    ):
+        assert profile_identity(other, device) != known
+    assert profile_identity(plan, dataclasses.replace(device, name="y")) != known

@@ -124,6 +124,16 @@ def test_a_page_of_twelve_rows_is_small() -> None:
     assert len(page(Content(profiles_of(quick()))).encode()) < 1_500_000
 
 
+def test_a_file_that_is_not_a_page_is_kept(tmp_path: Path) -> None:
+    path, content = tmp_path / "page.html", Content(profiles_of(quick()))
+    assert write_page(path, content, "--output") is None
+    assert write_page(path, content, "--output") is None
+    path.write_text("<p>notes")
+    kept = write_page(path, content, "--output")
+    assert kept is not None
+    assert kept.read_text() == "<p>notes"
+
+
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--output: .* cannot be written"):
         write_page(tmp_path / "no" / "page.html", Content(profiles_of(quick())), "--output")
