@@ -118,8 +118,8 @@ def test_a_point_shows_its_trial_and_focus_goes_to_its_cell(twelve: Page) -> Non
 
 
 def test_the_command_is_copied(twelve: Page) -> None:
-    twelve.get_by_role("button", name="Copy").click()
-    expect(twelve.locator("#answer [role=status]")).to_have_text("Copied")
+    twelve.get_by_role("button", name="Copy").first.click()
+    expect(twelve.locator("#answer [role=status]").first).to_have_text("Copied")
 
 
 def test_the_heat_map_shows_memory_speed_and_outcome(twelve: Page) -> None:
