@@ -150,22 +150,6 @@ def test_the_heat_map_shows_memory_speed_and_outcome(twelve: Page) -> None:
     expect(twelve.locator("#heat-map .cell.failure")).to_contain_text("T")
 
 
-def test_the_answers_are_marked_and_first(twelve: Page) -> None:
-    answers = twelve.locator("#answers tbody tr")
-    assert [each.split() for each in answers.all_inner_texts()] == [
-        ["▲largest", "3,440", "18.9", "GB", "batch=4,", "rank=128,", "layers=32"],
-        ["▶fastest", "▼leanest", "4,833", "11.8", "GB", "batch=4,", "rank=64,", "layers=16"],
-    ]
-    assert twelve.locator("#heat-map .cell .best").all_inner_texts() == ["▶▼", "▲"]
-    ends = [each[0] for each in twelve.locator("#trials tbody tr").all_inner_texts()]
-    assert ends == ["✓"] * 10 + ["O", "T"]
-    assert twelve.title() == "llama-8b on NVIDIA H200"
-    answers.last.click()
-    assert "fastest" in trial_of(twelve)
-    assert "Growth" not in trial_of(twelve)
-    twelve.keyboard.press("Escape")
-
-
 def test_the_table_is_sorted_and_filtered_by_keyboard(twelve: Page) -> None:
     head = twelve.locator("#trials th", has_text="Needs")
     head.get_by_role("button").focus()
