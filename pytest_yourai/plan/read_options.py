@@ -20,8 +20,9 @@ from pytest_yourai.core.parsing import (
 )
 from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.resolve import NamedModel
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.models.model import NamedModel
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import CHECK_STEPS, Options
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.store.compare.confirmation import MOST_ROUNDS

@@ -76,8 +76,9 @@ def _recommend(config: pytest.Config) -> int:
 
     check_alone(os.environ)
     import_installed()
+    from pytest_yourai.plan.estimates_file import write  # noqa: PLC0415
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
-    from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
+    from pytest_yourai.plan.recommend import recommend  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
     from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415

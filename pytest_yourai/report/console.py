@@ -31,8 +31,9 @@ from pytest_yourai.report.trial_lines import (
 )
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
-from pytest_yourai.sweep.run_results import RunResults, StageResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.run_results import RunResults
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_results import StageResults
 
 _LINES_AFTERWARDS = 9
 """Lines after the summary: the files, the next command, and pytest's own."""

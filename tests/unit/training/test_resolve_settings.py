@@ -15,7 +15,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quant
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.machine import environment
-from pytest_yourai.training.options import VALUE_OPTIONS
+from pytest_yourai.training.option_values import VALUE_OPTIONS
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 
