@@ -187,11 +187,8 @@ class Console:
         if not self._setup.has_one_profile:
             yield from ("", *answer)
             return
-        summed_up = list(answer)
-        rest = [
-            list(failure_lines(found.results, naming, room)),
-            list(not_run_lines(found.results)),
-        ]
+        summed_up, failed = list(answer), list(failure_lines(found.results, naming, room))
+        rest = [failed, list(not_run_lines(found.results))]
         others = len(summed_up) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
         order = headline(found.results, objective).objective
         table = list(configuration_lines(found.remaining, order, naming, room, others))
