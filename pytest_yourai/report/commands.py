@@ -63,7 +63,7 @@ def _training(
     """The commands that train with the answers of a sweep, beginning with the first."""
     options, stage = setup.options, found.stage
     if options.is_replay:
-        asked = (*model_words(setup, stage), _configurations(options))
+        asked = (*model_words(setup, stage), *_configurations(options))
         yield f"Next, to measure it here: {invocation.line(*asked)}"
         return
     model = stage.setup.model if stage.setup else None
@@ -102,9 +102,10 @@ def _recipe(options: Options) -> Path | None:
     return None if options.recipe_file is None else from_here(options.recipe_file.path)
 
 
-def _configurations(options: Options) -> str:
-    """The argument of pytest for the configurations of a replay."""
-    return "--quick" if options.matrix is None else f"--yourai-matrix={from_here(options.matrix)}"
+def _configurations(options: Options) -> Iterator[str]:
+    """The arguments of pytest for the configurations of a replay."""
+    yield "--quick" if options.matrix is None else f"--yourai-matrix={from_here(options.matrix)}"
+    yield from options.size_flags
 
 
 def _sweep_of_recommended(

@@ -125,6 +125,9 @@ def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Py
     assert said(pytester, f"--yourai-replay={QUICK}") == [f"{measured} --quick"]
     with_matrix = (f"--yourai-replay={QUICK}", "--yourai-matrix=m.yaml")
     assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
+    sizes = ("--yourai-batch-size=2,4", "--yourai-rank=64", "--yourai-num-layers=32")
+    narrowed = [f"{measured} --quick {' '.join(sizes)}"]
+    assert said(pytester, f"--yourai-replay={QUICK}", *sizes) == narrowed
 
 
 def test_weights_that_are_made_up_are_a_dry_run(pytester: pytest.Pytester) -> None:
