@@ -9,7 +9,7 @@ from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.profile_facts import machine_name
-from pytest_yourai.report.tables import NEEDS, SPEED, TAKES, Column, columns, ranked_rows
+from pytest_yourai.report.tables import SPEED, Column, columns, memory_columns, ranked_rows
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_ROWS = 50
@@ -29,9 +29,10 @@ def _parts(stored: StoredProfile, answers: Answers) -> Iterator[str]:
     found = list(answers)
     if found:
         configuration = Column("configuration", lambda row: stored.naming.name(row.config), False)
-        shown = [configuration, SPEED, NEEDS, TAKES]
+        results = [result for _, result in found]
+        shown = [configuration, SPEED, *memory_columns(results)]
         names = [", ".join(names) for names, _ in found]
-        yield _table(shown, [result for _, result in found], names)
+        yield _table(shown, results, names)
     else:
         yield "<p>Nothing fits.</p>"
     rows = ranked_rows(stored)

@@ -54,7 +54,9 @@ def _run(arguments: list[str]) -> int:
         return USAGE_STATUS
     given, unknown = parser.parse_known_args(own)
     chosen, words = parsers[given.command], [each for each in unknown if not each.startswith("-")]
-    wrong = [each for each in unknown if each.startswith("-")]
+    # argparse takes a flag with a space in it for a positional argument.
+    found = [*unknown, *getattr(given, "positional", ())]
+    wrong = [each for each in found if each.startswith("-")]
     try:
         if given.command in OF_PYTEST:
             of_pytest = OF_PYTEST[given.command]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 
 GB = 1e9
 
@@ -12,8 +13,18 @@ _KB = 1e3
 
 _GIB = 1 << 30
 
+_MEMORY_UNITS = ((GB, "GB"), (MB, "MB"), (_KB, "kB"))
+
+_ROUNDED_UP = 0.99995
+"""From this share of a unit on, a number in the next smaller one would be written as 1,000.0."""
+
 _SHORTEST_MINUTES = 2
 """Shorter times are shown in seconds."""
+
+_FAR_BELOW = 20
+
+_SHORT_S = 0.01
+"""Shorter step times have a digit behind the point of their milliseconds."""
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMBT])")
 
@@ -21,12 +32,22 @@ _COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 def gigabytes(count_bytes: float) -> str:
-    """Memory of models: `12.4 GB`; small ones as `5.3 MB`."""
-    if abs(count_bytes) >= GB / 10:
-        return f"{count_bytes / GB:.1f} GB"
-    if abs(count_bytes) >= MB / 10:
-        return f"{count_bytes / MB:.1f} MB"
-    return f"{count_bytes / _KB:.1f} kB"
+    """Memory of models: `12.4 GB`; less than 1 GB as `5.3 MB`, and no memory as `0 MB`."""
+    return same_memory([count_bytes])(count_bytes)
+
+
+def same_memory(values: Iterable[float | None]) -> Callable[[float], str]:
+    """`gigabytes` for all of a column of `values`, in one unit."""
+    least = _least([abs(value) for value in values if value])
+    unit, name = next(
+        ((unit, name) for unit, name in _MEMORY_UNITS if least >= unit * _ROUNDED_UP), (MB, "MB")
+    )
+    return lambda value: f"{value / unit:,.1f} {name}" if value else f"0 {name}"
+
+
+def _least(values: Sequence[float]) -> float:
+    """What decides on their unit: the smallest, unless it is far below the largest."""
+    return max(min(values), max(values) / _FAR_BELOW) if values else 0.0
 
 
 def machine_memory(count_bytes: float) -> str:
@@ -36,11 +57,16 @@ def machine_memory(count_bytes: float) -> str:
 
 def seconds(value: float) -> str:
     """A step time: `1.2s`, `35ms`."""
-    if value >= 1:
-        return f"{value:.1f}s"
-    if value >= 0.1:  # noqa: PLR2004 - two digits that matter either way
-        return f"{value:.2f}s"
-    return f"{value * 1e3:.1f}ms" if value < 0.01 else f"{value * 1e3:.0f}ms"  # noqa: PLR2004
+    return same_seconds([value])(value)
+
+
+def same_seconds(values: Iterable[float | None]) -> Callable[[float], str]:
+    """`seconds` for all of a column of `values`, in one unit."""
+    least = _least([value for value in values if value])
+    if least >= 1 or not least:
+        return lambda value: f"{value:,.1f}s"
+    digits = 1 if least < _SHORT_S else 0
+    return lambda value: f"{value * 1e3:,.{digits}f}ms"
 
 
 def duration(value_s: float) -> str:

@@ -14,13 +14,12 @@ from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.styles import Style, StyledLine, faint
 from pytest_yourai.report.tables import (
-    NEEDS,
     SCORE,
     SPEED,
-    TAKES,
     Column,
     axis_columns,
     budget_notes,
+    memory_columns,
     noise_columns,
     noise_notes,
     text_table,
@@ -56,9 +55,8 @@ def configuration_lines(
         SPEED,
         *noise_columns(ranked),
         *([SCORE] if objective is Objective.SCORE else []),
-        NEEDS,
-        TAKES,
-        *time_columns((each.config for each in results), "a step"),
+        *memory_columns(ranked),
+        *time_columns(ranked, "a step"),
     ]
     heading, *lines = _fitting(columns, kept, room.columns)
     yield faint(heading)

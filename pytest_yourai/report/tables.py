@@ -15,11 +15,10 @@ from pytest_yourai.core.axes import (
     SIZES,
     Axis,
 )
-from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_line, noise_of
 from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
-from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.core.units import same_memory, same_seconds
 from pytest_yourai.report.answer_lines import (
     AnswerTitles,
     beaten_note,
@@ -61,14 +60,13 @@ def columns(profiles: Sequence[StoredProfile]) -> list[Column]:
     An axis of length or checkpointing with one value is left out, and so are minima if all are
     peaks.
     """
-    naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
+    results = [result for profile in profiles for result in profile.results.values()]
     return [
-        *axis_columns(naming),
-        *([NEEDS] if any(each.has_minima for each in profiles) else []),
-        TAKES,
-        *time_columns(config for profile in profiles for config in profile.results),
+        *axis_columns(ConfigLabels.of(each.config for each in results)),
+        *memory_columns(results, has_minima=any(each.has_minima for each in profiles)),
+        *time_columns(results),
         SPEED,
-        *noise_columns(result for profile in profiles for result in profile.results.values()),
+        *noise_columns(results),
         SCORE,
         *_answer_columns(profiles),
         Column("outcome", outcome, is_number=False),
@@ -177,28 +175,32 @@ def _or_nothing(value: float | None, shown: Callable[[float], str]) -> str:
     return NOTHING if value is None else shown(value)
 
 
-NEEDS = Column("needs", lambda each: _or_nothing(each.minimum_memory_bytes, gigabytes))
-
 _OVER = "†"
 
 
-def _taken(result: TrialResult) -> str:
-    peak = _or_nothing(result.peak_memory_bytes, gigabytes)
-    return peak + _OVER * (result.success and result.exceeds_budget)
+def memory_columns(results: Iterable[TrialResult], *, has_minima: bool = True) -> Iterator[Column]:
+    """What each needs, unless no minimum is known, and what it takes; all in one unit."""
+    known = list(results)
+    minima = [each.minimum_memory_bytes for each in known]
+    shown = same_memory([*minima, *(each.peak_memory_bytes for each in known)])
+
+    def taken(result: TrialResult) -> str:
+        peak = _or_nothing(result.peak_memory_bytes, shown)
+        return peak + _OVER * (result.success and result.exceeds_budget)
+
+    if has_minima:
+        yield Column("needs", lambda each: _or_nothing(each.minimum_memory_bytes, shown))
+    yield Column("takes", taken)
 
 
-TAKES = Column("takes", _taken)
-
-_STEP_TIME = Column("step", lambda each: _or_nothing(each.step_time_s, seconds))
-
-_UPDATE_TIME = Column("update", lambda each: _or_nothing(each.update_time_s, seconds))
-
-
-def time_columns(configs: Iterable[LoraConfig], step: str = "step") -> Iterator[Column]:
+def time_columns(results: Iterable[TrialResult], step: str = "step") -> Iterator[Column]:
     """The time for a step, headed `step`, and for an update where one takes several steps."""
-    yield _STEP_TIME._replace(heading=step)
-    if any(config.grad_accumulation_steps > 1 for config in configs):
-        yield _UPDATE_TIME
+    known = list(results)
+    shown = same_seconds(each.step_time_s for each in known)
+    yield Column(step, lambda each: _or_nothing(each.step_time_s, shown))
+    if any(each.config.grad_accumulation_steps > 1 for each in known):
+        of_update = same_seconds(each.update_time_s for each in known)
+        yield Column("update", lambda each: _or_nothing(each.update_time_s, of_update))
 
 
 SCORE = Column("score", lambda each: f"{each.config.throughput_score:,}")

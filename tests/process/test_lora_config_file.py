@@ -95,14 +95,20 @@ def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pyteste
     assert header.startswith("# Run it with: mlx_lm.lora --config best.yaml\n# Model: ")
     body, seal = body[:-1].rsplit("\n", 1)
     assert seal.startswith("# made by pytest-yourai, sha256 of all above: ")
+    # Where rank and layers have one value, the fastest comes first.
+    answers = json.loads((pytester.path / "optimal_config.json").read_text())["answers"]
+    fastest = answers["fastest"]["batch_size"]
+    assert fastest in (1, 2)
     assert f"{body}\n" == (
         RECIPE.replace("rank: 8", "rank: 4")
-        .replace("batch_size: 4", "batch_size: 2")
+        .replace("batch_size: 4", f"batch_size: {fastest}")
         .replace("optimizer: adamw", "optimizer: sgd")
         + "num_layers: 2\n"
     )
     [following] = [line for line in done.outlines if line.startswith("Next: yourai train ")]
-    assert following.endswith("--profile optimal_config.json --config mine.yaml")
+    assert following.removesuffix(" --pick fastest").endswith(
+        "--profile optimal_config.json --config mine.yaml"
+    )
     arguments = shlex.split(following.removeprefix("Next: yourai "))
     subprocess.run(
         [sys.executable, "-P", "-m", "pytest_yourai.cli", *arguments, "--adapter-path=ours"],

@@ -101,7 +101,7 @@ def test_where_none_lasts_there_is_no_answer(
     done.run.assert_outcomes(passed=1, xfailed=1)
     [soak] = done.profile["soak"]
     assert (soak["outcome"], soak["conclusive"]) == ("over_budget", True)
-    assert "MLX held more than the budget of 0.3 GB in step" in soak["error"]
+    assert "MLX held more than the budget of 300.0 MB in step" in soak["error"]
     assert soak["minutes"] < 0.9
     assert done.profile["optimal_batch_size"] is None
     done.stdout.fnmatch_lines(

@@ -138,7 +138,7 @@ def test_memory_that_is_lost_is_won_back_by_a_fresh_process_or_ends_it(
     asked = settings(folder, "leaking", max_steps=400, memory_limit_bytes=150_000_000)
     ended = run(asked, heard)
     assert ended.problem is not None
-    assert "over the budget of 0.1 GB" in ended.problem
+    assert "over the budget of 150.0 MB" in ended.problem
     assert heard.saved[-1] == ended.step
     assert any(text.startswith("Reload after step ") for text in heard.said)
     assert heard.said[-1].startswith("A fresh process came to the same point at once")

@@ -187,6 +187,8 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
             ["sweep", "tiny", "--batchsize=2"],
             "unknown flag --batchsize=2: did you mean --batch-size?",
         ),
+        (["sweep", "--rank 4"], "yourai sweep: unknown flag --rank 4: did you mean --rank?"),
+        (["train", "--iters 4"], "yourai train: unknown flag --iters 4: did you mean --iters?"),
         (["optimize", "--mod", "tiny"], "unknown flag --mod: did you mean --model?"),
         (
             ["models", "--replay", "x"],

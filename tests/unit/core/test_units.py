@@ -6,6 +6,8 @@ from pytest_yourai.core.units import (
     machine_memory,
     parameter_count,
     parameters,
+    same_memory,
+    same_seconds,
     seconds,
 )
 
@@ -14,15 +16,26 @@ from pytest_yourai.core.units import (
     ("count", "text"),
     [
         (12_400_000_000, "12.4 GB"),
-        (100_000_000, "0.1 GB"),
-        (99_000_000, "99.0 MB"),
+        (999_960_000, "1.0 GB"),
+        (999_900_000, "999.9 MB"),
         (5_300_000, "5.3 MB"),
         (8_100, "8.1 kB"),
-        (0, "0.0 kB"),
+        (0, "0 MB"),
     ],
 )
 def test_memory_of_models(count: int, text: str) -> None:
     assert gigabytes(count) == text
+
+
+def test_a_column_has_one_unit_and_precision() -> None:
+    column = [85e6, 1.4e9, None]
+    assert [same_memory(column)(each) for each in (85e6, 1.4e9)] == ["85.0 MB", "1,400.0 MB"]
+    assert [same_memory([3e6, 1e11])(each) for each in (3e6, 1e11)] == ["0.0 GB", "100.0 GB"]
+    assert same_memory([None])(0) == "0 MB"
+    assert [same_seconds([0.1, 1.2])(each) for each in (0.1, 1.2)] == ["100ms", "1,200ms"]
+    assert [same_seconds([0.004, 0.02])(each) for each in (0.004, 0.02)] == ["4.0ms", "20.0ms"]
+    assert [same_seconds([2.0, 30, None])(each) for each in (2.0, 30)] == ["2.0s", "30.0s"]
+    assert same_seconds([])(0.0) == "0.0s"
 
 
 def test_a_machine_is_given_in_both_units() -> None:
@@ -31,7 +44,7 @@ def test_a_machine_is_given_in_both_units() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(12.34, "12.3s"), (1.0, "1.0s"), (0.56, "0.56s"), (0.035, "35ms"), (0.0042, "4.2ms")],
+    [(12.34, "12.3s"), (1.0, "1.0s"), (0.56, "560ms"), (0.035, "35ms"), (0.0042, "4.2ms")],
 )
 def test_step_times(value: float, text: str) -> None:
     assert seconds(value) == text

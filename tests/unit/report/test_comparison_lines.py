@@ -77,7 +77,7 @@ def test_a_change_within_noise_says_so_in_its_row() -> None:
     # The steps of these rows spread by 0.2 to 1.2 %.
     rows = [line for line in comparison_lines(compare(old, new), [], WIDE) if "batch=" in line]
     assert [line.endswith("ok, time within noise") for line in rows[1:]].count(True) == 1
-    assert "0.12s ± 1.2 %" in rows[1]
+    assert "120ms ± 1.2 %" in rows[1]
     grown = stored(slower(1.5, 0))
     assert not any(
         "within noise" in line for line in comparison_lines(compare(old, grown), [], WIDE)

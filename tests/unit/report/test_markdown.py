@@ -34,7 +34,7 @@ def test_the_answer_comes_first_then_where_it_was_measured() -> None:
         "## LoRA fine-tuning of llama-8b",
         "",
         (
-            f"{BEST} (score 16,384, 0.59s a step, 3,440 tokens/s). "
+            f"{BEST} (score 16,384, 594ms a step, 3,440 tokens/s). "
             "Fits: needs 18.9 of 110.0 GB, uses up to 24.5 GB when allowed."
         ),
     ]

@@ -42,11 +42,11 @@ def table(*results: TrialResult, room: TerminalSize = TerminalSize(), others: in
 def test_the_best_comes_first_and_what_nothing_beats_is_marked() -> None:
     assert table(ONE, SLOW, TWO, WIDE) == [
         "Configurations that fit, best first",
-        "      batch  rank  layers  tokens/s  score   needs   takes  a step",
-        "  *>      2    16       4     1,024    128  4.0 MB  8.0 MB    1.0s",
-        "  *>      2     8       4     2,048     64  3.0 MB  6.0 MB   0.50s",
-        "          1    16       4       256     64  4.5 MB  9.0 MB    2.0s",
-        "  *       1     8       4     1,024     32  2.0 MB  4.0 MB   0.50s",
+        "      batch  rank  layers  tokens/s  score   needs   takes   a step",
+        "  *>      2    16       4     1,024    128  4.0 MB  8.0 MB  1,000ms",
+        "  *>      2     8       4     2,048     64  3.0 MB  6.0 MB    500ms",
+        "          1    16       4       256     64  4.5 MB  9.0 MB  2,000ms",
+        "  *       1     8       4     1,024     32  2.0 MB  4.0 MB    500ms",
         "* unbeaten in capacity, speed and memory, beyond noise",
         "> the fastest batch size of its rank × layers",
     ]

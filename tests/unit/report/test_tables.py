@@ -21,11 +21,11 @@ def test_columns_stand_under_their_headings() -> None:
             "answer            outcome"
         ),
         (
-            "*      4   128      32  18.9 GB  24.5 GB  0.59s     3,440  0.5 %  16,384  "
+            "*      4   128      32  18.9 GB  24.5 GB  594ms     3,440  0.5 %  16,384  "
             "largest           ok"
         ),
         (
-            "*      4   128      16  12.1 GB  19.5 GB  0.43s     4,759  0.2 %   8,192  "
+            "*      4   128      16  12.1 GB  19.5 GB  429ms     4,759  0.2 %   8,192  "
             "                  ok"
         ),
     ]

@@ -61,8 +61,8 @@ def plain(**changes: int) -> list[str]:
 
 
 def test_elsewhere_than_on_a_terminal_there_are_plain_lines() -> None:
-    speed = "loss 2.000, 2,000 tokens/s, 0.10s/step"
-    memory = "peak 15.0 GB, cache 0.2 GB, footprint 17.0 GB"
+    speed = "loss 2.000, 2,000 tokens/s, 100ms/step"
+    memory = "peak 15.0 GB, cache 200.0 MB, footprint 17.0 GB"
     assert plain() == [
         f"step 100/500: {speed}, active 5.2 GB (+2.0 MB a step), {memory}, 40 s left",
         "validated after step 150: loss 1.250 (30.0s)",
@@ -111,7 +111,7 @@ def test_a_report_is_of_the_steps_since_the_one_before() -> None:
                 footprint_bytes=None,
             )
             display.step(step, trend)
-    rest = "active 5.0 GB, peak {} GB, cache 0.2 GB"
+    rest = "active 5.0 GB, peak {} GB, cache 200.0 MB"
     assert stream.getvalue().splitlines() == [
         f"step 4/7: loss 3.500, 100 tokens/s, 2.0s/step, {rest.format('17.0')}, 6 s left",
         f"step 6/7: loss 5.500, 100 tokens/s, 2.0s/step, {rest.format('15.0')}, 2 s left",
@@ -142,7 +142,7 @@ def test_a_terminal_gets_a_bar_below_the_lines(monkeypatch: pytest.MonkeyPatch) 
     text = shown(100, monkeypatch)
     lines = lines_in(text)
     assert re.fullmatch(r"step 330/500 [━╸╺]+ 17 s left", lines[-3])
-    assert lines[-2].rstrip() == "loss 2.000, 2,000 tokens/s, 0.10s/step"
+    assert lines[-2].rstrip() == "loss 2.000, 2,000 tokens/s, 100ms/step"
     assert re.fullmatch(r"active 5.7 GB, peak 15.0 GB [━╸╺]+ 75% of 20.0 GB", lines[-1])
     for line in (
         "validated after step 150: loss 1.250 (30.0s)",
@@ -230,8 +230,8 @@ def test_a_validation_is_shown_beside_the_lowest_loss() -> None:
         display.validated(Validated(5, 2.0, 0.5, 5, 2.0))
         display.validated(Validated(10, 2.5, 0.5, 5, 2.0))
     assert stream.getvalue().splitlines() == [
-        "validated after step 5: loss 2.000, the lowest so far (0.50s)",
-        "validated after step 10: loss 2.500, the lowest is 2.000 after step 5 (0.50s)",
+        "validated after step 5: loss 2.000, the lowest so far (500ms)",
+        "validated after step 10: loss 2.500, the lowest is 2.000 after step 5 (500ms)",
     ]
 
 

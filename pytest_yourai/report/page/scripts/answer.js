@@ -41,8 +41,9 @@ function bestAnswer(shown, best) {
     facts(large, { class: "facts large" }),
     el("div", { class: "measured" }, facts(small, { class: "facts small" }), showBest(shown)),
     memoryBar(shown, best),
-    command(shown),
-    allAnswers(shown),
+    ...fitsParts(shown),
+    command(shown.command, "Train with it"),
+    ...otherAnswers(shown),
   ];
 }
 
@@ -121,13 +122,26 @@ function memoryBar(shown, best) {
   return el("div", { class: "memory-bar" }, track, legend);
 }
 
-function command(shown) {
-  if (!shown.command) return null;
-  const code = el("code", { id: "command" }, shown.command.text);
+// Whether it fits, in a sentence, and what beats it.
+function fitsParts(shown) {
+  const first = shown.answers[0];
+  return [first?.fits, first?.note].filter(Boolean).map((each) => el("p", { class: "fits" }, each));
+}
+
+function otherAnswers(shown) {
+  const table = allAnswers(shown);
+  const others = shown.answers.slice(1).map((each) => command(each.command, `Train with the ${each.names.join(", ")}`, true));
+  return table ? [table, ...others] : [];
+}
+
+// Its notes are those of the first, so that others are `brief`.
+function command(found, title, brief = false) {
+  if (!found) return null;
+  const code = el("code", {}, found.text);
   const said = el("span", { class: "said", role: "status" });
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(shown.command.text);
+      await navigator.clipboard.writeText(found.text);
       said.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(code);
@@ -137,7 +151,7 @@ function command(shown) {
   return el(
     "div",
     { class: "command" },
-    el("h3", {}, "Train with it"),
+    el("h3", {}, title),
     el(
       "div",
       { class: "command-line" },
@@ -145,7 +159,7 @@ function command(shown) {
       el("button", { type: "button", on: { click: copy } }, "Copy"),
       said,
     ),
-    shown.command.notes.length ? notes(shown.command.notes) : null,
+    found.notes.length && !brief ? notes(found.notes) : null,
   );
 }
 

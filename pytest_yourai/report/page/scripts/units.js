@@ -16,29 +16,31 @@ function number(value, digits = 0) {
 
 function memory(bytes) {
   if (!isNumber(bytes)) return MISSING;
-  const size = Math.abs(bytes);
-  if (size >= 1e8) return `${number(bytes / 1e9, 1)} GB`;
-  return size >= 1e5 ? `${number(bytes / 1e6, 1)} MB` : `${number(bytes / 1e3, 1)} kB`;
+  if (!bytes) return "0 MB";
+  const { name, size } = memoryUnit([bytes]);
+  return `${number(bytes / size, 1)} ${name}`;
 }
 
-// One unit for all values of a chart or a column.
+// One unit for all values of a chart or a column: that of the smallest, unless it is far below the largest.
+const FAR_BELOW = 20;
+
+function smallest(values) {
+  const sizes = values.filter((value) => isNumber(value) && value).map(Math.abs);
+  return Math.max(Math.min(...sizes), Math.max(...sizes) / FAR_BELOW);
+}
+
 function memoryUnit(values) {
-  return Math.max(0, ...values.filter(isNumber)) >= 1e8
-    ? { name: "GB", size: 1e9 }
-    : { name: "MB", size: 1e6 };
+  const least = smallest(values);
+  if (least >= 0.99995e9) return { name: "GB", size: 1e9 };
+  return least >= 0.99995e6 ? { name: "MB", size: 1e6 } : { name: "kB", size: 1e3 };
 }
 
-function timeUnit(values) {
-  return Math.max(0, ...values.filter(isNumber)) >= 1
-    ? { name: "s", size: 1 }
-    : { name: "ms", size: 1e-3 };
-}
+const timeUnit = (values) => (smallest(values) >= 1 ? { name: "s", size: 1 } : { name: "ms", size: 1e-3 });
 
 function time(seconds) {
   if (!isNumber(seconds)) return MISSING;
   if (seconds >= 100) return `${number(seconds)} s`;
   if (seconds >= 1) return `${number(seconds, 1)} s`;
-  if (seconds >= 0.1) return `${number(seconds, 2)} s`;
   return `${number(seconds * 1e3, seconds < 0.01 ? 1 : 0)} ms`;
 }
 
