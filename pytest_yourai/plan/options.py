@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, SIZES, VARIANTS, value_text
+from pytest_yourai.core.axes import GRAD_CHECKPOINT, VARIANTS, value_text
 from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import without_links
@@ -109,15 +109,6 @@ class Options:
         if "effective-batch-size" in self.given:
             flags.append(f"--yourai-effective-batch-size={self.effective_batch_size}")
         return tuple(flags)
-
-    @property
-    def size_flags(self) -> tuple[str, ...]:
-        """The flags that say which batch sizes, ranks and layers, for another command."""
-        return tuple(
-            f"--yourai-{axis.flag}={','.join(map(value_text, self.axes[axis.name]))}"
-            for axis in SIZES
-            if axis.name in self.axes
-        )
 
     @property
     def sweeps_models(self) -> bool:

@@ -136,6 +136,11 @@ class Recommendations:
         """
         return self.backend == "cpu" and not model.is_toy
 
+    def is_rather_fast(self, model: Recommendation) -> bool:
+        """True if it is no larger only because larger ones that fit are slow."""
+        others = (each for each in self.models if each.verdict is not Verdict.NO)
+        return not self.is_slow(model) and any(map(self.is_slow, others))
+
 
 def recommend(options: Options) -> Recommendations:
     """Estimates for the models that `options` name, or for all presets.
