@@ -89,7 +89,7 @@ def test_what_is_not_cached_is_none(repo: str) -> None:
 def test_a_download_has_what_mlx_lm_needs_and_is_found_again(server: Hub, hub_cache: Path) -> None:
     said: list[str] = []
     folder = hub.download(REPO, said.append)
-    assert said == [f"Downloading owner/name: 0.3 MB to {hub_cache}"]
+    assert said == [f"Downloading owner/name: 300.2 kB to {hub_cache}"]
     assert sorted(file.name for file in folder.iterdir()) == [
         "config.json",
         BIG,
