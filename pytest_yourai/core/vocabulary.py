@@ -8,7 +8,11 @@ from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
 from pytest_yourai.core.recipe import Schedule
 from pytest_yourai.core.results import Outcome, SkipReason
 
-_PRESETS = ("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b")
+_PRESETS = (
+    *("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b"),
+    *("qwen2.5-0.5b", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "smollm3-3b"),
+    *("gemma3-1b", "gemma3-4b", "llama3.2-1b", "llama3.2-3b"),
+)
 
 _SETTINGS = ("synthetic", "exhaustive", "low-memory")
 
