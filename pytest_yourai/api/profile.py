@@ -207,7 +207,10 @@ def _keys(lora_keys: str | Iterable[str]) -> str:
 
 def _lacking(name: str, axis: str, wanted: Any, found: set[Any]) -> OptionError:
     has = ", ".join(map(value_text, sorted(found)))
-    shown = printable(value_text(wanted))
+    is_text_for_number = isinstance(wanted, str) and not any(
+        isinstance(each, str) for each in found
+    )
+    shown = printable(repr(wanted) if is_text_for_number else value_text(wanted))
     return OptionError(f"{name}: no such row has {axis} {shown}: choose from {has}")
 
 

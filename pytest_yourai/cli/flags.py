@@ -34,8 +34,8 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default=FORMATS[0],
-        help="table: aligned text for a terminal, * marks the optimum; md: Markdown for GitHub, as "
-        "a sweep writes it; json, jsonl and csv: every key of a profile's rows "
+        help="table: aligned text for a terminal, * marks what nothing beats; md: Markdown for "
+        "GitHub, as a sweep writes it; json, jsonl and csv: every key of a profile's rows "
         f"(default: {FORMATS[0]})",
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
-from pytest_yourai.core.errors import ModelError, RecordingError
+from pytest_yourai.core.errors import ModelError, OptionError, RecordingError
 from pytest_yourai.core.files import check_writable, read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
@@ -136,6 +136,11 @@ class Recommendations:
         """
         return self.backend == "cpu" and not model.is_toy
 
+    def is_rather_fast(self, model: Recommendation) -> bool:
+        """True if it is no larger only because larger ones that fit are slow."""
+        others = (each for each in self.models if each.verdict is not Verdict.NO)
+        return not self.is_slow(model) and any(map(self.is_slow, others))
+
 
 def recommend(options: Options) -> Recommendations:
     """Estimates for the models that `options` name, or for all presets.
@@ -222,7 +227,13 @@ def _asked(
     axes = {axis.name: (axis.of(safe),) for axis in AXES} | dict(options.axes)
     found = combinations(axes, depth, None, effective)
     even = [each for each in found if effective is None or effective % each.batch_size == 0]
-    return even or found
+    if not even:
+        sizes = ", ".join(map(str, sorted({each.batch_size for each in found})))
+        raise OptionError(
+            f"--yourai-effective-batch-size: {effective} is not a multiple of --yourai-batch-size "
+            f"{sizes}: choose a batch size that divides {effective}"
+        )
+    return even
 
 
 def _parameters(model: Model) -> float:

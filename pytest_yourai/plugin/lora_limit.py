@@ -20,20 +20,24 @@ def limit_of(test: pytest.Item) -> int | None:
     mark = test.get_closest_marker(_MARKER)
     if mark is None:
         return None
-    try:
-        [text] = mark.args
-        return _size(text if not mark.kwargs else None)
-    except ValueError:
+    limit_bytes = _size(mark)
+    if limit_bytes is None:
+        # Outside of any except: pytest would show its error, too.
         given = ", ".join([*map(repr, mark.args), *(f"{name}=…" for name in mark.kwargs)])
         pytest.fail(
             f"{_MARKER}({given}): it takes one size, such as '20 GB' or '500 MB'", pytrace=False
         )
+    return limit_bytes
 
 
-def _size(text: object) -> int:
-    if not isinstance(text, str):
-        raise ValueError("it is no text")  # noqa: TRY004 - the caller says how it must be
-    return memory_size(text)
+def _size(mark: pytest.Mark) -> int | None:
+    """The size that the mark gives in bytes; None where it gives none."""
+    if mark.kwargs or len(mark.args) != 1 or not isinstance(mark.args[0], str):
+        return None
+    try:
+        return memory_size(mark.args[0])
+    except ValueError:
+        return None
 
 
 def check_mark(metafunc: pytest.Metafunc) -> None:

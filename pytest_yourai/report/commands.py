@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
+from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.stages import RunPlan
+from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
-from pytest_yourai.report.model_words import estimates_line, model_words, own_presets
+from pytest_yourai.report.model_words import estimates_line, model_words, own_presets, preset_words
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
     picks,
@@ -24,6 +25,11 @@ from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.sweep.run_results import RunResults, StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
+
+_ONLY_OF_REPLAY = (
+    *("--yourai-replay", "--yourai-model", "--yourai-models", "-k", "-m"),
+    *("--yourai-benchmark", "--yourai-optimize"),
+)
 
 
 def next_steps(
@@ -63,8 +69,7 @@ def _training(
     """The commands that train with the answers of a sweep, beginning with the first."""
     options, stage = setup.options, found.stage
     if options.is_replay:
-        asked = (*model_words(setup, stage), _configurations(options))
-        yield f"Next, to measure it here: {invocation.line(*asked)}"
+        yield _measured_here(options, stage, invocation)
         return
     model = stage.setup.model if stage.setup else None
     is_made_up = model is not None and model.weights == "synthetic"
@@ -102,9 +107,18 @@ def _recipe(options: Options) -> Path | None:
     return None if options.recipe_file is None else from_here(options.recipe_file.path)
 
 
-def _configurations(options: Options) -> str:
-    """The argument of pytest for the configurations of a replay."""
-    return "--quick" if options.matrix is None else f"--yourai-matrix={from_here(options.matrix)}"
+def _measured_here(options: Options, stage: Stage, invocation: Invocation) -> str:
+    """The command that measures what was replayed, with the flags of the replay.
+
+    A recording says too little of a model that is no preset: the user has to name a folder.
+    """
+    is_known = bool(stage.model.architecture)
+    model, copy = (stage.asked_as, "") if is_known else ("FOLDER", f" with {stage.asked_as}")
+    kept = without_flags(invocation.arguments, *_ONLY_OF_REPLAY)
+    is_chosen = options.matrix or any(axis.name in options.axes for axis in SIZES)
+    quick = [] if is_chosen or any(each in _QUICK for each in kept) else ["--quick"]
+    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick)
+    return f"Next, to measure it here{copy}: {invocation.line(*words)}"
 
 
 def _sweep_of_recommended(

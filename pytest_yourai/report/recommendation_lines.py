@@ -103,6 +103,8 @@ def _next(found: Recommendations, invocation: Invocation) -> str:
     if not any(each.startswith(("--quick", "--yourai-quick", "--yourai-matrix")) for each in kept):
         kept.append("--quick")
     command = invocation.line(f"--yourai-model={best.asked_as}", *kept)
+    if found.is_rather_fast(best):
+        return f"Next, what a CPU trains in seconds: {command}"
     among = "the largest that" if len(found.models) > 1 else "it"
     verb = "fits" if best.verdict is Verdict.FITS else "may fit"
     changed = " as changed" if best.instead else ""

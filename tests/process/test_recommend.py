@@ -19,6 +19,8 @@ from pytest_yourai.models.presets import read_presets
 from support.hub import bare_model, cached
 from support.models import TINY
 
+NEXT = "what a CPU trains in seconds" if installed_backend() == "cpu" else "the largest that fits"
+
 BACKEND = {"cpu": "the CPU", "cuda": "CUDA", "metal": "Metal"}[installed_backend()]
 
 
@@ -75,7 +77,7 @@ def test_the_budget_decides_verdict_and_safe_configuration(pytester: pytest.Pyte
         assert rows(done)["hermes-70b"][:3] == ["70B", safe, verdict]
         done.stdout.fnmatch_lines([
             f"Budget: {budget_gb}.0 GB (as given), training on {BACKEND}",
-            f"Next, the largest that fits: * --yourai-max-memory {budget_gb} --quick",
+            f"Next, {NEXT}: * --yourai-max-memory {budget_gb} --quick",
         ])  # fmt: skip
     tiny = recommend(pytester, "--yourai-max-memory", "0.001")
     assert tiny.ret == pytest.ExitCode.TESTS_FAILED

@@ -58,6 +58,7 @@ def test_at_restricts_the_rows_and_the_answers() -> None:
     ("wanted", "message"),
     [
         ({"rank": 5}, "no such row has rank 5: choose from 64, 128"),
+        ({"rank": "64"}, "no such row has rank '64': choose from 64, 128"),
         ({"batch_size": 4, "grad_checkpoint": True}, "grad_checkpoint on: choose from off"),
         ({"lora_keys": ["all", "q"]}, "lora_keys: .*name it alone"),
     ],

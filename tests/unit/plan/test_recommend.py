@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
-from pytest_yourai.core.errors import ModelError, UnavailableError
+from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import SystemMemory
@@ -158,8 +158,8 @@ def test_rows_of_an_update_that_are_asked_for_are_kept(pytester: pytest.Pytester
     several = (*SIZES, "--yourai-batch-size=3,4,8", "--yourai-effective-batch-size=16")
     assert one(pytester, *several, "--yourai-seq-length=64").config.batch_size == 8
     assert one(pytester, *several, budget="11").config.effective_batch_size == 16
-    uneven = one(pytester, *SIZES, "--yourai-batch-size=3", "--yourai-effective-batch-size=16")
-    assert uneven.config.batch_size == 3
+    with pytest.raises(OptionError, match=r"16 is not a multiple of .* 3, 5: choose"):
+        one(pytester, *SIZES, "--yourai-batch-size=3,5", "--yourai-effective-batch-size=16")
 
 
 def test_where_nothing_that_is_asked_for_fits_the_nearest_that_does_is_recommended(

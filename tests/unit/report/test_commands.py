@@ -127,6 +127,23 @@ def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Py
     assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
 
 
+def test_the_flags_of_a_replay_are_kept_to_measure_it_here(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-max-memory=40", "--yourai-batch-size=4", "--yourai-rank=64")
+    [line] = said(pytester, f"--yourai-replay={QUICK}", *flags, "-k", "rank64")
+    assert line == f"Next, to measure it here: pytest --yourai-model=llama-8b {' '.join(flags)}"
+    quick, _ = said(pytester, f"--yourai-replay={QUICK}", "--quick", "--yourai-max-memory=40")
+    assert quick.endswith(" --yourai-model=llama-8b --quick --yourai-max-memory=40")
+
+
+def test_a_replayed_model_that_is_no_preset_is_left_to_the_user(pytester: pytest.Pytester) -> None:
+    recorded = json.loads(QUICK.read_text())
+    recorded["model"] = "other-3b"
+    recorded.pop("digest", None)
+    (pytester.path / "other.json").write_text(json.dumps(recorded))
+    [line] = said(pytester, "--yourai-replay=other.json")
+    assert line == ("Next, to measure it here with other-3b: pytest --yourai-model=FOLDER --quick")
+
+
 def test_weights_that_are_made_up_are_a_dry_run(pytester: pytest.Pytester) -> None:
     assert said(pytester, "--yourai-model=tiny") == [
         (

@@ -103,6 +103,15 @@ def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None
     assert list(lines(all_of(NO)))[-1].startswith("None fits, whatever is changed: ")
 
 
+def test_the_toy_that_a_cpu_trains_in_seconds_is_not_called_the_largest() -> None:
+    toy = row("toy", 0.0003, Verdict.FITS)
+    found = dataclasses.replace(all_of(toy, SMALL), backend="cpu")
+    said = list(lines(found))
+    assert said[-1] == "Next, what a CPU trains in seconds: pytest --yourai-model=toy --quick"
+    alone = dataclasses.replace(all_of(toy, NO), backend="cpu")
+    assert list(lines(alone))[-1].startswith("Next, the largest that fits: ")
+
+
 def changed(row: Recommendation) -> Recommendation:
     """`row` as it is where only one with checkpointing fits."""
     config = dataclasses.replace(row.config, grad_checkpoint=True)
