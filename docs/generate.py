@@ -15,7 +15,8 @@ from pathlib import Path
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.flags import GROUPS, Flag, FlagGroup
+from pytest_yourai.plan.flag_types import Flag, FlagGroup
+from pytest_yourai.plan.flags import GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS

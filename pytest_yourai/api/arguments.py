@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.errors import InputError, OptionError
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import DEFAULT_TIMEOUT_S, Options
 from pytest_yourai.plan.read_options import GivenTexts, read_flags
 

@@ -11,8 +11,9 @@ from pytest_yourai.api.arguments import named_as_arguments, options_of
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.machine.environment import installed_backend
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.models.resolve import Model, resolve
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommend import Recommendation, find_budget, recommend_model
 

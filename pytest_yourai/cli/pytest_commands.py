@@ -8,7 +8,8 @@ from typing import Any
 
 from pytest_yourai.cli.parser import parsed
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.plan.flags import FLAGS, GROUPS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS, GROUPS
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.short_commands import (
     PASSED_LETTERS,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.models.folder import WEIGHTS
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 
 _SAMPLES = 16
 

@@ -30,7 +30,7 @@ from pytest_yourai.core.units import GB
 from pytest_yourai.machine.budget import detect_budget
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.plan.matrix import (
     AxisValues,
     Matrix,

@@ -5,8 +5,6 @@ Kept light: every pytest run imports it, with or without our flags.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pytest_yourai.core.axes import (
     AXES,
     BATCH_SIZE,
@@ -20,44 +18,10 @@ from pytest_yourai.core.axes import (
     value_text,
 )
 from pytest_yourai.core.config import LoraConfig
-
-
-class Flag(NamedTuple):
-    """`--yourai-NAME METAVAR`, and the ini key `yourai_NAME`; a switch has no metavar.
-
-    A command has no ini key, which would turn every run of pytest into one.
-    """
-
-    name: str
-    metavar: str | None
-    help: str
-    default: str = ""
-    is_command: bool = False
-    is_repeatable: bool = False
-    """True if it may be repeated; its ini key takes one value a line."""
-    aliases: tuple[str, ...] = ()
-    """Other spellings in the `yourai` command: mlx-lm's, and shorter ones."""
-
-    @property
-    def option(self) -> str:
-        """The flag on the command line."""
-        return f"--yourai-{self.name}"
-
-    @property
-    def key(self) -> str:
-        """The key in the ini file."""
-        return f"yourai_{self.name.replace('-', '_')}"
-
+from pytest_yourai.plan.flag_types import Flag, FlagGroup
 
 INVOCATION_VARIABLE = "YOURAI_INVOCATION"
 """Says to the pytest that a `yourai` command becomes how it was called."""
-
-
-class FlagGroup(NamedTuple):
-    """Flags that are shown together."""
-
-    title: str
-    flags: tuple[Flag, ...]
 
 
 FAIL_ON_HELP = (

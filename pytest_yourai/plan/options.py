@@ -15,7 +15,7 @@ from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import without_links
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.dataset_checks import data_files
-from pytest_yourai.models.resolve import NamedModel
+from pytest_yourai.models.model import NamedModel
 from pytest_yourai.models.source import BadRows
 from pytest_yourai.plan.matrix import AxisValues
 from pytest_yourai.plan.recipe_file import RecipeFile

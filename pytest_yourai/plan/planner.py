@@ -14,7 +14,7 @@ from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.recipe import recipe_settings
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.config_choice import ConfigChoice

@@ -20,8 +20,9 @@ from pytest_yourai.core.parsing import (
 )
 from pytest_yourai.core.paths import given_path, packaged_models
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.resolve import NamedModel
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.models.model import NamedModel
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import CHECK_STEPS, Options
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
@@ -35,6 +36,9 @@ ALL_PRESETS = "all"
 _MOST_SECONDS = 1e8
 
 _MOST_MINUTES = 10_000
+
+_SWITCHES = ("benchmark", "optimize", "quick", "force", "resume", "trust-remote-code")
+"""Flags without a value, which are fields of the options by their own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,6 @@ def read_flags(given: GivenFlags) -> Options:
         models=models,
         presets=presets or packaged_models(),
         walks_all=presets == packaged_models(),
-        benchmark=read.switch("benchmark") or False,
-        optimize=read.switch("optimize") or False,
-        quick=read.switch("quick") or False,
         matrix=read.from_folder("matrix", given_path),
         memory_limit_bytes=read.value("max-memory", memory_bytes),
         output=_output(read, started_in, len(models)),
@@ -107,10 +108,12 @@ def read_flags(given: GivenFlags) -> Options:
         thresholds=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
         confirm=read.value("confirm", at_least(0, MOST_ROUNDS)),
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
-        force=read.switch("force") or False,
-        resume=read.switch("resume") or False,
-        trust_remote_code=read.switch("trust-remote-code") or False,
+        **_switches(read),
     )
+
+
+def _switches(read: _Reader) -> dict[str, Any]:
+    return {name.replace("-", "_"): read.switch(name) or False for name in _SWITCHES}
 
 
 def _trained(read: _Reader, recipe_file: RecipeFile | None) -> dict[str, Any]:

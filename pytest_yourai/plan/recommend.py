@@ -8,31 +8,25 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
-from pytest_yourai.core.errors import ModelError, OptionError, RecordingError
-from pytest_yourai.core.files import check_writable, read_document, write_json
-from pytest_yourai.core.keeping import keep_aside, sole_writer
-from pytest_yourai.core.units import GB, gigabytes, machine_memory, parameters
+from pytest_yourai.core.errors import ModelError, OptionError
+from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.models.resolve import Model, NamedModel, resolve
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
 from pytest_yourai.plan.matrix import combinations, evenly_accumulated
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import safe_config
-from pytest_yourai.store.profile import OUTPUT_FLAG
-from pytest_yourai.store.rows import configuration
-
-SCHEMA_VERSION = 1
 
 _LEAST_PARAMETERS = 1e8
 
@@ -263,53 +257,3 @@ def judge(estimate: MemoryEstimate, limit_bytes: int) -> Verdict:
     if estimate.conservative_bytes * SAFETY_MARGIN <= limit_bytes:
         return Verdict.FITS
     return Verdict.TIGHT if estimate.minimum_bytes * SAFETY_MARGIN <= limit_bytes else Verdict.NO
-
-
-def document(found: Recommendations) -> dict[str, Any]:
-    """The JSON document of a file of estimates."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "estimates_only": True,
-        "memory_limit_gb": found.budget.limit_bytes / GB,
-        "memory_limit_is_detected": found.budget.is_detected,
-        "backend": found.backend,
-        "models": [_row(model) for model in found.models],
-        "left_out": dict(found.left_out),
-    }
-
-
-def _row(model: Recommendation) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "params": parameters(model.parameters),
-        "verdict": model.verdict.value,
-        "limited_by": model.limited_by,
-        "minimum_memory_bytes": model.estimate.minimum_bytes,
-        "conservative_memory_bytes": model.estimate.conservative_bytes,
-        **dataclasses.asdict(model.estimate),
-        **configuration(model.config),
-        "quantization_bits": model.quantization and model.quantization.bits,
-        "change": model.instead.change if model.instead else None,
-        "asked_minimum_memory_bytes": model.asked_bytes if model.instead else None,
-    }
-
-
-def write(path: Path, found: Recommendations) -> Path | None:
-    """Write atomically; OutputError where that fails.
-
-    A file there that has not just estimates is kept under the dated name that is returned.
-    """
-    check_writable(path, OUTPUT_FLAG)
-    with sole_writer(path):
-        kept = None if _has_estimates_alone(path) else keep_aside(path, None, OUTPUT_FLAG)
-        write_json(path, document(found), OUTPUT_FLAG)
-    return kept
-
-
-def _has_estimates_alone(path: Path) -> bool:
-    if not path.exists():
-        return True
-    try:
-        return read_document(path).get("estimates_only") is True
-    except RecordingError:
-        return False

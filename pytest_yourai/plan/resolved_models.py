@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.results import Outcome
+from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import Preset
-from pytest_yourai.models.resolve import Model, NamedModel, resolve
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.options import Options
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.axes import AXES
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 
 _COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
 

@@ -20,12 +20,9 @@ from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
 from pytest_yourai.machine.budget import BUDGET_SHARE
 from pytest_yourai.machine.system_memory import read_system_memory
+from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.models.resolve import (
-    Model,
-    NamedModel,
-    resolve,
-)
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
 from pytest_yourai.plan.options import Options, check_combinations, check_files
 from pytest_yourai.plan.planner import SweepSetup, plan_model

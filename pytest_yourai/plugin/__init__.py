@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_yourai.plugin.controller import ControllerHooks
     from pytest_yourai.plugin.items import ItemHooks
     from pytest_yourai.report.live_sweep import SweepDisplay
+    from pytest_yourai.sweep.run_results import RunResults
     from pytest_yourai.trial_handle import Trial
     from pytest_yourai.worker.process import WorkerStarter
 
@@ -76,8 +77,9 @@ def _recommend(config: pytest.Config) -> int:
 
     check_alone(os.environ)
     import_installed()
+    from pytest_yourai.plan.estimates_file import write  # noqa: PLC0415
     from pytest_yourai.plan.options import check_files  # noqa: PLC0415
-    from pytest_yourai.plan.recommend import recommend, write  # noqa: PLC0415
+    from pytest_yourai.plan.recommend import recommend  # noqa: PLC0415
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
     from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415
@@ -135,7 +137,6 @@ def _activate(config: pytest.Config) -> None:
 def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_here: bool) -> None:
     from pytest_yourai.plan import stages  # noqa: PLC0415
     from pytest_yourai.plugin import (  # noqa: PLC0415
-        confirming,
         controller,
         nothing_measured,
         old_wrappers,
@@ -170,13 +171,22 @@ def _register_hooks(config: pytest.Config, workers: WorkerStarter, *, has_items_
         manager.register(old_wrappers.Outside(inside), "yourai-outside-wrappers")
     if plan.options.rounds_of_confirmation:
         results = hooks.results if hooks is not None else None
-        if has_items_here:
-            item_hooks = config.stash[ITEM_HOOKS]
-            manager.register(confirming.ConfirmationHooks(config, plan, item_hooks, results))
-        elif results is not None:
-            manager.register(confirming.ConfirmationOfWorkers(results))
+        _register_confirmation(config, plan, results, has_items_here=has_items_here)
     if not command_line.has_benchmark(config):
         manager.register(_NoBenchmark())
+
+
+def _register_confirmation(
+    config: pytest.Config, plan: RunPlan, results: RunResults | None, *, has_items_here: bool
+) -> None:
+    from pytest_yourai.plugin import confirming  # noqa: PLC0415
+
+    manager = config.pluginmanager
+    if has_items_here:
+        item_hooks = config.stash[ITEM_HOOKS]
+        manager.register(confirming.ConfirmationHooks(config, plan, item_hooks, results))
+    elif results is not None:
+        manager.register(confirming.ConfirmationOfWorkers(results))
 
 
 def _register_item_hooks(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_yourai.core.errors import InputError, OptionError
-from pytest_yourai.plan.flags import FLAGS, GROUPS, INVOCATION_VARIABLE, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS, GROUPS, INVOCATION_VARIABLE
 from pytest_yourai.plugin.ini_values import has_value, ini_texts
 
 if TYPE_CHECKING:

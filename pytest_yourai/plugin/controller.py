@@ -29,7 +29,8 @@ from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.child_process import PLUGIN as TETHER
 from pytest_yourai.sweep.reports import PROPERTY, SOAK_PROPERTY, ItemCounts, SoakReport, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
-from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_runner import StageRunner
 
 _LEAST_VERBOSITY = -1
 """-q lists ids, -qq counts them."""

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 
 _BY_KEY = {flag.key: flag for flag in FLAGS}
 

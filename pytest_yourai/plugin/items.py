@@ -27,7 +27,8 @@ from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.live_sweep import SweepDisplay, TrialDisplay
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
-from pytest_yourai.sweep.stage_runner import StageInfo, StageRunner
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_runner import StageRunner
 from pytest_yourai.sweep.trial_runner import TrialProgress
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter

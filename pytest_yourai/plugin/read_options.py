@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import DEFAULT_TIMEOUT_S, Options
 from pytest_yourai.plan.read_options import GivenTexts, read_flags
 from pytest_yourai.plugin.ini_values import ini_texts

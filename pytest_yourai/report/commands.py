@@ -22,7 +22,8 @@ from pytest_yourai.report.training_commands import (
     train_words,
 )
 from pytest_yourai.store.benchmark_results import recommended
-from pytest_yourai.sweep.run_results import RunResults, StageResults
+from pytest_yourai.sweep.run_results import RunResults
+from pytest_yourai.sweep.stage_results import StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
 

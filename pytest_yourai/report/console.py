@@ -31,8 +31,9 @@ from pytest_yourai.report.trial_lines import (
 )
 from pytest_yourai.store.benchmark_results import recommended
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
-from pytest_yourai.sweep.run_results import RunResults, StageResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.run_results import RunResults
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_results import StageResults
 
 _LINES_AFTERWARDS = 9
 """Lines after the summary: the files, the next command, and pytest's own."""
@@ -186,11 +187,8 @@ class Console:
         if not self._setup.has_one_profile:
             yield from ("", *answer)
             return
-        summed_up = list(answer)
-        rest = [
-            list(failure_lines(found.results, naming, room)),
-            list(not_run_lines(found.results)),
-        ]
+        summed_up, failed = list(answer), list(failure_lines(found.results, naming, room))
+        rest = [failed, list(not_run_lines(found.results))]
         others = len(summed_up) + sum(len(lines) + 1 for lines in rest if lines) + _LINES_AFTERWARDS
         order = headline(found.results, objective).objective
         table = list(configuration_lines(found.remaining, order, naming, room, others))

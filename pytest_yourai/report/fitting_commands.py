@@ -19,7 +19,7 @@ from pytest_yourai.report.nearest import (
     nearest_to,
     nearest_to_lightest,
 )
-from pytest_yourai.sweep.run_results import StageResults
+from pytest_yourai.sweep.stage_results import StageResults
 
 _SHORTEST_ROWS = 128
 

@@ -9,7 +9,7 @@ from pytest_yourai.core.ranking import lightest_first, score_and_length
 from pytest_yourai.core.results import SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
-from pytest_yourai.sweep.run_results import StageResults
+from pytest_yourai.sweep.stage_results import StageResults
 
 
 def nearest_to_lightest(found: StageResults) -> list[NearestFit] | None:

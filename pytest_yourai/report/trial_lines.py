@@ -33,7 +33,7 @@ from pytest_yourai.report.answer_lines import (
 )
 from pytest_yourai.report.dataset_lines import epoch_lines
 from pytest_yourai.report.styles import Style, StyledLine, faint, marked
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 _TRIALS_BETWEEN_ERRORS = 10
 

@@ -26,7 +26,7 @@ from pytest_yourai.core.shell import command_line
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.conversion import conversion
 from pytest_yourai.models.mlx_lm_command import in_folder, is_pattern, output_path
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.store.recipe_writing import GivenRecipe, with_answer
 
 LORA_CONFIG_FLAG = "--yourai-lora-config"

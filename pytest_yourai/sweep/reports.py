@@ -11,7 +11,7 @@ import pydantic
 from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
 from pytest_yourai.sweep.confirming import Confirmed
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 PROPERTY = "yourai"
 """Name of the user property with a trial as JSON: values of properties must be plain."""

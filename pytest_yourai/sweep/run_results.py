@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.ranking import best, soak_survivors
+from pytest_yourai.core.ranking import best
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.machine import environment
 from pytest_yourai.models.identity import digest
 from pytest_yourai.plan.stages import RunPlan, Stage
-from pytest_yourai.plan.sweep_plan import SweepContext, profile_identity
+from pytest_yourai.plan.sweep_plan import profile_identity
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries, newest
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
@@ -22,43 +21,8 @@ from pytest_yourai.store.recipe_writing import GivenRecipe
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
-from pytest_yourai.sweep.stage_runner import StageInfo
-
-
-@dataclass
-class StageResults:
-    """Results of one stage so far. `selected` is the number of configurations to run."""
-
-    stage: Stage
-    selected: int = 0
-    opened: StageInfo | None = None
-    results: list[TrialResult] = field(default_factory=list)
-    soaks: list[SoakResult] = field(default_factory=list)
-    others: list[TrialResult] = field(default_factory=list)
-    """Measurements that do not count, of configurations that were measured again."""
-    verdicts: tuple[Verdict, ...] = ()
-    """What measuring again says of regressions."""
-    stopped: str | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self.results) >= self.selected
-
-    @property
-    def remaining(self) -> list[TrialResult]:
-        """The results that no soak has ruled out."""
-        return soak_survivors(self.results, self.soaks)
-
-    @property
-    def parameters(self) -> float | None:
-        """The number in the model's name, else as the worker counted them."""
-        if self.stage.parameters is not None or self.context is None:
-            return self.stage.parameters
-        return float(self.context.inspection.parameters)
-
-    @property
-    def context(self) -> SweepContext | None:
-        return self.opened.context if self.opened else None
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_results import StageResults
 
 
 class RunResults:

@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
-from pytest_yourai.core.conditions import SweepSettings
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import (
     BackendError,
     DataError,
@@ -26,12 +25,11 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.core.results import Outcome, Skip, SoakResult, TrialResult
 from pytest_yourai.core.signals import deferred
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import (
-    SweepContext,
     doubt_calibration,
     profile_identity,
     read_earlier_runs,
@@ -40,30 +38,12 @@ from pytest_yourai.plan.sweep_plan import (
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.model_sweep import Sweep
-from pytest_yourai.sweep.preflight import Preflight, reason_to_skip_stage
+from pytest_yourai.sweep.preflight import reason_to_skip_stage
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
+from pytest_yourai.sweep.stage_info import StageInfo
 from pytest_yourai.sweep.start import start_sweep
 from pytest_yourai.sweep.trial_runner import OnProgress
 from pytest_yourai.worker.process import WorkerStarter
-
-
-@dataclass(frozen=True)
-class StageInfo:
-    """Facts of a stage once its worker has inspected the model.
-
-    `weights` is their kind: `synthetic 4-bit`; `quantized_on_load` is their quantization if they
-    are stored in full precision. `settings` are those of its profile, `notes` lines for the header.
-    """
-
-    title: str
-    weights: str
-    settings: SweepSettings
-    notes: tuple[str, ...]
-    context: SweepContext
-    preflight: Preflight | None
-    quantized_on_load: Quantization | None
-    identity: str = ""
-    """Profiles with the same are merged; none is where it is empty."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.core.signals import Interrupts
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.plan.config_choice import low_memory_matrix
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.stored_profile import read_profiles
@@ -33,7 +33,8 @@ from pytest_yourai.sweep.child_process import (
     shown,
 )
 from pytest_yourai.training.measured_profile import ChosenConfig, picked_result, read_profile
-from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions, TrainValues
+from pytest_yourai.training.option_values import TrainValues
+from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions
 
 PROFILE = "optimal_config.json"
 """The profile in the adapter path."""

@@ -27,8 +27,9 @@ from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.identity import model_identity
-from pytest_yourai.models.resolve import Model
-from pytest_yourai.training.options import VALUE_OPTIONS, TrainOptions, TrainValues
+from pytest_yourai.models.model import Model
+from pytest_yourai.training.option_values import VALUE_OPTIONS, TrainValues
+from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.worker.checkpoint_file import PREVIOUS, read_run, refusal
 from pytest_yourai.worker.protocol import ADAPTERS, BEST_FOLDER, CHECKPOINT, METADATA_KEY
 

@@ -25,11 +25,12 @@ from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import machine_memory
 from pytest_yourai.machine import environment
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset
-from pytest_yourai.models.resolve import Model
 from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
 from pytest_yourai.training.checkpoint import MeasuredBaseline
-from pytest_yourai.training.options import TrainOptions, TrainValues
+from pytest_yourai.training.option_values import TrainValues
+from pytest_yourai.training.options import TrainOptions
 
 
 @dataclass(frozen=True)

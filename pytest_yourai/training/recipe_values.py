@@ -6,7 +6,7 @@ import dataclasses
 
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.plan.recipe_file import RecipeFile
-from pytest_yourai.training.options import VALUE_OPTIONS, TrainValues
+from pytest_yourai.training.option_values import VALUE_OPTIONS, TrainValues
 
 _MLX_LM_NAMES = {"iters": "max_steps", "steps_per_report": "memory_report_interval"}
 """Keys of a recipe that training calls otherwise."""

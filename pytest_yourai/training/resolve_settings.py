@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.axes import (
@@ -19,9 +18,6 @@ from pytest_yourai.core.config import (
 )
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
-from pytest_yourai.core.units import gigabytes
-from pytest_yourai.machine import environment
-from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import check_trainable
@@ -37,7 +33,9 @@ from pytest_yourai.training.measured_profile import (
     profile_differences,
     read_profile,
 )
-from pytest_yourai.training.options import DEFAULTS, VALUE_OPTIONS, TrainOptions, TrainValues
+from pytest_yourai.training.memory_limit import MemoryLimit, choose_limit
+from pytest_yourai.training.option_values import DEFAULTS, VALUE_OPTIONS, TrainValues
+from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.recipe_values import recipe_values
 from pytest_yourai.training.settings import Setting, TrainSettings
 from pytest_yourai.training.start import Start, begin, check_rows
@@ -76,15 +74,6 @@ def _read_profile(start: Start) -> ChosenConfig | None:
 def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:
     """The settings of a run of `start.model`, as far as it is here."""
     return _Resolver(start, chosen).settings()
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """The memory budget in bytes, None to detect it; where it comes from, and warnings."""
-
-    bytes: int | None = None
-    origin: str = DEFAULT
-    warnings: tuple[str, ...] = ()
 
 
 class _Resolver:
@@ -126,7 +115,12 @@ class _Resolver:
         """All values of the run."""
         start, values = self._start, self._values
         self._check_updates()
-        limit = self._memory_limit()
+        limit = choose_limit(
+            MemoryLimit(*self._find("memory_limit_bytes")),
+            self._chosen,
+            is_flag=self._is_given("memory_limit_bytes"),
+            is_measured_here="machine" not in self._differences,
+        )
         baseline, measured_by = self._measured_baseline()
         report_interval = values.memory_report_interval or 1
         return TrainSettings(
@@ -243,26 +237,6 @@ class _Resolver:
             asked_by += f": {FINE_TUNE_TYPE.key}"
         check_trainable([self._config.fine_tune_type], source, asked_by, "--quantize")
         return source, origin
-
-    def _memory_limit(self) -> _Limit:
-        """The budget; a profile's only if it was measured here, and unless the machine has less."""
-        found = _Limit(*self._find("memory_limit_bytes"))
-        if self._is_given("memory_limit_bytes"):
-            return found
-        chosen = self._chosen
-        if found.bytes is None and chosen and chosen.profile and "machine" not in self._differences:
-            found = _Limit(chosen.profile.memory_limit_bytes, chosen.origin)
-        if found.bytes is None:
-            return _Limit()
-        # Memory of a CUDA device is its own, and only MLX knows its size.
-        here_bytes = read_system_memory().usable_bytes
-        if found.bytes <= here_bytes or environment.installed_backend() == "cuda":
-            return found
-        warning = (
-            f"the budget of {gigabytes(found.bytes)} ({found.origin}) is more than this "
-            f"machine's {gigabytes(here_bytes)}: it is detected anew"
-        )
-        return _Limit(warnings=(warning,))
 
     def _measured_baseline(self) -> tuple[MeasuredBaseline | None, str]:
         """Measurements of the configuration, and where they come from."""

@@ -13,8 +13,9 @@ from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.models.resolve import Model, resolve
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
 from pytest_yourai.training.checkpoint import (
@@ -23,7 +24,8 @@ from pytest_yourai.training.checkpoint import (
     check_recipe,
     checkpoint_to_resume,
 )
-from pytest_yourai.training.options import DEFAULTS, TrainOptions
+from pytest_yourai.training.option_values import DEFAULTS
+from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.worker.protocol import TrainingParameters
 
 _SERVICES = ("wandb", "swanlab")

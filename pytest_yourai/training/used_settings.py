@@ -22,7 +22,7 @@ from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine import environment
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.training.checkpoint import MeasuredBaseline
-from pytest_yourai.training.options import VALUE_OPTIONS, TrainValues
+from pytest_yourai.training.option_values import VALUE_OPTIONS, TrainValues
 from pytest_yourai.training.settings import Setting
 from pytest_yourai.training.start import Start
 

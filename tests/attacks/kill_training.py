@@ -88,7 +88,7 @@ class Attack:
     def _start(self, name: str) -> subprocess.Popen[str]:
         adapters = self.folder / name
         resume = ("--resume",) if adapters.is_dir() and _has_checkpoint(adapters) else ()
-        command = [sys.executable, "-m", "pytest_yourai.cli", "train", *FLAGS, *resume]
+        command = [sys.executable, "-m", "pytest_yourai", "train", *FLAGS, *resume]
         return subprocess.Popen(
             [*command, "--adapter-path", name],
             cwd=self.folder,

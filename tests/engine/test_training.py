@@ -24,7 +24,8 @@ from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import READ_BY_DEFAULT
 from pytest_yourai.plan.recipe_file import read_recipe
-from pytest_yourai.worker.engine import batch_order, dataset, training, weights
+from pytest_yourai.worker.engine import batch_order, dataset, weights
+from pytest_yourai.worker.engine.loss_check import check_loss
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 from pytest_yourai.worker.protocol import (
     InvalidLossError,
@@ -271,9 +272,9 @@ def test_a_loss_that_is_not_finite_ends_it_unsaved(folder: Path, tmp_path: Path)
 
 def test_a_loss_that_fades_to_nothing_is_learned_by_heart_and_a_sudden_one_is_not() -> None:
     step = a_step(3, loss=0.0)
-    training.check_loss(step, last_loss=0.01)
+    check_loss(step, last_loss=0.01)
     with pytest.raises(InvalidLossError):
-        training.check_loss(step, last_loss=2.0)
+        check_loss(step, last_loss=2.0)
 
 
 def test_rows_without_a_token_to_train_are_refused_first(folder: Path, tmp_path: Path) -> None:

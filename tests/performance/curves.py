@@ -35,7 +35,7 @@ MORE = ("--lora-layers", "4", "--seq-length", "64", "--max-memory", "1", "--lear
 
 def command(adapters: str, steps: int, *arguments: str) -> list[str]:
     settings = [*SETTINGS, *MORE, "--adapter-path", adapters, "--max-steps", str(steps)]
-    return [sys.executable, "-m", "pytest_yourai.cli", "train", *settings, *arguments]
+    return [sys.executable, "-m", "pytest_yourai", "train", *settings, *arguments]
 
 
 def losses(folder: Path, adapters: str) -> dict[int, float]:
@@ -113,7 +113,7 @@ def saved_step(folder: Path) -> int:
 
 def promise(folder: Path) -> None:
     _, printed = timed(
-        [sys.executable, "-m", "pytest_yourai.cli", "train", "--model", "tiny"]
+        [sys.executable, "-m", "pytest_yourai", "train", "--model", "tiny"]
         + ["--weights", "synthetic", "--auto-optimize", "--quick", "--max-memory", "1"]
         + ["--max-steps", "500", "--adapter-path", "promised"],
         folder,

@@ -129,7 +129,7 @@ def trained_losses(folder: Path, case: Case) -> list[float]:
     steps = whole_cycles(COMPARED_LOSSES, case.accumulation)
     with tempfile.TemporaryDirectory(dir=folder) as adapters:
         timed(
-            [sys.executable, "-m", "pytest_yourai.cli", "train", "--config", "ours.yaml"]
+            [sys.executable, "-m", "pytest_yourai", "train", "--config", "ours.yaml"]
             + ["--model", str(folder / case.model), "--data", "data"]
             + ["--max-steps", str(steps), "--adapter-path", adapters],
             folder,

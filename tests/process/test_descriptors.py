@@ -15,7 +15,7 @@ from pytest_yourai.machine.descriptors import provide_descriptors
 @pytest.mark.parametrize("most", [12, 20])
 @pytest.mark.parametrize(
     ("command", "status"),
-    [(["pytest", "--yourai-model=tiny", "--quick"], 4), (["pytest_yourai.cli", "show", "p"], 2)],
+    [(["pytest", "--yourai-model=tiny", "--quick"], 4), (["pytest_yourai", "show", "p"], 2)],
     ids=("pytest", "yourai"),
 )
 def test_too_few_are_refused_in_one_sentence(

@@ -111,7 +111,7 @@ def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pyteste
     )
     arguments = shlex.split(following.removeprefix("Next: yourai "))
     subprocess.run(
-        [sys.executable, "-P", "-m", "pytest_yourai.cli", *arguments, "--adapter-path=ours"],
+        [sys.executable, "-P", "-m", "pytest_yourai", *arguments, "--adapter-path=ours"],
         cwd=pytester.path,
         check=True,
         capture_output=True,

@@ -119,7 +119,7 @@ def test_the_yourai_command_measures_whatever_the_project_has(
         "required_plugins = no-such-plugin\nyourai_matrix = one.yaml\nyourai_steps = 2\n"
     )
     (tmp_path / "one.yaml").write_text("batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n")
-    command = [sys.executable, "-m", "pytest_yourai.cli", "optimize", "--model=tiny"]
+    command = [sys.executable, "-m", "pytest_yourai", "optimize", "--model=tiny"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Largest, fastest, leanest configuration that fits\n" in done.stdout

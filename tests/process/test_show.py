@@ -14,7 +14,7 @@ from support.profiles import QUICK
 
 
 def show_into(stdout: int) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "pytest_yourai.cli", "show", str(QUICK), "--format=json"]
+    command = [sys.executable, "-m", "pytest_yourai", "show", str(QUICK), "--format=json"]
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
@@ -39,7 +39,7 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     document = json.loads(QUICK.read_text())
     path = tmp_path / "p.json"
     path.write_text(json.dumps({**document, "model": "modèle"}))
-    command = [sys.executable, "-m", "pytest_yourai.cli", "show", str(path), "--format=csv"]
+    command = [sys.executable, "-m", "pytest_yourai", "show", str(path), "--format=csv"]
     done = subprocess.run(
         command,
         capture_output=True,

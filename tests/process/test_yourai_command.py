@@ -21,7 +21,7 @@ ONE = "batch_size: [1]\nlora_rank: [4]\nlora_layers: [2]\n"
 
 
 def start(folder: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    return started([sys.executable, "-m", "pytest_yourai.cli", *arguments], folder)
+    return started([sys.executable, "-m", "pytest_yourai", *arguments], folder)
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, int]:
@@ -124,7 +124,7 @@ def test_training_goes_on_where_nobody_reads(tmp_path: Path) -> None:
     os.close(reading)
     flags = ["--weights", "synthetic", "--max-steps", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_yourai.cli", "train", "--model", "tiny", *flags],
+        [sys.executable, "-m", "pytest_yourai", "train", "--model", "tiny", *flags],
         cwd=tmp_path,
         stdout=writing,
         stderr=subprocess.PIPE,

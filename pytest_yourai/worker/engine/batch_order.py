@@ -10,7 +10,7 @@ from mlx_lm.tuner.datasets import CacheDataset
 from mlx_lm.tuner.trainer import iterate_batches
 
 from pytest_yourai.core.errors import DataError
-from pytest_yourai.worker.engine.dataset import Batch
+from pytest_yourai.worker.engine.training_rows import Batch
 
 
 class _AsGiven(CacheDataset):  # type: ignore[misc]  # mlx-lm is untyped

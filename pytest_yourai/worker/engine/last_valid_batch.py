@@ -9,7 +9,7 @@ from typing import Any
 from mlx import nn
 from mlx_lm.tuner.trainer import default_loss
 
-from pytest_yourai.worker.engine.dataset import Batch
+from pytest_yourai.worker.engine.training_rows import Batch
 
 
 class LastValidBatch:

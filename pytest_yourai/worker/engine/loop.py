@@ -14,7 +14,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.worker.engine import device
-from pytest_yourai.worker.engine.dataset import Batch
+from pytest_yourai.worker.engine.training_rows import Batch
 
 _NEVER = 1 << 62
 

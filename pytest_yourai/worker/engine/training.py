@@ -13,12 +13,12 @@ from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.trainer import default_loss, evaluate
 
 from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
-from pytest_yourai.core.errors import DataError
 from pytest_yourai.worker.engine import checkpoint
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.last_valid_batch import LastValidBatch
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
+from pytest_yourai.worker.engine.loss_check import check_loss
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.run_files import RunFiles
 from pytest_yourai.worker.engine.safe_steps import SafeSteps
@@ -39,9 +39,6 @@ from pytest_yourai.worker.protocol import (
 
 _ACTIVE_GROWTH = 1.1
 """Times the usual active memory after a step: more is memory that the run has lost."""
-
-_ALMOST_LEARNED = 0.05
-"""A loss after which 0 is plausible."""
 
 
 class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
@@ -294,20 +291,3 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _end_where_asked(self) -> None:
         if self._should_stop():
             raise EndOfLoop
-
-
-def check_loss(trained: TrainedStep, last_loss: float, skipped: int = 0) -> None:
-    """InvalidLossError, or DataError where there was nothing to learn from.
-
-    A failing GPU may return zeros; but in bfloat16 rows learned by heart have a loss of 0.
-    `skipped` batches had an invalid loss before.
-    """
-    if not trained.tokens:
-        raise DataError(
-            "a batch has no token to train: its prompts, which --mask-prompt leaves out, are as "
-            "long as --seq-length; shorten them, or make it longer"
-        )
-    is_sudden = trained.loss == 0 and last_loss > _ALMOST_LEARNED
-    if is_sudden or not math.isfinite(trained.loss):
-        before = f" after {skipped} skipped batches" if skipped else ""
-        raise InvalidLossError(f"the loss was {trained.loss}{before}")

@@ -17,10 +17,10 @@ from mlx_lm.tuner.trainer import iterate_batches
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.cycles import TrialSteps, whole_cycles
 from pytest_yourai.worker.engine.adapters import BaseModel
-from pytest_yourai.worker.engine.dataset import Batch, TrainingRows
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.restoring import restore
+from pytest_yourai.worker.engine.training_rows import Batch, TrainingRows
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,

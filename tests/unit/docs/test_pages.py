@@ -10,7 +10,8 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.plan.flags import FLAGS, GROUPS, FlagGroup
+from pytest_yourai.plan.flag_types import FlagGroup
+from pytest_yourai.plan.flags import FLAGS, GROUPS
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 from pytest_yourai.training.options import TRAIN_OPTIONS

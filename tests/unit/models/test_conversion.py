@@ -13,7 +13,7 @@ from mlx_lm.convert import configure_parser
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.models.conversion import conversion
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome
 from pytest_yourai.training.train import _closing

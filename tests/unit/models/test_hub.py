@@ -89,7 +89,7 @@ def test_what_is_not_cached_is_none(repo: str) -> None:
 def test_a_download_has_what_mlx_lm_needs_and_is_found_again(server: Hub, hub_cache: Path) -> None:
     said: list[str] = []
     folder = hub.download(REPO, said.append)
-    assert said == [f"Downloading owner/name: 0.3 MB to {hub_cache}"]
+    assert said == [f"Downloading owner/name: 300.2 kB to {hub_cache}"]
     assert sorted(file.name for file in folder.iterdir()) == [
         "config.json",
         BIG,
@@ -212,7 +212,7 @@ def test_a_cache_that_is_not_a_folder_has_nothing_and_takes_nothing(
 def test_the_room_on_the_disk_is_looked_at_first(server: Hub, hub_cache: Path) -> None:
     server.sizes[BIG] = 10**16
     text = refusal()
-    assert text.startswith("owner/name needs 10000000.0 GB, and ")
+    assert text.startswith("owner/name needs 10,000,000.0 GB, and ")
     assert f" are free at {hub_cache}: make room there, or set HF_HOME" in text
     assert not server.gets(BIG)
 

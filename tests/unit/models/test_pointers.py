@@ -7,7 +7,8 @@ import pytest
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.lfs import is_pointer
 from pytest_yourai.core.parsing import data_source
-from pytest_yourai.models.resolve import Model, WeightsChoice, resolve
+from pytest_yourai.models.model import Model
+from pytest_yourai.models.resolve import WeightsChoice, resolve
 
 from support.hub import bare_model
 

@@ -11,8 +11,9 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.models.resolve import Model, WeightsChoice, resolve
+from pytest_yourai.models.resolve import WeightsChoice, resolve
 
 from support.hub import bare_model, cached
 

@@ -15,13 +15,8 @@ from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan import recommend as module
-from pytest_yourai.plan.recommend import (
-    Recommendation,
-    Recommendations,
-    Verdict,
-    recommend,
-    write,
-)
+from pytest_yourai.plan.estimates_file import write
+from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict, recommend
 from pytest_yourai.plugin.read_options import read_options
 
 from support.hub import bare_model

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_yourai.cli.main import main
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.plan.flags import FLAGS, Flag
+from pytest_yourai.plan.flag_types import Flag
+from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.output_files import check_output_files

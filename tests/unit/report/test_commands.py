@@ -21,7 +21,7 @@ from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.report.commands import next_steps
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.models import TINY
 from support.profiles import QUICK

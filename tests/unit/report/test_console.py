@@ -20,7 +20,7 @@ from pytest_yourai.report.console import Console
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 GB = 1_000_000_000
 LEAN = LoraConfig(2, 64, 16, 64, grad_checkpoint=True)

@@ -22,8 +22,8 @@ from pytest_yourai.report.nearest import (
     largest_that_lacks_memory,
     nearest_to_lightest,
 )
-from pytest_yourai.sweep.run_results import StageResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
+from pytest_yourai.sweep.stage_results import StageResults
 
 GB = 1_000_000_000
 

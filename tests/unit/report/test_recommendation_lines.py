@@ -10,16 +10,10 @@ from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
+from pytest_yourai.plan.estimates_file import document, write
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.nearest_fits import NearestFit
-from pytest_yourai.plan.recommend import (
-    Recommendation,
-    Recommendations,
-    Verdict,
-    document,
-    judge,
-    write,
-)
+from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict, judge
 from pytest_yourai.report import recommendation_lines
 
 GB = 1_000_000_000

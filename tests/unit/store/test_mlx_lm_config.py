@@ -23,7 +23,7 @@ from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.mlx_lm_command import is_pattern
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.store import mlx_lm_config
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.recipe_writing import GivenRecipe

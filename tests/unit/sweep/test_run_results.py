@@ -19,7 +19,7 @@ from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.store.stored_profile import profiles_in
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.hub import bare_model
 from support.models import TINY

@@ -22,7 +22,7 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight
 from pytest_yourai.sweep.reports import ItemCounts, SoakReport, TrialReport
-from pytest_yourai.sweep.stage_runner import StageInfo
+from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.profiles import a_soak
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
-from pytest_yourai.models.resolve import Model
+from pytest_yourai.models.model import Model
 from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.sweep.preflight import reason_to_skip_stage

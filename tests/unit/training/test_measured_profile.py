@@ -17,8 +17,9 @@ from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine import environment
+from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import read_presets
-from pytest_yourai.models.resolve import Model, resolve
+from pytest_yourai.models.resolve import resolve
 from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.measured_profile import (

@@ -15,7 +15,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quant
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.machine import environment
-from pytest_yourai.training.options import VALUE_OPTIONS
+from pytest_yourai.training.option_values import VALUE_OPTIONS
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 
@@ -272,7 +272,7 @@ def test_a_limit_that_the_machine_does_not_have_is_detected_anew(tmp_path: Path)
     huge_gb = 10_000_000
     settings = settled(tmp_path, profile=profile(tmp_path, memory_limit_gb=huge_gb))
     assert settings.memory_limit_bytes is None
-    assert settings.warnings[-1].startswith("the budget of 10000000.0 GB (optimal_config.js")
+    assert settings.warnings[-1].startswith("the budget of 10,000,000.0 GB (optimal_config.js")
     saved(tmp_path, memory_limit_bytes=huge_gb * 10**9)
     resumed = settled(tmp_path, resume=True)
     assert resumed.memory_limit_bytes is None
