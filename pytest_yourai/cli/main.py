@@ -14,7 +14,7 @@ from pytest_yourai.cli.commands import NAMES, OF_PYTEST, OWN_BY_NAME, make_parse
 from pytest_yourai.cli.foreign_code import leave_foreign_code
 from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, print_error
-from pytest_yourai.cli.pytest_commands import invocation, take_models
+from pytest_yourai.cli.pytest_commands import invocation, take_models, without_prefix
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
@@ -52,6 +52,8 @@ def _run(arguments: list[str]) -> int:
     if name in _SEES_FOLDER and not _has_folder():
         print_error(f"yourai {name}", "the current folder was removed: change to another")
         return USAGE_STATUS
+    if name in OF_PYTEST:
+        own = without_prefix(own)
     given, unknown = parser.parse_known_args(own)
     chosen, words = parsers[given.command], [each for each in unknown if not each.startswith("-")]
     # argparse takes a flag with a space in it for a positional argument.

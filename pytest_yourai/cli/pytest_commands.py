@@ -24,6 +24,9 @@ _HELP = {"quick": "the quick matrix"}
 
 _MODELS = "yourai_model"
 
+_PREFIX = "--yourai-"
+"""What the plugin's flags begin with in pytest."""
+
 
 class _PassOn(argparse.Action):
     """Keeps a flag of pytest as it was written, in order."""
@@ -93,6 +96,14 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def without_prefix(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the plugin's flags as the commands spell them: `--rank`."""
+    return [
+        f"--{each.removeprefix(_PREFIX)}" if each.startswith(_PREFIX) else each
+        for each in arguments
+    ]
 
 
 def take_models(given: argparse.Namespace, words: Sequence[str]) -> None:

@@ -32,6 +32,8 @@ class SweepSettings:
     quantization: _Quantization = None
     """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
+    model: str | None = None
+    """Folder or repository of a model that is not a preset; a folder as `recipe_file`."""
     matrix: str | None = None
     recipe_file: str | None = None
     """Path of the recipe, relative to where the sweep ran; absolute where it lies elsewhere."""

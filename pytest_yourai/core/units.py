@@ -103,6 +103,11 @@ def parameters(count: float | None) -> str:
     return f"{number:.0f}{unit}" if number >= 10 else f"{round(number, 1):g}{unit}"  # noqa: PLR2004 - two digits
 
 
+def format_change(share: float) -> str:
+    """A relative change: `+5.0 %`, `-0.3 %`; `+0.0 %` for what rounds to nothing."""
+    return f"{round(share * 100, 1) + 0.0:+.1f} %"
+
+
 def scaled(count_bytes: float | None, unit: float) -> float | None:
     """`count_bytes` in a larger unit, such as `GB`; None stays None."""
     return None if count_bytes is None else count_bytes / unit

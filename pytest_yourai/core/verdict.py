@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.units import format_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,6 @@ class Verdict:
     is_confirmed: bool
 
     def __str__(self) -> str:
-        again = ", ".join(f"{share * 100:+.1f} %" for share in self.changes)
+        again = ", ".join(map(format_change, self.changes))
         said = "confirmed" if self.is_confirmed else "not confirmed"
         return f"{said}: {self.regression}; measured again: {again or 'in vain'}"

@@ -59,7 +59,7 @@ def plan_model(
     _check_searched(options, len(configs))
     steps = options.check_steps if check else options.steps
     tried = [check.like] if check else configs
-    settings = _settings(options, source, steps, choice, tried)
+    settings = _settings(options, model, source, steps, choice, tried)
     plan = SweepPlan(
         source=source,
         configs=configs,
@@ -149,6 +149,7 @@ def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:
 
 def _settings(
     options: Options,
+    model: Model,
     source: ModelSource,
     steps: StepPlan,
     choice: ConfigChoice,
@@ -159,6 +160,7 @@ def _settings(
     return SweepSettings(
         weights="synthetic" if source.synthetic else "local",
         quantization=source.quantization or "none",
+        model=_named(model),
         matrix=choice.matrix.source.name if choice.matrix else None,
         recipe_file=str(from_here(options.recipe_file.path)) if options.recipe_file else None,
         search=options.search,
@@ -173,3 +175,14 @@ def _settings(
         timeout_s=options.timeout_s,
         recipe=recipe_settings(choice.recipe, tried),
     )
+
+
+def _named(model: Model) -> str | None:
+    """What names a model that is not a preset, whose own name is enough."""
+    if model.preset is not None:
+        return None
+    if model.repo is not None or model.folder is None:
+        return model.repo
+    folder = from_here(model.folder)
+    # A single word may be the name of a preset.
+    return str(folder) if len(folder.parts) > 1 else f"./{folder}"

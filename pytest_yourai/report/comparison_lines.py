@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.units import format_change, same_memory, same_seconds
 from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.report.tables import NOTHING, text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
@@ -15,8 +18,6 @@ from pytest_yourai.store.compare.differences import are_of_one_machine
 from pytest_yourai.store.compare.noise import changes_within_noise, overall_slowdown
 from pytest_yourai.store.compare.thresholds import (
     Regression,
-    format_amount,
-    format_change,
     mean_change,
     not_compared,
 )
@@ -75,12 +76,11 @@ def regression_count(found: Sequence[Regression]) -> str:
 
 def _table(comparison: Comparison) -> list[str]:
     noisy = changes_within_noise(comparison)
+    amounts = ComparedAmounts(comparison)
     titles = [heading for title in TITLES.values() for heading in (title, "now", "change")]
     rows = [["configuration", *titles, "outcome"]]
     for change in comparison.changes:
-        cells = [
-            cell for metric in Metric for cell in values_and_change(comparison, change, metric)
-        ]
+        cells = [cell for metric in Metric for cell in amounts.of(change, metric)]
         rows.append([comparison.naming.name(change.config), *cells, outcome_change(change, noisy)])
     is_number = [False, *(True for _ in titles), False]
     return [f"  {line}" for line in text_table(rows, is_number)]
@@ -88,36 +88,54 @@ def _table(comparison: Comparison) -> list[str]:
 
 def _blocks(comparison: Comparison) -> Iterator[str]:
     noisy = changes_within_noise(comparison)
+    amounts = ComparedAmounts(comparison)
     for change in comparison.changes:
         yield f"  {comparison.naming.name(change.config)}: {outcome_change(change, noisy)}"
         for metric, title in TITLES.items():
-            before, after, share = values_and_change(comparison, change, metric)
+            before, after, share = amounts.of(change, metric)
             if (before, after) != (NOTHING, NOTHING):
                 yield f"    {title:9} {before:>9} → {after:>9} {share:>9}".rstrip()
 
 
-def values_and_change(
-    comparison: Comparison, change: Change, metric: Metric
-) -> tuple[str, str, str]:
-    """Old, new and change of a metric; the change of two successes alone, and none of peaks."""
-    needs_minima = metric is Metric.MINIMUM_MEMORY
-    sides = (comparison.before, change.before), (comparison.after, change.after)
-    before, after = (
-        NOTHING if needs_minima and not profile.has_minima else _value(result, metric)
-        for profile, result in sides
-    )
-    share = None if needs_minima and comparison.lacks(metric) else change.share(metric)
-    return before, after, NOTHING if share is None else format_change(share)
+@dataclass(frozen=True)
+class ComparedAmounts:
+    """The amounts of a comparison as text, those of one metric in one unit and precision."""
 
+    comparison: Comparison
 
-def _value(result: TrialResult | None, metric: Metric) -> str:
-    value = metric.of(result) if result else None
-    if value is None:
-        return NOTHING
-    if metric is Metric.TOKENS_PER_SECOND:
-        return f"{value:,.0f}"
-    noise = noise_of(result) if result and metric is Metric.STEP_TIME else None
-    return f"{format_amount(metric, value)}{f' {noise}' if noise else ''}"
+    def of(self, change: Change, metric: Metric) -> tuple[str, str, str]:
+        """Old, new and change of a metric; the change of two successes alone, and none of peaks."""
+        comparison = self.comparison
+        needs_minima = metric is Metric.MINIMUM_MEMORY
+        sides = (comparison.before, change.before), (comparison.after, change.after)
+        before, after = (
+            NOTHING if needs_minima and not profile.has_minima else self._text(result, metric)
+            for profile, result in sides
+        )
+        share = None if needs_minima and comparison.lacks(metric) else change.share(metric)
+        return before, after, NOTHING if share is None else format_change(share)
+
+    @cached_property
+    def _formats(self) -> Mapping[Metric, Callable[[float], str]]:
+        every = [
+            result
+            for change in self.comparison.changes
+            for result in (change.before, change.after)
+            if result
+        ]
+        return {
+            Metric.MINIMUM_MEMORY: same_memory(map(Metric.MINIMUM_MEMORY.of, every)),
+            Metric.PEAK_MEMORY: same_memory(map(Metric.PEAK_MEMORY.of, every)),
+            Metric.STEP_TIME: same_seconds(map(Metric.STEP_TIME.of, every)),
+            Metric.TOKENS_PER_SECOND: "{:,.0f}".format,
+        }
+
+    def _text(self, result: TrialResult | None, metric: Metric) -> str:
+        value = metric.of(result) if result else None
+        if value is None:
+            return NOTHING
+        noise = noise_of(result) if result and metric is Metric.STEP_TIME else None
+        return f"{self._formats[metric](value)}{f' {noise}' if noise else ''}"
 
 
 def outcome_change(change: Change, noisy: Container[LoraConfig]) -> str:

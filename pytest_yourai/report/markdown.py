@@ -11,10 +11,10 @@ from pytest_yourai.core.units import seconds
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.comparison_lines import (
     TITLES,
+    ComparedAmounts,
     comparison_facts,
     outcome_change,
     regression_count,
-    values_and_change,
 )
 from pytest_yourai.report.markdown_text import escaped, table
 from pytest_yourai.report.profile_facts import about
@@ -22,7 +22,7 @@ from pytest_yourai.report.tables import columns, label, noise_notes, outcome, ra
 from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.compare.baseline import BaselineComparison
-from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
+from pytest_yourai.store.compare.comparison import Change, Metric
 from pytest_yourai.store.compare.noise import changes_within_noise
 from pytest_yourai.store.compare.thresholds import not_compared
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -192,15 +192,16 @@ def comparison_section(compared: BaselineComparison) -> Iterator[str]:
         yield from (f"- {escaped(fact)}" for fact in facts)
         yield ""
         noisy = changes_within_noise(each)
+        amounts = ComparedAmounts(each)
         yield from table(
             ["configuration: old / new / change", *TITLES.values(), "outcome"],
-            [_cells(each, change, noisy) for change in each.changes],
+            [_cells(amounts, change, noisy) for change in each.changes],
             [False, *(True for _ in TITLES), False],
         )
         yield ""
 
 
-def _cells(comparison: Comparison, change: Change, noisy: Container[LoraConfig]) -> list[str]:
-    name = comparison.naming.name(change.config)
-    values = (" / ".join(values_and_change(comparison, change, metric)) for metric in Metric)
+def _cells(amounts: ComparedAmounts, change: Change, noisy: Container[LoraConfig]) -> list[str]:
+    name = amounts.comparison.naming.name(change.config)
+    values = (" / ".join(amounts.of(change, metric)) for metric in Metric)
     return [escaped(each) for each in (name, *values, outcome_change(change, noisy))]

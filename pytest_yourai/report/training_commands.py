@@ -94,17 +94,17 @@ def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
 
 def _words_for(profile: StoredProfile) -> list[str]:
     """The words of a `yourai train` with a profile that may come from anywhere."""
-    preset = _packaged_presets().get(profile.model)
-    model = profile.model if preset else _NO_MODEL
-    has_weights = preset is None or preset.repo is not None
     settings, data = profile.settings, profile.settings.data
+    preset = None if settings.model else _packaged_presets().get(profile.model)
+    model = settings.model or (profile.model if preset else _NO_MODEL)
+    has_weights = preset.repo is not None if preset else settings.model is None
     recipe = Path(settings.recipe_file) if settings.recipe_file else None
     if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
         data = None if recipe is None else OF_RECIPE
     return train_words(
         model,
         profile.name,
-        is_made_up=not has_weights or settings.weights == "synthetic",
+        is_made_up=settings.weights == "synthetic" or not (has_weights or settings.model),
         has_weights=has_weights,
         data=data,
         reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),

@@ -14,7 +14,7 @@ from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import write_atomically
 from pytest_yourai.core.opening import read_own
 from pytest_yourai.core.signals import StopSignals
-from pytest_yourai.core.units import gigabytes, machine_memory
+from pytest_yourai.core.units import format_change, gigabytes, machine_memory
 from pytest_yourai.machine.environment import keep_awake
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.conversion import conversion
@@ -260,7 +260,7 @@ def _peak(settings: TrainSettings, peak_bytes: int) -> str:
     if settings.baseline is None:
         return gigabytes(peak_bytes)
     trial_bytes = settings.baseline.peak_memory_bytes
-    change = f"{(peak_bytes / trial_bytes - 1) * 100:+.1f} %"
+    change = format_change(peak_bytes / trial_bytes - 1)
     return f"{gigabytes(peak_bytes)}; the trial took {gigabytes(trial_bytes)} ({change})"
 
 

@@ -135,7 +135,15 @@ def test_the_answers_are_marked_and_first(twelve: Page) -> None:
     answers.last.click()
     assert "fastest" in trial_of(twelve)
     assert "Growth" not in trial_of(twelve)
+    assert re.search(r"Step time \(median\)\s+\d+ ms ± \d+\.\d!? %", trial_of(twelve))
     twelve.keyboard.press("Escape")
+
+
+def test_the_noise_of_each_row_is_shown(twelve: Page) -> None:
+    place = twelve.locator("#trials thead tr > *").all_inner_texts()
+    column = next(number for number, each in enumerate(place) if each.startswith("±"))
+    cells = twelve.locator(f"#trials tbody td:nth-child({column + 1})").all_inner_texts()
+    assert all(re.fullmatch(r"\d+\.\d!?", each) for each in cells[:10])
 
 
 def test_the_heat_map_shows_memory_speed_and_outcome(twelve: Page) -> None:

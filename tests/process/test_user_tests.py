@@ -144,4 +144,5 @@ def test_a_mark_that_cannot_be_checked_is_told_before_anything_is_measured(
     )
     done = sweep("test_mine.py")
     assert message in done.text
+    assert "During handling" not in done.text
     assert not (pytester.path / "benchmark_log.jsonl").exists()

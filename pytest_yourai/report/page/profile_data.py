@@ -8,13 +8,13 @@ from typing import Any
 from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.noise import noise_line, noise_of
+from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.ranking import pareto, soak_survivors
 from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
-from pytest_yourai.report.tables import ranked_rows
+from pytest_yourai.report.tables import noise_notes, ranked_rows
 from pytest_yourai.report.training_commands import TrainingCommand, training_commands
 from pytest_yourai.report.trial_lines import none_fits
 from pytest_yourai.store.rows import TrialRow
@@ -74,7 +74,7 @@ def profile_data(profile: StoredProfile) -> dict[str, Any]:
         "unbeaten": [numbers[each.config] for each in pareto(lasting)],
         "frontier": [numbers[each.config] for each in frontier(lasting)],
         "heading": _heading(profile),
-        "noise": noise_line(lasting),
+        "noise": list(noise_notes(lasting)),
         "outcomes": _outcome_counts(results),
         "command": answers[0]["command"] if answers else None,
         "prediction": _prediction(results),

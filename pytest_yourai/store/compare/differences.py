@@ -15,8 +15,8 @@ _MACHINE = ("chip", "backend", "device")
 
 _POWER = ("power_source", "low_power_mode")
 
-_CHOICE_OF_TRIALS = ("replay", "matrix", "recipe_file", "search", "timeout_s")
-"""Settings that decide which configurations are run, not how."""
+_CHOICE_OF_TRIALS = ("replay", "model", "matrix", "recipe_file", "search", "timeout_s")
+"""Settings that decide what is run, not how."""
 
 
 def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:

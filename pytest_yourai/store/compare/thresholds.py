@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import GB, MB, gigabytes, seconds
+from pytest_yourai.core.units import GB, MB, format_change, gigabytes, seconds
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric
 from pytest_yourai.store.compare.noise import Slowdown, overall_slowdown, slower_configs
 
@@ -244,8 +244,3 @@ def format_amount(metric: Metric, value: float) -> str:
             return f"{value:,.0f} tokens/s"
         case _:
             return gigabytes(value)
-
-
-def format_change(share: float) -> str:
-    """`+5.0 %`, `-0.3 %`."""
-    return f"{share * 100:+.1f} %"

@@ -183,7 +183,7 @@ def _why_not(state: _State, rows: Iterable[int]) -> str:
         parts.append("was measured over the budget, or is no smaller than one that was")
     over = [state.fit.needed[row] - 1 for row in rows if not state.fit.ruled_out[row]]
     if over:
-        by = f" by {min(over):.0%} or more" if min(over) > 0 else ""
+        by = f" by {100 * min(over):.0f} % or more" if min(over) > 0 else ""
         parts.append(f"is predicted to be over the budget{by}")
     if state.failed:
         parts.append("failed for another reason")

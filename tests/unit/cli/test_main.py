@@ -84,6 +84,10 @@ def commands(monkeypatch: pytest.MonkeyPatch, training: list[str]) -> list[list[
             ["--yourai-benchmark", "--yourai-optimize", "--yourai-max-memory=24"],
         ),
         (["recommend", "--", "-q"], ["--yourai-recommend", "-q"]),
+        (
+            ["sweep", "tiny", "--yourai-rank", "8", "--yourai-objective=score"],
+            ["--yourai-model=tiny", "--yourai-rank=8", "--yourai-objective=score"],
+        ),
     ],
 )
 def test_a_command_is_pytest_with_our_flags(

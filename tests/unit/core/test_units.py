@@ -2,6 +2,7 @@ import pytest
 
 from pytest_yourai.core.units import (
     duration,
+    format_change,
     gigabytes,
     machine_memory,
     parameter_count,
@@ -36,6 +37,14 @@ def test_a_column_has_one_unit_and_precision() -> None:
     assert [same_seconds([0.004, 0.02])(each) for each in (0.004, 0.02)] == ["4.0ms", "20.0ms"]
     assert [same_seconds([2.0, 30, None])(each) for each in (2.0, 30)] == ["2.0s", "30.0s"]
     assert same_seconds([])(0.0) == "0.0s"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.05, "+5.0 %"), (-0.003, "-0.3 %"), (-0.0004, "+0.0 %"), (0.0, "+0.0 %")],
+)
+def test_a_change_that_rounds_to_nothing_is_not_negative(share: float, text: str) -> None:
+    assert format_change(share) == text
 
 
 def test_a_machine_is_given_in_both_units() -> None:

@@ -360,6 +360,18 @@ def test_the_settings_name_the_recipe_file(pytester: pytest.Pytester) -> None:
     assert stage.setup.plan.settings.recipe_file == "lora.yaml"
 
 
+def test_the_settings_name_a_model_that_is_not_a_preset(pytester: pytest.Pytester) -> None:
+    def named(*flags: str) -> list[str | None]:
+        plan = run(pytester, "--quick", *flags)
+        return [stage.setup.plan.settings.model for stage in plan.stages if stage.setup]
+
+    bare_model(pytester.path / "mine", TINY)
+    bare_model(pytester.path / "models" / "mine-too", TINY)
+    assert named("--yourai-model=tiny") == [None]
+    assert named("--yourai-model=mine") == ["./mine"]
+    assert named("--yourai-model=models/mine-too") == ["models/mine-too"]
+
+
 def test_a_walk_goes_on_without_models_that_cannot_be_trained_so(
     pytester: pytest.Pytester,
 ) -> None:

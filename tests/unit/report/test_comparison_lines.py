@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,17 @@ def test_old_new_and_change_stand_beside_each_configuration() -> None:
     assert [each.strip() for each in cells if "+50.0 %" in each or "-33.3 %" in each] != []
     assert first.endswith("ok")
     assert len([line for line in lines if "batch=" in line]) == 13
+
+
+def test_a_column_has_one_unit_and_precision() -> None:
+    def change(it: dict[str, Any]) -> None:
+        it["all_results"][0].update(minimum_memory_bytes=900_000_000)
+
+    lines = list(comparison_lines(compare(stored(), stored(change)), [], WIDE))
+    [first] = [line for line in lines if "batch=1, rank=64, layers=16" in line]
+    assert re.findall(r"[\d,.]+ MB", first)[:2] == ["6,903.8 MB", "900.0 MB"]
+    rows = [line for line in lines if "batch=" in line and line.startswith("  batch")]
+    assert all(len(re.findall(r"[\d,.]+ MB", line)) == 2 for line in rows)
 
 
 def test_a_narrow_terminal_gets_a_block_for_each() -> None:

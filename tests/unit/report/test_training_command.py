@@ -36,6 +36,16 @@ def test_a_model_of_ones_own_is_a_placeholder() -> None:
     assert any("mine was read from" in note for note in notes)
 
 
+def test_a_model_that_was_named_by_its_place_is_named_so_again() -> None:
+    for place in ("./mine", "owner/mine"):
+        words, notes = command(model="mine", settings={"model": place, "weights": "local"})
+        assert words[3] == place
+        assert words[6:] == ["--data", "FOLDER"]
+        assert not any("mine was read from" in note for note in notes)
+    words, _ = command(model="tiny", settings={"model": "./tiny", "weights": "synthetic"})
+    assert words[3:] == ["./tiny", "--profile", "runs/0.json", "--weights", "synthetic"]
+
+
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
     assert words[6:] == ["--data", "my data"]

@@ -50,6 +50,7 @@ function bestAnswer(shown, best) {
 // The answers side by side, each beside what it is good for.
 function allAnswers(shown) {
   if (shown.answers.length < FEWEST_POINTS) return null;
+  const bytes = sameMemory(shown.answers.map(({ row }) => shown.rows[row].minimum_memory_bytes));
   const { table } = sortableTable({
     id: "answers",
     label: "The largest, the fastest and the leanest configuration",
@@ -58,7 +59,7 @@ function allAnswers(shown) {
     columns: [
       { label: "Answer", isText: true, value: (row) => row.names[0], show: (row) => answerNames(row.names) },
       { label: "Speed", unit: "tokens/s", value: (row) => row.tokens_per_second, show: (row) => number(row.tokens_per_second) },
-      { label: "Needs", value: (row) => row.minimum_memory_bytes, show: (row) => memory(row.minimum_memory_bytes) },
+      { label: "Needs", value: (row) => row.minimum_memory_bytes, show: (row) => bytes(row.minimum_memory_bytes) },
       { label: "Configuration", isText: true, shape: "wraps", value: (row) => row.name, show: (row) => row.name },
     ],
   });

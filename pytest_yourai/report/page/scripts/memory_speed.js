@@ -69,8 +69,6 @@ function drawMemorySpeed() {
     text: some.map(hoverText),
     hoverinfo: "text",
   });
-  const memories = points.map(({ row }) => row.minimum_memory_bytes);
-  const middle = (Math.min(...memories) + Math.max(...memories)) / 2;
   const batches = unique(points.map(({ row }) => row.batch_size));
   const frontier = shown.frontier.map((index) => ({ row: shown.rows[index], index }));
   const traces = [
@@ -116,7 +114,7 @@ function drawMemorySpeed() {
       name: "the answers",
       hovertext: answered.map(hoverText),
       text: answered.map(({ names }) => names.map((name) => `${SIGNS[name]} ${name}`).join("<br>")),
-      textposition: answered.map((each) => (x(each) * unit.size > middle ? "middle left" : "middle right")),
+      textposition: labelPlaces(answered, [...points, ...failed]),
       textfont: { color: colour.text, size: 12 },
       marker: { size: 20, symbol: "circle-open", color: colour.accent, line: { width: 3 } },
     });
@@ -126,6 +124,48 @@ function drawMemorySpeed() {
     xaxis: axis(`${shown.has_minima ? "minimum" : "peak"} memory, ${unit.name}`),
     yaxis: axis("tokens per second", { rangemode: "tozero" }),
     ...edgeLine(unit, [...points, ...failed].map(({ row }) => row.minimum_memory_bytes)),
+  });
+}
+
+const LABEL_PLACES = {
+  "middle right": [1, 0],
+  "middle left": [-1, 0],
+  "top center": [0, 1],
+  "bottom center": [0, -1],
+  "top right": [1, 1],
+  "top left": [-1, 1],
+  "bottom right": [1, -1],
+  "bottom left": [-1, -1],
+};
+
+// Beside each answer where its label lies over the fewest other points and labels, and within the chart.
+function labelPlaces(answered, points) {
+  const { clientWidth, clientHeight } = document.getElementById("memory-speed-chart");
+  const [width, height] = [clientWidth - 72, clientHeight - 80];
+  const memories = points.map(({ row }) => row.minimum_memory_bytes);
+  const [least, most] = [Math.min(...memories), Math.max(...memories)];
+  const fastest = Math.max(...points.map(({ row }) => row.tokens_per_second ?? 0));
+  const spot = ({ row }) => [
+    width * (0.05 + 0.9 * ((row.minimum_memory_bytes - least) / (most - least || 1))),
+    height * 0.95 * ((row.tokens_per_second ?? 0) / fastest),
+  ];
+  const [taken, labels] = [points.map(spot), []];
+  return answered.map((each) => {
+    const [x, y] = spot(each);
+    const longest = Math.max(...each.names.map((name) => name.length + 2));
+    const [wide, high] = [longest * 7, each.names.length * 17];
+    const boxes = Object.entries(LABEL_PLACES).map(([place, [right, up]]) => {
+      const [middle, level] = [x + right * (wide / 2 + 12), y + up * (high / 2 + 12)];
+      const box = [middle - wide / 2, middle + wide / 2, level - high / 2, level + high / 2];
+      const [left, end, bottom, top] = box;
+      const outside = left < 0 || end > width || bottom < 0 || top > height;
+      const over = taken.filter(([px, py]) => px > left - 6 && px < end + 6 && py > bottom - 6 && py < top + 6);
+      const crossed = labels.filter((other) => other[0] < end && other[1] > left && other[2] < top && other[3] > bottom);
+      return { place, box, cost: 100 * outside + 10 * crossed.length + over.length };
+    });
+    const best = boxes.reduce((found, next) => (next.cost < found.cost ? next : found));
+    labels.push(best.box);
+    return best.place;
   });
 }
 

@@ -146,8 +146,10 @@ function comparedParts(found) {
 }
 
 function comparisonColumns(found) {
-  const metric = (label, key, show) => {
-    if (!found.changes.some((row) => row[key])) return [];
+  const metric = (label, key, format) => {
+    const values = found.changes.flatMap((row) => row[key] ?? []);
+    if (!values.length) return [];
+    const show = format(values);
     return [
       {
         label,
@@ -166,10 +168,10 @@ function comparisonColumns(found) {
     { label: "Configuration", isText: true, value: (row) => row.name, show: (row) => row.name },
     outcome("Before", "before"),
     outcome("After", "after"),
-    ...metric("Needs", "minimum_memory", memory),
-    ...metric("Takes", "peak_memory", memory),
-    ...metric("Step", "step_time", time),
-    ...metric("Speed", "tokens_per_second", (value) => number(value)),
+    ...metric("Needs", "minimum_memory", sameMemory),
+    ...metric("Takes", "peak_memory", sameMemory),
+    ...metric("Step", "step_time", sameTime),
+    ...metric("Speed", "tokens_per_second", () => (value) => number(value)),
     {
       label: "Regression",
       isText: true,
@@ -203,6 +205,7 @@ function historyOf(group, place) {
   const names = namesOfVersions(group.points);
   const listed = group.points.slice(-MOST_LISTED);
   const points = listed.map((point) => ({ ...point, file: nameOf(point.profile) }));
+  const bytes = sameMemory(points.flatMap(({ minimum, peak }) => [minimum, peak]));
   const version = (name) => ({
     label: name,
     isText: true,
@@ -220,8 +223,8 @@ function historyOf(group, place) {
       { label: "Profile", isText: true, value: (row) => row.at, show: (row) => row.file },
       { label: "Best", isText: true, value: (row) => row.optimum, show: (row) => row.optimum ?? "nothing fits" },
       { label: "Fitting", value: (row) => row.fitting, show: (row) => `${row.fitting} of ${row.tried}` },
-      { label: "Needs", value: (row) => row.minimum, show: (row) => memory(row.minimum) },
-      { label: "Takes", value: (row) => row.peak, show: (row) => memory(row.peak) },
+      { label: "Needs", value: (row) => row.minimum, show: (row) => bytes(row.minimum) },
+      { label: "Takes", value: (row) => row.peak, show: (row) => bytes(row.peak) },
       { label: "Speed", unit: "tokens/s", value: (row) => row.speed, show: (row) => number(row.speed) },
       ...names.map(version),
     ],

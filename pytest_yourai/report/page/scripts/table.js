@@ -89,12 +89,12 @@ function trialColumns(rows) {
   const { axes, has_minima: hasMinima } = profile();
   const unit = memoryUnit(rows.flatMap((row) => [row.minimum_memory_bytes, row.peak_memory_bytes]));
   const duration = (label, key) => {
-    const { name, size } = timeUnit(rows.map((row) => row[key]));
+    const { name, size, digits } = timeUnit(rows.map((row) => row[key]));
     return {
       label,
       unit: name,
       value: (row) => row[key],
-      show: (row) => number(isNumber(row[key]) ? row[key] / size : null, name === "s" ? 2 : 0),
+      show: (row) => number(isNumber(row[key]) ? row[key] / size : null, digits),
     };
   };
   const bytes = (label, key) => ({
@@ -120,6 +120,7 @@ function trialColumns(rows) {
     ...(NARROW.matches ? [...sizes, needs, speeds, ...others] : [...sizes, ...others, needs]),
     hasMinima ? { ...bytes("Takes", "peak_memory_bytes"), show: (row) => peakText(row, unit) } : null,
     NARROW.matches ? null : speeds,
+    has("noise") ? { label: "±", unit: "%", value: (row) => row.noise?.share, show: noiseText } : null,
     duration("Step", "step_time_s"),
     rows.some((row) => row.grad_accumulation_steps > 1) ? duration("Update", "update_time_s") : null,
     count("Score", "throughput_score", { first: -1 }),
@@ -138,7 +139,12 @@ function trialColumns(rows) {
 
 function peakText(row, unit) {
   const text = number(isNumber(row.peak_memory_bytes) ? row.peak_memory_bytes / unit.size : null, 1);
-  return isOverBudget(row) ? el("span", { class: "over", title: "over the budget" }, `${text} !`) : text;
+  return isOverBudget(row) ? el("span", { class: "over", title: "over the budget" }, `${text} †`) : text;
+}
+
+// An exclamation mark where single steps stand out.
+function noiseText({ noise }) {
+  return noise ? `${number(noise.share * 100, 1)}${noise.outliers ? "!" : ""}` : MISSING;
 }
 
 // On a telephone the letter says it: it is explained beside the heat map.
@@ -163,6 +169,7 @@ function remarksOf(row, index) {
 }
 
 function trialTable() {
+  const noise = profile().noise;
   const rows = profile().rows.map((row, index) => ({ ...row, index, rowIndex: index, remarks: remarksOf(row, index) }));
   const wanted = { outcome: "", text: "" };
   const words = (row) =>
@@ -209,5 +216,6 @@ function trialTable() {
       count,
     ),
     table,
+    noise.length ? notes(noise) : null,
   );
 }

@@ -91,7 +91,8 @@ const perStep = (mb) => (isNumber(mb) ? `${memory(mb * 1e6)} a step` : MISSING);
 function speedFacts(row) {
   return [
     ["Tokens per second", number(row.tokens_per_second)],
-    ["Step time (median)", time(row.step_time_s)],
+    ["Step time (median)", medianText(row)],
+    ["Steps that stand out (!)", row.noise?.outliers ? number(row.noise.outliers) : MISSING],
     ["Update time (median)", row.grad_accumulation_steps > 1 ? time(row.update_time_s) : MISSING],
     ["Tokens a step", row.step_tokens.length ? row.step_tokens.map((each) => number(each)).join(", ") : MISSING],
     ["Sequence length", `${number(row.max_seq_length)} tokens`],
@@ -100,6 +101,11 @@ function speedFacts(row) {
     ["An epoch of the data", time(row.epoch_time_s)],
     ["Loss after the last step", number(row.loss, 4)],
   ].filter(([, text]) => text !== MISSING);
+}
+
+function medianText(row) {
+  const median = time(row.step_time_s);
+  return row.noise ? `${median} ± ${noiseText(row)} %` : median;
 }
 
 function times(title, values) {

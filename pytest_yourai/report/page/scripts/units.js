@@ -35,7 +35,22 @@ function memoryUnit(values) {
   return least >= 0.99995e6 ? { name: "MB", size: 1e6 } : { name: "kB", size: 1e3 };
 }
 
-const timeUnit = (values) => (smallest(values) >= 1 ? { name: "s", size: 1 } : { name: "ms", size: 1e-3 });
+function timeUnit(values) {
+  const least = smallest(values);
+  if (least >= 1) return { name: "s", size: 1, digits: 1 };
+  return { name: "ms", size: 1e-3, digits: least < 0.01 ? 1 : 0 };
+}
+
+// Texts of a whole column, in one unit and precision.
+function sameMemory(values) {
+  const { name, size } = memoryUnit(values);
+  return (bytes) => (isNumber(bytes) ? `${number(bytes / size, 1)} ${name}` : MISSING);
+}
+
+function sameTime(values) {
+  const { name, size, digits } = timeUnit(values);
+  return (seconds) => (isNumber(seconds) ? `${number(seconds / size, digits)} ${name}` : MISSING);
+}
 
 function time(seconds) {
   if (!isNumber(seconds)) return MISSING;
