@@ -158,6 +158,7 @@ def test_a_switch_can_be_false(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("yourai_force = 'maybe'", "yourai_force: 'maybe' is not valid: it must be true or false"),
         ("yourai_steps = true", "yourai_steps: 'true' is not valid: it must be a whole number"),
         ("yourai_steps = [3, 4]", "yourai_steps: it has 2 values: name one"),
         ("yourai_steps = { a = 3 }", "yourai_steps: it is a dict: give a text, a number"),

@@ -11,6 +11,7 @@ from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import write_json
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
 from pytest_yourai.store.rows import ConfigRow, TrialRow
 
@@ -38,7 +39,10 @@ OVER = TrialResult(
 
 
 def build(
-    *results: TrialResult, complete: bool = True, soaks: tuple[SoakResult, ...] = ()
+    *results: TrialResult,
+    complete: bool = True,
+    soaks: tuple[SoakResult, ...] = (),
+    verdicts: tuple[Verdict, ...] = (),
 ) -> dict[str, Any]:
     return build_profile(
         model="tiny",
@@ -49,7 +53,15 @@ def build(
         settings=SweepSettings(recipe={"seed": 0}),
         environment=Environment(chip="x"),
         soaks=soaks,
+        verdicts=verdicts,
     )
+
+
+def test_what_measuring_again_says_is_in_the_profile() -> None:
+    slower = Verdict(OK.config, "step_time: 20 % longer", (0.2, 0.21), is_confirmed=True)
+    document = json.dumps(build(OK, verdicts=(slower,)))
+    [row] = ProfileDocument.model_validate_json(document).confirmation
+    assert (row.regression, row.confirmed, row.changes) == (slower.regression, True, [0.2, 0.21])
 
 
 def test_a_profile_is_valid_by_its_own_schema() -> None:
