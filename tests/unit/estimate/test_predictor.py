@@ -134,7 +134,7 @@ def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     # 10 GB less twice 2 %, and the margin of 15 %: 11.04 GB.
     assert prediction.is_surely_over(round(11.0 * GB))
     assert not prediction.is_surely_over(round(11.1 * GB))
-    assert str(prediction) == "about 10.0 GB (± 0.2 GB)"
+    assert str(prediction) == "about 10.0 GB (± 200.0 MB)"
 
 
 def test_what_was_off_in_this_run_is_not_sure_whatever_the_predictions_claim() -> None:
