@@ -139,7 +139,7 @@ def test_it_says_what_was_measured_under_which_limit() -> None:
         "mlx_lm.lora --config lora.yaml Model",
         "Model: mine (local 4-bit), batch=4, rank=64, layers=16, 512 tokens",
         "Apple M3 Max (metal), MLX 0.32.4, mlx-lm 0.32.2, pytest-yourai 0.1.0",
-        "needs 12.1 GB and takes 15.2 GB, at 0.50s/step, 4,088 tokens/s",
+        "needs 12.1 GB and takes 15.2 GB, at 500ms/step, 4,088 tokens/s",
         "budget was 23.0 GB: MLX was set to use no more than 20.0 GB of it, the budget / 1.15",
         "mlx_lm.lora sets no such limit, so it may take more than 15.2 GB",
     ):
