@@ -7,7 +7,8 @@ nothing else.
 
 The packages import one way: `core`, `machine`, `models`, `estimate`, `store`, `plan`, `worker`,
 `sweep`, `report`, `training` and `api`; two front ends import any of them: `plugin` (pytest) and
-`cli` (the `yourai` command). Only `worker.engine` imports MLX, only `plugin` imports pytest.
+`cli` (the `yourai` command). Only `worker.engine` imports MLX, only `plugin` and `suite` import
+pytest.
 """
 
 from __future__ import annotations
