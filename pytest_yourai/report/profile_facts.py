@@ -96,7 +96,7 @@ def _soak_facts(soak: SoakResult) -> Iterator[tuple[str, str]]:
 
 
 def _growth(bytes_per_step: float) -> str:
-    return f"{bytes_per_step / MB:+.2f} MB a step"
+    return f"{round(bytes_per_step / MB, 2) + 0.0:+.2f} MB a step"
 
 
 def training_data(data: DataRow | None) -> dict[str, Any] | None:
