@@ -35,7 +35,7 @@ def test_a_repository_is_downloaded_and_measured(
     done = sweep(*flags, model="owner/small-model", matrix="one.yaml", subprocess=True)
     assert done.ret == 0, done.text + done.errors
     assert f"Downloading owner/small-model: 1.1 MB to {hub_cache}" in done.text
-    assert "configurations for: small-model (local, not quantized)" in done.text
+    assert "Testing 1 configuration for: small-model (local, not quantized)" in done.text
     assert done.outcomes == ["ok"]
 
 

@@ -45,7 +45,7 @@ def test_the_trial_that_runs_is_seen_and_leaves_nothing(folder: Path, columns: i
     assert seen.status == 0
     text = "\n".join(seen.looks)
     assert re.search(
-        r"\[1/2\] batch=1, rank=4, layers=2( ━.*)?\n(starting|loading|comp|warm)", text
+        r"\[1/2\] batch=1, rank=4, layers=2( ━.*)?\n([⠀-⣿] )?(starting|loading|comp|warm)", text
     )
     assert re.search(r"\[2/2\] batch=4, .*(\n.*)? \d+ s left", text)
     assert re.search(r"\nmeasuring, step \d of 4.*\nactive [\d.]+ MB, peak [\d.]+ MB .*0%", text)
