@@ -13,6 +13,7 @@ The numbers are in `coefficients`.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,10 +95,15 @@ class StepMemory:
 
     @property
     def highest_moment(self) -> Moment:
-        """The loss, the start of the backward pass or the optimizer's turn: what holds most."""
+        """The loss, the start of the backward pass or the optimizer's turn: what holds most.
+
+        Its margin also covers that of the others: one of them may be the highest in truth.
+        """
         room = self._room(*self.quantization)
         moments = self._at_the_loss(room), self._in_the_backward_pass(room), self._at_the_update()
-        return max(moments, key=lambda moment: moment.sum_bytes)
+        highest = max(moments, key=lambda moment: moment.sum_bytes)
+        most = max(moment.sum_bytes + moment.margin_bytes for moment in moments)
+        return dataclasses.replace(highest, margin_bytes=most - highest.sum_bytes)
 
     def _at_the_update(self) -> Moment:
         """The optimizer's turn, when all that was kept is gone."""

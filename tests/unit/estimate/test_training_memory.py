@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
@@ -89,6 +89,8 @@ def estimate(architecture: Mapping[str, Any] = LLAMA_8B, **changed: Any) -> Memo
     more=st.tuples(*[st.integers(0, 2)] * 3),
     longer=st.integers(0, 300),
 )
+# Between these lengths another moment becomes the highest one.
+@example(1, 7, 3, 2, "cpu", ATTENTION, True, (0, 0, 0), 2)
 def test_no_axis_lowers_it(
     batch: int,
     rank: int,
