@@ -107,8 +107,8 @@ def test_a_recipe_comes_back_with_the_answer_and_trains(pytester: pytest.Pyteste
     )
     [following] = [line for line in done.outlines if line.startswith("Next: yourai train ")]
     # It is the largest, too, where the larger batch is the faster.
-    command = re.sub(r" --pick (fastest|largest)$", "", following)
-    assert command.endswith("--profile optimal_config.json --config mine.yaml")
+    before_pick = re.sub(r" --pick (fastest|largest)$", "", following)
+    assert before_pick.endswith("--profile optimal_config.json --config mine.yaml")
     arguments = shlex.split(following.removeprefix("Next: yourai "))
     subprocess.run(
         [sys.executable, "-P", "-m", "pytest_yourai", *arguments, "--adapter-path=ours"],
