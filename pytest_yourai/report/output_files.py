@@ -12,7 +12,6 @@ from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import check_writable
 from pytest_yourai.core.keeping import HTML_COMMENT, YAML_COMMENT, write_sealed
 from pytest_yourai.core.opening import open_regular
-from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.markdown import MARKDOWN_FLAG, session_markdown
@@ -90,9 +89,7 @@ def write_session(
 ) -> SessionOutput:
     """Compare the results with the baseline, and write all files that the options name."""
     options = plan.options
-    comparison, problem = _compare(
-        plan, _parsed(results.document(), shown_path(options.output)), results.verdicts
-    )
+    comparison, problem = _compare(plan, results, shown_path(options.output))
     saved = save_profile(plan, results, shown_path)
     document, files = saved.document, list(saved.lines)
     profiles = _parsed(document, shown_path(options.output))
@@ -141,18 +138,17 @@ def _content(plan: RunPlan, profiles: Sequence[StoredProfile]) -> Content:
 
 
 def _compare(
-    plan: RunPlan,
-    profiles: Sequence[StoredProfile],
-    verdicts: Mapping[str, tuple[Verdict, ...]],
+    plan: RunPlan, results: RunResults, name: str
 ) -> tuple[BaselineComparison | None, str | None]:
-    """The comparison with the baseline, or why there is none."""
+    """The comparison of this run alone with the baseline, or why there is none."""
     if not plan.baseline:
         return None, None
+    profiles = _parsed(results.document(), name)
     if not profiles:
         return None, "nothing was tried"
     try:
-        thresholds = plan.options.thresholds
-        return BaselineComparison.of(plan.baseline, profiles, thresholds, verdicts), None
+        gate = plan.options.thresholds
+        return BaselineComparison.of(plan.baseline, profiles, gate, results.verdicts), None
     except RecordingError as problem:
         return None, str(problem)
 

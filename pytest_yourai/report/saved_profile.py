@@ -47,10 +47,8 @@ def save_profile(
     path = plan.options.output
     with sole_writer(path):
         earlier = _read_earlier(path)
-        document = results.document()
         is_merged = earlier is not None and earlier.can_be_merged_into(results)
-        if is_merged:
-            document = results.document()
+        document = results.document()
         _add_commands(document, shown_path(path))
         try:
             kept = None
