@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pytest_yourai.core.config import SAFETY_MARGIN
-from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.parsing import memory_size
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.plan.nearest_fits import nearest_fits
+from pytest_yourai.report.nearest import fits_near
 from pytest_yourai.sweep.model_sweep import Sweep
 
 _MARKER = "lora_limit"
@@ -64,20 +63,6 @@ def check_limit(item: pytest.Item, result: TrialResult, sweep: Sweep | None) -> 
 
 
 def _what_fits(result: TrialResult, limit_bytes: int, sweep: Sweep) -> list[str]:
-    plan, context = sweep.plan, sweep.context
-    data = context.inspection.data
-    try:
-        found = nearest_fits(
-            plan.source,
-            result.config,
-            # A limit is for the minimum alone: the margin is for budgets.
-            limit_bytes * SAFETY_MARGIN,
-            backend=context.device.backend,
-            recipe=plan.recipe,
-            device=context.device.name,
-            longest_row=data.longest if data is not None else None,
-            measured_bytes=result.minimum_memory_bytes,
-        )
-    except ModelError:
-        return []
-    return [f"{each.change} (needs {gigabytes(each.needs_bytes)})" for each in found]
+    # A limit is for the minimum alone: the margin is for budgets.
+    found = fits_near(result, sweep.plan, sweep.context, limit_bytes * SAFETY_MARGIN)
+    return [f"{each.change} (needs {gigabytes(each.needs_bytes)})" for each in found or ()]

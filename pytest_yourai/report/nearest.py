@@ -9,6 +9,7 @@ from pytest_yourai.core.ranking import lightest_first, score_and_length
 from pytest_yourai.core.results import SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
+from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.sweep.stage_results import StageResults
 
 
@@ -24,14 +25,21 @@ def nearest_to(found: StageResults, wanted: TrialResult) -> list[NearestFit] | N
     setup, context = found.stage.setup, found.context
     if setup is None or context is None:
         return None
+    return fits_near(wanted, setup.plan, context, context.budget.limit_bytes)
+
+
+def fits_near(
+    wanted: TrialResult, plan: SweepPlan, context: SweepContext, budget_bytes: float
+) -> list[NearestFit] | None:
+    """What fits a budget instead of `wanted`; None where the model cannot be estimated."""
     data = context.inspection.data
     try:
         return nearest_fits(
-            setup.plan.source,
+            plan.source,
             wanted.config,
-            context.budget.limit_bytes,
+            budget_bytes,
             backend=context.device.backend,
-            recipe=setup.plan.recipe,
+            recipe=plan.recipe,
             device=context.device.name,
             longest_row=data.longest if data else None,
             measured_bytes=_needs(wanted),
