@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_yourai.api.frame import columns_of
 from pytest_yourai.api.html import page_of
-from pytest_yourai.core.answers import Answers, find_answers
 from pytest_yourai.core.axes import AXES, LORA_KEYS, value_text
 from pytest_yourai.core.config import Objective, canonical_keys, comparable_keys
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.ranking import best, soak_survivors
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import printable
-from pytest_yourai.core.units import GB, gigabytes, scaled
+from pytest_yourai.core.units import GB, scaled
+from pytest_yourai.report.answer_lines import speed_and_need
 from pytest_yourai.report.profile_facts import machine_name
 from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
 
@@ -102,22 +102,17 @@ class Profile:
     @property
     def largest(self) -> TrialResult | None:
         """The highest score, which is batch size × rank × layers; None where nothing fits."""
-        return self._answers.largest
+        return self._stored.answers.largest
 
     @property
     def fastest(self) -> TrialResult | None:
         """The most tokens per second; None where nothing fits, or no speed is known."""
-        return self._answers.fastest
+        return self._stored.answers.fastest
 
     @property
     def leanest(self) -> TrialResult | None:
         """The least minimum memory within 3 % of the fastest; None as for `fastest`."""
-        return self._answers.leanest
-
-    @property
-    def _answers(self) -> Answers:
-        # What a soak has ruled out is no answer.
-        return find_answers(soak_survivors(self.rows, self._stored.soaks))
+        return self._stored.answers.leanest
 
     def at(
         self,
@@ -183,14 +178,13 @@ class Profile:
         lines = [f"{self.name}: {self.model} on {self.machine}, {fitting} of {len(self.rows)} fit"]
         lines += [
             f"  {', '.join(names)}: {self._stored.naming.name(result.config)}, "
-            f"{result.tokens_per_second or 0:,.0f} tokens/s, "
-            f"needs {gigabytes(result.minimum_memory_bytes or 0)}"
-            for names, result in self._answers
+            f"{speed_and_need(result)}"
+            for names, result in self._stored.answers
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return page_of(self._stored, self._answers)
+        return page_of(self._stored, self._stored.answers)
 
 
 def _unchanged(value: Any) -> Any:
