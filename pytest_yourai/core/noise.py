@@ -33,9 +33,14 @@ class Noise:
     share: float
     outliers: int
 
+    @property
+    def percent(self) -> str:
+        """`3.1 %`; with an exclamation mark if steps stand out."""
+        return f"{self.share * 100:.1f} %{'!' if self.outliers else ''}"
+
     def __str__(self) -> str:
-        """`± 3.1 %`; with an exclamation mark if steps stand out."""
-        return f"± {self.share * 100:.1f} %{'!' if self.outliers else ''}"
+        """`± 3.1 %`, as `percent`."""
+        return f"± {self.percent}"
 
 
 def noise_of(result: TrialResult) -> Noise | None:
@@ -43,10 +48,15 @@ def noise_of(result: TrialResult) -> Noise | None:
     times_s = comparable_times(result, per_token=len(set(result.step_tokens)) > 1)
     if len(times_s) < _LEAST_STEPS:
         return None
-    middle = statistics.median(times_s)
-    deviation = DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in times_s)
+    middle, deviation = statistics.median(times_s), robust_deviation(times_s)
     least = max(_OUTLYING_DEVIATIONS * deviation, _LEAST_OUTLYING_SHARE * middle)
     return Noise(deviation / middle, sum(abs(each - middle) > least for each in times_s))
+
+
+def robust_deviation(values: Sequence[float]) -> float:
+    """The standard deviation of normal `values`, of which up to half may be anything."""
+    middle = statistics.median(values)
+    return DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
 
 
 def comparable_times(result: TrialResult, *, per_token: bool) -> list[float]:
@@ -66,6 +76,8 @@ def comparable_times(result: TrialResult, *, per_token: bool) -> list[float]:
 
 def is_surely_faster(result: TrialResult, other: TrialResult) -> bool:
     """True if noise alone does not explain that `result` has more tokens per second."""
+    if (result.tokens_per_second or 0.0) <= (other.tokens_per_second or 0.0):
+        return False  # whatever the noise, which takes long to find for all pairs of a table
     return _speeds(result)[0] > _speeds(other)[1]
 
 

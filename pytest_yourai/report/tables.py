@@ -210,7 +210,7 @@ SPEED = Column("tokens/s", lambda each: _or_nothing(each.tokens_per_second, "{:,
 
 def _noise(result: TrialResult) -> str:
     found = noise_of(result)
-    return NOTHING if found is None else str(found).removeprefix("± ")
+    return NOTHING if found is None else found.percent
 
 
 def noise_columns(results: Iterable[TrialResult]) -> Iterator[Column]:

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_yourai.core.noise import DEVIATION_OF_A_NORMAL, comparable_times
+from pytest_yourai.core.noise import DEVIATION_OF_A_NORMAL, comparable_times, robust_deviation
 
 if TYPE_CHECKING:
     from pytest_yourai.core.config import LoraConfig
@@ -134,8 +134,7 @@ def _deviation(values: Sequence[float]) -> float:
     """Robust standard deviation about the median; 0 for too few values."""
     if len(values) < _LEAST_CONFIGURATIONS:
         return 0.0
-    middle = statistics.median(values)
-    return DEVIATION_OF_A_NORMAL * statistics.median(abs(each - middle) for each in values)
+    return robust_deviation(values)
 
 
 def _deviation_of_noise(values: Sequence[float]) -> float:
