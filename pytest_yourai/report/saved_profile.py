@@ -12,6 +12,7 @@ from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.units import plural
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.store import profile
@@ -96,7 +97,7 @@ def _of_before(results: RunResults) -> str | None:
     old = [each.config for each in rows.results if each not in results.results]
     if not old:
         return None
-    count = f"{len(old)} row{'s' * (len(old) != 1)} of earlier runs"
+    count = f"{plural(len(old), 'row')} of earlier runs"
     best = results.best_of(rows)
     if best is None or best.config not in old:
         return count
