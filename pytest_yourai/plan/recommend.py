@@ -8,6 +8,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_yourai.core.axes import AXES, BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
@@ -218,7 +219,8 @@ def _asked(
         like=choice.checked(model, is_before_sweep=False),
     )
     safe = evenly_accumulated(safe, effective)
-    axes = {axis.name: (axis.of(safe),) for axis in AXES} | dict(options.axes)
+    axes: dict[str, tuple[Any, ...]] = {axis.name: (axis.of(safe),) for axis in AXES}
+    axes |= options.axes
     if effective is not None:
         axes[BATCH_SIZE.name] = dividing(axes[BATCH_SIZE.name], effective)
     return combinations(axes, depth, None, effective)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
@@ -61,7 +61,7 @@ def safe_config(
     """
     available_gb = available_bytes / GB
     row = next(row for row in read_safe_table() if row.matches(parameters, available_gb))
-    sizes = {
+    sizes: dict[str, Any] = {
         "batch_size": row.batch_size,
         "rank": row.lora_rank,
         "num_layers": min(row.lora_layers, depth or row.lora_layers),
