@@ -53,14 +53,14 @@ def test_an_epoch_takes_what_its_batches_take() -> None:
 def test_of_one_width_a_position_has_the_whole_cost() -> None:
     found = step_times(TrainingData((500, 500)), result(0.5, 0.6, 9.0, 0.5))
     assert found is not None
-    assert found.costs == (0, pytest.approx(0.55 / 511), 0)
+    assert found.costs == pytest.approx((0, 0.55 / 511, 0))
 
 
 def test_no_cost_is_negative() -> None:
     """Long steps that are no slower than short ones have a cost of their own, and no other."""
     found = step_times(DATA, result(0.5, 0.5, 0.5, 0.5, 0.5, 0.5))
     assert found is not None
-    assert found.costs == (pytest.approx(0.5), 0, 0)
+    assert found.costs == pytest.approx((0.5, 0, 0))
 
 
 def test_accumulated_steps_count_by_whole_cycles() -> None:
