@@ -146,7 +146,7 @@ class _Tracer:
             return lambda batch, *_: self._trace_steps(function, batch)
 
         mx.compile, mx.checkpoint = caught, self._between_seams  # type: ignore[assignment]
-        mx.gather_mm = unsorted  # type: ignore[assignment]
+        mx.gather_mm = unsorted
         try:
             yield
         finally:

@@ -198,6 +198,7 @@ def test_layouts() -> None:
     assert not is_matrix((3, 4), (8, 2))
     assert reshaped_strides((2, 3, 4), (12, 4, 1), (6, 4)) == (4, 1)
     assert reshaped_strides((3, 2, 4), (8, 24, 2), (3, 1, 2, 2, 2)) == (8, 8, 24, 4, 2)
+    assert reshaped_strides((2, 1, 3, 4), (24, 7, 8, 2), (6, 4)) == (8, 2)
     assert reshaped_strides((2, 3), (1, 2), (1, 6)) is None
     assert reshaped_strides((4, 3), (1, 4), (1, 2, 2, 3)) == (0, 2, 1, 4)
     assert reshaped_strides((2, 3), (1, 2), (2, 3, 2)) is None
