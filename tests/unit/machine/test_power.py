@@ -8,8 +8,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from pytest_yourai.core.power import PowerState, ThermalState
-from pytest_yourai.machine import power
+from pytest_yourai.core.power import PowerSource, PowerState, ThermalState
 from pytest_yourai.machine.power import (
     INTERVAL_S,
     PowerWatch,
@@ -167,12 +166,12 @@ def test_linux_has_the_processors_sensors(
 ) -> None:
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: sensors)
     monkeypatch.setattr(psutil, "sensors_battery", lambda: None)
-    assert read_power("linux") == PowerState(thermal=state and ThermalState(state))
+    assert read_power("linux") == PowerState(thermal=ThermalState(state) if state else None)
 
 
 @pytest.mark.parametrize(("plugged", "source"), [(True, "mains"), (False, "battery"), (None, None)])
 def test_linux_has_a_battery(
-    monkeypatch: pytest.MonkeyPatch, plugged: bool | None, source: str | None
+    monkeypatch: pytest.MonkeyPatch, plugged: bool | None, source: PowerSource | None
 ) -> None:
     monkeypatch.setattr(psutil, "sensors_battery", lambda: Battery(54.6, plugged))
     monkeypatch.delattr(psutil, "sensors_temperatures")
@@ -181,7 +180,7 @@ def test_linux_has_a_battery(
 
 def test_a_trial_is_watched_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(power.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     states = iter(
         PowerState("mains", thermal=ThermalState(name))
         for name in (
