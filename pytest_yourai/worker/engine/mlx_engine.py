@@ -30,6 +30,7 @@ from pytest_yourai.worker.protocol import (
     TrialEvent,
     TrialRequest,
 )
+from pytest_yourai.worker.turns import in_turns
 
 
 class MlxEngine:
@@ -83,7 +84,8 @@ class MlxEngine:
         model, rows = self._loaded(), None if read is None else read.rows
         # A trial that fails may leave trained weights behind: no other is run on them.
         self._model = None
-        found = trial.run_trial(model, request, rows, report)
+        with in_turns(request, report) as report_step:
+            found = trial.run_trial(model, request, rows, report_step)
         self._model = model
         return found
 
