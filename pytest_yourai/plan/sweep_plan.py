@@ -155,6 +155,7 @@ def predictor_of(
         found.device.backend,
         found.device.name,
         inspected=found.inspection.sizes,
+        steps=found.inspection.steps,
         earlier=earlier,
         longest_row=data.longest if data else None,
         recipe=plan.recipe,
