@@ -12,7 +12,7 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import gigabytes, plural
 from pytest_yourai.estimate.calibration import (
     Calibration,
     CalibrationFit,
@@ -80,7 +80,7 @@ class PredictionErrors:
         if not self.errors:
             return "prediction error so far: no trial had a prediction"
         mean, largest = statistics.fmean(self.errors) * 100, max(self.errors) * 100
-        trials = f"{len(self.errors)} trial" + "s" * (len(self.errors) != 1)
+        trials = plural(len(self.errors), "trial")
         return f"prediction error so far: mean {mean:.1f} %, max {largest:.1f} % over {trials}"
 
 
