@@ -437,9 +437,7 @@ def test_a_named_set_that_layers_lack_gives_way_where_nobody_asked_for_it() -> N
 
 def test_a_model_that_lacks_a_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hf_olmo", None)
-    with pytest.raises(
-        ModelError, match="cannot build olmo here: .*ai2-olmo; install"
-    ):
+    with pytest.raises(ModelError, match="cannot build olmo here: .*ai2-olmo; install"):
         weights.inspect(synthetic({"model_type": "olmo"}))
 
 
