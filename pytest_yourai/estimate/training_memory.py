@@ -78,6 +78,11 @@ class MemoryEstimate:
     """Most that a measured minimum may be above the estimate."""
     relative_error: float
     """Typical error (one standard deviation) on models that were not fitted: 0.02 is 2 %."""
+    ahead_bytes: int = 0
+    """What MLX holds beyond the minimum where no limit makes it wait for the device."""
+    ahead_margin_bytes: int = 0
+    """Most that a measured peak may be above the estimate, beyond `margin_bytes`."""
+    backend: Backend = "cuda"
 
     @property
     def minimum_bytes(self) -> int:
@@ -94,8 +99,29 @@ class MemoryEstimate:
 
     @property
     def conservative_bytes(self) -> int:
-        """Minimum plus margin, in bytes: no measured minimum was above it."""
-        return self.minimum_bytes + self.margin_bytes
+        """Minimum plus margin, in bytes: no measured minimum was above it.
+
+        On Metal it is at least the peak with its margin: mlx_lm.lora sets no limit there.
+        """
+        needs = self.minimum_bytes + self.margin_bytes
+        return max(needs, self.conservative_peak_bytes) if self.backend == "metal" else needs
+
+    @property
+    def peak_bytes(self) -> int:
+        """MLX peak of a training step that nothing limits, in bytes."""
+        return self.minimum_bytes + self.ahead_bytes
+
+    @property
+    def conservative_peak_bytes(self) -> int:
+        """Peak plus margins, in bytes."""
+        return self.peak_bytes + self.margin_bytes + self.ahead_margin_bytes
+
+    def peak_bytes_under(self, limit_bytes: int) -> int:
+        """MLX peak of a training step under that memory limit, in bytes.
+
+        MLX waits where it would pass the limit, but never takes less than the minimum.
+        """
+        return max(self.minimum_bytes, min(self.peak_bytes, limit_bytes))
 
 
 def estimate_training_memory(
@@ -267,6 +293,9 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),
         relative_error=errors[step.backend],
+        ahead_bytes=round(step.ahead_bytes),
+        ahead_margin_bytes=round(step.ahead_margin_bytes),
+        backend=step.backend,
     )
     return found if shapes.is_exact else _of_another_architecture(found)
 
