@@ -15,13 +15,16 @@ from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
 from pytest_yourai.report.model_words import estimates_line, model_words, own_presets, preset_words
+from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
     picks,
     reading_flags,
+    shorter_rows_words,
     train_words,
 )
 from pytest_yourai.store.benchmark_results import recommended
+from pytest_yourai.sweep.offers import shorter_rows_of
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_results import StageResults
 
@@ -95,6 +98,10 @@ def _training(
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
+    first = collected.headline_of(rows)
+    for offer in shorter_rows_of(found, rows.results, first):
+        yield f"Or with shorter rows, {shorter_rows_text(offer)}"
+        yield f"    {command_line(*words, *shorter_rows_words(offer.config, stage.naming))}"
 
 
 def _data(options: Options) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import duration
-from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.core.units import duration, gigabytes, seconds
+from pytest_yourai.estimate.step_time import longest_step_s
+from pytest_yourai.models.dataset_lengths import TrainingData, padded_length
 
 _WIDEST_BAR = 30
 
@@ -49,7 +50,21 @@ def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str
     epoch = data.epoch(optimum.config.batch_size, optimum.config.max_seq_length)
     shapes = f"{epoch.padded_shapes} padded shape{'s' * (epoch.padded_shapes != 1)}"
     share = f"{epoch.padding_share * 100:.1f} % of an epoch"
+    yield f"  Longest batch: {_longest_batch(data, optimum)}"
     yield f"  Padding:       {share}; {shapes}, each compiles once"
     if optimum.epoch_time_s is not None:
         steps = f"{epoch.batches:,} step{'s' * (epoch.batches != 1)}"
         yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"
+
+
+def _longest_batch(data: TrainingData, result: TrialResult) -> str:
+    """`897 tokens, 8.3s a step, needs 441.8 MB, takes 486.4 MB`."""
+    width = padded_length(data.longest, result.config.max_seq_length)
+    parts = [f"{width:,} tokens"]
+    if (time_s := longest_step_s(data, result)) is not None:
+        parts.append(f"{seconds(time_s)} a step")
+    if result.minimum_memory_bytes:
+        parts.append(f"needs {gigabytes(result.minimum_memory_bytes)}")
+    if result.peak_memory_bytes:
+        parts.append(f"takes {gigabytes(result.peak_memory_bytes)}")
+    return ", ".join(parts)

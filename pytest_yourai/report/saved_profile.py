@@ -13,7 +13,7 @@ from pytest_yourai.core.files import read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.plan.stages import RunPlan
-from pytest_yourai.report.training_commands import training_commands
+from pytest_yourai.report.training_commands import shorter_rows_commands, training_commands
 from pytest_yourai.store import profile
 from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
 from pytest_yourai.sweep.run_results import RunResults
@@ -70,6 +70,7 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
     """Write into each profile in `document`, the file `name`, how to train with its answers."""
     swept = [each["optimal_config"] for each in document.get("results", ())] or [document]
     answers = {each["model"]: each["answers"] for each in swept if each and "answers" in each}
+    of_data = {each["model"]: each["data"] for each in swept if each and "answers" in each}
     try:
         profiles = parse_written(document, name)
     except RecordingError:
@@ -80,6 +81,9 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
         for found in training_commands(each) if of_model else ():
             for pick in found.names:
                 of_model[pick.value]["command"] = found.text
+        offers = (of_data.get(each.model) or {}).get("shorter_rows", ())
+        for offer, text in zip(offers, shorter_rows_commands(each), strict=False):
+            offer["command"] = text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.answers import Answers, Pick
+from pytest_yourai.core.axes import MAX_SEQ_LENGTH, SIZES, value_text
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
@@ -69,6 +72,20 @@ def picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialRe
         yield result, ["--pick", names[0]] if len(found) > 1 else []
 
 
+def shorter_rows_words(config: LoraConfig, naming: ConfigLabels) -> list[str]:
+    """The flags of `yourai train` for a configuration that a profile may not have.
+
+    What is the same in all of a profile's comes from there.
+    """
+    words: list[str] = []
+    for axis in dict.fromkeys((*SIZES, *naming.varying, MAX_SEQ_LENGTH)):
+        if axis.metavar is None:
+            words.append(f"--{'' if axis.of(config) else 'no-'}{axis.flag}")
+        elif axis.applies_to(config):
+            words += [f"--{axis.flag}", value_text(axis.of(config))]
+    return words
+
+
 @dataclass(frozen=True)
 class TrainingCommand:
     """A command, and notes on placeholders in it and on its weights.
@@ -89,6 +106,17 @@ def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
     return [
         TrainingCommand(command_line(*words, *pick), notes, profile.answers.names(result), result)
         for result, pick in picks(profile.answers, profile.headline)
+    ]
+
+
+def shorter_rows_commands(profile: StoredProfile) -> list[str]:
+    """The command that trains with each of the shorter rows that a profile offers."""
+    offers = profile.data.shorter_rows if profile.data else []
+    if not offers:
+        return []
+    words = _words_for(profile)
+    return [
+        command_line(*words, *shorter_rows_words(each.config, profile.naming)) for each in offers
     ]
 
 
