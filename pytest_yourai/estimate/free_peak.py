@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_yourai.estimate.coefficients import HOPPER, METAL, Batches
+from pytest_yourai.estimate.coefficients import HOPPER, Batches
 
 _TASKS = 11
 """MLX waits beyond ten (mlx/transforms.cpp, MAX_ACTIVE_TASKS)."""
@@ -73,8 +73,8 @@ class LayerWork:
 
     `vectors` are of the hidden size and of what linear layers give, in the model's own type, as
     `scores`, one array of all heads' where attention makes any; `is_fused` is true where it makes
-    none in the forward pass. `adapted_outputs` and `adapted_inputs` are what adapted layers give and read. `kept`
-    bytes stay for the backward pass where there is no checkpointing.
+    none in the forward pass. `adapted_outputs` and `adapted_inputs` are what adapted layers give
+    and read. `kept_bytes` stay for the backward pass where there is no checkpointing.
     """
 
     vectors: float
@@ -91,6 +91,7 @@ class LayerWork:
 
     @property
     def operations(self) -> int:
+        """Operations of its backward pass."""
         adapters = max(self.adapters, _FEWEST_ADAPTERS)
         return _OPERATIONS + adapters * _OPERATIONS_OF_AN_ADAPTER
 
@@ -108,6 +109,7 @@ class LayerWork:
 
     @property
     def made_bytes(self) -> float:
+        """All that its backward pass makes."""
         return self.own * self.element_bytes + self.wide * _FLOAT32_BYTES
 
 
@@ -140,12 +142,13 @@ class FreePeak:
     @property
     def largest_bytes(self) -> float:
         """Scores that fill a batch of Metal's alone: one more is in flight."""
-        is_alone = self.batches == METAL and self.work.scores > METAL.elements
-        return self.work.scores * self.work.element_bytes * is_alone
+        batches, scores = self.batches, self.work.scores
+        is_alone = batches and batches.counts_outputs and scores > batches.elements
+        return scores * self.work.element_bytes if is_alone else 0.0
 
     @property
     def margin_bytes(self) -> float:
-        """How far it may be above this: measured ones were by a fifth at most, but hindered ones."""
+        """How far it may be above this; one that was hindered may not be the next time."""
         return (1 + _MARGIN) * self._unhindered_bytes - self.backward_bytes
 
     @property
@@ -157,7 +160,7 @@ class FreePeak:
         made = self.work.own + self.work.wide
         if self.batches is None:
             return _TASKS * _OPERATIONS_OF_A_CPU_TASK / self.work.operations
-        counted = (_READ + (self.batches == METAL)) * made
+        counted = (_READ + self.batches.counts_outputs) * made
         by_elements = self._tasks_elements(counted / self.work.operations) / counted
         operations = _TASKS * self.batches.operations * self._busy_share
         return min(operations / self.work.operations, by_elements, self.layers + 1)

@@ -24,6 +24,8 @@ from pytest_yourai.estimate.coefficients import (
     HOPPER,
     HOPPER_FLIGHT,
     HOPPER_NAMES,
+    LARGE_METAL,
+    LARGE_METAL_NAMES,
     METAL,
     ON_CUDA,
     ON_THE_CPU,
@@ -185,7 +187,8 @@ class StepMemory:
         if self.backend == "cpu":
             return None
         if self.backend == "metal":
-            return METAL
+            is_large = any(name in self.device for name in LARGE_METAL_NAMES)
+            return LARGE_METAL if is_large else METAL
         if "A100" in self.device:
             return AMPERE
         known = not self.device or any(name in self.device for name in HOPPER_NAMES)

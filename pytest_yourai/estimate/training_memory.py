@@ -82,7 +82,8 @@ class MemoryEstimate:
     """What MLX holds beyond the minimum where no limit makes it wait for the device."""
     ahead_margin_bytes: int = 0
     """Most that a measured peak may be above the estimate, beyond `margin_bytes`."""
-    backend: Backend = "cuda"
+    unlimited_bytes: int = 0
+    """What the conservative estimate adds where mlx_lm.lora sets no limit: on Metal."""
 
     @property
     def minimum_bytes(self) -> int:
@@ -101,10 +102,9 @@ class MemoryEstimate:
     def conservative_bytes(self) -> int:
         """Minimum plus margin, in bytes: no measured minimum was above it.
 
-        On Metal it is at least the peak with its margin: mlx_lm.lora sets no limit there.
+        On Metal it is the peak with its margins, since mlx_lm.lora sets no limit there.
         """
-        needs = self.minimum_bytes + self.margin_bytes
-        return max(needs, self.conservative_peak_bytes) if self.backend == "metal" else needs
+        return self.minimum_bytes + self.margin_bytes + self.unlimited_bytes
 
     @property
     def peak_bytes(self) -> int:
@@ -277,6 +277,7 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
     quantization = step.quantization
     moment = step.highest_moment
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
+    ahead, ahead_margin = round(step.ahead_bytes), round(step.ahead_margin_bytes)
     unused_bytes = 0
     if is_paged:
         whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES)
@@ -293,9 +294,9 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),
         relative_error=errors[step.backend],
-        ahead_bytes=round(step.ahead_bytes),
-        ahead_margin_bytes=round(step.ahead_margin_bytes),
-        backend=step.backend,
+        ahead_bytes=ahead,
+        ahead_margin_bytes=ahead_margin,
+        unlimited_bytes=ahead + ahead_margin if step.backend == "metal" else 0,
     )
     return found if shapes.is_exact else _of_another_architecture(found)
 

@@ -18,8 +18,6 @@ from support.recorded_floors import DATA
 NARROW = 0.25
 """Most that the prediction for the longest possible rows is above that for the shortest."""
 
-GIB = 1 << 30
-
 _KEYS: Mapping[str, list[str] | None] = {"all": None, "qv": ["q_proj", "v_proj"]}
 
 _FULL_PRECISION_BITS = 16
@@ -65,6 +63,7 @@ class MetalReport:
             grad_checkpoint=bool(row["grad_checkpoint"]),
             optimizer=row["optimizer"],
             backend="metal",
+            device=row["machine"] or "",
         )
 
     @property
