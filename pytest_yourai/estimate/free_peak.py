@@ -74,7 +74,8 @@ class LayerWork:
     `vectors` are of the hidden size and of what linear layers give, in the model's own type, as
     `scores`, one array of all heads' where attention makes any; `is_fused` is true where it makes
     none in the forward pass. `adapted_outputs` and `adapted_inputs` are what adapted layers give
-    and read. `kept_bytes` stay for the backward pass where there is no checkpointing.
+    and read; `weight_gradients` those of the base, where it is trained. `kept_bytes` stay for the
+    backward pass where there is no checkpointing.
     """
 
     vectors: float
@@ -83,6 +84,7 @@ class LayerWork:
     adapted_outputs: float
     adapted_inputs: float
     adapter_parameters: float
+    weight_gradients: float
     adapters: int
     inner_product: float
     multiplications: float
@@ -99,7 +101,8 @@ class LayerWork:
     def own(self) -> float:
         """Elements that its backward pass makes in the model's own type."""
         passes = 1 if self.is_fused else 2
-        return _VECTORS * self.vectors + passes * _SCORES * self.scores
+        computed = _VECTORS * self.vectors + passes * _SCORES * self.scores
+        return computed + self.weight_gradients
 
     @property
     def wide(self) -> float:

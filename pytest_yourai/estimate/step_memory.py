@@ -249,13 +249,15 @@ class StepMemory:
         adapted = () if is_full else self.adapted
         parameters = sum(linear.inputs * linear.outputs for linear in shapes.linears)
         outputs = sum(linear.outputs for linear in shapes.linears)
+        trained = self.trained.parameters / self.trained.layers
         return LayerWork(
             vectors=kept.tokens * (shapes.hidden_size + outputs),
             scores=kept.scores_bytes / shapes.element_bytes,
             is_fused=not kept.kept_scores_bytes,
             adapted_outputs=self._adapted_outputs_bytes / _FLOAT32_BYTES,
             adapted_inputs=kept.wide_bytes / _FLOAT32_BYTES,
-            adapter_parameters=0 if is_full else self.trained.parameters / self.trained.layers,
+            adapter_parameters=0 if is_full else trained,
+            weight_gradients=trained if is_full else 0,
             adapters=len(adapted),
             inner_product=0 if is_full else kept.tokens * self.config.rank,
             multiplications=kept.tokens * parameters,
