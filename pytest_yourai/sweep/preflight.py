@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
+from pytest_yourai.estimate.buffers import over_the_buffer_limit
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
+from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, estimated_weight_bytes
@@ -113,11 +116,13 @@ class TrialChecks:
         if self.skip(config, prediction, failures):
             return False
         is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
-        return self.plan.force or not is_over
+        return self.plan.force or not (is_over or self._over_device_limit(config))
 
     def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
         """The result of a trial that is too large, or unsafe now; None where it may start."""
         name = self.plan.source.name
+        if skip := self._over_device_limit(config):
+            return TrialResult.skipped(name, config, skip)
         if self.plan.check is not None:
             if reason := too_heavy(model_size(self.context.inspection), self._limit_bytes):
                 end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
@@ -139,6 +144,20 @@ class TrialChecks:
                 conclusive=False,
             )
         return None
+
+    def _over_device_limit(self, config: LoraConfig) -> Skip | None:
+        """The skip of a trial that needs a larger array than the device allows."""
+        source, data = self.plan.source, self.context.inspection.data
+        if data is not None:
+            longest = padded_length(data.longest, config.max_seq_length)
+            config = dataclasses.replace(config, max_seq_length=longest)
+        found = over_the_buffer_limit(
+            config, source.architecture, source.quantization, self.context.device
+        )
+        if found is None:
+            return None
+        reason, remedy = found
+        return Skip(SkipReason.OVER_DEVICE_LIMIT, reason, f"{remedy}; --yourai-force runs it")
 
     def _predicted_over(self, prediction: Prediction) -> Skip:
         over = f"predicted over the budget of {gigabytes(self._limit_bytes)}"
