@@ -20,6 +20,7 @@ from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, estimated_weight_bytes
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
+from pytest_yourai.sweep.validity import why_not_valid
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """No model of a walk is loaded with less."""
@@ -171,20 +172,12 @@ class TrialChecks:
 
         `failures` are what failed for memory so far.
         """
-        inspection = self.context.inspection
-        if config.num_layers > inspection.num_hidden_layers:
-            reason = f"not valid for this model, which has {inspection.num_hidden_layers} layers"
-            return Skip(SkipReason.INVALID, reason, "use fewer lora_layers")
-        if inspection.data is not None and config.batch_size > inspection.data.rows:
-            reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
-            return Skip(SkipReason.INVALID, reason, "add rows, or use a smaller batch_size")
-        effective = self.plan.effective_batch_size
-        if effective not in (None, config.effective_batch_size):
-            reason = f"not valid for an effective batch size of {effective}, which is "
-            reason += f"not a multiple of {config.batch_size}"
-            return Skip(SkipReason.INVALID, reason, f"use a batch_size that divides {effective}")
+        if skip := why_not_valid(config, self.context.inspection, self.plan.effective_batch_size):
+            return skip
         name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
-        failed = dominating_failure(config, failures, name, model_size(inspection), predicted)
+        failed = dominating_failure(
+            config, failures, name, model_size(self.context.inspection), predicted
+        )
         if self.search.stopped is None and failed is not None:
             if self.search.doubts(failed, config):
                 return None
