@@ -9,11 +9,12 @@ import pytest
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, SoakResult, TrialResult
-from pytest_yourai.core.units import GB
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.report.trial_lines import predictions, summary, swept_title, trial_line
 
 from support.profiles import a_soak
+
+GB = 1_000_000_000
 
 
 def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:
