@@ -38,7 +38,6 @@ from pytest_yourai.models.architecture import (
     InspectedShapes,
     read_architecture_shapes,
 )
-from pytest_yourai.models.config_keys import attention_heads, element_bytes, flat_config, whole
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import untrainable_in_full
 
@@ -279,15 +278,3 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
         margin_bytes=estimate.margin_bytes + more,
         relative_error=max(estimate.relative_error, _ERROR_OF_OTHER_ARCHITECTURES),
     )
-
-
-def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
-    """Larger of a step's logits and one layer's attention scores; 0 where neither is known.
-
-    MLX's CPU backend (0.32.4) makes the scores of all heads in one array when it trains; the fused
-    attention of the other backends does not.
-    """
-    flat = flat_config(architecture)
-    tokens = config.max_seq_length - 1
-    widest = max(whole(flat.get("vocab_size")), attention_heads(flat) * tokens)
-    return config.batch_size * tokens * widest * element_bytes(flat)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.paths import from_here
+from pytest_yourai.core.results import SkipReason
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
@@ -59,8 +60,13 @@ def next_steps(
     elif found is not None:
         if any(each.lacks_memory for each in found.results):
             yield from what_may_fit(setup, found, invocation)
-        elif not options.is_replay:
+        elif not options.is_replay and not _are_refused(found):
             yield f"Next, once what failed is fixed: {_resumed(options, invocation)}"
+
+
+def _are_refused(found: StageResults) -> bool:
+    """True if no configuration can be run as it is, whenever that is tried."""
+    return all(each.skip_reason is SkipReason.INVALID for each in found.results)
 
 
 def _training(

@@ -123,9 +123,13 @@ def shorter_rows_commands(profile: StoredProfile) -> list[str]:
 def _words_for(profile: StoredProfile) -> list[str]:
     """The words of a `yourai train` with a profile that may come from anywhere."""
     settings, data = profile.settings, profile.settings.data
-    preset = None if settings.model else _packaged_presets().get(profile.model)
-    model = settings.model or (profile.model if preset else _NO_MODEL)
-    has_weights = preset.repo is not None if preset else settings.model is None
+    presets = Path(settings.presets_file) if settings.presets_file else None
+    is_own = settings.model is not None or presets is not None
+    preset = None if is_own else _packaged_presets().get(profile.model)
+    model = profile.model if preset or presets else settings.model or _NO_MODEL
+    has_weights = preset.repo is not None if preset else not is_own
+    if presets is not None:
+        has_weights = settings.model is not None
     recipe = Path(settings.recipe_file) if settings.recipe_file else None
     if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
         data = None if recipe is None else OF_RECIPE
@@ -137,6 +141,7 @@ def _words_for(profile: StoredProfile) -> list[str]:
         data=data,
         reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),
         recipe=recipe,
+        presets=presets,
     )
 
 

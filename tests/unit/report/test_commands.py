@@ -11,7 +11,7 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
@@ -42,6 +42,21 @@ OPENED = StageInfo(
     preflight=None,
     quantized_on_load=None,
 )
+
+
+def test_what_is_refused_as_it_is_needs_another_matrix_and_no_resume(
+    pytester: pytest.Pytester,
+) -> None:
+    setup = make_run_plan(read_options(pytester.parseconfig("--yourai-model=llama-8b")))
+    collected = RunResults(setup)
+    [stage] = setup.stages
+    for rule, expected in ((SkipReason.INVALID, 0), (SkipReason.NOT_RECORDED, 1)):
+        result = TrialResult.skipped(stage.name, CONFIG, Skip(rule, "why"))
+        collected.add(
+            TrialReport(stage.name, False, ItemCounts(1, 1, 1), OPENED, None, None, result)
+        )
+        lines = list(next_steps(setup, collected, Invocation(("--yourai-model=llama-8b",)), "p"))
+        assert len([each for each in lines if "--yourai-resume" in each]) == expected
 
 
 def said(

@@ -53,6 +53,19 @@ def test_a_model_that_was_named_by_its_place_is_named_so_again() -> None:
     assert words[3:] == ["./tiny", "--profile", "runs/0.json", "--weights", "synthetic"]
 
 
+def test_a_preset_of_ones_own_is_named_with_its_list() -> None:
+    own = {"presets_file": "mine.yaml", "model": "owner/x", "weights": "local"}
+    words, notes = command(model="mine", settings=own)
+    assert words[2:8] == ["--model", "mine", "--profile", "runs/0.json", "--models", "mine.yaml"]
+    assert words[8:] == ["--data", "FOLDER"]
+    assert not any("read from" in note for note in notes)
+    words, _ = command(model="mine", settings={**own, "weights": "synthetic"})
+    assert words[8:] == ["--weights", "hub", "--data", "FOLDER"]
+    bare = {"presets_file": "mine.yaml", "weights": "synthetic"}
+    words, _ = command(model="mine", settings=bare)
+    assert words[8:] == ["--weights", "synthetic"]
+
+
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
     assert words[6:] == ["--data", "my data"]
