@@ -50,9 +50,10 @@ def test_paces_leave_out_steps_that_compiled() -> None:
 
 
 def test_a_survey_comes_after_the_measured_steps_and_is_apart_from_them() -> None:
-    steps: list[tuple[Phase, float, int]] = [("warmup", 1.0, 100)] * 3 + [("settle", 1.0, 100)]
+    steps: list[tuple[Phase, float, int]] = [("warmup", 1.0, 100)] * 3
+    steps.append(("settle", 1.0, 100))
     measured: list[tuple[Phase, float, int]] = [("measure", 1.0, 100)] * 10
-    survey: list[tuple[Phase, float, int]] = [("survey", 7.0, 20), *[("survey", 0.9, 20)] * 2]
+    survey: list[tuple[Phase, float, int]] = [("survey", each, 20) for each in (7.0, 0.9, 0.9)]
     made = record(*steps, *measured, *survey)
     assert made.contradiction(fits=True) is None
     assert made.paces() == [1.0] * 14
