@@ -12,14 +12,10 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import (
-    PAGE_BYTES,
-    InspectedShapes,
-    LayerArrays,
-    LinearShape,
-    paged,
-)
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.weight_form import PAGE_BYTES, paged
 
 ADAPTABLE = (
     nn.Linear,
