@@ -27,6 +27,11 @@ _TOLERATED_EXCESS = 0.10
 _OWN_SHARE = 0.5
 """Share of the drop in available memory above which the trial itself is to blame."""
 
+_SHARE_OF_SWAPPED = 0.5
+
+_SHARE_OF_ROOM = 0.25
+"""Shares of what was swapped out, and of the room there was, that a worker holds which pages."""
+
 _LEAST_TOLERATED_BYTES = 200_000_000
 """With small budgets: a worker of `tiny` grew by up to 25 MB beside its 12 MB of arrays (Linux)."""
 
@@ -84,10 +89,26 @@ class MemoryTrace:
     was_under_the_floor: bool = False
     oom_kills: int = 0
     """Number of processes that the kernel ended meanwhile in the worker's container."""
+    largest_held_bytes: int | None = None
+    """The most that the worker's process held of the system's memory, all in all."""
+    room_bytes: int | None = None
+    """What the worker held at the start and what was available then, within its container."""
 
     @property
     def swap_growth_bytes(self) -> int:
         return max(0, self.largest_swap_used_bytes - self.before.swap_used_bytes)
+
+    @property
+    def can_have_caused_swapping(self) -> bool:
+        """False where the worker held too little for what was swapped, or for the room it had.
+
+        True where it is not known how much it held.
+        """
+        held, room = self.largest_held_bytes, self.room_bytes
+        if held is None or room is None:
+            return True
+        is_as_much = held >= _SHARE_OF_SWAPPED * self.swap_growth_bytes
+        return is_as_much and held >= _SHARE_OF_ROOM * room
 
 
 class Guard:
@@ -127,7 +148,9 @@ class Guard:
         self._footprint_at_start = self.read_footprint() or 0
         # Its container need not be ours, and each counts its own.
         self._cgroup = MemoryCgroup.of(pid)
-        self._earlier_kills = read_system_memory(self._cgroup).oom_kills
+        system = read_system_memory(self._cgroup)
+        self._earlier_kills = system.oom_kills
+        self.trace.room_bytes = system.available_bytes + (self.trace.largest_held_bytes or 0)
 
     def note(self, memory: MlxMemory) -> None:
         """Take in how much MLX holds."""
@@ -145,6 +168,7 @@ class Guard:
         if process := read_process_memory(self._pid):
             space = process.address_space_bytes or 0
             trace.largest_address_space_bytes = max(trace.largest_address_space_bytes, space)
+            trace.largest_held_bytes = max(trace.largest_held_bytes or 0, process.footprint_bytes)
         if not self._has_own_memory:
             held = process.footprint_bytes if process else None
         if held is None:
@@ -188,6 +212,8 @@ class Guard:
         trace.oom_kills = max(0, system.oom_kills - self._earlier_kills)
         trace.largest_swap_used_bytes = max(trace.largest_swap_used_bytes, system.swap_used_bytes)
         trace.was_under_the_floor |= too_little_left(system) is not None
+        if trace.room_bytes is not None:
+            trace.room_bytes = min(trace.room_bytes, system.usable_bytes)
         least = trace.least_available_bytes
         available = system.available_bytes
         trace.least_available_bytes = available if least is None else min(least, available)

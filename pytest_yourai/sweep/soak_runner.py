@@ -174,7 +174,7 @@ class SoakRecord(TrainingRecord):
         first_s, last_s = _tenths([time_s / self._accumulation for time_s, _ in cycles])
         first_pace, last_pace = _tenths([time_s / tokens for time_s, tokens in cycles])
         slowdown = last_pace / first_pace if first_pace and last_pace else None
-        warnings = [*self.guard.warnings, *leak_warnings(self._held.leaks())]
+        warnings = [*self.warnings, *leak_warnings(self._held.leaks())]
         if slowdown is not None and slowdown > _SLOWED_DOWN:
             took = f"a token took {slowdown:.2f} times as long in its last tenth as in its first"
             warnings.append(f"{took}: the machine may be hot, or shared")

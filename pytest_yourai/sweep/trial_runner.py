@@ -204,7 +204,7 @@ class TrialRecord(RunRecord):
             remedy=end.remedy,
             conclusive=end.conclusive,
             overdue=end.overdue,
-            warnings=(*self.guard.warnings, *leak_warnings(self._leaks(held, measured))),
+            warnings=(*self.warnings, *leak_warnings(self._leaks(held, measured))),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),

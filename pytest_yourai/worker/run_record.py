@@ -114,10 +114,24 @@ class RunRecord:
         return []
 
     def paging(self, *, with_running_step: bool = False) -> str | None:
-        """Why it was paging; None where it was not.
+        """Why it was paging; None where it was not, or where it cannot have caused it.
 
         A running step counts once it has taken longer than the fastest, unless it compiles.
         """
+        if not self.guard.trace.can_have_caused_swapping:
+            return None
+        return self._slowed_by_swapping(with_running_step=with_running_step)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the guard let pass, and that what other programs swapped made it slow."""
+        trace, found = self.guard.trace, list(self.guard.warnings)
+        if not trace.can_have_caused_swapping and (why := self._slowed_by_swapping()):
+            held = gigabytes(trace.largest_held_bytes or 0)
+            found.append(f"{why}: other programs swap (the worker held {held}): close some of them")
+        return found
+
+    def _slowed_by_swapping(self, *, with_running_step: bool = False) -> str | None:
         paces = self.paces()
         running_s = 0.0 if self.compiling_s is not None else time.monotonic() - self.heard_at
         if with_running_step and paces and running_s > min(paces):

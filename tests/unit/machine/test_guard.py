@@ -12,6 +12,7 @@ from pytest_yourai.machine import guard as guard_module
 from pytest_yourai.machine.guard import (
     INTERVAL_S,
     Guard,
+    MemoryTrace,
     floor_bytes,
     footprint_limit_bytes,
     too_little_left,
@@ -160,3 +161,41 @@ def test_a_worker_that_is_gone_does_no_harm() -> None:
     guard.attach(2**22 + 1, 0, has_own_memory=False)
     guard.check()
     assert guard.trace.largest_footprint_bytes is None
+
+
+MB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("held", "room", "swapped", "can"),
+    [
+        pytest.param(200 * MB, 8 * GB, 300 * MB, False, id="a toy beside a browser"),
+        pytest.param(200 * MB, 8 * GB, 60 * MB, False, id="as much as was swapped, of plenty"),
+        pytest.param(9 * GB, 11 * GB, 3 * GB, True, id="most of a small machine"),
+        pytest.param(9 * GB, 11 * GB, 30 * GB, False, id="much less than was swapped"),
+        pytest.param(3 * GB, 11 * GB, 6 * GB, True, id="half of what was swapped"),
+        pytest.param(None, 11 * GB, 6 * GB, True, id="nobody knows"),
+        pytest.param(3 * GB, None, 6 * GB, True, id="nobody knows the room"),
+    ],
+)
+def test_a_trial_that_held_little_has_not_caused_the_swapping(
+    held: int | None, room: int | None, swapped: int, can: bool
+) -> None:
+    trace = MemoryTrace(SystemMemory(16 * GB, 8 * GB, GB), largest_swap_used_bytes=GB + swapped)
+    trace.largest_held_bytes, trace.room_bytes = held, room
+    assert trace.can_have_caused_swapping is can
+
+
+def test_the_room_is_what_was_available_and_held_within_the_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = SystemMemory(16 * GB, 2 * GB, 0)
+    monkeypatch.setattr(guard_module, "read_system_memory", lambda *_: found)
+    guard = Guard(10 * GB, found, forced=False)
+    guard.attach(os.getpid(), 0, has_own_memory=False)
+    held = guard.trace.largest_held_bytes or 0
+    assert held == pytest.approx(own_bytes(), rel=0.1)
+    assert guard.trace.room_bytes == 2 * GB + held
+    found = SystemMemory(16 * GB, GB, 0, container_limit_bytes=GB)
+    guard.check()
+    assert guard.trace.room_bytes == GB

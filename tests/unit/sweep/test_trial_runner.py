@@ -11,7 +11,7 @@ from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.trial_runner import TrialRecord
-from pytest_yourai.worker.diagnosis import Diagnosis
+from pytest_yourai.worker.diagnosis import Diagnosis, completed
 from pytest_yourai.worker.protocol import Compiling, Phase
 from pytest_yourai.worker.run_record import paging
 
@@ -175,3 +175,20 @@ def test_progress_says_what_the_worker_does() -> None:
     progress = made.progress
     assert (progress.active_bytes, progress.peak_bytes) == (3 * GB, 7 * GB)
     assert progress.memory_limit_bytes == 20 * GB
+
+
+def test_a_trial_that_others_slowed_by_swapping_is_not_paging() -> None:
+    steps: list[tuple[Phase, float, int]] = [("measure", time_s, 100) for time_s in (1, 4, 4)]
+    found = record(*steps)
+    trace = found.guard.trace
+    trace.largest_swap_used_bytes = trace.before.swap_used_bytes + GB
+    assert completed(found).outcome is Outcome.PAGING, "it may have done it"
+    assert found.warnings == []
+    trace.largest_held_bytes, trace.room_bytes = 14_000_000, 8 * GB
+    end = completed(found)
+    assert end.outcome is Outcome.OK
+    [warning] = found.result(end).warnings
+    assert warning == (
+        "swap grew by 1.0 GB and a step took 4.0s, 4 times its fastest: other programs swap "
+        "(the worker held 14.0 MB): close some of them"
+    )
