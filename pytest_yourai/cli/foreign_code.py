@@ -18,6 +18,7 @@ from pytest_yourai.models.foreign_folders import (
     without_entries,
 )
 from pytest_yourai.plan.recipe_folders import recipe_folders
+from pytest_yourai.store.profile_folders import profile_folders
 
 
 def leave_foreign_code(given: argparse.Namespace) -> None:
@@ -30,6 +31,7 @@ def leave_foreign_code(given: argparse.Namespace) -> None:
     # Reading a file imports packages, and so comes last.
     _take_off(listed_folders(_texts(given, "models"), here))
     _take_off(recipe_folders(_texts(given, "config"), here))
+    _take_off(profile_folders(_texts(given, "profile"), here))
 
 
 def _take_off(found: Iterable[Path]) -> None:

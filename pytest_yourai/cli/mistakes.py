@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from pytest_yourai.cli.parser import Parser
-
-_LIKE_ENOUGH = 0.7
+from pytest_yourai.core.similar import similar
 
 _IN_A_RECIPE = "name it in the YAML file of --config"
 
@@ -33,7 +31,7 @@ _OF_OTHERS = {
 
 
 def refuse_command(parser: Parser, name: str, names: Iterable[str]) -> None:
-    parser.error(f"unknown command {name}{nearest(name, names) or ': see yourai --help'}")
+    parser.error(f"unknown command {name}{_meant(name, names) or ': see yourai --help'}")
 
 
 def refuse_flags(parser: Parser, command: str, unknown: Sequence[str], otherwise: str) -> None:
@@ -44,10 +42,10 @@ def refuse_flags(parser: Parser, command: str, unknown: Sequence[str], otherwise
     remedy = _OF_OTHERS.get(command, {}).get(flag)
     if remedy:
         parser.error(f"{flag}: {remedy}")
-    parser.error(f"unknown flag {unknown[0]}{nearest(flag, parser.flags) or f': {otherwise}'}")
+    parser.error(f"unknown flag {unknown[0]}{_meant(flag, parser.flags) or f': {otherwise}'}")
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def _meant(word: str, words: Iterable[str]) -> str:
     """A question for the user; empty if none of `words` is near."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=_LIKE_ENOUGH)
+    near = similar(word, words)
     return f": did you mean {near[0]}?" if near else ""

@@ -33,7 +33,9 @@ class SweepSettings:
     """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
     model: str | None = None
-    """Folder or repository of a model that is not a preset; a folder as `recipe_file`."""
+    """Folder or repository of a model that is no packaged preset; a folder as `recipe_file`."""
+    presets_file: str | None = None
+    """The user's list of presets that names the model; a path as `recipe_file`."""
     matrix: str | None = None
     recipe_file: str | None = None
     """Path of the recipe, relative to where the sweep ran; absolute where it lies elsewhere."""

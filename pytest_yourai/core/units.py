@@ -108,6 +108,11 @@ def format_change(share: float) -> str:
     return f"{round(share * 100, 1) + 0.0:+.1f} %"
 
 
+def plural(count: int, noun: str) -> str:
+    """A number of things: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def scaled(count_bytes: float | None, unit: float) -> float | None:
     """`count_bytes` in a larger unit, such as `GB`; None stays None."""
     return None if count_bytes is None else count_bytes / unit

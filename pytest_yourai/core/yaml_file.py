@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from pytest_yourai.core.errors import InputError
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.opening import read_regular
+from pytest_yourai.core.similar import similar
 
 _Schema = TypeVar("_Schema", bound=pydantic.BaseModel)
 
@@ -168,7 +168,7 @@ def validate(
 def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     if problem["type"] == _UNKNOWN:
         known = list(schema.model_fields)
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=2)
+        close = similar(str(problem["loc"][-1]), known, most=2)
         if close:
             return f"unknown key: did you mean {' or '.join(close)}?"
         return f"unknown key: the known ones are {', '.join(known)}; use one of them"

@@ -12,7 +12,7 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import gigabytes, plural
 from pytest_yourai.estimate.calibration import (
     Calibration,
     CalibrationFit,
@@ -20,10 +20,12 @@ from pytest_yourai.estimate.calibration import (
     fit_calibration,
 )
 from pytest_yourai.estimate.earlier_runs import EarlierRuns, kept, kind_of_recipe
+from pytest_yourai.estimate.followed_step import FOLLOWED, estimate_of
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.step_profile import StepProfile, step_kind
 
 _KNOWN_ERRORS = 2.0
 """A prediction counts as certain beyond so many of its typical errors."""
@@ -78,7 +80,7 @@ class PredictionErrors:
         if not self.errors:
             return "prediction error so far: no trial had a prediction"
         mean, largest = statistics.fmean(self.errors) * 100, max(self.errors) * 100
-        trials = f"{len(self.errors)} trial" + "s" * (len(self.errors) != 1)
+        trials = plural(len(self.errors), "trial")
         return f"prediction error so far: mean {mean:.1f} %, max {largest:.1f} % over {trials}"
 
 
@@ -133,6 +135,8 @@ class Predictor:
     device: str = ""
     inspected: Mapping[str, InspectedShapes] = field(default_factory=dict)
     """Shapes of the built model, by the choice of LoRA keys."""
+    steps: Mapping[str, StepProfile] = field(default_factory=dict)
+    """Profiles of traced steps, by `step_kind`."""
     earlier: Mapping[str, EarlierRuns] = field(default_factory=dict)
     """What earlier runs taught, by kind of recipe."""
     longest_row: int | None = None
@@ -213,6 +217,9 @@ class Predictor:
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
+        profile = self.steps.get(step_kind(config, config.max_seq_length))
+        if profile is not None and self.backend in FOLLOWED:
+            return estimate_of(profile, config)
         try:
             return estimate_trial(
                 config, self.source, self.backend, self.device, self._shapes(config), self.recipe

@@ -1,4 +1,4 @@
-"""Lengths of training rows: how mlx-lm cuts, pads and batches them, and how long an epoch takes.
+"""Lengths of training rows: how mlx-lm cuts, pads and batches them.
 
 The rules are those of `mlx_lm.tuner.trainer.iterate_batches`, and are tested against it.
 """
@@ -15,8 +15,6 @@ from typing import Annotated
 
 import pydantic
 
-from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.cycles import whole_cycles
 from pytest_yourai.core.figures import Count
 
 _PADDED_TO = 32
@@ -108,45 +106,37 @@ class TrainingData:
             bars.append(HistogramBar(max_seq_length + 1, None, cut))
         return tuple(bars)
 
+    def tokens_over(self, max_seq_length: int) -> int:
+        """Number of tokens that mlx-lm cuts off."""
+        return sum(max(0, length - max_seq_length) for length in self.lengths)
+
+    def widths(self, batch_size: int, max_seq_length: int) -> tuple[int, ...]:
+        """Padded length of each batch of an epoch, in mlx-lm's order before it is shuffled."""
+        return tuple(
+            padded_length(max(batch), max_seq_length) for batch in self._batches(batch_size)
+        )
+
+    def longest_widths(self, batch_size: int, max_seq_length: int) -> tuple[int, ...]:
+        """As `widths`, where rows in order of length make the batches, the longest first."""
+        longest = self._longest_first[: max(0, self.rows - batch_size + 1) : batch_size]
+        return tuple(padded_length(each, max_seq_length) for each in longest)
+
     def epoch(self, batch_size: int, max_seq_length: int) -> Epoch:
         """One pass over the data; it has no batches if there are fewer rows than in one."""
-        trained = positions = batches = 0
-        shapes: set[int] = set()
-        for start in range(0, self.rows - batch_size + 1, batch_size):
-            batch = self.lengths[start : start + batch_size]
-            width = padded_length(max(batch), max_seq_length)
-            # mlx-lm's mask has one position for each token: the last predicts the first padding.
-            trained += sum(min(length, width - 1) for length in batch)
-            positions += batch_size * (width - 1)
-            batches += 1
-            shapes.add(width)
-        return Epoch(batches, trained, positions, len(shapes))
-
-    def epoch_time_s(self, config: LoraConfig, step_times_s: Sequence[float]) -> float | None:
-        """Seconds of an epoch at the pace of measured steps; None without any.
-
-        The steps went through the longest batches, in order. The pace is their median time per
-        position, padding included, since it costs as much; compiling is not counted. Of accumulated
-        steps whole cycles count.
-        """
-        steps, accumulation = len(step_times_s), config.grad_accumulation_steps
-        repeated = itertools.cycle(self._measured_positions(config, steps))
-        counts = list(itertools.islice(repeated, steps))
-        cycles = zip(
-            whole_cycles(step_times_s, accumulation),
-            whole_cycles(counts, accumulation),
-            strict=True,
+        widths = self.widths(batch_size, max_seq_length)
+        # mlx-lm's mask has one position for each token: the last predicts the first padding.
+        trained = sum(
+            min(length, width - 1)
+            for width, batch in zip(widths, self._batches(batch_size), strict=True)
+            for length in batch
         )
-        paces = [sum(times_s) / sum(positions) for times_s, positions in cycles]
-        if not paces:
-            return None
-        epoch = self.epoch(config.batch_size, config.max_seq_length)
-        return epoch.positions * statistics.median(paces)
+        positions = batch_size * sum(width - 1 for width in widths)
+        return Epoch(len(widths), trained, positions, len(set(widths)))
 
-    def _measured_positions(self, config: LoraConfig, steps: int) -> list[int]:
-        size = config.batch_size
-        longest = self._longest_first[: self.rows - size + 1 : size][:steps]
-        return [size * (padded_length(each, config.max_seq_length) - 1) for each in longest]
+    def _batches(self, size: int) -> Iterator[tuple[int, ...]]:
+        """The lengths of each batch; a remainder of rows is dropped."""
+        starts = range(0, self.rows - size + 1, size)
+        return (self.lengths[start : start + size] for start in starts)
 
 
 def _bars(lengths: Sequence[int], most: int) -> list[HistogramBar]:

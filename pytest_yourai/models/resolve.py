@@ -7,7 +7,6 @@ cache), downloaded into that cache first, or synthetic, in the shapes of the arc
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pytest_yourai.core.errors import ModelError, UnavailableError
 from pytest_yourai.core.lfs import pointer_in, pointer_remedy
 from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.redaction import redactor
+from pytest_yourai.core.similar import similar
 from pytest_yourai.models import hub
 from pytest_yourai.models.folder import CONFIG, WEIGHTS, missing_file, read_architecture
 from pytest_yourai.models.model import Model
@@ -54,7 +54,7 @@ def resolve(
             f"there is no folder {name}: name one with a model's config.json, a preset, or a "
             "repository as owner/name"
         )
-    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.4)
+    near = similar(name, presets, most=3)
     remedy = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(presets)}"
     raise ModelError(
         f"{name} is neither a preset nor a folder, nor a repository as owner/name: {remedy}"

@@ -13,6 +13,7 @@ from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.config_keys import stored_quantization
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.step_profile import StepProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,23 @@ class Wanted:
     configs: tuple[LoraConfig, ...]
     recipe: Recipe
     file: str | None = None
+    max_seq_lengths: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, configs: Iterable[LoraConfig], recipe: Recipe, file: str | None = None) -> Wanted:
-        """Without what the trained arrays do not depend on."""
+        """Without what neither the trained arrays nor the operations of a step depend on."""
+        configs = tuple(configs)
         alike = (
-            dataclasses.replace(each, batch_size=1, max_seq_length=2, grad_accumulation_steps=1)
+            dataclasses.replace(
+                each,
+                batch_size=1,
+                max_seq_length=2,
+                grad_accumulation_steps=min(each.grad_accumulation_steps, 2),
+            )
             for each in configs
         )
-        return cls(tuple(dict.fromkeys(alike)), recipe, file)
+        lengths = dict.fromkeys(each.max_seq_length for each in configs)
+        return cls(tuple(dict.fromkeys(alike)), recipe, file, tuple(lengths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +108,5 @@ class Inspection:
     """Ids that the model can embed; None where that is not known."""
     notes: tuple[str, ...] = ()
     """Lines for people."""
+    steps: Mapping[str, StepProfile] = field(default_factory=dict)
+    """Profiles of the steps that are wanted, as far as they could be traced, by `step_kind`."""

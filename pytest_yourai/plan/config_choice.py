@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pytest_yourai.core.axes import (
     AXES,
+    BATCH_SIZE,
     GRAD_ACCUMULATION_STEPS,
     GRAD_CHECKPOINT,
     LORA_KEYS,
     MAX_SEQ_LENGTH,
+    NUM_LAYERS,
     SIZES,
     VARIANTS,
 )
@@ -35,6 +37,7 @@ from pytest_yourai.plan.matrix import (
     AxisValues,
     Matrix,
     combinations,
+    layers_of,
     layers_over,
     read_matrix,
 )
@@ -93,18 +96,35 @@ class ConfigChoice:
         """Choices of modules that get adapters."""
         return self.axes.get(LORA_KEYS.name) or (SAFE_KEYS,)
 
-    def checked(self, model: Model, *, is_before_sweep: bool) -> LoraConfig:
-        """What a check tries, of the smallest size: the longest rows, for a pass to hold for all.
+    @property
+    def fixed_sizes(self) -> tuple[str, ...]:
+        """Those of batch size, rank and layers that flags choose, which no check may change."""
+        return tuple(axis.name for axis in SIZES if self.origins.get(axis.name) == "flag")
 
-        Before a sweep, which tries the others, the shortest.
+    def checked(self, model: Model, *, is_before_sweep: bool) -> LoraConfig:
+        """What a check tries: of what flags name the largest, for a pass to hold for all.
+
+        Before a sweep, which tries the others, the smallest; so it is with rows. What is open is
+        of the smallest size.
         """
         length = min if is_before_sweep else max
         usual = LoraConfig(1, 1, 1, model.default_max_seq_length, lora_keys=SAFE_KEYS)
         chosen = {axis.name: self.axes[axis.name][0] for axis in VARIANTS if axis.name in self.axes}
         if lengths := self.axes.get(MAX_SEQ_LENGTH.name):
             chosen[MAX_SEQ_LENGTH.name] = length(lengths)
+        chosen |= {name: length(self._sizes(name, model)) for name in self.fixed_sizes}
         chosen[GRAD_CHECKPOINT.name] = all(self.axes.get(GRAD_CHECKPOINT.name, (False,)))
         return dataclasses.replace(usual, **chosen)
+
+    def _sizes(self, name: str, model: Model) -> list[int]:
+        """The values that are asked for, of an axis of sizes."""
+        if name == NUM_LAYERS.name:
+            named = "the command line"
+            return [layers_of(each, model.depth, named) for each in self.axes[name]]
+        rows = self.effective_batch_size
+        if name == BATCH_SIZE.name and rows is not None:
+            return [each for each in self.axes[name] if rows % each == 0] or [1]
+        return list(self.axes[name])
 
     def quantization(self, model: Model) -> Quantization | None:
         """Quantization of the base model; ModelError if its weights contradict the choice."""

@@ -16,7 +16,7 @@ from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import ModelSource
 
 _NOT_MEASURED = (
-    *("model", "matrix", "recipe_file", "search", "isolation", "timeout_s"),
+    *("model", "presets_file", "matrix", "recipe_file", "search", "isolation", "timeout_s"),
     *(axis.key for axis in AXES),
 )
 """Settings that do not change the measurement of a trial, or that each row has itself."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ from pytest_yourai.core.config import (
     QuantizeChoice,
     quantize_choice,
 )
-from pytest_yourai.core.errors import MatrixError
+from pytest_yourai.core.errors import MatrixError, OptionError
 from pytest_yourai.core.ranking import lightest_first
 from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
 
@@ -149,7 +149,7 @@ def combinations(
     found = set()
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        chosen[NUM_LAYERS.name] = _layers(chosen[NUM_LAYERS.name], depth, str(named))
+        chosen[NUM_LAYERS.name] = layers_of(chosen[NUM_LAYERS.name], depth, str(named))
         found.add(accumulated(LoraConfig(**chosen), effective_batch_size).canonical())
     exclude = matrix.exclude if matrix else ()
     kept = [each for each in found if not any(rule.matches(each, depth) for rule in exclude)]
@@ -178,7 +178,20 @@ def evenly_accumulated(config: LoraConfig, effective_batch_size: int | None) -> 
     return accumulated(config, effective_batch_size)
 
 
-def _layers(asked: int, depth: int | None, named: str) -> int:
+def dividing(batch_sizes: Iterable[int], effective_batch_size: int) -> tuple[int, ...]:
+    """Those of the batch sizes of flags that divide `effective_batch_size`; OptionError if none."""
+    sizes = sorted(set(batch_sizes))
+    if even := tuple(each for each in sizes if effective_batch_size % each == 0):
+        return even
+    raise OptionError(
+        f"--yourai-effective-batch-size: {effective_batch_size} is not a multiple of "
+        f"--yourai-batch-size {', '.join(map(str, sizes))}: choose a batch size that divides "
+        f"{effective_batch_size}"
+    )
+
+
+def layers_of(asked: int, depth: int | None, named: str) -> int:
+    """The number of layers that `asked` means; MatrixError, beginning with `named`, if unknown."""
     if asked == ALL_LAYERS and depth is None:
         raise MatrixError(
             f"{named}: lora_layers: config.json does not tell how many layers the model has: "

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core import config as defaults
-from pytest_yourai.core.axes import FINE_TUNE_TYPE
+from pytest_yourai.core.axes import FINE_TUNE_TYPE, SIZES
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.core.paths import from_here
+from pytest_yourai.core.paths import from_here, packaged_models
 from pytest_yourai.core.recipe import recipe_settings
 from pytest_yourai.models.model import Model
 from pytest_yourai.models.source import ModelSource, RowReading
@@ -160,8 +160,9 @@ def _settings(
     return SweepSettings(
         weights="synthetic" if source.synthetic else "local",
         quantization=source.quantization or "none",
-        model=_named(model),
-        matrix=choice.matrix.source.name if choice.matrix else None,
+        model=_named(model, options),
+        presets_file=str(from_here(options.presets)) if _is_own_preset(model, options) else None,
+        matrix=_matrix_name(choice),
         recipe_file=str(from_here(options.recipe_file.path)) if options.recipe_file else None,
         search=options.search,
         replay=recording.name if recording else None,
@@ -177,9 +178,23 @@ def _settings(
     )
 
 
-def _named(model: Model) -> str | None:
-    """What names a model that is not a preset, whose own name is enough."""
-    if model.preset is not None:
+def _matrix_name(choice: ConfigChoice) -> str | None:
+    """The matrix that sizes are from, and which of them flags name instead; None without any."""
+    sizes = {axis.label: choice.origins.get(axis.name) for axis in SIZES}
+    if choice.matrix is None or "matrix" not in sizes.values():
+        return None
+    of_flags = [label for label, origin in sizes.items() if origin == "flag"]
+    name = choice.matrix.source.name
+    return f"{name}, {' and '.join(of_flags)} by flag" if of_flags else name
+
+
+def _is_own_preset(model: Model, options: Options) -> bool:
+    return model.preset is not None and options.presets != packaged_models()
+
+
+def _named(model: Model, options: Options) -> str | None:
+    """What names a model that is no packaged preset, whose own name is enough."""
+    if model.preset is not None and not _is_own_preset(model, options):
         return None
     if model.repo is not None or model.folder is None:
         return model.repo

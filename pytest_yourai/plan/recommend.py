@@ -8,11 +8,12 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pytest_yourai.core.axes import AXES
+from pytest_yourai.core.axes import AXES, BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
-from pytest_yourai.core.errors import ModelError, OptionError
+from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.units import gigabytes, machine_memory
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
@@ -23,7 +24,7 @@ from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
-from pytest_yourai.plan.matrix import combinations, evenly_accumulated
+from pytest_yourai.plan.matrix import combinations, dividing, evenly_accumulated
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.safe_table import safe_config
@@ -218,16 +219,11 @@ def _asked(
         like=choice.checked(model, is_before_sweep=False),
     )
     safe = evenly_accumulated(safe, effective)
-    axes = {axis.name: (axis.of(safe),) for axis in AXES} | dict(options.axes)
-    found = combinations(axes, depth, None, effective)
-    even = [each for each in found if effective is None or effective % each.batch_size == 0]
-    if not even:
-        sizes = ", ".join(map(str, sorted({each.batch_size for each in found})))
-        raise OptionError(
-            f"--yourai-effective-batch-size: {effective} is not a multiple of --yourai-batch-size "
-            f"{sizes}: choose a batch size that divides {effective}"
-        )
-    return even
+    axes: dict[str, tuple[Any, ...]] = {axis.name: (axis.of(safe),) for axis in AXES}
+    axes |= options.axes
+    if effective is not None:
+        axes[BATCH_SIZE.name] = dividing(axes[BATCH_SIZE.name], effective)
+    return combinations(axes, depth, None, effective)
 
 
 def _parameters(model: Model) -> float:

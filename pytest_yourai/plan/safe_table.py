@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
@@ -46,21 +47,27 @@ SAFE_KEYS = "qkvo"
 
 
 def safe_config(
-    parameters: float, available_bytes: float, *, depth: int | None, like: LoraConfig
+    parameters: float,
+    available_bytes: float,
+    *,
+    depth: int | None,
+    like: LoraConfig,
+    fixed: Collection[str] = (),
 ) -> LoraConfig:
     """The safe configuration for a model of so many parameters, within `available_bytes`.
 
-    The number of layers is cut to the model's `depth`, if that is known; rows and recipe are
-    those of `like`.
+    The number of layers is cut to the model's `depth`, if that is known; rows, recipe and the
+    `fixed` ones of batch size, rank and layers are those of `like`.
     """
     available_gb = available_bytes / GB
     row = next(row for row in read_safe_table() if row.matches(parameters, available_gb))
-    return dataclasses.replace(
-        like,
-        batch_size=row.batch_size,
-        rank=row.lora_rank,
-        num_layers=min(row.lora_layers, depth or row.lora_layers),
-    ).canonical()
+    sizes: dict[str, Any] = {
+        "batch_size": row.batch_size,
+        "rank": row.lora_rank,
+        "num_layers": min(row.lora_layers, depth or row.lora_layers),
+    }
+    chosen = {name: size for name, size in sizes.items() if name not in fixed}
+    return dataclasses.replace(like, **chosen).canonical()
 
 
 @functools.cache

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pytest_yourai.core.axes import GRAD_CHECKPOINT, LORA_KEYS, MAX_SEQ_LENGTH, SIZES, VARIANTS
+from pytest_yourai.core.axes import (
+    BATCH_SIZE,
+    GRAD_CHECKPOINT,
+    LORA_KEYS,
+    MAX_SEQ_LENGTH,
+    SIZES,
+    VARIANTS,
+)
 from pytest_yourai.core.config import DEFAULT_MAX_SEQ_LENGTH, LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError
 from pytest_yourai.core.labels import ConfigLabels, id_name
@@ -24,6 +31,7 @@ from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
+from pytest_yourai.plan.matrix import dividing
 from pytest_yourai.plan.options import Options, check_combinations, check_files
 from pytest_yourai.plan.planner import SweepSetup, plan_model
 from pytest_yourai.plan.resolved_models import (
@@ -197,15 +205,20 @@ def _unplanned(found: ResolvedModel, choice: ConfigChoice, options: Options) -> 
     """The stage with its check, and without a setup."""
     model = found.model
     like = choice.checked(model, is_before_sweep=options.optimize)
-    check = SafeCheck(model.parameters, like, choice.effective_batch_size)
+    fixed = choice.fixed_sizes
+    check = SafeCheck(model.parameters, like, choice.effective_batch_size, fixed)
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
-    assumed = safe_config(check.parameters or 0, limit_bytes, depth=model.depth, like=check.like)
+    assumed = safe_config(
+        check.parameters or 0, limit_bytes, depth=model.depth, like=like, fixed=fixed
+    )
     return Stage(found.asked_as, model, None, check, assumed, found.problem)
 
 
 def _planned_check(stage: Stage, choice: ConfigChoice, options: Options) -> Stage:
     if stage.problem is not None:
         return stage
+    if choice.effective_batch_size is not None and BATCH_SIZE.name in choice.fixed_sizes:
+        dividing(choice.axes[BATCH_SIZE.name], choice.effective_batch_size)
     try:
         setup = plan_model(stage.model, choice, options, stage.check)
     except ModelError as contradiction:

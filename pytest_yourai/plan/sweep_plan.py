@@ -46,8 +46,10 @@ class SafeCheck:
 
     parameters: float | None
     like: LoraConfig
-    """Its rows and recipe; batch, rank and layers do not count."""
+    """Its rows and recipe; of batch size, rank and layers those that are `fixed`."""
     effective_batch_size: int | None = None
+    fixed: tuple[str, ...] = ()
+    """What the user has chosen of batch size, rank and layers, by the names of the axes."""
 
     def configuration(self, inspection: Inspection, limit_bytes: int) -> LoraConfig:
         """The configuration that is safe for the inspected model within `limit_bytes`.
@@ -59,6 +61,7 @@ class SafeCheck:
             limit_bytes,
             depth=inspection.num_hidden_layers,
             like=self.like,
+            fixed=self.fixed,
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
         safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
@@ -140,7 +143,10 @@ def profile_identity(plan: SweepPlan, device: DeviceInfo) -> str:
     """
     where = dataclasses.asdict(device)
     del where["free_memory_bytes"]  # which changes
-    like = plan.check.like if plan.check else None
+    # As earlier versions had it, which fixed nothing.
+    like: Any = plan.check.like if plan.check else None
+    if plan.check and plan.check.fixed:
+        like = [like, plan.check.fixed]
     configs = sorted(str(dataclasses.astuple(each)) for each in plan.configs)
     return digest([plan.identity, where, configs, like, plan.memory_limit_bytes])
 
@@ -155,6 +161,7 @@ def predictor_of(
         found.device.backend,
         found.device.name,
         inspected=found.inspection.sizes,
+        steps=found.inspection.steps,
         earlier=earlier,
         longest_row=data.longest if data else None,
         recipe=plan.recipe,

@@ -63,10 +63,10 @@ def _provide_descriptors() -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    if not command_line.wants_recommendation(config):
-        return None
     try:
-        return _recommend(config)
+        if command_line.wants_verification(config):
+            return _verify(config)
+        return _recommend(config) if command_line.wants_recommendation(config) else None
     except InputError as problem:
         raise command_line.usage_error(config, problem) from None
 
@@ -97,6 +97,19 @@ def _recommend(config: pytest.Config) -> int:
     print_lines(sys.stdout, *lines(found, command_line.invocation(config)))
     nothing_fits = found.largest_that_fits is None
     return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
+
+
+def _verify(config: pytest.Config) -> int:
+    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
+    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
+
+    check_alone(os.environ)
+    import_installed()
+    from pytest_yourai.plugin.read_options import verification_file  # noqa: PLC0415
+    from pytest_yourai.verify.command import run  # noqa: PLC0415
+
+    passed = run(verification_file(config), "--yourai-output", sys.stdout)
+    return int(pytest.ExitCode.OK if passed else pytest.ExitCode.TESTS_FAILED)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Generator
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.units import plural
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin.items import ItemHooks
 from pytest_yourai.plugin.terminal import Terminal
@@ -50,9 +51,8 @@ class ConfirmationHooks:
     def _begins(self, stage: Stage, configs: list[LoraConfig]) -> None:
         if self._results is None:
             return
-        count = len(configs)
         self._terminal.print_unless_quiet(
-            f"Slower than the baseline: measuring {count} configuration{'s' * (count != 1)} of "
+            f"Slower than the baseline: measuring {plural(len(configs), 'configuration')} of "
             f"{stage.name} again"
         )
 

@@ -54,6 +54,7 @@ class ControllerHooks:
         self.results = RunResults(plan)
         self._console = Console(plan, self.results, lambda: self._terminal.size)
         self._is_running = False
+        self._without_line: TrialReport | None = None
         self._output: SessionOutput | None = None
         self._interrupts = Interrupts()
         self._invocation = command_line.invocation(config)
@@ -104,6 +105,8 @@ class ControllerHooks:
         finally:
             self._interrupts.end()
             self._is_running = False
+            if self._without_line is not None:
+                self._print_trial(self._without_line)
             if awake is not None:
                 awake.terminate()
                 awake.wait()
@@ -127,9 +130,10 @@ class ControllerHooks:
     def trial_ended(self, trial: TrialReport) -> None:
         """Called where items run in this process: an interruption before the report loses nothing.
 
-        The report comes later, and is printed.
+        The report comes later, and is printed; without one this is, when the run ends.
         """
         self.results.add(trial)
+        self._without_line = trial
 
     def _notes(self) -> list[str]:
         notes = []
@@ -176,8 +180,12 @@ class ControllerHooks:
         stage = self._plan.stage_called(trial.model, is_check=trial.is_check)
         if trial.opened is not None and not self._has_items_here:
             self.stage_opened(stage, trial.opened, trial.counts)
+        self._print_trial(trial)
+
+    def _print_trial(self, trial: TrialReport) -> None:
         lines = self._console.trial(trial, self.results.add(trial))
         self._terminal.print_unless_quiet(*lines)
+        self._without_line = None
 
     def _add_soaks(self, reported: SoakReport) -> None:
         stage = self._plan.stage_called(reported.model, is_check=False)

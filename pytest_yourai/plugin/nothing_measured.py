@@ -82,12 +82,12 @@ class NothingMeasured:
             return f"{count} of {len(self._ended)} items ended so: {reason}"
         if self._ended:
             return (
-                f"{len(self._ended)} items were only set up, or another plugin called them: leave "
+                f"{_all(len(self._ended), 'item')} only set up, or called by another plugin: leave "
                 "out --setup-only, --setup-plan, or that plugin (-p no:NAME)"
             )
         if self._deselected:
             return (
-                f"all {len(self._deselected)} configurations were deselected: change -k, -m, "
+                f"{_all(len(self._deselected), 'configuration')} deselected: change -k, -m, "
                 "--deselect or --lf, or the plugin or conftest.py that did it; addopts in the ini "
                 "file count, too"
             )
@@ -119,6 +119,12 @@ class HowToSweep:
                 f"{file.name if file else 'The ini file'} names what to measure, for tests that "
                 f"take `trial`; to sweep: {command}"
             )
+
+
+def _all(count: int, noun: str) -> str:
+    """`the one item was`, `both items were`, `all 12 items were`."""
+    many = "both" if count == 2 else f"all {count:,}"  # noqa: PLR2004 - a word for two
+    return f"the one {noun} was" if count == 1 else f"{many} {noun}s were"
 
 
 def _words_in_names(items: Sequence[pytest.Item]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.paths import from_here
+from pytest_yourai.core.results import SkipReason
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
@@ -15,13 +16,16 @@ from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
 from pytest_yourai.report.model_words import estimates_line, model_words, own_presets, preset_words
+from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
     picks,
     reading_flags,
+    shorter_rows_words,
     train_words,
 )
 from pytest_yourai.store.benchmark_results import recommended
+from pytest_yourai.sweep.offers import shorter_rows_of
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_results import StageResults
 
@@ -56,8 +60,13 @@ def next_steps(
     elif found is not None:
         if any(each.lacks_memory for each in found.results):
             yield from what_may_fit(setup, found, invocation)
-        elif not options.is_replay:
+        elif not options.is_replay and not _are_refused(found):
             yield f"Next, once what failed is fixed: {_resumed(options, invocation)}"
+
+
+def _are_refused(found: StageResults) -> bool:
+    """True if no configuration can be run as it is, whenever that is tried."""
+    return all(each.skip_reason is SkipReason.INVALID for each in found.results)
 
 
 def _training(
@@ -95,6 +104,10 @@ def _training(
         label = start or f"Or the {', '.join(answers.names(result))}: "
         yield f"{label}{command_line(*words, *pick)}"
         start = ""
+    first = collected.headline_of(rows)
+    for offer in shorter_rows_of(found, rows.results, first):
+        yield f"Or with shorter rows, {shorter_rows_text(offer)}"
+        yield f"    {command_line(*words, *shorter_rows_words(offer.config, stage.naming))}"
 
 
 def _data(options: Options) -> str | None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.core.units import format_change, same_memory, same_seconds
+from pytest_yourai.core.units import format_change, plural, same_memory, same_seconds
 from pytest_yourai.report.styles import Style, StyledLine
 from pytest_yourai.report.tables import NOTHING, text_table
 from pytest_yourai.store.compare.baseline import BaselineComparison
@@ -71,7 +71,7 @@ def regression_lines(found: Sequence[Regression], gate: str) -> Iterator[str]:
 
 def regression_count(found: Sequence[Regression]) -> str:
     """`No regression`, `1 regression`, `2 regressions`."""
-    return f"{len(found) or 'No'} regression{'s' * (len(found) > 1)}"
+    return plural(len(found), "regression") if found else "No regression"
 
 
 def _table(comparison: Comparison) -> list[str]:

@@ -10,7 +10,8 @@ from pytest_yourai.core.labels import ConfigLabels, on_or_off
 from pytest_yourai.core.results import SoakResult
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.report.dataset_lines import bar_name
-from pytest_yourai.store.profile import DataRow
+from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
+from pytest_yourai.store.data_rows import DataRow
 from pytest_yourai.store.stored_profile import StoredProfile
 
 Facts = list[tuple[str, str]]
@@ -107,6 +108,10 @@ def training_data(data: DataRow | None) -> dict[str, Any] | None:
         "facts": list(_data_facts(data)),
         "bars": [
             {"name": bar_name(bar.start, bar.end), "rows": bar.rows} for bar in data.histogram
+        ],
+        "shorter_rows": [
+            {"text": shorter_rows_text(each.to_offer()), "command": each.command}
+            for each in data.shorter_rows
         ],
     }
 

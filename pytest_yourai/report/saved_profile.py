@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.errors import OutputError, RecordingError
-from pytest_yourai.core.files import read_document, write_json
+from pytest_yourai.core.files import mapping, read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.units import plural
 from pytest_yourai.plan.stages import RunPlan
-from pytest_yourai.report.training_commands import training_commands
+from pytest_yourai.report.training_commands import shorter_rows_commands, training_commands
 from pytest_yourai.store import profile
 from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
 from pytest_yourai.sweep.run_results import RunResults
@@ -52,7 +53,7 @@ def save_profile(
         _add_commands(document, shown_path(path))
         try:
             kept = None
-            if earlier is not None and not is_merged and earlier.has_measurements:
+            if earlier is not None and not is_merged and earlier.has_more_than(document):
                 created = earlier.profiles[0].created_at if earlier.profiles else None
                 kept = keep_aside(path, created, profile.OUTPUT_FLAG)
             write_json(path, document, profile.OUTPUT_FLAG)
@@ -70,6 +71,7 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
     """Write into each profile in `document`, the file `name`, how to train with its answers."""
     swept = [each["optimal_config"] for each in document.get("results", ())] or [document]
     answers = {each["model"]: each["answers"] for each in swept if each and "answers" in each}
+    of_data = {each["model"]: each["data"] for each in swept if each and "answers" in each}
     try:
         profiles = parse_written(document, name)
     except RecordingError:
@@ -80,6 +82,9 @@ def _add_commands(document: Mapping[str, Any], name: str) -> None:
         for found in training_commands(each) if of_model else ():
             for pick in found.names:
                 of_model[pick.value]["command"] = found.text
+        offers = (of_data.get(each.model) or {}).get("shorter_rows", ())
+        for offer, text in zip(offers, shorter_rows_commands(each), strict=False):
+            offer["command"] = text
 
 
 def _not_saved(plan: RunPlan, results: RunResults, problem: OutputError) -> Iterator[OutputLine]:
@@ -96,7 +101,7 @@ def _of_before(results: RunResults) -> str | None:
     old = [each.config for each in rows.results if each not in results.results]
     if not old:
         return None
-    count = f"{len(old)} row{'s' * (len(old) != 1)} of earlier runs"
+    count = f"{plural(len(old), 'row')} of earlier runs"
     best = results.best_of(rows)
     if best is None or best.config not in old:
         return count
@@ -110,12 +115,19 @@ class _Earlier:
     document: Mapping[str, Any] | None
     profiles: tuple[StoredProfile, ...]
 
-    @property
-    def has_measurements(self) -> bool:
-        """True unless it is known to hold nothing that was measured: a replay measures nothing."""
+    def has_more_than(self, document: Mapping[str, Any]) -> bool:
+        """True unless it is known to hold no measurements, or only those that were replayed again.
+
+        Another replay of one recording finds there what the earlier one has found.
+        """
         if self.document is None or not self.profiles:
             return True
-        return any(each.measured and not each.settings.replay for each in self.profiles)
+        now = mapping(document.get("settings")).get("replay"), document.get("model")
+        return any(
+            each.measured
+            and (each.settings.replay is None or (each.settings.replay, each.model) != now)
+            for each in self.profiles
+        )
 
     def can_be_merged_into(self, results: RunResults) -> bool:
         if self.document is None or not self.profiles:

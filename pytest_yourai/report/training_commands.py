@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.answers import Answers, Pick
+from pytest_yourai.core.axes import MAX_SEQ_LENGTH, SIZES, value_text
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.shell import command_line
@@ -69,6 +72,20 @@ def picks(answers: Answers, first: TrialResult | None) -> Iterator[tuple[TrialRe
         yield result, ["--pick", names[0]] if len(found) > 1 else []
 
 
+def shorter_rows_words(config: LoraConfig, naming: ConfigLabels) -> list[str]:
+    """The flags of `yourai train` for a configuration that a profile may not have.
+
+    What is the same in all of a profile's comes from there.
+    """
+    words: list[str] = []
+    for axis in dict.fromkeys((*SIZES, *naming.varying, MAX_SEQ_LENGTH)):
+        if axis.metavar is None:
+            words.append(f"--{'' if axis.of(config) else 'no-'}{axis.flag}")
+        elif axis.applies_to(config):
+            words += [f"--{axis.flag}", value_text(axis.of(config))]
+    return words
+
+
 @dataclass(frozen=True)
 class TrainingCommand:
     """A command, and notes on placeholders in it and on its weights.
@@ -92,12 +109,27 @@ def training_commands(profile: StoredProfile) -> list[TrainingCommand]:
     ]
 
 
+def shorter_rows_commands(profile: StoredProfile) -> list[str]:
+    """The command that trains with each of the shorter rows that a profile offers."""
+    offers = profile.data.shorter_rows if profile.data else []
+    if not offers:
+        return []
+    words = _words_for(profile)
+    return [
+        command_line(*words, *shorter_rows_words(each.config, profile.naming)) for each in offers
+    ]
+
+
 def _words_for(profile: StoredProfile) -> list[str]:
     """The words of a `yourai train` with a profile that may come from anywhere."""
     settings, data = profile.settings, profile.settings.data
-    preset = None if settings.model else _packaged_presets().get(profile.model)
-    model = settings.model or (profile.model if preset else _NO_MODEL)
-    has_weights = preset.repo is not None if preset else settings.model is None
+    presets = Path(settings.presets_file) if settings.presets_file else None
+    is_own = settings.model is not None or presets is not None
+    preset = None if is_own else _packaged_presets().get(profile.model)
+    model = profile.model if preset or presets else settings.model or _NO_MODEL
+    has_weights = preset.repo is not None if preset else not is_own
+    if presets is not None:
+        has_weights = settings.model is not None
     recipe = Path(settings.recipe_file) if settings.recipe_file else None
     if settings.recipe.get("hf_dataset"):  # of which `data` is a name for people
         data = None if recipe is None else OF_RECIPE
@@ -109,6 +141,7 @@ def _words_for(profile: StoredProfile) -> list[str]:
         data=data,
         reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),
         recipe=recipe,
+        presets=presets,
     )
 
 

@@ -20,7 +20,7 @@ from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.ranking import soak_survivors
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
 from pytest_yourai.core.sanitize import printable
-from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory
+from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, plural
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.dataset_lengths import TrainingData
@@ -50,7 +50,7 @@ def header(
 ) -> Iterator[str]:
     """The header of a sweep: model, recipe, machine, budget, notes."""
     model = f"{printable(opened.title)} ({opened.weights})"
-    yield f"Testing {configurations} configuration{'s' * (configurations != 1)} for: {model}"
+    yield f"Testing {plural(configurations, 'configuration')} for: {model}"
     yield from map(faint, recipe)
     yield from machine_lines(opened)
     if not is_replay:
@@ -166,7 +166,7 @@ def summary(
     yield from other_answers(answers, first, titles, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
-        yield faint(f"Search: stopped after {trials} trial{'s' * (trials != 1)}: {stopped}")
+        yield faint(f"Search: stopped after {plural(trials, 'trial')}: {stopped}")
         if objective is Objective.SCORE:
             yield faint("To search for the fastest: --yourai-objective=tokens_per_second")
     errors = PredictionErrors.of(results)
@@ -254,7 +254,7 @@ def soak_line(title: str, name: str, soak: SoakResult) -> str:
 
 def _measured(soak: SoakResult) -> Iterator[str]:
     yield duration(soak.duration_s)
-    yield f"{soak.steps:,} step{'s' * (soak.steps != 1)}"
+    yield plural(soak.steps, "step")
     peak, of_trial = soak.peak_memory_bytes or 0, soak.trial_peak_memory_bytes or 0
     yield f"peak {gigabytes(peak)} (trial {gigabytes(of_trial)})"
     if soak.active_growth_bytes_per_step is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, TrialResult
-from pytest_yourai.core.units import gigabytes
+from pytest_yourai.core.units import gigabytes, plural
 from pytest_yourai.report.answer_lines import AnswerTitles, other_answers
 from pytest_yourai.report.styles import Style, StyledLine, like
 from pytest_yourai.report.trial_lines import optimum_figures, remarks
@@ -19,7 +19,7 @@ INDENT = " " * 6
 def title(models: int, rule: str) -> Iterator[str]:
     """The title and the number of models."""
     yield from ("", rule, "Model Benchmark", rule)
-    yield f"Trying {models} model{'s' * (models != 1)}, smallest first, until one does not fit"
+    yield f"Trying {plural(models, 'model')}, smallest first, until one does not fit"
 
 
 def preflight_lines(name: str, found: Preflight, naming: ConfigLabels) -> Iterator[str]:

@@ -16,50 +16,14 @@ from pytest_yourai.core.ranking import best, pareto, soak_survivors
 from pytest_yourai.core.results import SoakResult, TrialResult
 from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.core.verdict import Verdict
-from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.store.data_rows import DataRow
 from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
-from pytest_yourai.store.schema import Amount, AxisValue, Count, Length, Row
+from pytest_yourai.store.schema import Amount, Count, Row
 
 SCHEMA_VERSION = 1
 
 OUTPUT_FLAG = "--yourai-output"
 """The flag that names the file."""
-
-
-class HistogramBar(Row):
-    """Rows of training data of so many tokens; without an end for the longest."""
-
-    start: Count = pydantic.Field(alias="from")
-    end: Count | None = pydantic.Field(alias="to")
-    rows: Count
-
-
-class EpochRow(Row):
-    """An epoch of training data in batches of one size, cut to one length."""
-
-    batch_size: AxisValue
-    max_seq_length: Length
-    rows_cut: Count
-    batches: Count
-    trained_tokens: Count
-    padding_share: Amount
-    padded_shapes: Count
-
-
-class DataRow(Row):
-    """Lengths of the rows of training data, in tokens; None where a file lacks them."""
-
-    rows: Count | None = None
-    tokens: Count | None = None
-    shortest: Count | None = None
-    median: Amount | None = None
-    longest: Count | None = None
-    histogram: list[HistogramBar] = pydantic.Field(default_factory=list)
-    epochs: list[EpochRow] = pydantic.Field(default_factory=list)
-    rows_left_out: Count | None = None
-    """Rows that cannot be trained on, of training and validation data."""
-    optimal_epoch_time_s: Amount | None = None
-    """One pass over the data with the best configuration, at the pace of its measured steps."""
 
 
 class VerdictRow(Row):
@@ -204,45 +168,3 @@ def _answer(result: TrialResult | None) -> dict[str, Any] | None:
 def created_at() -> str:
     """The present time in UTC, as ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def data_object(
-    data: TrainingData | None, results: Sequence[TrialResult], objective: Objective
-) -> dict[str, Any] | None:
-    """The profile's `data`; None where rows are made up. Lengths in tokens.
-
-    The histogram is that of the largest max_seq_length.
-    """
-    if data is None:
-        return None
-    optimum = best(results, objective)
-    configs = [result.config for result in results]
-    longest = max(config.max_seq_length for config in configs)
-    batches = sorted({(config.batch_size, config.max_seq_length) for config in configs})
-    return DataRow(
-        rows=data.rows,
-        tokens=data.tokens,
-        shortest=data.shortest,
-        median=data.median,
-        longest=data.longest,
-        histogram=[
-            HistogramBar.model_validate({"from": bar.least, "to": bar.most, "rows": bar.rows})
-            for bar in data.histogram(longest)
-        ],
-        epochs=[_epoch_row(data, *batch) for batch in batches],
-        rows_left_out=data.left_out,
-        optimal_epoch_time_s=optimum.epoch_time_s if optimum else None,
-    ).as_json()
-
-
-def _epoch_row(data: TrainingData, batch_size: int, max_seq_length: int) -> EpochRow:
-    epoch = data.epoch(batch_size, max_seq_length)
-    return EpochRow(
-        batch_size=batch_size,
-        max_seq_length=max_seq_length,
-        rows_cut=data.rows_over(max_seq_length),
-        batches=epoch.batches,
-        trained_tokens=epoch.trained_tokens,
-        padding_share=epoch.padding_share,
-        padded_shapes=epoch.padded_shapes,
-    )

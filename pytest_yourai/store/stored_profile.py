@@ -27,8 +27,8 @@ from pytest_yourai.core.sanitize import all_printable, clean, printable
 from pytest_yourai.core.units import GB
 from pytest_yourai.store import benchmark_results, profile
 from pytest_yourai.store.benchmark_results import read_entries
+from pytest_yourai.store.data_rows import DataRow
 from pytest_yourai.store.foreign_rows import amount, lacks_minimum
-from pytest_yourai.store.profile import DataRow
 from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow
 from pytest_yourai.store.schema import first_problem, read_leniently
 

@@ -17,6 +17,7 @@ from pytest_yourai.core.signals import deferred
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
+from pytest_yourai.estimate.step_time import epoch_time_s
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
@@ -249,7 +250,7 @@ class Sweep:
         prediction = self._predictor.predict(result.config)
         changes: dict[str, Any] = {"memory_limit_bytes": self._limit_bytes, "size": self._size}
         if (data := self.context.inspection.data) is not None:
-            changes["epoch_time_s"] = data.epoch_time_s(result.config, result.step_times_s)
+            changes["epoch_time_s"] = epoch_time_s(data, result)
         if prediction is not None:
             changes["predicted_minimum_memory_bytes"] = prediction.minimum_bytes
             if result.started and prediction.conservative_bytes > self._limit_bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.units import plural
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import Boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
@@ -138,9 +139,9 @@ _CRASHED_TWICE = (
 
 def _notes(history: History, kept: int) -> Iterator[str]:
     if kept:
-        yield f"{kept} {'result is' if kept == 1 else 'results are'} kept from {history.name}"
+        yield f"{plural(kept, 'result')} {'is' if kept == 1 else 'are'} kept from {history.name}"
     else:
         yield f"{history.name} has nothing of this model, settings, budget and machine to resume"
     if (count := history.unreadable_lines) > 0:
-        lines, were = ("line", "was") if count == 1 else ("lines", "were")
-        yield f"{count} unreadable {lines} of {history.name} {were} skipped"
+        lines, were = plural(count, "unreadable line"), "was" if count == 1 else "were"
+        yield f"{lines} of {history.name} {were} skipped"

@@ -14,12 +14,14 @@ from pytest_yourai.models.identity import digest
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import profile_identity
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
+from pytest_yourai.store.data_rows import data_object
 from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries, newest
 from pytest_yourai.store.mlx_lm_config import LoraConfigFile
-from pytest_yourai.store.profile import build_profile, data_object
+from pytest_yourai.store.profile import build_profile
 from pytest_yourai.store.recipe_writing import GivenRecipe
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.confirming import Confirmed
+from pytest_yourai.sweep.offers import shorter_rows_of
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_info import StageInfo
 from pytest_yourai.sweep.stage_results import StageResults
@@ -270,7 +272,12 @@ class RunResults:
             or opened.context.budget.limit_bytes,
             settings=opened.settings,
             environment=environment.describe(opened.context.device),
-            data=data_object(opened.context.inspection.data, rows.remaining, objective),
+            data=data_object(
+                opened.context.inspection.data,
+                rows.remaining,
+                objective,
+                shorter_rows_of(found, rows.results, self.headline_of(rows)),
+            ),
             soaks=rows.soaks,
             others=rows.others,
             identity=opened.identity or None,

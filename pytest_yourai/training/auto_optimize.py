@@ -32,7 +32,7 @@ from pytest_yourai.sweep.child_process import (
     environment_of_pytest,
     shown,
 )
-from pytest_yourai.training.measured_profile import ChosenConfig, picked_result, read_profile
+from pytest_yourai.training.measured_profile import ChosenConfig, read_profile
 from pytest_yourai.training.option_values import TrainValues
 from pytest_yourai.training.options import TRAIN_OPTIONS, TrainOptions
 
@@ -148,8 +148,7 @@ def choose(path: Path, options: TrainOptions, model: Model, origin: str) -> Chos
     results = list(swept.results.values())
     if any(result.success for result in results):
         profile = read_profile(path, model)
-        picked = picked_result(profile, options, model)
-        return ChosenConfig.of_profile(profile, picked, origin, is_of_this_model=True)
+        return ChosenConfig.of_profile(profile, options, model, origin, is_of_this_model=True)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
     return _frugal(results, swept.settings.lora_keys or (), model)

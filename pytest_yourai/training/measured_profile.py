@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
-from pytest_yourai.core.answers import Pick, find_answers
-from pytest_yourai.core.axes import AXES, NUM_LAYERS
+from pytest_yourai.core.answers import Pick, find_answers, headline
+from pytest_yourai.core.axes import AXES, NUM_LAYERS, Axis, value_text
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import (
     ALL_KEYS,
@@ -22,12 +22,13 @@ from pytest_yourai.core.config import (
 )
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import machine_memory
 from pytest_yourai.machine import environment
 from pytest_yourai.models.model import Model
-from pytest_yourai.models.presets import Preset
-from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of
+from pytest_yourai.models.presets import Preset, read_presets
+from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of, read_profiles
 from pytest_yourai.training.checkpoint import MeasuredBaseline
 from pytest_yourai.training.option_values import TrainValues
 from pytest_yourai.training.options import TrainOptions
@@ -46,17 +47,41 @@ class ChosenConfig:
     def of_profile(
         cls,
         profile: StoredProfile,
-        picked: TrialResult | None,
+        options: TrainOptions,
+        model: Model,
         origin: str,
         *,
         is_of_this_model: bool,
     ) -> ChosenConfig:
-        """The result `picked` of `profile`, without the LoRA keys of another model."""
-        found = dataclasses.asdict(picked.config) if picked else {}
+        """The result that `options` pick of `profile`, without the LoRA keys of another model."""
+        picked = Picked.of(profile, options, model)
+        found = dataclasses.asdict(picked.result.config) if picked.result else {}
         if not is_of_this_model and found.get("lora_keys") not in (ALL_KEYS, *KEY_SETS):
             found.pop("lora_keys", None)
         values = TrainValues(**found, quantize=profile.settings.quantization)
-        return cls(origin, values, profile)
+        return cls(origin, values, profile, tuple(picked.warnings(profile.name)))
+
+
+def measured_model(path: Path, presets: Path) -> tuple[str | None, Path]:
+    """The model that the profile in `path` names, and the list to look it up in.
+
+    That is `presets`, unless the profile names another. The model is None where the profile is of
+    one that only its user can find. RecordingError if it is no profile, or of several models.
+    """
+    found = read_profiles(path)
+    models = list(dict.fromkeys(each.model for each in found))
+    if len(models) > 1:
+        raise RecordingError(f"{path} has {', '.join(models)}: name one of them by --model")
+    settings = found[0].settings
+    try:
+        if settings.presets_file is not None:
+            return models[0], given_path(settings.presets_file, Path.cwd())
+        if settings.model is not None:
+            given_path(settings.model, Path.cwd())
+            return settings.model, presets
+    except ValueError as problem:
+        raise RecordingError(f"{path}: settings: {problem}: name the model by --model") from None
+    return models[0] if models[0] in read_presets(presets) else None, presets
 
 
 def read_profile(path: Path, model: Model) -> StoredProfile:
@@ -74,24 +99,49 @@ def read_profile(path: Path, model: Model) -> StoredProfile:
     return dataclasses.replace(found, name=path.name)
 
 
-def picked_result(
-    profile: StoredProfile, options: TrainOptions, model: Model
-) -> TrialResult | None:
-    """The answer that `options` pick, of the results that agree with the axes that they fix.
+@dataclass(frozen=True)
+class Picked:
+    """The answer that options pick, of the results that agree with the axes that they fix.
 
-    Where none agrees with one of these, that does not restrict the choice: its flag decides anyway.
+    What no result agrees with is in `unknown`, as axes with their values, and does not restrict
+    the choice: its flag decides anyway.
     """
-    agreeing = profile.remaining
-    for axis in AXES:
-        wanted = getattr(options, axis.name)
-        if axis is NUM_LAYERS and wanted == ALL_LAYERS:
-            wanted = model.depth
-        fitting = [each for each in agreeing if wanted in (None, axis.of(each.config))]
-        agreeing = fitting or agreeing
-    if options.pick is None and agreeing == profile.remaining:
-        return profile.optimum
-    found = find_answers(agreeing)
-    return found.pick(options.pick or Pick.of(profile.objective)) or found.largest
+
+    which: Pick
+    result: TrialResult | None
+    unknown: Mapping[Axis, Any]
+
+    @classmethod
+    def of(cls, profile: StoredProfile, options: TrainOptions, model: Model) -> Picked:
+        """Without a pick it is the answer that comes first; of all results the file's optimum."""
+        agreeing, unknown = profile.remaining, {}
+        for axis in AXES:
+            wanted = getattr(options, axis.name)
+            if axis is NUM_LAYERS and wanted == ALL_LAYERS:
+                wanted = model.depth
+            if wanted is None:
+                continue
+            fitting = [each for each in agreeing if wanted == axis.of(each.config)]
+            agreeing = fitting or agreeing
+            if not fitting:
+                unknown[axis] = wanted
+        usual = Pick.of(profile.objective)
+        which = options.pick or headline(agreeing, profile.objective)
+        if agreeing == profile.remaining and which is usual and options.pick is None:
+            return cls(which, profile.optimum, unknown)
+        found = find_answers(agreeing)
+        return cls(which, found.pick(which) or found.largest, unknown)
+
+    def warnings(self, name: str) -> Iterator[str]:
+        """A line about what the file `name` has no result for."""
+        if self.unknown and self.result is not None:
+            lacking = (f"{axis.label} {value_text(value)}" for axis, value in self.unknown.items())
+            config = self.result.config
+            there = (f"{axis.label} {value_text(axis.of(config))}" for axis in self.unknown)
+            yield (
+                f"{name} has no row with {', '.join(lacking)}: the rest is that of its "
+                f"{self.which}, which has {', '.join(there)}"
+            )
 
 
 def baseline_of(result: TrialResult | None) -> MeasuredBaseline | None:

@@ -56,15 +56,15 @@ class TrainOptions(TrainValues):
         parse=_path,
     )
     profile: Path | None = option(
-        "--profile", "train with the optimum of this profile", metavar="FILE", parse=_path
+        "--profile", "train with an answer of this profile", metavar="FILE", parse=_path
     )
-    auto_optimize: bool = switch("--auto-optimize", "sweep first, and train with the optimum")
+    auto_optimize: bool = switch("--auto-optimize", "sweep first, and train with its answer")
     pick: Pick | None = option(
         "--pick",
         "which answer of the profile or the sweep to train with, of those that agree with other "
         "flags",
         metavar="largest|fastest|leanest",
-        default_help="by the profile's objective",
+        default_help="the one that the sweep names first",
         parse=lambda text: Pick(one_of(*Pick)(text)),
     )
     quick: bool = switch("--quick", "with --auto-optimize: the quick matrix")

@@ -29,7 +29,6 @@ from pytest_yourai.training.measured_profile import (
     ChosenConfig,
     baseline_of,
     is_of,
-    picked_result,
     profile_differences,
     read_profile,
 )
@@ -67,8 +66,9 @@ def _read_profile(start: Start) -> ChosenConfig | None:
         return None
     profile = read_profile(path, start.model)
     is_of_this_model = is_of(profile, start.model, start.presets)
-    picked = picked_result(profile, start.options, start.model)
-    return ChosenConfig.of_profile(profile, picked, profile.name, is_of_this_model=is_of_this_model)
+    return ChosenConfig.of_profile(
+        profile, start.options, start.model, profile.name, is_of_this_model=is_of_this_model
+    )
 
 
 def resolve_options(start: Start, chosen: ChosenConfig | None) -> TrainSettings:

@@ -24,6 +24,7 @@ from pytest_yourai.training.checkpoint import (
     check_recipe,
     checkpoint_to_resume,
 )
+from pytest_yourai.training.measured_profile import measured_model
 from pytest_yourai.training.option_values import DEFAULTS
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.worker.protocol import TrainingParameters
@@ -83,20 +84,29 @@ def begin(options: TrainOptions) -> Start:
 def completed(values: Mapping[str, Any]) -> TrainOptions:
     """The options of flags, with the model and the adapter path of the recipe where none says.
 
-    mlx-lm takes paths relative to the folder where it was started.
+    mlx-lm takes paths relative to the folder where it was started. The model may be the profile's.
     """
     path = values["config"]
     file = None if path is None else read_recipe(path)
     model, folder = values["model"], values["adapter_path"]
-    if model is None and (file is None or file.model is None):
+    if model is None and file is not None and file.model is not None:
+        model = _path_of(file, "model", file.model)[0]
+    presets = values["presets"]
+    if model is None and values["profile"] is not None:
+        model, presets = measured_model(values["profile"], presets)
+    if model is None:
         add = "" if path is None else f", or add a line with model: to {path}"
         raise OptionError(f"--model is missing: name a preset, a folder or owner/name{add}")
     if file is not None:
         named = file.training.get("adapter_path")
-        model = model or _path_of(file, "model", file.model)[0]
         folder = folder or (_path_of(file, "adapter_path", named)[1] if named else None)
     return TrainOptions(
-        **{**values, "model": model, "adapter_path": folder or Path.cwd() / "adapters"}
+        **{
+            **values,
+            "model": model,
+            "presets": presets,
+            "adapter_path": folder or Path.cwd() / "adapters",
+        }
     )
 
 

@@ -74,6 +74,8 @@ class TrialRequest:
     data: str | None
     recipe: Recipe = MLX_LM_DEFAULTS
     reading: RowReading = READ_BY_DEFAULT
+    turns_folder: str | None = None
+    """Has the pipes through which its measured steps take turns with another process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support.browser import CHROMIUM, DESKTOP, PHONE, launched, new_page, opened
 from support.profiles import (
     HOSTILE,
+    document,
     failed_only,
     full,
     hostile,
+    larger,
     later,
     page_of,
     quick,
@@ -361,3 +363,11 @@ def test_models_of_several_files_are_distinguished(tab: Page, folder: Path) -> N
         rows = found.page.locator("#of-models tbody tr").all_inner_texts()
         assert ["runs/0.json" in rows[0], "runs/1.json" in rows[1]] == [True, True]
         assert violations(found.page) == []
+
+
+def test_models_of_all_sizes_have_their_memory_in_one_unit(tab: Page, folder: Path) -> None:
+    small = {**document(larger(0.02)), "model": "small", "memory_limit_gb": 0.5}
+    with opened(tab, page_of(folder, quick(), small)) as found:
+        rows = found.page.locator("#of-models tbody tr").all_inner_texts()
+        units = [set(re.findall(r"[kMG]B", row)) for row in rows]
+        assert units == [{"GB"}, {"GB"}]

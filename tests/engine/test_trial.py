@@ -29,6 +29,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.trial import synthetic_rows
 from pytest_yourai.worker.protocol import (
@@ -40,7 +41,7 @@ from pytest_yourai.worker.protocol import (
     TrialRequest,
 )
 
-from support.models import TINY, make_model, make_tokenizer, text_of, write_rows
+from support.models import TINY, make_model, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 

@@ -144,6 +144,7 @@ def test_an_interruption_at_any_line_after_a_trial_loses_nothing_that_the_journa
         return
     judge("signal while a result is recorded", done, ["ok"] * trial)
     assert len(done.events("trial_complete")) == trial
+    assert f"[{trial}/3] " in done.text
     assert f"Best so far ({trial} of 3 measured)" in done.text or trial == 3
 
 
@@ -180,6 +181,7 @@ def test_an_interruption_at_the_end_of_an_old_wrapper_ends_the_run(
         assert done.events("trial_complete") == []
     else:
         judge("signal at the end of another plugin's wrapper", done, ["ok"])
+        assert done.text.count("[1/3] ") == 1
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,18 @@ def test_a_replay_of_another_budget_measured_nothing_and_makes_room(replayed: Re
     assert len(list(Path().glob("*.json"))) == 1
 
 
+def test_a_replay_of_another_recording_keeps_the_earlier_one(
+    replayed: Replay, pytester: pytest.Pytester
+) -> None:
+    replayed("-k", "batch1")
+    first = profile()
+    Path("other.json").write_text(json.dumps(document()))
+    done = pytester.runpytest_inprocess("--yourai-replay=other.json", "--yourai-max-memory=30")
+    done.stdout.fnmatch_lines("Kept as optimal_config-*: the earlier profile: of another *")
+    [kept] = Path().glob("optimal_config-*.json")
+    assert profile(kept)["all_results"] == first["all_results"]
+
+
 def test_what_is_no_profile_and_what_was_edited_is_kept(replayed: Replay) -> None:
     for name in ("optimal_config.json", "lora.yaml", "notes.md"):
         Path(name).write_text("my notes")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.units import plural
 from pytest_yourai.report.profile_facts import machine_name
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
 from pytest_yourai.store.compare.noise import changes_within_noise
@@ -100,8 +101,7 @@ def _matrix(configs: Collection[LoraConfig]) -> str:
         values = sorted({axis.of(config) for config in configs})
         least, most = values[0], values[-1]
         ranges.append(f"{axis.label} {least}" + (f" to {most}" if most != least else ""))
-    count = f"{len(configs)} configuration{'s' * (len(configs) != 1)}"
-    return ", ".join((count, *ranges))
+    return ", ".join((plural(len(configs), "configuration"), *ranges))
 
 
 def _points(profiles: Iterable[tuple[int, StoredProfile]]) -> Iterator[dict[str, Any]]:

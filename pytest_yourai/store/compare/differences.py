@@ -15,7 +15,15 @@ _MACHINE = ("chip", "backend", "device")
 
 _POWER = ("power_source", "low_power_mode")
 
-_CHOICE_OF_TRIALS = ("replay", "model", "matrix", "recipe_file", "search", "timeout_s")
+_CHOICE_OF_TRIALS = (
+    "replay",
+    "model",
+    "presets_file",
+    "matrix",
+    "recipe_file",
+    "search",
+    "timeout_s",
+)
 """Settings that decide what is run, not how."""
 
 

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import (
     READ_BY_DEFAULT,
     Inspection,
@@ -17,10 +18,12 @@ from pytest_yourai.models.source import (
     RowReading,
     Wanted,
 )
+from pytest_yourai.models.step_profile import StepProfile
 from pytest_yourai.worker.engine import dataset, device, training, trial, weights
 from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.examination import examine
+from pytest_yourai.worker.engine.traced_step import trace_profiles
 from pytest_yourai.worker.protocol import (
     Measurement,
     RowsRead,
@@ -30,6 +33,7 @@ from pytest_yourai.worker.protocol import (
     TrialEvent,
     TrialRequest,
 )
+from pytest_yourai.worker.turns import in_turns
 
 
 class MlxEngine:
@@ -60,7 +64,13 @@ class MlxEngine:
         self._vocabulary = found.embedding_rows
         self._use_tokenizer_of(source)
         read = self._data(data, reading, report)
-        return found if read is None else dataclasses.replace(found, data=read.summary())
+        if read is not None:
+            found = dataclasses.replace(found, data=read.summary())
+        return (
+            found
+            if wanted is None
+            else dataclasses.replace(found, steps=_traced(source, found, wanted))
+        )
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
@@ -83,7 +93,8 @@ class MlxEngine:
         model, rows = self._loaded(), None if read is None else read.rows
         # A trial that fails may leave trained weights behind: no other is run on them.
         self._model = None
-        found = trial.run_trial(model, request, rows, report)
+        with in_turns(request, report) as report_step:
+            found = trial.run_trial(model, request, rows, report_step)
         self._model = model
         return found
 
@@ -136,3 +147,13 @@ class MlxEngine:
             )
             self._read_data = (name, reading), read
         return self._read_data[1]
+
+
+def _traced(source: ModelSource, found: Inspection, wanted: Wanted) -> dict[str, StepProfile]:
+    """Profiles of the wanted steps with their longest batches."""
+    lengths = wanted.max_seq_lengths
+    if found.data is not None:
+        longest = found.data.longest
+        lengths = tuple(dict.fromkeys(padded_length(longest, each) for each in lengths))
+    model = BaseModel(weights.lazily(source), source, found.lora_keys, 0)
+    return trace_profiles(model, wanted.configs, lengths, wanted.recipe)

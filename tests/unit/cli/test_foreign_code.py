@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from argparse import Namespace
@@ -20,6 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "train.jsonl").write_text("{}\n")
     (tmp_path / "recipe.yaml").write_text("data: .\n")
     (tmp_path / "list.yaml").write_text("mine: {path: model}\n")
+    for key, value in (("model", "."), ("presets_file", "../list.yaml")):
+        (tmp_path / f"{key}.json").write_text(json.dumps({"settings": {key: value}}))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", ["", *sys.path, str(folder / "lib"), str(tmp_path)])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((".", str(tmp_path))))
@@ -37,6 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Namespace(model="mine", models=Path("../list.yaml")),
         Namespace(model=None, config=Path("../recipe.yaml")),
         Namespace(yourai_config=["recipe.yaml"]),
+        Namespace(model=None, profile=Path("../model.json")),
+        Namespace(model=None, profile=Path("../presets_file.json")),
     ],
 )
 def test_they_are_taken_off_both_paths(folder: Path, given: Namespace) -> None:

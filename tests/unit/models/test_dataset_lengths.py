@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.models.dataset_lengths import Epoch, HistogramBar, TrainingData, padded_length
 
 LENGTHS = st.lists(st.integers(2, 3000), min_size=1, max_size=60)
@@ -41,21 +40,16 @@ def test_fewer_rows_than_a_batch_make_no_epoch() -> None:
     assert (epoch.batches, epoch.positions, epoch.padding_share) == (0, 0, 0)
 
 
-def test_an_epoch_takes_the_pace_of_the_longest_batches() -> None:
-    # Measured: 96 and 64 positions, cycled. Of an epoch: 32 + 64 + 96.
-    data = TrainingData((20, 60, 80))
-    config = LoraConfig(1, 8, 4, 512)
-    assert data.epoch_time_s(config, [0.96, 0.64, 0.32]) == pytest.approx(192 * 0.01)
-    assert data.epoch_time_s(config, [0.96, 0.64, 0.32, 9.0, 0.64]) == pytest.approx(192 * 0.01)
-    assert data.epoch_time_s(config, []) is None
-    assert data.epoch_time_s(LoraConfig(4, 8, 4, 512), []) is None
+def test_widths_are_those_of_batches_in_order_or_longest_first() -> None:
+    data = TrainingData((10, 40, 500, 20, 90))
+    assert data.widths(2, 101) == (65, 101)
+    assert data.widths(6, 101) == ()
+    assert data.longest_widths(2, 101) == (101, 65)
+    assert data.longest_widths(1, 1000) == (513, 97, 65, 33, 33)
 
 
-def test_an_epoch_of_accumulated_steps_goes_at_the_pace_of_whole_cycles() -> None:
-    data = TrainingData((20, 60, 80))
-    config = LoraConfig(1, 8, 4, 512, grad_accumulation_steps=2)
-    times_s = [0.9, 0.7, 0.3, 0.98, 50.0]
-    assert data.epoch_time_s(config, times_s) == pytest.approx(192 * 0.01)
+def test_tokens_over_a_length_are_cut_off() -> None:
+    assert TrainingData((10, 40, 500)).tokens_over(30) == 10 + 470
 
 
 def test_bars_are_of_equal_width_and_what_is_cut_has_its_own() -> None:

@@ -71,6 +71,32 @@ def is_for_little_memory(found: SweepSetup) -> bool:
     return is_it
 
 
+@pytest.mark.parametrize(
+    ("flags", "matrix"),
+    [
+        ((), "full.yaml"),
+        (("--yourai-rank=16",), "full.yaml, rank by flag"),
+        (("--yourai-rank=16", "--yourai-batch-size=1,2"), "full.yaml, batch and rank by flag"),
+        (("--yourai-rank=16", "--yourai-batch-size=1", "--yourai-num-layers=8"), None),
+    ],
+)
+def test_a_profile_names_the_matrix_for_what_is_from_it(
+    pytester: pytest.Pytester, flags: tuple[str, ...], matrix: str | None
+) -> None:
+    assert setup(pytester, *flags).plan.settings.matrix == matrix
+
+
+def test_a_profile_names_the_list_of_ones_own_presets_and_where_the_model_is(
+    pytester: pytest.Pytester,
+) -> None:
+    plain = setup(pytester).plan.settings
+    assert (plain.model, plain.presets_file) == (None, None)
+    folder(pytester)
+    (pytester.path / "own.yaml").write_text("named: {path: mine}\n")
+    own = setup(pytester, "--yourai-models=own.yaml", model="named").plan.settings
+    assert (own.model, own.presets_file) == ("./mine", "own.yaml")
+
+
 def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytester) -> None:
     found = setup(pytester, "--yourai-max-memory", "9.9")
     assert notes(found) == [NOTE.format("4-bit, self_attn.q_proj")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.models.presets import read_presets
+from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 
@@ -213,6 +215,25 @@ def test_a_check_takes_the_longest_rows_and_before_a_sweep_the_lightest(
     checks = [stage for stage in followed.stages if stage.is_check]
     like = LoraConfig(1, 1, 1, 128, lora_keys="all")
     assert [stage.check and stage.check.like for stage in checks] == [like] * 2
+
+
+def test_a_check_keeps_the_sizes_that_flags_name(pytester: pytest.Pytester) -> None:
+    """The largest, for a pass to hold for all; before a sweep of all, the smallest."""
+    walk = ("--yourai-benchmark", "--yourai-model=llama-8b", "--yourai-max-memory=24")
+    sizes = ("--yourai-batch-size=3,4,8", "--yourai-rank=4,8", "--yourai-num-layers=2,all")
+    [alone] = run(pytester, *walk, *sizes).stages
+    assert alone.assumed_config == LoraConfig(8, 8, 32, 512)
+    first, _ = run(pytester, *walk, *sizes, "--yourai-optimize").stages
+    assert first.assumed_config == LoraConfig(3, 4, 2, 512)
+    [updates] = run(pytester, *walk, *sizes, "--yourai-effective-batch-size=12").stages
+    assert updates.assumed_config.batch_size == 4
+    [ranked] = run(pytester, *walk, "--yourai-rank=5").stages
+    [free] = run(pytester, *walk).stages
+    assert ranked.assumed_config == dataclasses.replace(free.assumed_config, rank=5)
+    assert ranked.check
+    assert ranked.check.configuration(Inspection(32, 8_000_000_000, {}), 24_000_000_000).rank == 5
+    with pytest.raises(OptionError, match="10 is not a multiple of --yourai-batch-size 3, 4, 8"):
+        run(pytester, *walk, *sizes, "--yourai-effective-batch-size=10")
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def test_rows_are_those_of_one_sweep_if_all_but_a_detected_budget_is_equal() -> 
         dataclasses.replace(plan, memory_limit_bytes=GB),
         dataclasses.replace(plan, identity={"model": "other"}),
         dataclasses.replace(plan, check=SafeCheck(1.0, CONFIG)),
+        dataclasses.replace(plan, check=SafeCheck(1.0, CONFIG, fixed=("rank",))),
     ):
         assert profile_identity(other, device) != known
     assert profile_identity(plan, dataclasses.replace(device, name="y")) != known

@@ -11,8 +11,9 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.stages import make_run_plan
@@ -43,6 +44,21 @@ OPENED = StageInfo(
 )
 
 
+def test_what_is_refused_as_it_is_needs_another_matrix_and_no_resume(
+    pytester: pytest.Pytester,
+) -> None:
+    setup = make_run_plan(read_options(pytester.parseconfig("--yourai-model=llama-8b")))
+    collected = RunResults(setup)
+    [stage] = setup.stages
+    for rule, expected in ((SkipReason.INVALID, 0), (SkipReason.NOT_RECORDED, 1)):
+        result = TrialResult.skipped(stage.name, CONFIG, Skip(rule, "why"))
+        collected.add(
+            TrialReport(stage.name, False, ItemCounts(1, 1, 1), OPENED, None, None, result)
+        )
+        lines = list(next_steps(setup, collected, Invocation(("--yourai-model=llama-8b",)), "p"))
+        assert len([each for each in lines if "--yourai-resume" in each]) == expected
+
+
 def said(
     pytester: pytest.Pytester,
     *arguments: str,
@@ -53,6 +69,7 @@ def said(
     is_short: bool = False,
     training: tuple[str, ...] = (),
     needs: int = 8 * GB,
+    opened: StageInfo = OPENED,
 ) -> list[str]:
     """After one trial of each model, or of each check."""
     setup = make_run_plan(read_options(pytester.parseconfig(*arguments)))
@@ -69,7 +86,7 @@ def said(
             peak_memory_bytes=needs + GB,
         )
         counts = ItemCounts(of_stage=selected, of_all=selected * len(setup.stages), models=1)
-        collected.add(TrialReport(stage.name, stage.is_check, counts, OPENED, None, None, result))
+        collected.add(TrialReport(stage.name, stage.is_check, counts, opened, None, None, result))
     collected.is_soaking = is_soaking
     invocation = Invocation(arguments, is_short, training)
     return list(next_steps(setup, collected, invocation, "optimal_config.json"))
@@ -101,6 +118,24 @@ def test_what_was_given_for_the_model_and_its_data_is_given_again(
     assert line == (
         "Next, as a dry run: yourai train --model mine --profile optimal_config.json "
         f"--models {pytester.path / 'own.yaml'} --weights synthetic --trust-remote-code"
+    )
+
+
+def test_shorter_rows_are_offered_with_the_command_that_trains_so(
+    pytester: pytest.Pytester,
+) -> None:
+    data = TrainingData((100,) * 97 + (500,) * 3)
+    inspection = dataclasses.replace(OPENED.context.inspection, data=data)
+    opened = dataclasses.replace(
+        OPENED, context=dataclasses.replace(OPENED.context, inspection=inspection)
+    )
+    flags = ("--yourai-model=llama-8b", "--yourai-weights=hub", "--yourai-data=a/b")
+    _, offer, command = said(pytester, *flags, opened=opened)[:3]
+    assert offer.startswith("Or with shorter rows, 256: 3 % of rows cut (6.5 % of tokens), needs ")
+    assert offer.endswith(" instead of 8.0 GB, by estimate")
+    assert command == (
+        "    yourai train --model llama-8b --profile optimal_config.json --data a/b "
+        "--batch-size 4 --rank 64 --num-layers 16 --seq-length 256"
     )
 
 

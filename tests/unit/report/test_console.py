@@ -87,9 +87,10 @@ def test_a_check_is_shown_with_its_rows_and_with_the_data_around_its_line(
     assert first.startswith("          19–21  ███")
     assert cut == "        1 row of over 64 tokens is cut"
     assert note == "Note: a note"
-    line, padding, epoch = walk.end(PASSED, is_check=True)
+    line, longest, padding, epoch = walk.end(PASSED, is_check=True)
     verdict = "✓ Pass (needs 8.0 GB, takes 9.0 GB), synthetic 4-bit"
     assert line == f"[1/2] dolphin-8b         (  8B) ... {verdict}"
+    assert longest == "        Longest batch: 64 tokens, 1.0s a step, needs 8.0 GB, takes 9.0 GB"
     assert padding.startswith("        Padding:       ")
     assert epoch == "        Epoch:         about 60 s, 2 steps"
 
@@ -111,9 +112,10 @@ def test_the_data_is_shown_once_for_all_that_a_model_is_tried_with(sweeps: Walk)
     ]
     sweeps.end(PASSED, is_check=True)
     assert sweeps.open(is_check=False) == ["Note: a note"]
-    trial, optimum, padding, _ = sweeps.end(PASSED, is_check=False)
+    trial, optimum, longest, padding, _ = sweeps.end(PASSED, is_check=False)
     assert trial.startswith("      [1/1] batch=2")
     assert optimum.startswith("      Largest, fastest, leanest: batch=2")
+    assert longest.startswith("        Longest batch:")
     assert padding.startswith("        Padding:")
 
 

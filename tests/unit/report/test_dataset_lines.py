@@ -8,7 +8,7 @@ from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
-from pytest_yourai.store.profile import data_object
+from pytest_yourai.store.data_rows import data_object
 
 DATA = TrainingData((20, 60, 80, 600, 20))
 OK = TrialResult(
@@ -38,6 +38,7 @@ def test_nothing_is_shown_for_made_up_rows() -> None:
 def test_the_optimum_has_its_epoch() -> None:
     # Widths 65 and 512; the fifth row is in no batch.
     assert list(epoch_lines(DATA, OK)) == [
+        "  Longest batch: 512 tokens, 1.0s a step",
         "  Padding:       41.7 % of an epoch; 2 padded shapes, each compiles once",
         "  Epoch:         about 2 h 05 min, 2 steps",
     ]
@@ -68,6 +69,7 @@ def test_the_profile_has_all_of_it() -> None:
         ],
         "rows_left_out": 0,
         "optimal_epoch_time_s": 7500.0,
+        "shorter_rows": [],
     }
 
 

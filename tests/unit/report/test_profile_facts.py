@@ -14,7 +14,8 @@ from pytest_yourai.report.profile_facts import (
     soak_data,
     training_data,
 )
-from pytest_yourai.store.profile import DataRow
+from pytest_yourai.store.data_rows import DataRow
+from pytest_yourai.store.rows import configuration
 from pytest_yourai.store.schema import read_leniently
 from pytest_yourai.store.stored_profile import profiles_in
 
@@ -66,6 +67,23 @@ def test_the_lengths_of_training_data_are_bars() -> None:
     assert found["facts"] == [("Rows", "9"), ("Median row", "12 tokens")]
     assert found["bars"] == [{"name": "1–32", "rows": 7}, {"name": "over 32", "rows": 2}]
     assert training_data(None) is None
+
+
+def test_shorter_rows_are_texts_with_commands() -> None:
+    row = {
+        **configuration(LoraConfig(1, 8, 4, 512)),
+        "rows_cut": 3,
+        "rows_cut_share": 0.03,
+        "tokens_cut_share": 0.01,
+        "minimum_memory_gb": 8.6,
+        "instead_of_gb": 14.1,
+        "command": "yourai train",
+    }
+    found = training_data(read_leniently(DataRow, {"rows": 9, "shorter_rows": [row]}))
+    assert found is not None
+    [offer] = found["shorter_rows"]
+    assert offer["text"].startswith("512: 3 % of rows cut (1 % of tokens), needs 8.6 instead of")
+    assert offer["command"] == "yourai train"
 
 
 ODD: list[Any] = [None, "x", 7, [], {}, [{}], {"a": [1]}, True, math.inf, -math.nan, 10**400]

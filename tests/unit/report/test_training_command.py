@@ -4,7 +4,14 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.answers import Pick
-from pytest_yourai.report.training_commands import training_commands
+from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.report.training_commands import (
+    shorter_rows_commands,
+    shorter_rows_words,
+    training_commands,
+)
+from pytest_yourai.store.rows import configuration
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 from support.profiles import document, failed_only, profiles_of, quick
@@ -46,10 +53,50 @@ def test_a_model_that_was_named_by_its_place_is_named_so_again() -> None:
     assert words[3:] == ["./tiny", "--profile", "runs/0.json", "--weights", "synthetic"]
 
 
+def test_a_preset_of_ones_own_is_named_with_its_list() -> None:
+    own = {"presets_file": "mine.yaml", "model": "owner/x", "weights": "local"}
+    words, notes = command(model="mine", settings=own)
+    assert words[2:8] == ["--model", "mine", "--profile", "runs/0.json", "--models", "mine.yaml"]
+    assert words[8:] == ["--data", "FOLDER"]
+    assert not any("read from" in note for note in notes)
+    words, _ = command(model="mine", settings={**own, "weights": "synthetic"})
+    assert words[8:] == ["--weights", "hub", "--data", "FOLDER"]
+    bare = {"presets_file": "mine.yaml", "weights": "synthetic"}
+    words, _ = command(model="mine", settings=bare)
+    assert words[8:] == ["--weights", "synthetic"]
+
+
 def test_the_data_that_was_measured_is_named() -> None:
     words, notes = command(settings={"data": "my data", "weights": "local"})
     assert words[6:] == ["--data", "my data"]
     assert notes == ()
+
+
+def test_shorter_rows_name_the_whole_configuration() -> None:
+    shorter = LoraConfig(4, 64, 16, 384)
+    offer = {
+        **configuration(shorter),
+        **dict.fromkeys(("rows_cut", "rows_cut_share", "tokens_cut_share"), 1),
+        **dict.fromkeys(("minimum_memory_gb", "instead_of_gb"), 8),
+    }
+    measured = {"data": "a/b", "weights": "local", "model": "./mine"}
+    data = {"rows": 9, "shorter_rows": [offer]}
+    [each] = profiles_of({**quick(), "settings": measured, "data": data})
+    [text] = shorter_rows_commands(each)
+    assert text == (
+        "yourai train --model ./mine --profile runs/0.json --data a/b --batch-size 4 --rank 64 "
+        "--num-layers 16 --seq-length 384"
+    )
+    [without] = profiles_of(quick())
+    assert shorter_rows_commands(without) == []
+
+
+def test_what_varies_in_the_profile_is_named_with_shorter_rows() -> None:
+    configs = [LoraConfig(1, 8, 4, 64, grad_checkpoint=each) for each in (False, True)]
+    naming = ConfigLabels.of(configs)
+    words = ["--batch-size", "1", "--rank", "8", "--num-layers", "4"]
+    for config, flag in zip(configs, ("--no-grad-checkpoint", "--grad-checkpoint"), strict=True):
+        assert shorter_rows_words(config, naming) == [*words, flag, "--seq-length", "64"]
 
 
 def test_the_recipe_that_was_measured_is_named_and_names_its_data() -> None:

@@ -13,7 +13,7 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.store.stored_profile import StoredProfile
-from pytest_yourai.training.measured_profile import picked_result
+from pytest_yourai.training.measured_profile import Picked
 from pytest_yourai.training.start import begin
 
 from support.profiles import slower, stored
@@ -24,7 +24,7 @@ MODEL = resolve("llama-8b", Path("llama-8b"), "synthetic", read_presets(packaged
 
 def picked(profile: StoredProfile, folder: Path, **values: Any) -> tuple[int, int, int]:
     """Batch size, rank and layers of what is trained."""
-    found = picked_result(profile, asked(folder, **values), MODEL)
+    found = Picked.of(profile, asked(folder, **values), MODEL).result
     assert found is not None
     return found.config.batch_size, found.config.rank, found.config.num_layers
 
@@ -55,6 +55,26 @@ def test_where_nothing_agrees_with_a_flag_the_others_still_restrict_the_choice(
 ) -> None:
     assert picked(stored(), tmp_path, rank=16) == (4, 128, 32)
     assert picked(stored(), tmp_path, rank=16, batch_size=2) == (2, 128, 32)
+
+
+def test_what_nothing_agrees_with_is_said(tmp_path: Path) -> None:
+    options = asked(tmp_path, rank=7, max_seq_length=512, dropout=0.1, pick=Pick.FASTEST)
+    [warning] = Picked.of(stored(), options, MODEL).warnings("p.json")
+    assert warning == (
+        "p.json has no row with rank 7, dropout 0.1: the rest is that of its fastest, which has "
+        "rank 64, dropout 0"
+    )
+    known = asked(tmp_path, rank=64)
+    assert not list(Picked.of(stored(), known, MODEL).warnings("p.json"))
+
+
+def test_where_flags_leave_the_batch_alone_it_is_the_fastest_as_in_a_sweep(tmp_path: Path) -> None:
+    profile = stored(slower(3, 11))
+    one = {"rank": 128, "num_layers": 32}
+    assert picked(profile, tmp_path, **one, pick=Pick.LARGEST) == (4, 128, 32)
+    assert picked(profile, tmp_path, **one) == picked(profile, tmp_path, **one, pick=Pick.FASTEST)
+    assert picked(profile, tmp_path, **one) != (4, 128, 32)
+    assert picked(profile, tmp_path, rank=128) == (4, 128, 32)
 
 
 def test_by_speed_the_flags_restrict_the_choice_of_the_fastest(tmp_path: Path) -> None:

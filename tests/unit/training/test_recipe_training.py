@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.training.auto_optimize import sweep_arguments
 from pytest_yourai.training.options import TRAIN_FIELDS, TrainOptions
@@ -16,6 +18,7 @@ from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.start import completed
 
+from support.profiles import DATA, document
 from support.training import asked, saved, saved_by
 
 RECIPE = """
@@ -91,6 +94,30 @@ def test_it_is_taken_whole_and_each_value_has_its_origin(recipe: Path) -> None:
     assert "lora.yaml: test: nothing is tested here: run mlx_lm.lora --test with the adapters" in (
         settings.warnings
     )
+
+
+def test_a_profile_names_the_model_that_no_flag_names(recipe: Path) -> None:
+    profile = recipe.parent / "p.json"
+
+    def named(of: str = "llama-8b", **settings: str) -> TrainOptions:
+        found = document(lambda found: found["settings"].update(settings))
+        profile.write_text(json.dumps({**found, "model": of}))
+        return of_flags(profile=profile)
+
+    assert named().model == "llama-8b"
+    assert named().presets == packaged_models()
+    assert named("mine", model="./mine").model == "./mine"
+    assert of_flags(profile=profile, model="tiny").model == "tiny"
+    assert of_flags(profile=profile, config=recipe).model == "tiny"
+    own = named("mine", model="owner/mine", presets_file="mine.yaml")
+    assert (own.model, own.presets) == ("mine", recipe.parent / "mine.yaml")
+    with pytest.raises(InputError, match=r"--model is missing"):
+        named("mine")
+    with pytest.raises(InputError, match=r"p\.json: settings: .* by --model"):
+        named("mine", model="m" * 9999)
+    several = DATA / "h200_benchmark_full.json"
+    with pytest.raises(InputError, match=r"has hermes-mistral-7b, .*: name one of them by --model"):
+        of_flags(profile=several)
 
 
 def test_a_model_must_be_named_by_flag_or_recipe(recipe: Path) -> None:

@@ -151,7 +151,8 @@ def test_flags_win_over_the_profile(tmp_path: Path) -> None:
     assert used["grad_checkpoint"] == ("off", "--no-grad-checkpoint")
     assert used["quantization"] == ("not quantized", "--quantize")
     assert used["budget"] == ("2.0 GB", "--max-memory")
-    assert "with other weights (4-bit in groups of 64, here not quantized)" in settings.warnings[1]
+    assert "has no row with batch 1, checkpoint off: the rest is that of" in settings.warnings[1]
+    assert "with other weights (4-bit in groups of 64, here not quantized)" in settings.warnings[2]
 
 
 def test_nothing_is_promised_for_other_weights_or_keys(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ function trainingData() {
           ),
         )
       : null,
+    data.shorter_rows.length ? el("h3", {}, "Shorter rows") : null,
+    data.shorter_rows.map((each) =>
+      each.command
+        ? command({ text: each.command, notes: [] }, each.text, true)
+        : el("p", {}, each.text),
+    ),
   );
 }
 

@@ -45,6 +45,8 @@ function models() {
     value: (row) => row.best?.[key],
     show: (row) => show(row.best?.[key]),
   });
+  const bytes = sameMemory(rows.flatMap(({ best }) => [best?.minimum_memory_bytes, best?.peak_memory_bytes]));
+  const limits = sameMemory(rows.map((row) => row.memory_limit_bytes));
   const { table } = sortableTable({
     id: "of-models",
     label: "The best configuration of each model",
@@ -59,9 +61,9 @@ function models() {
         value: (row) => row.best?.name,
         show: (row) => row.best?.name ?? row.heading,
       },
-      { label: "Needs", ...of("minimum_memory_bytes", memory) },
-      { label: "Takes", ...of("peak_memory_bytes", memory) },
-      { label: "Budget", value: (row) => row.memory_limit_bytes, show: (row) => memory(row.memory_limit_bytes) },
+      { label: "Needs", ...of("minimum_memory_bytes", bytes) },
+      { label: "Takes", ...of("peak_memory_bytes", bytes) },
+      { label: "Budget", value: (row) => row.memory_limit_bytes, show: (row) => limits(row.memory_limit_bytes) },
       { label: "Speed", unit: "tokens/s", ...of("tokens_per_second", (value) => number(value)) },
     ],
   });

@@ -1,0 +1,199 @@
+"""The verdicts: from what was measured to one line each. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_yourai.core.device import Backend
+from pytest_yourai.core.noise import robust_deviation
+from pytest_yourai.core.units import gigabytes, same_memory, seconds
+from pytest_yourai.verify.document import Line, Status
+
+STEP_TIME_SHARE = 0.05
+
+_LARGEST_NOISE_SHARE = 0.025
+"""Of the median of all pairs; with more, a step time that is 10 % off could pass."""
+
+_NOISE_OF_A_MEDIAN = 1.2533
+"""The standard error of a median over that of a mean, for normal values: √(π / 2)."""
+
+PEAK_SHARE = 0.01
+
+_REPEAT_SHARES: dict[Backend, float] = {"cpu": 0.025, "metal": 0.01, "cuda": 0.01}
+
+_PREDICTION_SHARES: dict[Backend, float] = {"cpu": 0.12, "metal": 0.05, "cuda": 0.05}
+
+_FOOTPRINT_SHARES: dict[Backend, float] = {"cpu": 0.05, "metal": 0.05, "cuda": 0.15}
+
+LONGEST_SLEEP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A line before it is judged: its name in the file, and for people."""
+
+    name: str
+    title: str
+
+    def not_read(self, why: str) -> Line:
+        """The line where nothing can be judged on this machine."""
+        return Line(name=self.name, title=self.title, status=Status.NOT_READ, note=why)
+
+    def broken_off(self, why: str) -> Line:
+        """The line where what it is about did not come to its end."""
+        return Line(name=self.name, title=self.title, status=Status.FAILED, note=why)
+
+
+STEP_TIME = Check("step_time", "Step time of a trial beside mlx_lm.lora's")
+PEAK = Check("peak", "Peak memory of a trial beside mlx_lm.lora's")
+REPEAT = Check("minimum_repeats", "Minimum memory of the same trial again")
+LIMIT = Check("limit", "Peak of training under a limit")
+FOOTPRINT = Check("footprint", "Footprint that the guard sees, beside the system's")
+CONDITIONS = Check("conditions", "Sleep, power and heat meanwhile")
+
+
+def prediction_check(kind: str, title: str) -> Check:
+    """The check of the estimate for one kind of model."""
+    return Check(f"prediction_{kind}", f"Predicted minimum memory, {title}")
+
+
+def step_time(ours_s: Sequence[float], theirs_s: Sequence[float]) -> Line:
+    """Steps that were taken in turn: the median of the ratios of all pairs."""
+    pairs = [ours / theirs - 1 for ours, theirs in zip(ours_s, theirs_s, strict=True)]
+    off = statistics.median(pairs)
+    noise = _NOISE_OF_A_MEDIAN * robust_deviation(pairs) / math.sqrt(len(pairs))
+    usual = f"{seconds(statistics.median(ours_s))} beside {seconds(statistics.median(theirs_s))}"
+    note = f"{usual}, {len(pairs)} pairs, ± {noise:.1%}"
+    line = _within(STEP_TIME, off, STEP_TIME_SHARE, note, ours_s=ours_s, mlx_lm_s=theirs_s)
+    is_sure = abs(off) > STEP_TIME_SHARE + 2 * noise
+    if noise > _LARGEST_NOISE_SHARE and not is_sure:
+        unsure = f"{note}: too much noise to tell, so close other programs and run it again"
+        return line.model_copy(update={"status": Status.NOT_READ, "note": unsure})
+    return line
+
+
+def peak(ours_bytes: Sequence[int], theirs_bytes: Sequence[int]) -> Line:
+    """The largest of the peaks of the steps in turn."""
+    ours, theirs = max(ours_bytes), max(theirs_bytes)
+    note = _two(ours, " beside ", theirs)
+    samples = {"ours_bytes": ours_bytes, "mlx_lm_bytes": theirs_bytes}
+    return _within(PEAK, ours / theirs - 1, PEAK_SHARE, note, **samples)
+
+
+def repeats(first_bytes: int, again_bytes: int, backend: Backend) -> Line:
+    """The minimum of two equal trials, in two processes."""
+    off = again_bytes / first_bytes - 1
+    note = _two(first_bytes, ", then ", again_bytes)
+    return _within(
+        REPEAT, off, _REPEAT_SHARES[backend], note, minimum_bytes=[first_bytes, again_bytes]
+    )
+
+
+def limit(limit_bytes: int, peaks_bytes: Sequence[int], free_peak_bytes: int) -> Line:
+    """Peaks of training under a limit, which without one would take `free_peak_bytes`."""
+    most = max(peaks_bytes)
+    note = f"{_two(most, ' of ', limit_bytes)}; without a limit {gigabytes(free_peak_bytes)}"
+    status = Status.OK if most <= limit_bytes else Status.FAILED
+    if status is Status.OK and free_peak_bytes <= limit_bytes:
+        status, note = Status.NOT_READ, f"{note}: it takes no more than the limit without one"
+    return Line(
+        name=LIMIT.name,
+        title=LIMIT.title,
+        status=status,
+        value=most / limit_bytes - 1,
+        most=0.0,
+        note=note,
+        samples={
+            "limit_bytes": [limit_bytes],
+            "peak_bytes": list(peaks_bytes),
+            "free_peak_bytes": [free_peak_bytes],
+        },
+    )
+
+
+def prediction(
+    check: Check,
+    predicted_bytes: int | None,
+    minimum_bytes: int,
+    takes_bytes: int,
+    backend: Backend,
+) -> Line:
+    """The estimate before the trial, None where there was none, and what the trial measured."""
+    if predicted_bytes is None:
+        return check.broken_off(f"there is no estimate for it; it needs {gigabytes(minimum_bytes)}")
+    return _within(
+        check,
+        predicted_bytes / minimum_bytes - 1,
+        _PREDICTION_SHARES[backend],
+        _two(predicted_bytes, " predicted, measured ", minimum_bytes),
+        predicted_bytes=[predicted_bytes],
+        minimum_bytes=[minimum_bytes],
+        takes_bytes=[takes_bytes],
+    )
+
+
+def footprint(readings: Sequence[tuple[int, int]], tool: str, backend: Backend) -> Line:
+    """What the guard read of the worker, and `tool` of the system a moment later; in bytes."""
+    if not readings:
+        return FOOTPRINT.not_read(f"{tool} gives no reading here")
+    off = statistics.median(guards / systems - 1 for guards, systems in readings)
+    guards_bytes, systems_bytes = (list(each) for each in zip(*readings, strict=True))
+    middle = _two(statistics.median(guards_bytes), " beside ", statistics.median(systems_bytes))
+    return _within(
+        FOOTPRINT,
+        off,
+        _FOOTPRINT_SHARES[backend],
+        f"{middle} ({tool}), {len(readings)} readings",
+        guard_bytes=guards_bytes,
+        system_bytes=systems_bytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the machine did meanwhile; None where it cannot be read.
+
+    `hindrances` are sentences about what makes the other lines wrong, `remarks` about the rest.
+    """
+
+    asleep_s: float | None
+    hindrances: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+
+
+def conditions(found: Conditions) -> Line:
+    """Whether the machine ran as usual, so that the other lines count."""
+    note = "; ".join((*found.hindrances, *found.remarks)) or "nothing else is known"
+    if found.asleep_s is None and not found.hindrances:
+        return CONDITIONS.not_read(note)
+    is_bad = bool(found.hindrances) or (found.asleep_s or 0.0) > LONGEST_SLEEP_S
+    return Line(
+        name=CONDITIONS.name,
+        title=CONDITIONS.title,
+        status=Status.FAILED if is_bad else Status.OK,
+        value=found.asleep_s,
+        most=LONGEST_SLEEP_S,
+        unit="seconds asleep",
+        note=note,
+    )
+
+
+def _within(check: Check, off: float, share: float, note: str, **samples: Sequence[float]) -> Line:
+    return Line(
+        name=check.name,
+        title=check.title,
+        status=Status.OK if abs(off) <= share else Status.FAILED,
+        value=off,
+        least=-share,
+        most=share,
+        note=note,
+        samples={name: list(each) for name, each in samples.items()},
+    )
+
+
+def _two(one_bytes: float, word: str, other_bytes: float) -> str:
+    shown = same_memory([one_bytes, other_bytes])
+    return f"{shown(one_bytes)}{word}{shown(other_bytes)}"
