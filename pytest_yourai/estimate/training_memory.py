@@ -174,7 +174,7 @@ def estimate_trial(
     quantization = (held.bits, held.group_size) if held else (None, 1)
     mode = held.mode if held else AFFINE
     shapes = read_architecture_shapes(source.architecture)
-    built = inspected or _described(shapes, shapes.chosen(config.lora_keys), quantization, mode)
+    built = inspected or _described(shapes, _chosen(shapes, config, source), quantization, mode)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
     has_moment = has_first_moment(config, recipe.optimizer_arguments(config))
@@ -196,7 +196,7 @@ def trained_parameters(
         return sum(layer.parameters for layer in inspected.layers[-config.num_layers :])
     try:
         shapes = read_architecture_shapes(source.architecture)
-        built = _described(shapes, shapes.chosen(config.lora_keys), (None, 1), AFFINE)
+        built = _described(shapes, _chosen(shapes, config, source), (None, 1), AFFINE)
         return _trained(built, shapes, config, None).parameters
     except ModelError:
         return None
@@ -206,6 +206,12 @@ def has_first_moment(config: LoraConfig, optimizer_arguments: Mapping[str, Any])
     """True for adafactor with `beta_1`."""
     is_adafactor = config.optimizer is Optimizer.ADAFACTOR
     return is_adafactor and optimizer_arguments.get("beta_1") is not None
+
+
+def _chosen(
+    shapes: Architecture, config: LoraConfig, source: ModelSource
+) -> tuple[LinearShape, ...]:
+    return shapes.chosen(config.lora_keys, is_required=source.requires_lora_keys)
 
 
 def _described(

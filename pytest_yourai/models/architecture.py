@@ -14,6 +14,7 @@ from typing import Any
 from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.figures import Bytes, Count
+from pytest_yourai.core.module_sets import is_in_each, modules_of_set
 from pytest_yourai.models.config_keys import DEPTH_KEYS, HEADS_KEYS, element_bytes, flat_config
 from pytest_yourai.models.families import FAMILIES, Family
 from pytest_yourai.models.known_config import KnownConfig, known_config
@@ -169,15 +170,19 @@ class Architecture:
             chosen += meant
         return tuple(dict.fromkeys(chosen))
 
-    def chosen(self, lora_keys: str) -> tuple[LinearShape, ...]:
+    def chosen(self, lora_keys: str, *, is_required: bool = True) -> tuple[LinearShape, ...]:
         """The linear layers that get adapters under a choice of LoRA keys, as a sweep takes it.
 
-        Of a named set those that the model has, or all if it has none of them. ModelError for
-        another key that names none.
+        Of a named set those that it means in this model, or all if there are none, or if some
+        layers have none and the choice is not required. ModelError for a key that names none.
         """
-        if (names := KEY_SETS.get(lora_keys)) is None:
-            return self.adapted(key_names(lora_keys))
-        return tuple(each for each in self.linears if each.name in names) or self.linears
+        layers = [[each.key for each in kind.linears] for kind in self.kinds]
+        names = key_names(lora_keys)
+        if lora_keys in KEY_SETS:
+            names = modules_of_set(lora_keys, layers, is_required=is_required) or None
+        elif names and not is_required and not is_in_each(names, layers):
+            names = modules_of_set("qkvo", layers, is_required=False) or None
+        return self.adapted(names)
 
     def with_linears(self, linears: Iterable[LinearShape]) -> Architecture:
         """The same with these linear layers in each layer, as the built model has them."""

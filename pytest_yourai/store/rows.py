@@ -16,6 +16,7 @@ from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
+from pytest_yourai.core.power import PowerSource, PowerState, PowerTrace
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
@@ -29,6 +30,7 @@ from pytest_yourai.store.schema import (
     OverdueName,
     Row,
     SkipName,
+    ThermalName,
 )
 
 _S_PER_MINUTE = 60
@@ -96,6 +98,36 @@ Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
 """Computed from the other keys for people and programs, and ignored when a row is read."""
 
 
+class PowerStateRow(Row):
+    """Power supply and heat at one moment."""
+
+    source: PowerSource | None = None
+    charge_percent: Count | None = None
+    low_power_mode: bool | None = None
+    thermal: ThermalName = None
+    speed_limit_percent: Count | None = None
+
+    @property
+    def state(self) -> PowerState:
+        return PowerState(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class PowerRow(Row):
+    """Power supply and heat over one trial."""
+
+    start: PowerStateRow
+    worst: PowerStateRow
+    end: PowerStateRow
+
+    @classmethod
+    def of(cls, trace: PowerTrace | None) -> Self | None:
+        return None if trace is None else cls.model_validate(dataclasses.asdict(trace))
+
+    @property
+    def trace(self) -> PowerTrace:
+        return PowerTrace(self.start.state, self.worst.state, self.end.state)
+
+
 class TrialRow(ConfigRow):
     """One trial: a row of `all_results`, and a `trial_complete` of a journal."""
 
@@ -133,10 +165,11 @@ class TrialRow(ConfigRow):
     predicted_minimum_memory_bytes: Count | None
     load_time_s: Duration | None = None
     compile_time_s: Duration | None = None
+    power: PowerRow | None = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
-        values = _row_values(cls, result)
+        values = _row_values(cls, result) | {"power": PowerRow.of(result.power)}
         if result.outcome is Outcome.OVER_BUDGET:
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
@@ -178,11 +211,9 @@ class TrialRow(ConfigRow):
 
     def to_result(self, model: str, memory_limit_bytes: int | None = None) -> TrialResult:
         """The trial, of `model` and under the limit, which the file says once for all rows."""
-        return TrialResult(
-            **_result_values(self, TrialResult),
-            model=model,
-            memory_limit_bytes=memory_limit_bytes,
-        )
+        values = _result_values(self, TrialResult)
+        values["power"] = None if self.power is None else self.power.trace
+        return TrialResult(**values, model=model, memory_limit_bytes=memory_limit_bytes)
 
 
 class SoakRow(ConfigRow):

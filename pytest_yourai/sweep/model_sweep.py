@@ -19,6 +19,7 @@ from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.estimate.step_time import epoch_time_s
 from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
 from pytest_yourai.store.journal import EventLog
@@ -212,6 +213,7 @@ class Sweep:
             self._on_progress,
             plan.compile_timeout_s,
             step_timeout_s,
+            power=PowerWatch() if plan.recording is None else None,
         )
         self._record = record
         self._journal.write("trial_start", **configuration(config))

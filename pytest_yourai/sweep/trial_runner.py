@@ -13,6 +13,7 @@ from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
+from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.worker.diagnosis import (
     Diagnosis,
@@ -71,8 +72,10 @@ class TrialRecord(RunRecord):
         on_progress: OnProgress | None = None,
         compile_timeout_s: float = COMPILE_TIMEOUT_S,
         step_timeout_s: float = 0.0,
+        power: PowerWatch | None = None,
     ) -> None:
         super().__init__(guard, compile_timeout_s)
+        self._power = power
         self._step_timeout_s = step_timeout_s
         """Seconds; 0 where the item that runs the trial has a limit."""
         self.model = model
@@ -101,6 +104,8 @@ class TrialRecord(RunRecord):
     def check(self) -> None:
         super().check()
         self.show_progress()
+        if self._power is not None:
+            self._power.check()
         limit_s = self._step_timeout_s
         if limit_s and self.compiling_s is None and time.monotonic() > self.heard_at + limit_s:
             raise StepOverdueError(f"no step ended for {limit_s:g} s")
@@ -188,6 +193,7 @@ class TrialRecord(RunRecord):
     def result(self, end: Diagnosis) -> TrialResult:
         """The result of the trial, which ended so, as far as the trial alone decides it."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
+        power = self._power.end() if self._power is not None else None
         last = self.samples[-1] if self.samples else None
         held = LeakWatch()
         for number, sample in enumerate(measured, 1):
@@ -204,7 +210,11 @@ class TrialRecord(RunRecord):
             remedy=end.remedy,
             conclusive=end.conclusive,
             overdue=end.overdue,
-            warnings=(*self.warnings, *leak_warnings(self._leaks(held, measured))),
+            warnings=(
+                *self.warnings,
+                *leak_warnings(self._leaks(held, measured)),
+                *(power.warnings if power is not None else ()),
+            ),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
@@ -219,6 +229,7 @@ class TrialRecord(RunRecord):
             footprint_growth_bytes_per_step=held.growth.footprint_bytes_per_step,
             load_time_s=self.load_time_s,
             compile_time_s=self.compile_time_s,
+            power=power,
         )
 
     def _frees_gradients(self, number: int) -> bool:

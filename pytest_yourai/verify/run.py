@@ -15,6 +15,7 @@ from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.power import read_power
 from pytest_yourai.machine.sleep import asleep_s
 from pytest_yourai.machine.system_footprint import tool_name
 from pytest_yourai.models.source import Inspection, ModelSource
@@ -71,12 +72,16 @@ def verify(on_device: Callable[[DeviceInfo], None], on_line: OnLine) -> Verifica
 
 def _conditions(slept_before_s: float | None) -> Conditions:
     """What the machine did since it had slept for so long."""
-    slept_s, power = asleep_s(), environment.power_source()
+    slept_s, power = asleep_s(), read_power()
     hindrances, remarks = [], []
-    if environment.low_power_mode():
+    if power.low_power_mode:
         hindrances.append("low power mode slows it down: switch it off")
-    if power is not None:
-        remarks.append(f"on {power}")
+    if power.is_throttled:
+        hindrances.append("heat slows it down: let it cool")
+    if power.source is not None:
+        remarks.append(f"on {power.source}")
+    if power.thermal is not None:
+        remarks.append(f"thermal state {power.thermal}")
     if slept_s is None or slept_before_s is None:
         return Conditions(None, hindrances, remarks)
     return Conditions(max(0.0, slept_s - slept_before_s), hindrances, remarks)

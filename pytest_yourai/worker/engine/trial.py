@@ -21,6 +21,7 @@ from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.restoring import restore
 from pytest_yourai.worker.engine.training_rows import Batch, TrainingRows
+from pytest_yourai.worker.engine.weights import embedding_rows
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -34,6 +35,9 @@ from pytest_yourai.worker.protocol import (
 _BATCHES_OF_SYNTHETIC_ROWS = 4
 
 _BASE_TOLERANCE = 0.01
+
+_LEAST_VOCABULARY = 256
+"""Ids of a model that does not tell how many it knows."""
 
 
 class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
@@ -176,7 +180,7 @@ def _settling(measured: Sequence[Batch], accumulation: int) -> Iterator[Batch]:
 
 def synthetic_rows(model: nn.Module, config: LoraConfig, seed: int) -> list[tuple[list[int], int]]:
     """Rows of random tokens, each max_seq_length long, as (tokens, prompt length)."""
-    vocabulary = int(getattr(model.args, "vocab_size", 256))
+    vocabulary = getattr(getattr(model, "args", None), "vocab_size", None) or embedding_rows(model)
     shape = (config.batch_size * _BATCHES_OF_SYNTHETIC_ROWS, config.max_seq_length)
-    tokens = np.random.default_rng(seed).integers(0, vocabulary, shape)
+    tokens = np.random.default_rng(seed).integers(0, vocabulary or _LEAST_VOCABULARY, shape)
     return [(row, 0) for row in tokens.tolist()]

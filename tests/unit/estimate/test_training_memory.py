@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.estimate.largest_array import largest_array_bytes
 from pytest_yourai.estimate.training_memory import (
     MemoryEstimate,
     estimate_training_memory,
@@ -25,24 +24,6 @@ from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
-
-
-@pytest.mark.parametrize(
-    ("batch", "length", "architecture", "expected"),
-    [
-        (1, 513, {"vocab_size": 128_256, "num_attention_heads": 32}, 512 * 128_256 * 2),
-        (4, 8193, {"vocab_size": 32_000, "num_attention_heads": 32}, 4 * 32 * 8192**2 * 2),
-        (1, 3, {"vocab_size": 100, "torch_dtype": "float32"}, 2 * 100 * 4),
-        (2, 3, {"text_config": {"vocab_size": 100, "dtype": "float32"}}, 2 * 2 * 100 * 4),
-        (1, 3, {}, 0),
-        (1, 3, {"vocab_size": "many", "n_head": None}, 0),
-    ],
-)
-def test_it_is_the_logits_or_the_scores(
-    batch: int, length: int, architecture: dict[str, Any], expected: int
-) -> None:
-    assert largest_array_bytes(LoraConfig(batch, 8, 4, length), architecture) == expected
-
 
 LLAMA_8B: Mapping[str, Any] = {
     "model_type": "llama",

@@ -90,11 +90,18 @@ def test_experts_of_gpt_oss_as_openai_stores_them_are_packed() -> None:
 
 
 def test_a_named_set_is_of_the_modules_that_a_model_has() -> None:
-    found = read_architecture_shapes(TINY_FAMILIES["deepseek_v2"])
-    assert {each.key for each in found.chosen("qkvo")} == {"self_attn.q_proj", "self_attn.o_proj"}
     joined = read_architecture_shapes(TINY_FAMILIES["gpt2"])
-    assert joined.chosen("qkvo") == joined.linears == joined.chosen("all")
+    assert {each.key for each in joined.chosen("qkvo")} == {"attn.c_attn", "attn.c_proj"}
     assert [each.key for each in joined.chosen("c_attn")] == ["attn.c_attn"]
+    assert joined.chosen("all") == joined.linears
+
+
+def test_without_a_choice_of_the_user_no_layer_is_left_out() -> None:
+    hybrid = read_architecture_shapes(TINY_FAMILIES["nemotron_h"])
+    paths = {each.key for each in hybrid.chosen("qkvo")}
+    assert paths == {f"mixer.{name}_proj" for name in ("q", "k", "v", "o")}
+    assert hybrid.chosen("qkvo", is_required=False) == hybrid.linears
+    assert hybrid.chosen("q_proj,k_proj", is_required=False) == hybrid.linears
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float32])
