@@ -80,7 +80,7 @@ class SkipReason(enum.StrEnum):
 
     PREDICTED_OVER_BUDGET = "predicted_over_budget"
     OVER_DEVICE_LIMIT = "over_device_limit"
-    """Metal allows no array as large as one of its own."""
+    """Metal allows no array as large as one of its own, or not so many."""
     DOMINATED = "dominated"
     """A configuration, or a model, that needs no more had failed for memory."""
     SEARCH_IS_DONE = "search_is_done"

@@ -24,6 +24,8 @@ from pytest_yourai.estimate.coefficients import (
     HOPPER,
     HOPPER_FLIGHT,
     HOPPER_NAMES,
+    LARGE_METAL,
+    LARGE_METAL_NAMES,
     METAL,
     ON_CUDA,
     ON_THE_CPU,
@@ -32,7 +34,9 @@ from pytest_yourai.estimate.coefficients import (
     Batches,
     Coefficients,
 )
+from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
+from pytest_yourai.estimate.layer_work import layer_work
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture
 
@@ -217,7 +221,8 @@ class StepMemory:
         if self.backend == "cpu":
             return None
         if self.backend == "metal":
-            return METAL
+            is_large = any(name in self.device for name in LARGE_METAL_NAMES)
+            return LARGE_METAL if is_large else METAL
         if "A100" in self.device:
             return AMPERE
         known = not self.device or any(name in self.device for name in HOPPER_NAMES)
@@ -241,3 +246,26 @@ class StepMemory:
     @property
     def _logits_bytes(self) -> int:
         return self._last.vector_bytes(self.shapes.vocab_size)
+
+    @cached_property
+    def ahead_bytes(self) -> float:
+        """What it takes beyond its highest moment where no limit makes MLX wait."""
+        if self.backend != "metal":
+            return self._free.backward_bytes
+        room = self._room(*self.quantization)
+        free, is_checkpointed = self._free, self.config.grad_checkpoint
+        at_the_loss = free.checkpointed_loss_bytes if is_checkpointed else free.loss_bytes
+        loss = self._at_the_loss(room).sum_bytes + at_the_loss
+        in_flight = free.backward_bytes + free.largest_bytes
+        backward = self._in_the_backward_pass(room, len(self._layers) - 1).sum_bytes + in_flight
+        return max(0.0, max(loss, backward) - self.highest_moment.sum_bytes)
+
+    @property
+    def ahead_margin_bytes(self) -> float:
+        """How far that may be above this."""
+        return self._free.margin_bytes
+
+    @cached_property
+    def _free(self) -> FreePeak:
+        work = layer_work(self._last, self.trained, self.shapes.hidden_size)
+        return FreePeak(work, self.trained.layers, self._batches)
