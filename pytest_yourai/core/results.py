@@ -160,6 +160,8 @@ class TrialResult(_WithOutcome):
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
     """Tokens of each measured step that are not masked."""
+    survey_step_times_s: tuple[float, ...] = ()
+    """Of batches of real data that are shorter than all measured ones; none where these are few."""
     loss: float | None = None
     """Loss of the last step."""
     minimum_memory_bytes: int | None = None
