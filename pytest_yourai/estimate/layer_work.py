@@ -34,8 +34,7 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
         weight_gradients=a_layer if is_full else 0,
         adapters=0 if is_full else len(kept.adapted),
         inner_product=0 if is_full else kept.tokens * kept.config.rank,
-        multiplications=kept.tokens
-        * sum(count * each.inputs * each.outputs for count, each in rows),
+        multiplications=kept.tokens * multiplied,
         kept_bytes=kept.layer_bytes,
         element_bytes=kept.element_bytes,
         more_operations=_more_operations(kept.layer),
