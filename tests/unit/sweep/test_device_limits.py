@@ -107,3 +107,11 @@ def test_data_of_too_many_lengths_is_told() -> None:
     assert len(list(limit_notes([twice], source(LLAMA), data, quiet, lambda: False))) == 1
     nobody_knows = dataclasses.replace(M1, max_buffers=None)
     assert list(limit_notes([config], source(LLAMA), data, nobody_knows, lambda: False)) == []
+
+
+def test_recurrent_models_are_told_to_reload() -> None:
+    short = dataclasses.replace(CONFIG, batch_size=1, max_seq_length=65)
+    [note] = limit_notes([short], source(MAMBA), INSPECTED, M1, lambda: False)
+    assert note.endswith("train with yourai train --reload-interval 200")
+    on_cuda = dataclasses.replace(M1, backend="cuda")
+    assert list(limit_notes([short], source(MAMBA), INSPECTED, on_cuda, lambda: False)) == []
