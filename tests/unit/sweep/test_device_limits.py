@@ -9,8 +9,9 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.sweep.device_limits import limit_notes, over_a_limit
 
