@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.noise import robust_deviation
+from pytest_yourai.core.power import PowerState, PowerTrace
 from pytest_yourai.core.units import gigabytes, same_memory, seconds
 from pytest_yourai.verify.document import Line, Status
 
@@ -116,23 +117,30 @@ def limit(limit_bytes: int, peaks_bytes: Sequence[int], free_peak_bytes: int) ->
 
 def prediction(
     check: Check,
-    predicted_bytes: int | None,
-    minimum_bytes: int,
-    takes_bytes: int,
+    predicted: tuple[int, int | None] | None,
+    measured: tuple[int, int],
     backend: Backend,
 ) -> Line:
-    """The estimate before the trial, None where there was none, and what the trial measured."""
-    if predicted_bytes is None:
+    """The estimate before the trial, None where there was none, and what the trial measured.
+
+    Each is the minimum, which is judged, and what it takes where nothing limits it, which is not
+    predicted for all backends.
+    """
+    minimum_bytes, takes_bytes = measured
+    if predicted is None:
         return check.broken_off(f"there is no estimate for it; it needs {gigabytes(minimum_bytes)}")
-    return _within(
-        check,
-        predicted_bytes / minimum_bytes - 1,
-        _PREDICTION_SHARES[backend],
-        _two(predicted_bytes, " predicted, measured ", minimum_bytes),
-        predicted_bytes=[predicted_bytes],
-        minimum_bytes=[minimum_bytes],
-        takes_bytes=[takes_bytes],
-    )
+    predicted_bytes, predicted_takes_bytes = predicted
+    note = _two(predicted_bytes, " predicted, measured ", minimum_bytes)
+    samples = {
+        "predicted_bytes": [predicted_bytes],
+        "minimum_bytes": [minimum_bytes],
+        "takes_bytes": [takes_bytes],
+    }
+    if predicted_takes_bytes is not None:
+        note += f"; takes {_two(predicted_takes_bytes, ' predicted, measured ', takes_bytes)}"
+        samples["predicted_takes_bytes"] = [predicted_takes_bytes]
+    off = predicted_bytes / minimum_bytes - 1
+    return _within(check, off, _PREDICTION_SHARES[backend], note, **samples)
 
 
 def footprint(readings: Sequence[tuple[int, int]], tool: str, backend: Backend) -> Line:
@@ -152,29 +160,32 @@ def footprint(readings: Sequence[tuple[int, int]], tool: str, backend: Backend) 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the machine did meanwhile; None where it cannot be read.
+def conditions(
+    asleep_before_s: float | None, asleep_after_s: float | None, power: PowerTrace | None
+) -> Line:
+    """Whether the machine ran as usual, so that the other lines count.
 
-    `hindrances` are sentences about what makes the other lines wrong, `remarks` about the rest.
+    Seconds that it had slept before and after, and its power and heat; None where not known.
     """
-
-    asleep_s: float | None
-    hindrances: Sequence[str] = ()
-    remarks: Sequence[str] = ()
-
-
-def conditions(found: Conditions) -> Line:
-    """Whether the machine ran as usual, so that the other lines count."""
-    note = "; ".join((*found.hindrances, *found.remarks)) or "nothing else is known"
-    if found.asleep_s is None and not found.hindrances:
+    worst = power.worst if power else PowerState()
+    hindrances = list(power.warnings) if power else []
+    if worst.low_power_mode:
+        hindrances.append("low power mode slows it down: switch it off")
+    remarks = [f"on {worst.source}"] if worst.source else []
+    if worst.thermal is not None:
+        remarks.append(f"thermal state {worst.thermal}")
+    note = "; ".join(dict.fromkeys((*hindrances, *remarks))) or "power and heat are not known"
+    asleep_s = None
+    if asleep_before_s is not None and asleep_after_s is not None:
+        asleep_s = max(0.0, asleep_after_s - asleep_before_s)
+    if asleep_s is None and power is None:
         return CONDITIONS.not_read(note)
-    is_bad = bool(found.hindrances) or (found.asleep_s or 0.0) > LONGEST_SLEEP_S
+    is_bad = bool(hindrances) or (asleep_s or 0.0) > LONGEST_SLEEP_S
     return Line(
         name=CONDITIONS.name,
         title=CONDITIONS.title,
         status=Status.FAILED if is_bad else Status.OK,
-        value=found.asleep_s,
+        value=asleep_s,
         most=LONGEST_SLEEP_S,
         unit="seconds asleep",
         note=note,

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import mlx.core as mx
+from mlx import nn
+from mlx_lm.tuner.trainer import default_loss
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.errors import ModelError, RecipeError
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.source import ModelSource, Wanted
+from pytest_yourai.models.dataset_checks import shortened
+from pytest_yourai.models.source import Inspection, ModelSource, Wanted, kind_of_training
 from pytest_yourai.models.trainable import untrainable_in_full
-from pytest_yourai.worker.engine import weights
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.optimizer import CLASSES, make_optimizer, make_rate
 from pytest_yourai.worker.engine.resumed_adapters import read_arrays, resumed_arrays
 
+_OTHERS = "name another model"
 
-def examine(
-    source: ModelSource, lora_keys: Mapping[str, tuple[str, ...]], wanted: Wanted
-) -> tuple[str, ...]:
-    """Notes for people about what is `wanted`, tried on the lazily built model.
+_OTHER_KEYS = "name other modules as lora_keys, or another model"
 
-    RecipeError where no model could be trained so, ModelError where this one cannot.
+_WIDTH = 33
+"""Tokens of the row that a step is made for."""
+
+
+def examine(model: nn.Module, source: ModelSource, found: Inspection, wanted: Wanted) -> Inspection:
+    """`found` of the lazily built model, with what of `wanted` cannot be trained, and notes.
+
+    RecipeError where no model could be trained so, ModelError where this one cannot at all.
     """
     for config in {each.optimizer: each for each in wanted.configs}.values():
         _check_optimizer(config, wanted)
-    tried = list(_tried(wanted))
-    if not tried:
-        return ()
     path = wanted.recipe.resume_adapter_file
     stored = 0 if path is None else _stored_arrays(path, wanted)
-    model = BaseModel(weights.lazily(source), source, lora_keys, 0)
-    matches = {_try(model, config, wanted.recipe) for config in tried}
-    return () if path is None else (_resumed_note(min(matches), stored),)
+    base = BaseModel(model, source, found.lora_keys, 0)
+    matches = {_try(base, config, wanted.recipe) for config in _tried(wanted)}
+    found = dataclasses.replace(found, untrainable=dict(_untrainable(base, found, wanted)))
+    kinds = {kind_of_training(each) for each in wanted.configs}
+    if kinds and found.untrainable.keys() >= kinds:
+        raise ModelError(next(iter(found.untrainable.values())))
+    if path is None:
+        return found
+    return dataclasses.replace(found, notes=(*found.notes, _resumed_note(min(matches), stored)))
 
 
 def _tried(wanted: Wanted) -> Iterator[LoraConfig]:
@@ -47,6 +59,45 @@ def _tried(wanted: Wanted) -> Iterator[LoraConfig]:
     configs = sorted(wanted.configs, key=lambda each: each.num_layers)
     kinds = {(each.fine_tune_type, each.lora_keys): each for each in configs}
     yield from (each for each in kinds.values() if each.fine_tune_type is not FineTuneType.LORA)
+
+
+def _untrainable(base: BaseModel, found: Inspection, wanted: Wanted) -> Iterator[tuple[str, str]]:
+    """The kinds of training of which no step can be made, and why, tried with the fewest layers."""
+    mlx_lm, name = f"mlx-lm {version('mlx-lm')}", base.source.name
+    kinds: dict[str, LoraConfig] = {}
+    for config in sorted(wanted.configs, key=lambda each: -each.num_layers):
+        if found.trains_anything(config):
+            kinds[kind_of_training(config)] = config
+    for kind, config in kinds.items():
+        is_full = config.fine_tune_type is FineTuneType.FULL
+        if not (found.module_layers or is_full):
+            why = f"{mlx_lm} makes adapters for no module of {name}"
+        elif problem := _why_no_step(base, config, wanted.recipe):
+            what = "whole layers" if is_full else f"adapters on {config.lora_keys}"
+            why = f"{mlx_lm} cannot train {what} of {name} here: {problem}"
+        else:
+            continue
+        yield kind, f"{why}; {_OTHERS if is_full or not found.module_layers else _OTHER_KEYS}"
+
+
+def _why_no_step(base: BaseModel, config: LoraConfig, recipe: Recipe) -> str | None:
+    """What MLX or the model raises when a step of `config` is made, not run; None for nothing."""
+    module = base.module
+    leaves = module.leaf_modules()
+    tokens, lengths = mx.zeros((1, _WIDTH), mx.int32), mx.array([[0, _WIDTH - 1]])
+    try:
+        with base.adapted(config, dataclasses.replace(recipe, resume_adapter_file=None)):
+            module.train()
+            step = nn.value_and_grad(module, default_loss)
+            # As mlx-lm does: what a model evaluates meanwhile is refused.
+            mx.compile(lambda *batch: step(module, *batch), inputs=module.state)(tokens, lengths)
+    except Exception as problem:  # noqa: BLE001 - whatever a model raises
+        return shortened(f"{type(problem).__name__}: {problem}")
+    finally:
+        module.update_modules(leaves)
+        module.freeze()
+        module.eval()
+    return None
 
 
 def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:

@@ -57,10 +57,10 @@ class MlxEngine:
         report: Callable[[RowsRead], None] = lambda _: None,
         wanted: Wanted | None = None,
     ) -> Inspection:
-        found = weights.inspect(source)
+        model = weights.lazily(source)
+        found = weights.inspect(source, model)
         if wanted is not None:
-            notes = examine(source, found.lora_keys, wanted)
-            found = dataclasses.replace(found, notes=(*found.notes, *notes))
+            found = examine(model, source, found, wanted)
         self._vocabulary = found.embedding_rows
         self._use_tokenizer_of(source)
         read = self._data(data, reading, report)

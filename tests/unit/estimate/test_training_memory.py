@@ -21,7 +21,8 @@ from pytest_yourai.estimate.training_memory import (
     trained_parameters,
 )
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
 
 LLAMA_8B: Mapping[str, Any] = {
@@ -128,8 +129,13 @@ def test_the_parts_are_the_minimum(backend: Backend) -> None:
     parts = dataclasses.asdict(found)
     margin = parts.pop("margin_bytes")
     parts.pop("relative_error")
+    ahead, ahead_margin = parts.pop("ahead_bytes"), parts.pop("ahead_margin_bytes")
+    unlimited = parts.pop("unlimited_bytes")
     assert sum(parts.values()) == found.minimum_bytes
-    assert found.conservative_bytes == found.minimum_bytes + margin
+    assert found.peak_bytes == found.minimum_bytes + ahead
+    assert found.conservative_peak_bytes == found.peak_bytes + margin + ahead_margin
+    assert unlimited == (ahead + ahead_margin if backend == "metal" else 0)
+    assert found.conservative_bytes == found.minimum_bytes + margin + unlimited
     assert all(isinstance(part, int) and part >= 0 for part in parts.values())
 
 
@@ -299,10 +305,10 @@ def test_sixteen_bits_are_full_precision() -> None:
     assert of(16) == of(None) != of(4)
 
 
-def test_a_mixture_of_experts_is_not_estimated() -> None:
-    with pytest.raises(ModelError, match="8 experts: a mixture of experts cannot be estimated"):
+def test_a_mixture_of_experts_of_another_type_is_not_estimated() -> None:
+    with pytest.raises(ModelError, match="8 experts: this mixture of experts cannot be estimated"):
         estimate_training_memory(
-            {**LLAMA_8B, "num_local_experts": 8},
+            {**LLAMA_8B, "model_type": "another", "num_local_experts": 8},
             batch_size=1,
             lora_rank=8,
             lora_layers=2,
