@@ -10,10 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
+from pytest_yourai.machine.budget import WORKING_SET_SHARES, detect_budget
+from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.plan.recommend import Verdict, judge
 
 from support.recorded_floors import DATA
+
+FILE = DATA / "metal_reports.json"
+
+GIB = 1 << 30
+
+LARGEST_OF_SMALL_MACS = 36 * GIB
 
 NARROW = 0.25
 """Most that the prediction for the longest possible rows is above that for the shortest."""
@@ -36,7 +47,8 @@ class MetalReport:
     @property
     def shortest(self) -> int:
         lengths = self._lengths
-        return int(lengths.get("exact") or lengths["shortest_possible"])
+        own = lengths.get("exact") or lengths.get("shortest_possible")
+        return int(own or self.row["max_seq_length"])
 
     @property
     def longest(self) -> int:
@@ -49,19 +61,43 @@ class MetalReport:
         """False for MLX before 0.25, and for what was not mlx-lm's own training loop."""
         return self.row["class"] not in ("O", "N")
 
+    @property
+    def budget_bytes(self) -> int:
+        """The budget of an idle Mac with that memory, as a sweep finds it there."""
+        total = int(self.row["ram_gib"]) * GIB
+        share = WORKING_SET_SHARES[total > LARGEST_OF_SMALL_MACS]
+        device = DeviceInfo("metal", "", round(total * share), None, "", "")
+        return detect_budget(SystemMemory(total, total, 0), device).limit_bytes
+
+    def is_refused(self, budget_bytes: int) -> bool:
+        """True if a sweep does not try the shortest possible rows, but with --yourai-force."""
+        found = self.estimate(self.shortest)
+        prediction = Prediction(
+            found.minimum_bytes,
+            found.conservative_bytes,
+            found.weights_bytes,
+            relative_error=found.relative_error,
+        )
+        return prediction.is_surely_over(budget_bytes)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What `yourai fit` says of the longest possible rows."""
+        return judge(self.estimate(self.longest), self.budget_bytes)
+
     def estimate(self, seq_length: int) -> MemoryEstimate:
         row = self.row
-        bits, keys = row["quantization_bits"], row["lora_keys"]
+        bits, keys = int(row["quantization_bits"]), row["lora_keys"] or "all"
         return estimate_training_memory(
             row["architecture_config"],
             batch_size=row["batch_size"],
             lora_rank=row["rank"],
             lora_layers=row["lora_layers"],
             seq_length=seq_length,
-            quantization_bits=None if int(bits) == _FULL_PRECISION_BITS else int(bits),
+            quantization_bits=None if bits == _FULL_PRECISION_BITS else bits,
             lora_keys=_KEYS[keys] if isinstance(keys, str) else keys,
             grad_checkpoint=bool(row["grad_checkpoint"]),
-            optimizer=row["optimizer"],
+            optimizer=row["optimizer"] or "adam",
             backend="metal",
             device=row["machine"] or "",
         )
@@ -81,10 +117,10 @@ class MetalReport:
     @property
     def can_be_estimated(self) -> bool:
         """True where all that decides about memory was said, but perhaps the exact length."""
-        row = self.row
-        if not (row["architecture_config"] and row["batch_size"] and row["lora_layers"]):
+        needed = ("architecture_config", "quantization_bits", "batch_size", "lora_layers", "rank")
+        if not all(self.row[key] for key in needed):
             return False
-        if not (row["seq_length"] and row["reported_peak_gb"]):
+        if not (self.row["seq_length"] or self.row["max_seq_length"]):
             return False
         try:
             self.estimate(self.shortest)
@@ -94,7 +130,7 @@ class MetalReport:
 
     @property
     def _lengths(self) -> Mapping[str, Any]:
-        return dict(self.row["seq_length"])
+        return dict(self.row["seq_length"] or {})
 
     def __str__(self) -> str:
         row = self.row
@@ -105,8 +141,18 @@ class MetalReport:
 
 
 @functools.cache
-def metal_reports(path: Path = DATA / "metal_reports.json") -> tuple[MetalReport, ...]:
-    """All reports of a file that can be estimated."""
+def _estimated(path: Path) -> tuple[MetalReport, ...]:
     document = json.loads(path.read_text(encoding="utf-8"))
     reports = map(MetalReport, document["rows"])
     return tuple(each for each in reports if each.can_be_estimated)
+
+
+def metal_reports(path: Path = FILE) -> list[MetalReport]:
+    """All reports of a peak that can be estimated."""
+    return [each for each in _estimated(path) if each.row["reported_peak_gb"]]
+
+
+def metal_failures(path: Path = FILE) -> list[MetalReport]:
+    """Failures of which all is known that decides about memory, and the Mac's memory."""
+    failures = (each for each in _estimated(path) if each.row["class"] == "F")
+    return [each for each in failures if each.row["ram_gib"]]

@@ -138,6 +138,20 @@ def test_every_part_of_an_estimate_has_a_word() -> None:
             assert dataclasses.replace(SMALL, estimate=only).limited_by.endswith("1.0 GB of 1.0 GB")
 
 
+def test_it_says_what_is_taken_without_a_limit_and_needed_under_one() -> None:
+    def said(ahead_gb: float, margin_gb: float) -> list[str]:
+        ahead = {"ahead_bytes": round(ahead_gb * GB), "ahead_margin_bytes": round(margin_gb * GB)}
+        free = dataclasses.replace(estimate(7, 1, 1), **ahead)
+        return list(lines(all_of(dataclasses.replace(LARGE, estimate=free))))[-4:-1]
+
+    assert said(2, 0.5)[1:] == [
+        "large with mlx_lm.lora, which sets no limit: takes 10.0 GB, at most 11.5 GB",
+        "large with yourai train, which sets one: needs 8.0 GB, at most 9.0 GB",
+    ]
+    assert said(2, 30)[2] == "Without a limit it may be over the budget: take yourai train"
+    assert said(30, 1)[2] == "Without a limit it is over the budget: take yourai train"
+
+
 def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None:
     assert all_of(LARGE, SMALL, TIGHT, NO).largest_that_fits is LARGE
     assert all_of(TIGHTER, TIGHT, NO).largest_that_fits is TIGHTER
