@@ -47,6 +47,12 @@ def arrays_held(
     return round(weights + _COPIES_OF_WHAT_IS_TRAINED * trained + shapes * constants + states)
 
 
+def loops_over_tokens(architecture: Mapping[str, Any]) -> bool:
+    """True if training computes some layer of the model token by token."""
+    flat = flat_config(architecture)
+    return _looping_layers(flat, first_whole(flat, *DEPTH_KEYS)) > 0
+
+
 def _looping_layers(flat: Mapping[str, Any], trained_layers: int) -> int:
     """The layers among the last `trained_layers` that loop over the tokens of a row."""
     depth = first_whole(flat, *DEPTH_KEYS)

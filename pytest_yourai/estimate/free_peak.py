@@ -75,7 +75,8 @@ class LayerWork:
     `scores`, one array of all heads' where attention makes any; `is_fused` is true where it makes
     none in the forward pass. `adapted_outputs` and `adapted_inputs` are what adapted layers give
     and read; `weight_gradients` those of the base, where it is trained. `kept_bytes` stay for the
-    backward pass where there is no checkpointing.
+    backward pass where there is no checkpointing. `more_operations` are those that its backward
+    pass has beyond a llama's.
     """
 
     vectors: float
@@ -90,12 +91,14 @@ class LayerWork:
     multiplications: float
     kept_bytes: float
     element_bytes: int
+    more_operations: int = 0
 
     @property
     def operations(self) -> int:
         """Operations of its backward pass."""
         adapters = max(self.adapters, _FEWEST_ADAPTERS)
-        return _OPERATIONS + adapters * _OPERATIONS_OF_AN_ADAPTER
+        own = _OPERATIONS + self.more_operations
+        return own + adapters * _OPERATIONS_OF_AN_ADAPTER
 
     @property
     def own(self) -> float:

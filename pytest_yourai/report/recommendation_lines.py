@@ -111,8 +111,8 @@ def _with_and_without_limit(model: Recommendation, budget_bytes: int) -> Iterato
     estimate, name = model.estimate, model.asked_as
     takes = _range(estimate.peak_bytes, estimate.conservative_peak_bytes)
     needs = _range(estimate.minimum_bytes, estimate.minimum_bytes + estimate.margin_bytes)
-    yield f"{name} with mlx_lm.lora, which sets no limit: takes {takes}"
-    yield f"{name} with yourai train, which sets one: needs {needs}"
+    yield f"{name} takes {takes}, with mlx_lm.lora (no limit)"
+    yield f"{name} needs {needs}, with yourai train (limited)"
     if estimate.conservative_peak_bytes > budget_bytes:
         may = "is" if estimate.peak_bytes > budget_bytes else "may be"
         yield f"Without a limit it {may} over the budget: take yourai train"

@@ -1,4 +1,4 @@
-"""Peaks of training steps as they were recorded on an H200, and their estimates."""
+"""Peaks of training steps as they were recorded, and their estimates."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PeakRow:
 @functools.cache
 def recorded_peaks() -> tuple[PeakRow, ...]:
     """All rows whose model can be estimated by its config.json."""
-    return tuple(row for row in (*_matrices(), *_recipes(), *_limited()) if _has_estimate(row))
+    return tuple(row for row in (*_matrices(), *_recipes(), *_others()) if _has_estimate(row))
 
 
 def _has_estimate(row: PeakRow) -> bool:
@@ -80,7 +80,9 @@ def _matrices() -> Iterator[PeakRow]:
             usual = {**_USUAL, "model": document["model"], "keys": "qkvo", "quantization_bits": 4}
             sizes = {"minimum_bytes": row["minimum_memory_bytes"]}
             lengths = {"seq_length": row["max_seq_length"]}
-            recipe = _row({**usual, **row, **sizes, **lengths}, architecture)
+            recipe = RecipeRow(
+                {**usual, **row, **sizes, **lengths}, architecture, (), "cuda", "NVIDIA H200"
+            )
             yield PeakRow(recipe, round(row["peak_memory_mb"] * 1e6), is_fitted=True)
 
 
@@ -90,12 +92,16 @@ def _recipes() -> Iterator[PeakRow]:
         yield PeakRow(recipe, recipe.row["peak_bytes"], is_fitted=is_fitted)
 
 
-def _limited() -> Iterator[PeakRow]:
-    document = _read("peaks_h200.json")
-    for row in document["recipes"]:
-        architecture = document["architectures"][row["model"]]
-        recipe = _row({**_USUAL, **row}, architecture)
-        yield PeakRow(recipe, row["peak_bytes"], is_fitted=True, limit_bytes=row["limit_bytes"])
+def _others() -> Iterator[PeakRow]:
+    for document in map(_read, ("peaks_h200.json", "peaks_cpu.json")):
+        device = document["device"]
+        for row in document["recipes"]:
+            architecture = document["architectures"][row["model"]]
+            recipe = RecipeRow(
+                {**_USUAL, **row}, architecture, (), device["backend"], device["name"]
+            )
+            limit_bytes = row["limit_bytes"]
+            yield PeakRow(recipe, row["peak_bytes"], is_fitted=True, limit_bytes=limit_bytes)
 
 
 _USUAL: Mapping[str, Any] = {
@@ -106,10 +112,6 @@ _USUAL: Mapping[str, Any] = {
     "grad_accumulation_steps": 1,
     "grad_checkpoint": False,
 }
-
-
-def _row(row: Mapping[str, Any], architecture: Mapping[str, Any]) -> RecipeRow:
-    return RecipeRow(row, architecture, (), "cuda", "NVIDIA H200")
 
 
 @functools.cache

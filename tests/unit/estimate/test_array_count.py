@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.estimate.array_count import arrays_held
+from pytest_yourai.estimate.array_count import arrays_held, loops_over_tokens
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 32}
 MAMBA = {"model_type": "mamba", "num_hidden_layers": 24}
@@ -43,3 +43,11 @@ def test_checkpointing_keeps_the_states_of_one_layer() -> None:
 def test_only_trained_layers_keep_states() -> None:
     last = dataclasses.replace(CONFIG, num_layers=2)
     assert arrays_held(last, QWEN3_5, 0, 1) == 4 * 9 + 16 + 2 * 2048
+
+
+@pytest.mark.parametrize(
+    ("architecture", "loops"),
+    [(LLAMA, False), (MAMBA, True), (QWEN3_NEXT, True), ({"text_config": QWEN3_5}, True)],
+)
+def test_some_layers_loop_over_tokens(architecture: dict[str, Any], loops: bool) -> None:
+    assert loops_over_tokens(architecture) is loops

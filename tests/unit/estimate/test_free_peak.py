@@ -108,10 +108,13 @@ def test_measured_peaks_that_nothing_was_fitted_to_are_met() -> None:
     assert max(errors) <= 0.125
 
 
-def test_measured_peaks_that_it_was_fitted_to_are_met() -> None:
-    fitted = [abs(row.error) for row in ROWS if row.is_fitted]
-    assert len(fitted) > 200
-    assert statistics.mean(fitted) <= 0.05
+@pytest.mark.parametrize(("backend", "rows"), [("cuda", 200), ("cpu", 40)])
+def test_measured_peaks_that_it_was_fitted_to_are_met(backend: str, rows: int) -> None:
+    fitted = [row for row in ROWS if row.is_fitted and row.recipe.backend == backend]
+    assert len(fitted) > rows
+    assert statistics.mean(abs(row.error) for row in fitted) <= 0.05
+    if backend == "cpu":
+        assert max(abs(row.error) for row in fitted) <= 0.12
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.is_judged], ids=str)

@@ -145,8 +145,8 @@ def test_it_says_what_is_taken_without_a_limit_and_needed_under_one() -> None:
         return list(lines(all_of(dataclasses.replace(LARGE, estimate=free))))[-4:-1]
 
     assert said(2, 0.5)[1:] == [
-        "large with mlx_lm.lora, which sets no limit: takes 10.0 GB, at most 11.5 GB",
-        "large with yourai train, which sets one: needs 8.0 GB, at most 9.0 GB",
+        "large takes 10.0 GB, at most 11.5 GB, with mlx_lm.lora (no limit)",
+        "large needs 8.0 GB, at most 9.0 GB, with yourai train (limited)",
     ]
     assert said(2, 30)[2] == "Without a limit it may be over the budget: take yourai train"
     assert said(30, 1)[2] == "Without a limit it is over the budget: take yourai train"
