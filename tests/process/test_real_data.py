@@ -60,7 +60,7 @@ def test_an_estimate_takes_the_lengths_of_the_rows(pytester: pytest.Pytester) ->
     done.stdout.fnmatch_lines(
         [
             "Training data: 10 rows, 480 tokens; a row has 20 to 300, median 20",
-            "Or with shorter rows, 256: 10 % of rows cut (9.2 % of tokens)*, needs * MB, by estimate",
+            "Or with shorter rows, 256: 10 % of rows cut (9.2 % of tokens), needs * by estimate",
             "    pytest --yourai-model=* --yourai-seq-length=256",
         ]
     )
