@@ -90,6 +90,9 @@ def _unknown(cause: WorkerError | InputError, where: str) -> Diagnosis:
     return Diagnosis(Outcome.ERROR, what, "fix what the traceback in the report shows")
 
 
+OF_MADE_UP_WEIGHTS = "name its real weights: what made-up ones give may be no number"
+
+
 def invalid_loss(what: str) -> Diagnosis:
     """The outcome of a run with a loss that is zero or not finite; `what` begins the reason."""
     return Diagnosis(
