@@ -14,6 +14,7 @@ from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.cli.commands import OWN_COMMANDS
+from pytest_yourai.core.mlx_versions import MEMORY_CHANGES
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flag_types import Flag, FlagGroup
@@ -83,6 +84,16 @@ def presets() -> str:
     )
 
 
+def memory_changes() -> str:
+    return _table(
+        ("before", "on", "training"),
+        (
+            (_code(f"{each.package} {each.since}"), ", ".join(each.backends), each.before)
+            for each in MEMORY_CHANGES
+        ),
+    )
+
+
 def verified() -> str:
     """A table of each file of `yourai verify` in docs/verified."""
     return "\n".join(map(_verified, sorted((DOCS / "verified").glob("*.json"))))
@@ -105,6 +116,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
     "presets": ("reference/models.md", presets),
+    "memory changes": ("guides/on-a-mac.md", memory_changes),
     "verified machines": ("verified.md", verified),
 }
 """By name: the page, and what makes the part."""

@@ -32,11 +32,17 @@ _KNOWN = (
     ),
     KnownFailure(
         Outcome.OOM,
+        "one array was larger than Metal allows",
+        "use a smaller batch_size, or a shorter max_seq_length",
+        r"the maximum allowed buffer size",
+    ),
+    KnownFailure(
+        Outcome.OOM,
         "out of memory",
         "choose a smaller configuration, or close programs",
         r"failed: out of memory|cudaerrormemoryallocation|cuda out of memory|"
         r"callbackerroroutofmemory|execution failed: insufficient memory|"
-        r"\[malloc\] unable to allocate|the maximum allowed buffer size|std::bad_alloc|"
+        r"\[malloc\] unable to allocate|std::bad_alloc|"
         r"cannot allocate memory|status_alloc_failed|memoryerror:",
     ),
     KnownFailure(
@@ -56,7 +62,8 @@ _KNOWN = (
     KnownFailure(
         Outcome.ERROR,
         "the GPU watchdog stopped the work",
-        "let the display sleep or run without one, or use a shorter --yourai-seq-length",
+        "let the display sleep (pmset displaysleepnow) or run without one, set "
+        "AGX_RELAX_CDM_CTXSTORE_TIMEOUT=1, or use a shorter --yourai-seq-length",
         r"impacting interactivity|impactinginteractivity|gpu timeout error|gpu hang|"
         r"the launch timed out",
     ),

@@ -80,7 +80,7 @@ class SkipReason(enum.StrEnum):
 
     PREDICTED_OVER_BUDGET = "predicted_over_budget"
     OVER_DEVICE_LIMIT = "over_device_limit"
-    """Metal allows no array as large as one of its own."""
+    """Metal allows no array as large as one of its own, or not so many."""
     DOMINATED = "dominated"
     """A configuration, or a model, that needs no more had failed for memory."""
     SEARCH_IS_DONE = "search_is_done"
@@ -160,6 +160,8 @@ class TrialResult(_WithOutcome):
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
     """Tokens of each measured step that are not masked."""
+    survey_step_times_s: tuple[float, ...] = ()
+    """Of batches of real data that are shorter than all measured ones; none where these are few."""
     loss: float | None = None
     """Loss of the last step."""
     minimum_memory_bytes: int | None = None

@@ -24,6 +24,8 @@ from pytest_yourai.estimate.coefficients import (
     HOPPER,
     HOPPER_FLIGHT,
     HOPPER_NAMES,
+    LARGE_METAL,
+    LARGE_METAL_NAMES,
     METAL,
     ON_CUDA,
     ON_THE_CPU,
@@ -32,6 +34,7 @@ from pytest_yourai.estimate.coefficients import (
     Batches,
     Coefficients,
 )
+from pytest_yourai.estimate.free_peak import FreePeak, LayerWork
 from pytest_yourai.estimate.kept_arrays import KeptArrays
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture, LinearShape
@@ -184,7 +187,8 @@ class StepMemory:
         if self.backend == "cpu":
             return None
         if self.backend == "metal":
-            return METAL
+            is_large = any(name in self.device for name in LARGE_METAL_NAMES)
+            return LARGE_METAL if is_large else METAL
         if "A100" in self.device:
             return AMPERE
         known = not self.device or any(name in self.device for name in HOPPER_NAMES)
@@ -215,3 +219,48 @@ class StepMemory:
             return 0
         outputs = sum(linear.outputs for linear in self.adapted)
         return _FLOAT32_BYTES * self._kept.tokens * outputs
+
+    @cached_property
+    def ahead_bytes(self) -> float:
+        """What it takes beyond its highest moment where no limit makes MLX wait."""
+        if self.backend != "metal":
+            return self._free.backward_bytes
+        room = self._room(*self.quantization)
+        free, is_checkpointed = self._free, self.config.grad_checkpoint
+        at_the_loss = free.checkpointed_loss_bytes if is_checkpointed else free.loss_bytes
+        loss = self._at_the_loss(room).sum_bytes + at_the_loss
+        in_flight = free.backward_bytes + free.largest_bytes
+        backward = self._in_the_backward_pass(room).sum_bytes + in_flight
+        return max(0.0, max(loss, backward) - self.highest_moment.sum_bytes)
+
+    @property
+    def ahead_margin_bytes(self) -> float:
+        """How far that may be above this."""
+        return self._free.margin_bytes
+
+    @cached_property
+    def _free(self) -> FreePeak:
+        return FreePeak(self._layer_work, self.trained.layers, self._batches)
+
+    @property
+    def _layer_work(self) -> LayerWork:
+        kept, shapes = self._kept, self.shapes
+        is_full = self.config.fine_tune_type is FineTuneType.FULL
+        adapted = () if is_full else self.adapted
+        parameters = sum(linear.inputs * linear.outputs for linear in shapes.linears)
+        outputs = sum(linear.outputs for linear in shapes.linears)
+        trained = self.trained.parameters / self.trained.layers
+        return LayerWork(
+            vectors=kept.tokens * (shapes.hidden_size + outputs),
+            scores=kept.scores_bytes / shapes.element_bytes,
+            is_fused=not kept.kept_scores_bytes,
+            adapted_outputs=self._adapted_outputs_bytes / _FLOAT32_BYTES,
+            adapted_inputs=kept.wide_bytes / _FLOAT32_BYTES,
+            adapter_parameters=0 if is_full else trained,
+            weight_gradients=trained if is_full else 0,
+            adapters=len(adapted),
+            inner_product=0 if is_full else kept.tokens * self.config.rank,
+            multiplications=kept.tokens * parameters,
+            kept_bytes=kept.layer_bytes,
+            element_bytes=shapes.element_bytes,
+        )

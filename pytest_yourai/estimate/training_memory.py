@@ -77,6 +77,12 @@ class MemoryEstimate:
     """Most that a measured minimum may be above the estimate."""
     relative_error: float
     """Typical error (one standard deviation) on models that were not fitted: 0.02 is 2 %."""
+    ahead_bytes: int = 0
+    """What MLX holds beyond the minimum where no limit makes it wait for the device."""
+    ahead_margin_bytes: int = 0
+    """Most that a measured peak may be above the estimate, beyond `margin_bytes`."""
+    unlimited_bytes: int = 0
+    """What the conservative estimate adds where mlx_lm.lora sets no limit: on Metal."""
 
     @property
     def minimum_bytes(self) -> int:
@@ -93,8 +99,28 @@ class MemoryEstimate:
 
     @property
     def conservative_bytes(self) -> int:
-        """Minimum plus margin, in bytes: no measured minimum was above it."""
-        return self.minimum_bytes + self.margin_bytes
+        """Minimum plus margin, in bytes: no measured minimum was above it.
+
+        On Metal it is the peak with its margins, since mlx_lm.lora sets no limit there.
+        """
+        return self.minimum_bytes + self.margin_bytes + self.unlimited_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """MLX peak of a training step that nothing limits, in bytes."""
+        return self.minimum_bytes + self.ahead_bytes
+
+    @property
+    def conservative_peak_bytes(self) -> int:
+        """Peak plus margins, in bytes."""
+        return self.peak_bytes + self.margin_bytes + self.ahead_margin_bytes
+
+    def peak_bytes_under(self, limit_bytes: int) -> int:
+        """MLX peak of a training step under that memory limit, in bytes.
+
+        MLX waits where it would pass the limit, but never takes less than the minimum.
+        """
+        return max(self.minimum_bytes, min(self.peak_bytes, limit_bytes))
 
 
 def estimate_training_memory(
@@ -250,6 +276,7 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
     quantization = step.quantization
     moment = step.highest_moment
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
+    ahead, ahead_margin = round(step.ahead_bytes), round(step.ahead_margin_bytes)
     unused_bytes = 0
     if is_paged:
         whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES)
@@ -266,6 +293,9 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),
         relative_error=errors[step.backend],
+        ahead_bytes=ahead,
+        ahead_margin_bytes=ahead_margin,
+        unlimited_bytes=ahead + ahead_margin if step.backend == "metal" else 0,
     )
     return found if shapes.is_exact else _of_another_architecture(found)
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-_TIMEOUT_S = 20
+from pytest_yourai.machine.commands import Command, output_of
 
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 _MIB = 1 << 20
-
-Run = Callable[..., str]
 
 
 def tool_name(*, has_own_memory: bool, platform: str = sys.platform) -> str:
@@ -26,10 +23,9 @@ def tool_name(*, has_own_memory: bool, platform: str = sys.platform) -> str:
 
 
 def read_system_footprint(
-    pid: int, *, has_own_memory: bool, platform: str = sys.platform, run: Run | None = None
+    pid: int, *, has_own_memory: bool, platform: str = sys.platform, run: Command = output_of
 ) -> int | None:
     """The footprint of the process, or what is in use of the CUDA device; None if not known."""
-    run = run or _output_of
     if has_own_memory:
         index = _device_index(os.environ)
         return parse_nvidia_smi(
@@ -71,12 +67,3 @@ def _device_index(environment: Mapping[str, str]) -> str:
     """The device that MLX uses: the first that CUDA shows to it, by index or UUID."""
     visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return visible or "0"
-
-
-def _output_of(*command: str) -> str:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

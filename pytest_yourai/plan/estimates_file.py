@@ -38,6 +38,8 @@ def _row(model: Recommendation) -> dict[str, Any]:
         "limited_by": model.limited_by,
         "minimum_memory_bytes": model.estimate.minimum_bytes,
         "conservative_memory_bytes": model.estimate.conservative_bytes,
+        "peak_memory_bytes": model.estimate.peak_bytes,
+        "conservative_peak_memory_bytes": model.estimate.conservative_peak_bytes,
         **dataclasses.asdict(model.estimate),
         **configuration(model.config),
         "quantization_bits": model.quantization and model.quantization.bits,

@@ -60,7 +60,26 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     yield f"{'':7}  each with {round((SAFETY_MARGIN - 1) * 100)} % to spare"
     if any(map(found.is_slow, found.models)):
         yield "A step of a model over 0.1B takes minutes on the CPU: take a Mac or a GPU for it"
+    best = found.largest_that_fits
+    if best is not None:
+        yield from _with_and_without_limit(best, found.budget.limit_bytes)
     yield _next(found, invocation)
+
+
+def _with_and_without_limit(model: Recommendation, budget_bytes: int) -> Iterator[str]:
+    """What training takes without a limit, and what it needs under one."""
+    estimate, name = model.estimate, model.asked_as
+    takes = _range(estimate.peak_bytes, estimate.conservative_peak_bytes)
+    needs = _range(estimate.minimum_bytes, estimate.minimum_bytes + estimate.margin_bytes)
+    yield f"{name} with mlx_lm.lora, which sets no limit: takes {takes}"
+    yield f"{name} with yourai train, which sets one: needs {needs}"
+    if estimate.conservative_peak_bytes > budget_bytes:
+        may = "is" if estimate.peak_bytes > budget_bytes else "may be"
+        yield f"Without a limit it {may} over the budget: take yourai train"
+
+
+def _range(likely_bytes: int, most_bytes: int) -> str:
+    return f"{gigabytes(likely_bytes)}, at most {gigabytes(most_bytes)}"
 
 
 def _word(model: Recommendation) -> str:

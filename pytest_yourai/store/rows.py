@@ -154,6 +154,7 @@ class TrialRow(ConfigRow):
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]
     step_tokens: list[Count]
+    survey_step_times_s: list[StepTime] = pydantic.Field(default_factory=list)
     minimum_memory_bytes: Count | None
     peak_memory_bytes: Count | None
     active_memory_bytes: Count | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,13 @@ from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.estimate.buffers import over_the_buffer_limit
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left
 from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, read_system_memory
-from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, estimated_weight_bytes
+from pytest_yourai.sweep.device_limits import over_a_limit
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.validity import why_not_valid
 
@@ -147,14 +145,8 @@ class TrialChecks:
         return None
 
     def _over_device_limit(self, config: LoraConfig) -> Skip | None:
-        """The skip of a trial that needs a larger array than the device allows."""
-        source, data = self.plan.source, self.context.inspection.data
-        if data is not None:
-            longest = padded_length(data.longest, config.max_seq_length)
-            config = dataclasses.replace(config, max_seq_length=longest)
-        found = over_the_buffer_limit(
-            config, source.architecture, source.quantization, self.context.device
-        )
+        """The skip of a trial that needs a larger array, or more arrays, than the device allows."""
+        found = over_a_limit(config, self.plan.source, self.context.inspection, self.context.device)
         if found is None:
             return None
         reason, remedy = found

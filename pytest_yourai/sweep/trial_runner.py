@@ -98,7 +98,7 @@ class TrialRecord(RunRecord):
             self.samples.append(event)
             self._compiled.append(was_compiling)
             self._advance(f"in step {len(self.samples) + 1}")
-            if event.phase != "measure":
+            if event.phase in ("warmup", "settle"):
                 self._pool_bytes = self.guard.pool_bytes
         if was_compiling is not (self.compiling_s is not None):
             self.show_progress()
@@ -124,7 +124,7 @@ class TrialRecord(RunRecord):
         steps = [
             (sample, self.steps.ends_cycle(number))
             for number, sample in enumerate(self.samples, 1)
-            if sample.tokens and not self._compiled[number - 1]
+            if sample.tokens and not self._compiled[number - 1] and sample.phase != "survey"
         ]
         most = max((each.tokens for each, _ in steps), default=1)
         return without_updates(
@@ -169,6 +169,8 @@ class TrialRecord(RunRecord):
         if not self._in("settle"):
             return "settling", None, None
         steps = self.steps.measured_steps
+        if survey := self._in("survey"):
+            return "timing shorter rows", len(survey) + 1, None
         return "measuring", min(len(self._in("measure")) + 1, steps), steps
 
     def _in(self, phase: Phase) -> list[StepSample]:
@@ -220,6 +222,9 @@ class TrialRecord(RunRecord):
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
+            survey_step_times_s=tuple(
+                sample.step_time_s for sample in self.steps.timed_survey(self._in("survey"))
+            ),
             loss=last.loss if last else None,
             minimum_memory_bytes=self.minimum_bytes,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
@@ -243,7 +248,7 @@ class TrialRecord(RunRecord):
             sample
             for number, sample in enumerate(self.samples, 1)
             if number > self.steps.compiling_steps
-            and sample.phase != "measure"
+            and sample.phase in ("warmup", "settle")
             and not self._frees_gradients(number)
         ]
         return held.leaks(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.noise import robust_deviation
+from pytest_yourai.core.power import PowerState, PowerTrace
 from pytest_yourai.core.units import gigabytes, same_memory, seconds
 from pytest_yourai.verify.document import Line, Status
 
@@ -115,22 +116,24 @@ def limit(limit_bytes: int, peaks_bytes: Sequence[int], free_peak_bytes: int) ->
 
 
 def prediction(
-    check: Check,
-    predicted_bytes: int | None,
-    minimum_bytes: int,
-    takes_bytes: int,
-    backend: Backend,
+    check: Check, predicted: tuple[int, int] | None, measured: tuple[int, int], backend: Backend
 ) -> Line:
-    """The estimate before the trial, None where there was none, and what the trial measured."""
-    if predicted_bytes is None:
+    """The estimate before the trial, None where there was none, and what the trial measured.
+
+    Each is the minimum, which is judged, and what it takes where nothing limits it.
+    """
+    minimum_bytes, takes_bytes = measured
+    if predicted is None:
         return check.broken_off(f"there is no estimate for it; it needs {gigabytes(minimum_bytes)}")
+    needs = _two(predicted[0], " predicted, measured ", minimum_bytes)
     return _within(
         check,
-        predicted_bytes / minimum_bytes - 1,
+        predicted[0] / minimum_bytes - 1,
         _PREDICTION_SHARES[backend],
-        _two(predicted_bytes, " predicted, measured ", minimum_bytes),
-        predicted_bytes=[predicted_bytes],
+        f"{needs}; takes {_two(predicted[1], ' predicted, measured ', takes_bytes)}",
+        predicted_bytes=[predicted[0]],
         minimum_bytes=[minimum_bytes],
+        predicted_takes_bytes=[predicted[1]],
         takes_bytes=[takes_bytes],
     )
 
@@ -152,29 +155,32 @@ def footprint(readings: Sequence[tuple[int, int]], tool: str, backend: Backend) 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the machine did meanwhile; None where it cannot be read.
+def conditions(
+    asleep_before_s: float | None, asleep_after_s: float | None, power: PowerTrace | None
+) -> Line:
+    """Whether the machine ran as usual, so that the other lines count.
 
-    `hindrances` are sentences about what makes the other lines wrong, `remarks` about the rest.
+    Seconds that it had slept before and after, and its power and heat; None where not known.
     """
-
-    asleep_s: float | None
-    hindrances: Sequence[str] = ()
-    remarks: Sequence[str] = ()
-
-
-def conditions(found: Conditions) -> Line:
-    """Whether the machine ran as usual, so that the other lines count."""
-    note = "; ".join((*found.hindrances, *found.remarks)) or "nothing else is known"
-    if found.asleep_s is None and not found.hindrances:
+    worst = power.worst if power else PowerState()
+    hindrances = list(power.warnings) if power else []
+    if worst.low_power_mode:
+        hindrances.append("low power mode slows it down: switch it off")
+    remarks = [f"on {worst.source}"] if worst.source else []
+    if worst.thermal is not None:
+        remarks.append(f"thermal state {worst.thermal}")
+    note = "; ".join(dict.fromkeys((*hindrances, *remarks))) or "power and heat are not known"
+    asleep_s = None
+    if asleep_before_s is not None and asleep_after_s is not None:
+        asleep_s = max(0.0, asleep_after_s - asleep_before_s)
+    if asleep_s is None and power is None:
         return CONDITIONS.not_read(note)
-    is_bad = bool(found.hindrances) or (found.asleep_s or 0.0) > LONGEST_SLEEP_S
+    is_bad = bool(hindrances) or (asleep_s or 0.0) > LONGEST_SLEEP_S
     return Line(
         name=CONDITIONS.name,
         title=CONDITIONS.title,
         status=Status.FAILED if is_bad else Status.OK,
-        value=found.asleep_s,
+        value=asleep_s,
         most=LONGEST_SLEEP_S,
         unit="seconds asleep",
         note=note,

@@ -39,6 +39,9 @@ _READINGS = 5
 
 RECIPE = Recipe()
 
+ReadSystem = Callable[..., int | None]
+"""As `read_system_footprint`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -99,7 +102,7 @@ class ReadingGuard(Guard):
     def __init__(
         self,
         budget_bytes: int,
-        read_system: Callable[..., int | None] = read_system_footprint,
+        read_system: ReadSystem = read_system_footprint,
     ) -> None:
         super().__init__(budget_bytes, forced=False)
         self.readings: list[tuple[int, int]] = []

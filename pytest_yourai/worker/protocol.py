@@ -30,7 +30,8 @@ from pytest_yourai.models.source import (
     Wanted,
 )
 
-Phase = Literal["warmup", "settle", "measure"]
+Phase = Literal["warmup", "settle", "measure", "survey"]
+"""Of a trial's steps; those of a survey, of real data, are shorter than all that are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

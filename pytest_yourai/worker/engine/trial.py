@@ -59,6 +59,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._warmup_times_s: list[float] = []
         self._warmup_peaks: list[int] = []
         self.settling_steps = self.steps.accumulation
+        self.survey_steps = 0
         self._steps_in_phase = 0
         mx.set_memory_limit(base_bytes)
         mx.reset_peak_memory()
@@ -94,7 +95,16 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             case "measure":
                 self._steps_in_phase += 1
                 if self._steps_in_phase == self.steps.measured_steps:
+                    self._begin_survey()
+            case "survey":
+                self._steps_in_phase += 1
+                if self._steps_in_phase == self.survey_steps:
                     raise EndOfLoop
+
+    def _begin_survey(self) -> None:
+        if not self.survey_steps:
+            raise EndOfLoop
+        self.phase, self._steps_in_phase = "survey", 0
 
 
 def run_trial(
@@ -142,7 +152,7 @@ def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
 
     mlx-lm takes the next batch after it has reported the step before, so that this can follow the
     recorder's phases: the longest batch alone while warming up, then each measured cycle that has
-    something new to compile, then all batches, again and again.
+    something new to compile, then all batches, again and again, and last a survey of shorter ones.
     """
 
     def iterate(
@@ -153,11 +163,17 @@ def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
         measured = list(itertools.islice(itertools.cycle(batches), steps))
         settling = list(_settling(measured, recorder.steps.accumulation))
         recorder.settling_steps = len(settling)
+        survey = recorder.steps.survey(
+            dataset.surveyed_batches(steps, batch_size, max_seq_length, comm_group)
+        )
+        recorder.survey_steps = len(survey)
         while recorder.phase == "warmup":
             yield batches[0]
         yield from settling
-        if loop:
-            yield from itertools.cycle(measured)
+        again = itertools.cycle(measured)
+        while loop and recorder.phase != "survey":
+            yield next(again)
+        yield from survey
 
     return iterate
 

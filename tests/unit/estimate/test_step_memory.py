@@ -144,7 +144,8 @@ def test_what_is_in_flight_depends_on_the_device() -> None:
     assert hopper > in_flight("cuda", "NVIDIA A100-SXM4-80GB") > in_flight("cuda", "Tesla T4") > 0
     assert hopper == in_flight("cuda"), "without a name the one that was measured"
     assert in_flight("cpu") == 0
-    assert 0 < in_flight("metal") < hopper
+    assert 0 <= in_flight("metal") < in_flight("metal", "Apple M1 Max") < hopper
+    assert in_flight("metal", "Apple M2 Ultra") == in_flight("metal", "Apple M1 Max")
 
 
 def test_a_head_that_fills_a_batch_leaves_no_room() -> None:

@@ -128,8 +128,13 @@ def test_the_parts_are_the_minimum(backend: Backend) -> None:
     parts = dataclasses.asdict(found)
     margin = parts.pop("margin_bytes")
     parts.pop("relative_error")
+    ahead, ahead_margin = parts.pop("ahead_bytes"), parts.pop("ahead_margin_bytes")
+    unlimited = parts.pop("unlimited_bytes")
     assert sum(parts.values()) == found.minimum_bytes
-    assert found.conservative_bytes == found.minimum_bytes + margin
+    assert found.peak_bytes == found.minimum_bytes + ahead
+    assert found.conservative_peak_bytes == found.peak_bytes + margin + ahead_margin
+    assert unlimited == (ahead + ahead_margin if backend == "metal" else 0)
+    assert found.conservative_bytes == found.minimum_bytes + margin + unlimited
     assert all(isinstance(part, int) and part >= 0 for part in parts.values())
 
 

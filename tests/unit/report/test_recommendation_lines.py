@@ -78,12 +78,36 @@ def test_the_largest_part_is_what_limits() -> None:
     assert busy.largest_component == "activations 3.2 GB"
 
 
+NO_PARTS = (
+    "margin_bytes",
+    "relative_error",
+    "ahead_bytes",
+    "ahead_margin_bytes",
+    "unlimited_bytes",
+)
+"""Fields of an estimate that are not in the minimum."""
+
+
 def test_every_part_of_an_estimate_has_a_word() -> None:
     parts = [field.name for field in dataclasses.fields(MemoryEstimate)]
     for part in parts:
-        if part not in ("margin_bytes", "relative_error"):
+        if part not in NO_PARTS:
             only = dataclasses.replace(estimate(0, 0), **{part: GB})
             assert dataclasses.replace(SMALL, estimate=only).limited_by.endswith("1.0 GB of 1.0 GB")
+
+
+def test_it_says_what_is_taken_without_a_limit_and_needed_under_one() -> None:
+    def said(ahead_gb: float, margin_gb: float) -> list[str]:
+        ahead = {"ahead_bytes": round(ahead_gb * GB), "ahead_margin_bytes": round(margin_gb * GB)}
+        free = dataclasses.replace(estimate(7, 1, 1), **ahead)
+        return list(lines(all_of(dataclasses.replace(LARGE, estimate=free))))[-4:-1]
+
+    assert said(2, 0.5)[1:] == [
+        "large with mlx_lm.lora, which sets no limit: takes 10.0 GB, at most 11.5 GB",
+        "large with yourai train, which sets one: needs 8.0 GB, at most 9.0 GB",
+    ]
+    assert said(2, 30)[2] == "Without a limit it may be over the budget: take yourai train"
+    assert said(30, 1)[2] == "Without a limit it is over the budget: take yourai train"
 
 
 def test_the_largest_that_fits_is_next_and_a_tight_one_only_without_it() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OutputError, RecordingError
+from pytest_yourai.core.power import PowerState, PowerTrace
 from pytest_yourai.verify import document, judging, text
 from pytest_yourai.verify.document import Status, Verification
 
@@ -22,7 +23,7 @@ def verification(last_peak: int = 100) -> Verification:
         lines=(
             judging.peak([100 * MB, last_peak * MB], [100 * MB, 100 * MB]),
             judging.REPEAT.broken_off("the worker ended"),
-            judging.conditions(judging.Conditions(0.0, remarks=["on mains"])),
+            judging.conditions(5.0, 5.0, PowerTrace.of([PowerState("mains")])),
             judging.limit(110 * MB, [109 * MB], 120 * MB),
         ),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+from typing import Any
 
 import pytest
 
 from pytest_yourai.core.device import Backend
+from pytest_yourai.core.power import PowerState, PowerTrace, ThermalState
 from pytest_yourai.verify import judging
 from pytest_yourai.verify.document import Status
 
@@ -97,14 +100,14 @@ def test_a_prediction_that_is_off_is_found(
     backend: Backend, predicted: int, status: Status
 ) -> None:
     check = judging.prediction_check("dense", "dense")
-    line = judging.prediction(check, predicted, 100 * MB, 120 * MB, backend)
+    line = judging.prediction(check, (predicted, 125 * MB), (100 * MB, 120 * MB), backend)
     assert (line.name, line.status) == ("prediction_dense", status)
     assert line.samples["takes_bytes"] == [120 * MB]
 
 
 def test_without_an_estimate_a_prediction_fails() -> None:
     check = judging.prediction_check("mixture", "mixture of experts")
-    line = judging.prediction(check, None, 100 * MB, 120 * MB, "metal")
+    line = judging.prediction(check, None, (100 * MB, 120 * MB), "metal")
     assert line.status is Status.FAILED
     assert "no estimate" in line.note
 
@@ -117,14 +120,48 @@ def test_a_guard_that_misses_memory_is_found() -> None:
     assert judging.footprint([], "footprint", "metal").status is Status.NOT_READ
 
 
-def test_a_machine_that_slept_or_was_slowed_down_is_found() -> None:
-    usual = judging.conditions(judging.Conditions(0.0, remarks=["on mains"]))
-    assert (usual.status, usual.note) == (Status.OK, "on mains")
-    slept = judging.conditions(judging.Conditions(40.0))
+COOL = PowerState("mains", 90, low_power_mode=False, thermal=ThermalState.NOMINAL)
+
+
+def powered(**changes: Any) -> PowerTrace | None:
+    """Cool and on mains, then with `changes`, then as before."""
+    return PowerTrace.of([COOL, dataclasses.replace(COOL, **changes), COOL])
+
+
+def test_a_machine_that_slept_is_found() -> None:
+    usual = judging.conditions(100.0, 100.0, powered())
+    assert (usual.status, usual.value) == (Status.OK, 0.0)
+    assert usual.note == "on mains; thermal state nominal"
+    slept = judging.conditions(100.0, 140.0, powered())
     assert (slept.status, slept.value) == (Status.FAILED, 40.0)
-    slowed = judging.conditions(judging.Conditions(0.0, ["low power mode slows it down"]))
-    assert slowed.status is Status.FAILED
-    assert judging.conditions(judging.Conditions(None)).status is Status.NOT_READ
+    # Clocks are read one after the other.
+    assert judging.conditions(100.0, 99.99, None).value == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"thermal": ThermalState.SERIOUS}, "throttled by heat"),
+        ({"speed_limit_percent": 70}, "speed limited to 70 %"),
+        ({"low_power_mode": True}, "low-power mode came on"),
+        ({"source": "battery"}, "it went on battery"),
+    ],
+)
+def test_a_machine_that_was_slowed_down_is_found(changes: dict[str, Any], told: str) -> None:
+    line = judging.conditions(100.0, 100.0, powered(**changes))
+    assert line.status is Status.FAILED
+    assert told in line.note
+
+
+def test_low_power_mode_from_the_start_is_found() -> None:
+    saving = dataclasses.replace(COOL, low_power_mode=True)
+    line = judging.conditions(None, None, PowerTrace.of([saving, saving]))
+    assert line.status is Status.FAILED
+    assert "low power mode slows it down" in line.note
+
+
+def test_where_neither_clocks_nor_power_tell_nothing_is_read() -> None:
+    assert judging.conditions(None, None, None).status is Status.NOT_READ
 
 
 def test_what_breaks_off_fails() -> None:

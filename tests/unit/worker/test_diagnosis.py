@@ -18,7 +18,7 @@ METAL = "RuntimeError: [METAL] Command buffer execution failed: "
 # As MLX, Metal, CUDA, huggingface_hub and the C library say it.
 TEXTS = [
     (Outcome.OOM, "out of memory", "RuntimeError: cudaMallocAsync(&data, size, stream) failed: out of memory"),
-    (Outcome.OOM, "out of memory", "RuntimeError: [metal::malloc] Attempting to allocate 19327352832 bytes which is greater than the maximum allowed buffer size of 17179869184 bytes."),
+    (Outcome.OOM, "one array was larger than Metal allows", "RuntimeError: [metal::malloc] Attempting to allocate 19327352832 bytes which is greater than the maximum allowed buffer size of 17179869184 bytes."),
     (Outcome.OOM, "out of memory", "RuntimeError: [malloc] Unable to allocate 12884901888 bytes."),
     (Outcome.OOM, "out of memory", METAL + "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)."),
     (Outcome.OOM, "out of memory", "RuntimeError: cublasLtMatmul failed: CUBLAS_STATUS_ALLOC_FAILED"),
