@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +16,12 @@ from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.worker.diagnosis import (
-    OF_MADE_UP_WEIGHTS,
     Diagnosis,
     completed,
     impossible,
     invalid_loss,
     over_budget,
+    remedied,
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import (
@@ -289,7 +288,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     )
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
-        return record.result(_for_weights(plan, ended.diagnosis))
+        return record.result(remedied(ended.diagnosis, is_synthetic=plan.source.synthetic))
     diagnosis = record.contradiction(fits=ended.fits) or completed(record)
     if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)
@@ -299,11 +298,4 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
         host.end(killed_because="memory was not back at base after the trial")
     elif plan.isolation == "trial":
         host.end()
-    return record.result(_for_weights(plan, diagnosis))
-
-
-def _for_weights(plan: SweepPlan, found: Diagnosis) -> Diagnosis:
-    """`found` with a remedy that the weights of `plan` leave open."""
-    if found.outcome is not Outcome.INVALID_LOSS or not plan.source.synthetic:
-        return found
-    return dataclasses.replace(found, remedy=OF_MADE_UP_WEIGHTS)
+    return record.result(remedied(diagnosis, is_synthetic=plan.source.synthetic))

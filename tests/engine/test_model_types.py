@@ -1,4 +1,4 @@
-"""What mlx-lm trains is trained, whatever its type: a dozen types. docs/model_types.py has all."""
+"""What mlx-lm trains is trained, whatever its type: a dozen of all types."""
 
 import gc
 from collections.abc import Iterator

@@ -16,6 +16,7 @@ import yaml
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.module_sets import members
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.source import Inspection, ModelSource, Wanted
 from pytest_yourai.sweep.validity import why_not_valid
@@ -50,8 +51,10 @@ class Swept:
     limit: str | None = None
     rows: Mapping[str, str] = dataclasses.field(default_factory=dict)
     modules: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    has_qkvo: bool = True
+    """False where no layer has a projection of attention: `qkvo` then stands for `all`."""
     without_qkvo: tuple[int, ...] = ()
-    """The layers that have no projection of attention."""
+    """The layers that have none."""
 
     @property
     def failed(self) -> list[str]:
@@ -111,6 +114,7 @@ def sweep(name: str, rows: Sequence[tuple[str, int]] = ROWS) -> Swept:
             for each in configs
         },
         modules=found.lora_keys,
+        has_qkvo=bool(members("qkvo", found.module_layers.keys())),
         without_qkvo=found.layers_without_adapters(LoraConfig(1, 4, LAYERS, 17)),
     )
 

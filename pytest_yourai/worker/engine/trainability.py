@@ -31,7 +31,7 @@ def freeze(base: BaseModel) -> None:
         base.module.freeze()
     except Exception as problem:
         raise ModelError(
-            f"{_mlx_lm()} cannot train {base.source.name}: {_text(problem)}; {_OTHER_MODEL}"
+            f"{_mlx_lm()} cannot train {base.source.name}: {_text(problem)}; name another model"
         ) from problem
 
 
