@@ -14,12 +14,16 @@ from pytest_yourai.core.results import Outcome
 
 @dataclass(frozen=True, slots=True)
 class KnownFailure:
-    """`pattern` finds it in a text in lower case; `remedy` completes the sentence."""
+    """`pattern` finds it in a text in lower case; `remedy` completes the sentence.
+
+    `in_training` is the remedy of `yourai train`, None where that is the same.
+    """
 
     outcome: Outcome
     what: str
     remedy: str
     pattern: str
+    in_training: str | None = None
 
 
 # In this order: a full disk and a lack of memory also make compilers fail.
@@ -78,6 +82,7 @@ _KNOWN = (
         "MLX has too many live buffers",
         "use --yourai-isolation=trial, so that each trial starts with none",
         r"resource limit \(",
+        "give a --reload-interval, so that a fresh process starts with none now and then",
     ),
     KnownFailure(
         Outcome.ERROR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 _PROJECTIONS = {
     "q_proj": "q",
@@ -56,6 +56,23 @@ def members(key_set: str, paths: Collection[str]) -> tuple[str, ...]:
     """The `paths` within one layer that `key_set` means, of letters out of q, k, v and o."""
     attention = {_parent(path) for path in paths if _name(path) in _PROJECTIONS}
     return tuple(path for path in paths if _is_member(path, key_set, attention))
+
+
+def modules_of_set(
+    key_set: str, layers: Iterable[Collection[str]], *, is_required: bool
+) -> tuple[str, ...] | None:
+    """What a named set means in a model with these paths in its layers.
+
+    None where that leaves layers without any, and another choice is to be made: it is not required.
+    """
+    layers = tuple(layers)
+    found = {path for layer in layers for path in members(key_set, layer)}
+    return tuple(sorted(found)) if is_required or is_in_each(found, layers) else None
+
+
+def is_in_each(paths: Collection[str], layers: Iterable[Collection[str]]) -> bool:
+    """True if each of the layers that have modules has one of `paths`."""
+    return all(any(path in paths for path in layer) for layer in layers if layer)
 
 
 def _is_member(path: str, letters: str, attention: Collection[str]) -> bool:

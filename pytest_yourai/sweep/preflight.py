@@ -122,16 +122,18 @@ class TrialChecks:
         name = self.plan.source.name
         if skip := self._over_device_limit(config):
             return TrialResult.skipped(name, config, skip)
-        if self.plan.check is not None:
-            if reason := too_heavy(model_size(self.context.inspection), self._limit_bytes):
-                end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
-                return TrialResult(name, config, *end, started=False)
-        elif (
+        if (
             prediction is not None
+            and self.plan.check is None
             and config != self.search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
             return TrialResult.skipped(name, config, self._predicted_over(prediction))
+        is_real = self.plan.check is not None or self.plan.recording is None
+        size = model_size(self.context.inspection) if is_real else None
+        if reason := too_heavy(size, self._limit_bytes):
+            end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
+            return TrialResult(name, config, *end, started=False)
         if self.plan.recording is None and (reason := self._unsafe_reason()):
             return TrialResult(
                 name,

@@ -116,26 +116,31 @@ def limit(limit_bytes: int, peaks_bytes: Sequence[int], free_peak_bytes: int) ->
 
 
 def prediction(
-    check: Check, predicted: tuple[int, int] | None, measured: tuple[int, int], backend: Backend
+    check: Check,
+    predicted: tuple[int, int | None] | None,
+    measured: tuple[int, int],
+    backend: Backend,
 ) -> Line:
     """The estimate before the trial, None where there was none, and what the trial measured.
 
-    Each is the minimum, which is judged, and what it takes where nothing limits it.
+    Each is the minimum, which is judged, and what it takes where nothing limits it, which is not
+    predicted for all backends.
     """
     minimum_bytes, takes_bytes = measured
     if predicted is None:
         return check.broken_off(f"there is no estimate for it; it needs {gigabytes(minimum_bytes)}")
-    needs = _two(predicted[0], " predicted, measured ", minimum_bytes)
-    return _within(
-        check,
-        predicted[0] / minimum_bytes - 1,
-        _PREDICTION_SHARES[backend],
-        f"{needs}; takes {_two(predicted[1], ' predicted, measured ', takes_bytes)}",
-        predicted_bytes=[predicted[0]],
-        minimum_bytes=[minimum_bytes],
-        predicted_takes_bytes=[predicted[1]],
-        takes_bytes=[takes_bytes],
-    )
+    predicted_bytes, predicted_takes_bytes = predicted
+    note = _two(predicted_bytes, " predicted, measured ", minimum_bytes)
+    samples = {
+        "predicted_bytes": [predicted_bytes],
+        "minimum_bytes": [minimum_bytes],
+        "takes_bytes": [takes_bytes],
+    }
+    if predicted_takes_bytes is not None:
+        note += f"; takes {_two(predicted_takes_bytes, ' predicted, measured ', takes_bytes)}"
+        samples["predicted_takes_bytes"] = [predicted_takes_bytes]
+    off = predicted_bytes / minimum_bytes - 1
+    return _within(check, off, _PREDICTION_SHARES[backend], note, **samples)
 
 
 def footprint(readings: Sequence[tuple[int, int]], tool: str, backend: Backend) -> Line:

@@ -13,15 +13,11 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.core.module_sets import members
-from pytest_yourai.models.architecture import (
-    PAGE_BYTES,
-    InspectedShapes,
-    LayerArrays,
-    LinearShape,
-    paged,
-)
+from pytest_yourai.core.module_sets import is_in_each, modules_of_set
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.weight_form import PAGE_BYTES, paged
 
 ADAPTABLE = (
     nn.Linear,
@@ -99,9 +95,9 @@ def _matching(
         return tuple(there)
     is_required = source.requires_lora_keys
     if choice in KEY_SETS:
-        return _of_set(choice, layers, is_required=is_required) or tuple(there)
-    if not (is_required or _is_in_each(wanted, layers)):
-        return _of_set("qkvo", layers, is_required=False) or tuple(there)
+        return modules_of_set(choice, layers, is_required=is_required) or tuple(there)
+    if not (is_required or is_in_each(wanted, layers)):
+        return modules_of_set("qkvo", layers, is_required=False) or tuple(there)
     outside = {path for path, module in model.named_modules() if isinstance(module, ADAPTABLE)}
     for key in wanted:
         if key not in there and key not in outside:
@@ -111,16 +107,3 @@ def _matching(
                 f"--yourai-lora-keys: {key} matches no module of {source.name}: {hint}"
             )
     return wanted
-
-
-def _of_set(
-    choice: str, layers: Sequence[Sequence[str]], *, is_required: bool
-) -> tuple[str, ...] | None:
-    """What a named set means in a model of these layers; None for another choice to be made."""
-    found = {path for layer in layers for path in members(choice, layer)}
-    return tuple(sorted(found)) if is_required or _is_in_each(found, layers) else None
-
-
-def _is_in_each(paths: Collection[str], layers: Sequence[Sequence[str]]) -> bool:
-    """True if each of the layers that have modules has one of `paths`."""
-    return all(any(path in paths for path in layer) for layer in layers if layer)

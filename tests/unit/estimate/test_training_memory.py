@@ -21,7 +21,8 @@ from pytest_yourai.estimate.training_memory import (
     trained_parameters,
 )
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
 
 LLAMA_8B: Mapping[str, Any] = {
@@ -304,10 +305,10 @@ def test_sixteen_bits_are_full_precision() -> None:
     assert of(16) == of(None) != of(4)
 
 
-def test_a_mixture_of_experts_is_not_estimated() -> None:
-    with pytest.raises(ModelError, match="8 experts: a mixture of experts cannot be estimated"):
+def test_a_mixture_of_experts_of_another_type_is_not_estimated() -> None:
+    with pytest.raises(ModelError, match="8 experts: this mixture of experts cannot be estimated"):
         estimate_training_memory(
-            {**LLAMA_8B, "num_local_experts": 8},
+            {**LLAMA_8B, "model_type": "another", "num_local_experts": 8},
             batch_size=1,
             lora_rank=8,
             lora_layers=2,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options

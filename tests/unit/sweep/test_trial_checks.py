@@ -162,6 +162,14 @@ def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
     assert "its weights alone take 4.0 GB" in (found.reason or "")
 
 
+def test_a_sweep_refuses_weights_that_are_too_large_whether_it_can_predict_or_not() -> None:
+    assert gate(limit_gb=5).refusal(ONE, None) is None
+    found = gate(limit_gb=4.5).refusal(ONE, None)
+    assert found is not None
+    assert (found.outcome, found.started) == (Outcome.OVER_BUDGET, False)
+    assert "its weights alone take 4.0 GB" in (found.reason or "")
+
+
 def test_where_too_little_is_left_nothing_starts_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -105,6 +105,15 @@ def test_a_prediction_that_is_off_is_found(
     assert line.samples["takes_bytes"] == [120 * MB]
 
 
+def test_what_it_takes_is_told_where_it_is_predicted() -> None:
+    check = judging.prediction_check("dense", "dense")
+    both = judging.prediction(check, (99 * MB, 125 * MB), (100 * MB, 120 * MB), "metal")
+    assert both.note.endswith("; takes 125.0 MB predicted, measured 120.0 MB")
+    assert both.samples["predicted_takes_bytes"] == [125 * MB]
+    alone = judging.prediction(check, (99 * MB, None), (100 * MB, 120 * MB), "cpu")
+    assert alone.note == "99.0 MB predicted, measured 100.0 MB"
+
+
 def test_without_an_estimate_a_prediction_fails() -> None:
     check = judging.prediction_check("mixture", "mixture of experts")
     line = judging.prediction(check, None, (100 * MB, 120 * MB), "metal")
