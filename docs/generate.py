@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 # The only place that knows where the code keeps its tables.
+from pytest_yourai.cli.commands import OWN_COMMANDS
+from pytest_yourai.core.mlx_versions import MEMORY_CHANGES
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flag_types import Flag, FlagGroup
@@ -20,6 +22,8 @@ from pytest_yourai.plan.flags import GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS
+from pytest_yourai.verify.document import read as read_verification
+from pytest_yourai.verify.text import number
 
 DOCS = Path(__file__).resolve().parent
 _END = "<!-- end generated -->"
@@ -47,6 +51,7 @@ def _flags(group: FlagGroup) -> str:
 def _short(flag: Flag) -> str:
     """How the commands write it: as one of them, or without the prefix."""
     of_command = [each.name for each in SHORT_COMMANDS if each.flag == flag.name]
+    of_command += [each.name for each in OWN_COMMANDS if flag.is_command and each.name == flag.name]
     if of_command:
         return _code(f"yourai {of_command[0]}")
     first = "MODEL" if flag.name == "model" else f"--{flag.name}"
@@ -79,10 +84,40 @@ def presets() -> str:
     )
 
 
+def memory_changes() -> str:
+    return _table(
+        ("before", "on", "training"),
+        (
+            (_code(f"{each.package} {each.since}"), ", ".join(each.backends), each.before)
+            for each in MEMORY_CHANGES
+        ),
+    )
+
+
+def verified() -> str:
+    """A table of each file of `yourai verify` in docs/verified."""
+    return "\n".join(map(_verified, sorted((DOCS / "verified").glob("*.json"))))
+
+
+def _verified(path: Path) -> str:
+    found = read_verification(path)
+    machine = found.environment
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    rows = ((line.title, line.status.value, number(line), line.note) for line in found.lines)
+    return (
+        f"### {machine.chip}, {machine.backend}\n\n"
+        f"{machine.system}, {versions}; {found.created_at:.10}, {found.took_s:.0f} s "
+        f"([all numbers](verified/{path.name}))\n\n"
+        f"{_table(('line', 'verdict', 'number', 'from'), rows)}"
+    )
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
     "presets": ("reference/models.md", presets),
+    "memory changes": ("guides/on-a-mac.md", memory_changes),
+    "verified machines": ("verified.md", verified),
 }
 """By name: the page, and what makes the part."""
 

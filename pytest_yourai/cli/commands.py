@@ -61,6 +61,12 @@ OWN_COMMANDS = (
     ),
     OwnCommand("show", "print the rows of profiles", "flags:add_show_flags", "show:show"),
     OwnCommand(
+        "verify",
+        "check on this machine, in two minutes, what is measured, limited and predicted",
+        "flags:add_verify_flags",
+        "verify:verify",
+    ),
+    OwnCommand(
         "completion",
         "print a script with which a shell completes commands, flags and presets",
         "flags:add_completion_flags",

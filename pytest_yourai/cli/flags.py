@@ -1,4 +1,4 @@
-"""The flags of `yourai compare`, `report`, `show` and `completion`."""
+"""The flags of `yourai compare`, `report`, `show`, `verify` and `completion`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
         help="table: aligned text for a terminal, * marks what nothing beats; md: Markdown for "
         "GitHub, as a sweep writes it; json, jsonl and csv: every key of a profile's rows "
         f"(default: {FORMATS[0]})",
+    )
+
+
+def add_verify_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="file for all numbers (default: none)"
     )
 
 

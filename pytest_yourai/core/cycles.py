@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, min
 _Value = TypeVar("_Value")
 
 _Number = TypeVar("_Number", int, float)
+
+MOST_SURVEYED = 3
+"""Batches of a survey."""
+
+_TIMED_ROUNDS = 2
+"""Times that each of them is timed; once where gradients are accumulated, whose cycles are long."""
 
 
 def whole_cycles(values: Sequence[_Value], accumulation: int) -> list[Sequence[_Value]]:
@@ -96,7 +103,22 @@ class TrialSteps:
     @property
     def most_steps(self) -> int:
         """Upper bound of the steps of a trial: each measured cycle may have a shape to settle."""
-        return self._warmup.max_warmup_steps * self.accumulation + 2 * self.measured_steps
+        warmup = self._warmup.max_warmup_steps * self.accumulation
+        return warmup + 2 * self.measured_steps + len(self.survey(range(MOST_SURVEYED)))
+
+    def survey(self, batches: Sequence[_Value]) -> list[_Value]:
+        """The `batches` of survey steps, in whole cycles: once to compile, then to be timed."""
+        once = rounded_up(len(batches), self.accumulation)
+        return list(itertools.islice(itertools.cycle(batches), once)) * self._survey_rounds
+
+    def timed_survey(self, steps: Sequence[_Value]) -> Sequence[_Value]:
+        """Those of the `steps` of a whole survey that do not compile; none of a part of it."""
+        rounds = self._survey_rounds
+        return steps[len(steps) // rounds :] if len(steps) % rounds == 0 else ()
+
+    @property
+    def _survey_rounds(self) -> int:
+        return 1 + (_TIMED_ROUNDS if self.accumulation == 1 else 1)
 
     def ends_cycle(self, step: int) -> bool:
         """True if the weights change in the step, counted from 1."""

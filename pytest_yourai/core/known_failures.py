@@ -14,12 +14,16 @@ from pytest_yourai.core.results import Outcome
 
 @dataclass(frozen=True, slots=True)
 class KnownFailure:
-    """`pattern` finds it in a text in lower case; `remedy` completes the sentence."""
+    """`pattern` finds it in a text in lower case; `remedy` completes the sentence.
+
+    `in_training` is the remedy of `yourai train`, None where that is the same.
+    """
 
     outcome: Outcome
     what: str
     remedy: str
     pattern: str
+    in_training: str | None = None
 
 
 # In this order: a full disk and a lack of memory also make compilers fail.
@@ -32,11 +36,17 @@ _KNOWN = (
     ),
     KnownFailure(
         Outcome.OOM,
+        "one array was larger than Metal allows",
+        "use a smaller batch_size, or a shorter max_seq_length",
+        r"the maximum allowed buffer size",
+    ),
+    KnownFailure(
+        Outcome.OOM,
         "out of memory",
         "choose a smaller configuration, or close programs",
         r"failed: out of memory|cudaerrormemoryallocation|cuda out of memory|"
         r"callbackerroroutofmemory|execution failed: insufficient memory|"
-        r"\[malloc\] unable to allocate|the maximum allowed buffer size|std::bad_alloc|"
+        r"\[malloc\] unable to allocate|std::bad_alloc|"
         r"cannot allocate memory|status_alloc_failed|memoryerror:",
     ),
     KnownFailure(
@@ -56,7 +66,8 @@ _KNOWN = (
     KnownFailure(
         Outcome.ERROR,
         "the GPU watchdog stopped the work",
-        "let the display sleep or run without one, or use a shorter --yourai-seq-length",
+        "let the display sleep (pmset displaysleepnow) or run without one, set "
+        "AGX_RELAX_CDM_CTXSTORE_TIMEOUT=1, or use a shorter --yourai-seq-length",
         r"impacting interactivity|impactinginteractivity|gpu timeout error|gpu hang|"
         r"the launch timed out",
     ),
@@ -71,6 +82,14 @@ _KNOWN = (
         "MLX has too many live buffers",
         "use --yourai-isolation=trial, so that each trial starts with none",
         r"resource limit \(",
+        "give a --reload-interval, so that a fresh process starts with none now and then",
+    ),
+    KnownFailure(
+        Outcome.ERROR,
+        "mlx-lm cannot train these modules of this model here",
+        "name others with --yourai-lora-keys, or another model",
+        r"cannot calculate vjp|::vjp\]|no metal back-end|\[grad\] must specify|"
+        r"during function transformations",
     ),
     KnownFailure(
         Outcome.UNAVAILABLE,

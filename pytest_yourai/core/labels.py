@@ -59,3 +59,14 @@ def on_or_off(is_on: bool) -> str:
 def id_name(name: str) -> str:
     """`name` as part of a test id: only characters that `-k` can match, and without secrets."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", redactor()(name)) or "model"
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in short: `0, 2-4, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.cycles import sums_of_cycles
+from pytest_yourai.core.power import PowerTrace
 from pytest_yourai.core.units import seconds
 
 
@@ -78,6 +79,8 @@ class SkipReason(enum.StrEnum):
     """Rule by which a trial was skipped."""
 
     PREDICTED_OVER_BUDGET = "predicted_over_budget"
+    OVER_DEVICE_LIMIT = "over_device_limit"
+    """Metal allows no array as large as one of its own, or not so many."""
     DOMINATED = "dominated"
     """A configuration, or a model, that needs no more had failed for memory."""
     SEARCH_IS_DONE = "search_is_done"
@@ -88,6 +91,9 @@ class SkipReason(enum.StrEnum):
     CHECK_FAILED = "check_failed"
     """The safe configuration of its model had failed."""
     NOT_RECORDED = "not_recorded"
+
+
+_PREDICTED = (SkipReason.PREDICTED_OVER_BUDGET, SkipReason.OVER_DEVICE_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ class TrialResult(_WithOutcome):
     step_times_s: tuple[float, ...] = ()
     step_tokens: tuple[int, ...] = ()
     """Tokens of each measured step that are not masked."""
+    survey_step_times_s: tuple[float, ...] = ()
+    """Of batches of real data that are shorter than all measured ones; none where these are few."""
     loss: float | None = None
     """Loss of the last step."""
     minimum_memory_bytes: int | None = None
@@ -174,11 +182,15 @@ class TrialResult(_WithOutcome):
     """The budget of the sweep."""
     epoch_time_s: float | None = None
     """Time for one epoch of real data at the pace of the measured steps."""
+    trained_parameters: int | None = None
+    """Of the adapters, or of the trained layers; None where the model was not built."""
     size: ModelSize | None = None
     load_time_s: float | None = None
     """None where the worker had loaded the model for an earlier trial."""
     compile_time_s: float | None = None
     """Of all steps that compiled, from their beginning to their end."""
+    power: PowerTrace | None = None
+    """Power supply and heat of the machine; None where nothing is known of them."""
 
     @classmethod
     def skipped(cls, model: str, config: LoraConfig, skip: Skip) -> TrialResult:
@@ -188,9 +200,8 @@ class TrialResult(_WithOutcome):
 
     @property
     def lacks_memory(self) -> bool:
-        """True if it failed for memory, or was skipped as predicted over the budget."""
-        skip = self.skip_reason
-        return self.outcome.is_memory_failure or skip is SkipReason.PREDICTED_OVER_BUDGET
+        """True if it failed for memory, or was skipped as predicted to."""
+        return self.outcome.is_memory_failure or self.skip_reason in _PREDICTED
 
     @property
     def _steps_of_a_cycle(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
+from pytest_yourai.core.power import PowerSource, ThermalState
 from pytest_yourai.core.recipe import Schedule
 from pytest_yourai.core.results import Outcome, SkipReason
 
@@ -33,6 +34,9 @@ _EVENTS = (
     *("trial_complete", "trial_kept", "trial_repeated", "trial_start"),
 )
 
+_VERDICTS = ("not read",)
+"""Of `yourai verify`."""
+
 _ENDS = (
     "active_memory",
     "exception",
@@ -45,6 +49,7 @@ _ENDS = (
 
 OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
-    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_ENDS)
+    + (*ThermalState, *get_args(PowerSource))
+    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_VERDICTS, *_ENDS)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""

@@ -100,6 +100,8 @@ class Batches:
 
     operations: int
     elements: int
+    counts_outputs: bool = False
+    """True where elements that they write count, too."""
 
 
 _MIB = 1 << 20
@@ -110,6 +112,11 @@ AMPERE = Batches(20, 400 * _MIB)
 
 OTHER_CUDA = Batches(20, 100 * _MIB)
 
-METAL = Batches(50, 50 * _MIB)
+METAL = Batches(40, 40 * _MIB, counts_outputs=True)
+"""Base and Pro chips, and others that MLX does not know."""
+
+LARGE_METAL = Batches(50, 50 * _MIB, counts_outputs=True)
+
+LARGE_METAL_NAMES = ("Max", "Ultra")
 
 HOPPER_NAMES = ("H100", "H200", "H20", "GH200", "B100", "B200", "B300", "RTX 50", "RTX PRO")

@@ -1,9 +1,8 @@
 """Arrays of transformer layers that a training step keeps for its backward pass. Bytes.
 
-They follow from what mlx-lm 0.32 trains. Of a layer as llama's (`layer_kinds` has others) the
-backward pass needs, for each token: both residual inputs, queries, keys and values, four vectors of
-the MLP's inner size, and where attention is not fused the softmax of its scores; of the first layer
-with adapters only what comes after its first adapter. Beyond that it needs
+They follow from what mlx-lm 0.32 trains. What a layer's own computation keeps is in
+`models/layer_blocks`; of the first layer with adapters only what comes after its first adapter.
+Beyond that the backward pass needs
 
 - with adapters, which are float32 whatever the model is: a float32 copy of what adapted layers
   read, shared by those that read the same, and each adapter's inner product;
@@ -23,8 +22,8 @@ from functools import cached_property
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
-from pytest_yourai.estimate.layer_kinds import LayerKind, layer_kind
-from pytest_yourai.models.architecture import Architecture, LinearShape
+from pytest_yourai.models.layer_blocks import CHUNK_ARRAYS, CHUNK_POSITIONS
+from pytest_yourai.models.layer_shapes import Attention, LayerShapes, LinearShape, Stage
 
 _FLOAT32_BYTES = 4
 
@@ -35,22 +34,20 @@ _FUSED_ATTENTION_ROWS = 128
 
 _LARGEST_FUSED_HEAD = 128
 
-_READERS = {
-    "attention": ("q_proj", "k_proj", "v_proj", "qkv_proj"),
-    "output": ("o_proj", "out_proj", "dense"),
-    "mlp": ("gate_proj", "up_proj", "gate_up_proj", "fc1"),
-    "down": ("down_proj", "fc2"),
-}
-"""Linear layers that read the same input, in the order of a layer's computation."""
+_JOINED_ARRAYS = 3
 
 
 @dataclass(frozen=True)
 class KeptArrays:
-    """Arrays of a layer in a step of `config`; `adapted` are the layer's linears with adapters."""
+    """Arrays of one layer in a step of `config`; linear layers whose paths are `keys` are adapted.
 
-    shapes: Architecture
-    adapted: tuple[LinearShape, ...]
+    `element_bytes` is the size of an element in the model's own type.
+    """
+
+    layer: LayerShapes
+    keys: frozenset[str]
     config: LoraConfig
+    element_bytes: int
     is_quantized: bool
     backend: Backend
 
@@ -61,63 +58,78 @@ class KeptArrays:
 
     def vector_bytes(self, size: int) -> int:
         """Bytes of one vector of `size` for each token, in the model's own type."""
-        return self.tokens * size * self.shapes.element_bytes
+        return self.tokens * size * self.element_bytes
+
+    @cached_property
+    def adapted(self) -> tuple[LinearShape, ...]:
+        """The layer's linear layers that have adapters."""
+        return tuple(each for each in self.layer.linears if each.key in self.keys)
 
     @cached_property
     def layer_bytes(self) -> int:
         """Bytes kept from a layer that is not the first with adapters."""
-        shapes = self.shapes
-        residuals = self.kind.residuals * shapes.hidden_size
-        vectors = self.vector_bytes(residuals + self.kind.inner * shapes.intermediate_size)
-        return vectors + self._attention_bytes + self._trained_bytes
+        return sum(self._own_bytes(stage) for stage in self.layer.stages) + self._trained_bytes
 
     @cached_property
     def first_layer_bytes(self) -> int:
         """Bytes kept from the first trained layer: nothing before its first trained part."""
         if self._is_full:
             return self.layer_bytes
-        shapes = self.shapes
-        order = ("attention", "output", "mlp", "down")
-        first = min((order.index(name) for name in self._inputs if name in order), default=0)
-        kept = self._trained_bytes
-        if first < order.index("down"):
-            kept += self.vector_bytes(self.kind.inner * shapes.intermediate_size)
-        if first < order.index("mlp"):
-            kept += self.vector_bytes((self.kind.residuals - 1) * shapes.hidden_size)
-        if first < order.index("output"):
-            kept += self._attention_bytes
-        return kept
+        stages = self.layer.stages
+        first = next((index for index, each in enumerate(stages) if self._read(each)), len(stages))
+        return sum(self._own_bytes(stage) for stage in stages[first:]) + self._trained_bytes
 
     @cached_property
     def wide_bytes(self) -> int:
         """Float32 copies of what adapted layers read."""
         if self._is_full:
             return 0
-        read = self.adapted if self.config.dropout else self._inputs.values()
-        return _FLOAT32_BYTES * self.tokens * sum(linear.inputs for linear in read)
+        copies = [
+            stage.rows * stage.inputs * (len(self._read(stage)) if self.config.dropout else 1)
+            for stage in self.layer.stages
+            if self._read(stage)
+        ]
+        return _FLOAT32_BYTES * self.tokens * sum(copies)
 
     @cached_property
     def weights_bytes(self) -> int:
         """Dequantized weights of a layer, of which DoRA takes the norms."""
         if not (self._is_dora and self.is_quantized):
             return 0
-        elements = sum(linear.inputs * linear.outputs for linear in self.adapted)
-        return elements * self.shapes.element_bytes
-
-    @property
-    def scores_bytes(self) -> int:
-        """Attention scores of one layer, if its backward pass makes them."""
-        return 0 if self._has_fused_backward else self._all_scores_bytes
-
-    @property
-    def kept_scores_bytes(self) -> int:
-        """Softmax of one layer's scores, and soft caps, if they are kept from the forward pass."""
-        return 0 if self._has_fused_forward else self.kind.scores * self._all_scores_bytes
+        return sum(linear.parameters for linear in self.adapted) * self.element_bytes
 
     @cached_property
-    def kind(self) -> LayerKind:
-        """What layers of the model keep beside what is trained."""
-        return layer_kind(self.shapes.model_type)
+    def outputs_bytes(self) -> int:
+        """What the adapters of the layer give, in float32."""
+        if self._is_full:
+            return 0
+        outputs = (
+            stage.rows * linear.outputs
+            for stage in self.layer.stages
+            for linear in self._read(stage)
+        )
+        return _FLOAT32_BYTES * self.tokens * sum(outputs)
+
+    @cached_property
+    def scores_bytes(self) -> int:
+        """Attention scores of the layer, if its backward pass makes them."""
+        own = self.layer.attention
+        return 0 if own is None or self._has_fused_backward(own) else self._all_scores_bytes(own)
+
+    @cached_property
+    def joined_scores_bytes(self) -> int:
+        """Scores of the layer joined with sinks, in its backward pass: they, softmax, gradient."""
+        own = self.layer.attention
+        has_sinks = own is not None and own.has_sinks
+        return _JOINED_ARRAYS * self._all_scores_bytes(own) if own and has_sinks else 0
+
+    @cached_property
+    def kept_scores_bytes(self) -> int:
+        """Softmax of the layer's scores, and soft caps, if they are kept from the forward pass."""
+        own = self.layer.attention
+        if own is None or self._has_fused_forward(own):
+            return 0
+        return own.scores * self._all_scores_bytes(own)
 
     @property
     def _is_full(self) -> bool:
@@ -128,55 +140,52 @@ class KeptArrays:
         return self.config.fine_tune_type is FineTuneType.DORA
 
     @property
-    def _has_fused_backward(self) -> bool:
+    def _positions(self) -> int:
+        return self.config.max_seq_length - 1
+
+    def _has_fused_backward(self, own: Attention) -> bool:
         """True if CUDA's attention is fused in both directions."""
-        rows = self.config.max_seq_length - 1
-        return self._has_fused_forward and rows % _FUSED_ATTENTION_ROWS == 0
+        can_fuse = self._has_fused_forward(own) and not own.has_sinks
+        return can_fuse and self._positions % _FUSED_ATTENTION_ROWS == 0
 
-    @property
-    def _has_fused_forward(self) -> bool:
-        head_dim = self.shapes.head_dim
-        fits = head_dim <= _LARGEST_FUSED_HEAD and head_dim % 8 == 0
-        return self.backend == "cuda" and fits and self.shapes.element_bytes != _FLOAT32_BYTES
+    def _has_fused_forward(self, own: Attention) -> bool:
+        widest = max(own.head_dim, own.value_dim)
+        fits = own.can_fuse and widest <= _LARGEST_FUSED_HEAD and own.head_dim % 8 == 0
+        return self.backend == "cuda" and fits and self.element_bytes != _FLOAT32_BYTES
 
-    @property
-    def _all_scores_bytes(self) -> int:
-        rows = self.config.max_seq_length - 1
-        return self.vector_bytes(self.shapes.num_attention_heads * rows)
+    def _all_scores_bytes(self, own: Attention) -> int:
+        return self.vector_bytes(own.heads * self._positions)
 
-    @cached_property
-    def _attention_bytes(self) -> int:
-        shapes = self.shapes
-        heads = shapes.queries_size + shapes.keys_size
-        vectors = heads + shapes.keys_size + self._has_fused_backward * shapes.queries_size
-        vectors += (self.kind.has_normed_heads + self.kind.has_joined_heads) * heads
-        return self.vector_bytes(vectors) + self.kept_scores_bytes
+    def _own_bytes(self, stage: Stage) -> int:
+        """What the layer's own computation keeps after the linear layers of a stage."""
+        kept = self.vector_bytes(stage.rows * stage.kept)
+        chunk = min(self._positions, CHUNK_POSITIONS)
+        wide = stage.rows * stage.kept_wide + CHUNK_ARRAYS * stage.chunk_heads * chunk
+        kept += _FLOAT32_BYTES * self.tokens * wide
+        if (own := stage.attention) is None:
+            return kept
+        outputs = self._has_fused_backward(own) * own.outputs
+        return kept + self.vector_bytes(own.elements + outputs) + self.kept_scores_bytes
 
-    @cached_property
-    def _inputs(self) -> dict[str, LinearShape]:
-        """A reader of each input of linear layers that are trained."""
-        read = self.shapes.linears if self._is_full else self.adapted
-        return {_input_of(linear): linear for linear in read}
+    def _read(self, stage: Stage) -> tuple[LinearShape, ...]:
+        """The linear layers of a stage that are trained, or have adapters."""
+        if self._is_full:
+            return stage.linears
+        return tuple(each for each in stage.linears if each.key in self.keys)
 
     @cached_property
     def _trained_bytes(self) -> int:
         """What is kept because linear layers or their adapters are trained."""
-        own = self.vector_bytes(sum(linear.inputs for linear in self._inputs.values()))
+        read = [stage for stage in self.layer.stages if self._read(stage)]
+        own = self.vector_bytes(sum(stage.rows * stage.inputs for stage in read))
         if self._is_full:
             return own
-        inner = _FLOAT32_BYTES * self.tokens * self.config.rank * len(self.adapted)
+        products = sum(stage.rows * len(self._read(stage)) for stage in read)
+        inner = _FLOAT32_BYTES * self.tokens * self.config.rank * products
         kept = inner + self.wide_bytes + self.weights_bytes
         if self.config.dropout:
-            masks = self.tokens * sum(linear.inputs for linear in self.adapted)
-            kept += own + _MASK_BYTES * masks
+            masks = (stage.rows * stage.inputs * len(self._read(stage)) for stage in read)
+            kept += own + _MASK_BYTES * self.tokens * sum(masks)
         if self._is_dora:
             kept += self.vector_bytes(sum(linear.outputs for linear in self.adapted))
         return kept
-
-
-def _input_of(linear: LinearShape) -> str:
-    """Name of the input of a linear layer: layers with the same input share one copy of it."""
-    for inputs, names in _READERS.items():
-        if linear.name in names:
-            return inputs
-    return linear.key

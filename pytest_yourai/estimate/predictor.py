@@ -41,6 +41,15 @@ class Prediction:
     relative_error: float
     largest_residual: float = 0.0
     """The most that predictions of this run were off, relative to what was measured then."""
+    ahead_bytes: int = 0
+    """What MLX takes beyond the minimum where no limit makes it wait."""
+
+    def peak_bytes_within(self, budget_bytes: int | None) -> int:
+        """Predicted peak of the measured steps, whose limit leaves the safety margin."""
+        free = self.minimum_bytes + self.ahead_bytes
+        if budget_bytes is None:
+            return free
+        return max(self.minimum_bytes, min(free, round(budget_bytes / SAFETY_MARGIN)))
 
     def __str__(self) -> str:
         """Minimum with its error, in GB."""
@@ -163,6 +172,7 @@ class Predictor:
             weights_bytes=estimate.weights_bytes,
             relative_error=relative_error,
             largest_residual=self._largest_residual(kind),
+            ahead_bytes=estimate.ahead_bytes,
         )
 
     def learn(self, result: TrialResult) -> None:

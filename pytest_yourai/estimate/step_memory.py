@@ -13,6 +13,7 @@ The numbers are in `coefficients`.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from pytest_yourai.estimate.coefficients import (
     HOPPER,
     HOPPER_FLIGHT,
     HOPPER_NAMES,
+    LARGE_METAL,
+    LARGE_METAL_NAMES,
     METAL,
     ON_CUDA,
     ON_THE_CPU,
@@ -32,9 +35,11 @@ from pytest_yourai.estimate.coefficients import (
     Batches,
     Coefficients,
 )
+from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
+from pytest_yourai.estimate.layer_work import layer_work, mean_work
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
-from pytest_yourai.models.architecture import Architecture, LinearShape
+from pytest_yourai.models.architecture import Architecture
 
 _FLOAT32_BYTES = 4
 
@@ -68,12 +73,12 @@ class Moment:
 class StepMemory:
     """Memory of a step that trains the arrays of `trained` in the last `layers` layers.
 
-    `adapted` are the linear layers of one of them that have adapters; `quantization` is the bits of
-    the base model, None for full precision, and the group size.
+    The linear layers whose paths are `keys` have adapters; `quantization` is the bits of the base
+    model, None for full precision, and the group size.
     """
 
     shapes: Architecture
-    adapted: tuple[LinearShape, ...]
+    keys: frozenset[str]
     trained: TrainedArrays
     config: LoraConfig
     has_first_moment: bool
@@ -82,16 +87,41 @@ class StepMemory:
     device: str
 
     @cached_property
-    def _kept(self) -> KeptArrays:
-        is_quantized = self.quantization[0] is not None
-        return KeptArrays(self.shapes, self.adapted, self.config, is_quantized, self.backend)
+    def _layers(self) -> tuple[KeptArrays, ...]:
+        """The trained layers, from the first one with adapters; equal ones are one object."""
+        trained = self.shapes.layers[-self.trained.layers :]
+        kinds = {
+            kind: KeptArrays(
+                kind,
+                self.keys,
+                self.config,
+                self.shapes.element_bytes,
+                self.quantization[0] is not None,
+                self.backend,
+            )
+            for kind in dict.fromkeys(trained)
+        }
+        layers = tuple(kinds[kind] for kind in trained)
+        if self.config.fine_tune_type is FineTuneType.FULL:
+            return layers
+        first = next((index for index, each in enumerate(layers) if each.adapted), 0)
+        return layers[first:]
+
+    @cached_property
+    def _last(self) -> KeptArrays:
+        return self._layers[-1]
 
     @cached_property
     def kept_bytes(self) -> float:
         """Bytes kept from all trained layers until the backward pass, while the loss runs."""
+        return self._kept_until(len(self._layers) - 1)
+
+    def _kept_until(self, index: int) -> float:
+        """Bytes kept from the trained layers up to that one."""
+        first, *others = self._layers[: index + 1]
         if self.config.grad_checkpoint:
-            return self.trained.layers * self._kept.vector_bytes(self.shapes.hidden_size)
-        return (self.trained.layers - 1) * self._kept.layer_bytes + self._kept.first_layer_bytes
+            return (1 + len(others)) * first.vector_bytes(self.shapes.hidden_size)
+        return first.first_layer_bytes + sum(each.layer_bytes for each in others)
 
     @property
     def highest_moment(self) -> Moment:
@@ -100,7 +130,10 @@ class StepMemory:
         Its margin also covers that of the others: one of them may be the highest in truth.
         """
         room = self._room(*self.quantization)
-        moments = self._at_the_loss(room), self._in_the_backward_pass(room), self._at_the_update()
+        # In the backward pass the last layer of each kind may need most.
+        last = {id(each): index for index, each in enumerate(self._layers)}
+        moments = [self._in_the_backward_pass(room, index) for index in last.values()]
+        moments += [self._at_the_loss(room), self._at_the_update()]
         highest = max(moments, key=lambda moment: moment.sum_bytes)
         most = max(moment.sum_bytes + moment.margin_bytes for moment in moments)
         return dataclasses.replace(highest, margin_bytes=most - highest.sum_bytes)
@@ -130,33 +163,38 @@ class StepMemory:
         return alive + self._accumulated_bytes
 
     def _at_the_loss(self, room: float) -> Moment:
-        flight = HOPPER_FLIGHT
-        vectors = self._kept.vector_bytes(self.shapes.hidden_size + self.shapes.intermediate_size)
+        flight, last = HOPPER_FLIGHT, self._last
+        vectors = last.vector_bytes(self.shapes.hidden_size + last.layer.inner)
         in_flight = self._in_flight(
             flight.loss_logits * self._logits_bytes + flight.loss_vectors * vectors,
-            flight.loss_adapted * self._adapted_outputs_bytes,
+            flight.loss_adapted * last.outputs_bytes,
             flight.loss_elements * room,
         )
-        arrays = self._coefficients.logits + self._kept.kind.capped_logits
-        return self._moment(0.0, arrays * self._logits_bytes, in_flight)
+        capped = self.shapes.family.capped_logits if self.shapes.family else 0
+        logits = (self._coefficients.logits + capped) * self._logits_bytes
+        return self._moment(self.kept_bytes, 0.0, logits, in_flight)
 
-    def _in_the_backward_pass(self, room: float) -> Moment:
+    def _in_the_backward_pass(self, room: float, index: int) -> Moment:
+        """The backward pass of the layer of that index."""
         by, flight = self._coefficients, HOPPER_FLIGHT
-        kept = self._kept
-        layer = kept.layer_bytes - kept.kept_scores_bytes - kept.weights_bytes
-        logits = flight.backward_logits * self._logits_bytes
+        own, kept = self._layers[index], self._kept_until(index)
+        layer = own.layer_bytes - own.kept_scores_bytes - own.weights_bytes
+        # What is left of the loss is gone by the time of earlier layers.
+        left = self._logits_bytes if index == len(self._layers) - 1 else 0
+        logits = flight.backward_logits * left
         if self.config.grad_checkpoint:
-            again = kept.layer_bytes + by.checkpointed_layer * layer
-            again += by.checkpointed_scores * kept.scores_bytes
+            again = own.layer_bytes + by.checkpointed_layer * layer
+            again += by.checkpointed_scores * own.scores_bytes + own.joined_scores_bytes
             in_flight = self._in_flight(logits, 0.0, flight.checkpointed_elements * room)
-            return self._moment(again, by.checkpointed_logits * self._logits_bytes, in_flight)
-        wide = kept.wide_bytes
+            return self._moment(kept, again, by.checkpointed_logits * left, in_flight)
+        wide = own.wide_bytes
         in_flight = self._in_flight(
             logits + flight.backward_layer * (layer - wide),
             flight.backward_layer * wide,
             flight.backward_elements * room,
         )
-        return self._moment(by.scores * kept.scores_bytes + by.layer * layer, 0.0, in_flight)
+        scores = by.scores * own.scores_bytes + own.joined_scores_bytes
+        return self._moment(kept, scores + by.layer * layer, 0.0, in_flight)
 
     def _in_flight(self, own: float, wide: float, most_elements: float) -> float:
         """Bytes of arrays in the model's own type and in float32, as far as a batch holds them."""
@@ -164,15 +202,15 @@ class StepMemory:
         elements = own / self.shapes.element_bytes + wide / _FLOAT32_BYTES
         return (own + wide) * min(1.0, most_elements / elements) if elements else 0.0
 
-    def _moment(self, activations: float, logits: float, in_flight: float) -> Moment:
-        """A moment that adds this to what is kept for the backward pass."""
+    def _moment(self, kept: float, activations: float, logits: float, in_flight: float) -> Moment:
+        """A moment that adds this to what is `kept` for the backward pass."""
         margin = _MARGIN_OF_MOMENT * (activations + logits + in_flight)
         return Moment(
-            activations_bytes=self.kept_bytes + activations,
+            activations_bytes=kept + activations,
             logits_bytes=logits,
             gradients_bytes=self._gradients_bytes,
             in_flight_bytes=in_flight,
-            margin_bytes=margin + _MARGIN_OF_KEPT * self.kept_bytes,
+            margin_bytes=margin + _MARGIN_OF_KEPT * kept,
         )
 
     @property
@@ -184,7 +222,8 @@ class StepMemory:
         if self.backend == "cpu":
             return None
         if self.backend == "metal":
-            return METAL
+            is_large = any(name in self.device for name in LARGE_METAL_NAMES)
+            return LARGE_METAL if is_large else METAL
         if "A100" in self.device:
             return AMPERE
         known = not self.device or any(name in self.device for name in HOPPER_NAMES)
@@ -207,11 +246,32 @@ class StepMemory:
 
     @property
     def _logits_bytes(self) -> int:
-        return self._kept.vector_bytes(self.shapes.vocab_size)
+        return self._last.vector_bytes(self.shapes.vocab_size)
+
+    @cached_property
+    def ahead_bytes(self) -> float:
+        """What it takes beyond its highest moment where no limit makes MLX wait."""
+        if self.backend != "metal":
+            return self._free.backward_bytes
+        room = self._room(*self.quantization)
+        free, is_checkpointed = self._free, self.config.grad_checkpoint
+        at_the_loss = free.checkpointed_loss_bytes if is_checkpointed else free.loss_bytes
+        loss = self._at_the_loss(room).sum_bytes + at_the_loss
+        in_flight = free.backward_bytes + free.largest_bytes
+        backward = self._in_the_backward_pass(room, len(self._layers) - 1).sum_bytes + in_flight
+        return max(0.0, max(loss, backward) - self.highest_moment.sum_bytes)
 
     @property
-    def _adapted_outputs_bytes(self) -> int:
-        if self.config.fine_tune_type is FineTuneType.FULL:
-            return 0
-        outputs = sum(linear.outputs for linear in self.adapted)
-        return _FLOAT32_BYTES * self._kept.tokens * outputs
+    def ahead_margin_bytes(self) -> float:
+        """How far that may be above this."""
+        return self._free.margin_bytes
+
+    @cached_property
+    def _free(self) -> FreePeak:
+        counts = collections.Counter(map(id, self._layers))
+        kinds = {id(each): each for each in self._layers}
+        works = [
+            (layer_work(kept, self.trained, self.shapes.hidden_size), counts[kind])
+            for kind, kept in kinds.items()
+        ]
+        return FreePeak(mean_work(works), self.trained.layers, self._batches)

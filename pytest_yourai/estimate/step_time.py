@@ -3,7 +3,7 @@
 A step of a batch that is padded to w tokens, so that it has p = batch size × (w - 1) positions,
 takes a + b p + c p (w - 1) seconds: what every step costs, what each position costs, and what the
 attention between positions costs. None of the three is negative. They are fitted to the median
-times of the measured cycles, by least squares of relative errors.
+times of the measured cycles and of those of the survey, by least squares of relative errors.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.cycles import whole_cycles
+from pytest_yourai.core.cycles import rounded_up, whole_cycles
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -41,12 +39,16 @@ def step_times(data: TrainingData, result: TrialResult) -> StepTimes | None:
     """Fitted to the measured steps of a trial with `data`; None where there are none."""
     config, accumulation = result.config, result.config.grad_accumulation_steps
     found: defaultdict[tuple[int, ...], list[float]] = defaultdict(list)
-    times_s = result.step_times_s
-    widths = measured_widths(data, config, len(times_s))
-    for cycle, seconds in zip(
-        whole_cycles(widths, accumulation), whole_cycles(times_s, accumulation), strict=False
+    measured, surveyed = result.step_times_s, result.survey_step_times_s
+    of_survey = surveyed_widths(data, config, len(measured))
+    for widths, times_s in (
+        (measured_widths(data, config, len(measured)), measured),
+        (list(itertools.islice(itertools.cycle(of_survey), len(surveyed))), surveyed),
     ):
-        found[tuple(cycle)].append(sum(seconds))
+        for cycle, seconds in zip(
+            whole_cycles(widths, accumulation), whole_cycles(times_s, accumulation), strict=False
+        ):
+            found[tuple(cycle)].append(sum(seconds))
     if not found:
         return None
     parts = [_parts(config.batch_size, cycle) for cycle in found]
@@ -58,6 +60,14 @@ def measured_widths(data: TrainingData, config: LoraConfig, steps: int) -> list[
     """Padded lengths of the measured steps: of the longest batches, again and again."""
     longest = data.longest_widths(config.batch_size, config.max_seq_length)[:steps]
     return list(itertools.islice(itertools.cycle(longest), steps))
+
+
+def surveyed_widths(data: TrainingData, config: LoraConfig, measured: int) -> list[int]:
+    """Padded lengths of the survey after so many measured steps, once, in whole cycles."""
+    widths = data.widths(config.batch_size, config.max_seq_length)
+    places = data.surveyed(config.batch_size, config.max_seq_length, measured)
+    once = rounded_up(len(places), config.grad_accumulation_steps)
+    return [widths[place] for place in itertools.islice(itertools.cycle(places), once)]
 
 
 def longest_step_s(data: TrainingData, result: TrialResult) -> float | None:
@@ -94,6 +104,8 @@ def _fitted(
 
     Of few kinds of cycles fewer costs are fitted: of one, that of a position.
     """
+    import numpy as np  # noqa: PLC0415 - recommendations start faster without
+
     matrix = np.array(parts) / np.array(times_s)[:, None]
     best, least = (0.0, 0.0, 0.0), np.inf
     for count in range(1, min(_PARTS, len(parts)) + 1):

@@ -71,12 +71,13 @@ def base_arrays(built: InspectedShapes, shapes: Architecture, layers: int) -> Tr
             factors=sum(each.factors for each in trained),
             element_bytes=round(sum(each.held_bytes for each in trained) / parameters),
         )
-    vectors = shapes.vector_parameters_per_layer
-    sides = sum(linear.parameters_per_rank for linear in shapes.linears)
+    kinds = shapes.layers[-layers:]
+    linears = [linear for kind in kinds for linear in kind.linears]
+    vectors = sum(kind.vectors for kind in kinds)
     return TrainedArrays(
         layers=layers,
-        matrices=layers * len(shapes.linears),
-        parameters=layers * (shapes.matrix_parameters_per_layer + vectors),
-        factors=layers * (sides + vectors),
+        matrices=len(linears),
+        parameters=sum(kind.parameters for kind in kinds),
+        factors=sum(linear.parameters_per_rank for linear in linears) + vectors,
         element_bytes=shapes.element_bytes,
     )

@@ -33,14 +33,14 @@ from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import TrainedArrays, adapter_arrays, base_arrays
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import (
-    PAGE_BYTES,
     Architecture,
     InspectedShapes,
     read_architecture_shapes,
 )
-from pytest_yourai.models.config_keys import attention_heads, element_bytes, flat_config, whole
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import untrainable_in_full
+from pytest_yourai.models.weight_form import AFFINE, PAGE_BYTES
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.06}
 """One standard deviation: measured on one H200 and on Linux CPUs, assumed for Metal."""
@@ -78,6 +78,12 @@ class MemoryEstimate:
     """Most that a measured minimum may be above the estimate."""
     relative_error: float
     """Typical error (one standard deviation) on models that were not fitted: 0.02 is 2 %."""
+    ahead_bytes: int = 0
+    """What MLX holds beyond the minimum where no limit makes it wait for the device."""
+    ahead_margin_bytes: int = 0
+    """Most that a measured peak may be above the estimate, beyond `margin_bytes`."""
+    unlimited_bytes: int = 0
+    """What the conservative estimate adds where mlx_lm.lora sets no limit: on Metal."""
 
     @property
     def minimum_bytes(self) -> int:
@@ -94,8 +100,28 @@ class MemoryEstimate:
 
     @property
     def conservative_bytes(self) -> int:
-        """Minimum plus margin, in bytes: no measured minimum was above it."""
-        return self.minimum_bytes + self.margin_bytes
+        """Minimum plus margin, in bytes: no measured minimum was above it.
+
+        On Metal it is the peak with its margins, since mlx_lm.lora sets no limit there.
+        """
+        return self.minimum_bytes + self.margin_bytes + self.unlimited_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """MLX peak of a training step that nothing limits, in bytes."""
+        return self.minimum_bytes + self.ahead_bytes
+
+    @property
+    def conservative_peak_bytes(self) -> int:
+        """Peak plus margins, in bytes."""
+        return self.peak_bytes + self.margin_bytes + self.ahead_margin_bytes
+
+    def peak_bytes_under(self, limit_bytes: int) -> int:
+        """MLX peak of a training step under that memory limit, in bytes.
+
+        MLX waits where it would pass the limit, but never takes less than the minimum.
+        """
+        return max(self.minimum_bytes, min(self.peak_bytes, limit_bytes))
 
 
 def estimate_training_memory(
@@ -131,8 +157,8 @@ def estimate_training_memory(
 
     TypeError for a size that is no integer, ValueError for one too small, an empty `lora_keys`, or
     an unknown quantization, fine_tune_type, optimizer or backend; ModelError for a name without a
-    model, for a mapping that lacks a size or has several experts, for a key that names no linear
-    layer, and for full fine-tuning of quantized weights.
+    model, for a mapping that lacks a size or has experts that are not known, for a key that names
+    no linear layer, and for full fine-tuning of quantized weights.
     """
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
@@ -140,7 +166,7 @@ def estimate_training_memory(
         installed_backend() if backend is None else one_of("backend", backend, get_args(Backend))
     )
     shapes = read_architecture_shapes(architecture_of(model))
-    built = inspected or _described(shapes, keys, quantization)
+    built = inspected or _described(shapes, shapes.adapted(keys), quantization, AFFINE)
     config = LoraConfig(
         batch_size=whole_number("batch_size", batch_size, 1),
         rank=whole_number("lora_rank", lora_rank, 1),
@@ -155,7 +181,7 @@ def estimate_training_memory(
     has_moment = has_first_moment(config, optimizer_config or {})
     step = _step(built, shapes, config, quantization, backend, device, has_moment)
     is_paged = inspected is None and backend != "cpu"
-    return _estimate(step, built.weight_bytes, is_paged=is_paged)
+    return _estimate(step, built.weight_bytes, AFFINE, is_paged=is_paged)
 
 
 def estimate_trial(
@@ -172,14 +198,15 @@ def estimate_trial(
     """
     held = source.quantization
     quantization = (held.bits, held.group_size) if held else (None, 1)
+    mode = held.mode if held else AFFINE
     shapes = read_architecture_shapes(source.architecture)
-    built = inspected or _described(shapes, config.key_names, quantization)
+    built = inspected or _described(shapes, _chosen(shapes, config, source), quantization, mode)
     if inspected is None and source.stored_bytes is not None:
         built = dataclasses.replace(built, weight_bytes=source.stored_bytes)
     has_moment = has_first_moment(config, recipe.optimizer_arguments(config))
     step = _step(built, shapes, config, quantization, backend, device, has_moment)
     is_paged = inspected is None and backend != "cpu"
-    return _estimate(step, built.weight_bytes, is_paged=is_paged)
+    return _estimate(step, built.weight_bytes, mode, is_paged=is_paged)
 
 
 def trained_parameters(
@@ -195,7 +222,7 @@ def trained_parameters(
         return sum(layer.parameters for layer in inspected.layers[-config.num_layers :])
     try:
         shapes = read_architecture_shapes(source.architecture)
-        built = _described(shapes, config.key_names, (None, 1))
+        built = _described(shapes, _chosen(shapes, config, source), (None, 1), AFFINE)
         return _trained(built, shapes, config, None).parameters
     except ModelError:
         return None
@@ -207,14 +234,26 @@ def has_first_moment(config: LoraConfig, optimizer_arguments: Mapping[str, Any])
     return is_adafactor and optimizer_arguments.get("beta_1") is not None
 
 
+def _chosen(
+    shapes: Architecture, config: LoraConfig, source: ModelSource
+) -> tuple[LinearShape, ...]:
+    return shapes.chosen(config.lora_keys, is_required=source.requires_lora_keys)
+
+
 def _described(
-    shapes: Architecture, keys: tuple[str, ...] | None, quantization: tuple[int | None, int]
+    shapes: Architecture,
+    adapted: tuple[LinearShape, ...],
+    quantization: tuple[int | None, int],
+    mode: str,
 ) -> InspectedShapes:
-    """The model as config.json describes it."""
-    adapted = shapes.adapted(keys)
-    per_layer = sum(linear.parameters_per_rank for linear in adapted)
-    layers = (per_layer,) * shapes.num_hidden_layers
-    return InspectedShapes(shapes.weight_bytes(*quantization), adapted, layers)
+    """The model as config.json describes it, with adapters on some linear layers."""
+    paths = {linear.key for linear in adapted}
+    per_kind = {
+        kind: sum(each.parameters_per_rank for each in kind.linears if each.key in paths)
+        for kind in shapes.kinds
+    }
+    layers = tuple(per_kind[kind] for kind in shapes.layers)
+    return InspectedShapes(shapes.weight_bytes(*quantization, mode=mode), adapted, layers)
 
 
 def _step(
@@ -230,9 +269,10 @@ def _step(
     layers = min(config.num_layers, shapes.num_hidden_layers)
     config = dataclasses.replace(config, num_layers=layers)
     trained = _trained(built, shapes, config, quantization[0])
-    return StepMemory(
-        shapes, built.linears, trained, config, has_moment, quantization, backend, device
-    )
+    if not shapes.is_exact:
+        shapes = shapes.with_linears(built.linears)
+    keys = frozenset(linear.key for linear in built.linears)
+    return StepMemory(shapes, keys, trained, config, has_moment, quantization, backend, device)
 
 
 def _trained(
@@ -245,16 +285,17 @@ def _trained(
     raise ModelError(untrainable_in_full("quantized weights"))
 
 
-def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> MemoryEstimate:
+def _estimate(step: StepMemory, weights_bytes: int, mode: str, *, is_paged: bool) -> MemoryEstimate:
     """The estimate; with `is_paged` each array of weights takes whole pages, as on a GPU."""
     shapes, config, trained = step.shapes, step.config, step.trained
     quantization = step.quantization
     moment = step.highest_moment
     errors = _ERROR_OF_CHECKPOINTING if config.grad_checkpoint else _RELATIVE_ERRORS
+    ahead, ahead_margin = round(step.ahead_bytes), round(step.ahead_margin_bytes)
     unused_bytes = 0
     if is_paged:
-        whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES)
-        unused_bytes = whole_pages - shapes.weight_bytes(*quantization)
+        whole_pages = shapes.weight_bytes(*quantization, PAGE_BYTES, mode)
+        unused_bytes = whole_pages - shapes.weight_bytes(*quantization, mode=mode)
     found = MemoryEstimate(
         weights_bytes=weights_bytes,
         adapters_bytes=0 if config.fine_tune_type is FineTuneType.FULL else trained.held_bytes,
@@ -267,8 +308,11 @@ def _estimate(step: StepMemory, weights_bytes: int, *, is_paged: bool) -> Memory
         overhead_bytes=round(moment.in_flight_bytes) + unused_bytes,
         margin_bytes=round(moment.margin_bytes),
         relative_error=errors[step.backend],
+        ahead_bytes=ahead,
+        ahead_margin_bytes=ahead_margin,
+        unlimited_bytes=ahead + ahead_margin if step.backend == "metal" else 0,
     )
-    return found if shapes.is_exact else _of_another_architecture(found)
+    return found if shapes.is_measured else _of_another_architecture(found)
 
 
 def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
@@ -279,15 +323,3 @@ def _of_another_architecture(estimate: MemoryEstimate) -> MemoryEstimate:
         margin_bytes=estimate.margin_bytes + more,
         relative_error=max(estimate.relative_error, _ERROR_OF_OTHER_ARCHITECTURES),
     )
-
-
-def largest_array_bytes(config: LoraConfig, architecture: Mapping[str, Any]) -> int:
-    """Larger of a step's logits and one layer's attention scores; 0 where neither is known.
-
-    MLX's CPU backend (0.32.4) makes the scores of all heads in one array when it trains; the fused
-    attention of the other backends does not.
-    """
-    flat = flat_config(architecture)
-    tokens = config.max_seq_length - 1
-    widest = max(whole(flat.get("vocab_size")), attention_heads(flat) * tokens)
-    return config.batch_size * tokens * widest * element_bytes(flat)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OptionError, TooLittleMemoryError
 from pytest_yourai.core.units import GB, gigabytes
+from pytest_yourai.machine.mac import wired_limit_bytes
 from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 
 BUDGET_SHARE = 0.8
@@ -48,10 +49,10 @@ def choose_budget(given_bytes: int | None, device: DeviceInfo) -> Budget:
 def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
     """80 % of the smallest total, and never more than what is available now less 2 GB.
 
-    The totals are the machine's, its container's, and on Metal the recommended working set. A
-    CUDA device's memory is its own. `device` None means that MLX was not asked: the working set
-    of a Mac is assumed then, and no device has memory of its own. TooLittleMemoryError where
-    nothing would be left.
+    The totals are the machine's, its container's, and on Metal the recommended working set, which
+    follows the sysctl iogpu.wired_limit_mb where that was set by hand. A CUDA device's memory is
+    its own. `device` None means that MLX was not asked: the working set of a Mac is assumed then,
+    and no device has memory of its own. TooLittleMemoryError where nothing would be left.
     """
     total, what = _smallest_total(system, device)
     available = system.available_bytes
@@ -84,6 +85,9 @@ def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> 
 
 def _smallest_total(system: SystemMemory, device: DeviceInfo | None) -> tuple[int, str]:
     physical, what = _physical(system, device)
+    wired_bytes = wired_limit_bytes()
+    if device is None and wired_bytes is not None:
+        return min(wired_bytes, system.total_bytes), _WIRED
     if device is None and sys.platform == "darwin":
         small, large = WORKING_SET_SHARES
         share = small if system.total_bytes <= _LARGE_MAC_BYTES else large
@@ -91,11 +95,13 @@ def _smallest_total(system: SystemMemory, device: DeviceInfo | None) -> tuple[in
     working_set = device.memory_bytes if device is not None else None
     is_metal = device is not None and device.backend == "metal"
     if is_metal and working_set is not None and working_set < physical:
-        return working_set, ", the recommended working set"
+        return working_set, ", the recommended working set" if wired_bytes is None else _WIRED
     return physical, "" if what == _MACHINE else f", {what}"
 
 
 _MACHINE = "this machine"
+
+_WIRED = ", the working set that iogpu.wired_limit_mb allows"
 
 
 def _physical(system: SystemMemory, device: DeviceInfo | None) -> tuple[int, str]:

@@ -20,9 +20,11 @@ import psutil
 from pytest_yourai.core.checkouts import checkout_notes, checkouts, path_entries
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.device import Backend, DeviceInfo
+from pytest_yourai.core.mlx_versions import memory_notes
+from pytest_yourai.machine.commands import output_of
 from pytest_yourai.machine.launch import is_launch_variable, left_behind
-
-_COMMAND_TIMEOUT_S = 5
+from pytest_yourai.machine.mac import power_notes, wired_limit_bytes, wired_limit_note
+from pytest_yourai.machine.power import read_power
 
 _MEMORY_TOLERANCE = 0.05
 """Share by which one machine's own memory may differ from one start to the next."""
@@ -56,7 +58,7 @@ def installed_backend() -> Backend:
 def chip(platform_name: str = sys.platform) -> str:
     """`Apple M3 Max` on a Mac, the processor's model name on Linux."""
     if platform_name == "darwin":
-        return _output_of("sysctl", "-n", "machdep.cpu.brand_string").strip() or "unknown"
+        return output_of("sysctl", "-n", "machdep.cpu.brand_string").strip() or "unknown"
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -84,7 +86,7 @@ class Boot:
 
 def last_boot(platform_name: str = sys.platform) -> Boot:
     if platform_name == "darwin":
-        name = _output_of("sysctl", "-n", "kern.bootsessionuuid").strip()
+        name = output_of("sysctl", "-n", "kern.bootsessionuuid").strip()
     else:
         try:
             name = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -109,10 +111,16 @@ def variables(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def notes(values: Mapping[str, str]) -> list[str]:
-    """What the user may not expect of the environment `values`, and what becomes of it."""
+    """What the user may not expect of this machine and the environment `values`."""
     launched = left_behind(values)
     on_path = checkout_notes(path_entries(values.get("PYTHONPATH")))
-    return [*filter(None, [launched]), *on_path]
+    limit_note = wired_limit_note(wired_limit_bytes(), psutil.virtual_memory().total)
+    return [
+        *power_notes(read_power()),
+        *filter(None, [limit_note, launched]),
+        *on_path,
+        *memory_notes(versions(), installed_backend()),
+    ]
 
 
 def machine_info() -> dict[str, Any]:
@@ -122,6 +130,7 @@ def machine_info() -> dict[str, Any]:
 
 def describe(device: DeviceInfo) -> Environment:
     """The profile's `environment`: this machine, with `device`."""
+    power = read_power()
     return Environment(
         chip=chip(),
         backend=device.backend,
@@ -130,8 +139,8 @@ def describe(device: DeviceInfo) -> Environment:
         system_memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),
         versions=dict(versions()),
-        power_source=power_source(),
-        low_power_mode=low_power_mode(),
+        power_source=power.source,
+        low_power_mode=power.low_power_mode,
         variables=variables(os.environ),
     )
 
@@ -139,28 +148,6 @@ def describe(device: DeviceInfo) -> Environment:
 def is_other_memory(count_bytes: int, than_bytes: int) -> bool:
     """True if so much memory shows that it is another machine."""
     return abs(count_bytes - than_bytes) > _MEMORY_TOLERANCE * than_bytes
-
-
-def power_source(platform_name: str = sys.platform) -> str | None:
-    """`battery`, `mains`, or None on machines without a battery."""
-    if platform_name == "darwin":
-        # Its first line: Now drawing from 'AC Power'
-        match = re.search(r"drawing from '([^']+)'", _output_of("pmset", "-g", "batt"))
-        return match and ("battery" if match[1] == "Battery Power" else "mains")
-    battery = psutil.sensors_battery()
-    if battery is None or battery.power_plugged is None:
-        return None
-    return "mains" if battery.power_plugged else "battery"
-
-
-def low_power_mode(platform_name: str = sys.platform) -> bool | None:
-    """True if macOS saves energy at the cost of speed; None elsewhere."""
-    if platform_name != "darwin":
-        return None
-    # `powermode 1` on newer systems.
-    pattern = r"^\s*(?:lowpowermode|powermode)\s+(\d)"
-    match = re.search(pattern, _output_of("pmset", "-g"), re.MULTILINE)
-    return match and match[1] == "1"
 
 
 def keep_awake(platform_name: str = sys.platform) -> subprocess.Popen[bytes] | None:
@@ -174,12 +161,3 @@ def keep_awake(platform_name: str = sys.platform) -> subprocess.Popen[bytes] | N
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-
-def _output_of(*command: str) -> str:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

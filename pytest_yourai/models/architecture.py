@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import functools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.figures import Bytes, Count
+from pytest_yourai.core.module_sets import is_in_each, modules_of_set
 from pytest_yourai.models.config_keys import (
     DEPTH_KEYS,
+    EXPERTS_KEYS,
     HEADS_KEYS,
+    HIDDEN_KEYS,
     element_bytes,
-    first_whole,
     flat_config,
-    needed,
-    whole,
 )
-
-EXACT_MODEL_TYPES = ("llama", "mistral", "qwen2")
-"""Types whose weights are counted to the byte; for others the lazily built model is inspected."""
+from pytest_yourai.models.families import FAMILIES, Family
+from pytest_yourai.models.known_config import KnownConfig, known_config
+from pytest_yourai.models.layer_blocks import attention, layer, mlp, norm
+from pytest_yourai.models.layer_shapes import LayerShapes, LinearShape, Stage
+from pytest_yourai.models.weight_form import AFFINE, WeightForm
 
 _MATRIX = 2
 """Dimensions of the arrays that count as matrices."""
 
-_EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_WIDE_BYTES = 4
 
-PAGE_BYTES = 16384
-"""In which Metal's and CUDA's allocators give out memory (MLX 0.32.4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinearShape:
-    """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
-
-    key: str
-    inputs: Count
-    outputs: Count
-    copies: Count = 1
-    """Number of such layers side by side: the experts of a mixture."""
-
-    @property
-    def name(self) -> str:
-        return self.key.rpartition(".")[2]
-
-    @property
-    def parameters_per_rank(self) -> int:
-        """Parameters of its adapter per rank: A is inputs × rank, B rank × outputs."""
-        return (self.inputs + self.outputs) * self.copies
+_PACKED = (4, 32)
+"""Bits and group size of OpenAI's mxfp4, in which the experts of gpt-oss come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,66 +86,76 @@ class Architecture:
 
     model_type: str
     hidden_size: int
-    num_hidden_layers: int
-    intermediate_size: int
     vocab_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
     element_bytes: int
     has_own_head: bool
-    linears: tuple[LinearShape, ...]
-    """Linear layers of one transformer layer."""
-    vector_parameters: int
-    """Biases and norms of the whole model: never quantized."""
+    layers: tuple[LayerShapes, ...]
+    """The transformer layers, the first one first; equal ones are one object."""
+    family: Family | None = None
+    """How mlx-lm builds this type; None where it is taken for a llama."""
+    outside: tuple[LinearShape, ...] = ()
+    """Embeddings beside that of words."""
+    outside_vectors: int = 0
+    """Parameters outside the layers that are never quantized: the last norm."""
+    has_packed_experts: bool = False
+    """True for gpt-oss as OpenAI stores it: experts in mxfp4, all else in full precision."""
 
     @property
     def is_exact(self) -> bool:
-        return self.model_type in EXACT_MODEL_TYPES
+        """True where weights are counted to the byte; else the lazily built model is inspected."""
+        return self.family is not None
 
     @property
-    def queries_size(self) -> int:
-        return self.num_attention_heads * self.head_dim
+    def is_measured(self) -> bool:
+        """True where estimates of its type were compared with what a GPU needs."""
+        return self.family is not None and self.family.is_measured
 
     @property
-    def keys_size(self) -> int:
-        """Elements of the keys of one token, and of its values."""
-        return self.num_key_value_heads * self.head_dim
+    def num_hidden_layers(self) -> int:
+        return len(self.layers)
 
-    @property
-    def matrix_parameters_per_layer(self) -> int:
-        """Parameters of the linear layers of one transformer layer."""
-        return sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+    @functools.cached_property
+    def linears(self) -> tuple[LinearShape, ...]:
+        """Linear layers that any of the transformer layers has, each path once."""
+        found = {each.key: each for kind in self.kinds for each in kind.linears}
+        return tuple(found.values())
 
-    @property
-    def vector_parameters_per_layer(self) -> int:
-        """Biases and norms of one transformer layer."""
-        return (self.vector_parameters - self.hidden_size) // self.num_hidden_layers
+    @functools.cached_property
+    def kinds(self) -> dict[LayerShapes, int]:
+        """The different transformer layers, and how many there are of each."""
+        return dict(collections.Counter(self.layers))
 
     @property
     def parameters(self) -> int:
         """Number of parameters of the whole model, before it is quantized."""
-        layers = self.num_hidden_layers * self.matrix_parameters_per_layer
+        layers = sum(kind.parameters * count for kind, count in self.kinds.items())
         words = (1 + self.has_own_head) * self.vocab_size * self.hidden_size
-        return layers + words + self.vector_parameters
+        others = sum(each.parameters for each in self.outside) + self.outside_vectors
+        return layers + words + others
 
-    def weight_bytes(self, bits: int | None, group_size: int, page_bytes: int = 1) -> int:
+    def weight_bytes(
+        self, bits: int | None, group_size: int, page_bytes: int = 1, mode: str = AFFINE
+    ) -> int:
         """Bytes that MLX holds once the model is loaded, in `bits`, or in full precision (None).
 
         With `page_bytes` each array takes whole pages, as it does from GPU allocators.
         """
-
-        def held(matrices: Iterable[tuple[int, int]]) -> int:
-            return sum(
-                paged(size, page_bytes)
-                for inputs, outputs in matrices
-                for size in _array_sizes(inputs, outputs, bits, group_size, self.element_bytes)
-            )
-
-        layer = held((linear.inputs, linear.outputs) for linear in self.linears)
-        words = held([(self.hidden_size, self.vocab_size)])
-        vectors = self.vector_parameters * self.element_bytes
-        return vectors + self.num_hidden_layers * layer + (1 + self.has_own_head) * words
+        form = WeightForm(bits, group_size, mode, self.element_bytes, page_bytes)
+        words = LinearShape("words", self.hidden_size, self.vocab_size)
+        total = self.outside_vectors * self.element_bytes
+        total += sum(map(form.held, (words, *self.outside)))
+        if self.has_own_head:
+            own_bits = self.family.head_bits if self.family else 0
+            total += form.held(dataclasses.replace(words, own_bits=own_bits))
+        packed = dataclasses.replace(form, bits=_PACKED[0], group_size=_PACKED[1], mode="mxfp4")
+        for kind, count in self.kinds.items():
+            layer_bytes = kind.vectors * self.element_bytes + kind.wide_vectors * _WIDE_BYTES
+            for linear in kind.quantizable:
+                is_packed = self.has_packed_experts and linear.copies > 1
+                layer_bytes += (packed if is_packed else form).held(linear)
+            layer_bytes += sum(map(form.whole, kind.unquantized))
+            total += count * layer_bytes
+        return total
 
     def adapted(self, keys: Iterable[str] | None) -> tuple[LinearShape, ...]:
         """The linear layers that `keys` name, by path or by last component; None names all.
@@ -178,82 +175,108 @@ class Architecture:
             chosen += meant
         return tuple(dict.fromkeys(chosen))
 
+    def chosen(self, lora_keys: str, *, is_required: bool = True) -> tuple[LinearShape, ...]:
+        """The linear layers that get adapters under a choice of LoRA keys, as a sweep takes it.
+
+        Of a named set those that it means in this model, or all if there are none, or if some
+        layers have none and the choice is not required. ModelError for a key that names none.
+        """
+        layers = [[each.key for each in kind.linears] for kind in self.kinds]
+        names = key_names(lora_keys)
+        if lora_keys in KEY_SETS:
+            names = modules_of_set(lora_keys, layers, is_required=is_required) or None
+        elif names and not is_required and not is_in_each(names, layers):
+            names = modules_of_set("qkvo", layers, is_required=False) or None
+        return self.adapted(names)
+
+    def with_linears(self, linears: Iterable[LinearShape]) -> Architecture:
+        """The same with these linear layers in each layer, as the built model has them."""
+        (one,) = self.kinds
+        found = tuple(linears)
+        stages = [
+            dataclasses.replace(
+                stage,
+                linears=tuple(each for each in found if _reads(each, stage)),
+            )
+            for stage in one.stages
+        ]
+        placed = {each for stage in stages for each in stage.linears}
+        others = [Stage((each,)) for each in found if each not in placed]
+        replaced = dataclasses.replace(one, stages=(*others, *stages))
+        return dataclasses.replace(self, layers=(replaced,) * len(self.layers))
+
+
+_READERS = (
+    ("q_proj", "k_proj", "v_proj", "qkv_proj"),
+    ("o_proj", "out_proj", "dense"),
+    ("gate_proj", "up_proj", "gate_up_proj", "fc1"),
+    ("down_proj", "fc2"),
+)
+"""Names of linear layers that read the same input."""
+
+
+def _reads(linear: LinearShape, stage: Stage) -> bool:
+    """True if the linear layer of a built model reads what those of llama's stage do."""
+    names = {each.name for each in stage.linears}
+    return any(linear.name in group and names & set(group) for group in _READERS)
+
 
 def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     """The shapes in a config.json mapping; of a model with several parts, those of its text part.
 
-    ModelError, naming the key, where one that is needed is missing.
+    Keys that are missing have mlx-lm's defaults. ModelError, naming the key, where one that is
+    needed has none.
     """
-    flat = flat_config(config)
-    if (experts := first_whole(flat, *_EXPERTS_KEYS)) > 1:
+    return _read(json.dumps(config, default=str))
+
+
+@functools.lru_cache(maxsize=64)
+def _read(text: str) -> Architecture:
+    config = json.loads(text)
+    known = known_config(config)
+    family = FAMILIES.get(known.model_type)
+    if family is None:
+        return _like_llama(known)
+    hidden = known.needed(*family.hidden_keys)
+    flag = known.keys.get(family.tied_key, True)
+    packed = config.get("quantization_config")
+    return Architecture(
+        model_type=known.model_type,
+        hidden_size=hidden,
+        vocab_size=known.needed("vocab_size"),
+        element_bytes=element_bytes(flat_config(config)),
+        has_own_head={"own": True, "tied": False}.get(family.head, not flag),
+        layers=family.layers(known),
+        family=family,
+        outside=family.outside(known),
+        outside_vectors=family.last_norms * hidden,
+        has_packed_experts=known.model_type == "gpt_oss"
+        and isinstance(packed, Mapping)
+        and packed.get("quant_method") == "mxfp4",
+    )
+
+
+def _like_llama(known: KnownConfig) -> Architecture:
+    """Another model type, as if its layers were llama's."""
+    if (experts := known.size(*EXPERTS_KEYS)) > 1:
         raise ModelError(
-            f"config.json: {experts} experts: a mixture of experts cannot be estimated, it must "
+            f"config.json: {experts} experts: this mixture of experts cannot be estimated, it must "
             "be measured"
         )
-    hidden = needed(flat, "hidden_size", "n_embd", "dim", "d_model")
-    depth = needed(flat, *DEPTH_KEYS)
-    inner = needed(flat, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
-    words = needed(flat, "vocab_size")
-    heads = needed(flat, *HEADS_KEYS)
-    key_heads = whole(flat.get("num_key_value_heads")) or heads
-    model_type = str(flat.get("model_type", ""))
-    # mlx-lm's qwen2 has no key for it.
-    own_head_dim = 0 if model_type == "qwen2" else whole(flat.get("head_dim"))
-    head_dim = own_head_dim or hidden // heads
-    linears = _linears(hidden, inner, heads * head_dim, key_heads * head_dim)
+    hidden = known.needed(*HIDDEN_KEYS)
+    heads = known.needed(*HEADS_KEYS)
+    inner = known.needed("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+    depth = known.needed(*DEPTH_KEYS)
+    sizes = {"hidden_size": hidden, "num_attention_heads": heads}
+    as_llama = KnownConfig({**known.keys, **sizes}, known.model_type)
+    own = attention(as_llama, head_dim=known.size("head_dim"))
+    one = layer(norm(hidden), own, norm(hidden), mlp(hidden, inner))
     return Architecture(
-        model_type=model_type,
+        model_type=known.model_type,
         hidden_size=hidden,
-        num_hidden_layers=depth,
-        intermediate_size=inner,
-        vocab_size=words,
-        num_attention_heads=heads,
-        num_key_value_heads=key_heads,
-        head_dim=head_dim,
-        element_bytes=element_bytes(flat),
-        has_own_head=not flat.get("tie_word_embeddings", True),
-        linears=linears,
-        vector_parameters=depth * (2 * hidden + _biases(flat, model_type, linears)) + hidden,
+        vocab_size=known.needed("vocab_size"),
+        element_bytes=element_bytes(known.keys),
+        has_own_head=not known.keys.get("tie_word_embeddings", True),
+        layers=(one,) * depth,
+        outside_vectors=hidden,
     )
-
-
-def _linears(hidden: int, inner: int, queries: int, keys: int) -> tuple[LinearShape, ...]:
-    return (
-        LinearShape("self_attn.q_proj", hidden, queries),
-        LinearShape("self_attn.k_proj", hidden, keys),
-        LinearShape("self_attn.v_proj", hidden, keys),
-        LinearShape("self_attn.o_proj", queries, hidden),
-        LinearShape("mlp.gate_proj", hidden, inner),
-        LinearShape("mlp.up_proj", hidden, inner),
-        LinearShape("mlp.down_proj", inner, hidden),
-    )
-
-
-def _biases(flat: Mapping[str, Any], model_type: str, linears: tuple[LinearShape, ...]) -> int:
-    """Bias parameters of one layer, as mlx-lm builds these models."""
-    with_bias: set[str] = set()
-    if model_type == "qwen2":
-        with_bias |= {"q_proj", "k_proj", "v_proj"}
-    # mlx-lm builds mistral models as llama ones.
-    if model_type in ("llama", "mistral") and flat.get("attention_bias"):
-        with_bias |= {"q_proj", "k_proj", "v_proj", "o_proj"}
-    if model_type in ("llama", "mistral") and flat.get("mlp_bias"):
-        with_bias |= {"gate_proj", "up_proj", "down_proj"}
-    return sum(linear.outputs for linear in linears if linear.name in with_bias)
-
-
-def _array_sizes(
-    inputs: int, outputs: int, bits: int | None, group_size: int, element_bytes: int
-) -> tuple[int, ...]:
-    """Bytes of a matrix; of a quantized one also of its scales and its biases."""
-    elements = inputs * outputs
-    # A matrix whose rows do not divide into groups stays as it is (mlx_lm.utils.quantize_model).
-    if bits is None or inputs % group_size:
-        return (elements * element_bytes,)
-    scales = elements // group_size * element_bytes
-    return elements * bits // 8, scales, scales
-
-
-def paged(size: int, page_bytes: int) -> int:
-    """Bytes that an allocator of pages takes for `size` bytes: small arrays share a page."""
-    return -(-size // page_bytes) * page_bytes if size > page_bytes else size

@@ -5,6 +5,7 @@ The rules are those of `mlx_lm.tuner.trainer.iterate_batches`, and are tested ag
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import statistics
@@ -20,6 +21,10 @@ from pytest_yourai.core.figures import Count
 _PADDED_TO = 32
 
 _MOST_BARS = 8
+
+_SURVEYED_AT = (5 / 6, 1 / 2, 1 / 6)
+
+_LEAST_SURVEYED = 0.05
 
 
 def padded_length(tokens: int, max_seq_length: int) -> int:
@@ -120,6 +125,22 @@ class TrainingData:
         """As `widths`, where rows in order of length make the batches, the longest first."""
         longest = self._longest_first[: max(0, self.rows - batch_size + 1) : batch_size]
         return tuple(padded_length(each, max_seq_length) for each in longest)
+
+    def surveyed(self, batch_size: int, max_seq_length: int, measured: int) -> tuple[int, ...]:
+        """Places in an epoch of at most three batches that stand for those shorter than measured.
+
+        How fast these are, the `measured` longest batches do not show. They are at a sixth, a half
+        and five sixths of the positions of all that are shorter; none where these have few.
+        """
+        least = min(self.longest_widths(batch_size, max_seq_length)[:measured], default=0)
+        widths = self.widths(batch_size, max_seq_length)
+        shorter = sorted((width, place) for place, width in enumerate(widths) if width < least)
+        total = sum(width for width, _ in shorter)
+        if total <= _LEAST_SURVEYED * sum(widths):
+            return ()
+        sums = list(itertools.accumulate(width for width, _ in shorter))
+        chosen = (shorter[bisect.bisect_left(sums, share * total)] for share in _SURVEYED_AT)
+        return tuple({width: place for width, place in chosen}.values())  # noqa: C416 - one a width
 
     def epoch(self, batch_size: int, max_seq_length: int) -> Epoch:
         """One pass over the data; it has no batches if there are fewer rows than in one."""

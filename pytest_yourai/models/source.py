@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_yourai.core.config import LoraConfig, Quantization
+from pytest_yourai.core.config import FineTuneType, LoraConfig, Quantization
 from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
+from pytest_yourai.core.labels import number_ranges
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.config_keys import stored_quantization
@@ -30,7 +31,7 @@ class ModelSource:
     trust_remote_code: bool = False
     """True if Python files of the folder may be run, as mlx-lm's `trust_remote_code`."""
     requires_lora_keys: bool = True
-    """False: a model without one of the modules gets the usual ones instead."""
+    """False where nobody asked for them: a model that lacks them in a layer gets others instead."""
     stored_bytes: Bytes | None = None
     """The weights' bytes in the folder; None without them, or if they are quantized on load."""
 
@@ -92,6 +93,11 @@ class Wanted:
         return cls(tuple(dict.fromkeys(alike)), recipe, file, tuple(lengths))
 
 
+def kind_of_training(config: LoraConfig) -> str:
+    """Equal where the same kind of arrays of the same modules is trained."""
+    return f"{config.fine_tune_type} {config.lora_keys}"
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """Facts of the lazily built model, before anything is allocated."""
@@ -110,3 +116,46 @@ class Inspection:
     """Lines for people."""
     steps: Mapping[str, StepProfile] = field(default_factory=dict)
     """Profiles of the steps that are wanted, as far as they could be traced, by `step_kind`."""
+    module_layers: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)
+    """Numbers of the layers that have a module which can get an adapter, by its path within them.
+
+    The first layer has the number 0; empty as `sizes`.
+    """
+    untrainable: Mapping[str, str] = field(default_factory=dict)
+    """Why no step can be made, by `kind_of_training`; none for what can be trained."""
+
+    @property
+    def adapted_modules(self) -> dict[str, dict[str, str]] | None:
+        """The layers that have each adapted module, in words, by the choice; None if unknown."""
+        if not self.module_layers:
+            return None
+        return {
+            choice: {path: self._layers_of(path) for path in paths}
+            for choice, paths in self.lora_keys.items()
+        }
+
+    def _layers_of(self, path: str) -> str:
+        layers = self.module_layers.get(path, ())
+        return number_ranges(layers) if 0 < len(layers) < self.num_hidden_layers else "all"
+
+    def layers_without_adapters(self, config: LoraConfig) -> tuple[int, ...]:
+        """Numbers of those of its last layers in which `config` adapts nothing; none if unknown."""
+        if not self.module_layers or config.fine_tune_type is FineTuneType.FULL:
+            return ()
+        adapted = {
+            number
+            for path in self.lora_keys.get(config.lora_keys, ())
+            for number in self.module_layers.get(path, ())
+        }
+        return tuple(number for number in self._last_layers(config) if number not in adapted)
+
+    def _last_layers(self, config: LoraConfig) -> range:
+        layers = self.num_hidden_layers
+        return range(max(0, layers - config.num_layers), layers)
+
+    def trains_anything(self, config: LoraConfig) -> bool:
+        """False where `config` adapts nothing: neither in its layers, nor outside of all."""
+        paths = self.lora_keys.get(config.lora_keys, ())
+        if not self.module_layers or any(path not in self.module_layers for path in paths):
+            return True
+        return len(self.layers_without_adapters(config)) < len(self._last_layers(config))

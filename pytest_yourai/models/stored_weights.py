@@ -16,9 +16,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pytest_yourai.core.config import GROUP_SIZES, QUANTIZATION_BITS
-from pytest_yourai.models.architecture import EXACT_MODEL_TYPES
 from pytest_yourai.models.config_keys import flat_config, whole
 from pytest_yourai.models.folder import WEIGHTS
+
+_UNIFORM_TYPES = ("llama", "mistral", "qwen2")
+"""Model types that keep no single tensors in another type."""
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The types that mlx-lm computes in, as safetensors names them."""
@@ -72,7 +74,7 @@ def as_stored(
     Without tensors, and for weights whose type mlx-lm has no name for, it is as it was.
     """
     found = dict(architecture)
-    dtype = _computed_in(tensors, is_exact=found.get("model_type") in EXACT_MODEL_TYPES)
+    dtype = _computed_in(tensors, is_uniform=found.get("model_type") in _UNIFORM_TYPES)
     if dtype is not None:
         text = found.get("text_config")
         if isinstance(text, Mapping):
@@ -113,7 +115,7 @@ def stored_bytes(
     return sum(each.size * _BYTES[each.dtype] for each in held.values())
 
 
-def _computed_in(tensors: Mapping[str, StoredTensor], *, is_exact: bool) -> str | None:
+def _computed_in(tensors: Mapping[str, StoredTensor], *, is_uniform: bool) -> str | None:
     """The type of activations: MLX promotes where the tensors that a step reads have several.
 
     Of models that keep single tensors in another type, and cast them, it is that of most elements.
@@ -124,7 +126,7 @@ def _computed_in(tensors: Mapping[str, StoredTensor], *, is_exact: bool) -> str 
             elements[_TYPES[tensor.dtype]] += tensor.size
     if not elements:
         return None
-    if is_exact and len(elements) > 1:
+    if is_uniform and len(elements) > 1:
         return "float32"
     return elements.most_common(1)[0][0]
 

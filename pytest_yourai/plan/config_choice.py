@@ -191,8 +191,17 @@ def choose_configs(
         effective_batch_size=effective,
         is_low_memory=is_low_memory,
         requires_quantize=not is_low_memory or options.quantize is not None,
-        requires_lora_keys=not is_low_memory or LORA_KEYS.name in options.axes,
+        requires_lora_keys=_are_keys_asked_for(matrix, origins),
     )
+
+
+def _are_keys_asked_for(matrix: Matrix | None, origins: Mapping[str, Origin]) -> bool:
+    """False where a packaged matrix, or nothing at all, says which modules get adapters."""
+    match origins.get(LORA_KEYS.name):
+        case "matrix":
+            return matrix is not None and matrix.source.parent != matrices_folder()
+        case origin:
+            return origin in {"flag", "recipe", "profile"}
 
 
 def _axes(

@@ -101,6 +101,13 @@ GROUPS = (
                 is_command=True,
             ),
             Flag(
+                "verify",
+                None,
+                "check on this machine, in two minutes, what is measured, limited and predicted",
+                "off",
+                is_command=True,
+            ),
+            Flag(
                 "config",
                 "FILE",
                 "recipe to measure: the YAML file that mlx_lm.lora --config takes",
@@ -227,7 +234,8 @@ GROUPS = (
             Flag(
                 "output",
                 "FILE",
-                "file for the profile, or for the benchmark results of several models",
+                "file for the profile, for the benchmark results of several models, or for the "
+                "numbers of --yourai-verify",
                 "optimal_config.json, benchmark_results.json",
             ),
             Flag("log", "FILE", "file for the journal", "benchmark_log.jsonl"),

@@ -154,6 +154,20 @@ def _presets(text: str, folder: Path) -> Path:
     return packaged_models() if text == ALL_PRESETS else given_path(text, folder)
 
 
+def read_verification_file(given: GivenFlags) -> Path | None:
+    """The file that the flag names, as an output in an ini file is that of sweeps.
+
+    OptionError for any other flag: what is verified is always the same.
+    """
+    for flag in FLAGS:
+        if flag.name in set(given.names) - {"verify", "output"}:
+            raise OptionError(
+                f"{flag.option}: --yourai-verify brings what it measures, and takes "
+                "--yourai-output alone: leave one of the two out"
+            )
+    return _Reader(given).from_folder("output", given_path) if "output" in given.names else None
+
+
 def _output(read: _Reader, started_in: Path, models: int) -> Path:
     is_walk = models > 1 or read.switch("benchmark")
     name = "benchmark_results" if is_walk else "optimal_config"

@@ -67,6 +67,7 @@ FIT = ShortCommand(
     flag="recommend",
     takes=frozenset({
         *("model", "models", "max-memory", "output", "weights", "quantize", "config"),
+        *("data", "bad-rows", "mask-prompt"),
         *("effective-batch-size", *(axis.flag for axis in AXES)),
     }),
 )  # fmt: skip
@@ -99,7 +100,7 @@ def short_words(arguments: Sequence[str]) -> Iterator[str]:
         if flag is None:
             others.append(argument)
         elif flag.is_command:
-            command = next(each for each in SHORT_COMMANDS if each.flag == flag.name)
+            command = next((each for each in SHORT_COMMANDS if each.flag == flag.name), command)
         elif flag.metavar is None:
             own.append(f"--{flag.name}")
         else:
@@ -142,4 +143,4 @@ def in_own_words(text: str) -> str:
     for command in SHORT_COMMANDS:
         if command.flag:
             text = text.replace(f"--yourai-{command.flag}", f"yourai {command.name}")
-    return text.replace("--yourai-", "--")
+    return text.replace("--yourai-verify", "yourai verify").replace("--yourai-", "--")

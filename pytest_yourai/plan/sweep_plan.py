@@ -142,7 +142,9 @@ def profile_identity(plan: SweepPlan, device: DeviceInfo) -> str:
     A budget that was detected is not in it: it differs a little from run to run.
     """
     where = dataclasses.asdict(device)
-    del where["free_memory_bytes"]  # which changes
+    # What changes from run to run, and what earlier profiles do not count.
+    for name in ("free_memory_bytes", "max_buffer_bytes", "max_buffers"):
+        del where[name]
     # As earlier versions had it, which fixed nothing.
     like: Any = plan.check.like if plan.check else None
     if plan.check and plan.check.fixed:

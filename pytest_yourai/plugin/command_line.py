@@ -83,7 +83,7 @@ def is_active(config: pytest.Config) -> bool:
 
     OptionError if other flags of ours are given without one.
     """
-    if config.getoption("yourai_recommend"):
+    if config.getoption("yourai_recommend") or config.getoption("yourai_verify"):
         return False
     if wants_packaged_suite(config) or any(has_value(config, key) for key in _STARTING_KEYS):
         return True
@@ -125,6 +125,11 @@ def needs_worker(config: pytest.Config) -> bool:
 def wants_recommendation(config: pytest.Config) -> bool:
     """True for estimates instead of tests; pytest's own --help comes first."""
     return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)
+
+
+def wants_verification(config: pytest.Config) -> bool:
+    """True to verify this machine instead of tests; pytest's own --help comes first."""
+    return bool(config.getoption("yourai_verify")) and not config.getoption("help", False)
 
 
 def has_timeout(config: pytest.Config) -> bool:

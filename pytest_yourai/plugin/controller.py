@@ -137,10 +137,6 @@ class ControllerHooks:
 
     def _notes(self) -> list[str]:
         notes = []
-        if environment.power_source() == "battery":
-            notes.append("running on battery: step times may be longer than on mains")
-        if environment.low_power_mode():
-            notes.append("low-power mode is on: step times will be longer")
         notes += environment.notes(os.environ)
         if not command_line.has_timeout(self._config):
             notes.append("pytest-timeout is off: a trial that hangs will hang for ever")

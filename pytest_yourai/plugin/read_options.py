@@ -8,7 +8,7 @@ from pytest_yourai.core.errors import OptionError
 from pytest_yourai.plan.flag_types import Flag
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import DEFAULT_TIMEOUT_S, Options
-from pytest_yourai.plan.read_options import GivenTexts, read_flags
+from pytest_yourai.plan.read_options import GivenTexts, read_flags, read_verification_file
 from pytest_yourai.plugin.ini_values import ini_texts
 from pytest_yourai.plugin.ini_values import where as ini_key
 
@@ -16,6 +16,11 @@ from pytest_yourai.plugin.ini_values import where as ini_key
 def read_options(config: pytest.Config) -> Options:
     """The options of a run; OptionError, naming the flag or the ini key, for an invalid value."""
     return read_flags(_FlagsAndKeys(config))
+
+
+def verification_file(config: pytest.Config) -> Path | None:
+    """The file of --yourai-output; OptionError for flags that --yourai-verify does not take."""
+    return read_verification_file(_FlagsAndKeys(config))
 
 
 class _FlagsAndKeys:

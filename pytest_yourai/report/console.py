@@ -141,7 +141,11 @@ class Console:
 
     def _is_counted_alone(self, result: TrialResult) -> bool:
         """True for a trial that was skipped for memory: how many were is in the summary."""
-        for_memory = (SkipReason.PREDICTED_OVER_BUDGET, SkipReason.DOMINATED)
+        for_memory = (
+            SkipReason.PREDICTED_OVER_BUDGET,
+            SkipReason.OVER_DEVICE_LIMIT,
+            SkipReason.DOMINATED,
+        )
         return result.skip_reason in for_memory and not self._room().is_verbose
 
     def _verdict(self, reported: TrialReport, found: StageResults) -> Iterator[str]:

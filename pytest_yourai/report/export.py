@@ -56,7 +56,7 @@ def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """RFC 4180, with one header; null is empty, and the parts of a list have `;` between."""
+    """RFC 4180, with one header; null is empty, the parts of a list have `;` between."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(rows[0])
@@ -69,6 +69,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return json_text(value)
     if isinstance(value, list):
         return _without_formula(";".join(map(_cell, value)))
     return _without_formula(value) if isinstance(value, str) else str(value)

@@ -14,6 +14,7 @@ from pytest_yourai.core.axes import (
     value_text,
 )
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.labels import number_ranges
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.estimate.training_memory import trained_parameters
 from pytest_yourai.models.source import Inspection
@@ -34,6 +35,7 @@ def recipe_lines(
     """What is trained, and how, where that is not the usual; and which parameters it trains."""
     yield from unusual_lines(setup, configs, options)
     yield from _trained(setup, configs, found)
+    yield from _unadapted(configs, found)
 
 
 def unusual_lines(
@@ -112,6 +114,43 @@ def _trained(setup: SweepSetup, configs: Sequence[LoraConfig], found: Inspection
 def _modules(choices: Sequence[str], found: Inspection) -> str:
     if len(choices) > 1:
         return f"adapters on {' or '.join(choices)}"
-    paths = found.lora_keys.get(choices[0], ())
+    # The modules that the same layers have, together.
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for path in found.lora_keys.get(choices[0], ()):
+        groups.setdefault(found.module_layers.get(path, ()), []).append(path)
+    widest_first = sorted(groups.items(), key=lambda each: -len(each[0]))
+    return f"adapters on {'; '.join(_group(*each, found) for each in widest_first)}"
+
+
+def _group(layers: Sequence[int], paths: Sequence[str], found: Inspection) -> str:
     more = f" and {len(paths) - _MOST_MODULES} more" if len(paths) > _MOST_MODULES else ""
-    return f"adapters on {', '.join(paths[:_MOST_MODULES])}{more}"
+    where = ""
+    if 0 < len(layers) < found.num_hidden_layers:
+        where = f" (in {_layers(layers, found)})"
+    return f"{', '.join(paths[:_MOST_MODULES])}{more}{where}"
+
+
+def _layers(layers: Sequence[int], found: Inspection) -> str:
+    """`layers 0, 2-4`, or their number where they are scattered."""
+    ranges = number_ranges(layers)
+    if ranges.count(",") < _MOST_MODULES:
+        return f"layers {ranges}"
+    return f"{len(layers)} of {found.num_hidden_layers} layers"
+
+
+def _unadapted(configs: Sequence[LoraConfig], found: Inspection) -> Iterator[str]:
+    """A line for each choice of modules that leaves some of the layers of a trial without any."""
+    most: dict[str, LoraConfig] = {}
+    for each in sorted(configs, key=lambda each: each.num_layers):
+        if LORA_KEYS.applies_to(each) and each.num_layers <= found.num_hidden_layers:
+            most[each.lora_keys] = each
+    for keys, config in most.items():
+        if not found.trains_anything(config):
+            continue
+        if without := found.layers_without_adapters(config):
+            count = min(config.num_layers, found.num_hidden_layers)
+            yield (
+                f"Note: with {printable(keys)} {len(without)} of the last {count} layers have no "
+                f"adapters ({number_ranges(without)}), though the score counts them; "
+                "--yourai-lora-keys all adapts each layer"
+            )

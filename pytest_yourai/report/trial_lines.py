@@ -233,7 +233,9 @@ def predictions(
             yield f"  {item_id:{width}}  {prediction}"
             continue
         over = limit_bytes is not None and prediction.is_surely_over(limit_bytes)
-        yield f"  {item_id:{width}}  needs {prediction}{', over the budget' if over else ''}"
+        takes = f", takes up to {gigabytes(prediction.peak_bytes_within(limit_bytes))}"
+        end = ", over the budget" if over else takes
+        yield f"  {item_id:{width}}  needs {prediction}{end}"
 
 
 _LEAST_SWAP_GROWTH_BYTES = 1_000_000

@@ -17,6 +17,7 @@ from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
+from pytest_yourai.core.power import PowerSource, PowerState, PowerTrace
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
@@ -30,6 +31,7 @@ from pytest_yourai.store.schema import (
     OverdueName,
     Row,
     SkipName,
+    ThermalName,
 )
 
 _S_PER_MINUTE = 60
@@ -97,6 +99,36 @@ Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
 """Computed from the other keys for people and programs, and ignored when a row is read."""
 
 
+class PowerStateRow(Row):
+    """Power supply and heat at one moment."""
+
+    source: PowerSource | None = None
+    charge_percent: Count | None = None
+    low_power_mode: bool | None = None
+    thermal: ThermalName = None
+    speed_limit_percent: Count | None = None
+
+    @property
+    def state(self) -> PowerState:
+        return PowerState(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class PowerRow(Row):
+    """Power supply and heat over one trial."""
+
+    start: PowerStateRow
+    worst: PowerStateRow
+    end: PowerStateRow
+
+    @classmethod
+    def of(cls, trace: PowerTrace | None) -> Self | None:
+        return None if trace is None else cls.model_validate(dataclasses.asdict(trace))
+
+    @property
+    def trace(self) -> PowerTrace:
+        return PowerTrace(self.start.state, self.worst.state, self.end.state)
+
+
 class TrialRow(ConfigRow):
     """One trial: a row of `all_results`, and a `trial_complete` of a journal."""
 
@@ -119,10 +151,12 @@ class TrialRow(ConfigRow):
     tokens_per_second: Computed = None
     throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
+    trained_parameters: Count | None = None
     loss: FiniteLoss | None
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]
     step_tokens: list[Count]
+    survey_step_times_s: list[StepTime] = pydantic.Field(default_factory=list)
     minimum_memory_bytes: Count | None
     peak_memory_bytes: Count | None
     active_memory_bytes: Count | None
@@ -134,10 +168,11 @@ class TrialRow(ConfigRow):
     predicted_minimum_memory_bytes: Count | None
     load_time_s: Duration | None = None
     compile_time_s: Duration | None = None
+    power: PowerRow | None = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
-        values = _row_values(cls, result)
+        values = _row_values(cls, result) | {"power": PowerRow.of(result.power)}
         if result.outcome is Outcome.OVER_BUDGET:
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
@@ -179,11 +214,9 @@ class TrialRow(ConfigRow):
 
     def to_result(self, model: str, memory_limit_bytes: int | None = None) -> TrialResult:
         """The trial, of `model` and under the limit, which the file says once for all rows."""
-        return TrialResult(
-            **_result_values(self, TrialResult),
-            model=model,
-            memory_limit_bytes=memory_limit_bytes,
-        )
+        values = _result_values(self, TrialResult)
+        values["power"] = None if self.power is None else self.power.trace
+        return TrialResult(**values, model=model, memory_limit_bytes=memory_limit_bytes)
 
 
 class SoakRow(ConfigRow):

@@ -10,6 +10,7 @@ import pydantic
 
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.files import mapping
+from pytest_yourai.core.power import ThermalState
 from pytest_yourai.core.results import Outcome, Overdue, SkipReason
 
 _LONGEST_VALUE = 60
@@ -39,6 +40,13 @@ OverdueName = Annotated[
     Overdue | None,
     pydantic.Field(strict=False),
     pydantic.BeforeValidator(lambda name: name if name in set(Overdue) else None),
+]
+"""As `SkipName`."""
+
+ThermalName = Annotated[
+    ThermalState | None,
+    pydantic.Field(strict=False),
+    pydantic.BeforeValidator(lambda name: name if name in set(ThermalState) else None),
 ]
 """As `SkipName`."""
 

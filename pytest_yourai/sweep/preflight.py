@@ -16,7 +16,9 @@ from pytest_yourai.machine.system_memory import ProcessUse, largest_processes, r
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import Stage
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, estimated_weight_bytes
+from pytest_yourai.sweep.device_limits import over_a_limit
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
+from pytest_yourai.sweep.validity import why_not_valid
 
 LEAST_AVAILABLE_BYTES = 2_000_000_000
 """No model of a walk is loaded with less."""
@@ -113,21 +115,25 @@ class TrialChecks:
         if self.skip(config, prediction, failures):
             return False
         is_over = prediction is not None and prediction.is_surely_over(self._limit_bytes)
-        return self.plan.force or not is_over
+        return self.plan.force or not (is_over or self._over_device_limit(config))
 
     def refusal(self, config: LoraConfig, prediction: Prediction | None) -> TrialResult | None:
         """The result of a trial that is too large, or unsafe now; None where it may start."""
         name = self.plan.source.name
-        if self.plan.check is not None:
-            if reason := too_heavy(model_size(self.context.inspection), self._limit_bytes):
-                end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
-                return TrialResult(name, config, *end, started=False)
-        elif (
+        if skip := self._over_device_limit(config):
+            return TrialResult.skipped(name, config, skip)
+        if (
             prediction is not None
+            and self.plan.check is None
             and config != self.search.chosen
             and prediction.is_surely_over(self._limit_bytes)
         ):
             return TrialResult.skipped(name, config, self._predicted_over(prediction))
+        is_real = self.plan.check is not None or self.plan.recording is None
+        size = model_size(self.context.inspection) if is_real else None
+        if reason := too_heavy(size, self._limit_bytes):
+            end = Outcome.OVER_BUDGET, reason, _SMALLER_MODEL
+            return TrialResult(name, config, *end, started=False)
         if self.plan.recording is None and (reason := self._unsafe_reason()):
             return TrialResult(
                 name,
@@ -139,6 +145,14 @@ class TrialChecks:
                 conclusive=False,
             )
         return None
+
+    def _over_device_limit(self, config: LoraConfig) -> Skip | None:
+        """The skip of a trial that needs a larger array, or more arrays, than the device allows."""
+        found = over_a_limit(config, self.plan.source, self.context.inspection, self.context.device)
+        if found is None:
+            return None
+        reason, remedy = found
+        return Skip(SkipReason.OVER_DEVICE_LIMIT, reason, f"{remedy}; --yourai-force runs it")
 
     def _predicted_over(self, prediction: Prediction) -> Skip:
         over = f"predicted over the budget of {gigabytes(self._limit_bytes)}"
@@ -152,20 +166,12 @@ class TrialChecks:
 
         `failures` are what failed for memory so far.
         """
-        inspection = self.context.inspection
-        if config.num_layers > inspection.num_hidden_layers:
-            reason = f"not valid for this model, which has {inspection.num_hidden_layers} layers"
-            return Skip(SkipReason.INVALID, reason, "use fewer lora_layers")
-        if inspection.data is not None and config.batch_size > inspection.data.rows:
-            reason = f"not valid for this data, which has fewer rows than {config.batch_size}"
-            return Skip(SkipReason.INVALID, reason, "add rows, or use a smaller batch_size")
-        effective = self.plan.effective_batch_size
-        if effective not in (None, config.effective_batch_size):
-            reason = f"not valid for an effective batch size of {effective}, which is "
-            reason += f"not a multiple of {config.batch_size}"
-            return Skip(SkipReason.INVALID, reason, f"use a batch_size that divides {effective}")
+        if skip := why_not_valid(config, self.context.inspection, self.plan.effective_batch_size):
+            return skip
         name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
-        failed = dominating_failure(config, failures, name, model_size(inspection), predicted)
+        failed = dominating_failure(
+            config, failures, name, model_size(self.context.inspection), predicted
+        )
         if self.search.stopped is None and failed is not None:
             if self.search.doubts(failed, config):
                 return None

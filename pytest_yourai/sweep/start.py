@@ -13,6 +13,7 @@ from pytest_yourai.machine.environment import Boot, last_boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History
 from pytest_yourai.store.journal import EventLog, TaggedLog
+from pytest_yourai.sweep.device_limits import limit_notes
 from pytest_yourai.sweep.model_sweep import OnResult, Sweep
 from pytest_yourai.sweep.replay_runner import recorded_context
 from pytest_yourai.sweep.resume import ResumeState, resume
@@ -88,9 +89,11 @@ def _context(
     else:
         device, inspection = host.inspect(plan.data, plan.reading, print_line, plan.wanted)
         budget = choose_budget(plan.memory_limit_bytes, device)
-        context = SweepContext(device, inspection, budget)
+        tried = plan.tried(inspection, budget.limit_bytes)
+        notes = tuple(limit_notes(tried, plan.source, inspection, device))
+        context = SweepContext(device, inspection, budget, notes)
     if history is None:
         return context, ResumeState()
     resumed = resume(history, plan, context, boot)
     budget = resumed.budget or context.budget
-    return dataclasses.replace(context, budget=budget, notes=resumed.notes), resumed
+    return dataclasses.replace(context, budget=budget, notes=context.notes + resumed.notes), resumed

@@ -13,6 +13,7 @@ from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.results import Outcome, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
+from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.worker.diagnosis import (
     Diagnosis,
@@ -20,6 +21,7 @@ from pytest_yourai.worker.diagnosis import (
     impossible,
     invalid_loss,
     over_budget,
+    remedied,
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import (
@@ -71,8 +73,10 @@ class TrialRecord(RunRecord):
         on_progress: OnProgress | None = None,
         compile_timeout_s: float = COMPILE_TIMEOUT_S,
         step_timeout_s: float = 0.0,
+        power: PowerWatch | None = None,
     ) -> None:
         super().__init__(guard, compile_timeout_s)
+        self._power = power
         self._step_timeout_s = step_timeout_s
         """Seconds; 0 where the item that runs the trial has a limit."""
         self.model = model
@@ -93,7 +97,7 @@ class TrialRecord(RunRecord):
             self.samples.append(event)
             self._compiled.append(was_compiling)
             self._advance(f"in step {len(self.samples) + 1}")
-            if event.phase != "measure":
+            if event.phase in ("warmup", "settle"):
                 self._pool_bytes = self.guard.pool_bytes
         if was_compiling is not (self.compiling_s is not None):
             self.show_progress()
@@ -101,6 +105,8 @@ class TrialRecord(RunRecord):
     def check(self) -> None:
         super().check()
         self.show_progress()
+        if self._power is not None:
+            self._power.check()
         limit_s = self._step_timeout_s
         if limit_s and self.compiling_s is None and time.monotonic() > self.heard_at + limit_s:
             raise StepOverdueError(f"no step ended for {limit_s:g} s")
@@ -117,7 +123,7 @@ class TrialRecord(RunRecord):
         steps = [
             (sample, self.steps.ends_cycle(number))
             for number, sample in enumerate(self.samples, 1)
-            if sample.tokens and not self._compiled[number - 1]
+            if sample.tokens and not self._compiled[number - 1] and sample.phase != "survey"
         ]
         most = max((each.tokens for each, _ in steps), default=1)
         return without_updates(
@@ -162,6 +168,8 @@ class TrialRecord(RunRecord):
         if not self._in("settle"):
             return "settling", None, None
         steps = self.steps.measured_steps
+        if survey := self._in("survey"):
+            return "timing shorter rows", len(survey) + 1, None
         return "measuring", min(len(self._in("measure")) + 1, steps), steps
 
     def _in(self, phase: Phase) -> list[StepSample]:
@@ -188,6 +196,7 @@ class TrialRecord(RunRecord):
     def result(self, end: Diagnosis) -> TrialResult:
         """The result of the trial, which ended so, as far as the trial alone decides it."""
         warmup, settling, measured = self._in("warmup"), self._in("settle"), self._in("measure")
+        power = self._power.end() if self._power is not None else None
         last = self.samples[-1] if self.samples else None
         held = LeakWatch()
         for number, sample in enumerate(measured, 1):
@@ -204,10 +213,17 @@ class TrialRecord(RunRecord):
             remedy=end.remedy,
             conclusive=end.conclusive,
             overdue=end.overdue,
-            warnings=(*self.warnings, *leak_warnings(self._leaks(held, measured))),
+            warnings=(
+                *self.warnings,
+                *leak_warnings(self._leaks(held, measured)),
+                *(power.warnings if power is not None else ()),
+            ),
             warmup_step_times_s=tuple(sample.step_time_s for sample in (*warmup, *settling)),
             step_times_s=tuple(sample.step_time_s for sample in measured),
             step_tokens=tuple(sample.tokens for sample in measured),
+            survey_step_times_s=tuple(
+                sample.step_time_s for sample in self.steps.timed_survey(self._in("survey"))
+            ),
             loss=last.loss if last else None,
             minimum_memory_bytes=self.minimum_bytes,
             peak_memory_bytes=max((sample.peak_memory_bytes for sample in measured), default=None),
@@ -219,6 +235,7 @@ class TrialRecord(RunRecord):
             footprint_growth_bytes_per_step=held.growth.footprint_bytes_per_step,
             load_time_s=self.load_time_s,
             compile_time_s=self.compile_time_s,
+            power=power,
         )
 
     def _frees_gradients(self, number: int) -> bool:
@@ -230,7 +247,7 @@ class TrialRecord(RunRecord):
             sample
             for number, sample in enumerate(self.samples, 1)
             if number > self.steps.compiling_steps
-            and sample.phase != "measure"
+            and sample.phase in ("warmup", "settle")
             and not self._frees_gradients(number)
         ]
         return held.leaks(
@@ -271,7 +288,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     )
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
-        return record.result(ended.diagnosis)
+        return record.result(remedied(ended.diagnosis, is_synthetic=plan.source.synthetic))
     diagnosis = record.contradiction(fits=ended.fits) or completed(record)
     if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)
@@ -281,4 +298,4 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
         host.end(killed_because="memory was not back at base after the trial")
     elif plan.isolation == "trial":
         host.end()
-    return record.result(diagnosis)
+    return record.result(remedied(diagnosis, is_synthetic=plan.source.synthetic))

@@ -22,6 +22,7 @@ from pytest_yourai.core.config import (
 )
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
+from pytest_yourai.core.module_sets import members
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import machine_memory
@@ -97,6 +98,12 @@ def read_profile(path: Path, model: Model) -> StoredProfile:
             "choose with --batch-size, --lora-rank and --lora-layers"
         )
     return dataclasses.replace(found, name=path.name)
+
+
+def has_other_modules(profile: StoredProfile, lora_keys: str) -> bool:
+    """True if the named set `lora_keys` does not say what was adapted: the model lacked some."""
+    swept = profile.settings.lora_keys or ()
+    return lora_keys in KEY_SETS and set(members(lora_keys, swept)) != set(swept)
 
 
 @dataclass(frozen=True)

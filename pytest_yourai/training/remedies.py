@@ -28,6 +28,7 @@ def remedy(end: BrokenOff, adapter_path: Path, *, has_learned: bool = True) -> s
     `has_learned` is true if the run had a finite loss before.
     """
     log, found = adapter_path / LOG, end.diagnosis.remedy
+    known = recognise(str(end.cause))
     match end.cause:
         case InputError():
             found = None
@@ -35,13 +36,15 @@ def remedy(end: BrokenOff, adapter_path: Path, *, has_learned: bool = True) -> s
             found = f"{_LESS_MEMORY}, or add --force"
         case StopOverdueError():
             found = f"see the worker's stacks in {log}, and resume: only the last steps are lost"
+        case _ if known is not None and known.in_training is not None:
+            found = known.in_training
         case _ if end.diagnosis.outcome.is_memory_failure:
             found = _LESS_MEMORY
         case _ if end.diagnosis.outcome is Outcome.INVALID_LOSS:
             found = _SMALLER_STEPS if has_learned else _unsound(found)
         case _ if end.diagnosis.outcome is Outcome.CRASHED:
             found = f"see its last output in {log}"
-        case WorkerFailedError() if recognise(str(end.cause)) is None:
+        case WorkerFailedError() if known is None:
             found = f"fix what the traceback in {log} shows"
     return found.replace("--yourai-", "--") if found else None
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_yourai.core.axes import (
     FINE_TUNE_TYPE,
     GRAD_ACCUMULATION_STEPS,
+    LORA_KEYS,
 )
 from pytest_yourai.core.config import (
     ALL_LAYERS,
@@ -28,6 +29,7 @@ from pytest_yourai.training.measured_profile import (
     WHAT_RUNS,
     ChosenConfig,
     baseline_of,
+    has_other_modules,
     is_of,
     profile_differences,
     read_profile,
@@ -231,12 +233,19 @@ class _Resolver:
             model.quantization(quantize),
             (self._config.lora_keys,),
             trust_remote_code=self._start.options.trust_remote_code,
+            requires_lora_keys=self._are_keys_asked_for(),
         )
         asked_by = self._origin(FINE_TUNE_TYPE.name)
         if asked_by != f"--{FINE_TUNE_TYPE.flag}":
             asked_by += f": {FINE_TUNE_TYPE.key}"
         check_trainable([self._config.fine_tune_type], source, asked_by, "--quantize")
         return source, origin
+
+    def _are_keys_asked_for(self) -> bool:
+        """False where they are those of a sweep whose model got others instead of a named set."""
+        if self._is_given(LORA_KEYS.name) or self._chosen is None or not self._chosen.profile:
+            return True
+        return not has_other_modules(self._chosen.profile, self._config.lora_keys)
 
     def _measured_baseline(self) -> tuple[MeasuredBaseline | None, str]:
         """Measurements of the configuration, and where they come from."""

@@ -26,6 +26,7 @@ from pytest_yourai.machine.guard import Guard
 from pytest_yourai.models.source import RowReading
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
+from pytest_yourai.sweep.device_limits import limit_notes, over_a_limit
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.remedies import remedy
 from pytest_yourai.training.settings import TrainSettings
@@ -108,8 +109,12 @@ class TrainingRun:
         check_rows(rows, settings.config.batch_size, "--batch-size")
         validation_rows = inspection.data.validation_rows if inspection.data else 0
         check_validation(parameters, settings.data, validation_rows)
+        found = over_a_limit(settings.config, settings.source, inspection, device)
+        if found is not None and not settings.force:
+            raise ModelError(f"{found[0]}: {found[1]}")
         budget = choose_budget(settings.memory_limit_bytes, device)
-        return SweepContext(device, inspection, budget)
+        notes = limit_notes([settings.config], settings.source, inspection, device)
+        return SweepContext(device, inspection, budget, tuple(notes))
 
     def train(self, where: SweepContext, progress: ProgressListener) -> TrainingOutcome:
         """Train on after the settings' first step, which a checkpoint has unless it is 0."""

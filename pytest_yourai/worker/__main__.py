@@ -28,6 +28,7 @@ from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import DataError, InputError, RecipeError, WorkerError
 from pytest_yourai.core.worker_variables import TEST_ENGINE
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.freed_memory import keep_freed_memory
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,
@@ -49,10 +50,6 @@ _PR_SET_PDEATHSIG = 1
 
 _MOST_FILES = 65_536
 """Open files that are asked for at most: what no limit holds, macOS refuses."""
-
-
-_LARGEST_HEAP_BLOCK_BYTES = 31 << 20
-"""Just below the largest block that glibc ever takes from its heap."""
 
 
 class _Wire:
@@ -179,15 +176,6 @@ def raise_limits() -> None:
             continue
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (wanted, hard))
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what is freed, up to 64 MB, for what is allocated next.
-
-    By itself it keeps twice the largest block freed so far. Whether MLX's arrays on the CPU are
-    more, so that each step takes its pages from the system once more, would be chance: 2 ms of 15.
-    """
-    bytearray(_LARGEST_HEAP_BLOCK_BYTES)
 
 
 def _serve(engine: Engine, wire: _Wire) -> None:

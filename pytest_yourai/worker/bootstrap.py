@@ -1,4 +1,4 @@
-"""`python -P bootstrap.py COMMAND_FD MESSAGE_FD`: starts the worker of the package it lies in.
+"""`python -P bootstrap.py MODULE ARGUMENT...`: runs `main` of a module of the package it lies in.
 
 What the user's project has on PYTHONPATH or beside it hides neither this package nor MLX: of
 PYTHONPATH, which the parent hands over under another name, only folders of installed packages
@@ -7,6 +7,7 @@ and checkouts of MLX's own count.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -42,9 +43,8 @@ def _take_over_path() -> None:
 def main() -> None:
     _import_package()
     _take_over_path()
-    from pytest_yourai.worker.__main__ import main as work  # noqa: PLC0415 - just imported
-
-    work()
+    module = importlib.import_module(f"{PACKAGE}.{sys.argv.pop(1)}")
+    module.main()
 
 
 if __name__ == "__main__":

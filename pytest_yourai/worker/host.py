@@ -8,7 +8,7 @@ from typing import TypeVar
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
-from pytest_yourai.estimate.training_memory import largest_array_bytes
+from pytest_yourai.estimate.buffers import largest_array_bytes
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.store.journal import EventLog

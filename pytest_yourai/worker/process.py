@@ -46,7 +46,7 @@ class WorkerProcess:
             watched, self._held_fd = fds[4:]
             self._watchdog = _start_watchdog(watched, self._mark)
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", str(BOOTSTRAP), str(command_read), str(message_write)],
+                engine_command("worker.__main__", str(command_read), str(message_write)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -122,6 +122,11 @@ class WorkerProcess:
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def engine_command(module: str, *arguments: str) -> list[str]:
+    """The command of a process that runs `main` of a module of this package, beside MLX."""
+    return [sys.executable, "-P", str(BOOTSTRAP), module, *arguments]
 
 
 def _start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:

@@ -30,7 +30,8 @@ from pytest_yourai.models.source import (
     Wanted,
 )
 
-Phase = Literal["warmup", "settle", "measure"]
+Phase = Literal["warmup", "settle", "measure", "survey"]
+"""Of a trial's steps; those of a survey, of real data, are shorter than all that are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ class TrialRequest:
     data: str | None
     recipe: Recipe = MLX_LM_DEFAULTS
     reading: RowReading = READ_BY_DEFAULT
+    turns_folder: str | None = None
+    """Has the pipes through which its measured steps take turns with another process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ from pytest_yourai.models.dataset_lengths import Epoch
 from pytest_yourai.models.source import READ_BY_DEFAULT, RowReading
 from pytest_yourai.worker.engine import row_checks
 from pytest_yourai.worker.engine.dataset import ReadData, read_data
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 from pytest_yourai.worker.engine.row_checks import Progress
 from pytest_yourai.worker.engine.training_rows import TrainingRows
 from pytest_yourai.worker.protocol import RowsRead
 
-from support.models import make_tokenizer, text_of, write_rows
+from support.models import text_of, write_rows
 
 
 @pytest.fixture(scope="module")

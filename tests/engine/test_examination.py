@@ -1,12 +1,14 @@
 """What an inspection refuses before anything is loaded, with the real engine in this process."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from mlx import nn
 from mlx.utils import tree_flatten
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
@@ -16,6 +18,7 @@ from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource
 from pytest_yourai.worker.engine import weights
 from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.examination import examine
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
 
 from support.models import TINY
@@ -26,6 +29,8 @@ EXPERTS: Mapping[str, Any] = {
     "num_local_experts": 4,
     "num_experts_per_tok": 2,
 }
+
+BITNET: Mapping[str, Any] = {**TINY, "model_type": "bitnet"}
 
 LORA = LoraConfig(2, 4, 2, 32)
 
@@ -45,6 +50,68 @@ def inspect(
         return MlxEngine().inspect(source, None, READ_BY_DEFAULT, wanted=wanted)
     finally:
         assert mx.get_active_memory() - before < 100_000
+
+
+def test_what_has_no_gradient_is_refused_in_one_sentence() -> None:
+    class Untrainable(nn.Linear):  # type: ignore[misc]  # mlx is untyped
+        def __call__(self, x: mx.array) -> mx.array:
+            raise ValueError("[gather] no gradient\nwith respect to indices")
+
+    source = ModelSource("made", TINY, None, True, None, ("qkvo", "mlp.up_proj"))
+    model = weights.lazily(source)
+    model.layers[-1].self_attn.o_proj = Untrainable(64, 64)
+    found = weights.inspect(source, model)
+    up = dataclasses.replace(LORA, lora_keys="mlp.up_proj")
+    with pytest.raises(ModelError) as caught:
+        examine(model, source, found, Wanted.of([LORA, up], Recipe()))
+    assert re.fullmatch(
+        r"mlx-lm [\d.]+ cannot train made here: ValueError: \[gather\] no gradient with respect to "
+        "indices; name another model",
+        str(caught.value),
+    )
+
+
+def test_where_fewer_modules_can_be_trained_they_are_named() -> None:
+    class OnlyPlain(nn.Module):  # type: ignore[misc]  # mlx is untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.up_proj = nn.Linear(64, 64)
+
+        def __call__(self, x: mx.array) -> mx.array:
+            out: mx.array = x @ self.up_proj.weight
+            return out
+
+    source = ModelSource("made", TINY, None, True, None, ("qkvo", "all"))
+    model = weights.lazily(source)
+    model.layers[-1].mlp = OnlyPlain()
+    found = weights.inspect(source, model)
+    everything = dataclasses.replace(LORA, lora_keys="all")
+    examined = examine(model, source, found, Wanted.of([LORA, everything], Recipe()))
+    assert examined.untrainable.keys() == {"lora all"}
+    assert examined.untrainable["lora all"].endswith(
+        "has no attribute 'weight'; use qkvo as lora_keys, or name another model"
+    )
+
+
+def test_a_model_that_cannot_be_frozen_is_refused() -> None:
+    gemma = {
+        **TINY,
+        "model_type": "recurrent_gemma",
+        "conv1d_width": 4,
+        "logits_soft_cap": 30.0,
+        "attention_window_size": 16,
+        "attention_bias": False,
+        "block_types": ["recurrent", "attention"],
+    }
+    source = ModelSource("made", gemma, None, True, None, ("qkvo",))
+    with pytest.raises(ModelError, match="cannot train made: AttributeError: .*; name another"):
+        MlxEngine().inspect(source, None, wanted=Wanted.of([LORA], Recipe()))
+
+
+def test_a_model_without_modules_for_adapters_is_refused() -> None:
+    source = ModelSource("made", BITNET, None, True, None, ("qkvo",))
+    with pytest.raises(ModelError, match="makes adapters for no module of made; name another"):
+        MlxEngine().inspect(source, None, wanted=Wanted.of([LORA], Recipe()))
 
 
 def test_quantized_weights_are_not_trained_in_full() -> None:

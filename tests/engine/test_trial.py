@@ -29,6 +29,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.engine.mlx_engine import MlxEngine
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.trial import synthetic_rows
 from pytest_yourai.worker.protocol import (
@@ -40,7 +41,7 @@ from pytest_yourai.worker.protocol import (
     TrialRequest,
 )
 
-from support.models import TINY, make_model, make_tokenizer, text_of, write_rows
+from support.models import TINY, make_model, text_of, write_rows
 
 WIDE_BYTES = 10_000_000_000
 
@@ -274,13 +275,14 @@ def test_a_step_is_announced_to_compile_where_mlx_traces_it(
     assert announced == [False, True] * 4
 
 
-def test_what_is_measured_once_only_is_not_settled_for_more(
+def test_what_is_measured_once_is_settled_once_and_what_is_shorter_is_surveyed(
     reading: MlxEngine, tmp_path: Path
 ) -> None:
     data = write_rows(tmp_path / "data", [{"text": text_of(tokens)} for tokens in (60, 50, 20, 9)])
     _, samples = run(reading, LoraConfig(2, 8, 4, 128), plan=StepPlan(1), data=data)
-    assert [each.phase for each in samples][-2:] == ["settle", "measure"]
-    assert {each.tokens for each in samples} == {110}
+    last = [(each.phase, each.tokens) for each in samples][-5:]
+    assert last == [("settle", 110), ("measure", 110), *[("survey", 29)] * 3]
+    assert {each.tokens for each in samples[:-3]} == {110}
 
 
 def test_warmup_with_real_rows_has_the_memory_of_the_longest_batch(

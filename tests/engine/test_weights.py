@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -393,7 +394,7 @@ def test_each_choice_of_keys_is_inspected() -> None:
     ("architecture", "expected"),
     [
         (TINY, ("self_attn.q_proj",)),
-        ({**TINY, "model_type": "phi3"}, ("self_attn.o_proj",)),
+        ({**TINY, "model_type": "phi3"}, ("self_attn.o_proj", "self_attn.qkv_proj")),
     ],
 )
 def test_keys_that_are_not_required_give_way_to_the_usual_ones(
@@ -402,6 +403,42 @@ def test_keys_that_are_not_required_give_way_to_the_usual_ones(
     source = synthetic(architecture, keys="self_attn.q_proj")
     source = dataclasses.replace(source, requires_lora_keys=False)
     assert weights.inspect(source).lora_keys == {"self_attn.q_proj": expected}
+
+
+HYBRID: Mapping[str, Any] = {
+    **TINY,
+    "model_type": "lfm2",
+    "norm_eps": 1e-5,
+    "conv_bias": False,
+    "conv_L_cache": 3,
+    "block_dim": 64,
+    "block_ff_dim": 96,
+    "block_multiple_of": 32,
+    "block_ffn_dim_multiplier": 1.5,
+    "block_auto_adjust_ff_dim": True,
+    "max_position_embeddings": 256,
+    "layer_types": ["full_attention", "conv"] * 2,
+}
+
+
+def test_a_named_set_that_layers_lack_gives_way_where_nobody_asked_for_it() -> None:
+    source = dataclasses.replace(synthetic(HYBRID), lora_keys=("qkvo", "all"))
+    asked = weights.inspect(source)
+    attention = ("k_proj", "out_proj", "q_proj", "v_proj")
+    assert asked.lora_keys["qkvo"] == tuple(f"self_attn.{each}" for each in attention)
+    assert asked.module_layers["self_attn.q_proj"] == (0, 2)
+    assert asked.layers_without_adapters(LoraConfig(1, 8, 3, 64)) == (1, 3)
+    assert not asked.trains_anything(LoraConfig(1, 8, 1, 64))
+    assert asked.layers_without_adapters(LoraConfig(1, 8, 4, 64, lora_keys="all")) == ()
+    found = weights.inspect(dataclasses.replace(source, requires_lora_keys=False))
+    assert found.lora_keys["qkvo"] == found.lora_keys["all"] == asked.lora_keys["all"]
+    assert found.trains_anything(LoraConfig(1, 8, 1, 64))
+
+
+def test_a_model_that_lacks_a_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hf_olmo", None)
+    with pytest.raises(ModelError, match="cannot build olmo here: .*ai2-olmo; install"):
+        weights.inspect(synthetic({"model_type": "olmo"}))
 
 
 def test_keys_that_match_nothing_get_those_that_are_there() -> None:

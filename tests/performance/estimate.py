@@ -23,7 +23,8 @@ from pathlib import Path
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.ranking import lightest_first
 from pytest_yourai.estimate.predictor import Predictor
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.recording import read_recording
 from pytest_yourai.worker.engine.weights import build_lazily

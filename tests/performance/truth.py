@@ -24,15 +24,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from _common import ROOT, pytest_command, read_profile, table, timed, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
+from _engine_in_turns import FOLDER
 from _truth_cases import AXES, Case, make_models
-from _turns import FOLDER, make_pipes
 from pytest_yourai.core.config import StepPlan
 from pytest_yourai.core.cycles import TrialSteps
+from pytest_yourai.verify.stock import StockRun, write_recipe
+from pytest_yourai.worker.turns import make_pipes
 
 WARMUP_STEPS = 12
 MEASURED_STEPS = 30
@@ -40,6 +41,7 @@ MEASURED_CYCLES = 12
 LIMITED_STEPS = 8
 LIMITED_CYCLES = 4
 COMPARED_LOSSES = 20
+MOST_S = 600
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,10 @@ def cycles(times_s: Sequence[float], accumulation: int) -> list[float]:
     return [sum(times_s[start : start + accumulation]) for start in starts]
 
 
-def write_recipe(folder: Path, name: str, recipe: dict[str, Any]) -> None:
-    kept = {key: value for key, value in recipe.items() if value is not None}
-    (folder / name).write_text(json.dumps(kept))
-
-
 def ours(folder: Path, case: Case) -> Figures:
     accumulation = case.accumulation
     measured = whole_cycles(MEASURED_STEPS, accumulation, MEASURED_CYCLES)
-    write_recipe(folder, "ours.yaml", {**case.recipe, **case.ours})
+    write_recipe(folder / "ours.yaml", {**case.recipe, **case.ours})
     paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
     variables = {
         "YOURAI_TEST_ENGINE": "_engine_in_turns:EngineInTurns",
@@ -88,44 +85,25 @@ def ours(folder: Path, case: Case) -> Figures:
     return Figures(times, row["peak_memory_bytes"], row["minimum_memory_bytes"])
 
 
-def stock_run(
-    folder: Path,
-    recipe: dict[str, Any],
-    free_steps: int,
-    steps_in_turn: int = 0,
-    limited_steps: int = 0,
-) -> dict[str, list[float]]:
-    """Step times, losses and peaks of `mlx_lm.lora -c` with `recipe`."""
-    steps = free_steps + limited_steps
-    more = {"iters": steps, "save_every": steps + 1, "adapter_path": "stock"}
-    write_recipe(folder, "stock.yaml", {**recipe, **more})
-    script = str(Path(__file__).with_name("_stock_lora.py"))
-    numbers = [str(free_steps), str(steps_in_turn)]
-    timed(
-        [sys.executable, script, "stock.json", *numbers, "-c", "stock.yaml"],
-        folder,
-        {FOLDER: str(folder)},
-    )
-    found: dict[str, list[float]] = json.loads((folder / "stock.json").read_text())
-    return found
-
-
 def stock(folder: Path, case: Case) -> tuple[Figures, list[float]]:
     """Figures, and the losses of all steps."""
     accumulation = case.accumulation
     warm = whole_cycles(WARMUP_STEPS, accumulation)
     measured = whole_cycles(MEASURED_STEPS, accumulation, MEASURED_CYCLES)
     free, limited = warm + measured, whole_cycles(LIMITED_STEPS, accumulation, LIMITED_CYCLES)
-    found = stock_run(folder, dict(case.recipe), free, measured, limited)
-    peaks = found["peaks_bytes"]
+    with StockRun(
+        folder, case.recipe, free_steps=free, steps_in_turn=measured, limited_steps=limited
+    ) as run:
+        found = run.steps(MOST_S)
+    peaks = found.peaks_bytes
     # The first cycle under the limit, which still has what the free steps kept, does not count.
-    needs = TrialSteps(StepPlan(), accumulation).minimum_bytes(list(map(int, peaks[free:])))
-    times = cycles(found["step_times_s"][warm:free], accumulation)
-    return Figures(times, max(peaks[warm:free]), needs), found["losses"]
+    needs = TrialSteps(StepPlan(), accumulation).minimum_bytes(peaks[free:])
+    times = cycles(found.step_times_s[warm:free], accumulation)
+    return Figures(times, max(peaks[warm:free]), needs), found.losses
 
 
 def trained_losses(folder: Path, case: Case) -> list[float]:
-    write_recipe(folder, "ours.yaml", {**case.recipe, **case.ours})
+    write_recipe(folder / "ours.yaml", {**case.recipe, **case.ours})
     steps = whole_cycles(COMPARED_LOSSES, case.accumulation)
     with tempfile.TemporaryDirectory(dir=folder) as adapters:
         timed(

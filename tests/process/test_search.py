@@ -117,7 +117,7 @@ def test_collect_only_shows_what_is_predicted_beside_each_id(sweep: SweepRun) ->
     done.stdout.fnmatch_lines(
         [
             "Predicted for *, before anything was measured:",
-            "  tiny-batch1-rank4-layers2  needs about 2.? MB (± *)",
+            "  tiny-batch1-rank4-layers2  needs about 2.? MB (± *), takes up to ?.? MB",
             "  tiny-batch4-rank4-layers2  needs about 5.? MB (± *), over the budget",
         ]
     )

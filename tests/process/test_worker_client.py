@@ -17,9 +17,10 @@ from pytest_yourai.core.errors import WorkerDiedError, WorkerError
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.client import WorkerClient
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 from pytest_yourai.worker.process import WorkerProcess
 
-from support.models import TINY, make_tokenizer, write_rows
+from support.models import TINY, write_rows
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from unittest.mock import patch
 import mlx.core as mx
 from mlx_lm.convert import convert
 from mlx_lm.utils import make_shards, quantize_model, save_config, save_model
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
+from pytest_yourai.models.made_rows import make_rows
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 from pytest_yourai.worker.engine.weights import build_lazily
 
 TINY: Mapping[str, Any] = {
@@ -49,8 +48,6 @@ SMALL_QWEN2: Mapping[str, Any] = {
 
 GROWING = (TINY, SMALL_MISTRAL, SMALL_QWEN2)
 """Of 0.3, 0.4 and 1.6 million parameters: 1.1, 1.6 and 6.4 MB."""
-
-_WORDS = "the quick brown fox jumps over a lazy dog while rain falls on green hills".split()  # noqa: SIM905
 
 
 def make_model(
@@ -102,27 +99,7 @@ def make_heavy_config(folder: Path) -> Path:
     return folder
 
 
-def make_tokenizer(folder: Path) -> None:
-    """A word-level tokenizer with a chat template, at most 256 words."""
-    vocabulary = {word: index for index, word in enumerate(["<unk>", "<s>", "</s>", *_WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",  # noqa: S106
-        bos_token="<s>",  # noqa: S106
-        eos_token="</s>",  # noqa: S106
-        chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}",
-    ).save_pretrained(folder)
-
-
-def make_data(folder: Path, rows: int = 32, words: int = 100) -> Path:
-    """A data folder: train.jsonl with rows of `words` words."""
-    folder.mkdir(parents=True, exist_ok=True)
-    chooser = random.Random(0)
-    lines = [json.dumps({"text": " ".join(chooser.choices(_WORDS, k=words))}) for _ in range(rows)]
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
+make_data = make_rows
 
 
 def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = "train") -> Path:

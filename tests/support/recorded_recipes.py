@@ -10,7 +10,8 @@ from typing import Any
 
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
-from pytest_yourai.models.architecture import EXACT_MODEL_TYPES, InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, read_architecture_shapes
+from pytest_yourai.models.layer_shapes import LinearShape
 
 from support.recorded_floors import DATA
 
@@ -100,12 +101,14 @@ class RecipeRow:
     def _keys(self) -> list[str] | None:
         if self.row["keys"] == "all":
             return None
-        return [name for name in KEY_SETS[self.row["keys"]] if name != "qkv_proj"]
+        there = {each.name for each in read_architecture_shapes(self.architecture).linears}
+        names = self.row.get("adapted", KEY_SETS[self.row["keys"]])
+        return [name for name in names if name in there]
 
     @property
     def _inspected(self) -> InspectedShapes | None:
         """What the built model said, where config.json is not counted exactly, if it was kept."""
-        is_exact = self.architecture["model_type"] in EXACT_MODEL_TYPES
+        is_exact = read_architecture_shapes(self.architecture).is_exact
         if is_exact or "base_bytes" not in self.row:
             return None
         names = KEY_SETS.get(self.row["keys"])

@@ -78,8 +78,8 @@ class ScriptedEngine:
         self._is_slow = False
 
     def device(self) -> DeviceInfo:
-        versions = map(importlib.metadata.version, ("mlx", "mlx-lm"))
-        return DeviceInfo("cpu", "scripted", None, None, *versions)
+        mlx, mlx_lm = map(importlib.metadata.version, ("mlx", "mlx-lm"))
+        return DeviceInfo("cpu", "scripted", None, None, mlx, mlx_lm)
 
     def inspect(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 
@@ -12,14 +13,11 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import (
-    PAGE_BYTES,
-    InspectedShapes,
-    LayerArrays,
-    LinearShape,
-    paged,
-)
+from pytest_yourai.core.module_sets import is_in_each, modules_of_set
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.weight_form import PAGE_BYTES, paged
 
 ADAPTABLE = (
     nn.Linear,
@@ -63,34 +61,43 @@ def _linear(path: str, module: nn.Module) -> LinearShape:
 def matching_lora_keys(model: nn.Module, source: ModelSource) -> dict[str, tuple[str, ...]]:
     """The paths within a layer that get adapters, by the choices of `source`.
 
-    Of a named set those that the model has; in models that name them otherwise every linear layer,
-    which is mlx-lm's own default. ModelError if a required path matches nothing.
+    Of a named set what it means in this model; where no layer has any of it, or one lacks it that
+    nobody asked for, every linear layer, which is mlx-lm's own default. ModelError if a required
+    path matches nothing.
     """
-    there = _adaptable_paths(model)
-    return {choice: _matching(model, there, choice, source) for choice in source.lora_keys}
+    layers = [_adaptable_paths(layer) for layer in model.layers]
+    return {choice: _matching(model, layers, choice, source) for choice in source.lora_keys}
 
 
-def _adaptable_paths(model: nn.Module) -> list[str]:
-    return sorted(
-        {
-            path
-            for layer in model.layers
-            for path, module in layer.named_modules()
-            if hasattr(module, "to_lora") or isinstance(module, ADAPTABLE)
-        }
-    )
+def module_layers(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The numbers of the layers that have a module which can get an adapter, by its path there."""
+    found: dict[str, tuple[int, ...]] = {}
+    for number, layer in enumerate(model.layers):
+        for path in _adaptable_paths(layer):
+            found[path] = (*found.get(path, ()), number)
+    return found
+
+
+def _adaptable_paths(layer: nn.Module) -> list[str]:
+    return [path for path, module in layer.named_modules() if _is_adaptable(module)]
+
+
+def _is_adaptable(module: nn.Module) -> bool:
+    return hasattr(module, "to_lora") or isinstance(module, ADAPTABLE)
 
 
 def _matching(
-    model: nn.Module, there: Sequence[str], choice: str, source: ModelSource
+    model: nn.Module, layers: Sequence[Sequence[str]], choice: str, source: ModelSource
 ) -> tuple[str, ...]:
+    there = sorted(set(itertools.chain(*layers)))
     wanted = key_names(choice)
     if wanted is None:
         return tuple(there)
-    if choice in KEY_SETS or not (source.requires_lora_keys or set(wanted) <= set(there)):
-        names = KEY_SETS.get(choice, KEY_SETS["qkvo"])
-        usual = tuple(path for path in there if path.rpartition(".")[2] in names)
-        return usual or tuple(there)
+    is_required = source.requires_lora_keys
+    if choice in KEY_SETS:
+        return modules_of_set(choice, layers, is_required=is_required) or tuple(there)
+    if not (is_required or is_in_each(wanted, layers)):
+        return modules_of_set("qkvo", layers, is_required=False) or tuple(there)
     outside = {path for path, module in model.named_modules() if isinstance(module, ADAPTABLE)}
     for key in wanted:
         if key not in there and key not in outside:

@@ -13,22 +13,8 @@ from pytest_yourai.machine.process_memory import read_process_memory
 
 
 def describe() -> DeviceInfo:
-    """`mx.device_info()` in one form for all backends.
-
-    Keys per backend (MLX 0.32.4): Metal has memory_size, max_recommended_working_set_size and
-    device_name; CUDA total_memory, free_memory and device_name; the CPU only names.
-    """
-    info = mx.device_info()
-    memory = info.get("max_recommended_working_set_size") or info.get("total_memory")
-    free = info.get("free_memory")
-    return DeviceInfo(
-        backend=_backend(),
-        name=str(info.get("device_name") or "unknown"),
-        memory_bytes=int(memory) if memory else None,
-        free_memory_bytes=int(free) if free else None,
-        mlx_version=vars(mx)["__version__"],
-        mlx_lm_version=mlx_lm.__version__,
-    )
+    """`mx.device_info()` in one form for all backends."""
+    return DeviceInfo.of(_backend(), mx.device_info(), vars(mx)["__version__"], mlx_lm.__version__)
 
 
 def device_used_bytes() -> int | None:

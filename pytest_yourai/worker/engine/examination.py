@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
+from mlx import nn
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.errors import ModelError, RecipeError
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.source import ModelSource, Wanted
+from pytest_yourai.models.source import Inspection, ModelSource, Wanted, kind_of_training
 from pytest_yourai.models.trainable import untrainable_in_full
-from pytest_yourai.worker.engine import weights
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.optimizer import CLASSES, make_optimizer, make_rate
 from pytest_yourai.worker.engine.resumed_adapters import read_arrays, resumed_arrays
+from pytest_yourai.worker.engine.trainability import freeze, untrainable
 
 
-def examine(
-    source: ModelSource, lora_keys: Mapping[str, tuple[str, ...]], wanted: Wanted
-) -> tuple[str, ...]:
-    """Notes for people about what is `wanted`, tried on the lazily built model.
+def examine(model: nn.Module, source: ModelSource, found: Inspection, wanted: Wanted) -> Inspection:
+    """`found` of the lazily built model, with what of `wanted` cannot be trained, and notes.
 
-    RecipeError where no model could be trained so, ModelError where this one cannot.
+    RecipeError where no model could be trained so, ModelError where this one cannot at all.
     """
     for config in {each.optimizer: each for each in wanted.configs}.values():
         _check_optimizer(config, wanted)
-    tried = list(_tried(wanted))
-    if not tried:
-        return ()
     path = wanted.recipe.resume_adapter_file
     stored = 0 if path is None else _stored_arrays(path, wanted)
-    model = BaseModel(weights.lazily(source), source, lora_keys, 0)
-    matches = {_try(model, config, wanted.recipe) for config in tried}
-    return () if path is None else (_resumed_note(min(matches), stored),)
+    base = BaseModel(model, source, found.lora_keys, 0)
+    freeze(base)
+    matches = {_try(base, config, wanted.recipe) for config in _tried(wanted)}
+    found = dataclasses.replace(found, untrainable=untrainable(base, found, wanted))
+    kinds = {kind_of_training(each) for each in wanted.configs}
+    if kinds and found.untrainable.keys() >= kinds:
+        raise ModelError(next(iter(found.untrainable.values())))
+    if path is None:
+        return found
+    return dataclasses.replace(found, notes=(*found.notes, _resumed_note(min(matches), stored)))
 
 
 def _tried(wanted: Wanted) -> Iterator[LoraConfig]:

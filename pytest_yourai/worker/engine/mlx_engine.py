@@ -33,6 +33,7 @@ from pytest_yourai.worker.protocol import (
     TrialEvent,
     TrialRequest,
 )
+from pytest_yourai.worker.turns import in_turns
 
 
 class MlxEngine:
@@ -56,10 +57,10 @@ class MlxEngine:
         report: Callable[[RowsRead], None] = lambda _: None,
         wanted: Wanted | None = None,
     ) -> Inspection:
-        found = weights.inspect(source)
+        model = weights.lazily(source)
+        found = weights.inspect(source, model)
         if wanted is not None:
-            notes = examine(source, found.lora_keys, wanted)
-            found = dataclasses.replace(found, notes=(*found.notes, *notes))
+            found = examine(model, source, found, wanted)
         self._vocabulary = found.embedding_rows
         self._use_tokenizer_of(source)
         read = self._data(data, reading, report)
@@ -92,7 +93,8 @@ class MlxEngine:
         model, rows = self._loaded(), None if read is None else read.rows
         # A trial that fails may leave trained weights behind: no other is run on them.
         self._model = None
-        found = trial.run_trial(model, request, rows, report)
+        with in_turns(request, report) as report_step:
+            found = trial.run_trial(model, request, rows, report_step)
         self._model = model
         return found
 

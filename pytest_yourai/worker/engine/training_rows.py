@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,8 +29,11 @@ class TrainingRows:
 
     def summary(self) -> TrainingData:
         """The lengths, in the order in which mlx-lm fills its batches."""
-        order = sorted(range(len(self._lengths)), key=self.cached.itemlen)
-        return TrainingData(tuple(self._lengths[row] for row in order))
+        return TrainingData(tuple(self._lengths[row] for row in self._in_order))
+
+    @functools.cached_property
+    def _in_order(self) -> list[int]:
+        return sorted(range(len(self._lengths)), key=self.cached.itemlen)
 
     def longest_batches(
         self, most: int, batch_size: int, max_seq_length: int, comm_group: Any = None
@@ -39,10 +43,22 @@ class TrainingRows:
         mlx-lm pads and cuts each; it raises ValueError where there are too few rows for one.
         """
         starts = range(0, max(1, len(self._lengths) - batch_size + 1), batch_size)[:most]
-        batches = []
-        for start in starts:
-            rows = [self.cached[row] for row in self._longest_first[start : start + batch_size]]
-            batches.append(
-                next(iterate_batches(rows, batch_size, max_seq_length, comm_group=comm_group))
-            )
-        return batches
+        chosen = (self._longest_first[start : start + batch_size] for start in starts)
+        return [self._batch(rows, batch_size, max_seq_length, comm_group) for rows in chosen]
+
+    def surveyed_batches(
+        self, measured: int, batch_size: int, max_seq_length: int, comm_group: Any = None
+    ) -> list[Batch]:
+        """Batches of an epoch that stand for those shorter than the `measured` longest ones."""
+        places = self.summary().surveyed(batch_size, max_seq_length, measured)
+        starts = (place * batch_size for place in places)
+        chosen = (self._in_order[start : start + batch_size] for start in starts)
+        return [self._batch(rows, batch_size, max_seq_length, comm_group) for rows in chosen]
+
+    def _batch(
+        self, chosen: Sequence[int], batch_size: int, max_seq_length: int, comm_group: Any
+    ) -> Batch:
+        rows = [self.cached[row] for row in chosen]
+        batches = iterate_batches(rows, batch_size, max_seq_length, comm_group=comm_group)
+        found: Batch = next(batches)
+        return found

@@ -21,6 +21,7 @@ from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.restoring import restore
 from pytest_yourai.worker.engine.training_rows import Batch, TrainingRows
+from pytest_yourai.worker.engine.weights import embedding_rows
 from pytest_yourai.worker.protocol import (
     Compiling,
     InvalidLossError,
@@ -34,6 +35,9 @@ from pytest_yourai.worker.protocol import (
 _BATCHES_OF_SYNTHETIC_ROWS = 4
 
 _BASE_TOLERANCE = 0.01
+
+_LEAST_VOCABULARY = 256
+"""Ids of a model that does not tell how many it knows."""
 
 
 class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
@@ -55,6 +59,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._warmup_times_s: list[float] = []
         self._warmup_peaks: list[int] = []
         self.settling_steps = self.steps.accumulation
+        self.survey_steps = 0
         self._steps_in_phase = 0
         mx.set_memory_limit(base_bytes)
         mx.reset_peak_memory()
@@ -90,7 +95,16 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             case "measure":
                 self._steps_in_phase += 1
                 if self._steps_in_phase == self.steps.measured_steps:
+                    self._begin_survey()
+            case "survey":
+                self._steps_in_phase += 1
+                if self._steps_in_phase == self.survey_steps:
                     raise EndOfLoop
+
+    def _begin_survey(self) -> None:
+        if not self.survey_steps:
+            raise EndOfLoop
+        self.phase, self._steps_in_phase = "survey", 0
 
 
 def run_trial(
@@ -138,7 +152,7 @@ def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
 
     mlx-lm takes the next batch after it has reported the step before, so that this can follow the
     recorder's phases: the longest batch alone while warming up, then each measured cycle that has
-    something new to compile, then all batches, again and again.
+    something new to compile, then all batches, again and again, and last a survey of shorter ones.
     """
 
     def iterate(
@@ -149,11 +163,17 @@ def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
         measured = list(itertools.islice(itertools.cycle(batches), steps))
         settling = list(_settling(measured, recorder.steps.accumulation))
         recorder.settling_steps = len(settling)
+        survey = recorder.steps.survey(
+            dataset.surveyed_batches(steps, batch_size, max_seq_length, comm_group)
+        )
+        recorder.survey_steps = len(survey)
         while recorder.phase == "warmup":
             yield batches[0]
         yield from settling
-        if loop:
-            yield from itertools.cycle(measured)
+        again = itertools.cycle(measured)
+        while loop and recorder.phase != "survey":
+            yield next(again)
+        yield from survey
 
     return iterate
 
@@ -176,7 +196,7 @@ def _settling(measured: Sequence[Batch], accumulation: int) -> Iterator[Batch]:
 
 def synthetic_rows(model: nn.Module, config: LoraConfig, seed: int) -> list[tuple[list[int], int]]:
     """Rows of random tokens, each max_seq_length long, as (tokens, prompt length)."""
-    vocabulary = int(getattr(model.args, "vocab_size", 256))
+    vocabulary = getattr(getattr(model, "args", None), "vocab_size", None) or embedding_rows(model)
     shape = (config.batch_size * _BATCHES_OF_SYNTHETIC_ROWS, config.max_seq_length)
-    tokens = np.random.default_rng(seed).integers(0, vocabulary, shape)
+    tokens = np.random.default_rng(seed).integers(0, vocabulary or _LEAST_VOCABULARY, shape)
     return [(row, 0) for row in tokens.tolist()]

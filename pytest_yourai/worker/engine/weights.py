@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import glob
+import io
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,8 +21,12 @@ from pytest_yourai.models.config_keys import flat_config
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.folder import CONFIG, missing_file, read_architecture
 from pytest_yourai.models.source import Inspection, ModelSource
-from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys, shapes
-from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
+from pytest_yourai.worker.engine.adapted_modules import (
+    matching_lora_keys,
+    module_layers,
+    shapes,
+)
+from pytest_yourai.worker.engine.synthetic_weights import fill_randomly, leave_no_zeros
 
 _MOST_SHOWN = 5
 """Names in one line."""
@@ -33,15 +38,7 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
     ModelError where mlx-lm has no such architecture or the mapping lacks a value.
     """
     config = dict(architecture)
-    # Private, as mlx-lm has no public function that builds a model without reading weights.
-    from mlx_lm.utils import _get_classes  # noqa: PLC0415 - seen here alone
-
-    try:
-        model_class, args_class = _get_classes(config)
-    except (ValueError, AttributeError, ImportError) as problem:
-        raise ModelError(
-            f"config.json: model_type: mlx-lm does not know it: {problem}; update mlx-lm"
-        ) from None
+    model_class, args_class = _classes(config)
     try:
         return model_class(args_class.from_dict(config))
     except Exception as problem:
@@ -49,6 +46,35 @@ def build_lazily(architecture: Mapping[str, Any]) -> nn.Module:
             f"config.json does not describe a {config['model_type']} model as mlx-lm builds it: "
             f"{type(problem).__name__}: {problem}; fix config.json, or name another model"
         ) from problem
+
+
+def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
+    """The classes of a model and of its arguments; ModelError where mlx-lm has none here."""
+    # Private, as mlx-lm has no public function that builds a model without reading weights.
+    from mlx_lm.utils import _get_classes  # noqa: PLC0415 - seen here alone
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            found: tuple[Any, Any] = _get_classes(config)
+    except SystemExit:  # as a model does that lacks a package
+        why = said.getvalue().strip() or "it ends Python"
+        raise ModelError(
+            f"config.json: model_type: mlx-lm cannot build {config['model_type']} here: "
+            f"{shortened(why)}; install that, or name another model"
+        ) from None
+    except (ValueError, AttributeError, ImportError) as problem:
+        cause = problem.__cause__
+        lacking = getattr(cause, "name", None) or ""
+        if isinstance(cause, ModuleNotFoundError) and not lacking.startswith("mlx_lm."):
+            raise ModelError(
+                f"config.json: model_type: mlx-lm needs the package {lacking} to build "
+                f"{config['model_type']}: install it, or name another model"
+            ) from None
+        raise ModelError(
+            f"config.json: model_type: mlx-lm does not know it: {problem}; update mlx-lm"
+        ) from None
+    return found
 
 
 def embedding_rows(model: nn.Module) -> int | None:
@@ -61,18 +87,20 @@ def embedding_rows(model: nn.Module) -> int | None:
     return max((int(module.weight.shape[0]) for module in modules), default=None)
 
 
-def inspect(source: ModelSource) -> Inspection:
+def inspect(source: ModelSource, built: nn.Module | None = None) -> Inspection:
     """Depth, parameter count, sizes and matching LoRA keys, without allocation.
 
-    Only the headers of local weights are read, so that a missing file is found now.
+    Only the headers of local weights are read, so that a missing file is found now. `built` is the
+    model of `lazily`, where there is one.
     """
-    model = lazily(source)
+    model = lazily(source) if built is None else built
     keys = matching_lora_keys(model, source)
     return Inspection(
         num_hidden_layers=len(model.layers),
         parameters=int(get_total_parameters(model)),
         lora_keys=keys,
         sizes={choice: shapes(model, paths) for choice, paths in keys.items()},
+        module_layers=module_layers(model),
         embedding_rows=embedding_rows(model),
         notes=tuple(_notes(model, source)),
     )
@@ -113,6 +141,7 @@ def lazily(source: ModelSource) -> nn.Module:
     model = _like_the_files(source) if source.synthetic else _load_lazily(source)
     if model is None:
         model = build_like_stored(source.architecture)
+        leave_no_zeros(model)
     if (how := source.quantized_on_load) is not None:
         quantize_model(model, dict(source.architecture), how.group_size, how.bits, mode=how.mode)
     return model

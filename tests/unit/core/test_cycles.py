@@ -42,8 +42,21 @@ def test_a_trial_has_whole_cycles_in_each_phase(
     ends = [steps.warmup_is_over(never[:count]) for count in range(most + 1)]
     assert ends.index(True) == most
     assert steps.measured_steps == measured
-    assert steps.most_steps == most + 2 * measured
+    survey = len(steps.survey([1, 2, 3]))
+    assert survey == (9 if accumulation == 1 else 2 * rounded_up(3, accumulation))
+    assert steps.most_steps == most + 2 * measured + survey
     assert steps.compiling_steps == 2 * accumulation
+
+
+def test_a_survey_compiles_once_and_is_timed_in_whole_cycles() -> None:
+    single = TrialSteps(StepPlan())
+    assert single.survey("ab") == list("ababab")
+    assert single.timed_survey("ABabcd") == "abcd"
+    assert single.timed_survey("ABabc") == ()
+    assert single.survey("") == []
+    accumulated = TrialSteps(StepPlan(), 4)
+    assert accumulated.survey("abc") == list("abcaabca")
+    assert accumulated.timed_survey("ABCAabca") == "abca"
 
 
 def test_warmup_compares_cycles_and_not_steps() -> None:

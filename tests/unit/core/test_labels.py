@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from pytest_yourai.core.axes import LORA_KEYS
 from pytest_yourai.core.config import FineTuneType, LoraConfig
-from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.labels import ConfigLabels, number_ranges
 
 PLAIN = LoraConfig(1, 8, 4, 512)
 LONG = LoraConfig(1, 8, 4, 1024)
@@ -46,3 +48,11 @@ def test_full_fine_tuning_has_no_rank_and_no_modules() -> None:
     assert naming.name(everywhere).endswith("type=lora, keys=all")
     assert naming.name(full) == "batch=1, layers=4, type=full"
     assert LORA_KEYS.text(full) == "–"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [([], ""), ([3], "3"), ([4, 2, 3, 0], "0, 2-4"), ([0, 1, 5, 6, 6], "0-1, 5-6")],
+)
+def test_numbers_in_short(numbers: list[int], text: str) -> None:
+    assert number_ranges(numbers) == text

@@ -137,6 +137,17 @@ def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     assert str(prediction) == "about 10.0 GB (± 200.0 MB)"
 
 
+def test_the_peak_is_within_what_the_budget_leaves_unless_more_is_needed() -> None:
+    prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02, ahead_bytes=5 * GB)
+    assert prediction.peak_bytes_within(None) == 15 * GB
+    assert prediction.peak_bytes_within(20 * GB) == 15 * GB
+    assert prediction.peak_bytes_within(round(13.8 * GB)) == 12 * GB
+    assert prediction.peak_bytes_within(GB) == 10 * GB
+    found = predictor().predict(LoraConfig(1, 8, 8, 256))
+    assert found is not None
+    assert found.ahead_bytes > 0
+
+
 def test_what_was_off_in_this_run_is_not_sure_whatever_the_predictions_claim() -> None:
     learning = predictor()
     small, large = LoraConfig(1, 64, 8, 256), LoraConfig(8, 64, 16, 256)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
@@ -11,6 +13,7 @@ from pytest_yourai.estimate.step_time import (
     longest_step_s,
     measured_widths,
     step_times,
+    surveyed_widths,
 )
 from pytest_yourai.models.dataset_lengths import TrainingData
 
@@ -70,6 +73,24 @@ def test_accumulated_steps_count_by_whole_cycles() -> None:
     found = step_times(DATA, result(*times_s, 50.0, accumulation=2))
     assert found is not None
     assert found.costs == pytest.approx((0.2, 1e-3, 1e-6))
+
+
+def test_a_survey_says_how_fast_the_shorter_ones_are() -> None:
+    data = TrainingData((*(200,) * 5, *(90,) * 20, *(30,) * 20, *(500,) * 10))
+    config = LoraConfig(1, 8, 4, 512)
+    surveyed = surveyed_widths(data, config, 10)
+    assert surveyed == [225, 97, 33]
+    times_s = [time_s(each) for each in surveyed * 2]
+    of_trial = dataclasses.replace(result(*[time_s(512)] * 10), survey_step_times_s=tuple(times_s))
+    found = step_times(data, of_trial)
+    assert found is not None
+    assert found.costs == pytest.approx((0.1, 1e-3, 1e-6))
+
+
+def test_a_survey_of_accumulated_steps_has_whole_cycles() -> None:
+    data = TrainingData((*(200,) * 5, *(90,) * 20, *(30,) * 20, *(500,) * 10))
+    config = LoraConfig(1, 8, 4, 512, grad_accumulation_steps=4)
+    assert surveyed_widths(data, config, 10) == [225, 97, 33, 225]
 
 
 def test_the_longest_step_is_the_median_of_the_longest_batches() -> None:

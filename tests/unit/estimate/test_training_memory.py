@@ -18,30 +18,12 @@ from pytest_yourai.estimate.training_memory import (
     MemoryEstimate,
     estimate_training_memory,
     estimate_trial,
-    largest_array_bytes,
     trained_parameters,
 )
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
-
-
-@pytest.mark.parametrize(
-    ("batch", "length", "architecture", "expected"),
-    [
-        (1, 513, {"vocab_size": 128_256, "num_attention_heads": 32}, 512 * 128_256 * 2),
-        (4, 8193, {"vocab_size": 32_000, "num_attention_heads": 32}, 4 * 32 * 8192**2 * 2),
-        (1, 3, {"vocab_size": 100, "torch_dtype": "float32"}, 2 * 100 * 4),
-        (2, 3, {"text_config": {"vocab_size": 100, "dtype": "float32"}}, 2 * 2 * 100 * 4),
-        (1, 3, {}, 0),
-        (1, 3, {"vocab_size": "many", "n_head": None}, 0),
-    ],
-)
-def test_it_is_the_logits_or_the_scores(
-    batch: int, length: int, architecture: dict[str, Any], expected: int
-) -> None:
-    assert largest_array_bytes(LoraConfig(batch, 8, 4, length), architecture) == expected
-
 
 LLAMA_8B: Mapping[str, Any] = {
     "model_type": "llama",
@@ -147,8 +129,13 @@ def test_the_parts_are_the_minimum(backend: Backend) -> None:
     parts = dataclasses.asdict(found)
     margin = parts.pop("margin_bytes")
     parts.pop("relative_error")
+    ahead, ahead_margin = parts.pop("ahead_bytes"), parts.pop("ahead_margin_bytes")
+    unlimited = parts.pop("unlimited_bytes")
     assert sum(parts.values()) == found.minimum_bytes
-    assert found.conservative_bytes == found.minimum_bytes + margin
+    assert found.peak_bytes == found.minimum_bytes + ahead
+    assert found.conservative_peak_bytes == found.peak_bytes + margin + ahead_margin
+    assert unlimited == (ahead + ahead_margin if backend == "metal" else 0)
+    assert found.conservative_bytes == found.minimum_bytes + margin + unlimited
     assert all(isinstance(part, int) and part >= 0 for part in parts.values())
 
 
@@ -318,10 +305,10 @@ def test_sixteen_bits_are_full_precision() -> None:
     assert of(16) == of(None) != of(4)
 
 
-def test_a_mixture_of_experts_is_not_estimated() -> None:
-    with pytest.raises(ModelError, match="8 experts: a mixture of experts cannot be estimated"):
+def test_a_mixture_of_experts_of_another_type_is_not_estimated() -> None:
+    with pytest.raises(ModelError, match="8 experts: this mixture of experts cannot be estimated"):
         estimate_training_memory(
-            {**LLAMA_8B, "num_local_experts": 8},
+            {**LLAMA_8B, "model_type": "another", "num_local_experts": 8},
             batch_size=1,
             lora_rank=8,
             lora_layers=2,

@@ -4,6 +4,7 @@ import pytest
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.machine import budget as budget_module
 from pytest_yourai.machine.budget import detect_budget, given_budget
 from pytest_yourai.machine.system_memory import SystemMemory
 
@@ -65,6 +66,19 @@ def test_without_mlx_the_working_set_of_a_mac_is_assumed(
     budget = detect_budget(SystemMemory(total, total, 0), None)
     assert budget.limit_bytes == pytest.approx(0.8 * working_set, abs=1)
     assert budget.reason.endswith("the working set assumed for this Mac")
+
+
+@pytest.mark.parametrize(
+    ("device", "limit"), [(None, 0.8 * (26 << 30)), (metal(26 << 30), 0.8 * (26 << 30))]
+)
+def test_a_wired_limit_that_was_set_by_hand_is_the_total(
+    device: DeviceInfo | None, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Metal recommends as much as the limit allows.
+    monkeypatch.setattr(budget_module, "wired_limit_bytes", lambda: 26 << 30)
+    budget = detect_budget(SystemMemory(32 * GIB, 31 * GIB, 0), device)
+    assert budget.limit_bytes == round(limit)
+    assert budget.reason == "80 % of 27.9 GB, the working set that iogpu.wired_limit_mb allows"
 
 
 def test_without_mlx_elsewhere_all_of_the_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:

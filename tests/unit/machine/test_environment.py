@@ -6,47 +6,11 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.machine import environment
+from pytest_yourai.machine.power import read_power
 
-# As `pmset` prints them on macOS 14 and 15.
 ON_BATTERY = """Now drawing from 'Battery Power'
  -InternalBattery-0 (id=12345678)\t87%; discharging; 5:12 remaining present: true
 """
-ON_MAINS = """Now drawing from 'AC Power'
- -InternalBattery-0 (id=12345678)\t100%; charged; 0:00 remaining present: true
-"""
-SETTINGS = """System-wide power settings:
-Currently in use:
- standby              1
- lowpowermode         {}
- hibernatemode        3
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "source"), [(ON_BATTERY, "battery"), (ON_MAINS, "mains"), ("", None)]
-)
-def test_power_source_from_recorded_output(
-    monkeypatch: pytest.MonkeyPatch, text: str, source: str | None
-) -> None:
-    monkeypatch.setattr(environment, "_output_of", lambda *_: text)
-    assert environment.power_source("darwin") == source
-
-
-@pytest.mark.parametrize(
-    ("text", "low"),
-    [
-        (SETTINGS.format(1), True),
-        (SETTINGS.format(0), False),
-        (" powermode            1\n", True),
-        (" powermode            2\n", False),
-        ("", None),
-    ],
-)
-def test_low_power_mode_from_recorded_output(
-    monkeypatch: pytest.MonkeyPatch, text: str, low: bool | None
-) -> None:
-    monkeypatch.setattr(environment, "_output_of", lambda *_: text)
-    assert environment.low_power_mode("darwin") is low
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -62,8 +26,8 @@ def test_on_a_mac_its_own_programs_are_asked(
     program(tmp_path, "pmset", f"[ $# = 2 ] && echo \"{ON_BATTERY}\" || echo ' lowpowermode 1'")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert environment.chip("darwin") == "Apple M3 Max"
-    assert environment.power_source("darwin") == "battery"
-    assert environment.low_power_mode("darwin") is True
+    power = read_power("darwin")
+    assert (power.source, power.charge_percent, power.low_power_mode) == ("battery", 87, True)
 
 
 def test_a_mac_is_kept_awake_for_this_process(
@@ -84,7 +48,7 @@ def test_a_mac_is_kept_awake_for_this_process(
 
 def test_elsewhere_nothing_is_started() -> None:
     assert environment.keep_awake("linux") is None
-    assert environment.low_power_mode("linux") is None
+    assert read_power("linux").low_power_mode is None
 
 
 def test_this_machine_has_a_chip_and_versions() -> None:
@@ -95,7 +59,7 @@ def test_this_machine_has_a_chip_and_versions() -> None:
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="asks a real Mac")
 def test_a_real_mac_has_a_power_source() -> None:
-    assert environment.power_source() in ("battery", "mains", None)
+    assert read_power().source in ("battery", "mains", None)
     assert shutil.which("caffeinate")
 
 

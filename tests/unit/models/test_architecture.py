@@ -11,7 +11,8 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import get_total_parameters, quantize_model
 
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import LinearShape, read_architecture_shapes
+from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.worker.engine.weights import build_lazily
 
 from support.models import TINY
@@ -125,7 +126,9 @@ def test_the_text_part_of_a_model_with_several_counts() -> None:
 
 def test_other_names_of_the_sizes_are_known() -> None:
     other = {"n_embd": 64, "n_layer": 3, "n_inner": 256, "n_head": 4, "vocab_size": 256}
-    shapes = read_architecture_shapes({"model_type": "gpt2", **other})
+    shapes = read_architecture_shapes({"model_type": "another", **other})
     assert not shapes.is_exact
-    assert (shapes.hidden_size, shapes.num_hidden_layers, shapes.intermediate_size) == (64, 3, 256)
-    assert (shapes.queries_size, shapes.keys_size) == (64, 64)
+    assert (shapes.hidden_size, shapes.num_hidden_layers, shapes.layers[0].inner) == (64, 3, 256)
+    own = shapes.layers[0].attention
+    assert own is not None
+    assert (own.queries, own.elements) == (64, 3 * 64)

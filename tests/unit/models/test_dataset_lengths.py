@@ -48,6 +48,23 @@ def test_widths_are_those_of_batches_in_order_or_longest_first() -> None:
     assert data.longest_widths(1, 1000) == (513, 97, 65, 33, 33)
 
 
+def test_a_survey_has_three_batches_that_are_shorter_than_measured() -> None:
+    # 900 and 800 are measured; of the positions of the others a half are in rows of 97 at most.
+    data = TrainingData((30, *(200,) * 5, 900, *(90,) * 20, 800, *(30,) * 20))
+    widths = data.widths(1, 1024)
+    places = data.surveyed(1, 1024, 2)
+    assert [widths[place] for place in places] == [225, 97, 33]
+    assert data.surveyed(1, 1024, 47) == ()
+
+
+def test_a_survey_leaves_out_what_is_measured_and_what_takes_no_time() -> None:
+    assert TrainingData((500,) * 50).surveyed(2, 512, 10) == ()
+    assert TrainingData((500,) * 50 + (20, 20)).surveyed(2, 512, 10) == ()
+    assert TrainingData((500, 20)).surveyed(4, 512, 10) == ()
+    equal = TrainingData((500,) * 10 + (50,) * 500)
+    assert [equal.widths(1, 512)[place] for place in equal.surveyed(1, 512, 10)] == [65]
+
+
 def test_tokens_over_a_length_are_cut_off() -> None:
     assert TrainingData((10, 40, 500)).tokens_over(30) == 10 + 470
 

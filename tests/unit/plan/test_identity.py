@@ -13,8 +13,9 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.identity import run_identity
+from pytest_yourai.worker.engine.model_folder import make_tokenizer
 
-from support.models import TINY, make_model, make_tokenizer, write_rows
+from support.models import TINY, make_model, write_rows
 
 
 def test_rows_tokenizer_and_chat_template_count(tmp_path: Path) -> None:

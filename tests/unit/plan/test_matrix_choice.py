@@ -145,7 +145,7 @@ def test_what_is_named_is_taken(pytester: pytest.Pytester, flags: tuple[str, ...
 def test_small_models_and_unknown_ones_keep_the_full_matrix(pytester: pytest.Pytester) -> None:
     budget = ("--yourai-max-memory", "8")
     assert not is_for_little_memory(setup(pytester, *budget, model="tiny"))
-    unknown = folder(pytester, num_local_experts=8)
+    unknown = folder(pytester, model_type="another", num_local_experts=8)
     assert not is_for_little_memory(setup(pytester, *budget, model=unknown))
 
 

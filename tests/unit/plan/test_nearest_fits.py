@@ -153,5 +153,6 @@ def test_a_cautious_proposal_has_room_for_the_error_of_its_estimate() -> None:
 
 
 def test_a_model_that_cannot_be_estimated_is_an_error() -> None:
+    mixture = source(4, model_type="another", num_local_experts=8)
     with pytest.raises(ModelError, match="experts"):
-        nearest_fits(source(4, num_local_experts=8), LONG, 16 * GB, backend="cpu")
+        nearest_fits(mixture, LONG, 16 * GB, backend="cpu")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plugin.read_options import read_options
@@ -15,7 +16,9 @@ from pytest_yourai.report.recipe_lines import recipe_lines
 QV = ("self_attn.q_proj", "self_attn.v_proj")
 
 
-def lines(pytester: pytest.Pytester, *flags: str) -> list[str]:
+def lines(
+    pytester: pytest.Pytester, *flags: str, layers: dict[str, tuple[int, ...]] | None = None
+) -> list[str]:
     """The lines of a sweep of tiny, whose worker found two modules of 8 inputs and outputs."""
     plan: RunPlan = make_run_plan(read_options(pytester.parseconfig(*flags)))
     [stage] = plan.stages
@@ -23,7 +26,13 @@ def lines(pytester: pytest.Pytester, *flags: str) -> list[str]:
     linears = tuple(LinearShape(path, 8, 8) for path in QV)
     built = InspectedShapes(1000, linears, (32,) * 4)
     chosen = stage.setup.plan.source.lora_keys
-    found = Inspection(4, 279_104, dict.fromkeys(chosen, QV), dict.fromkeys(chosen, built))
+    found = Inspection(
+        4,
+        279_104,
+        dict.fromkeys(chosen, QV),
+        dict.fromkeys(chosen, built),
+        module_layers=layers or {},
+    )
     return list(recipe_lines(stage.setup, stage.setup.plan.configs, found, plan.options))
 
 
@@ -32,6 +41,26 @@ def test_the_usual_is_not_told(pytester: pytest.Pytester) -> None:
     assert lines(pytester, "--yourai-model=tiny", *sizes) == [
         f"Trained: adapters on {', '.join(QV)}; 512 to 2,048 of 279,104 parameters"
     ]
+
+
+def test_layers_that_differ_are_told_apart(pytester: pytest.Pytester) -> None:
+    sizes = ("--yourai-batch-size=1", "--yourai-rank=8", "--yourai-num-layers=1,2,3")
+    told = lines(
+        pytester, "--yourai-model=tiny", *sizes, layers={QV[0]: (0, 3), QV[1]: (0, 1, 2, 3)}
+    )
+    [trained] = told
+    assert f"adapters on {QV[1]}; {QV[0]} (in layers 0, 3); " in trained
+
+
+def test_layers_without_adapters_are_told_though_the_score_counts_them(
+    pytester: pytest.Pytester,
+) -> None:
+    sizes = ("--yourai-batch-size=1", "--yourai-rank=8", "--yourai-num-layers=1,4")
+    told = lines(pytester, "--yourai-model=tiny", *sizes, layers=dict.fromkeys(QV, (1, 3)))
+    assert told[1] == (
+        "Note: with qkvo 2 of the last 4 layers have no adapters (0, 2), though the score counts "
+        "them; --yourai-lora-keys all adapts each layer"
+    )
 
 
 def test_values_come_from_flags_and_from_the_matrix(

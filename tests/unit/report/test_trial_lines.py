@@ -9,9 +9,12 @@ import pytest
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.results import Outcome, Skip, SkipReason, SoakResult, TrialResult
+from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.report.trial_lines import predictions, summary, swept_title, trial_line
 
 from support.profiles import a_soak
+
+GB = 1_000_000_000
 
 
 def result(config: LoraConfig, step_s: float, need: int) -> TrialResult:
@@ -205,3 +208,11 @@ def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
     ]
     first, _ = predictions({"m": "unknown: it cannot be estimated"}, "cpu", None)
     assert first == "Predicted for cpu, no limit named, before anything was measured:"
+
+
+def test_a_prediction_says_what_is_needed_and_taken_or_that_it_is_over_the_budget() -> None:
+    prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02, ahead_bytes=5 * GB)
+    _, roomy = predictions({"m": prediction}, "cuda", 40 * GB)
+    assert roomy == "  m  needs about 10.0 GB (± 200.0 MB), takes up to 15.0 GB"
+    _, over = predictions({"m": prediction}, "cuda", 10 * GB)
+    assert over == "  m  needs about 10.0 GB (± 200.0 MB), over the budget"

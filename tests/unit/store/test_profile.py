@@ -10,6 +10,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import write_json
+from pytest_yourai.core.power import PowerState, PowerTrace, ThermalState
 from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
@@ -229,8 +230,33 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
     assert recorded["schema_version"] == SCHEMA_VERSION
     assert len(recorded["all_results"]) == 12
     for each in recorded["all_results"]:
-        left_out = later | {"skip_reason", "remedy", "overdue", "load_time_s", "compile_time_s"}
+        left_out = later | {
+            "skip_reason",
+            "remedy",
+            "overdue",
+            "load_time_s",
+            "compile_time_s",
+            "power",
+            "trained_parameters",
+            "survey_step_times_s",
+        }
         left_out |= {"update_time_s", "update_time_ms"}
         own = TrialRow.from_result(OK).as_json()
         assert list(each) == [key for key in own if key not in left_out]
         assert each["minimum_memory_bytes"] < each["peak_memory_bytes"]
+
+
+def test_power_and_heat_are_read_as_they_were_written() -> None:
+    trace = PowerTrace(
+        PowerState("mains", 100, False, ThermalState.NOMINAL, 100),
+        PowerState("battery", 90, True, ThermalState.SERIOUS, 72),
+        PowerState(),
+    )
+    result = TrialResult("m", LoraConfig(1, 8, 4, 64), Outcome.ERROR, "no", power=trace)
+    written = json.loads(json.dumps(TrialRow.from_result(result).as_json()))
+    assert written["power"]["worst"]["thermal"] == "serious"
+    assert TrialRow.model_validate(written).to_result("m") == result
+    written["power"]["worst"]["thermal"] = "boiling"
+    read = TrialRow.model_validate(written).to_result("m").power
+    assert read is not None
+    assert read.worst.thermal is None, "a state that a later version has added"

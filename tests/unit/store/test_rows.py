@@ -68,6 +68,15 @@ def test_csv_can_be_read_again() -> None:
     assert second["warnings"] == "a;b, c"
 
 
+def test_an_object_in_a_cell_of_csv_is_json() -> None:
+    power = {"start": {}, "worst": {"thermal": "serious"}, "end": {}}
+    changed = document()
+    changed["all_results"][0]["power"] = power
+    rows = flat_rows(profiles_in(changed, "p.json"), with_profile=False)
+    first = next(csv.DictReader(io.StringIO(as_csv(rows), newline=""), strict=True))
+    assert json.loads(first["power"])["worst"]["thermal"] == "serious"
+
+
 def test_no_cell_of_csv_is_a_formula() -> None:
     changed = document()
     changed["model"] = "=1+1"

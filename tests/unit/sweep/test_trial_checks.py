@@ -51,6 +51,33 @@ def gate(
     return TrialChecks(plan, context, search, ended.append)
 
 
+def test_an_array_that_metal_does_not_allow_is_refused_before_the_trial() -> None:
+    source = dataclasses.replace(
+        PLAN.source, architecture={"hidden_size": 64, "vocab_size": 1_000_000}
+    )
+    plan = dataclasses.replace(PLAN, source=source)
+    found = gate(plan)
+    device = DeviceInfo("metal", "Apple M1", 24 * GB, None, "0", "0", 200_000_000, 499_000)
+    context = dataclasses.replace(found.context, device=device)
+    checks = dataclasses.replace(found, context=context)
+    assert checks.refusal(ONE, SURE) is None, "126 MB"
+    assert checks.expects_trial(ONE, SURE, [])
+    refused = checks.refusal(TWO, SURE)
+    assert refused is not None
+    assert refused.skip_reason is SkipReason.OVER_DEVICE_LIMIT
+    assert refused.lacks_memory
+    assert refused.error == (
+        "its logits are one array of 252.0 MB, and Metal allows 200.0 MB for one on this machine; "
+        "use a smaller batch_size, or a shorter max_seq_length; --yourai-force runs it"
+    )
+    assert not checks.expects_trial(TWO, SURE, [])
+    forced = dataclasses.replace(checks, plan=dataclasses.replace(plan, force=True))
+    assert forced.expects_trial(TWO, SURE, [])
+    short = dataclasses.replace(context.inspection, data=TrainingData((5, 31)))
+    rows = dataclasses.replace(checks, context=dataclasses.replace(context, inspection=short))
+    assert rows.refusal(TWO, SURE) is None, "a batch is as wide as its longest row"
+
+
 def failed(config: LoraConfig = ONE, **changes: Any) -> TrialResult:
     return dataclasses.replace(TrialResult("llama-8b", config, Outcome.OOM, "no"), **changes)
 
@@ -132,6 +159,14 @@ def test_a_check_refuses_weights_that_are_too_large_but_no_prediction() -> None:
     assert found is not None
     assert found.outcome is Outcome.OVER_BUDGET
     assert found.conclusive
+    assert "its weights alone take 4.0 GB" in (found.reason or "")
+
+
+def test_a_sweep_refuses_weights_that_are_too_large_whether_it_can_predict_or_not() -> None:
+    assert gate(limit_gb=5).refusal(ONE, None) is None
+    found = gate(limit_gb=4.5).refusal(ONE, None)
+    assert found is not None
+    assert (found.outcome, found.started) == (Outcome.OVER_BUDGET, False)
     assert "its weights alone take 4.0 GB" in (found.reason or "")
 
 

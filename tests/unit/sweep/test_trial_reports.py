@@ -16,8 +16,9 @@ from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.system_memory import ProcessUse
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight

@@ -49,6 +49,23 @@ def test_paces_leave_out_steps_that_compiled() -> None:
     assert paces([*compiling, *warm, *further, *measured]) == [1.0, 1.1, 1.2, 1.4]
 
 
+def test_a_survey_comes_after_the_measured_steps_and_is_apart_from_them() -> None:
+    steps: list[tuple[Phase, float, int]] = [("warmup", 1.0, 100)] * 3
+    steps.append(("settle", 1.0, 100))
+    measured: list[tuple[Phase, float, int]] = [("measure", 1.0, 100)] * 10
+    survey: list[tuple[Phase, float, int]] = [("survey", each, 20) for each in (7.0, 0.9, 0.9)]
+    made = record(*steps, *measured, *survey)
+    assert made.contradiction(fits=True) is None
+    assert made.paces() == [1.0] * 14
+    made.started()
+    assert (made.progress.phase, made.progress.step) == ("timing shorter rows", 4)
+    found = made.result(Diagnosis(Outcome.OK))
+    assert found.survey_step_times_s == (0.9, 0.9)
+    assert (found.step_time_s, found.step_tokens) == (1.0, (100,) * 10)
+    broken_off = record(*steps, *measured, *survey[:2])
+    assert broken_off.result(Diagnosis(Outcome.OK)).survey_step_times_s == ()
+
+
 def test_an_update_that_takes_long_is_no_paging() -> None:
     swapped = 200_000_000
     compiling: list[tuple[Phase, float, int]] = [("warmup", 9.0, 100)] * 8

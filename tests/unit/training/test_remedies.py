@@ -47,6 +47,7 @@ def broken_off(cause: WorkerError) -> BrokenOff:
         (failed("ValueError: odd"), "fix what the traceback in a/training_log.jsonl shows"),
         (failed("[malloc] Unable to allocate 9 bytes"), "use a smaller --batch-size"),
         (failed("OSError: [Errno 28] No space left on device"), "make room on it"),
+        (failed("[metal::malloc] Resource limit (499000) exceeded."), "give a --reload-interval"),
         (failed("the GPU timeout error"), "use a shorter --seq-length"),
     ],
 )

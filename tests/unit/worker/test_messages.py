@@ -7,8 +7,9 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quant
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.architecture import InspectedShapes, LinearShape
+from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection, ModelSource, Wanted
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.protocol import (

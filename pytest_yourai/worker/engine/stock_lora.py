@@ -1,17 +1,19 @@
 """`mlx_lm.lora` through its own entry point, in a process of its own, with each step kept.
 
-python _stock_lora.py RESULT.json FREE_STEPS STEPS_IN_TURN [arguments of mlx_lm.lora]
+bootstrap.py worker.engine.stock_lora RESULT FREE_STEPS STEPS_IN_TURN FOLDER [ARGUMENTS of it]
 
-The last STEPS_IN_TURN of the FREE_STEPS take turns with those of another process. After them
-MLX's memory limit is one byte, so that the peaks of the steps that follow are what a step needs.
-What is freed stays with the process, as in our worker: whether glibc gives it back in each step is
-chance, and costs 2 ms. Nothing else of mlx-lm is changed.
+The last STEPS_IN_TURN of the FREE_STEPS take turns with those of another process, through pipes in
+FOLDER. After them MLX's memory limit is one byte, so that the peaks of the steps that follow are
+what a step needs. What is freed stays with the process, as in our worker: whether glibc gives it
+back in each step is chance, and costs 2 ms. Nothing else of mlx-lm is changed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,14 @@ import mlx.core as mx
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK, TrainingCallback
 
-from _turns import Turns
-from pytest_yourai.worker.__main__ import keep_freed_memory
+from pytest_yourai.worker.freed_memory import keep_freed_memory
+from pytest_yourai.worker.turns import Turns
 
 
 class _Keep(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
-    def __init__(self, free_steps: int, steps_in_turn: int) -> None:
+    def __init__(self, free_steps: int, steps_in_turn: int, folder: Path) -> None:
         self._free_steps, self._steps_in_turn = free_steps, steps_in_turn
-        self._turns = Turns("stock") if steps_in_turn else None
+        self._turns = Turns(folder, "stock") if steps_in_turn else None
         self.found: dict[str, list[float]] = {"step_times_s": [], "losses": [], "peaks_bytes": []}
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
@@ -48,15 +50,23 @@ class _Keep(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             turns.give()
 
 
+def _end_with_parent() -> None:
+    """End this process when its stdin, a pipe of its parent, is closed."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main() -> None:
-    result, free_steps, steps_in_turn, *arguments = sys.argv[1:]
+    result, free_steps, steps_in_turn, folder, *arguments = sys.argv[1:]
+    _end_with_parent()
     keep_freed_memory()
-    keep = _Keep(int(free_steps), int(steps_in_turn))
+    keep = _Keep(int(free_steps), int(steps_in_turn), Path(folder))
     SUPPORT_CALLBACK["keep"] = lambda **_: keep
     sys.argv = ["mlx_lm.lora", *arguments, "--report-to", "keep", "--steps-per-report", "1"]
     lora.main()
-    Path(result).write_text(json.dumps(keep.found))
-
-
-if __name__ == "__main__":
-    main()
+    Path(result).write_text(json.dumps(keep.found), encoding="utf-8")

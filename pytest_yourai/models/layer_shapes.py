@@ -1,0 +1,126 @@
+"""What a transformer layer consists of: its linear layers, and what their surroundings compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_yourai.core.figures import Count
+
+
+@dataclass(frozen=True, slots=True)
+class LinearShape:
+    """A linear layer of a transformer layer; `key` is its path there, as mlx-lm's LoRA keys are."""
+
+    key: str
+    inputs: Count
+    outputs: Count
+    copies: Count = 1
+    """Number of such layers side by side: the experts of a mixture."""
+    own_bits: Count = 0
+    """Bits, in groups of 64, that mlx-lm takes for it in a quantized model; 0: the model's."""
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    @property
+    def parameters_per_rank(self) -> int:
+        """Parameters of its adapter per rank: A is inputs × rank, B rank × outputs."""
+        return (self.inputs + self.outputs) * self.copies
+
+    @property
+    def parameters(self) -> int:
+        """Elements of its weights, without a bias."""
+        return self.inputs * self.outputs * self.copies
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention, in elements of a head. `scores` counts arrays of its scores that stay."""
+
+    heads: int
+    key_heads: int
+    head_dim: int
+    value_dim: int
+    scores: int = 1
+    """Where attention is not fused: the softmax, and soft caps."""
+    can_fuse: bool = True
+    """False for what MLX's fused kernels cannot do in training, such as scores added to a mask."""
+    has_sinks: bool = False
+    """True where each head has a sink, which its scores are joined with in the backward pass."""
+
+    @property
+    def queries(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def outputs(self) -> int:
+        return self.heads * self.value_dim
+
+    @property
+    def elements(self) -> int:
+        """Queries, keys and values of one token."""
+        return self.queries + self.key_heads * (self.head_dim + self.value_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Linear layers that read the same vectors, and what the computation after them keeps.
+
+    Counts of elements are for each row; a token has as many `rows` as experts that it is routed to.
+    """
+
+    linears: tuple[LinearShape, ...] = ()
+    kept: int = 0
+    """Elements in the model's own type that the backward pass needs."""
+    kept_wide: int = 0
+    """Elements in float32 that it needs."""
+    chunk_heads: int = 0
+    """Heads of a state space: float32 arrays for each pair of positions in a chunk of the row."""
+    rows: int = 1
+    attention: Attention | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Elements that the linear layers read of a row."""
+        return self.linears[0].inputs if self.linears else 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShapes:
+    """A transformer layer: its stages in the order of computation. Sizes in elements."""
+
+    stages: tuple[Stage, ...]
+    inner: int
+    """What the widest of its MLPs keeps between its linear layers, for each token."""
+    vectors: int
+    """Parameters that are never quantized: norms, biases, convolutions."""
+    wide_vectors: int = 0
+    """Those of them that stay float32 whatever the model is."""
+    fixed: tuple[LinearShape, ...] = ()
+    """Matrices that are quantized, and take no adapters."""
+    unquantized: tuple[LinearShape, ...] = ()
+    """Matrices that stay in full precision, and take no adapters."""
+
+    @property
+    def linears(self) -> tuple[LinearShape, ...]:
+        """Linear layers that can have adapters."""
+        return tuple(linear for stage in self.stages for linear in stage.linears)
+
+    @property
+    def attention(self) -> Attention | None:
+        return next((stage.attention for stage in self.stages if stage.attention), None)
+
+    @property
+    def quantizable(self) -> tuple[LinearShape, ...]:
+        """Matrices but those that always stay in full precision."""
+        return (*self.linears, *self.fixed)
+
+    @property
+    def parameters(self) -> int:
+        matrices = sum(each.parameters for each in (*self.linears, *self.fixed, *self.unquantized))
+        return matrices + self.vectors + self.wide_vectors
+
+
+Layers = tuple[LayerShapes, ...]
+"""The layers of a model, the first one first; equal ones are one object."""

@@ -1,0 +1,1 @@
+"""`yourai verify`: whether trials, training, estimates and the guard are right on this machine."""
