@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_yourai.core.errors import InputError, YouraiError
     from pytest_yourai.core.results import Outcome, TrialResult
     from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
-    from pytest_yourai.plan.recommend import Recommendation
+    from pytest_yourai.plan.recommendation import Recommendation
     from pytest_yourai.trial_handle import Trial, TrialError
 
 __all__ = [
@@ -52,7 +52,7 @@ _HOMES = {
     "MemoryEstimate": "estimate",
     "Outcome": "core.results",
     "Profile": "api.profile",
-    "Recommendation": "plan.recommend",
+    "Recommendation": "plan.recommendation",
     "Trial": "trial_handle",
     "TrialError": "trial_handle",
     "TrialResult": "core.results",

@@ -15,7 +15,8 @@ from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.options import Options
-from pytest_yourai.plan.recommend import Recommendation, find_budget, recommend_model
+from pytest_yourai.plan.recommend import find_budget, recommend_model
+from pytest_yourai.plan.recommendation import Recommendation
 
 _Path = str | os.PathLike[str]
 

@@ -182,6 +182,8 @@ class TrialResult(_WithOutcome):
     """The budget of the sweep."""
     epoch_time_s: float | None = None
     """Time for one epoch of real data at the pace of the measured steps."""
+    trained_parameters: int | None = None
+    """Of the adapters, or of the trained layers; None where the model was not built."""
     size: ModelSize | None = None
     load_time_s: float | None = None
     """None where the worker had loaded the model for an earlier trial."""

@@ -34,6 +34,9 @@ _EVENTS = (
     *("trial_complete", "trial_kept", "trial_repeated", "trial_start"),
 )
 
+_VERDICTS = ("not read",)
+"""Of `yourai verify`."""
+
 _ENDS = (
     "active_memory",
     "exception",
@@ -47,6 +50,6 @@ _ENDS = (
 OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
     + (*ThermalState, *get_args(PowerSource))
-    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_ENDS)
+    + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_VERDICTS, *_ENDS)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.models.config_keys import DEPTH_KEYS, first_whole, flat_config, whole
+from pytest_yourai.models.config_keys import DEPTH_KEYS, first_whole
+from pytest_yourai.models.known_config import known_config
 
 _WEIGHTS_OF_A_LAYER = 9
 
@@ -24,8 +25,11 @@ _CONSTANTS_OF_A_TRAINED_ARRAY = 0.5
 
 _STATES_OF_A_TOKEN = 2
 
-_LOOPING_TYPES = ("mamba", "jamba", "recurrent_gemma", "bailing_moe_linear")
-"""Their layers loop over the tokens of a row in Python, all of them as far as is known here."""
+_LOOPING_TYPES = ("mamba", "jamba", "bailing_moe_linear")
+"""Their layers loop over the tokens of a row in Python, but for those with full attention."""
+
+_INTERVAL_KEYS = ("full_attention_interval", "attn_layer_period", "layer_group_size")
+"""Of layers: one in so many has full attention."""
 
 _LINEAR_ATTENTION = "linear_attention"
 """Of `layer_types`: the gated delta rule, which mlx-lm computes by a loop in training."""
@@ -35,12 +39,12 @@ def arrays_held(
     config: LoraConfig, architecture: Mapping[str, Any], linears: int, shapes: int
 ) -> int:
     """At least so many, with adapters on `linears` modules of each layer, and compiled `shapes`."""
-    flat = flat_config(architecture)
-    depth = first_whole(flat, *DEPTH_KEYS)
+    keys = known_config(architecture).keys
+    depth = first_whole(keys, *DEPTH_KEYS)
     trained = 2 * linears * min(config.num_layers, depth)
     weights = _WEIGHTS_OF_A_LAYER * depth
     constants = _CONSTANTS_OF_A_SHAPE + _CONSTANTS_OF_A_TRAINED_ARRAY * trained
-    kept_layers = _looping_layers(flat, config.num_layers)
+    kept_layers = _looping_layers(keys, config.num_layers)
     if config.grad_checkpoint:
         kept_layers = min(1, kept_layers)
     states = _STATES_OF_A_TOKEN * (config.max_seq_length - 1) * kept_layers
@@ -49,17 +53,19 @@ def arrays_held(
 
 def loops_over_tokens(architecture: Mapping[str, Any]) -> bool:
     """True if training computes some layer of the model token by token."""
-    flat = flat_config(architecture)
-    return _looping_layers(flat, first_whole(flat, *DEPTH_KEYS)) > 0
+    keys = known_config(architecture).keys
+    return _looping_layers(keys, first_whole(keys, *DEPTH_KEYS)) > 0
 
 
-def _looping_layers(flat: Mapping[str, Any], trained_layers: int) -> int:
+def _looping_layers(keys: Mapping[str, Any], trained_layers: int) -> int:
     """The layers among the last `trained_layers` that loop over the tokens of a row."""
-    depth = first_whole(flat, *DEPTH_KEYS)
+    depth = first_whole(keys, *DEPTH_KEYS)
     last = min(trained_layers, depth)
-    kinds = flat.get("layer_types")
+    kinds = keys.get("layer_types")
     if isinstance(kinds, list):
         return sum(kind == _LINEAR_ATTENTION for kind in kinds[-last:]) if last else 0
-    if every := whole(flat.get("full_attention_interval")):
-        return sum((number + 1) % every != 0 for number in range(depth - last, depth))
-    return last if flat.get("model_type") in _LOOPING_TYPES else 0
+    is_looping = keys.get("model_type") in _LOOPING_TYPES or "full_attention_interval" in keys
+    if not is_looping:
+        return 0
+    every = first_whole(keys, *_INTERVAL_KEYS) or depth + 1
+    return sum((number + 1) % every != 0 for number in range(depth - last, depth))

@@ -17,18 +17,16 @@ from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.models.config_keys import (
+    EXPERTS_KEYS,
+    HIDDEN_KEYS,
     attention_heads,
     element_bytes,
     first_whole,
-    flat_config,
     whole,
 )
+from pytest_yourai.models.known_config import known_config
 
 _BITS_PER_BYTE = 8
-
-_HIDDEN_KEYS = ("hidden_size", "n_embd", "dim", "d_model")
-
-_EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +73,13 @@ def over_the_buffer_limit(
 
 
 def _step_arrays(config: LoraConfig, architecture: Mapping[str, Any]) -> Iterator[LargeArray]:
-    flat = flat_config(architecture)
+    keys = known_config(architecture).keys
     tokens = config.max_seq_length - 1
-    row = config.batch_size * tokens * element_bytes(flat)
+    row = config.batch_size * tokens * element_bytes(keys)
     smaller = "use a smaller batch_size, or a shorter max_seq_length"
-    if words := whole(flat.get("vocab_size")):
+    if words := whole(keys.get("vocab_size")):
         yield LargeArray("its logits", row * words, smaller)
-    if heads := attention_heads(flat):
+    if heads := attention_heads(keys):
         shorter = "use a shorter max_seq_length, or a smaller batch_size"
         yield LargeArray("its attention scores", row * heads * tokens, shorter)
 
@@ -89,15 +87,15 @@ def _step_arrays(config: LoraConfig, architecture: Mapping[str, Any]) -> Iterato
 def _weight_arrays(
     architecture: Mapping[str, Any], quantization: Quantization | None
 ) -> Iterator[LargeArray]:
-    flat = flat_config(architecture)
-    hidden = first_whole(flat, *_HIDDEN_KEYS)
-    bits = quantization.bits if quantization else _BITS_PER_BYTE * element_bytes(flat)
+    keys = known_config(architecture).keys
+    hidden = first_whole(keys, *HIDDEN_KEYS)
+    bits = quantization.bits if quantization else _BITS_PER_BYTE * element_bytes(keys)
     fewer = "quantize it to fewer bits (--yourai-quantize), or use a smaller model"
 
     def array(name: str, *sizes: int) -> LargeArray:
         return LargeArray(name, math.prod(sizes) * bits // _BITS_PER_BYTE, fewer)
 
-    yield array("its embeddings", whole(flat.get("vocab_size")), hidden)
-    inner = first_whole(flat, "moe_intermediate_size", "intermediate_size")
-    if (experts := first_whole(flat, *_EXPERTS_KEYS)) > 1:
+    yield array("its embeddings", whole(keys.get("vocab_size")), hidden)
+    inner = first_whole(keys, "moe_intermediate_size", "intermediate_size")
+    if (experts := first_whole(keys, *EXPERTS_KEYS)) > 1:
         yield array("the weights of its experts", experts, hidden, inner)

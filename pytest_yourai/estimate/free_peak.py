@@ -72,29 +72,30 @@ class LayerWork:
     """One trained layer in a step: elements of arrays, and counts, for the whole batch.
 
     `vectors` are of the hidden size and of what linear layers give, in the model's own type, as
-    `scores`, one array of all heads' where attention makes any; `is_fused` is true where it makes
-    none in the forward pass. `adapted_outputs` and `adapted_inputs` are what adapted layers give
-    and read; `weight_gradients` those of the base, where it is trained. `kept_bytes` stay for the
-    backward pass where there is no checkpointing. `more_operations` are those that its backward
-    pass has beyond a llama's.
+    `scores`, one array of all heads' where attention makes any, and `largest_scores`, the largest
+    of unlike layers; `is_fused` is true where it makes none in the forward pass. `adapted_outputs`
+    and `adapted_inputs` are what adapted layers give and read; `weight_gradients` those of the
+    base, where it is trained. `kept_bytes` stay for the backward pass where there is no
+    checkpointing. `more_operations` are those of its backward pass beyond a llama's.
     """
 
     vectors: float
     scores: float
+    largest_scores: float
     is_fused: bool
     adapted_outputs: float
     adapted_inputs: float
     adapter_parameters: float
     weight_gradients: float
-    adapters: int
+    adapters: float
     inner_product: float
     multiplications: float
     kept_bytes: float
     element_bytes: int
-    more_operations: int = 0
+    more_operations: float = 0.0
 
     @property
-    def operations(self) -> int:
+    def operations(self) -> float:
         """Operations of its backward pass."""
         adapters = max(self.adapters, _FEWEST_ADAPTERS)
         own = _OPERATIONS + self.more_operations
@@ -148,7 +149,7 @@ class FreePeak:
     @property
     def largest_bytes(self) -> float:
         """Scores that fill a batch of Metal's alone: one more is in flight."""
-        batches, scores = self.batches, self.work.scores
+        batches, scores = self.batches, self.work.largest_scores
         is_alone = batches and batches.counts_outputs and scores > batches.elements
         return scores * self.work.element_bytes if is_alone else 0.0
 

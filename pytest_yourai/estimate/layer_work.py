@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
+
 from pytest_yourai.core.config import FineTuneType
 from pytest_yourai.estimate.free_peak import LayerWork
 from pytest_yourai.estimate.kept_arrays import KeptArrays
@@ -27,6 +30,7 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
     return LayerWork(
         vectors=kept.tokens * (hidden_size + sum(count * each.outputs for count, each in rows)),
         scores=kept.scores_bytes / kept.element_bytes,
+        largest_scores=kept.scores_bytes / kept.element_bytes,
         is_fused=not kept.kept_scores_bytes,
         adapted_outputs=kept.outputs_bytes / _FLOAT32_BYTES,
         adapted_inputs=kept.wide_bytes / _FLOAT32_BYTES,
@@ -38,6 +42,34 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
         kept_bytes=kept.layer_bytes,
         element_bytes=kept.element_bytes,
         more_operations=_more_operations(kept.layer),
+    )
+
+
+def mean_work(works: Sequence[tuple[LayerWork, int]]) -> LayerWork:
+    """The mean of the works of layers, of which there are so many of each.
+
+    What is trained in a layer is a mean already.
+    """
+    (first, _), *others = works
+    if not others:
+        return first
+    total = sum(count for _, count in works)
+
+    def mean(of: Callable[[LayerWork], float]) -> float:
+        return sum(of(each) * count for each, count in works) / total
+
+    return dataclasses.replace(
+        first,
+        vectors=mean(lambda each: each.vectors),
+        scores=mean(lambda each: each.scores),
+        largest_scores=max(each.largest_scores for each, _ in works),
+        is_fused=all(each.is_fused for each, _ in works),
+        adapted_outputs=mean(lambda each: each.adapted_outputs),
+        adapted_inputs=mean(lambda each: each.adapted_inputs),
+        adapters=mean(lambda each: each.adapters),
+        multiplications=mean(lambda each: each.multiplications),
+        kept_bytes=mean(lambda each: each.kept_bytes),
+        more_operations=mean(lambda each: each.more_operations),
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.models.config_keys import attention_heads, first_whole, flat_config, whole
+from pytest_yourai.models.config_keys import HIDDEN_KEYS, attention_heads, first_whole, whole
+from pytest_yourai.models.known_config import known_config
 
 _TERAFLOPS = {
     "M1": 2.6,
@@ -39,8 +40,6 @@ _LATEST = "M4"
 _REACHED = 0.6
 """Share of these that a matrix product reaches: an assumption."""
 
-_HIDDEN_KEYS = ("hidden_size", "n_embd", "dim", "d_model")
-
 
 @dataclass(frozen=True, slots=True)
 class LongOperation:
@@ -64,16 +63,16 @@ def longest_operation(
 
 def _operations(config: LoraConfig, architecture: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Matrix products of a forward pass, each with its floating-point operations."""
-    flat = flat_config(architecture)
-    hidden, heads = first_whole(flat, *_HIDDEN_KEYS), attention_heads(flat)
+    keys = known_config(architecture).keys
+    hidden, heads = first_whole(keys, *HIDDEN_KEYS), attention_heads(keys)
     length = config.max_seq_length - 1
     tokens = config.batch_size * length
     if not hidden:
         return
-    yield "the product with the vocabulary", 2 * tokens * hidden * whole(flat.get("vocab_size"))
-    yield "a layer's MLP", 2 * tokens * hidden * whole(flat.get("intermediate_size"))
+    yield "the product with the vocabulary", 2 * tokens * hidden * whole(keys.get("vocab_size"))
+    yield "a layer's MLP", 2 * tokens * hidden * whole(keys.get("intermediate_size"))
     if heads:
-        head_dim = whole(flat.get("head_dim")) or hidden // heads
+        head_dim = whole(keys.get("head_dim")) or hidden // heads
         yield "a layer's attention", 2 * tokens * length * heads * head_dim
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import given_path, packaged_models
-from pytest_yourai.models.presets import read_presets
-from pytest_yourai.models.resolve import resolve
 
 
 def architecture_of(model: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -20,6 +18,10 @@ def architecture_of(model: Mapping[str, Any] | str | os.PathLike[str]) -> Mappin
     """
     if isinstance(model, Mapping):
         return model
+    # A mapping needs neither them nor the libraries that read files.
+    from pytest_yourai.models.presets import read_presets  # noqa: PLC0415
+    from pytest_yourai.models.resolve import resolve  # noqa: PLC0415
+
     name = os.fspath(model)
     try:
         folder = given_path(name, Path.cwd())

@@ -12,8 +12,6 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.step_time import step_times
 from pytest_yourai.models.dataset_lengths import TrainingData
 
-_MOST_OFFERS = 3
-
 _MOST_CUT = 0.25
 """Share of the rows: an offer that cuts more is not one of the same data."""
 
@@ -52,6 +50,7 @@ def shorter_rows(
 ) -> list[ShorterRows]:
     """At most three offers, the longest rows first; none where shorter rows save little memory.
 
+    Of more, the longest, the shortest and one between.
     What was `measured` comes before what `needs` predicts, which is corrected by the measured
     minimum of `config`.
     """
@@ -95,7 +94,7 @@ def shorter_rows(
                 is_measured=of_trial is not None,
             )
         )
-    return offers[:_MOST_OFFERS]
+    return [offers[place] for place in sorted({0, len(offers) // 2, len(offers) - 1}) if offers]
 
 
 def _lengths(data: TrainingData, now: int) -> Iterator[int]:

@@ -13,6 +13,7 @@ The numbers are in `coefficients`.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,7 @@ from pytest_yourai.estimate.coefficients import (
 )
 from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
-from pytest_yourai.estimate.layer_work import layer_work
+from pytest_yourai.estimate.layer_work import layer_work, mean_work
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture
 
@@ -267,5 +268,10 @@ class StepMemory:
 
     @cached_property
     def _free(self) -> FreePeak:
-        work = layer_work(self._last, self.trained, self.shapes.hidden_size)
-        return FreePeak(work, self.trained.layers, self._batches)
+        counts = collections.Counter(map(id, self._layers))
+        kinds = {id(each): each for each in self._layers}
+        works = [
+            (layer_work(kept, self.trained, self.shapes.hidden_size), counts[kind])
+            for kind, kept in kinds.items()
+        ]
+        return FreePeak(mean_work(works), self.trained.layers, self._batches)

@@ -15,7 +15,14 @@ from pytest_yourai.core.config import KEY_SETS, key_names
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.figures import Bytes, Count
 from pytest_yourai.core.module_sets import is_in_each, modules_of_set
-from pytest_yourai.models.config_keys import DEPTH_KEYS, HEADS_KEYS, element_bytes, flat_config
+from pytest_yourai.models.config_keys import (
+    DEPTH_KEYS,
+    EXPERTS_KEYS,
+    HEADS_KEYS,
+    HIDDEN_KEYS,
+    element_bytes,
+    flat_config,
+)
 from pytest_yourai.models.families import FAMILIES, Family
 from pytest_yourai.models.known_config import KnownConfig, known_config
 from pytest_yourai.models.layer_blocks import attention, layer, mlp, norm
@@ -24,8 +31,6 @@ from pytest_yourai.models.weight_form import AFFINE, WeightForm
 
 _MATRIX = 2
 """Dimensions of the arrays that count as matrices."""
-
-_EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 _WIDE_BYTES = 4
 
@@ -263,12 +268,12 @@ def _read(text: str) -> Architecture:
 
 def _like_llama(known: KnownConfig) -> Architecture:
     """Another model type, as if its layers were llama's."""
-    if (experts := known.size(*_EXPERTS_KEYS)) > 1:
+    if (experts := known.size(*EXPERTS_KEYS)) > 1:
         raise ModelError(
             f"config.json: {experts} experts: this mixture of experts cannot be estimated, it must "
             "be measured"
         )
-    hidden = known.needed("hidden_size", "n_embd", "dim", "d_model")
+    hidden = known.needed(*HIDDEN_KEYS)
     heads = known.needed(*HEADS_KEYS)
     inner = known.needed("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
     depth = known.needed(*DEPTH_KEYS)

@@ -12,6 +12,10 @@ HEADS_KEYS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 
 DEPTH_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
+HIDDEN_KEYS = ("hidden_size", "n_embd", "dim", "d_model")
+
+EXPERTS_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
 
 def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json mapping with the keys of its text part on top."""

@@ -24,6 +24,8 @@ from pytest_yourai.store.compare.thresholds import RegressionThresholds
 
 DEFAULT_TIMEOUT_S = 300.0
 
+_START_TIMEOUT_S = 120.0
+
 CHECK_STEPS = 5
 """Measured steps of a safe configuration: enough to show that it trains."""
 
@@ -82,6 +84,11 @@ class Options:
     force: bool
     resume: bool
     trust_remote_code: bool
+
+    @property
+    def worker_start_timeout_s(self) -> float:
+        """Seconds that a worker has to start, and to inspect model and data."""
+        return max(self.timeout_s, _START_TIMEOUT_S)
 
     @property
     def is_replay(self) -> bool:

@@ -27,9 +27,6 @@ _MOST_SEARCHED = 1000
 
 _LONGEST_MEMORY_WAIT_S = 5.0
 
-_START_TIMEOUT_S = 120.0
-"""Smallest limit for a worker to start and inspect the model."""
-
 
 @dataclass(frozen=True)
 class SweepSetup:
@@ -73,7 +70,7 @@ def plan_model(
         recipe_file=recipe_file,
         memory_limit_bytes=options.memory_limit_bytes,
         compile_timeout_s=options.compile_timeout_s,
-        start_timeout_s=max(options.timeout_s, _START_TIMEOUT_S),
+        start_timeout_s=options.worker_start_timeout_s,
         settings=settings,
         identity=run_identity(source, options.data, settings),
         force=options.force,

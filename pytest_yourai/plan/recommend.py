@@ -1,146 +1,46 @@
-"""Which models fit, by estimate alone: nothing is run, and MLX is not needed."""
+"""Which models fit, by estimate alone: nothing is run, and MLX reads training data at most."""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.axes import AXES, BATCH_SIZE
-from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Quantization
+from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.core.units import gigabytes, machine_memory
+from pytest_yourai.core.recipe import Recipe
+from pytest_yourai.core.units import machine_memory
+from pytest_yourai.estimate.shorter_rows import shorter_rows
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.dataset_lengths import TrainingData, padded_length
 from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
+from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
 from pytest_yourai.plan.matrix import combinations, dividing, evenly_accumulated
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
+from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plan.safe_table import safe_config
 
-_LEAST_PARAMETERS = 1e8
-
-_COMPONENTS = {
-    "weights_bytes": "weights",
-    "adapters_bytes": "adapters",
-    "gradients_bytes": "gradients",
-    "optimizer_bytes": "optimizer state",
-    "activations_bytes": "activations",
-    "logits_bytes": "logits",
-    "overhead_bytes": "work in flight",
-}
-"""The parts of an estimate, in words."""
+ReadRows = Callable[[ModelSource, str, RowReading], TrainingData]
+"""Reads data with the tokenizer of a model; InputError where it cannot be read."""
 
 
-class Verdict(enum.StrEnum):
-    """Training fits by the conservative estimate, by the minimum alone, or not at all."""
-
-    FITS = "fits"
-    TIGHT = "tight"
-    NO = "no"
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One model, the best configuration for it, and what that is estimated to need.
-
-    `asked_as` is the preset's name, or the folder as the user wrote it. Where nothing fits of what
-    was asked for, `instead` is the nearest that does, which `config` is then; else it is None.
-    """
-
-    asked_as: str
-    name: str
-    parameters: float
-    config: LoraConfig
-    quantization: Quantization | None
-    estimate: MemoryEstimate
-    verdict: Verdict
-    instead: NearestFit | None = None
-    asked_bytes: int = 0
-    """Minimum memory of what was asked for, where that does not fit."""
-
-    @property
-    def asked(self) -> LoraConfig:
-        """What was asked for."""
-        return self.instead.wanted if self.instead else self.config
-
-    @property
-    def is_toy(self) -> bool:
-        """True for models that are too small to be of use, but for tries."""
-        return self.parameters < _LEAST_PARAMETERS
-
-    @property
-    def largest_component(self) -> str:
-        """The largest part of the memory: `weights 39.7 GB`."""
-        largest = max(_COMPONENTS, key=lambda name: int(getattr(self.estimate, name)))
-        return f"{_COMPONENTS[largest]} {gigabytes(getattr(self.estimate, largest))}"
-
-    @property
-    def limited_by(self) -> str:
-        """`weights 39.7 GB of 43.2 GB`."""
-        return f"{self.largest_component} of {gigabytes(self.estimate.minimum_bytes)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendations:
-    """Estimates for all models that were asked for, within `budget`.
-
-    `machine` names the machine of a detected budget, and is None for the user's. `left_out` maps
-    models that cannot be estimated to the reason.
-    """
-
-    budget: Budget
-    machine: str | None
-    backend: Backend
-    models: tuple[Recommendation, ...]
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def largest_that_fits(self) -> Recommendation | None:
-        """The one with most parameters that fits; if none does, of those that are tight.
-
-        Rather one that fits as asked, or with changes that keep the result, than another; and
-        rather a model of use than a toy, but on a CPU the toy: others take minutes for a step.
-        """
-        return max(
-            (model for model in self.models if model.verdict is not Verdict.NO),
-            key=lambda model: (
-                model.is_toy == (self.backend == "cpu"),
-                model.instead is None or model.instead.keeps_the_result,
-                model.verdict is Verdict.FITS,
-                model.parameters,
-            ),
-            default=None,
-        )
-
-    def is_slow(self, model: Recommendation) -> bool:
-        """True if a step takes minutes: of any model of use, on a CPU.
-
-        A step of 64 tokens of qwen2.5-0.5b in 4 bits took more than two minutes on two cores.
-        """
-        return self.backend == "cpu" and not model.is_toy
-
-    def is_rather_fast(self, model: Recommendation) -> bool:
-        """True if it is no larger only because larger ones that fit are slow."""
-        others = (each for each in self.models if each.verdict is not Verdict.NO)
-        return not self.is_slow(model) and any(map(self.is_slow, others))
-
-
-def recommend(options: Options) -> Recommendations:
+def recommend(options: Options, read_rows: ReadRows | None = None) -> Recommendations:
     """Estimates for the models that `options` name, or for all presets.
 
-    Models that cannot be estimated are left out; InputError if that leaves none.
+    With `read_rows` rows are as long as those of the data that a flag names. Models that cannot be
+    estimated are left out; InputError if that leaves none.
     """
     presets = read_presets(options.presets)
     named = options.models or [NamedModel(name, Path(name)) for name in presets]
@@ -153,7 +53,9 @@ def recommend(options: Options) -> Recommendations:
     for each in named:
         try:
             model = resolve(each.name, each.folder, options.weights, presets, options.quantize)
-            models.append(recommend_model(each.name, model, options, budget.limit_bytes, backend))
+            models.append(
+                recommend_model(each.name, model, options, budget.limit_bytes, backend, read_rows)
+            )
         except ModelError as problem:
             problems[each.name] = problem
     if not models:
@@ -175,7 +77,12 @@ def find_budget(options: Options) -> Budget:
 
 
 def recommend_model(
-    asked_as: str, model: Model, options: Options, limit_bytes: int, backend: Backend
+    asked_as: str,
+    model: Model,
+    options: Options,
+    limit_bytes: int,
+    backend: Backend,
+    read_rows: ReadRows | None = None,
 ) -> Recommendation:
     """The best of what `options` ask for that fits `model` within the limit, or what does instead.
 
@@ -185,7 +92,9 @@ def recommend_model(
     choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
     source = model.source(quantization, choice.lora_keys)
     asked = _asked(model, choice, options, limit_bytes)
-    estimates = [estimate_trial(each, source, backend, recipe=choice.recipe) for each in asked]
+    data = _data(model, source, choice, asked, options, read_rows)
+    longest = data.longest if data else None
+    estimates = [_estimate(each, source, backend, choice.recipe, longest) for each in asked]
     judged = [judge(each, limit_bytes) for each in estimates]
     best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
     found = Recommendation(
@@ -196,14 +105,59 @@ def recommend_model(
         quantization=quantization,
         estimate=estimates[best],
         verdict=judged[best],
+        data=data,
     )
-    if found.verdict is not Verdict.NO:
+    if found.verdict is Verdict.NO:
+        nearest = functools.partial(
+            nearest_fits,
+            source,
+            asked[0],
+            limit_bytes,
+            backend=backend,
+            recipe=choice.recipe,
+            longest_row=longest,
+        )
+        fits = nearest(is_cautious=True) or nearest()
+        found = _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
+    if data is None:
         return found
-    nearest = functools.partial(
-        nearest_fits, source, asked[0], limit_bytes, backend=backend, recipe=choice.recipe
-    )
-    fits = nearest(is_cautious=True) or nearest()
-    return _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
+    held = dataclasses.replace(source, quantization=found.quantization)
+
+    def needs(config: LoraConfig) -> int:
+        return _estimate(config, held, backend, choice.recipe, data.longest).minimum_bytes
+
+    return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
+
+
+def _data(
+    model: Model,
+    source: ModelSource,
+    choice: ConfigChoice,
+    asked: Sequence[LoraConfig],
+    options: Options,
+    read_rows: ReadRows | None,
+) -> TrainingData | None:
+    """The rows that a flag names; those of a recipe are not read for an estimate."""
+    if read_rows is None or options.data is None or options.has_data_of_recipe:
+        return None
+    model.require_tokenizer()
+    longest = max(config.max_seq_length for config in asked)
+    reading = RowReading.of(choice.recipe, longest, options.bad_rows)
+    return read_rows(source, options.data, reading)
+
+
+def _estimate(
+    config: LoraConfig,
+    source: ModelSource,
+    backend: Backend,
+    recipe: Recipe,
+    longest_row: int | None,
+) -> MemoryEstimate:
+    """The estimate of the longest batch that there is."""
+    if longest_row is not None:
+        width = padded_length(longest_row, config.max_seq_length)
+        config = dataclasses.replace(config, max_seq_length=width)
+    return estimate_trial(config, source, backend, recipe=recipe)
 
 
 def _asked(

@@ -67,6 +67,7 @@ FIT = ShortCommand(
     flag="recommend",
     takes=frozenset({
         *("model", "models", "max-memory", "output", "weights", "quantize", "config"),
+        *("data", "bad-rows", "mask-prompt"),
         *("effective-batch-size", *(axis.flag for axis in AXES)),
     }),
 )  # fmt: skip

@@ -104,7 +104,7 @@ class Stage:
     def _configs(self) -> tuple[LoraConfig, ...]:
         return self.setup.plan.configs if self.setup else ()
 
-    @property
+    @cached_property
     def _usual(self) -> LoraConfig:
         """The variants that ids and labels leave out."""
         return LoraConfig(1, 1, 1, self.model.default_max_seq_length, lora_keys=self._usual_keys)

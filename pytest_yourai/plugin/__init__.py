@@ -7,6 +7,7 @@ that the user started).
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -83,11 +84,13 @@ def _recommend(config: pytest.Config) -> int:
     from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
     from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
     from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415
+    from pytest_yourai.sweep.row_lengths import rows_reader  # noqa: PLC0415
 
+    print_now = functools.partial(print_lines, sys.stdout)
     asked = read_options(config)
     if config.getoption("yourai_output"):
         check_files(asked)
-    found = recommend(asked)
+    found = recommend(asked, rows_reader(asked.worker_start_timeout_s, print_now))
     # An output in the ini file is that of sweeps: estimates must not take a profile's place.
     if config.getoption("yourai_output"):
         kept = write(asked.output, found)

@@ -19,6 +19,7 @@ from pytest_yourai.report.nearest import (
     nearest_to,
     nearest_to_lightest,
 )
+from pytest_yourai.report.shorter_rows_lines import cut_words
 from pytest_yourai.sweep.stage_results import StageResults
 
 _SHORTEST_ROWS = 128
@@ -36,8 +37,10 @@ def what_may_fit(plan: RunPlan, found: StageResults, invocation: Invocation) -> 
         yield from _what_takes_less(setup, found.results, invocation)
     elif fits:
         yield "Next, what fits by estimate, the least change first"
+        data = found.context.inspection.data if found.context else None
         for fit in fits:
-            yield f"  {fit.change}: needs {gigabytes(fit.needs_bytes)}"
+            change = f"{fit.change}{cut_words(data, fit)}"
+            yield f"  {change}: needs {gigabytes(fit.needs_bytes)}"
             yield f"    {_changed(plan, found.stage, invocation, fit)}"
     else:
         yield "By estimate this model does not fit, whatever is changed"

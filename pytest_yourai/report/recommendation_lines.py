@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.units import gigabytes, parameters
+from pytest_yourai.estimate.shorter_rows import ShorterRows
 from pytest_yourai.plan.arguments import changed_arguments, without_flags
 from pytest_yourai.plan.invocation import Invocation
-from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict
+from pytest_yourai.plan.nearest_fits import NearestFit
+from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
+from pytest_yourai.report.dataset_lines import data_lines
+from pytest_yourai.report.shorter_rows_lines import cut_words, shorter_rows_text
 from pytest_yourai.report.tables import text_table
 
 _HEADER = ("model", "size", "try", "fits", "needs", "at most", "limited by")
@@ -51,6 +55,7 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     for name, reason in found.left_out.items():
         yield f"{name} is left out: {reason}"
     yield ""
+    yield from _data_lines(found)
     if changed := [each for each in found.models if each.instead is not None]:
         yield "Changed to fit"
         yield from map(_change, changed)
@@ -64,6 +69,41 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
     if best is not None:
         yield from _with_and_without_limit(best, found.budget.limit_bytes)
     yield _next(found, invocation)
+    yield from _shorter(found, invocation)
+
+
+def _data_lines(found: Recommendations) -> Iterator[str]:
+    """Lengths of the user's rows, which differ by tokenizer; bars where there is one model."""
+    for each in found.models:
+        if each.data is not None:
+            lines_of_model = list(data_lines(each.data, [each.asked.max_seq_length]))
+            if len(found.models) > 1:
+                yield f"{each.name}: {lines_of_model[0]}"
+            else:
+                yield from lines_of_model
+
+
+def _shorter(found: Recommendations, invocation: Invocation) -> Iterator[str]:
+    """What shorter rows save, each with the command that measures it."""
+    for each in found.models:
+        of_model = f" of {each.name}" if len(found.models) > 1 else ""
+        for offer in each.shorter:
+            yield f"Or with shorter rows{of_model}, {shorter_rows_text(offer)}"
+            yield f"    {_sweep_of(each, offer, invocation)}"
+
+
+def _sweep_of(model: Recommendation, offer: ShorterRows, invocation: Invocation) -> str:
+    near = NearestFit(
+        config=offer.config,
+        quantization=model.quantization,
+        needs_bytes=offer.needs_bytes,
+        estimate=model.estimate,
+        wanted=model.asked,
+        is_requantized=model.instead is not None and model.instead.is_requantized,
+    )
+    kept = without_flags(invocation.arguments, *_NOT_KEPT)
+    words = changed_arguments(kept, near)
+    return invocation.line(f"--yourai-model={model.asked_as}", *words)
 
 
 def _with_and_without_limit(model: Recommendation, budget_bytes: int) -> Iterator[str]:
@@ -71,8 +111,8 @@ def _with_and_without_limit(model: Recommendation, budget_bytes: int) -> Iterato
     estimate, name = model.estimate, model.asked_as
     takes = _range(estimate.peak_bytes, estimate.conservative_peak_bytes)
     needs = _range(estimate.minimum_bytes, estimate.minimum_bytes + estimate.margin_bytes)
-    yield f"{name} with mlx_lm.lora, which sets no limit: takes {takes}"
-    yield f"{name} with yourai train, which sets one: needs {needs}"
+    yield f"{name} takes {takes}, with mlx_lm.lora (no limit)"
+    yield f"{name} needs {needs}, with yourai train (limited)"
     if estimate.conservative_peak_bytes > budget_bytes:
         may = "is" if estimate.peak_bytes > budget_bytes else "may be"
         yield f"Without a limit it {may} over the budget: take yourai train"
@@ -87,7 +127,8 @@ def _word(model: Recommendation) -> str:
 
 
 def _change(model: Recommendation) -> str:
-    change = model.instead.change if model.instead else ""
+    fit = model.instead
+    change = f"{fit.change}{cut_words(model.data, fit)}" if fit else ""
     may = "" if model.verdict is Verdict.FITS else ", maybe"
     return f"  {model.name}: {change}{may}; without {gigabytes(model.asked_bytes)}"
 

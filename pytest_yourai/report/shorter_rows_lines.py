@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pytest_yourai.core.axes import MAX_SEQ_LENGTH
 from pytest_yourai.core.units import duration, same_memory
 from pytest_yourai.estimate.shorter_rows import ShorterRows
+from pytest_yourai.models.dataset_lengths import TrainingData
+from pytest_yourai.plan.nearest_fits import NearestFit
 
 
 def shorter_rows_text(offer: ShorterRows) -> str:
@@ -19,6 +22,14 @@ def shorter_rows_text(offer: ShorterRows) -> str:
         then, now = duration(offer.epoch_time_s), duration(offer.instead_of_epoch_time_s)
         text += f", an epoch about {then} instead of {now}" if then != now else ""
     return f"{text}, {'measured' if offer.is_measured else 'by estimate'}"
+
+
+def cut_words(data: TrainingData | None, fit: NearestFit) -> str:
+    """` (3 % of rows cut)`, after a change to rows that are shorter than some of the data."""
+    cut = data.rows_over(fit.config.max_seq_length) if data else 0
+    if data is None or not cut or MAX_SEQ_LENGTH not in fit.changed_axes:
+        return ""
+    return f" ({_percent(cut / data.rows)} of rows cut)"
 
 
 def _percent(share: float) -> str:

@@ -150,6 +150,7 @@ class TrialRow(ConfigRow):
     tokens_per_second: Computed = None
     throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
+    trained_parameters: Count | None = None
     loss: FiniteLoss | None
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]

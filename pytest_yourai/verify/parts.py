@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_yourai.core.errors import ModelError, WorkerError, YouraiError
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
+from pytest_yourai.core.errors import WorkerError, YouraiError
+from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.system_footprint import read_system_footprint, tool_name
-from pytest_yourai.models.source import Inspection, ModelSource
+from pytest_yourai.models.source import Inspection, ModelSource, Wanted
 from pytest_yourai.verify import judging
 from pytest_yourai.verify.cases import Cases, Predicted
 from pytest_yourai.verify.document import Line
@@ -44,10 +44,11 @@ class Parts:
         self._config, self._pairs = chosen.config, chosen.pairs
         self._folder, self._read_system = folder, read_system
         self._dense, *self._others = chosen.models
-        self._host = new_host(self._source(self._dense))
         self._trial: Trial | None = None
+        self._wanted = Wanted.of([self._config], RECIPE)
+        self._host = new_host(self._source(self._dense))
         try:
-            self.device, self._inspection = self._host.inspect(None)
+            self.device, self._inspection = self._host.inspect(None, wanted=self._wanted)
             self._budget = choose_budget(None, self.device)
         except BaseException:
             self._host.end()
@@ -74,7 +75,7 @@ class Parts:
         """A trial of another model, predicted before."""
         host = new_host(self._source(model))
         try:
-            _, inspection = host.inspect(None)
+            _, inspection = host.inspect(None, wanted=self._wanted)
             line, _ = self._predict_and_measure(model, host, inspection)
         finally:
             host.end()
@@ -84,15 +85,14 @@ class Parts:
         self, model: Predicted, host: WorkerHost, inspection: Inspection
     ) -> tuple[Line, Trial]:
         """Ends the worker: the next part has its own."""
-        source = self._source(model)
-        estimate = self._estimate(source, inspection)
+        predicted = self._predicted(self._source(model), inspection)
         try:
             trial = alone(host, self._config, _STEPS, self._guard())
         finally:
             host.end()
         line = judging.prediction(
             _prediction(model),
-            (estimate.minimum_bytes, estimate.peak_bytes) if estimate else None,
+            predicted,
             (trial.minimum_bytes, max(trial.peaks_bytes)),
             self.device.backend,
         )
@@ -131,12 +131,21 @@ class Parts:
             judging.peak(ours.peaks_bytes, theirs.peaks_bytes),
         ]
 
-    def _estimate(self, source: ModelSource, inspection: Inspection) -> MemoryEstimate | None:
-        device, shapes = self.device, inspection.sizes.get(self._config.lora_keys)
-        try:
-            return estimate_trial(self._config, source, device.backend, device.name, shapes, RECIPE)
-        except ModelError:
+    def _predicted(self, source: ModelSource, found: Inspection) -> tuple[int, int | None] | None:
+        """Minimum and peak, as a sweep predicts them before its first trial; None if it cannot."""
+        predictor = Predictor(
+            source,
+            self.device.backend,
+            self.device.name,
+            inspected=found.sizes,
+            steps=found.steps,
+            recipe=RECIPE,
+        )
+        prediction = predictor.predict(self._config)
+        if prediction is None:
             return None
+        takes_bytes = prediction.peak_bytes_within(self._budget.limit_bytes)
+        return prediction.minimum_bytes, takes_bytes if prediction.ahead_bytes else None
 
     def _needed(self) -> Trial:
         if self._trial is None:

@@ -1,6 +1,6 @@
 """What does a sweep cost beyond its steps, and against one `mlx_lm.lora` process for each trial?
 
-python tests/performance/cost.py [--rounds 3]
+python tests/performance/cost.py [--rounds 1]
 
 `--yourai-model tiny --quick` against twelve `mlx_lm.lora` processes with as many steps each,
 interleaved. Allowed beyond the steps: 2.5 s, and 0.08 s a trial. At least 1.6 times less wall time.
@@ -28,7 +28,7 @@ MOST_S = 600
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     rows, ratios = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,7 +18,7 @@ from pathlib import Path
 from _common import ROOT, table, verdict
 
 sys.path.insert(0, str(ROOT / "tests"))
-from pytest_yourai.plan.recommend import Verdict
+from pytest_yourai.plan.recommendation import Verdict
 
 from support.metal_reports import FILE, NARROW, MetalReport, metal_failures, metal_reports
 

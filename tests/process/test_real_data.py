@@ -50,6 +50,22 @@ def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
     )
 
 
+def test_an_estimate_takes_the_lengths_of_the_rows(pytester: pytest.Pytester) -> None:
+    model = make_model(pytester.path / "model")
+    rows = [{"text": text_of(tokens)} for tokens in (*[20] * 9, 300)]
+    write_rows(pytester.path / "data", rows)
+    flags = ("--yourai-data=data", "--yourai-seq-length=512", "--yourai-max-memory=1")
+    done = pytester.runpytest_inprocess("--yourai-recommend", f"--yourai-model={model}", *flags)
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        [
+            "Training data: 10 rows, 480 tokens; a row has 20 to 300, median 20",
+            "Or with shorter rows, 256: 10 % of rows cut (9.2 % of tokens), needs * by estimate",
+            "    pytest --yourai-model=* --yourai-seq-length=256",
+        ]
+    )
+
+
 def test_in_a_walk_the_data_is_shown_for_each_model_and_its_mistakes_end_it(
     pytester: pytest.Pytester,
 ) -> None:

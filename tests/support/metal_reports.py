@@ -16,7 +16,8 @@ from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
 from pytest_yourai.machine.budget import WORKING_SET_SHARES, detect_budget
 from pytest_yourai.machine.system_memory import SystemMemory
-from pytest_yourai.plan.recommend import Verdict, judge
+from pytest_yourai.plan.recommend import judge
+from pytest_yourai.plan.recommendation import Verdict
 
 from support.recorded_floors import DATA
 

@@ -12,6 +12,7 @@ LLAMA = {"model_type": "llama", "num_hidden_layers": 32}
 MAMBA = {"model_type": "mamba", "num_hidden_layers": 24}
 QWEN3_NEXT = {"num_hidden_layers": 48, "full_attention_interval": 4}
 QWEN3_5 = {"num_hidden_layers": 4, "layer_types": ["linear_attention"] * 3 + ["full_attention"]}
+JAMBA = {"model_type": "jamba", "num_hidden_layers": 8, "attn_layer_period": 8}
 CONFIG = LoraConfig(1, 8, 32, 2049)
 
 
@@ -24,6 +25,7 @@ CONFIG = LoraConfig(1, 8, 32, 2049)
         (MAMBA, 0, 1, 24 * 9 + 16 + 2 * 2048 * 24),
         (QWEN3_NEXT, 0, 1, 48 * 9 + 16 + 2 * 2048 * 24),
         (QWEN3_5, 0, 1, 4 * 9 + 16 + 2 * 2048 * 3),
+        (JAMBA, 0, 1, 8 * 9 + 16 + 2 * 2048 * 7),
         ({}, 0, 1, 16),
         ({"layer_types": []}, 0, 1, 16),
     ],

@@ -34,6 +34,8 @@ def test_it_is_the_logits_or_the_scores(
 
 LLAMA_8B = {"hidden_size": 4096, "num_attention_heads": 32, "vocab_size": 128_256}
 GEMMA_2B = {"hidden_size": 2304, "num_attention_heads": 8, "vocab_size": 256_000}
+GEMMA3_4B = {"model_type": "gemma3", "text_config": {"hidden_size": 2560}}
+"""Without the words, of which mlx-lm knows the number."""
 TINY_WORDS = {"hidden_size": 8192, "num_attention_heads": 1, "vocab_size": 500_000}
 MANY_WORDS = TINY_WORDS | {"vocab_size": 5_000_000}
 QWEN3_MOE = {
@@ -57,6 +59,7 @@ FOUR_BITS = Quantization(4, 64)
 @pytest.mark.parametrize(
     ("architecture", "quantization", "batch", "length", "name", "expected"),
     [
+        (GEMMA3_4B, FOUR_BITS, 4, 2049, "its logits", 4 * 2048 * 262_208 * 2),
         (GEMMA_2B, FOUR_BITS, 4, 2049, "its logits", 4 * 2048 * 256_000 * 2),
         (LLAMA_8B, FOUR_BITS, 1, 8193, "its attention scores", 32 * 8192**2 * 2),
         (TINY_WORDS, FOUR_BITS, 1, 65, "its embeddings", 8192 * 500_000 // 2),

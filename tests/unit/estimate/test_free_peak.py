@@ -9,6 +9,7 @@ import pytest
 
 from pytest_yourai.estimate.coefficients import AMPERE, HOPPER, LARGE_METAL, METAL
 from pytest_yourai.estimate.free_peak import FreePeak, LayerWork
+from pytest_yourai.estimate.layer_work import mean_work
 
 from support.recorded_peaks import PeakRow, recorded_peaks
 
@@ -17,6 +18,7 @@ ROWS = recorded_peaks()
 USUAL = LayerWork(
     vectors=20e6,
     scores=0.0,
+    largest_scores=0.0,
     is_fused=True,
     adapted_outputs=5e6,
     adapted_inputs=4e6,
@@ -83,12 +85,23 @@ def test_on_the_cpu_a_task_is_a_few_operations() -> None:
 
 
 def test_scores_that_fill_a_batch_of_metal_alone_are_in_flight_once_more() -> None:
-    large = dataclasses.replace(USUAL, scores=100e6, is_fused=False)
+    large = dataclasses.replace(USUAL, scores=100e6, largest_scores=100e6, is_fused=False)
     assert FreePeak(large, 32, METAL).largest_bytes == 200e6
     assert FreePeak(large, 32, HOPPER).largest_bytes == 0
     assert FreePeak(USUAL, 32, METAL).largest_bytes == 0
     assert FreePeak(USUAL, 32, None).largest_bytes == 0
     assert large.own == USUAL.own + 2 * 2 * 100e6
+
+
+def test_unlike_layers_count_as_their_mean_but_for_the_largest_array() -> None:
+    attention = dataclasses.replace(USUAL, scores=90e6, largest_scores=90e6, is_fused=False)
+    convolution = dataclasses.replace(USUAL, vectors=50e6, adapters=1)
+    found = mean_work([(attention, 1), (convolution, 2)])
+    assert found.vectors == pytest.approx(40e6)
+    assert found.adapters == 2
+    assert (found.scores, found.largest_scores) == (30e6, 90e6)
+    assert not found.is_fused
+    assert mean_work([(USUAL, 16)]) == USUAL
 
 
 def test_with_checkpointing_the_forward_pass_is_in_flight_at_the_loss() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.plan.recommend import Verdict
+from pytest_yourai.plan.recommendation import Verdict
 
 from support.metal_reports import GIB, NARROW, MetalReport, metal_reports
 

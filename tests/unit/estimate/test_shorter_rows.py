@@ -33,7 +33,7 @@ def lengths(offers: list[ShorterRows]) -> list[int]:
 
 def test_the_longest_rows_come_first_and_say_what_they_cut_and_save() -> None:
     found = shorter_rows(DATA, LONG, needs)
-    assert lengths(found) == [1024, 768, 512]
+    assert lengths(found) == [1024, 512, 256]
     first = found[0]
     assert (first.rows_cut, first.share_of_rows) == (1, 0.01)
     assert first.share_of_tokens == pytest.approx(476 / DATA.tokens)
@@ -42,7 +42,7 @@ def test_the_longest_rows_come_first_and_say_what_they_cut_and_save() -> None:
 
 
 def test_a_measured_minimum_corrects_the_estimates_and_replaces_its_own() -> None:
-    shorter = dataclasses.replace(LONG, max_seq_length=768)
+    shorter = dataclasses.replace(LONG, max_seq_length=512)
     measured = {LONG: ok(LONG, 6_096_000_000), shorter: ok(shorter, 3_000_000_000)}
     found = shorter_rows(DATA, LONG, needs, measured)
     assert [(each.needs_bytes, each.is_measured) for each in found[:2]] == [

@@ -3,7 +3,6 @@ from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
@@ -12,6 +11,8 @@ from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.presets import PackagedMatrix, read_presets
 from pytest_yourai.plan.matrix import read_matrix
+
+from support.texts import TEXTS, matching
 
 PRESETS = read_presets(packaged_models())
 
@@ -135,8 +136,8 @@ def test_an_architecture_that_cannot_be_read_is_the_mistake_of_its_own_entry(
     )
 
 
-MODELS_TEXT = st.text() | st.from_regex(
-    r"(a|tiny): ?\{?(repo|path|params|architecture|defaults): .{0,20}\}?\n", fullmatch=True
+MODELS_TEXT = TEXTS | matching(
+    r"(a|tiny): ?\{?(repo|path|params|architecture|defaults): .{0,20}\}?\n"
 )
 
 

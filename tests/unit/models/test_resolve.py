@@ -16,6 +16,7 @@ from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import WeightsChoice, resolve
 
 from support.hub import bare_model, cached
+from support.texts import TEXTS
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2}
 
@@ -164,7 +165,7 @@ def test_a_models_file_may_name_folders_and_architectures_by_path(tmp_path: Path
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary() | st.text().map(str.encode))
+@given(content=st.binary() | TEXTS.map(str.encode))
 def test_no_config_gives_anything_but_a_model_or_a_model_error(
     tmp_path: Path, content: bytes
 ) -> None:

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quantization
 from pytest_yourai.core.errors import MatrixError
 from pytest_yourai.core.paths import matrices_folder
 from pytest_yourai.plan.matrix import Matrix, accumulated, combinations, layers_over, read_matrix
+
+from support.texts import TEXTS, matching
 
 MINIMAL = "batch_size: [1]\nlora_rank: [8]\nlora_layers: [4]\n"
 
@@ -209,7 +210,7 @@ def test_mistakes_are_named_by_file_line_and_key(tmp_path: Path, text: str, mess
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text() | st.from_regex(r"(batch_size|lora_rank|lora_layers): .*\n", fullmatch=True))
+@given(text=TEXTS | matching(r"(batch_size|lora_rank|lora_layers): .*\n"))
 def test_no_text_gives_anything_but_a_matrix_or_a_matrix_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))

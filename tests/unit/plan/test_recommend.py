@@ -13,10 +13,12 @@ from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.machine.system_memory import SystemMemory
+from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan import recommend as module
 from pytest_yourai.plan.estimates_file import write
-from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict, recommend
+from pytest_yourai.plan.recommend import recommend
+from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plugin.read_options import read_options
 
 from support.hub import bare_model
@@ -42,6 +44,59 @@ def test_all_presets_are_estimated_in_their_order(pytester: pytest.Pytester) -> 
     largest = dataclasses.replace(all_of_them, backend="metal").largest_that_fits
     assert largest is not None
     assert (largest.name, largest.config) == ("hermes-70b", LoraConfig(1, 24, 12, 512))
+
+
+LENGTHS = TrainingData((100,) * 97 + (1000,) * 3)
+
+
+def with_rows(pytester: pytest.Pytester, *flags: str) -> Recommendations:
+    """Of a folder whose tokenizer makes rows of these LENGTHS of the data."""
+    if not (pytester.path / "mine").exists():
+        bare_model(pytester.path / "mine", TINY)
+    options = read_options(
+        pytester.parseconfig("--yourai-model=./mine", "--yourai-data=a/b", *flags)
+    )
+    return recommend(options, lambda *_: LENGTHS)
+
+
+def test_rows_are_as_long_as_the_users_and_shorter_ones_are_offered(
+    pytester: pytest.Pytester,
+) -> None:
+    [found] = with_rows(pytester, "--yourai-max-memory=64", "--yourai-seq-length=2048").models
+    [full] = recommend(
+        read_options(
+            pytester.parseconfig(
+                "--yourai-model=./mine", "--yourai-max-memory=64", "--yourai-seq-length=1025"
+            )
+        )
+    ).models
+    assert found.data == LENGTHS
+    assert found.estimate == full.estimate
+    assert found.config.max_seq_length == 2048
+    first = found.shorter[0]
+    assert (first.config.max_seq_length, first.rows_cut) == (768, 3)
+    assert first.needs_bytes < first.instead_of_bytes == found.estimate.minimum_bytes
+    assert not full.shorter
+
+
+def test_what_does_not_fit_is_changed_for_rows_as_long_as_the_users(
+    pytester: pytest.Pytester,
+) -> None:
+    flags = ("--yourai-seq-length=4096", "--yourai-batch-size=4", "--yourai-rank=8")
+    [wide] = with_rows(pytester, *flags, "--yourai-max-memory=64").models
+    budget = wide.estimate.minimum_bytes / GB / 2
+    [found] = with_rows(pytester, *flags, f"--yourai-max-memory={budget:.3f}").models
+    assert found.instead is not None
+    assert found.asked_bytes == wide.estimate.minimum_bytes
+    assert all(each.instead_of_bytes < wide.estimate.minimum_bytes for each in found.shorter)
+
+
+def test_the_data_of_a_recipe_is_not_read_for_an_estimate(pytester: pytest.Pytester) -> None:
+    bare_model(pytester.path / "mine", TINY)
+    (pytester.path / "lora.yaml").write_text("model: ./mine\ndata: a/b\n")
+    options = read_options(pytester.parseconfig("--yourai-config=lora.yaml"))
+    [found] = recommend(options, lambda *_: pytest.fail("it was read")).models
+    assert found.data is None
 
 
 def test_on_a_cpu_the_model_that_does_not_take_minutes_is_next(pytester: pytest.Pytester) -> None:

@@ -16,10 +16,11 @@ from pytest_yourai.report.page import render
 from pytest_yourai.report.page.render import Content, check_page_name, embedded, page, write_page
 
 from support.profiles import HOSTILE, failed_only, hostile, later, profiles_of, quick
+from support.texts import TEXTS
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
     max_leaves=8,
 )
 

@@ -8,12 +8,15 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OutputError
+from pytest_yourai.estimate.shorter_rows import ShorterRows
 from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
+from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.plan.estimates_file import document, write
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.nearest_fits import NearestFit
-from pytest_yourai.plan.recommend import Recommendation, Recommendations, Verdict, judge
+from pytest_yourai.plan.recommend import judge
+from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.report import recommendation_lines
 
 GB = 1_000_000_000
@@ -54,6 +57,45 @@ def row(
 def all_of(*rows: Recommendation, machine: str | None = None) -> Recommendations:
     budget = Budget(36 * GB, "as given", is_detected=machine is not None)
     return Recommendations(budget, machine, "metal", rows)
+
+
+def test_data_is_described_and_shorter_rows_have_their_command() -> None:
+    data = TrainingData((100,) * 97 + (500,) * 3)
+    small = row("small", 7, Verdict.FITS)
+    shorter = dataclasses.replace(small.config, max_seq_length=256)
+    offer = ShorterRows(shorter, 3, 0.03, 0.01, 8_600_000_000, 14_100_000_000)
+    with_data = dataclasses.replace(small, data=data, shorter=(offer,))
+    text = list(lines(all_of(with_data)))
+    assert "Training data: 100 rows, 11,200 tokens; a row has 100 to 500, median 100" in text
+    offered, command = text[-2:]
+    assert offered.startswith("Or with shorter rows, 256: 3 % of rows cut (1 % of tokens), needs ")
+    assert offered.endswith(" 8.6 instead of 14.1 GB, by estimate")
+    assert command == (
+        "    pytest --yourai-model=small --yourai-batch-size=2 --yourai-rank=64 "
+        "--yourai-num-layers=16 --yourai-seq-length=256"
+    )
+    two = "\n".join(lines(all_of(with_data, dataclasses.replace(with_data, name="other"))))
+    assert "\nother: Training data: 100 rows" in two
+    assert "Or with shorter rows of other, 256: 3 % of rows cut" in two
+    assert "█" not in two
+    [written] = document(all_of(with_data))["models"]
+    assert written["shorter_rows"][0]["rows_cut"] == 3
+
+
+def test_a_change_to_shorter_rows_says_how_many_it_cuts() -> None:
+    small = row("small", 7, Verdict.FITS, length=512)
+    fit = NearestFit(
+        config=dataclasses.replace(small.config, max_seq_length=256),
+        quantization=small.quantization,
+        needs_bytes=5 * GB,
+        estimate=small.estimate,
+        wanted=small.config,
+    )
+    changed = dataclasses.replace(small, instead=fit, asked_bytes=8 * GB)
+    data = TrainingData((100,) * 97 + (500,) * 3)
+    of_data = list(lines(all_of(dataclasses.replace(changed, data=data))))
+    assert "  small: rows of 256 tokens (3 % of rows cut); without 8.0 GB" in of_data
+    assert "  small: rows of 256 tokens; without 8.0 GB" in list(lines(all_of(changed)))
 
 
 SMALL = row("small", 7, Verdict.FITS)
@@ -103,8 +145,8 @@ def test_it_says_what_is_taken_without_a_limit_and_needed_under_one() -> None:
         return list(lines(all_of(dataclasses.replace(LARGE, estimate=free))))[-4:-1]
 
     assert said(2, 0.5)[1:] == [
-        "large with mlx_lm.lora, which sets no limit: takes 10.0 GB, at most 11.5 GB",
-        "large with yourai train, which sets one: needs 8.0 GB, at most 9.0 GB",
+        "large takes 10.0 GB, at most 11.5 GB, with mlx_lm.lora (no limit)",
+        "large needs 8.0 GB, at most 9.0 GB, with yourai train (limited)",
     ]
     assert said(2, 30)[2] == "Without a limit it may be over the budget: take yourai train"
     assert said(30, 1)[2] == "Without a limit it is over the budget: take yourai train"

@@ -19,6 +19,8 @@ from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.rows import TrialRow
 
+from support.texts import SHORT_TEXTS
+
 CONFIGS = [LoraConfig(batch, 8, 4, 64) for batch in (1, 2, 4)]
 
 OK = TrialResult(
@@ -267,8 +269,8 @@ def test_a_clock_that_was_set_back_changes_nothing(tmp_path: Path) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | SHORT_TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SHORT_TEXTS, inner),
     max_leaves=8,
 )
 EVENTS = st.sampled_from(

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import example, given
-from hypothesis import strategies as st
 from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
 from pytest_yourai.core.config import ALL_KEYS, LoraConfig, Optimizer, Quantization
@@ -29,6 +28,7 @@ from pytest_yourai.store.mlx_lm_config import LoraConfigFile
 from pytest_yourai.store.recipe_writing import GivenRecipe
 
 from support.models import make_data, write_rows
+from support.texts import TEXTS, matching
 
 MODEL = Model("mine", "mine", weights="local", folder=Path("/models/mine"))
 FILE = LoraConfigFile(
@@ -206,7 +206,7 @@ def test_too_few_rows_to_validate_with_are_left_out(
 
 @example("\x00")
 @example("?")
-@given(st.text() | st.from_regex(r"[-+.0-9eE:_]{1,8}", fullmatch=True))
+@given(TEXTS | matching(r"[-+.0-9eE:_]{1,8}"))
 def test_any_name_comes_back_as_it_was(name: str) -> None:
     model = dataclasses.replace(MODEL, repo=name, title=name)
     found = dataclasses.replace(

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection, ModelSource
 from pytest_yourai.sweep.device_limits import limit_notes, over_a_limit
+
+from support.metal_reports import MetalReport, metal_reports
 
 M1 = DeviceInfo("metal", "Apple M1", 11_453_251_584, None, "0", "0", 8_589_934_592, 499_000)
 LLAMA = {
@@ -107,6 +109,30 @@ def test_data_of_too_many_lengths_is_told() -> None:
     assert len(list(limit_notes([twice], source(LLAMA), data, quiet, lambda: False))) == 1
     nobody_knows = dataclasses.replace(M1, max_buffers=None)
     assert list(limit_notes([config], source(LLAMA), data, nobody_knows, lambda: False)) == []
+
+
+REPORTED = [each for each in metal_reports() if str(each.row["outcome"]).startswith("ok")]
+
+
+def mac_of(report: MetalReport) -> DeviceInfo:
+    """With three quarters of a 16 GB Mac's working set for one array, the least of any Mac."""
+    memory = report.row["ram_gib"] or 16
+    most = round(3 / 4 * 2 / 3 * memory * (1 << 30))
+    return DeviceInfo("metal", report.row["machine"] or "", None, None, "0", "0", most, 499_000)
+
+
+@pytest.mark.parametrize("report", REPORTED, ids=str)
+def test_what_people_reported_to_run_is_neither_refused_nor_warned_of(report: MetalReport) -> None:
+    row = report.row
+    config = LoraConfig(
+        row["batch_size"], row["rank"], row["lora_layers"], report.longest, lora_keys="all"
+    )
+    model, device = source(row["architecture_config"]), mac_of(report)
+    if (bits := row["quantization_bits"]) in (4, 8):
+        model = dataclasses.replace(model, quantization=Quantization(bits, 64))
+    assert over_a_limit(config, model, INSPECTED, device) is None
+    known = dataclasses.replace(config, max_seq_length=report.shortest)
+    assert list(limit_notes([known], model, INSPECTED, device, lambda: True)) == []
 
 
 def test_recurrent_models_are_told_to_reload() -> None:
