@@ -7,8 +7,8 @@ what they were not (judged: llama-3b, qwen2-7b, hermes-70b and qwen2-32b, and ev
 tokens), and for other architectures, whose linear layers and weights come from the model as MLX
 builds it. Allowed on judged rows: 2 % on average, 5 % at most, none above the conservative
 estimate; and 10,000 estimates in a second. For the architectures of models_h200.json, from
-config.json alone: 1.6 % on average, 5 % at most, none above. Then, on the whole matrices there, what three trials
-teach: 1 % on average is allowed for the rest of a matrix.
+config.json alone: 1.6 % on average, 5 % at most, none above. Then, on the whole matrices there,
+what three trials teach: 1 % on average is allowed for the rest of a matrix.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def print_learning() -> None:
 
 
 def print_architectures() -> None:
-    """Rows to which nothing was fitted, by model."""
+    """By model; only what gpt-oss's sinks add was chosen by its rows."""
     rows = read_recipes(MODELS_FILE)
     lines = []
     for model in dict.fromkeys(row.model for row in rows):
