@@ -32,6 +32,8 @@ class SweepSettings:
     quantization: _Quantization = None
     """Quantization of the base model; "none", null in the file, for weights without any."""
     lora_keys: tuple[str, ...] | None = None
+    adapted_modules: Mapping[str, Mapping[str, str]] | None = None
+    """The layers that each of these modules adapts, by the choice of keys: `all`, or `0, 2-4`."""
     model: str | None = None
     """Folder or repository of a model that is no packaged preset; a folder as `recipe_file`."""
     presets_file: str | None = None
@@ -63,6 +65,8 @@ class SweepSettings:
         values |= values.pop("recipe")
         if self.lora_keys is not None:
             values["lora_keys"] = list(self.lora_keys)
+        if self.adapted_modules is None:
+            del values["adapted_modules"]
         how = self.quantization
         values["quantization"] = dataclasses.asdict(how) if isinstance(how, Quantization) else None
         return values

@@ -12,6 +12,8 @@ from pytest_yourai.core.config import COMPILING_STEPS, LoraConfig, StepPlan, min
 
 _Value = TypeVar("_Value")
 
+_Number = TypeVar("_Number", int, float)
+
 MOST_SURVEYED = 3
 """Batches of a survey."""
 
@@ -23,6 +25,13 @@ def whole_cycles(values: Sequence[_Value], accumulation: int) -> list[Sequence[_
     """The values of steps, by cycles of so many; what does not fill one at the end is left out."""
     ends = range(accumulation, len(values) + 1, accumulation)
     return [values[end - accumulation : end] for end in ends]
+
+
+def sums_of_cycles(values: Sequence[_Number], accumulation: int) -> list[_Number]:
+    """The sums of the values of steps, by cycles of so many."""
+    if accumulation == 1:  # thousands of results are compared by their speeds
+        return list(values)
+    return [sum(each[1:], start=each[0]) for each in whole_cycles(values, accumulation)]
 
 
 def rounded_up(steps: int, accumulation: int) -> int:

@@ -35,11 +35,11 @@ def has_changed(document: Mapping[str, Any]) -> bool:
 
 def _plain(value: Any) -> Any:
     """`value` with 20 for 20.0: jq, and whatever has JavaScript's numbers, writes both alike."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def checked_line(text: str) -> bytes:

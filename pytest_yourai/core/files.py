@@ -16,7 +16,7 @@ from typing import Any
 from pytest_yourai.core.digest import has_changed, with_digest
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.opening import open_regular, read_regular, real_path
-from pytest_yourai.core.sanitize import all_printable, clean, json_text
+from pytest_yourai.core.sanitize import all_printable, clean, is_plain_json, json_text
 
 TEMPORARY_PREFIX = ".yourai-"
 
@@ -150,7 +150,7 @@ def read_document(path: Path) -> Mapping[str, Any]:
         text = read_regular(path).decode("utf-8-sig")
         parsed = parse_json(text)
         is_changed = isinstance(parsed, dict) and has_changed(parsed)
-        document = all_printable(parsed)
+        document = parsed if is_plain_json(text) else all_printable(parsed)
     except OSError as problem:
         raise RecordingError(f"{path} cannot be read: {problem.strerror}; name a profile") from None
     except (ValueError, RecursionError) as problem:
@@ -177,7 +177,12 @@ def read_document(path: Path) -> Mapping[str, Any]:
 
 def parse_json(text: str | bytes) -> Any:
     """`text` as JSON; ValueError for what is none, and for whole numbers of endless digits."""
-    return json.loads(text, parse_int=_whole)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, parse_int=_whole)
 
 
 def _whole(digits: str) -> int:
@@ -189,9 +194,21 @@ def _whole(digits: str) -> int:
         raise ValueError(f"a number has {count:,} digits") from None
 
 
+_NESTED = (dict, list)
+
+
 def _is_deeper(value: Any, levels: int) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(items) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in items))
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for each in layer
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, _NESTED)
+        ]
+        if not layer:
+            return False
+    return any(layer)
 
 
 def check_version(document: Mapping[str, Any], known: int, name: str) -> int:

@@ -85,6 +85,13 @@ _KNOWN = (
         "give a --reload-interval, so that a fresh process starts with none now and then",
     ),
     KnownFailure(
+        Outcome.ERROR,
+        "mlx-lm cannot train these modules of this model here",
+        "name others with --yourai-lora-keys, or another model",
+        r"cannot calculate vjp|::vjp\]|no metal back-end|\[grad\] must specify|"
+        r"during function transformations",
+    ),
+    KnownFailure(
         Outcome.UNAVAILABLE,
         "the model is gated",
         "accept its licence on its page, and log in (hf auth login)",

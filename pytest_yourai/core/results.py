@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
-from pytest_yourai.core.cycles import whole_cycles
+from pytest_yourai.core.cycles import sums_of_cycles
 from pytest_yourai.core.power import PowerTrace
 from pytest_yourai.core.units import seconds
 
@@ -182,6 +182,8 @@ class TrialResult(_WithOutcome):
     """The budget of the sweep."""
     epoch_time_s: float | None = None
     """Time for one epoch of real data at the pace of the measured steps."""
+    trained_parameters: int | None = None
+    """Of the adapters, or of the trained layers; None where the model was not built."""
     size: ModelSize | None = None
     load_time_s: float | None = None
     """None where the worker had loaded the model for an earlier trial."""
@@ -209,7 +211,7 @@ class TrialResult(_WithOutcome):
 
     @property
     def _cycle_times_s(self) -> list[float]:
-        return [sum(each) for each in whole_cycles(self.step_times_s, self._steps_of_a_cycle)]
+        return sums_of_cycles(self.step_times_s, self._steps_of_a_cycle)
 
     @property
     def step_time_s(self) -> float | None:
@@ -229,7 +231,7 @@ class TrialResult(_WithOutcome):
         times_s, steps = self._cycle_times_s, self._steps_of_a_cycle
         if not times_s or not self.step_tokens:
             return None
-        tokens = [sum(each) for each in whole_cycles(self.step_tokens, steps)]
+        tokens = sums_of_cycles(self.step_tokens, steps)
         if len(set(tokens)) == 1:
             return tokens[0] / statistics.median(times_s)
         return sum(tokens) / sum(times_s)

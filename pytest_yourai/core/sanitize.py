@@ -81,6 +81,18 @@ def _shown(unprintable: str) -> str:
     return " " if unprintable.isspace() else "?"
 
 
+def is_plain_json(text: str) -> bool:
+    """True if it is plain to see that `all_printable` changes nothing of the JSON in `text`.
+
+    It has no escapes, nothing between two quotes that would be cut, and white space of JSON alone.
+    """
+    return (
+        "\\" not in text
+        and max(map(len, text.split('"'))) <= _MOST_CHARACTERS
+        and text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
+    )
+
+
 def all_printable(value: Any) -> Any:
     """A JSON value with every text in it, keys too, made `printable`."""
     if isinstance(value, dict):

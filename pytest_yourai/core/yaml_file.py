@@ -27,7 +27,8 @@ _OF_A_KEY = "[key]"
 """Pydantic's last part of the location of a key that is not valid."""
 
 _EXPONENT = re.compile(
-    r"""^(?: [-+]?[0-9][0-9_]* (?: \.[0-9_]* )? [eE][-+]?[0-9]+ | \.[0-9_]+ [eE][-+][0-9]+ )$""",
+    r"""^(?: [-+]?[0-9][0-9_]* (?: \.[0-9_]* )? [eE][-+]?[0-9]+
+    | \. _* [0-9] [0-9_]* (?: [eE][-+][0-9]+ )? )$""",
     re.VERBOSE,
 )
 """Numbers such as 1e-5, which YAML 1.1 takes for text and mlx-lm's own loader for numbers."""

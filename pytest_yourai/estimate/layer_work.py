@@ -17,7 +17,10 @@ _OPERATIONS_OF_ROUTING = 40
 """In a layer that routes tokens to experts: scores, sorting, gathering, weighing, adding."""
 
 _NORMS, _OPERATIONS_OF_A_NORM = 2, 8
-"""Norms of vectors of the hidden size that a llama's layer has, and operations of each more."""
+"""Norms of vectors of the hidden size that a llama's layer has, and operations of each more.
+
+Both numbers of operations were chosen by peaks of mixtures and of gemma2 and gemma3 on an H200.
+"""
 
 
 def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> LayerWork:

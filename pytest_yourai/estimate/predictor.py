@@ -20,7 +20,7 @@ from pytest_yourai.estimate.calibration import (
     fit_calibration,
 )
 from pytest_yourai.estimate.earlier_runs import EarlierRuns, kept, kind_of_recipe
-from pytest_yourai.estimate.followed_step import FOLLOWED, estimate_of
+from pytest_yourai.estimate.followed_step import estimate_of
 from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import padded_length
@@ -228,11 +228,11 @@ class Predictor:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)
         profile = self.steps.get(step_kind(config, config.max_seq_length))
-        if profile is not None and self.backend in FOLLOWED:
-            return estimate_of(profile, config)
+        if profile is not None and self.backend == "cpu":
+            return estimate_of(profile, config, self.backend)
         try:
             return estimate_trial(
                 config, self.source, self.backend, self.device, self._shapes(config), self.recipe
             )
         except ModelError:
-            return None
+            return None if profile is None else estimate_of(profile, config, self.backend)

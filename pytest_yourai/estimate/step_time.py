@@ -14,8 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.cycles import rounded_up, whole_cycles
 from pytest_yourai.core.results import TrialResult
@@ -106,6 +104,8 @@ def _fitted(
 
     Of few kinds of cycles fewer costs are fitted: of one, that of a position.
     """
+    import numpy as np  # noqa: PLC0415 - recommendations start faster without
+
     matrix = np.array(parts) / np.array(times_s)[:, None]
     best, least = (0.0, 0.0, 0.0), np.inf
     for count in range(1, min(_PARTS, len(parts)) + 1):

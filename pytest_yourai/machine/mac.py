@@ -16,7 +16,7 @@ from pytest_yourai.machine.commands import Command, output_of
 _MEBIBYTE = 1 << 20
 
 _LEAST_FOR_THE_SYSTEM = 0.08
-"""Share of a Mac's memory; with less left Macs froze, in what people reported."""
+"""Share of a Mac's memory, below which the header warns: an assumption."""
 
 
 def wired_limit_bytes(platform_name: str = sys.platform, read: Command = output_of) -> int | None:
@@ -49,8 +49,8 @@ def wired_limit_note(limit_bytes: int | None, total_bytes: int) -> str | None:
     left = total_bytes - limit_bytes
     if left < _LEAST_FOR_THE_SYSTEM * total_bytes:
         return (
-            f"{note}, which leaves the system {gigabytes(max(0, left))}: Macs froze with so "
-            "little; lower it, or undo it with sudo sysctl iogpu.wired_limit_mb=0"
+            f"{note}, which leaves the system {gigabytes(max(0, left))}: it may page or "
+            "freeze; lower it, or undo it with sudo sysctl iogpu.wired_limit_mb=0"
         )
     return f"{note}: the budget follows it until the next restart"
 

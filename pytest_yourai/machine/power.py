@@ -1,7 +1,7 @@
 """Power supply and heat of this machine, read without special rights.
 
 On a Mac by `pmset` and `notifyutil`, elsewhere by psutil. How their output looks is from
-PowerManagement's source (pmset.c) and recorded on macOS 13 to 26.
+PowerManagement's source (pmset.c) and from what people printed.
 """
 
 from __future__ import annotations

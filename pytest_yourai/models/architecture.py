@@ -90,7 +90,7 @@ class Architecture:
     element_bytes: int
     has_own_head: bool
     layers: tuple[LayerShapes, ...]
-    """The transformer layers, the first one first; equal ones are one object."""
+    """The transformer layers, the first one first; those that are alike are one object."""
     family: Family | None = None
     """How mlx-lm builds this type; None where it is taken for a llama."""
     outside: tuple[LinearShape, ...] = ()
@@ -141,6 +141,16 @@ class Architecture:
         With `page_bytes` each array takes whole pages, as it does from GPU allocators.
         """
         form = WeightForm(bits, group_size, mode, self.element_bytes, page_bytes)
+        if form not in self._known_bytes:
+            self._known_bytes[form] = self._counted_bytes(form)
+        return self._known_bytes[form]
+
+    @functools.cached_property
+    def _known_bytes(self) -> dict[WeightForm, int]:
+        """What was counted so far."""
+        return {}
+
+    def _counted_bytes(self, form: WeightForm) -> int:
         words = LinearShape("words", self.hidden_size, self.vocab_size)
         total = self.outside_vectors * self.element_bytes
         total += sum(map(form.held, (words, *self.outside)))

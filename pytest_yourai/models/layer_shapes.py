@@ -86,9 +86,12 @@ class Stage:
         return self.linears[0].inputs if self.linears else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerShapes:
-    """A transformer layer: its stages in the order of computation. Sizes in elements."""
+    """A transformer layer: its stages in the order of computation. Sizes in elements.
+
+    Layers that are alike are one object, so that telling them apart costs nothing.
+    """
 
     stages: tuple[Stage, ...]
     inner: int
@@ -123,4 +126,4 @@ class LayerShapes:
 
 
 Layers = tuple[LayerShapes, ...]
-"""The layers of a model, the first one first; equal ones are one object."""
+"""The layers of a model, the first one first; those that are alike are one object."""

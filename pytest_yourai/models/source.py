@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Quantization
 from pytest_yourai.core.figures import Bytes, Count, Layers, Parameters
+from pytest_yourai.core.labels import number_ranges
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.config_keys import stored_quantization
@@ -122,6 +123,20 @@ class Inspection:
     """
     untrainable: Mapping[str, str] = field(default_factory=dict)
     """Why no step can be made, by `kind_of_training`; none for what can be trained."""
+
+    @property
+    def adapted_modules(self) -> dict[str, dict[str, str]] | None:
+        """The layers that have each adapted module, in words, by the choice; None if unknown."""
+        if not self.module_layers:
+            return None
+        return {
+            choice: {path: self._layers_of(path) for path in paths}
+            for choice, paths in self.lora_keys.items()
+        }
+
+    def _layers_of(self, path: str) -> str:
+        layers = self.module_layers.get(path, ())
+        return number_ranges(layers) if 0 < len(layers) < self.num_hidden_layers else "all"
 
     def layers_without_adapters(self, config: LoraConfig) -> tuple[int, ...]:
         """Numbers of those of its last layers in which `config` adapts nothing; none if unknown."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import product
 from typing import Annotated
 
 import pydantic
@@ -29,7 +29,7 @@ PARTS = tuple(Holding)
 
 MOST_POWER = 2
 
-POWERS = tuple(product(range(MOST_POWER + 1), repeat=2))
+POWERS = tuple(itertools.product(range(MOST_POWER + 1), repeat=2))
 """Of batch size and rank, in the terms of a moment."""
 
 _Factor = Annotated[float, pydantic.Field(allow_inf_nan=False)]
@@ -39,25 +39,45 @@ _Factor = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 class StepProfile:
     """Moments of a step, none of which another one exceeds in all terms.
 
-    A moment has, by `PARTS` and within them by `POWERS`, the factor in bytes.
+    A moment has, by `PARTS` and within them by `POWERS`, the factor in bytes. `free_moments` are
+    those of a step that no limit makes wait; empty where they are not known.
     """
 
     moments: tuple[tuple[_Factor, ...], ...]
+    free_moments: tuple[tuple[_Factor, ...], ...] = ()
 
     @classmethod
     def of(cls, profiles: Iterable[StepProfile]) -> StepProfile:
         """The profile of whichever of several steps holds most."""
-        return cls(tuple(moment for profile in profiles for moment in profile.moments))
+        kinds = [(profile.moments, profile.free_moments) for profile in profiles]
+        return cls(
+            *(tuple(itertools.chain.from_iterable(each)) for each in zip(*kinds, strict=True))
+        )
 
     def highest(self, batch_size: int, rank: int) -> dict[Holding, int]:
         """Bytes of each part at the highest moment."""
-        import numpy as np  # noqa: PLC0415 - a fifth of a worker's start, which only sends profiles
+        return _highest(self.moments, batch_size, rank)
 
-        table = np.array(self.moments).reshape(len(self.moments), len(PARTS), len(POWERS))
-        terms = np.array([float(batch_size**batch * rank**ranks) for batch, ranks in POWERS])
-        by_part = table @ terms
-        highest = by_part[by_part.sum(axis=1).argmax()]
-        return {part: round(float(size)) for part, size in zip(PARTS, highest, strict=True)}
+    def peak_bytes(self, batch_size: int, rank: int) -> int | None:
+        """Bytes at the highest moment without a limit; None where that is not known."""
+        if not self.free_moments:
+            return None
+        return sum(_highest(self.free_moments, batch_size, rank).values())
+
+
+def _highest(
+    moments: tuple[tuple[float, ...], ...], batch_size: int, rank: int
+) -> dict[Holding, int]:
+    terms = [batch_size**batch * rank**ranks for batch, ranks in POWERS]
+    highest = max(([*_sums(moment, terms)] for moment in moments), key=sum)
+    return {part: round(size) for part, size in zip(PARTS, highest, strict=True)}
+
+
+def _sums(moment: tuple[float, ...], terms: Sequence[int]) -> Iterator[float]:
+    """Bytes of each part."""
+    for start in range(0, len(moment), len(terms)):
+        factors = moment[start : start + len(terms)]
+        yield sum(factor * term for factor, term in zip(factors, terms, strict=True))
 
 
 def step_kind(config: LoraConfig, max_seq_length: int) -> str:

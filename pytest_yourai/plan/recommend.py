@@ -137,8 +137,13 @@ def _data(
     options: Options,
     read_rows: ReadRows | None,
 ) -> TrainingData | None:
-    """The rows that a flag names; those of a recipe are not read for an estimate."""
-    if read_rows is None or options.data is None or options.has_data_of_recipe:
+    """The rows that a flag names; those of a recipe are not read for an estimate.
+
+    Nor are any without a tokenizer here: a preset that was never downloaded gets an answer, too.
+    """
+    has_tokenizer = model.folder is not None or model.weights == "hub"
+    is_asked = has_tokenizer and not options.has_data_of_recipe
+    if read_rows is None or options.data is None or not is_asked:
         return None
     model.require_tokenizer()
     longest = max(config.max_seq_length for config in asked)

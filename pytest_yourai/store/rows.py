@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Self, cast
 
 import pydantic
@@ -150,6 +151,7 @@ class TrialRow(ConfigRow):
     tokens_per_second: Computed = None
     throughput_score: Annotated[Count | None, pydantic.BeforeValidator(lambda _: None)] = None
     epoch_time_s: Amount | None = None
+    trained_parameters: Count | None = None
     loss: FiniteLoss | None
     warmup_step_times_s: list[StepTime]
     step_times_s: list[StepTime]
@@ -191,7 +193,7 @@ class TrialRow(ConfigRow):
         if not isinstance(row, dict):
             # Pydantic takes a ValueError for a mistake in the row.
             raise ValueError("it must be an object with batch_size and so on")  # noqa: TRY004
-        required = {name for name, field in cls.model_fields.items() if field.is_required()}
+        required = _required(cast("Any", cls))
         if info.context is not None and not required <= row.keys():
             row = dict.fromkeys(required) | completed(row, info.context["usual_seq_length"])
         if info.context is not None and "lora_keys" not in row:
@@ -255,6 +257,11 @@ class SoakRow(ConfigRow):
             asked_s=self.asked_minutes * _S_PER_MINUTE,
             duration_s=self.minutes * _S_PER_MINUTE,
         )
+
+
+@functools.cache
+def _required(row: Any) -> AbstractSet[str]:
+    return {name for name, field in row.model_fields.items() if field.is_required()}
 
 
 def _row_values(row: type[Row], result: TrialResult | SoakResult) -> dict[str, Any]:

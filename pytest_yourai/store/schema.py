@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 from typing import Annotated, Any, TypeVar, cast
@@ -70,11 +69,12 @@ def read_leniently(kind: type[_T], value: Any) -> _T:
 
     Keys whose values are not of the field's type count as missing.
     """
-    values = copy.deepcopy(dict(mapping(value)))
+    text = json.dumps(mapping(value))
     adapter: pydantic.TypeAdapter[_T] = _adapter(cast("Any", kind))
     try:
-        return adapter.validate_json(json.dumps(values), strict=True)
+        return adapter.validate_json(text, strict=True)
     except pydantic.ValidationError as problem:
+        values = json.loads(text)
         for error in problem.errors():
             _drop(values, error["loc"])
     return adapter.validate_json(json.dumps(values), strict=True)

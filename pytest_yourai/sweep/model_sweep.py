@@ -18,6 +18,7 @@ from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
 from pytest_yourai.estimate.step_time import epoch_time_s
+from pytest_yourai.estimate.training_memory import trained_parameters
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.machine.system_memory import read_system_memory
@@ -251,7 +252,12 @@ class Sweep:
         """`result` with what the sweep knows, and a warning if predicted over the budget."""
         prediction = self._predictor.predict(result.config)
         changes: dict[str, Any] = {"memory_limit_bytes": self._limit_bytes, "size": self._size}
-        if (data := self.context.inspection.data) is not None:
+        inspection = self.context.inspection
+        if (built := inspection.sizes.get(result.config.lora_keys)) is not None:
+            changes["trained_parameters"] = trained_parameters(
+                result.config, self.plan.source, built
+            )
+        if (data := inspection.data) is not None:
             changes["epoch_time_s"] = epoch_time_s(data, result)
         if prediction is not None:
             changes["predicted_minimum_memory_bytes"] = prediction.minimum_bytes

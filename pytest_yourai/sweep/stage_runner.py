@@ -182,7 +182,11 @@ class StageRunner:
         opened.info = StageInfo(
             title=stage.model.title,
             weights=setup.weights,
-            settings=dataclasses.replace(sweep.plan.settings, lora_keys=lora_keys),
+            settings=dataclasses.replace(
+                sweep.plan.settings,
+                lora_keys=lora_keys,
+                adapted_modules=inspection.adapted_modules,
+            ),
             notes=(
                 *setup.choice.notes(setup.model, lora_keys),
                 *inspection.notes,

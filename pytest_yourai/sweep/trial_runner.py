@@ -21,6 +21,7 @@ from pytest_yourai.worker.diagnosis import (
     impossible,
     invalid_loss,
     over_budget,
+    remedied,
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import (
@@ -287,7 +288,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     )
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
-        return record.result(ended.diagnosis)
+        return record.result(remedied(ended.diagnosis, is_synthetic=plan.source.synthetic))
     diagnosis = record.contradiction(fits=ended.fits) or completed(record)
     if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)
@@ -297,4 +298,4 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
         host.end(killed_because="memory was not back at base after the trial")
     elif plan.isolation == "trial":
         host.end()
-    return record.result(diagnosis)
+    return record.result(remedied(diagnosis, is_synthetic=plan.source.synthetic))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from dataclasses import dataclass
 
@@ -90,6 +91,9 @@ def _unknown(cause: WorkerError | InputError, where: str) -> Diagnosis:
     return Diagnosis(Outcome.ERROR, what, "fix what the traceback in the report shows")
 
 
+_OF_MADE_UP_WEIGHTS = "name its real weights: what made-up ones give may be no number"
+
+
 def invalid_loss(what: str) -> Diagnosis:
     """The outcome of a run with a loss that is zero or not finite; `what` begins the reason."""
     return Diagnosis(
@@ -97,6 +101,13 @@ def invalid_loss(what: str) -> Diagnosis:
         f"{what}: the model or its weights are unsound",
         "try --yourai-weights=synthetic, which shows whether it is the weights",
     )
+
+
+def remedied(found: Diagnosis, *, is_synthetic: bool) -> Diagnosis:
+    """`found` of a trial, with the remedy for a loss that made-up weights leave."""
+    if found.outcome is not Outcome.INVALID_LOSS or not is_synthetic:
+        return found
+    return dataclasses.replace(found, remedy=_OF_MADE_UP_WEIGHTS)
 
 
 def impossible(what: str) -> Diagnosis:

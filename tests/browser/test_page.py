@@ -357,6 +357,27 @@ def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
     twelve.emulate_media(media="screen")
 
 
+def test_the_charts_in_view_are_drawn_first(tab: Page, folder: Path) -> None:
+    with opened(tab, page_of(folder, quick()), PHONE) as found:
+        page = found.page
+        page.evaluate(
+            """() => {
+              window.order = [];
+              for (const each of document.querySelectorAll(".chart"))
+                each.on("plotly_afterplot", () => window.order.push(each.id));
+              document.getElementById("prediction").scrollIntoView();
+              document.getElementById("theme").click();
+            }"""
+        )
+        page.wait_for_selector("html[data-ready]")
+        order = page.evaluate("window.order")
+        assert sorted(order) == [
+            *("error-chart", "memory-speed-chart", "prediction-chart", "step-times-chart")
+        ]
+        assert order[-1] == "memory-speed-chart", "the first of the page, now the farthest away"
+        assert found.complaints == []
+
+
 def test_models_of_several_files_are_distinguished(tab: Page, folder: Path) -> None:
     other = {**quick(), "model": "other"}
     with opened(tab, page_of(folder, quick(), later(7, "0.1", 1.0), other)) as found:

@@ -65,10 +65,47 @@ def test_what_has_no_gradient_is_refused_in_one_sentence() -> None:
     with pytest.raises(ModelError) as caught:
         examine(model, source, found, Wanted.of([LORA, up], Recipe()))
     assert re.fullmatch(
-        r"mlx-lm [\d.]+ cannot train adapters on .* of made here: ValueError: \[gather\] no "
-        r"gradient with respect to indices; name other modules as lora_keys, or another model",
+        r"mlx-lm [\d.]+ cannot train made here: ValueError: \[gather\] no gradient with respect to "
+        "indices; name another model",
         str(caught.value),
     )
+
+
+def test_where_fewer_modules_can_be_trained_they_are_named() -> None:
+    class OnlyPlain(nn.Module):  # type: ignore[misc]  # mlx is untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.up_proj = nn.Linear(64, 64)
+
+        def __call__(self, x: mx.array) -> mx.array:
+            out: mx.array = x @ self.up_proj.weight
+            return out
+
+    source = ModelSource("made", TINY, None, True, None, ("qkvo", "all"))
+    model = weights.lazily(source)
+    model.layers[-1].mlp = OnlyPlain()
+    found = weights.inspect(source, model)
+    everything = dataclasses.replace(LORA, lora_keys="all")
+    examined = examine(model, source, found, Wanted.of([LORA, everything], Recipe()))
+    assert examined.untrainable.keys() == {"lora all"}
+    assert examined.untrainable["lora all"].endswith(
+        "has no attribute 'weight'; use qkvo as lora_keys, or name another model"
+    )
+
+
+def test_a_model_that_cannot_be_frozen_is_refused() -> None:
+    gemma = {
+        **TINY,
+        "model_type": "recurrent_gemma",
+        "conv1d_width": 4,
+        "logits_soft_cap": 30.0,
+        "attention_window_size": 16,
+        "attention_bias": False,
+        "block_types": ["recurrent", "attention"],
+    }
+    source = ModelSource("made", gemma, None, True, None, ("qkvo",))
+    with pytest.raises(ModelError, match="cannot train made: AttributeError: .*; name another"):
+        MlxEngine().inspect(source, None, wanted=Wanted.of([LORA], Recipe()))
 
 
 def test_a_model_without_modules_for_adapters_is_refused() -> None:

@@ -75,25 +75,30 @@ def _nothing_left() -> Iterator[None]:
     mx.set_memory_limit(usual)
 
 
-def predicted_and_measured(architecture: dict[str, Any], config: LoraConfig) -> tuple[int, int]:
+def predicted_and_measured(
+    architecture: dict[str, Any], config: LoraConfig
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Minimum and peak, as predicted and as measured."""
     source = ModelSource("made", architecture, None, True, None, (config.lora_keys,))
     engine = MlxEngine()
     wanted = Wanted.of([config], MLX_LM_DEFAULTS)
     steps = engine.inspect(source, None, wanted=wanted).steps
-    estimate = estimate_of(steps[step_kind(config, config.max_seq_length)], config)
+    estimate = estimate_of(steps[step_kind(config, config.max_seq_length)], config, "cpu")
     engine.load(source)
     events: list[Any] = []
     plan = StepPlan(measured_steps=1)
     engine.run_trial(TrialRequest(config, plan, WIDE_BYTES, None), events.append)
     samples = [each for each in events if isinstance(each, StepSample)]
     warmup = [each.peak_memory_bytes for each in samples if each.phase == "warmup"]
-    return estimate.minimum_bytes, max(warmup[1:])
+    free = [each.peak_memory_bytes for each in samples if each.phase == "measure"]
+    return (estimate.minimum_bytes, estimate.peak_bytes), (max(warmup[1:]), max(free))
 
 
 @pytest.mark.parametrize("architecture", [LLAMA, CAPPED, MIXTURE, HYBRID])
 def test_a_traced_step_holds_what_the_step_holds(architecture: dict[str, Any]) -> None:
-    predicted, measured = predicted_and_measured(architecture, USUAL)
-    assert predicted == pytest.approx(measured, rel=0.03)
+    (minimum, peak), (needed, taken) = predicted_and_measured(architecture, USUAL)
+    assert minimum == pytest.approx(needed, rel=0.04)
+    assert peak == pytest.approx(taken, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -109,5 +114,7 @@ def test_a_traced_step_holds_what_the_step_holds(architecture: dict[str, Any]) -
     ],
 )
 def test_a_traced_step_follows_the_recipe(change: dict[str, Any]) -> None:
-    predicted, measured = predicted_and_measured(LLAMA, dataclasses.replace(USUAL, **change))
-    assert predicted == pytest.approx(measured, rel=0.03)
+    config = dataclasses.replace(USUAL, **change)
+    (minimum, peak), (needed, taken) = predicted_and_measured(LLAMA, config)
+    assert minimum == pytest.approx(needed, rel=0.04)
+    assert peak == pytest.approx(taken, rel=0.1)

@@ -26,6 +26,9 @@ _CHOICE_OF_TRIALS = (
 )
 """Settings that decide what is run, not how."""
 
+_FOLLOWS = ("adapted_modules",)
+"""Settings that follow from others and from the model, and that older profiles lack."""
+
 
 def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:
     """A sentence for each difference that matters to measurements."""
@@ -38,7 +41,7 @@ def differences(before: StoredProfile, after: StoredProfile) -> Iterator[str]:
     if theirs.is_known and (variables := list(_variables(theirs.variables, ours.variables))):
         yield f"other environment variables: {'; '.join(variables)}"
     older, newer = before.settings.as_json(), after.settings.as_json()
-    keys = [key for key in newer if key not in _CHOICE_OF_TRIALS]
+    keys = [key for key in newer if key not in (*_CHOICE_OF_TRIALS, *_FOLLOWS)]
     if settings := list(_changes(older, newer, keys)):
         yield f"other settings: {'; '.join(settings)}"
     if power := list(_changes(theirs.as_json(), ours.as_json(), _POWER)):

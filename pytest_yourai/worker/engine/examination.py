@@ -5,29 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx_lm.tuner.trainer import default_loss
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.errors import ModelError, RecipeError
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.source import Inspection, ModelSource, Wanted, kind_of_training
 from pytest_yourai.models.trainable import untrainable_in_full
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.optimizer import CLASSES, make_optimizer, make_rate
 from pytest_yourai.worker.engine.resumed_adapters import read_arrays, resumed_arrays
-
-_OTHERS = "name another model"
-
-_OTHER_KEYS = "name other modules as lora_keys, or another model"
-
-_WIDTH = 33
-"""Tokens of the row that a step is made for."""
+from pytest_yourai.worker.engine.trainability import freeze, untrainable
 
 
 def examine(model: nn.Module, source: ModelSource, found: Inspection, wanted: Wanted) -> Inspection:
@@ -40,8 +31,9 @@ def examine(model: nn.Module, source: ModelSource, found: Inspection, wanted: Wa
     path = wanted.recipe.resume_adapter_file
     stored = 0 if path is None else _stored_arrays(path, wanted)
     base = BaseModel(model, source, found.lora_keys, 0)
+    freeze(base)
     matches = {_try(base, config, wanted.recipe) for config in _tried(wanted)}
-    found = dataclasses.replace(found, untrainable=dict(_untrainable(base, found, wanted)))
+    found = dataclasses.replace(found, untrainable=untrainable(base, found, wanted))
     kinds = {kind_of_training(each) for each in wanted.configs}
     if kinds and found.untrainable.keys() >= kinds:
         raise ModelError(next(iter(found.untrainable.values())))
@@ -59,45 +51,6 @@ def _tried(wanted: Wanted) -> Iterator[LoraConfig]:
     configs = sorted(wanted.configs, key=lambda each: each.num_layers)
     kinds = {(each.fine_tune_type, each.lora_keys): each for each in configs}
     yield from (each for each in kinds.values() if each.fine_tune_type is not FineTuneType.LORA)
-
-
-def _untrainable(base: BaseModel, found: Inspection, wanted: Wanted) -> Iterator[tuple[str, str]]:
-    """The kinds of training of which no step can be made, and why, tried with the fewest layers."""
-    mlx_lm, name = f"mlx-lm {version('mlx-lm')}", base.source.name
-    kinds: dict[str, LoraConfig] = {}
-    for config in sorted(wanted.configs, key=lambda each: -each.num_layers):
-        if found.trains_anything(config):
-            kinds[kind_of_training(config)] = config
-    for kind, config in kinds.items():
-        is_full = config.fine_tune_type is FineTuneType.FULL
-        if not (found.module_layers or is_full):
-            why = f"{mlx_lm} makes adapters for no module of {name}"
-        elif problem := _why_no_step(base, config, wanted.recipe):
-            what = "whole layers" if is_full else f"adapters on {config.lora_keys}"
-            why = f"{mlx_lm} cannot train {what} of {name} here: {problem}"
-        else:
-            continue
-        yield kind, f"{why}; {_OTHERS if is_full or not found.module_layers else _OTHER_KEYS}"
-
-
-def _why_no_step(base: BaseModel, config: LoraConfig, recipe: Recipe) -> str | None:
-    """What MLX or the model raises when a step of `config` is made, not run; None for nothing."""
-    module = base.module
-    leaves = module.leaf_modules()
-    tokens, lengths = mx.zeros((1, _WIDTH), mx.int32), mx.array([[0, _WIDTH - 1]])
-    try:
-        with base.adapted(config, dataclasses.replace(recipe, resume_adapter_file=None)):
-            module.train()
-            step = nn.value_and_grad(module, default_loss)
-            # As mlx-lm does: what a model evaluates meanwhile is refused.
-            mx.compile(lambda *batch: step(module, *batch), inputs=module.state)(tokens, lengths)
-    except Exception as problem:  # noqa: BLE001 - whatever a model raises
-        return shortened(f"{type(problem).__name__}: {problem}")
-    finally:
-        module.update_modules(leaves)
-        module.freeze()
-        module.eval()
-    return None
 
 
 def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:

@@ -16,6 +16,9 @@ _MOST_CHUNK_SIZE = 1 << 22
 """Elements of a large array that are filled at once: bounds the temporary memory."""
 
 
+_SMALL = 0.1
+"""Standard deviation of what replaces zeros."""
+
 _SEEDS_OF_MODULE = 1 << 32
 
 
@@ -46,6 +49,22 @@ def fill_randomly(module: nn.Module, number: int) -> None:
         module.biases = mx.full(biases.shape, -bound, biases.dtype)
     else:
         _fill_by_rows(module, inputs, bound)
+
+
+def leave_no_zeros(model: nn.Module) -> None:
+    """Replace what modules hold beside others, and begin with zeros, by small random numbers.
+
+    Training would divide by it (`k_k` of mlx-lm's rwkv7): real weights have none of it.
+    """
+    for number, (_, module) in enumerate(model.named_modules()):
+        if not module.children():
+            continue
+        for key, array in module.items():
+            if not isinstance(array, mx.array) or array.size > _OWN_INITIALIZATION_SIZE:
+                continue
+            if mx.issubdtype(array.dtype, mx.floating) and not mx.any(array).item():
+                mx.random.seed(number)
+                module[key] = _SMALL * mx.random.normal(array.shape, array.dtype)
 
 
 def _fill_by_rows(module: nn.Module, inputs: int, bound: float) -> None:

@@ -78,7 +78,10 @@ def trace_profile(model: BaseModel, config: LoraConfig, recipe: Recipe) -> StepP
         module.freeze()
         module.eval()
         mx.random.seed(recipe.seed)
-    return StepProfile.of(profile_of(graph, batch_prime, rank_prime) for graph in graphs)
+    on_cpu = mx.default_device() == mx.cpu
+    return StepProfile.of(
+        profile_of(graph, batch_prime, rank_prime, on_cpu=on_cpu) for graph in graphs
+    )
 
 
 def _unused_primes(module: nn.Module, width: int) -> tuple[int, int]:

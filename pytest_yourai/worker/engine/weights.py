@@ -26,7 +26,7 @@ from pytest_yourai.worker.engine.adapted_modules import (
     module_layers,
     shapes,
 )
-from pytest_yourai.worker.engine.synthetic_weights import fill_randomly
+from pytest_yourai.worker.engine.synthetic_weights import fill_randomly, leave_no_zeros
 
 _MOST_SHOWN = 5
 """Names in one line."""
@@ -141,6 +141,7 @@ def lazily(source: ModelSource) -> nn.Module:
     model = _like_the_files(source) if source.synthetic else _load_lazily(source)
     if model is None:
         model = build_like_stored(source.architecture)
+        leave_no_zeros(model)
     if (how := source.quantized_on_load) is not None:
         quantize_model(model, dict(source.architecture), how.group_size, how.bits, mode=how.mode)
     return model

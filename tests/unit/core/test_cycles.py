@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
-from pytest_yourai.core.cycles import TrialSteps, rounded_up, whole_cycles
+from pytest_yourai.core.cycles import TrialSteps, rounded_up, sums_of_cycles, whole_cycles
 from pytest_yourai.core.results import Outcome, TrialResult, pace
 
 CONFIG = LoraConfig(1, 8, 4, 64, grad_accumulation_steps=4)
@@ -17,6 +17,7 @@ def test_what_does_not_fill_a_cycle_is_left_out() -> None:
     assert whole_cycles([1, 2, 3, 4, 5], 2) == [[1, 2], [3, 4]]
     assert whole_cycles([1, 2], 1) == [[1], [2]]
     assert whole_cycles([1, 2], 3) == []
+    assert [sums_of_cycles([1, 2, 3, 4, 5], each) for each in (1, 2)] == [[1, 2, 3, 4, 5], [3, 7]]
     assert [rounded_up(10, each) for each in (1, 3, 4, 10, 16)] == [10, 12, 12, 10, 16]
 
 

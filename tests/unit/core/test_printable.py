@@ -1,9 +1,14 @@
+import json
 import re
+from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pytest_yourai.core.sanitize import (
     all_printable,
+    is_plain_json,
     printable,
     screen_line,
     screen_text,
@@ -29,6 +34,27 @@ def test_what_nobody_can_read_is_cut() -> None:
 def test_every_text_of_a_document_is_made_printable() -> None:
     found = all_printable({"a\x00": ["b\x1b", 1, None, {"c": "\r"}], "d": True})
     assert found == {"a?": ["b?", 1, None, {"c": " "}], "d": True}
+
+
+_TEXTS = st.text('a"\\\n\x1b\u00a0\u2028\u202eé', max_size=4) | st.just("x" * 2001)
+
+_VALUES = st.recursive(
+    st.none() | st.integers() | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(_VALUES, st.booleans(), st.sampled_from([None, 2, "\t", "\u00a0"]))
+@example("x" * 2000, True, None)
+def test_what_is_plainly_printable_needs_no_change(
+    value: Any, is_escaped: bool, indent: int | str | None
+) -> None:
+    text = json.dumps(value, ensure_ascii=is_escaped, indent=indent)
+    if is_plain_json(text):
+        assert all_printable(value) == value
+    plain = json.dumps({"a b": ["x" * 2000, 1.5, None]}, indent=2)
+    assert is_plain_json(plain)
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def adapter_graph(batch: int, rank: int) -> StepGraph:
 
 
 def test_one_profile_serves_every_batch_size_and_rank() -> None:
-    profile = profile_of(adapter_graph(11, 13), 11, 13)
+    profile = profile_of(adapter_graph(11, 13), 11, 13, on_cpu=False)
     for batch, rank in ((1, 1), (2, 64), (512, 3)):
         held = profile.highest(batch, rank)
         assert held[Holding.WEIGHTS] == 6400
@@ -309,23 +309,32 @@ def test_one_profile_serves_every_batch_size_and_rank() -> None:
     assert both.highest(2, 8) == profile.highest(2, 8)
 
 
+def test_without_a_limit_memory_is_freed_later() -> None:
+    profile = profile_of(adapter_graph(11, 13), 11, 13, on_cpu=True)
+    least, most = sum(profile.highest(64, 8).values()), profile.peak_bytes(64, 8)
+    assert most is not None
+    assert most > least
+    assert estimate_of(profile, LoraConfig(64, 8, 2, 64), "cpu").peak_bytes == most
+    assert profile_of(adapter_graph(11, 13), 11, 13, on_cpu=False).peak_bytes(64, 8) is None
+
+
 def test_a_size_that_grows_faster_than_squared_is_refused() -> None:
     make = GraphMaker()
     cube = make.made("Full", [], 11, 11, 11)
     with pytest.raises(ValueError, match="too high a power"):
-        profile_of(make.graph(make.made("Reduce", [cube], 1)), 11, 13)
+        profile_of(make.graph(make.made("Reduce", [cube], 1)), 11, 13, on_cpu=False)
 
 
 def test_the_estimate_of_a_profile_has_its_parts() -> None:
-    profile = profile_of(adapter_graph(11, 13), 11, 13)
-    estimate = estimate_of(profile, LoraConfig(4, 8, 2, 64))
+    profile = profile_of(adapter_graph(11, 13), 11, 13, on_cpu=False)
+    estimate = estimate_of(profile, LoraConfig(4, 8, 2, 64), "cpu")
     assert estimate.weights_bytes == 6400
     assert estimate.adapters_bytes == 1280
     assert estimate.logits_bytes == 16000
     assert estimate.minimum_bytes == sum(profile.highest(4, 8).values())
     assert estimate.conservative_bytes > estimate.minimum_bytes
     full = LoraConfig(4, 8, 2, 64, fine_tune_type=FineTuneType.FULL)
-    assert estimate_of(profile, full).adapters_bytes == 0
+    assert estimate_of(profile, full, "cpu").adapters_bytes == 0
 
 
 def test_steps_of_one_kind_differ_in_batch_size_and_rank_alone() -> None:

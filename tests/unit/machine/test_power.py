@@ -21,7 +21,7 @@ from pytest_yourai.machine.power import (
     thermal_warning,
 )
 
-# As `pmset` prints them on macOS 13 to 26.
+# As people printed them, and as pmset.c has them.
 ON_BATTERY = """Now drawing from 'Battery Power'
  -InternalBattery-0 (id=12345678)\t87%; discharging; 5:12 remaining present: true
 """

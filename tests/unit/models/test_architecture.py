@@ -121,7 +121,10 @@ def test_a_size_that_is_missing_or_none_is_named(missing: str, value: object) ->
 
 def test_the_text_part_of_a_model_with_several_counts() -> None:
     whole = {"model_type": "several", "hidden_size": 7, "text_config": dict(LLAMA)}
-    assert read_architecture_shapes(whole) == read_architecture_shapes(LLAMA)
+    found, text = read_architecture_shapes(whole), read_architecture_shapes(LLAMA)
+    assert (found.model_type, found.hidden_size) == ("llama", 64)
+    assert [layer.stages for layer in found.layers] == [layer.stages for layer in text.layers]
+    assert found.weight_bytes(4, 64) == text.weight_bytes(4, 64)
 
 
 def test_other_names_of_the_sizes_are_known() -> None:

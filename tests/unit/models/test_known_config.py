@@ -45,7 +45,8 @@ def test_a_text_part_of_a_type_of_its_own_is_read_as_the_whole_model_is() -> Non
     tiny = TINY_FAMILIES["qwen3_5"]
     text = {**tiny, "model_type": "qwen3_5_text"}
     found = read_architecture_shapes({"model_type": "qwen3_5", "text_config": text})
-    assert found.layers == read_architecture_shapes(tiny).layers
+    assert found.parameters == read_architecture_shapes(tiny).parameters
+    assert found.linears == read_architecture_shapes(tiny).linears
 
 
 @pytest.mark.parametrize("key", ["moe_intermediate_size", "num_experts_per_tok", "head_dim"])

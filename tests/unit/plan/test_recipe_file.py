@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
@@ -143,6 +143,7 @@ def test_numbers_are_those_of_mlx_lm(tmp_path: Path, key: str, text: str, number
     )
 
 
+@example("._0")
 @given(st.text("0123456789.eE+-_", min_size=1, max_size=8))
 def test_each_word_is_the_number_or_the_text_that_it_is_to_mlx_lm(
     tmp_path_factory: pytest.TempPathFactory, word: str

@@ -63,3 +63,12 @@ def test_what_mlx_lm_cannot_train_says_why() -> None:
     assert reason(inspection, keys="all") == (
         "not valid for this model: mlx-lm cannot train it: no gradient; name another model"
     )
+
+
+def test_the_profile_says_which_layers_each_module_is_in() -> None:
+    assert HYBRID.adapted_modules == {
+        "qkvo": dict.fromkeys(PATHS, "0, 3"),
+        "all": {**dict.fromkeys(PATHS, "0, 3"), "conv.in_proj": "1-2, 4-5"},
+        "lm_head": {"lm_head": "all"},
+    }
+    assert dataclasses.replace(HYBRID, module_layers={}).adapted_modules is None

@@ -8,7 +8,7 @@ import pytest
 from pytest_yourai.core.errors import WorkerDiedError, WorkerFailedError
 from pytest_yourai.core.results import Outcome
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.worker.diagnosis import Diagnosis, classify
+from pytest_yourai.worker.diagnosis import Diagnosis, classify, remedied
 from pytest_yourai.worker.run_record import Output, RunRecord, paging
 
 GB = 1_000_000_000
@@ -36,6 +36,8 @@ TEXTS = [
     (Outcome.ERROR, "MLX could not compile", "RuntimeError: Failed to compile kernel: catastrophic error: cannot open source file."),
     (Outcome.ERROR, "the disk is full", 'RuntimeError: [Compile::eval_cpu] Failed to compile function Add_VV: Failed to execute command with return code 1: "g++ ...", the output is: /usr/bin/ld: final link failed: No space left on device'),
     (Outcome.ERROR, "the disk is full", "OSError: [Errno 28] No space left on device: '/tmp/x'"),
+    (Outcome.ERROR, "mlx-lm cannot train these modules", "ValueError: [gather_axis] Cannot calculate VJP with respect to indices."),
+    (Outcome.ERROR, "mlx-lm cannot train these modules", "RuntimeError: [metal_kernel] No Metal back-end."),
     (Outcome.UNAVAILABLE, "the model is gated", "GatedRepoError: 403 Client Error. Cannot access gated repo for url ..."),
     (Outcome.UNAVAILABLE, "the model is not there", "RepositoryNotFoundError: 401 Client Error. Repository Not Found for url ..."),
     (Outcome.UNAVAILABLE, "the model is not there", "models/x cannot be loaded as mlx-lm does: FileNotFoundError: No safetensors found in models/x"),
@@ -208,3 +210,13 @@ def test_the_reason_for_paging_has_both_numbers() -> None:
     reason = paging([1.0, 7.4], 3 * GB) or ""
     assert "swap grew by 3.0 GB" in reason
     assert "a step took 7.4s, 7 times its fastest" in reason
+
+
+def test_made_up_weights_are_not_the_remedy_for_themselves() -> None:
+    found = raised("the loss was nan", loss_is_invalid=True)
+    assert "weights=synthetic" in (remedied(found, is_synthetic=False).remedy or "")
+    made_up = remedied(found, is_synthetic=True)
+    assert "synthetic" not in (made_up.remedy or "")
+    assert made_up.reason == found.reason
+    failed = raised("RuntimeError: something")
+    assert remedied(failed, is_synthetic=True) == failed

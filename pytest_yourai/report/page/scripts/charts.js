@@ -7,6 +7,8 @@ const NARROW = matchMedia("(max-width: 40rem)");
 
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
+const pause = () => new Promise((resolve) => setTimeout(resolve));
+
 function chart(id, said, height = "") {
   return el("div", { id, class: `chart ${height}`, role: "img", "aria-label": said });
 }
@@ -20,6 +22,8 @@ function axis(title, more = {}) {
     zeroline: false,
     ticks: "outside",
     separatethousands: true,
+    // Else Plotly measures each of them, to hide what leaves the chart.
+    ticklabeloverflow: "allow",
     tickcolor: colour.line,
     fixedrange: NARROW.matches,
     ...more,

@@ -27,10 +27,27 @@ function render() {
   markChosen();
 }
 
+const CHARTS = { "memory-speed": drawMemorySpeed, "step-times": drawSteps, prediction: drawPrediction, history: drawHistory };
+
+let drawing = 0;
+
+// What is in view comes first, and the page answers between one chart and the next.
 async function drawCharts() {
+  const mine = ++drawing;
   delete document.documentElement.dataset.ready;
-  await Promise.all([drawMemorySpeed(), drawSteps(), drawPrediction(), drawHistory()]);
+  const places = Object.keys(CHARTS).map((id) => ({ id, away: pixelsAway(document.getElementById(id)) }));
+  for (const { id } of places.sort((a, b) => a.away - b.away)) {
+    await CHARTS[id]();
+    await pause();
+    if (mine !== drawing) return;
+  }
   document.documentElement.dataset.ready = "true";
+}
+
+function pixelsAway(section) {
+  if (!section) return Infinity;
+  const { top, bottom } = section.getBoundingClientRect();
+  return Math.max(top - innerHeight, -bottom, 0);
 }
 
 document.getElementById("footer").append(

@@ -253,8 +253,11 @@ const versionOf = ({ versions }, name) => (Object.hasOwn(versions, name) ? versi
 
 const namesOfVersions = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
 
-function drawHistory() {
-  return Promise.all(DATA.history.flatMap((group, place) => drawHistoryOf(group, place)));
+async function drawHistory() {
+  for (const [place, group] of DATA.history.entries()) {
+    await Promise.all(drawHistoryOf(group, place));
+    await pause();
+  }
 }
 
 const MOST_MARKED = 200;
