@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.cli.commands import OWN_COMMANDS
@@ -112,9 +113,45 @@ def _verified(path: Path) -> str:
     )
 
 
+def model_types() -> str:
+    """A table of what tests/performance/model_types.py has found."""
+    found = json.loads((DOCS / "reference" / "model-types.json").read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    types = found["types"]
+    limited = sum(each["limit"] is not None for each in types)
+    header = ("model type", "trains", "`qkvo` adapts", "`all` adapts as well")
+    table = _table(header, map(_model_type, types))
+    return (
+        f"{len(types)} types with {versions}, on {found['system']} with the CPU: "
+        f"{len(types) - limited} train, {limited} do not.\n\n{table}"
+    )
+
+
+def _model_type(found: Mapping[str, Any]) -> tuple[str, ...]:
+    modules = found["modules"]
+    qkvo = modules.get("qkvo", ())
+    others = [path for path in modules.get("all", ()) if path not in qkvo]
+    return (
+        f"`{found['model_type']}`",
+        _trains(found),
+        (", ".join(map(_code, qkvo)) or "–") if found["has_qkvo"] else "as `all`",
+        ", ".join(map(_code, others if found["has_qkvo"] else qkvo)) or "–",
+    )
+
+
+def _trains(found: Mapping[str, Any]) -> str:
+    if found["limit"] is not None:
+        return str(found["limit"])
+    failed = {end for end in found["rows"].values() if end != "ok"}
+    if any("not valid for this model, whose layers" not in end for end in failed):
+        return "; ".join(sorted(failed))
+    return "yes; `qkvo` not in each layer" if found["without_qkvo"] else "yes"
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
+    "model types": ("reference/model-types.md", model_types),
     "presets": ("reference/models.md", presets),
     "memory changes": ("guides/on-a-mac.md", memory_changes),
     "verified machines": ("verified.md", verified),

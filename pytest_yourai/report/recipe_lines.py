@@ -98,6 +98,7 @@ def _trained(setup: SweepSetup, configs: Sequence[LoraConfig], found: Inspection
     counts = [
         trained_parameters(each, setup.plan.source, found.sizes.get(each.lora_keys, usual))
         for each in configs
+        if found.trains_anything(each)
     ]
     known = [each for each in counts if each is not None]
     if not known or len(known) < len(counts) or not found.sizes:

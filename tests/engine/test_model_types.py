@@ -14,7 +14,6 @@ REPRESENTATIVE = (
     "gemma4",
     "gpt2",
     "lfm2",
-    "mamba",
     "nemotron_h",
     "phi3",
     "plamo2",
@@ -22,7 +21,7 @@ REPRESENTATIVE = (
     "qwen3_moe",
     "rwkv7",
 )
-"""Without `args`, low-rank, several parts, fused, hybrids, without attention, mixtures."""
+"""Without `args`, low-rank, several parts, fused, hybrids, mixtures."""
 
 LIMITED = {
     "bitnet": "makes adapters for no module of bitnet; name another model",
