@@ -29,7 +29,12 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_show_flags(parser: argparse.ArgumentParser) -> None:
-    _add_profiles(parser, "a profile or benchmark results; with several, each row names its own")
+    _add_profiles(
+        parser,
+        "a profile or benchmark results; with several, each row names its own (default: those in "
+        "the current folder, as sweeps name them)",
+        least="*",
+    )
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -53,5 +58,5 @@ def add_completion_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
 
 
-def _add_profiles(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("profiles", metavar="PROFILE", type=Path, nargs="+", help=text)
+def _add_profiles(parser: argparse.ArgumentParser, text: str, least: str = "+") -> None:
+    parser.add_argument("profiles", metavar="PROFILE", type=Path, nargs=least, help=text)

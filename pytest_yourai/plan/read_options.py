@@ -24,7 +24,7 @@ from pytest_yourai.models.model import NamedModel
 from pytest_yourai.plan.flag_types import Flag
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.options import CHECK_STEPS, Options
-from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
+from pytest_yourai.plan.recipe_file import RecipeFile, data_of, read_recipe
 from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
 from pytest_yourai.store.compare.thresholds import make_thresholds, parse_fail_on
 
@@ -118,7 +118,9 @@ def _switches(read: _Reader) -> dict[str, Any]:
 
 def _trained(read: _Reader, recipe_file: RecipeFile | None) -> dict[str, Any]:
     """The options that say what is trained, how, and on what."""
-    data, recipe_data = read.from_folder("data", data_source), _recipe_data(recipe_file)
+    data, recipe_data = read.from_folder("data", data_source), None
+    if recipe_file is not None:
+        recipe_data = data_of(recipe_file, "--yourai-data")
     return {
         "axes": _axes(read),
         "effective_batch_size": _effective_batch_size(read, recipe_file),
@@ -257,18 +259,6 @@ def _recipe(read: _Reader, file: RecipeFile | None) -> Recipe:
         recipe = dataclasses.replace(recipe, hf_dataset=())
     masks = read.switch("mask-prompt")
     return recipe if masks is None else dataclasses.replace(recipe, mask_prompt=masks)
-
-
-def _recipe_data(file: RecipeFile | None) -> str | None:
-    """The data of the recipe; mlx-lm takes paths relative to the folder where it was started."""
-    if file is None or file.recipe.hf_dataset or file.data is None:
-        return file.recipe.data if file else None
-    try:
-        return data_source(file.data, Path.cwd())
-    except ValueError as problem:
-        raise RecipeError(
-            f"{file.path}: data: {file.data!r} is not valid: {problem}, or give --yourai-data"
-        ) from None
 
 
 def _truth(text: str) -> bool:

@@ -14,6 +14,7 @@ from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.config import FineTuneType, Optimizer
 from pytest_yourai.core.errors import RecipeError
+from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.recipe import Recipe, Schedule
 from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
 
@@ -181,6 +182,21 @@ _TRAINING = (
     "project_name",
     "test",
 )
+
+
+def data_of(file: RecipeFile, flag: str) -> str | None:
+    """The data that a recipe names; RecipeError where it is none, with the `flag` to give instead.
+
+    mlx-lm takes paths relative to the folder where it was started.
+    """
+    if file.recipe.hf_dataset or file.data is None:
+        return file.recipe.data
+    try:
+        return data_source(file.data, Path.cwd())
+    except ValueError as problem:
+        raise RecipeError(
+            f"{file.path}: data: {file.data!r} is not valid: {problem}, or give {flag}"
+        ) from None
 
 
 def read_recipe(path: Path) -> RecipeFile:

@@ -17,7 +17,7 @@ from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.plan.matrix import read_matrix
-from pytest_yourai.plan.recipe_file import RecipeFile, read_recipe
+from pytest_yourai.plan.recipe_file import RecipeFile, data_of, read_recipe
 from pytest_yourai.training.checkpoint import (
     Checkpoint,
     check_agreement,
@@ -132,13 +132,8 @@ def _data(
             raise CheckpointError(
                 f"--data: the checkpoint was trained on {checkpoint.data}, and {problem}"
             ) from None
-    if recipe_file is not None and recipe_file.recipe.hf_dataset:
-        return recipe_file.recipe.data
-    if recipe_file is not None and recipe_file.data is not None:
-        try:
-            return data_source(recipe_file.data, Path.cwd())
-        except ValueError as problem:
-            raise RecipeError(f"{recipe_file.path}: data: {problem}, or give --data") from None
+    if recipe_file is not None and (found := data_of(recipe_file, "--data")) is not None:
+        return found
     if options.weights != "synthetic":
         raise OptionError(
             "--data is missing: name a folder with a train.jsonl, or add --weights synthetic for a "

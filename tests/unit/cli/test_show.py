@@ -28,6 +28,21 @@ def test_each_format_is_all_that_is_printed(capsys: pytest.CaptureFixture[str], 
         assert len(rows.splitlines()) == 17 + header
 
 
+def test_without_a_name_it_is_what_a_sweep_has_left_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["show"]) == 2
+    message = "yourai show: there is no optimal_config.json or benchmark_results.json here: name a"
+    assert capsys.readouterr().err.startswith(message)
+    (tmp_path / "optimal_config.json").write_bytes(Path(QUICK).read_bytes())
+    assert main(["show", "--format=jsonl"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 12
+    (tmp_path / "benchmark_results.json").write_bytes(Path(WALK).read_bytes())
+    assert main(["show", "--format=jsonl"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 17
+
+
 def test_a_profile_alone_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", QUICK, "--format=jsonl"]) == 0
     assert "profile" not in json.loads(capsys.readouterr().out.splitlines()[0])
@@ -59,7 +74,6 @@ def test_what_cannot_be_read_is_one_sentence_on_stderr(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: PROFILE"),
         ([QUICK, "--format", "xml"], "--format: invalid choice: 'xml'"),
         ([QUICK, "--formt", "md"], "yourai show: unknown flag --formt"),
     ],
