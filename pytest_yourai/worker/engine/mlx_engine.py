@@ -66,11 +66,10 @@ class MlxEngine:
         read = self._data(data, reading, report)
         if read is not None:
             found = dataclasses.replace(found, data=read.summary())
-        return (
-            found
-            if wanted is None
-            else dataclasses.replace(found, steps=_traced(source, found, wanted))
-        )
+        if wanted is not None:
+            base = BaseModel(model, source, found.lora_keys, 0)
+            found = dataclasses.replace(found, steps=_traced(base, found, wanted))
+        return found
 
     def load(self, source: ModelSource) -> int:
         module = weights.load(source)
@@ -149,11 +148,10 @@ class MlxEngine:
         return self._read_data[1]
 
 
-def _traced(source: ModelSource, found: Inspection, wanted: Wanted) -> dict[str, StepProfile]:
+def _traced(base: BaseModel, found: Inspection, wanted: Wanted) -> dict[str, StepProfile]:
     """Profiles of the wanted steps with their longest batches."""
     lengths = wanted.max_seq_lengths
     if found.data is not None:
         longest = found.data.longest
         lengths = tuple(dict.fromkeys(padded_length(longest, each) for each in lengths))
-    model = BaseModel(weights.lazily(source), source, found.lora_keys, 0)
-    return trace_profiles(model, wanted.configs, lengths, wanted.recipe)
+    return trace_profiles(base, wanted.configs, lengths, wanted.recipe)
