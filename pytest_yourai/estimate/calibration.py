@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_yourai.estimate.training_memory import MemoryEstimate
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 
 COMPONENTS = ("weights", "adapters", "activations", "step")
 """`adapters` includes gradients and optimizer state; `step` is logits and overhead."""

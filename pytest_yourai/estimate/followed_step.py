@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
-from pytest_yourai.estimate.training_memory import MemoryEstimate
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.models.step_profile import Holding, StepProfile
 
 _RELATIVE_ERRORS: dict[Backend, float] = {"cpu": 0.015, "cuda": 0.1, "metal": 0.1}

@@ -21,7 +21,8 @@ from pytest_yourai.estimate.calibration import (
 )
 from pytest_yourai.estimate.earlier_runs import EarlierRuns, kept, kind_of_recipe
 from pytest_yourai.estimate.followed_step import estimate_of
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
+from pytest_yourai.estimate.training_memory import estimate_trial
 from pytest_yourai.models.architecture import InspectedShapes
 from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import ModelSource

@@ -41,7 +41,8 @@ from pytest_yourai.core.axes import (
 from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
+from pytest_yourai.estimate.training_memory import estimate_trial
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import ModelSource

@@ -14,8 +14,9 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.core.units import machine_memory
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.shorter_rows import shorter_rows
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_trial
+from pytest_yourai.estimate.training_memory import estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory

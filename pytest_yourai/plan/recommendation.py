@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.units import gigabytes
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.shorter_rows import ShorterRows
-from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.plan.nearest_fits import NearestFit

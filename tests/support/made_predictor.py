@@ -12,8 +12,8 @@ from pytest_yourai.estimate.calibration import (
     Observation,
     fit_calibration,
 )
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.predictor import Prediction
-from pytest_yourai.estimate.training_memory import MemoryEstimate
 
 _WEIGHTS_SHARE = 0.5
 """Weights as a share of the smallest minimum."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.predictor import Prediction
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
+from pytest_yourai.estimate.training_memory import estimate_training_memory
 from pytest_yourai.machine.budget import WORKING_SET_SHARES, detect_budget
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan.recommend import judge

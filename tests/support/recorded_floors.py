@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_yourai.core.device import Backend
-from pytest_yourai.estimate.training_memory import MemoryEstimate, estimate_training_memory
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
+from pytest_yourai.estimate.training_memory import estimate_training_memory
 from pytest_yourai.models.architecture import InspectedShapes
 
 DATA = Path(__file__).parents[1] / "data"

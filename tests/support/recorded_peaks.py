@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.estimate.training_memory import MemoryEstimate
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 
 from support.recorded_floors import DATA
 from support.recorded_recipes import MODELS_FILE, RecipeRow, read_recipes

@@ -13,7 +13,7 @@ from pytest_yourai.estimate.calibration import (
     Observation,
     fit_calibration,
 )
-from pytest_yourai.estimate.training_memory import MemoryEstimate
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 
 MB = 1_000_000
 

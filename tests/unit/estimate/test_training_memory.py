@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.training_memory import (
-    MemoryEstimate,
     estimate_training_memory,
     estimate_trial,
     trained_parameters,

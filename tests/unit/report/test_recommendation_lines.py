@@ -8,8 +8,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OutputError
+from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.shorter_rows import ShorterRows
-from pytest_yourai.estimate.training_memory import MemoryEstimate
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.plan.estimates_file import document, write
