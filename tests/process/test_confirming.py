@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+
+from pytest_yourai.sweep.stage_runner import StageRunner
 
 from support.processes import SweepRun
 from support.scripted_engine import SLOW_VARIABLE
@@ -59,6 +62,22 @@ def test_a_slow_down_is_confirmed_and_fails(
     assert (verdict["confirmed"], verdict["changes"]) == (True, [1.0, 1.0])
     # Both rounds of a scripted engine are equal, and count as one measurement.
     assert [row["batch_size"] for row in done.profile["other_results"]] == [1, 2]
+
+
+def test_an_interruption_while_it_measures_again_keeps_the_first_results(
+    sweep: SweepRun, baseline: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = next(iter(Path().glob("*.yaml")))
+    monkeypatch.setenv(SLOW_VARIABLE, "1")
+    monkeypatch.setattr(StageRunner, "measure_again", lambda *_: signal.raise_signal(signal.SIGINT))
+    ended = pytester.runpytest_inprocess(
+        *("--yourai-model=tiny", "--yourai-steps=5", f"--yourai-matrix={matrix}", *GATE),
+        no_reraise_ctrlc=True,
+    )
+    assert ended.ret == pytest.ExitCode.INTERRUPTED
+    found = json.loads(Path("optimal_config.json").read_text())
+    assert [row["outcome"] for row in found["all_results"]] == ["ok"] * 3
+    assert found["confirmation"] == []
 
 
 def test_without_a_gate_nothing_is_measured_again(
