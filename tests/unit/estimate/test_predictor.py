@@ -16,6 +16,7 @@ from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource
+from pytest_yourai.models.step_profile import StepProfile, step_kind
 
 GB = 1_000_000_000
 
@@ -48,6 +49,19 @@ def test_a_prediction_is_near_what_the_gpu_measured() -> None:
     assert prediction is not None
     assert abs(prediction.minimum_bytes / 8_636_000_000 - 1) < 0.03
     assert prediction.conservative_bytes > prediction.minimum_bytes
+
+
+def test_a_traced_step_counts_on_the_cpu_and_for_models_that_no_arithmetic_knows() -> None:
+    config = LoraConfig(4, 8, 2, 64)
+    moments = ((6400.0,) + 53 * (0.0,), (6400.0,) + 35 * (0.0,) + (1.0, 0, 0, 100.0) + 14 * (0.0,))
+    steps = {step_kind(config, 64): StepProfile(moments)}
+    usual = predictor()
+    unknown = dataclasses.replace(usual.source, architecture={"model_type": "unheard_of"})
+    for backend, source in (("cpu", usual.source), ("cuda", unknown)):
+        found = Predictor(source, backend, steps=steps).predict(config)  # type: ignore[arg-type]
+        assert found is not None
+        assert found.minimum_bytes == 6400 + 1 + 4 * 100
+    assert Predictor(unknown, "cuda").predict(config) is None
 
 
 def test_trials_correct_the_next_prediction() -> None:
