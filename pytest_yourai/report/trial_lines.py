@@ -109,6 +109,7 @@ def errors_so_far(results: Sequence[TrialResult]) -> Iterator[str]:
 
 def _verdict(result: TrialResult) -> str:
     need = gigabytes(result.minimum_memory_bytes or 0)
+    why = printable(result.error or "")
     match result.outcome:
         case Outcome.OK:
             peak = gigabytes(result.peak_memory_bytes or 0)
@@ -116,11 +117,11 @@ def _verdict(result: TrialResult) -> str:
             spread = f" {noise}" if noise else ""
             return f"✓ needs {need}, takes {peak}, {pace(result)}{spread}"
         case Outcome.OVER_BUDGET:
-            return f"✗ over budget: needs {need}"
+            return f"✗ over budget: {f'needs {need}' if result.minimum_memory_bytes else why}"
         case Outcome.SKIPPED:
-            return f"- skipped: {printable(result.error or '')}"
+            return f"- skipped: {why}"
         case _:
-            return f"✗ {result.outcome.replace('_', ' ')}: {printable(result.error or '')}"
+            return f"✗ {result.outcome.replace('_', ' ')}: {why}"
 
 
 def summary(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.sweep import preflight
 
 from support import faults, worker_faults
 from support.faults import Judge
@@ -39,8 +40,9 @@ def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def too_hopeful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is predicted to be over the budget, whatever it needs."""
+    """Nothing is predicted to be over the budget, whatever it needs and its weights take."""
     monkeypatch.setattr(Prediction, "is_surely_over", lambda *_: False)
+    monkeypatch.setattr(preflight, "too_heavy", lambda *_: None)
 
 
 @pytest.fixture

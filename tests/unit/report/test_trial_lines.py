@@ -202,6 +202,12 @@ def test_what_a_worker_printed_cannot_move_the_cursor() -> None:
     assert trial_line(1, 2, failed, ConfigLabels.of([ONE.config])).endswith("✗ error: ab c")
 
 
+def test_what_was_over_the_budget_before_it_ran_says_why() -> None:
+    heavy = TrialResult("m", ONE.config, Outcome.OVER_BUDGET, "its weights alone take 419.0 MB")
+    line = trial_line(1, 2, heavy, ConfigLabels.of([heavy.config]))
+    assert line.endswith("✗ over budget: its weights alone take 419.0 MB")
+
+
 def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
     assert list(predictions({"m": "unavailable: not here"}, "", None)) == [
         "  m  unavailable: not here"
