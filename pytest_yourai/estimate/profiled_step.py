@@ -17,9 +17,9 @@ from pytest_yourai.models.step_profile import MOST_POWER, PARTS, POWERS, StepPro
 _Table = npt.NDArray[np.float64]
 
 
-_UNDER_A_LIMIT = 5
+_UNDER_A_LIMIT = 9
 """Dispatches after which MLX's CPU backend frees, where it waits for memory: it counts them in
-tasks of ten (mlx/backend/cpu/encoder.h), so that up to nine are not waited for."""
+tasks of ten (mlx/backend/cpu/encoder.h), so that nine are not waited for."""
 
 _WITHOUT_A_LIMIT = 170
 """The same where it runs ahead, as far as eleven tasks: found on `tiny`, +3 % on another model."""

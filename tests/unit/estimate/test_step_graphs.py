@@ -309,13 +309,23 @@ def test_one_profile_serves_every_batch_size_and_rank() -> None:
     assert both.highest(2, 8) == profile.highest(2, 8)
 
 
+def long_graph() -> StepGraph:
+    make = GraphMaker()
+    array = make.given(11, 100)
+    for _ in range(60):
+        array = make.made("Matmul", [array, array], 11, 100)
+    return make.graph(array)
+
+
 def test_without_a_limit_memory_is_freed_later() -> None:
-    profile = profile_of(adapter_graph(11, 13), 11, 13, on_cpu=True)
-    least, most = sum(profile.highest(64, 8).values()), profile.peak_bytes(64, 8)
-    assert most is not None
-    assert most > least
-    assert estimate_of(profile, LoraConfig(64, 8, 2, 64), "cpu").peak_bytes == most
-    assert profile_of(adapter_graph(11, 13), 11, 13, on_cpu=False).peak_bytes(64, 8) is None
+    profile = profile_of(long_graph(), 11, 13, on_cpu=True)
+    assert sum(profile.highest(1, 1).values()) == 400 * 6
+    assert profile.peak_bytes(1, 1) == 400 * 61
+    estimate = estimate_of(profile, LoraConfig(1, 1, 2, 64), "cpu")
+    assert estimate.peak_bytes == 400 * 61
+    on_gpu = profile_of(long_graph(), 11, 13, on_cpu=False)
+    assert sum(on_gpu.highest(1, 1).values()) == 400 * 2
+    assert on_gpu.peak_bytes(1, 1) is None
 
 
 def test_a_size_that_grows_faster_than_squared_is_refused() -> None:
