@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 import pytest_yourai
 
@@ -20,10 +19,16 @@ from support.hub import hub_cache
 
 __all__ = ["hub_cache"]
 
-# Machines are shared: an example may take long for no reason of its own.
-settings.register_profile("thorough", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=30)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+try:
+    from hypothesis import settings
+except ModuleNotFoundError:
+    # A sweep from the checkout loads this file too, and needs no tools of the tests.
+    pass
+else:
+    # Machines are shared: an example may take long for no reason of its own.
+    settings.register_profile("thorough", deadline=None)
+    settings.register_profile("quick", deadline=None, max_examples=30)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
