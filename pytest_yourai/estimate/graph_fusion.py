@@ -29,6 +29,8 @@ ELEMENTWISE = frozenset({
 })
 # fmt: on
 
+_FUSABLE = ELEMENTWISE | {BROADCAST}
+
 _MOST_DEEP = 11
 
 _MOST_INPUTS = 24
@@ -119,7 +121,7 @@ class _Section:
             self._collect(source, depth + 1)
 
     def _is_fusable(self, array: Array) -> bool:
-        if array.maker is None or array.maker.name not in ELEMENTWISE | {BROADCAST}:
+        if array.maker is None or array.maker.name not in _FUSABLE:
             return False
         return array not in self._results or array.shape == self._last.shape
 

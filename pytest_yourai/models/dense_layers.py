@@ -9,6 +9,7 @@ from pytest_yourai.models.layer_blocks import (
     GELU,
     Block,
     attention,
+    attention_biases,
     joined_attention,
     layer,
     mlp,
@@ -19,7 +20,7 @@ from pytest_yourai.models.layer_shapes import Attention, Layers, LayerShapes, Li
 
 def llama(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.needed("intermediate_size")
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     one = layer(
         norm(hidden),
         attention(config, head_dim=config.size("head_dim"), with_bias=with_bias),
@@ -43,7 +44,7 @@ def qwen3(config: KnownConfig) -> Layers:
 
 def granite(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.needed("intermediate_size")
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     own = attention(config, with_bias=with_bias, output_bits=8)
     wide = mlp(hidden, inner, with_bias=config.flag("mlp_bias"), down_bits=8)
     return same(config, layer(norm(hidden), own, norm(hidden), wide))
@@ -84,7 +85,7 @@ def glm4(config: KnownConfig) -> Layers:
 
 def olmo2(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.needed("intermediate_size")
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     own = attention(config, head_dim=config.size("head_dim"), normed="all", with_bias=with_bias)
     wide = mlp(hidden, inner, with_bias=config.flag("mlp_bias"))
     return same(config, layer(own, norm(hidden), wide, norm(hidden)))

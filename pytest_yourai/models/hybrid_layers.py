@@ -10,6 +10,7 @@ from pytest_yourai.models.layer_blocks import (
     Experts,
     Mamba,
     attention,
+    attention_biases,
     delta_net,
     experts,
     layer,
@@ -34,7 +35,7 @@ _NEMOTRON_BLOCKS = {
 def qwen3_5(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.size("intermediate_size")
     head_dim = config.size("head_dim") or hidden // config.needed("num_attention_heads")
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     full = attention(config, head_dim=head_dim, normed="head", gated=True, with_bias=with_bias)
     linear = delta_net(config)
     if count := config.size("num_experts"):
@@ -90,7 +91,7 @@ def lfm2(config: KnownConfig) -> Layers:
 
 def granite_hybrid(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.needed("intermediate_size")
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     if count := config.size("num_local_experts"):
         routed = Experts(
             "block_sparse_moe.switch_mlp.",
@@ -140,7 +141,7 @@ def nemotron_h(config: KnownConfig) -> Layers:
 
 
 def _nemotron_attention(config: KnownConfig) -> Block:
-    with_bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias") else ()
+    with_bias = attention_biases(config)
     return _moved(attention(config, head_dim=config.size("head_dim"), with_bias=with_bias))
 
 

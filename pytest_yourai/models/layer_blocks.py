@@ -30,6 +30,8 @@ CHUNK_POSITIONS = 256
 CHUNK_ARRAYS = 3
 """Float32 arrays that it keeps for each pair of them: products, decay, and both together."""
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
 _STATES = 2
 """States for each position that a gated delta net keeps: before and after their decay."""
 
@@ -66,6 +68,11 @@ def biases(stages: tuple[Stage, ...], *names: str) -> int:
     """Elements of the biases of the linear layers of these names."""
     linears = (linear for stage in stages for linear in stage.linears)
     return sum(each.outputs * each.copies for each in linears if each.name in names)
+
+
+def attention_biases(config: KnownConfig) -> tuple[str, ...]:
+    """The projections that have a bias, where config.json asks for one by `attention_bias`."""
+    return PROJECTIONS if config.flag("attention_bias") else ()
 
 
 def attention(

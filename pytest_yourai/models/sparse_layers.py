@@ -6,6 +6,7 @@ from pytest_yourai.models.dense_layers import depth, same
 from pytest_yourai.models.known_config import KnownConfig
 from pytest_yourai.models.layer_blocks import (
     CLIPPED_SWIGLU,
+    PROJECTIONS,
     Block,
     Experts,
     attention,
@@ -24,7 +25,7 @@ def gpt_oss(config: KnownConfig) -> Layers:
         config,
         head_dim=config.needed("head_dim"),
         has_sinks=True,
-        with_bias=("q_proj", "k_proj", "v_proj", "o_proj"),
+        with_bias=PROJECTIONS,
     )
     routed = Experts(
         "mlp.experts.",

@@ -34,7 +34,7 @@ class BaseModel:
         """Make trainable what `config` trains, the same for the same seed.
 
         Adds adapters, or unfreezes layers. Yields the names of the model's own parameters that
-        change. Restores the layers' class, not the module.
+        change. Restores the layers' class, not the module: see `put_back`.
         """
         layer_type = type(self.module.layers[0])
         call = layer_type.__call__
@@ -66,6 +66,18 @@ class BaseModel:
         """The entry of this name in mlx-lm's configuration."""
         paths = () if config.lora_keys == ALL_KEYS else self.lora_keys[config.lora_keys]
         return recipe.lora_parameters(config, paths)
+
+
+@contextmanager
+def put_back(module: nn.Module) -> Iterator[None]:
+    """Give a model its own modules back at the end, frozen, as they were before adapters."""
+    leaves = module.leaf_modules()
+    try:
+        yield
+    finally:
+        module.update_modules(leaves)
+        module.freeze()
+        module.eval()
 
 
 def _names_before(

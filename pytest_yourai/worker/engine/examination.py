@@ -15,7 +15,7 @@ from pytest_yourai.core.errors import ModelError, RecipeError
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import Inspection, ModelSource, Wanted, kind_of_training
 from pytest_yourai.models.trainable import untrainable_in_full
-from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.adapters import BaseModel, put_back
 from pytest_yourai.worker.engine.optimizer import CLASSES, make_optimizer, make_rate
 from pytest_yourai.worker.engine.resumed_adapters import read_arrays, resumed_arrays
 from pytest_yourai.worker.engine.trainability import freeze, untrainable
@@ -56,7 +56,6 @@ def _tried(wanted: Wanted) -> Iterator[LoraConfig]:
 def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:
     """Make `config` trainable, and undo it; the number of resumed arrays."""
     module, name = model.module, model.source.name
-    leaves = module.leaf_modules()
     if config.fine_tune_type is FineTuneType.FULL:
         layers = module.layers[-config.num_layers :]
         if any("scales" in each for layer in layers for each in layer.modules()):
@@ -64,7 +63,7 @@ def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:
                 "fine_tune_type full: " + untrainable_in_full(f"the quantized weights of {name}")
             )
     try:
-        with model.adapted(config, recipe):
+        with put_back(module), model.adapted(config, recipe):
             path = recipe.resume_adapter_file
             return 0 if path is None else len(resumed_arrays(path, module))
     except ValueError as problem:
@@ -72,9 +71,6 @@ def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:
             f"fine_tune_type {config.fine_tune_type}: mlx-lm cannot adapt {name} ({problem}): use "
             "fine_tune_type lora, or name other modules as lora_keys"
         ) from None
-    finally:
-        module.update_modules(leaves)
-        module.freeze()
 
 
 def _stored_arrays(path: str, wanted: Wanted) -> int:

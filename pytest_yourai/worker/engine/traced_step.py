@@ -24,7 +24,7 @@ from pytest_yourai.estimate.graph_experts import with_sorted_experts
 from pytest_yourai.estimate.profiled_step import profile_of
 from pytest_yourai.estimate.step_graph import StepGraph
 from pytest_yourai.models.step_profile import Holding, StepProfile, step_kind
-from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.adapters import BaseModel, put_back
 from pytest_yourai.worker.engine.exported_graph import read_graph
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop
 from pytest_yourai.worker.engine.optimizer import make_optimizer
@@ -68,15 +68,11 @@ def trace_profile(model: BaseModel, config: LoraConfig, recipe: Recipe) -> StepP
     batch_prime, rank_prime = _unused_primes(module, config.max_seq_length)
     config = dataclasses.replace(config, batch_size=batch_prime, rank=rank_prime)
     recipe = dataclasses.replace(recipe, resume_adapter_file=None)
-    leaves = module.leaf_modules()
     module.freeze()
     try:
-        with model.adapted(config, recipe):
+        with put_back(module), model.adapted(config, recipe):
             graphs = _trace(module, config, recipe)
     finally:
-        module.update_modules(leaves)
-        module.freeze()
-        module.eval()
         mx.random.seed(recipe.seed)
     on_cpu = mx.default_device() == mx.cpu
     return StepProfile.of(

@@ -15,7 +15,7 @@ from pytest_yourai.core.module_sets import members
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.dataset_checks import shortened
 from pytest_yourai.models.source import Inspection, Wanted, kind_of_training
-from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.adapters import BaseModel, put_back
 
 _WIDTH = 33
 """Tokens of the row that a step is made for."""
@@ -69,20 +69,16 @@ def _why(base: BaseModel, found: Inspection, config: LoraConfig, recipe: Recipe)
 def _failure(base: BaseModel, config: LoraConfig, recipe: Recipe) -> str | None:
     """What MLX or the model raises when a step of `config` is made; None for nothing."""
     module = base.module
-    leaves = module.leaf_modules()
     tokens, lengths = mx.zeros((1, _WIDTH), mx.int32), mx.array([[0, _WIDTH - 1]])
     try:
-        with base.adapted(config, dataclasses.replace(recipe, resume_adapter_file=None)):
+        like = dataclasses.replace(recipe, resume_adapter_file=None)
+        with put_back(module), base.adapted(config, like):
             module.train()
             step = nn.value_and_grad(module, default_loss)
             # As mlx-lm does: what a model evaluates meanwhile is refused.
             mx.compile(lambda *batch: step(module, *batch), inputs=module.state)(tokens, lengths)
     except Exception as problem:  # noqa: BLE001 - whatever a model raises
         return _text(problem)
-    finally:
-        module.update_modules(leaves)
-        module.freeze()
-        module.eval()
     return None
 
 

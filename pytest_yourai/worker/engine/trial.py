@@ -16,7 +16,7 @@ from mlx_lm.tuner.trainer import iterate_batches
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.cycles import TrialSteps, whole_cycles
-from pytest_yourai.worker.engine.adapters import BaseModel
+from pytest_yourai.worker.engine.adapters import BaseModel, put_back
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.restoring import restore
@@ -119,26 +119,20 @@ def run_trial(
     may be trained by then, and is not restored.
     """
     module, config = model.module, request.config
-    leaves = module.leaf_modules()
     np.random.seed(request.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
-    try:
-        with model.adapted(config, request.recipe) as changed:
-            recorder = _Recorder(request, model.active_bytes, report)
-            run_loop(
-                module,
-                make_optimizer(config, request.recipe),
-                synthetic_rows(module, config, request.recipe.seed) if data is None else data,
-                config,
-                request.recipe,
-                recorder.steps.most_steps,
-                iterate_batches if data is None else _longest_first(recorder),
-                recorder,
-                lambda: report(Compiling()),
-            )
-    finally:
-        module.update_modules(leaves)
-        module.freeze()
-        module.eval()
+    with put_back(module), model.adapted(config, request.recipe) as changed:
+        recorder = _Recorder(request, model.active_bytes, report)
+        run_loop(
+            module,
+            make_optimizer(config, request.recipe),
+            synthetic_rows(module, config, request.recipe.seed) if data is None else data,
+            config,
+            request.recipe,
+            recorder.steps.most_steps,
+            iterate_batches if data is None else _longest_first(recorder),
+            recorder,
+            lambda: report(Compiling()),
+        )
     if changed:
         restore(module, model.source, changed)
     gc.collect()

@@ -15,7 +15,7 @@ class Given:
     """Flags as texts; of an output in an ini file `of` alone would tell."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    folder: Path = Path("/work")
+    folder: Path = Path("/project")
     timeout_s: float = 0.0
 
     @property
@@ -29,7 +29,7 @@ class Given:
 
 def test_the_output_is_that_of_the_flag() -> None:
     assert read_verification_file(Given({"verify": "true", "output": "v.json"})) == Path(
-        "/work/v.json"
+        "/project/v.json"
     )
     assert read_verification_file(Given({"verify": "true"})) is None
 
