@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, Objective, StepPlan
 from pytest_yourai.core.device import Backend, DeviceInfo
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.estimate.calibration import Calibration
@@ -104,6 +105,8 @@ class SweepPlan:
     """The file that `recipe` is from; None without one."""
     effective_batch_size: int | None = None
     """Rows of one update that were asked for: batch sizes that do not divide it are not valid."""
+    hosts: HostGroup | None = None
+    """The ranks that train each configuration together; None where one process does alone."""
 
     def tried(self, inspection: Inspection, limit_bytes: int) -> tuple[LoraConfig, ...]:
         """The configurations to try; for a check the one that is safe within `limit_bytes`."""

@@ -1,0 +1,53 @@
+"""The group of processes that train one model together, one a machine or GPU, as data."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DistributedBackend(enum.StrEnum):
+    """What MLX's ranks talk through, by the names of `mlx.launch --backend`."""
+
+    RING = "ring"
+    JACCL = "jaccl"
+    JACCL_RING = "jaccl-ring"
+    NCCL = "nccl"
+    MPI = "mpi"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One entry of a hostfile: the name that ssh takes, and addresses that the others reach."""
+
+    ssh: str
+    ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostGroup:
+    """Ranks that `mlx.launch` starts, in the order of their ranks.
+
+    All on this machine where `hostfile` is None. `backend` is None where `mlx.launch` chooses:
+    NCCL with CUDA, ring otherwise.
+    """
+
+    hosts: tuple[Host, ...]
+    backend: DistributedBackend | None = None
+    hostfile: Path | None = None
+
+    @property
+    def world_size(self) -> int:
+        """The number of ranks."""
+        return len(self.hosts)
+
+    @property
+    def is_here(self) -> bool:
+        """True if all ranks run on this machine."""
+        return self.hostfile is None
+
+    @classmethod
+    def here(cls, ranks: int, backend: DistributedBackend | None = None) -> HostGroup:
+        """`ranks` processes of this machine."""
+        return cls((Host("127.0.0.1", ("127.0.0.1",)),) * ranks, backend)
