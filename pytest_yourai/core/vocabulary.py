@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.power import PowerSource, ThermalState
 from pytest_yourai.core.recipe import Schedule
-from pytest_yourai.core.results import Outcome, SkipReason
 
 _PRESETS = (
     *("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b"),
