@@ -15,12 +15,14 @@ from pytest_yourai.plugin.read_options import read_options, verification_file
 from pytest_yourai.report.recommendation_lines import lines
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.row_lengths import rows_reader
-from pytest_yourai.verify.command import run
 
 
 def answer(config: pytest.Config) -> int:
     """Print what the command line asks for; the exit status, a failure where it is a no."""
     if config.getoption("yourai_verify"):
+        # It needs numpy, which takes a while.
+        from pytest_yourai.verify.command import run  # noqa: PLC0415
+
         succeeded = run(verification_file(config), "--yourai-output", sys.stdout)
     else:
         succeeded = _recommend(config)
