@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pytest_yourai.core.known_failures import KNOWN_FAILURES, KnownFailure
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 
 VARIES = "…"
 """Stands in a message for what differs from case to case."""

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pytest_yourai.core.known_failures import KNOWN_FAILURES, KnownFailure, recognise
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.report.explain import find, lines
 from pytest_yourai.report.explanations import VARIES, Explanation, read_sections
 
