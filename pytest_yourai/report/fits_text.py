@@ -13,7 +13,7 @@ from pytest_yourai.report import markdown_text
 from pytest_yourai.report.export import as_csv, as_json
 from pytest_yourai.report.markdown_text import escaped
 from pytest_yourai.report.tables import text_table
-from pytest_yourai.store.rows import configuration
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.what_fits.machine import Machine
 from pytest_yourai.store.what_fits.measured import Training
 from pytest_yourai.store.what_fits.table import Fit, FitsTable, Mark

@@ -15,7 +15,8 @@ from pytest_yourai.core.config import LoraConfig, QuantizeChoice, comparable_key
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.paths import is_folder
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.store.what_fits.machine import Machine
 
 
