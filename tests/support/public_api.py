@@ -72,8 +72,16 @@ def _is_required(field: dataclasses.Field[object]) -> bool:
 
 
 def _signature(value: object) -> str:
+    """On one line, or with an argument on each if it is long."""
     assert callable(value)
-    return str(inspect.signature(value))
+    found = inspect.signature(value)
+    text = str(found)
+    if len(text) <= 100:
+        return text
+    given = found.parameters.values()
+    first_named = next((each for each in given if each.kind is each.KEYWORD_ONLY), None)
+    lines = [f"        {'*, ' if each is first_named else ''}{each},\n" for each in given]
+    return f"(\n{''.join(lines)}    ) -> {found.return_annotation!r}"
 
 
 if __name__ == "__main__":
