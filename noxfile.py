@@ -105,7 +105,7 @@ def quick(session: nox.Session) -> None:
     """The README's command, in an empty folder."""
     install(session, "-e", TESTS)
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
-        session.run("pytest", "--yourai-model", "tiny", "--quick")
+        session.run("pytest", "--yourai-model", "tiny", "--quick", env=fast_blas())
 
 
 @nox.session
