@@ -25,7 +25,7 @@ from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageRunner
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 
 _LOG = logging.getLogger("pytest_yourai")
 
@@ -69,6 +69,8 @@ def sweep(
     log: _Path | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
+    hosts: int | _Path | None = None,
+    hosts_backend: Literal["ring", "nccl", "jaccl", "jaccl-ring", "mpi"] | None = None,
 ) -> Generator[TrialResult, None, None]:
     """Measure every combination of the values, and yield each result when it is there.
 

@@ -139,7 +139,7 @@ def test_what_can_be_written_back_is_accepted(text: str) -> None:
 )
 def test_what_cannot_be_written_back_is_refused_beforehand(text: str) -> None:
     with pytest.raises(
-        RecipeError, match=r"^lora\.yaml: --yourai-lora-config cannot write it back"
+        RecipeError, match=r"^lora\.yaml: --yourai-lora-config cannot write it"
     ):
         check_rewritable(Path("lora.yaml"), text)
 
