@@ -138,9 +138,7 @@ def test_what_can_be_written_back_is_accepted(text: str) -> None:
     "text", ["model: a\x85seed: 1\n", "model: a # \u2029seed: 1\n", "data: |\n  a\x85  b\n"]
 )
 def test_what_cannot_be_written_back_is_refused_beforehand(text: str) -> None:
-    with pytest.raises(
-        RecipeError, match=r"^lora\.yaml: --yourai-lora-config cannot write it"
-    ):
+    with pytest.raises(RecipeError, match=r"^lora\.yaml: --yourai-lora-config cannot write it"):
         check_rewritable(Path("lora.yaml"), text)
 
 
