@@ -21,6 +21,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flag_types import Flag, FlagGroup
 from pytest_yourai.plan.flags import GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
+from pytest_yourai.report.explanations import Explanation, read_sections
 from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS
 from pytest_yourai.verify.document import read as read_verification
@@ -148,12 +149,33 @@ def _trains(found: Mapping[str, Any]) -> str:
     return "yes; `qkvo` not in each layer" if found["without_qkvo"] else "yes"
 
 
+def explanations() -> str:
+    """A heading for each message that `yourai explain` knows."""
+    return "\n".join(
+        f"## {section.title}\n\n{section.about}\n\n{''.join(map(_explained, section.entries))}"
+        for section in read_sections()
+    )
+
+
+def _explained(entry: Explanation) -> str:
+    others = ", ".join(map(_code, entry.messages[1:]))
+    paragraphs = [
+        f"### {_code(entry.title)}",
+        f"Also: {others}." if others else "",
+        entry.meaning,
+        f"**What to do:** {entry.remedy}",
+        f"*Printed by {entry.source}.*" if entry.source else "",
+    ]
+    return "".join(f"{each}\n\n" for each in paragraphs if each)
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
     "model types": ("reference/model-types.md", model_types),
     "presets": ("reference/models.md", presets),
     "memory changes": ("guides/on-a-mac.md", memory_changes),
+    "explanations": ("troubleshooting.md", explanations),
     "verified machines": ("verified.md", verified),
 }
 """By name: the page, and what makes the part."""

@@ -67,6 +67,12 @@ OWN_COMMANDS = (
         "verify:verify",
     ),
     OwnCommand(
+        "explain",
+        "say what a message means, and what to do about it",
+        "flags:add_explain_flags",
+        "explain:explain",
+    ),
+    OwnCommand(
         "completion",
         "print a script with which a shell completes commands, flags and presets",
         "flags:add_completion_flags",

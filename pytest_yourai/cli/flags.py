@@ -1,4 +1,4 @@
-"""The flags of `yourai compare`, `report`, `show`, `verify` and `completion`."""
+"""The flags of `yourai compare`, `report`, `show`, `verify`, `explain` and `completion`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
 def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="file for all numbers (default: none)"
+    )
+
+
+def add_explain_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "message",
+        metavar="MESSAGE",
+        nargs="*",
+        help="what was printed, in quotes: an outcome, a line, or a whole traceback (default: "
+        "what is piped into it)",
     )
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.errors import StepOverdueError
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
+from pytest_yourai.sweep.trial_progress import OnProgress, TrialProgress
 from pytest_yourai.worker.diagnosis import (
     Diagnosis,
     completed,
@@ -33,32 +34,6 @@ from pytest_yourai.worker.protocol import (
 )
 from pytest_yourai.worker.run_record import RunRecord, without_updates
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
-
-
-@dataclass(frozen=True, slots=True)
-class TrialProgress:
-    """Progress of a trial or a soak. Bytes and seconds.
-
-    `phase` is what the worker does; `step` counts from 1 within the phase, `steps` is how many it
-    has, None where that is not known. Memory is MLX's, None until it is known, the peak that of the
-    whole trial. `left_s` is None where nobody knows. `compiling_s` is None unless the step
-    compiles, for `compile_timeout_s` at most.
-    """
-
-    phase: str
-    step: int | None
-    steps: int | None
-    active_bytes: int | None
-    peak_bytes: int | None
-    memory_limit_bytes: int
-    left_s: float | None = None
-    compiling_s: float | None = None
-    compile_timeout_s: float = COMPILE_TIMEOUT_S
-
-
-OnProgress = Callable[[TrialProgress], None]
-"""Called at the beginning, when compiling begins and ends, and then a few times a second, between
-messages of the worker."""
 
 
 class TrialRecord(RunRecord):

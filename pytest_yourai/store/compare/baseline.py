@@ -15,7 +15,8 @@ from pytest_yourai.store.compare.comparison import (
     of_other_ranks,
 )
 from pytest_yourai.store.compare.thresholds import Regression, RegressionThresholds, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 
 def read_baseline(

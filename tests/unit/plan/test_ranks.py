@@ -12,7 +12,8 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.hosts import rank_share
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
