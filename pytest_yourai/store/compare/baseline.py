@@ -42,7 +42,9 @@ def read_baseline(
         )
     for each in found:
         if settings and (reason := of_other_ranks(each.settings, settings)):
-            raise OptionError(f"--yourai-compare: {path}: {reason}")
+            raise OptionError(
+                f"--yourai-compare: {path}: {reason}: name a profile of the same ranks"
+            )
     return found
 
 

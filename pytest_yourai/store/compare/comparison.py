@@ -92,7 +92,7 @@ class Change:
 def of_other_ranks(before: SweepSettings, after: SweepSettings) -> str | None:
     """Why a batch of the one is no batch of the other; None where as many ranks trained it."""
     theirs, ours = before.ranks_text, after.ranks_text
-    return None if theirs == ours else f"{theirs}, now {ours}: compare profiles of the same ranks"
+    return None if theirs == ours else f"{theirs}, now {ours}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class Comparison:
                 "nothing can be compared with it: name another profile"
             )
         if reason := of_other_ranks(self.before.settings, self.after.settings):
-            return f"{self.before.name} and {self.after.name}: {reason}"
+            names = f"{self.before.name} and {self.after.name}"
+            return f"{names}: {reason}: compare profiles of the same ranks"
         shared = (each for each in self.changes if each.before and each.before.success)
         if self.fits_no_more or any(each.after for each in shared):
             return None
