@@ -1,13 +1,16 @@
-"""The flags of `yourai compare`, `report`, `show`, `verify`, `explain` and `completion`."""
+"""The flags of all commands but `train` and those of pytest."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from pytest_yourai.core.config import Objective
 from pytest_yourai.plan.flags import FAIL_ON_HELP
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
+
+FITS_FORMATS = ("table", "md", "csv", "json")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,30 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
         help="table: aligned text for a terminal, * marks what nothing beats; md: Markdown for "
         "GitHub, as a sweep writes it; json, jsonl and csv: every key of a profile's rows "
         f"(default: {FORMATS[0]})",
+    )
+
+
+def add_fits_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        metavar="PROFILE|FOLDER",
+        type=Path,
+        nargs="+",
+        help="a profile, benchmark results, a shared file, or a folder of them",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FITS_FORMATS,
+        default=FITS_FORMATS[0],
+        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell "
+        f"(default: {FITS_FORMATS[0]})",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=[each.value for each in Objective],
+        default=Objective.SCORE.value,
+        help="which of the configurations that were measured and fit a cell shows (default: "
+        f"{Objective.SCORE.value})",
     )
 
 
