@@ -69,6 +69,8 @@ def sweep(
     log: _Path | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
+    hosts: int | _Path | None = None,
+    hosts_backend: Literal["ring", "nccl", "jaccl", "jaccl-ring", "mpi"] | None = None,
 ) -> Generator[TrialResult, None, None]:
     """Measure every combination of the values, and yield each result when it is there.
 

@@ -23,6 +23,8 @@ class Host:
 
     ssh: str
     ips: tuple[str, ...] = ()
+    rdma: tuple[str | tuple[str, ...] | None, ...] = ()
+    """Its RDMA devices towards each rank, None towards itself; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class HostGroup:
     def is_here(self) -> bool:
         """True if all ranks run on this machine."""
         return self.hostfile is None
+
+    def chosen_backend(self, *, has_cuda: bool) -> DistributedBackend:
+        """The backend that `mlx.launch` takes."""
+        return self.backend or (DistributedBackend.NCCL if has_cuda else DistributedBackend.RING)
 
     @classmethod
     def here(cls, ranks: int, backend: DistributedBackend | None = None) -> HostGroup:

@@ -11,21 +11,23 @@ from pathlib import Path
 
 from pytest_yourai.core.errors import OptionError
 
-_PREFIXES = ("MLX_JACCL_", "MLX_RING_", "NCCL_", "OMPI_", "PMI_", "PMIX_", "PMI2_", "MV2_", "HYDI_")
+_PREFIXES = (
+    *("MLX_JACCL_", "MLX_RING_", "JACCL_", "NCCL_"),
+    *("OMPI_", "PRTE_", "PMIX_", "PMI_", "PMI2_", "MV2_", "HYDI_", "HYDRA_"),
+)
 
 _MPI_LIBRARY = "MLX_MPI_LIBNAME"
 
-_NAMES = (
-    "MLX_RANK",
-    "MLX_HOSTFILE",
-    "MLX_WORLD_SIZE",
-    "MLX_IBV_DEVICES",
-    "MPI_LOCALNRANKS",
-    _MPI_LIBRARY,
-)
+_RANKS = ("MLX_RANK", "JACCL_RANK")
+"""Without one of them MLX joins no group of its own launcher."""
 
-_OF_MLX = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES")
+_LISTS = ("MLX_HOSTFILE", "MLX_IBV_DEVICES", "JACCL_IBV_DEVICES")
+"""JSON lists, or files with one, of all members of the group."""
+
+_OF_MLX = (*_RANKS, *_LISTS, "MLX_WORLD_SIZE")
 """Those that only `mlx.launch` sets."""
+
+_NAMES = (*_OF_MLX, "MPI_LOCALNRANKS", "MPI_LOCALRANKID", _MPI_LIBRARY)
 
 _SIZES = (
     "MLX_WORLD_SIZE",
@@ -35,9 +37,6 @@ _SIZES = (
     "SLURM_STEP_NUM_TASKS",
 )
 """Sizes of the group, as NCCL, Open MPI, MPICH, MVAPICH and srun name them."""
-
-_LISTS = ("MLX_HOSTFILE", "MLX_IBV_DEVICES")
-"""JSON lists, or files with one, of all members of the group."""
 
 _LONGEST_LIST_BYTES = 1 << 20
 
@@ -58,11 +57,11 @@ def check_alone(environment: Mapping[str, str]) -> None:
     """OptionError where a launcher has started this process as one of several."""
     for name in (*_SIZES, *_LISTS):
         size = _size(name, environment)
-        if size > 1 and (name not in _OF_MLX or "MLX_RANK" in environment):
+        if size > 1 and (name not in _OF_MLX or any(each in environment for each in _RANKS)):
             raise OptionError(
-                f"this is one of {size} processes of a launcher ({name} says so), and several "
-                "machines or processes are not measured yet: run it on one, without mlx.launch, "
-                f"mpirun or srun; if none of them runs, unset {name}"
+                f"this is one of {size} processes of a launcher ({name} says so): start it once, "
+                "without mlx.launch, mpirun or srun, and name the machines with --yourai-hosts, "
+                f"which starts one rank on each; if no launcher runs, unset {name}"
             )
 
 
@@ -71,7 +70,7 @@ def left_behind(environment: Mapping[str, str]) -> str | None:
     found = [name for name in _OF_MLX if name in environment]
     if not found:
         return None
-    return f"{', '.join(found)} in the environment: not passed on, since it runs on one machine"
+    return f"{', '.join(found)} in the environment: not passed on, since no group is running"
 
 
 def _size(name: str, environment: Mapping[str, str]) -> int:

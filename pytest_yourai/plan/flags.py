@@ -172,6 +172,24 @@ GROUPS = (
         ),
     ),
     FlagGroup(
+        "Several machines",
+        (
+            Flag(
+                "hosts",
+                "N|FILE",
+                "train each configuration data parallel, on N ranks of this machine or on the "
+                "hosts of mlx.launch's hostfile",
+                "one process",
+            ),
+            Flag(
+                "hosts-backend",
+                "ring|nccl|jaccl|jaccl-ring|mpi",
+                "what the ranks talk through, as mlx.launch --backend",
+                "the hostfile's, else nccl with CUDA, else ring",
+            ),
+        ),
+    ),
+    FlagGroup(
         "Budget",
         (
             Flag(

@@ -12,11 +12,13 @@ from typing import Literal
 from pytest_yourai.core.axes import GRAD_CHECKPOINT, VARIANTS, value_text
 from pytest_yourai.core.config import Objective, QuantizeChoice, StepPlan
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.paths import without_links
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.dataset_checks import data_files
 from pytest_yourai.models.model import NamedModel
 from pytest_yourai.models.source import BadRows
+from pytest_yourai.plan.hosts import check_hosts
 from pytest_yourai.plan.matrix import AxisValues
 from pytest_yourai.plan.recipe_file import RecipeFile
 from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
@@ -84,6 +86,8 @@ class Options:
     force: bool
     resume: bool
     trust_remote_code: bool
+    hosts: HostGroup | None
+    """The ranks that train together; None where one process does alone."""
 
     @property
     def worker_start_timeout_s(self) -> float:
@@ -160,10 +164,23 @@ def check_combinations(options: Options) -> None:
         raise OptionError(
             "--yourai-confirm needs a profile to compare with: add --yourai-compare=PROFILE"
         )
+    _check_ranks(options)
     names = Counter(str(without_links(named.folder)) for named in options.models)
     for named in options.models:
         if names[str(without_links(named.folder))] > 1:
             raise OptionError(f"--yourai-model: {named.name} is named twice: name it once")
+
+
+def _check_ranks(options: Options) -> None:
+    if options.hosts is None:
+        if "hosts-backend" in options.given:
+            raise OptionError(
+                "--yourai-hosts-backend needs ranks: add --yourai-hosts=N or --yourai-hosts=FILE"
+            )
+    elif not options.is_replay:
+        check_hosts(options.hosts, "--yourai-hosts")
+    elif "hosts" in options.given:
+        raise OptionError("--yourai-hosts: a replay launches nothing: leave one of the two out")
 
 
 def check_files(options: Options) -> None:
@@ -204,6 +221,7 @@ def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
         ("compare", options.compare),
         ("config", options.recipe_file.path if options.recipe_file else None),
         ("config", _adapters(options)),
+        ("hosts", options.hosts.hostfile if options.hosts else None),
     )
     yield from ((name, path) for name, path in single if path is not None)
     if options.data is not None:

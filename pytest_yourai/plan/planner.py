@@ -81,6 +81,7 @@ def plan_model(
         recording=choice.recording,
         check=check,
         effective_batch_size=choice.effective_batch_size,
+        hosts=None if choice.recording else options.hosts,
     )
     return SweepSetup(model, choice, plan)
 

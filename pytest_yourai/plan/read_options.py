@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from pytest_yourai.core.axes import AXES, GRAD_ACCUMULATION_STEPS, LORA_KEYS
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, Objective, StepPlan, parse_quantize
 from pytest_yourai.core.errors import OptionError, RecipeError
+from pytest_yourai.core.hosts import DistributedBackend, HostGroup
 from pytest_yourai.core.parsing import (
     at_least,
     data_source,
@@ -23,6 +24,7 @@ from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.model import NamedModel
 from pytest_yourai.plan.flag_types import Flag
 from pytest_yourai.plan.flags import FLAGS
+from pytest_yourai.plan.hosts import parse_hosts
 from pytest_yourai.plan.options import CHECK_STEPS, Options
 from pytest_yourai.plan.recipe_file import RecipeFile, data_of, read_recipe
 from pytest_yourai.store.compare.confirmation import MOST_ROUNDS
@@ -108,6 +110,7 @@ def read_flags(given: GivenFlags) -> Options:
         thresholds=make_thresholds(read.several("fail-on", lambda text, _: parse_fail_on(text))),
         confirm=read.value("confirm", at_least(0, MOST_ROUNDS)),
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
+        hosts=_hosts(read),
         **_switches(read),
     )
 
@@ -149,6 +152,15 @@ def _models(read: _Reader, recipe_file: RecipeFile | None) -> tuple[NamedModel, 
             f"{recipe_file.path}: model: {recipe_file.model!r} is not valid: {problem}, or give "
             "--yourai-model"
         ) from None
+
+
+def _hosts(read: _Reader) -> HostGroup | None:
+    """The ranks, with the backend of the flag rather than the hostfile's."""
+    hosts = read.from_folder("hosts", parse_hosts)
+    backend = read.value("hosts-backend", one_of(*DistributedBackend))
+    if hosts is None or backend is None:
+        return hosts
+    return dataclasses.replace(hosts, backend=DistributedBackend(backend))
 
 
 def _presets(text: str, folder: Path) -> Path:

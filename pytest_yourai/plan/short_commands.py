@@ -67,7 +67,7 @@ FIT = ShortCommand(
     flag="recommend",
     takes=frozenset({
         *("model", "models", "max-memory", "output", "weights", "quantize", "config"),
-        *("data", "bad-rows", "mask-prompt"),
+        *("data", "bad-rows", "mask-prompt", "hosts", "hosts-backend"),
         *("effective-batch-size", *(axis.flag for axis in AXES)),
     }),
 )  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,21 @@ def test_under_a_launcher_it_is_refused_and_left_variables_are_reported(
     refused = sweep()
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     assert "one of 2 processes of a launcher" in refused.errors
+
+
+def test_mlx_launch_of_pytest_is_refused_by_each_process(pytester: pytest.Pytester) -> None:
+    launcher = Path(sys.executable).with_name("mlx.launch")
+    pytest_command = [sys.executable, "-m", "pytest", "--yourai-model", "tiny"]
+    done = subprocess.run(
+        [launcher, "-n", "2", "--", *pytest_command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    refusal = "ERROR: this is one of 2 processes of a launcher (MLX_HOSTFILE says so): start it"
+    # It ends the other process once the first has ended.
+    assert 1 <= done.stderr.count(refusal) <= 2
+    assert "--yourai-hosts" in done.stderr
+    assert list(pytester.path.iterdir()) == []

@@ -59,6 +59,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "fail-on": ("step_time:9%", ["step_time:9%"]),
     "confirm": ("1", 1),
     "trust-remote-code": ("true", True),
+    "hosts": ("2", 2),
+    "hosts-backend": ("ring", "ring"),
 }
 """The text, and the value as TOML has it; of two flags that exclude each other the one."""
 

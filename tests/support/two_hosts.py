@@ -1,0 +1,260 @@
+"""Two hosts with an sshd each, and the desk they hang on: namespaces of this machine, for root.
+
+A host has a network, a name, processes and a /run of its own, and shares all files. Its first
+process reads a pipe of the one that made it, and takes the whole host away when that ends, however
+it does. The desk is a host too, without an sshd: on its bridge are the links of the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+_TOOLS = ("unshare", "nsenter", "ip", "tc", "ssh", "ssh-keygen", "sshd")
+
+_NETWORK = "10.77.0"
+
+_DESK = "desk"
+
+_SOON_S = 10.0
+
+_FIRST_PROCESS = """
+set -e
+hostname "$1"
+# A bound file is this host's alone.
+mount --bind "$2/hosts" /etc/hosts
+mount -t tmpfs none /run
+mkdir -p /run/sshd
+ip link set lo up
+echo ready
+read -r _
+"""
+
+_SSHD = """
+ListenAddress {address}
+HostKey {folder}/{name}
+AuthorizedKeysFile {folder}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+PasswordAuthentication no
+{variables}
+"""
+
+_SSH = """
+IdentityFile {folder}/user
+IdentitiesOnly yes
+UserKnownHostsFile {folder}/known_hosts
+StrictHostKeyChecking yes
+BatchMode yes
+ConnectTimeout 5
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A name, an address, and the process that all others of it end with."""
+
+    name: str
+    address: str
+    first_pid: int
+
+    def command(self, *command: str | Path, folder: Path | None = None) -> list[str]:
+        """What runs `command` there, in `folder`."""
+        # A folder cannot be carried into another namespace of mounts.
+        change = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder or Path.cwd())]
+        return [*_enter(self.first_pid), *change, *map(str, command)]
+
+    def processes(self) -> list[psutil.Process]:
+        """All that live there, but for the first and the sshd that listens."""
+        mine = _namespace(self.first_pid)
+        first = psutil.Process(self.first_pid)
+        kept = {first.pid, *(child.pid for child in first.children() if _listens(child))}
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid not in kept and _namespace(process.pid) == mine and _lives(process)
+        ]
+
+
+@dataclass(frozen=True)
+class TwoHosts:
+    """`environment` lets a process find them by `ssh NAME`."""
+
+    desk: Host
+    hosts: tuple[Host, Host]
+    environment: Mapping[str, str]
+    hostfile: Path
+
+    def slow_down(self, rate: str = "1gbit") -> None:
+        """Let both links carry no more than `rate`, in each direction."""
+        limit = ("root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms")
+        for host in self.hosts:
+            _run(self.desk, "tc", "qdisc", "replace", "dev", host.name, *limit)
+            _run(host, "tc", "qdisc", "replace", "dev", "eth0", *limit)
+
+    def cut(self, host: Host) -> None:
+        """Unplug it: what is sent is lost, and nobody is informed."""
+        _run(self.desk, "ip", "link", "set", host.name, "down")
+
+    def join(self, host: Host) -> None:
+        """Plug it in again."""
+        _run(self.desk, "ip", "link", "set", host.name, "up")
+
+    def processes(self) -> list[psutil.Process]:
+        """All that live on the hosts, without the desk."""
+        return [process for host in self.hosts for process in host.processes()]
+
+
+@contextlib.contextmanager
+def two_hosts(folder: Path, variables: Sequence[str] = ()) -> Iterator[TwoHosts]:
+    """Both, until the end of the context; skips the test where they cannot be made.
+
+    Keys and settings go to `folder`. Logins have those of `variables` that this process has.
+    """
+    if (lacking := _lacking()) is not None:
+        pytest.skip(lacking)
+    names = (_DESK, "host-a", "host-b")
+    addresses = [f"{_NETWORK}.{number}" for number in range(1, len(names) + 1)]
+    _write_settings(folder, names, addresses, variables)
+    with contextlib.ExitStack() as stack:
+        desk, *others = [
+            stack.enter_context(_host(folder, name, address))
+            for name, address in zip(names, addresses, strict=True)
+        ]
+        _connect(desk, others)
+        for host in others:
+            _start_sshd(folder, host)
+        path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        yield TwoHosts(desk, (others[0], others[1]), {"PATH": path}, folder / "hosts.json")
+
+
+def _lacking() -> str | None:
+    """Why hosts cannot be made here, if they cannot."""
+    if os.geteuid() != 0:
+        return "only root makes network namespaces"
+    if not all(map(shutil.which, _TOOLS)):
+        return f"it takes {', '.join(_TOOLS)}"
+    return None
+
+
+def _write_settings(
+    folder: Path, names: Sequence[str], addresses: Sequence[str], variables: Sequence[str]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["127.0.0.1 localhost", *map(" ".join, zip(addresses, names, strict=True))]
+    (folder / "hosts").write_text("\n".join(lines) + "\n")
+    for key in ("user", *names[1:]):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key]
+        subprocess.run([*command, "-f", str(folder / key)], check=True, timeout=60)
+    passed = " ".join(f'"{name}={os.environ[name]}"' for name in variables if name in os.environ)
+    known, client, entries = [], _SSH.format(folder=folder), []
+    for name, address in list(zip(names, addresses, strict=True))[1:]:
+        settings = _SSHD.format(
+            address=address,
+            folder=folder,
+            name=name,
+            variables=f"SetEnv {passed}" if passed else "",
+        )
+        (folder / f"{name}.conf").write_text(settings)
+        known.append(f"{address} {(folder / f'{name}.pub').read_text()}")
+        client += f"Host {name}\n  HostName {address}\n"
+        entries.append({"ssh": name, "ips": [address]})
+    (folder / "known_hosts").write_text("".join(known))
+    (folder / "ssh_config").write_text(client)
+    (folder / "hosts.json").write_text(json.dumps(entries))
+    # OpenSSH looks for its settings in the home of the user's entry, whatever HOME is.
+    wrapper = folder / "bin" / "ssh"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
+    wrapper.chmod(0o755)
+
+
+@contextlib.contextmanager
+def _host(folder: Path, name: str, address: str) -> Iterator[Host]:
+    process = subprocess.Popen(
+        ["unshare", "--net", "--uts", "--pid", "--mount", "--mount-proc", "--fork"]
+        + ["--kill-child", "bash", "-c", _FIRST_PROCESS, "bash", name, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for the one who made it.
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            if process.stdout.readline() != "ready\n":
+                pytest.skip(f"no namespace can be made here: {process.stderr.read().strip()}")
+            (first,) = psutil.Process(process.pid).children()
+            yield Host(name, address, first.pid)
+        finally:
+            # With the first process of a namespace the system kills all others.
+            process.kill()
+
+
+def _connect(desk: Host, others: Sequence[Host]) -> None:
+    _run(desk, "ip", "link", "add", "bridge", "type", "bridge")
+    _run(desk, "ip", "link", "set", "bridge", "up")
+    _run(desk, "ip", "address", "add", f"{desk.address}/24", "dev", "bridge")
+    for host in others:
+        # The desk sees its own processes alone, so it cannot name the other end.
+        command = ["nsenter", f"--net=/proc/{desk.first_pid}/ns/net", "ip", "link", "add"]
+        command += [host.name, "type", "veth", "peer", "name", "eth0"]
+        subprocess.run([*command, "netns", str(host.first_pid)], check=True, timeout=60)
+        _run(desk, "ip", "link", "set", host.name, "master", "bridge")
+        _run(desk, "ip", "link", "set", host.name, "up")
+        _run(host, "ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+        _run(host, "ip", "link", "set", "eth0", "up")
+
+
+def _start_sshd(folder: Path, host: Host) -> None:
+    """It detaches itself, and becomes a child of the first process."""
+    log = folder / f"{host.name}.log"
+    sshd = shutil.which("sshd") or "sshd"
+    _run(host, sshd, "-f", str(folder / f"{host.name}.conf"), "-E", str(log))
+    end = time.monotonic() + _SOON_S
+    while not any(map(_listens, psutil.Process(host.first_pid).children())):
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.02)
+
+
+def _enter(pid: int) -> list[str]:
+    return ["nsenter", f"--target={pid}", "--net", "--uts", "--pid", "--mount"]
+
+
+def _run(host: Host, *command: str) -> None:
+    subprocess.run(host.command(*command), check=True, timeout=60)
+
+
+def _namespace(pid: int) -> int:
+    """The number of its namespace of processes; 0 where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
+def _listens(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "[listener]" in " ".join(process.cmdline())
+    return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
