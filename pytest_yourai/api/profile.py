@@ -21,7 +21,8 @@ from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.report.answer_lines import speed_and_need
 from pytest_yourai.report.profile_facts import machine_name
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_yourai.core.answers import find_answers, headline
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import SkipReason
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import duration, parameters
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.plan.stages import RunPlan, Stage

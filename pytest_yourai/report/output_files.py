@@ -21,7 +21,8 @@ from pytest_yourai.report.saved_profile import OutputLine, save_profile
 from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written
+from pytest_yourai.store.profile_reader import parse_written
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.labels import ConfigLabels, on_or_off
-from pytest_yourai.core.results import SoakResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.report.dataset_lines import bar_name
 from pytest_yourai.report.shorter_rows_lines import shorter_rows_text

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.guard import too_little_left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import number_ranges
-from pytest_yourai.core.results import Skip, SkipReason
+from pytest_yourai.core.outcomes import Skip, SkipReason
 from pytest_yourai.models.source import Inspection, kind_of_training
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_yourai.cli.commands import OWN_COMMANDS
 from pytest_yourai.core.known_failures import _KNOWN
-from pytest_yourai.core.results import Outcome, SkipReason
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.training.options import TRAIN_OPTIONS

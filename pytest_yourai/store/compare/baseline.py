@@ -10,7 +10,8 @@ from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.compare.comparison import Comparison, compare_all
 from pytest_yourai.store.compare.thresholds import Regression, RegressionThresholds, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 
 def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:

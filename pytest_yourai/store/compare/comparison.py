@@ -11,7 +11,8 @@ from functools import cached_property
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import SkipReason, TrialResult
+from pytest_yourai.core.outcomes import SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.compare.differences import differences
 from pytest_yourai.store.stored_profile import StoredProfile
 

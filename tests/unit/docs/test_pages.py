@@ -7,8 +7,9 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flag_types import FlagGroup
 from pytest_yourai.plan.flags import FLAGS, GROUPS

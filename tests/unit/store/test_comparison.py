@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.errors import RecordingError
-from pytest_yourai.core.results import SkipReason
+from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.store.compare.comparison import Metric, compare, compare_all
 
 from support.profiles import failing, larger, slower, stored
