@@ -79,6 +79,8 @@ class Environment:
     chip: str | None = None
     backend: str | None = None
     device: str | None = None
+    gpu_cores: _Count | None = None
+    """Of Apple's chips, of which each name has several sizes."""
     device_memory_bytes: _Count | None = None
     system_memory_bytes: _Count | None = None
     system: str | None = None

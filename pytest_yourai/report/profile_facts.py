@@ -19,6 +19,7 @@ Facts = list[tuple[str, str]]
 
 _MACHINE = {
     "device": "Device",
+    "gpu_cores": "GPU cores",
     "backend": "MLX backend",
     "device_memory_bytes": "Device memory",
     "chip": "Chip",

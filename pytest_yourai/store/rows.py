@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Set as AbstractSet
+from operator import attrgetter
 from typing import Annotated, Any, Self, cast
 
 import pydantic
@@ -248,9 +249,8 @@ def _result_values(
     """Fields of `result` that the row has, under the same name or in MB."""
     values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
     as_they_are, in_mb = _sources(cast("Any", type(row)), cast("Any", result))
-    for name in as_they_are:
-        value = getattr(row, name)
-        values[name] = tuple(value) if isinstance(value, list) else value
+    for name, value in zip(as_they_are, attrgetter(*as_they_are)(row), strict=True):
+        values[name] = tuple(value) if type(value) is list else value
     for name, source in in_mb:
         count_mb = getattr(row, source)
         count = count_mb and count_mb * MB
