@@ -142,7 +142,7 @@ class TrialRow(ConfigRow):
         return row
 
     def as_json(self) -> dict[str, Any]:
-        values = super().as_json()
+        values: dict[str, Any] = super().as_json()
         if not self.ranks:
             for name in _OF_GROUPS:
                 del values[name]
