@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest_yourai
+
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.cli.commands import OWN_COMMANDS
 from pytest_yourai.core.mlx_versions import MEMORY_CHANGES
@@ -180,12 +182,23 @@ def what_fits_where() -> str:
     return fits_markdown(FitsTable.of(found.profiles))
 
 
+def signatures() -> str:
+    """What mkdocstrings fills in on the site, for each public name."""
+    return "\n".join(f"::: {_home(name)}.{name}\n" for name in sorted(pytest_yourai.__all__))
+
+
+def _home(name: str) -> str:
+    home: str = getattr(pytest_yourai, name).__module__
+    return home
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
     "model types": ("reference/model-types.md", model_types),
     "presets": ("reference/models.md", presets),
     "memory changes": ("guides/on-a-mac.md", memory_changes),
+    "signatures": ("reference/signatures.md", signatures),
     "explanations": ("troubleshooting.md", explanations),
     "verified machines": ("verified.md", verified),
     "what fits where": ("../community/README.md", what_fits_where),

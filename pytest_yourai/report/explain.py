@@ -21,7 +21,7 @@ _MOST = 3
 _NEAR = 0.5
 """The least likeness, from 0 to 1, of a text and an explanation that is called near."""
 
-_LIKE_WORD = 0.85
+_LIKE_WORD = 0.75
 """The least similarity of two spellings of a word."""
 
 _WHOLE = 0.8

@@ -103,7 +103,7 @@ def test_what_is_pasted_is_found(text: str, title: str) -> None:
     [
         ("training hangs after the first validation", "Iter 1: Val loss"),
         ("it is stuck after validation", "Iter 1: Val loss"),
-        ("out of memmory", "[METAL] Command buffer execution failed: Insufficient"),
+        ("out of memorie", "[METAL] Command buffer execution failed: Insufficient"),
         ("kernel panic", "panic(cpu"),
         ("why is memory growing until it crashes", "memory grows with every step"),
         ("resource limit", "[metal::malloc] Resource limit"),
