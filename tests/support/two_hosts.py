@@ -28,6 +28,8 @@ _DESK = "desk"
 
 _SOON_S = 10.0
 
+_NONE: Mapping[str, str] = {}
+
 _FIRST_PROCESS = """
 set -e
 hostname "$1"
@@ -43,13 +45,13 @@ read -r _
 _SSHD = """
 ListenAddress {address}
 HostKey {folder}/{name}
-AuthorizedKeysFile {folder}/user.pub
+AuthorizedKeysFile {folder}/{name}.keys
+PermitUserEnvironment yes
 PidFile none
 StrictModes no
 UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
-{variables}
 """
 
 _SSH = """
@@ -96,6 +98,11 @@ class TwoHosts:
     hosts: tuple[Host, Host]
     environment: Mapping[str, str]
     hostfile: Path
+    variables: Mapping[str, str]
+
+    def give(self, host: Host, **variables: str) -> None:
+        """Let later logins there have these, beside those that both hosts have."""
+        _write_keys(self.hostfile.parent, host.name, {**self.variables, **variables})
 
     def slow_down(self, rate: str = "1gbit") -> None:
         """Let both links carry no more than `rate`, in each direction."""
@@ -118,16 +125,16 @@ class TwoHosts:
 
 
 @contextlib.contextmanager
-def two_hosts(folder: Path, variables: Sequence[str] = ()) -> Iterator[TwoHosts]:
+def two_hosts(folder: Path, variables: Mapping[str, str] = _NONE) -> Iterator[TwoHosts]:
     """Both, until the end of the context; skips the test where they cannot be made.
 
-    Keys and settings go to `folder`. Logins have those of `variables` that this process has.
+    Keys and settings go to `folder`. Processes that ssh starts there have `variables`.
     """
     if (lacking := _lacking()) is not None:
         pytest.skip(lacking)
     names = (_DESK, "host-a", "host-b")
     addresses = [f"{_NETWORK}.{number}" for number in range(1, len(names) + 1)]
-    _write_settings(folder, names, addresses, variables)
+    _write_settings(folder, names, addresses)
     with contextlib.ExitStack() as stack:
         desk, *others = [
             stack.enter_context(_host(folder, name, address))
@@ -135,9 +142,11 @@ def two_hosts(folder: Path, variables: Sequence[str] = ()) -> Iterator[TwoHosts]
         ]
         _connect(desk, others)
         for host in others:
+            _write_keys(folder, host.name, variables)
             _start_sshd(folder, host)
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        yield TwoHosts(desk, (others[0], others[1]), {"PATH": path}, folder / "hosts.json")
+        both = (others[0], others[1])
+        yield TwoHosts(desk, both, {"PATH": path}, folder / "hosts.json", variables)
 
 
 def _lacking() -> str | None:
@@ -149,24 +158,16 @@ def _lacking() -> str | None:
     return None
 
 
-def _write_settings(
-    folder: Path, names: Sequence[str], addresses: Sequence[str], variables: Sequence[str]
-) -> None:
+def _write_settings(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["127.0.0.1 localhost", *map(" ".join, zip(addresses, names, strict=True))]
     (folder / "hosts").write_text("\n".join(lines) + "\n")
     for key in ("user", *names[1:]):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key]
         subprocess.run([*command, "-f", str(folder / key)], check=True, timeout=60)
-    passed = " ".join(f'"{name}={os.environ[name]}"' for name in variables if name in os.environ)
     known, client, entries = [], _SSH.format(folder=folder), []
     for name, address in list(zip(names, addresses, strict=True))[1:]:
-        settings = _SSHD.format(
-            address=address,
-            folder=folder,
-            name=name,
-            variables=f"SetEnv {passed}" if passed else "",
-        )
+        settings = _SSHD.format(address=address, folder=folder, name=name)
         (folder / f"{name}.conf").write_text(settings)
         known.append(f"{address} {(folder / f'{name}.pub').read_text()}")
         client += f"Host {name}\n  HostName {address}\n"
@@ -179,6 +180,12 @@ def _write_settings(
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
     wrapper.chmod(0o755)
+
+
+def _write_keys(folder: Path, name: str, variables: Mapping[str, str]) -> None:
+    """Who may log in, with which variables."""
+    options = ",".join(f'environment="{key}={value}"' for key, value in variables.items())
+    (folder / f"{name}.keys").write_text(f"{options} {(folder / 'user.pub').read_text()}".lstrip())
 
 
 @contextlib.contextmanager
@@ -258,3 +265,8 @@ def _lives(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def own_variables(*names: str) -> dict[str, str]:
+    """Those of this process, without what it does not have."""
+    return {name: os.environ[name] for name in names if name in os.environ}
