@@ -32,6 +32,7 @@ from pytest_yourai.worker.freed_memory import keep_freed_memory
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,
+    JoinRequest,
     Saving,
     StepSample,
     TrainedStep,
@@ -195,6 +196,8 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
     match command:
         case messages.Inspect(source, data, reading, wanted):
             return engine.inspect(source, data, reading, wire.send, wanted)
+        case JoinRequest():
+            return engine.join(command)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
         case TrialRequest():
