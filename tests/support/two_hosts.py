@@ -79,14 +79,14 @@ class Host:
         return [*_enter(self.first_pid), *change, *map(str, command)]
 
     def processes(self) -> list[psutil.Process]:
-        """All that live there, but for the first and the sshd that listens."""
+        """All that live there, but for the first and those of sshd."""
         mine = _namespace(self.first_pid)
-        first = psutil.Process(self.first_pid)
-        kept = {first.pid, *(child.pid for child in first.children() if _listens(child))}
         return [
             process
             for process in psutil.process_iter()
-            if process.pid not in kept and _namespace(process.pid) == mine and _lives(process)
+            if process.pid != self.first_pid
+            and _namespace(process.pid) == mine
+            and _is_started(process)
         ]
 
 
@@ -104,12 +104,27 @@ class TwoHosts:
         """Let later logins there have these, beside those that both hosts have."""
         _write_keys(self.hostfile.parent, host.name, {**self.variables, **variables})
 
+    def stop_sshd(self, host: Host) -> None:
+        """Let nobody log in there any more; who is there stays."""
+        for child in filter(_listens, psutil.Process(host.first_pid).children()):
+            child.kill()
+            child.wait()
+
+    def start_sshd(self, host: Host) -> None:
+        _start_sshd(self.hostfile.parent, host)
+
     def slow_down(self, rate: str = "1gbit") -> None:
         """Let both links carry no more than `rate`, in each direction."""
         limit = ("root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms")
         for host in self.hosts:
             _run(self.desk, "tc", "qdisc", "replace", "dev", host.name, *limit)
             _run(host, "tc", "qdisc", "replace", "dev", "eth0", *limit)
+
+    def speed_up(self) -> None:
+        """Take away what `slow_down` made."""
+        for host in self.hosts:
+            _run(self.desk, "tc", "qdisc", "delete", "dev", host.name, "root")
+            _run(host, "tc", "qdisc", "delete", "dev", "eth0", "root")
 
     def cut(self, host: Host) -> None:
         """Unplug it: what is sent is lost, and nobody is informed."""
@@ -261,9 +276,11 @@ def _listens(process: psutil.Process) -> bool:
     return False
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_started(process: psutil.Process) -> bool:
+    """True if somebody's program runs there: sshd waits long for those who do not answer."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
+        is_sshd = process.name().startswith("sshd")
+        return process.status() != psutil.STATUS_ZOMBIE and not is_sshd
     return False
 
 
