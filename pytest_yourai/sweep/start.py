@@ -92,7 +92,9 @@ def _budget(plan: SweepPlan, host: WorkerHost, device: DeviceInfo) -> Budget:
         return choose_budget(plan.memory_limit_bytes, device)
     hellos = host.group.conversation.hellos
     ranks = Counter(hello.host for hello in hellos)
-    shares = [HostShare(each.usable_bytes, each.available_bytes, ranks[each.host]) for each in hellos]
+    shares = [
+        HostShare(each.usable_bytes, each.available_bytes, ranks[each.host]) for each in hellos
+    ]
     return choose_shared_budget(plan.memory_limit_bytes, device, shares)
 
 

@@ -33,6 +33,7 @@ _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
+
 class WorkerClient(Conversation):
     """The conversation with one worker process, which this ends."""
 

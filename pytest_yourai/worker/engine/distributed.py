@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -62,7 +62,7 @@ def from_all(value: float) -> list[float]:
     # As integers: MLX's sums of doubles are of single precision, and a step time decides for all.
     (bits,) = struct.unpack("<q", struct.pack("<d", value))
     slots = [bits if place == own else 0 for place in range(size)]
-    gathered = mx.distributed.all_sum(mx.array(slots, dtype=mx.int64)).tolist()
+    gathered: Any = mx.distributed.all_sum(mx.array(slots, dtype=mx.int64)).tolist()
     return [struct.unpack("<d", struct.pack("<q", each))[0] for each in gathered]
 
 
@@ -71,7 +71,8 @@ def chosen_by_any(chosen: Sequence[bool]) -> list[bool]:
     if world_size() == 1 or not chosen:
         return list(chosen)
     votes = mx.array([int(each) for each in chosen], dtype=mx.int32)
-    return [each > 0 for each in mx.distributed.all_sum(votes).tolist()]
+    counts: Any = mx.distributed.all_sum(votes).tolist()
+    return [count > 0 for count in counts]
 
 
 def time_all_sum(gradients: Any) -> AllSum:
@@ -106,4 +107,12 @@ def _let_sums_choose_their_stream() -> None:
     try:
         mx.eval(plain(mx.array(1.0), stream=mx.cpu))
     except (RuntimeError, ValueError):
-        mx.distributed.all_sum = lambda array, *, group=None, stream=None: plain(array, group=group)
+        mx.distributed.all_sum = _on_its_own_stream(plain)
+
+
+def _on_its_own_stream(plain: Callable[..., mx.array]) -> Any:
+    def all_sum(x: mx.array, *, group: Any = None, stream: Any = None) -> mx.array:
+        del stream
+        return plain(x, group=group)
+
+    return all_sum

@@ -131,9 +131,7 @@ class Agent:
             held = process.footprint_bytes if process else 0
             self._base_bytes = self._device_used_bytes if watch.has_own_memory else held
         self._guard = Guard(watch.budget_bytes, forced=watch.forced)
-        self._guard.attach(
-            self._worker.pid, self._base_bytes, has_own_memory=watch.has_own_memory
-        )
+        self._guard.attach(self._worker.pid, self._base_bytes, has_own_memory=watch.has_own_memory)
 
     def _look(self) -> None:
         """One look of the guard. SafetyStopError where the run must end."""
@@ -211,8 +209,7 @@ def main() -> None:
         connection.sendall(wire.encode(_hello(token)))
         answer = connection.makefile("rb", buffering=0).readline()
         if not answer:
-            print("the controller refused this rank", file=sys.stderr)
-            sys.exit(1)
+            sys.exit("the controller refused this rank")
         welcome = wire.decode(wire.ToAgent, answer[1:])
         wire.notice_silence(connection, welcome.silent_s)
         connection.settimeout(None)

@@ -37,7 +37,7 @@ from pytest_yourai.worker.tail import Tail
 _READ_SIZE = 1 << 16
 
 _GRACE_S = 1.0
-"""Seconds after the first trouble in which others are waited for: the first need not be the cause."""
+"""Seconds in which further troubles are waited for: the first need not be the cause."""
 
 _END_WAIT_S = 1.5
 

@@ -1,4 +1,4 @@
-"""`mlx.launch` as a process: starts the agents of a group, and is ended with all it started here."""
+"""`mlx.launch` as a process, which starts the agents of a group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from collections.abc import Sequence
 from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import ConnectError
 from pytest_yourai.core.hosts import DistributedBackend, HostGroup
-from pytest_yourai.worker.process import BOOTSTRAP, engine_command, start_watchdog, worker_environment
+from pytest_yourai.worker.process import (
+    BOOTSTRAP,
+    engine_command,
+    start_watchdog,
+    worker_environment,
+)
 from pytest_yourai.worker.tail import Tail
 from pytest_yourai.worker.watchdog import end_marked
 
@@ -94,9 +99,7 @@ class Launcher:
                     stream.close()
 
 
-def launch_command(
-    group: HostGroup, address: tuple[str, int], ports: Sequence[int]
-) -> list[str]:
+def launch_command(group: HostGroup, address: tuple[str, int], ports: Sequence[int]) -> list[str]:
     """The command of `mlx.launch` that starts an agent for each rank.
 
     `ports` are free: the ring takes as many as there are ranks, in a row from the first.
@@ -129,7 +132,8 @@ def free_ports(count: int) -> list[int]:
         if all(map(_is_free, ports)):
             return ports
     raise ConnectError(
-        f"no {count} free ports in a row from {_FIRST_PORT} to {_PAST_PORTS}: end what listens there"
+        f"no {count} ports in a row from {_FIRST_PORT} to {_PAST_PORTS} are free: end what "
+        "listens there"
     )
 
 

@@ -1,4 +1,4 @@
-"""The controller's door: listens on one interface, takes exactly the ranks of a group, and closes."""
+"""Listens on one interface, takes exactly the ranks of a group, and closes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Listener:
 
 
 def own_address(group: HostGroup) -> str:
-    """The address of this machine that the hosts of `group` reach it by; loopback for ranks here."""
+    """The address by which the hosts of `group` reach this machine; loopback for ranks here."""
     elsewhere = [ip for host in group.hosts for ip in host.ips if not ip.startswith("127.")]
     if group.is_here or not elsewhere:
         return "127.0.0.1"

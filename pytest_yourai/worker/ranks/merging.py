@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
@@ -78,31 +79,41 @@ def merge(said: list[Any]) -> messages.Message:
     if len(kinds) > 1:
         names = ", ".join(sorted(each.__name__ for each in kinds))
         raise WorkerError(f"the ranks are out of step: they sent {names} at the same point")
-    first = said[0]
-    match first:
-        case StepSample():
-            if len({each.phase for each in said}) > 1:
-                raise WorkerError("the ranks are out of step: they are in different phases")
-            return _merged_step(said)
-        case TrainedStep():
-            return _merged_step(said)
-        case messages.Loaded():
-            return messages.Loaded(max(each.base_memory_bytes for each in said))
-        case Measurement():
-            sums = [each.all_sum for each in said if each.all_sum is not None]
-            return Measurement(
-                all(each.fits for each in said),
-                all(each.memory_is_back_at_base for each in said),
-                max(sums, key=lambda each: each.time_s, default=None),
-            )
-        case Joined():
-            slowest = max((each.all_sum for each in said), key=lambda each: each.time_s)
-            return dataclasses.replace(first, all_sum=slowest)
-        case DeviceInfo():
-            return _smallest_device(said)
-        case Validated():
-            return dataclasses.replace(first, time_s=max(each.time_s for each in said))
-    return first  # type: ignore[no-any-return]  # it is a message, and all are of its kind
+    merged: messages.Message = _MERGERS.get(type(said[0]), _first)(said)
+    return merged
+
+
+def _first(said: list[Any]) -> Any:
+    """What all ranks say in the same words."""
+    return said[0]
+
+
+def _merged_sample(said: list[StepSample]) -> StepSample:
+    if len({each.phase for each in said}) > 1:
+        raise WorkerError("the ranks are out of step: they are in different phases")
+    return _merged_step(said)
+
+
+def _merged_loading(said: list[messages.Loaded]) -> messages.Loaded:
+    return messages.Loaded(max(each.base_memory_bytes for each in said))
+
+
+def _merged_measurement(said: list[Measurement]) -> Measurement:
+    sums = [each.all_sum for each in said if each.all_sum is not None]
+    return Measurement(
+        all(each.fits for each in said),
+        all(each.memory_is_back_at_base for each in said),
+        max(sums, key=lambda each: each.time_s, default=None),
+    )
+
+
+def _merged_joining(said: list[Joined]) -> Joined:
+    slowest = max((each.all_sum for each in said), key=lambda each: each.time_s)
+    return dataclasses.replace(said[0], all_sum=slowest)
+
+
+def _merged_validation(said: list[Validated]) -> Validated:
+    return dataclasses.replace(said[0], time_s=max(each.time_s for each in said))
 
 
 def _merged_step(said: list[_Step]) -> _Step:
@@ -146,3 +157,12 @@ def _smallest_device(devices: list[DeviceInfo]) -> DeviceInfo:
     return dataclasses.replace(devices[0], **limits)
 
 
+_MERGERS: Mapping[type, Callable[[list[Any]], Any]] = {
+    StepSample: _merged_sample,
+    TrainedStep: _merged_step,
+    messages.Loaded: _merged_loading,
+    Measurement: _merged_measurement,
+    Joined: _merged_joining,
+    DeviceInfo: _smallest_device,
+    Validated: _merged_validation,
+}

@@ -30,7 +30,7 @@ _PROBE = (
 
 
 def check_hosts(group: HostGroup) -> None:
-    """ConnectError for the first host that does not answer, or lacks the interpreter or a package."""
+    """ConnectError for the first host that does not answer, or lacks what a rank needs."""
     names = dict.fromkeys(host.ssh for host in group.hosts)
     elsewhere = [name for name in names if not group.is_here and name != "127.0.0.1"]
     if not elsewhere:

@@ -1,4 +1,4 @@
-"""Starts a group of ranks, and lets it join, with all that can be wrong told before a model loads."""
+"""Starts a group of ranks, and checks before a model is loaded that they can train together."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def _connected(group: HostGroup, timeout_s: float) -> tuple[list[Rank], Launcher
     try:
         listener = Listener(group)
     except OSError as problem:
-        raise ConnectError(f"no port can be opened for the ranks to connect to: {problem}") from None
+        raise ConnectError(
+            f"no port can be opened for the ranks to connect to: {problem}"
+        ) from None
     try:
         launcher = Launcher(group, listener.address, listener.token)
         try:
@@ -122,9 +124,7 @@ def _await_all(group: HostGroup, listener: Listener, launcher: Launcher, timeout
             listener.accept_one(_POLL_S)
 
 
-def _why_missing(
-    group: HostGroup, listener: Listener, launcher: Launcher, timeout_s: float
-) -> str:
+def _why_missing(group: HostGroup, listener: Listener, launcher: Launcher, timeout_s: float) -> str:
     missing = ", ".join(f"{rank} ({group.hosts[rank].ssh})" for rank in listener.missing)
     said = [line.strip() for line in launcher.tail.take().splitlines() if line.strip()]
     last = f", and mlx.launch's last line is: {said[-1]}" if said else ""

@@ -47,30 +47,31 @@ class Trouble:
 
 def root_cause(troubles: Sequence[Trouble]) -> Exception:
     """The exception that says why the group broke off, of one or more troubles in their order."""
-    ordered = sorted(troubles, key=_order)
-    first = ordered[0]
+    first = min(troubles, key=_order)
     if first.stop is not None:
         danger = f"{first.name}: {first.stop}"
         return SafetyStopError(danger, is_its_own_fault=first.stop.is_its_own_fault)
-    if all(each.follows_from_another for each in troubles) and first.failed is None:
-        return PeerLostError(f"{first.name} lost the other ranks")
-    if first.was_stopped:
-        return PeerLostError(f"the worker of {first.name} was stopped by a signal")
+    if first.follows_from_another:
+        said = f" ({first.failed.text})" if first.failed is not None else ""
+        return PeerLostError(f"{first.name} lost the other ranks{said}")
     if first.status is not None:
         return RankDiedError(first.status, first.name)
+    return _without_status(first, troubles)
+
+
+def _without_status(first: Trouble, troubles: Sequence[Trouble]) -> Exception:
+    if first.was_stopped:
+        return PeerLostError(f"the worker of {first.name} was stopped by a signal")
     if first.failed is not None:
-        if first.follows_from_another:
-            return PeerLostError(f"{first.name} lost the other ranks ({first.failed.text})")
-        return _named(first, len({each.failed and each.failed.text for each in troubles}) > 1)
+        texts = {each.failed and each.failed.text for each in troubles}
+        return _failure(first.failed, first.name if len(texts) > 1 else None)
     return PeerLostError(f"the connection to {first.name} was lost")
 
 
-def _named(trouble: Trouble, is_its_own: bool) -> Exception:
-    """The failure of one rank, which is named where the others did not fail in the same way."""
-    assert trouble.failed is not None  # noqa: S101 - the caller asked
-    failed = trouble.failed
-    if is_its_own:
-        failed = messages.Failed(failed.failure, f"{trouble.name}: {failed.text}", failed.traceback)
+def _failure(failed: messages.Failed, name: str | None) -> Exception:
+    """The failure of all ranks, or of the one that is named."""
+    if name is not None:
+        failed = messages.Failed(failed.failure, f"{name}: {failed.text}", failed.traceback)
     return error_of(failed)
 
 

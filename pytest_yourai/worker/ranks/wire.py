@@ -1,7 +1,7 @@
 """What an agent and its controller say to each other, beside the lines of the agent's worker.
 
-On a socket, one line each. Its first byte says whose it is: `w` for a line of the worker's own wire,
-which is passed on as it stands, `a` for a message of the agent, as JSON.
+On a socket, one line each. Its first byte says whose it is: `w` for a line of the worker's own
+wire, which is passed on as it stands, `a` for a message of the agent, as JSON.
 """
 
 from __future__ import annotations
