@@ -243,9 +243,9 @@ def cases() -> list[Case]:
         Case("mlx.launch killed", "measuring", send_to_desk(signal.SIGKILL, "mlx_launch")),
     ]
     for moment in ("joining", "measuring"):
-        deed = send_to_desk(signal.SIGKILL, "-m pytest")
+        deed = send_to_desk(signal.SIGKILL, "-m pytest -p")
         found.append(Case("pytest killed", moment, deed, ends_pytest=True))
-        deed = send_to_desk(signal.SIGINT, "-m pytest")
+        deed = send_to_desk(signal.SIGINT, "-m pytest -p")
         found.append(Case("Ctrl-C", moment, deed, ends_pytest=True))
     return found
 
