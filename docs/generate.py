@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest_yourai
+
 # The only place that knows where the code keeps its tables.
 from pytest_yourai.cli.commands import OWN_COMMANDS
 from pytest_yourai.core.mlx_versions import MEMORY_CHANGES
@@ -21,6 +23,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.plan.flag_types import Flag, FlagGroup
 from pytest_yourai.plan.flags import GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
+from pytest_yourai.report.explanations import Explanation, read_sections
 from pytest_yourai.store.profile import ProfileDocument
 from pytest_yourai.training.options import TRAIN_OPTIONS
 from pytest_yourai.verify.document import read as read_verification
@@ -148,12 +151,44 @@ def _trains(found: Mapping[str, Any]) -> str:
     return "yes; `qkvo` not in each layer" if found["without_qkvo"] else "yes"
 
 
+def explanations() -> str:
+    """A heading for each message that `yourai explain` knows."""
+    return "\n".join(
+        f"## {section.title}\n\n{section.about}\n\n{''.join(map(_explained, section.entries))}"
+        for section in read_sections()
+    )
+
+
+def _explained(entry: Explanation) -> str:
+    others = ", ".join(map(_code, entry.messages[1:]))
+    paragraphs = [
+        f"### {_code(entry.title)}",
+        f"Also: {others}." if others else "",
+        entry.meaning,
+        f"**What to do:** {entry.remedy}",
+        f"*Printed by {entry.source}.*" if entry.source else "",
+    ]
+    return "".join(f"{each}\n\n" for each in paragraphs if each)
+
+
+def signatures() -> str:
+    """What mkdocstrings fills in on the site, for each public name."""
+    return "\n".join(f"::: {_home(name)}.{name}\n" for name in sorted(pytest_yourai.__all__))
+
+
+def _home(name: str) -> str:
+    home: str = getattr(pytest_yourai, name).__module__
+    return home
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("reference/flags.md", flags),
     "train options": ("reference/train-options.md", train_options),
     "model types": ("reference/model-types.md", model_types),
     "presets": ("reference/models.md", presets),
     "memory changes": ("guides/on-a-mac.md", memory_changes),
+    "signatures": ("reference/signatures.md", signatures),
+    "explanations": ("troubleshooting.md", explanations),
     "verified machines": ("verified.md", verified),
 }
 """By name: the page, and what makes the part."""

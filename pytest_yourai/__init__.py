@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pytest_yourai.api.sweeping import sweep
     from pytest_yourai.core.config import LoraConfig
     from pytest_yourai.core.errors import InputError, YouraiError
-    from pytest_yourai.core.results import Outcome, TrialResult
+    from pytest_yourai.core.outcomes import Outcome
+    from pytest_yourai.core.results import TrialResult
     from pytest_yourai.estimate import MemoryEstimate, estimate_training_memory
     from pytest_yourai.plan.recommendation import Recommendation
     from pytest_yourai.trial_handle import Trial, TrialError
@@ -50,7 +51,7 @@ _HOMES = {
     "InputError": "core.errors",
     "LoraConfig": "core.config",
     "MemoryEstimate": "estimate",
-    "Outcome": "core.results",
+    "Outcome": "core.outcomes",
     "Profile": "api.profile",
     "Recommendation": "plan.recommendation",
     "Trial": "trial_handle",

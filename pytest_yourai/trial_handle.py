@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import YouraiError
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import GB
 
 __all__ = ["Trial", "TrialError"]

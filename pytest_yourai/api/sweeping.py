@@ -25,7 +25,7 @@ from pytest_yourai.store.journal import Journal, TaggedLog
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_runner import StageRunner
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 
 _LOG = logging.getLogger("pytest_yourai")
 

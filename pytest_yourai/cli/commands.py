@@ -61,10 +61,22 @@ OWN_COMMANDS = (
     ),
     OwnCommand("show", "print the rows of profiles", "flags:add_show_flags", "show:show"),
     OwnCommand(
+        "fits",
+        "print which configuration of a model fits which machine, from many profiles",
+        "flags:add_fits_flags",
+        "fits:fits",
+    ),
+    OwnCommand(
         "verify",
         "check on this machine, in two minutes, what is measured, limited and predicted",
         "flags:add_verify_flags",
         "verify:verify",
+    ),
+    OwnCommand(
+        "explain",
+        "say what a message means, and what to do about it",
+        "flags:add_explain_flags",
+        "explain:explain",
     ),
     OwnCommand(
         "completion",

@@ -11,7 +11,7 @@ from pytest_yourai.report.comparison_lines import baseline_lines
 from pytest_yourai.report.safe_stream import close_stream, print_lines, safe_stream
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.thresholds import Threshold, make_thresholds, parse_fail_on
-from pytest_yourai.store.stored_profile import read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
 
 _REGRESSION_STATUS = 1
 

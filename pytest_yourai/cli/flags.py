@@ -1,13 +1,16 @@
-"""The flags of `yourai compare`, `report`, `show`, `verify` and `completion`."""
+"""The flags of all commands but `train` and those of pytest."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from pytest_yourai.core.config import Objective
 from pytest_yourai.plan.flags import FAIL_ON_HELP
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
+
+FITS_FORMATS = ("table", "md", "csv", "json")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +48,43 @@ def add_show_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fits_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        metavar="PROFILE|FOLDER",
+        type=Path,
+        nargs="+",
+        help="a profile, benchmark results, a shared file, or a folder of them",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FITS_FORMATS,
+        default=FITS_FORMATS[0],
+        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell "
+        f"(default: {FITS_FORMATS[0]})",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=[each.value for each in Objective],
+        default=Objective.SCORE.value,
+        help="which of the configurations that were measured and fit a cell shows (default: "
+        f"{Objective.SCORE.value})",
+    )
+
+
 def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="file for all numbers (default: none)"
+    )
+
+
+def add_explain_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "message",
+        metavar="MESSAGE",
+        nargs="*",
+        help="what was printed, in quotes: an outcome, a line, or a whole traceback (default: "
+        "what is piped into it)",
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import Objective
+from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.ranking import best_first
-from pytest_yourai.core.results import SkipReason, TrialResult
+from pytest_yourai.core.results import TrialResult
 
 NEAR_THE_FASTEST = 0.03
 """The share of the fastest's tokens per second that the leanest may lack."""

@@ -33,13 +33,26 @@ def has_changed(document: Mapping[str, Any]) -> bool:
     return found is not None and found != digest_of(document)
 
 
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
+"""Types of most values: a call for each of them would take longer than all the rest."""
+
+
 def _plain(value: Any) -> Any:
     """`value` with 20 for 20.0: jq, and whatever has JavaScript's numbers, writes both alike."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {
+            key: item if type(item) in _AS_THEY_ARE else _plain(item) for key, item in value.items()
+        }
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        item
+        if type(item) in _AS_THEY_ARE or (type(item) is float and not item.is_integer())
+        else _plain(item)
+        for item in value
+    ]
 
 
 def checked_line(text: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class KnownFailure:
 
 
 # In this order: a full disk and a lack of memory also make compilers fail.
-_KNOWN = (
+KNOWN_FAILURES = (
     KnownFailure(
         Outcome.ERROR,
         "the disk is full",
@@ -136,4 +136,4 @@ _KNOWN = (
 
 def recognise(text: str) -> KnownFailure | None:
     """The known failure that `text` reports; None for another."""
-    return next((known for known in _KNOWN if re.search(known.pattern, text.lower())), None)
+    return next((known for known in KNOWN_FAILURES if re.search(known.pattern, text.lower())), None)

@@ -10,7 +10,8 @@ from pytest_yourai.core.axes import recipe_of
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.noise import is_surely_faster
 from pytest_yourai.core.recipe_needs import LIGHTEST_OPTIMIZERS
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 
 _FINE_TUNE_TYPES = tuple(FineTuneType)
 

@@ -1,77 +1,16 @@
-"""Outcomes and results of trials."""
+"""Results of trials."""
 
 from __future__ import annotations
 
-import enum
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.cycles import sums_of_cycles
+from pytest_yourai.core.outcomes import Outcome, Overdue, Skip, SkipReason, WithOutcome
 from pytest_yourai.core.power import PowerTrace
 from pytest_yourai.core.units import seconds
-
-
-class Outcome(enum.StrEnum):
-    """Outcome of a trial."""
-
-    OK = "ok"
-    OVER_BUDGET = "over_budget"
-    OOM = "oom"
-    PAGING = "paging"
-    SAFETY_STOP = "safety_stop"
-    MACHINE_CRASH = "machine_crash"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    INVALID_LOSS = "invalid_loss"
-    ERROR = "error"
-    PEER_LOST = "peer_lost"
-    CONNECT_FAILED = "connect_failed"
-    COLLECTIVE_STALLED = "collective_stalled"
-    UNAVAILABLE = "unavailable"
-    SKIPPED = "skipped"
-
-    @property
-    def is_memory_failure(self) -> bool:
-        """True if it did not fit, by whatever sign."""
-        return self in (
-            Outcome.OVER_BUDGET,
-            Outcome.OOM,
-            Outcome.PAGING,
-            Outcome.SAFETY_STOP,
-            Outcome.MACHINE_CRASH,
-        )
-
-    @property
-    def is_failure(self) -> bool:
-        """True if something went wrong that memory does not explain."""
-        return self in (
-            Outcome.TIMEOUT,
-            Outcome.CRASHED,
-            Outcome.INVALID_LOSS,
-            Outcome.ERROR,
-            Outcome.PEER_LOST,
-            Outcome.CONNECT_FAILED,
-            Outcome.COLLECTIVE_STALLED,
-        )
-
-    @property
-    def leaves_the_worker_usable(self) -> bool:
-        """True if the worker can run the next trial."""
-        return self in (Outcome.OK, Outcome.OVER_BUDGET)
-
-
-class Overdue(enum.StrEnum):
-    """The limit that a run was over when it ended as `timeout`."""
-
-    ITEM = "item"
-    STEP = "step"
-    COMPILE = "compile"
-
-
-LETTERS = dict(zip(Outcome, "✓BOPSMTCLERNKU–", strict=True))
-"""One character for each outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,60 +25,13 @@ class ModelSize:
         return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
 
 
-class SkipReason(enum.StrEnum):
-    """Rule by which a trial was skipped."""
-
-    PREDICTED_OVER_BUDGET = "predicted_over_budget"
-    OVER_DEVICE_LIMIT = "over_device_limit"
-    """Metal allows no array as large as one of its own, or not so many."""
-    DOMINATED = "dominated"
-    """A configuration, or a model, that needs no more had failed for memory."""
-    SEARCH_IS_DONE = "search_is_done"
-    SEARCHED_ELSEWHERE = "searched_elsewhere"
-    """The fast search went on among the tests of another file or class."""
-    INVALID = "invalid"
-    """The model has too few layers for it, or the data too few rows."""
-    CHECK_FAILED = "check_failed"
-    """The safe configuration of its model had failed."""
-    NOT_RECORDED = "not_recorded"
-
-
-_PREDICTED = (SkipReason.PREDICTED_OVER_BUDGET, SkipReason.OVER_DEVICE_LIMIT)
-
-
 @dataclass(frozen=True, slots=True)
-class Skip:
-    """A decision not to run a trial: the rule that made it, and what it found, in words."""
+class RankResult:
+    """What one rank of a group measured of a trial: bytes, and its median step in seconds."""
 
-    rule: SkipReason
-    reason: str
-    remedy: str | None = None
-
-
-class _WithOutcome:
-    """Properties of results that have an outcome, and a reason and a remedy for it."""
-
-    __slots__ = ()
-
-    outcome: Outcome
-    reason: str | None
-    remedy: str | None
-    conclusive: bool
-
-    @property
-    def success(self) -> bool:
-        """True if the outcome is ok."""
-        return self.outcome is Outcome.OK
-
-    @property
-    def error(self) -> str | None:
-        """The reason and the remedy in one sentence; None for ok."""
-        return f"{self.reason}; {self.remedy}" if self.reason and self.remedy else self.reason
-
-    @property
-    def prunes_larger(self) -> bool:
-        """True if configurations that need no less would fail in the same way."""
-        return self.outcome.is_memory_failure and self.conclusive
+    minimum_memory_bytes: int
+    peak_memory_bytes: int
+    step_time_s: float
 
 
 RECORDED_WITHOUT_BUDGET = "peak recorded without this budget"
@@ -147,7 +39,7 @@ RECORDED_WITHOUT_BUDGET = "peak recorded without this budget"
 
 
 @dataclass(frozen=True, slots=True)
-class TrialResult(_WithOutcome):
+class TrialResult(WithOutcome):
     """Result of one trial. Bytes and seconds; None where it did not get so far."""
 
     model: str
@@ -202,6 +94,11 @@ class TrialResult(_WithOutcome):
     """Of all steps that compiled, from their beginning to their end."""
     power: PowerTrace | None = None
     """Power supply and heat of the machine; None where nothing is known of them."""
+    ranks: tuple[RankResult, ...] = ()
+    """Of a trial of several ranks, whose largest figures are the trial's; else none."""
+    all_sum_time_s: float | None = None
+    """Median time for which the ranks sum `all_sum_bytes`, the gradients of one update."""
+    all_sum_bytes: int | None = None
 
     @classmethod
     def skipped(cls, model: str, config: LoraConfig, skip: Skip) -> TrialResult:
@@ -212,7 +109,9 @@ class TrialResult(_WithOutcome):
     @property
     def lacks_memory(self) -> bool:
         """True if it failed for memory, or was skipped as predicted to."""
-        return self.outcome.is_memory_failure or self.skip_reason in _PREDICTED
+        return self.outcome.is_memory_failure or (
+            self.skip_reason is not None and self.skip_reason.is_predicted
+        )
 
     @property
     def _steps_of_a_cycle(self) -> int:
@@ -248,6 +147,14 @@ class TrialResult(_WithOutcome):
         return sum(tokens) / sum(times_s)
 
     @property
+    def communication_share(self) -> float | None:
+        """The time of an update's sum over that of the update; None for one process."""
+        update_time_s = self.update_time_s
+        if self.all_sum_time_s is None or not update_time_s:
+            return None
+        return self.all_sum_time_s / update_time_s
+
+    @property
     def exceeds_budget(self) -> bool:
         """True if its peak is over the budget, as that of a recording may be."""
         return (self.peak_memory_bytes or 0) > (self.memory_limit_bytes or math.inf)
@@ -266,54 +173,3 @@ def pace(result: TrialResult) -> str:
     if result.config.grad_accumulation_steps > 1:
         found += f", {seconds(result.update_time_s or 0)}/update"
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class SoakResult(_WithOutcome):
-    """Result of one soak. Bytes and seconds; None where it did not get far enough to be measured.
-
-    `reason`, `remedy`, `warnings`, `conclusive`, `overdue`, `footprint_bytes` and
-    `swap_growth_bytes` are as in a TrialResult. `asked_s` is how long it was to train, `duration_s`
-    how long it did, from its first step on, without steps that compile. Growth per step is the
-    robust slope over all others; of these `slowdown` is the median time per token of the last tenth
-    over that of the first.
-    """
-
-    config: LoraConfig
-    outcome: Outcome
-    reason: str | None
-    remedy: str | None
-    warnings: tuple[str, ...]
-    conclusive: bool
-    asked_s: float
-    duration_s: float
-    steps: int
-    peak_memory_bytes: int | None
-    trial_peak_memory_bytes: int | None
-    footprint_bytes: int | None
-    active_growth_bytes_per_step: float | None
-    footprint_growth_bytes_per_step: float | None
-    slowdown: float | None
-    first_tenth_step_time_s: float | None
-    last_tenth_step_time_s: float | None
-    swap_growth_bytes: int
-    overdue: Overdue | None = None
-
-    def rules_out(self, config: LoraConfig) -> bool:
-        """True if it shows that `config` would not last either."""
-        if self.success or config == self.config:
-            return not self.success
-        return self.prunes_larger and config.needs_at_least_as_much_as(self.config)
-
-
-@dataclass
-class Soak:
-    """Value of the `soak` fixture: the soaks of one model, once the test was called."""
-
-    item_id: str
-    results: list[SoakResult] = field(default_factory=list)
-
-    @property
-    def survivor(self) -> SoakResult | None:
-        """The first soak that succeeded; None if none has."""
-        return next((each for each in self.results if each.success), None)

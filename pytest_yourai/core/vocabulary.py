@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 from pytest_yourai.core.config import FineTuneType, Objective, Optimizer
+from pytest_yourai.core.hosts import DistributedBackend
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.power import PowerSource, ThermalState
 from pytest_yourai.core.recipe import Schedule
-from pytest_yourai.core.results import Outcome, SkipReason
 
 _PRESETS = (
     *("hermes-mistral-7b", "dolphin-8b", "llama-8b", "r1-distill-14b", "hermes-70b"),
@@ -49,7 +50,7 @@ _ENDS = (
 
 OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
-    + (*ThermalState, *get_args(PowerSource))
+    + (*ThermalState, *get_args(PowerSource), *DistributedBackend)
     + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_VERDICTS, *_ENDS)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""

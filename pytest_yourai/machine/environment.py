@@ -23,7 +23,7 @@ from pytest_yourai.core.device import Backend, DeviceInfo
 from pytest_yourai.core.mlx_versions import memory_notes
 from pytest_yourai.machine.commands import output_of
 from pytest_yourai.machine.launch import is_launch_variable, left_behind
-from pytest_yourai.machine.mac import power_notes, wired_limit_bytes, wired_limit_note
+from pytest_yourai.machine.mac import gpu_cores, power_notes, wired_limit_bytes, wired_limit_note
 from pytest_yourai.machine.power import read_power
 
 _MEMORY_TOLERANCE = 0.05
@@ -135,6 +135,7 @@ def describe(device: DeviceInfo) -> Environment:
         chip=chip(),
         backend=device.backend,
         device=device.name,
+        gpu_cores=gpu_cores(),
         device_memory_bytes=device.memory_bytes,
         system_memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),

@@ -1,10 +1,11 @@
-"""Facts of a Mac that decide whether training lives: its wired limit, and whether a display is on.
+"""Facts of a Mac: its wired limit, the cores of its GPU, whether a display is on, its power.
 
 Each is read by one of the system's programs, without special rights; None elsewhere.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,17 @@ def display_is_on(platform_name: str = sys.platform, read: Command = output_of) 
     if not text.strip():
         return None
     return text.count("Online: Yes") > text.count("Display Asleep: Yes")
+
+
+@functools.cache
+def gpu_cores(platform_name: str = sys.platform, read: Command = output_of) -> int | None:
+    """The cores of a Mac's GPU, which its chip's name does not tell; None where not known."""
+    if platform_name != "darwin":
+        return None
+    found = re.search(
+        r"Total Number of Cores:\s*(\d{1,4})\b", read("system_profiler", "SPDisplaysDataType")
+    )
+    return int(found[1]) if found else None
 
 
 def wired_limit_note(limit_bytes: int | None, total_bytes: int) -> str | None:

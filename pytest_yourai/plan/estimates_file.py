@@ -11,9 +11,9 @@ from pytest_yourai.core.files import check_writable, read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.units import GB, parameters
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.data_rows import ShorterRowsRow
 from pytest_yourai.store.profile import OUTPUT_FLAG
-from pytest_yourai.store.rows import configuration
 
 SCHEMA_VERSION = 1
 

@@ -12,6 +12,7 @@ from pytest_yourai.core.axes import AXES, BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.core.units import machine_memory
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
@@ -27,7 +28,7 @@ from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
-from pytest_yourai.plan.matrix import combinations, dividing, evenly_accumulated
+from pytest_yourai.plan.matrix import combinations, divided_by, dividing, evenly_accumulated
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
@@ -95,7 +96,13 @@ def recommend_model(
     asked = _asked(model, choice, options, limit_bytes)
     data = _data(model, source, choice, asked, options, read_rows)
     longest = data.longest if data else None
-    estimates = [_estimate(each, source, backend, choice.recipe, longest) for each in asked]
+    ranks = options.hosts.world_size if options.hosts else 1
+
+    def estimate(config: LoraConfig, source: ModelSource) -> MemoryEstimate:
+        share = rank_share(config, ranks)
+        return _estimate(share, source, backend, choice.recipe, longest)
+
+    estimates = [estimate(each, source) for each in asked]
     judged = [judge(each, limit_bytes) for each in estimates]
     best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
     found = Recommendation(
@@ -117,6 +124,7 @@ def recommend_model(
             backend=backend,
             recipe=choice.recipe,
             longest_row=longest,
+            ranks=ranks,
         )
         fits = nearest(is_cautious=True) or nearest()
         found = _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
@@ -125,7 +133,7 @@ def recommend_model(
     held = dataclasses.replace(source, quantization=found.quantization)
 
     def needs(config: LoraConfig) -> int:
-        return _estimate(config, held, backend, choice.recipe, data.longest).minimum_bytes
+        return estimate(config, held).minimum_bytes
 
     return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
 
@@ -171,18 +179,21 @@ def _asked(
 ) -> list[LoraConfig]:
     """The configurations that were asked for, lightest first: what flags leave open is safe."""
     depth = read_architecture_shapes(model.architecture).num_hidden_layers
+    ranks = options.hosts.world_size if options.hosts else 1
     effective = choice.effective_batch_size
     safe = safe_config(
         _parameters(model),
         limit_bytes,
         depth=depth,
         like=choice.checked(model, is_before_sweep=False),
+        ranks=ranks,
     )
-    safe = evenly_accumulated(safe, effective)
+    safe = evenly_accumulated(safe, effective, ranks)
     axes: dict[str, tuple[Any, ...]] = {axis.name: (axis.of(safe),) for axis in AXES}
     axes |= options.axes
     if effective is not None:
         axes[BATCH_SIZE.name] = dividing(axes[BATCH_SIZE.name], effective)
+    axes[BATCH_SIZE.name] = divided_by(axes[BATCH_SIZE.name], ranks)
     return combinations(axes, depth, None, effective)
 
 

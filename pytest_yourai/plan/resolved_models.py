@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_yourai.core.errors import ModelError, UnavailableError
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import Preset
 from pytest_yourai.models.resolve import resolve

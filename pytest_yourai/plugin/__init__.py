@@ -7,7 +7,6 @@ that the user started).
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable
@@ -65,54 +64,22 @@ def _provide_descriptors() -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
-        if command_line.wants_verification(config):
-            return _verify(config)
-        return _recommend(config) if command_line.wants_recommendation(config) else None
+        if command_line.answers_without_session(config):
+            return _answer(config)
     except InputError as problem:
         raise command_line.usage_error(config, problem) from None
+    return None
 
 
-def _recommend(config: pytest.Config) -> int:
+def _answer(config: pytest.Config) -> int:
     from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
     from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
 
     check_alone(os.environ)
     import_installed()
-    from pytest_yourai.plan.estimates_file import write  # noqa: PLC0415
-    from pytest_yourai.plan.options import check_files  # noqa: PLC0415
-    from pytest_yourai.plan.recommend import recommend  # noqa: PLC0415
-    from pytest_yourai.plugin.read_options import read_options  # noqa: PLC0415
-    from pytest_yourai.report.recommendation_lines import lines  # noqa: PLC0415
-    from pytest_yourai.report.safe_stream import print_lines  # noqa: PLC0415
-    from pytest_yourai.sweep.row_lengths import rows_reader  # noqa: PLC0415
+    from pytest_yourai.plugin import answers  # noqa: PLC0415
 
-    print_now = functools.partial(print_lines, sys.stdout)
-    asked = read_options(config)
-    if config.getoption("yourai_output"):
-        check_files(asked)
-    found = recommend(asked, rows_reader(asked.worker_start_timeout_s, print_now))
-    # An output in the ini file is that of sweeps: estimates must not take a profile's place.
-    if config.getoption("yourai_output"):
-        kept = write(asked.output, found)
-        if kept is not None:
-            print_lines(sys.stdout, f"Kept as {kept}: what was there before")
-    # Before a session there is no terminal reporter.
-    print_lines(sys.stdout, *lines(found, command_line.invocation(config)))
-    nothing_fits = found.largest_that_fits is None
-    return int(pytest.ExitCode.TESTS_FAILED if nothing_fits else pytest.ExitCode.OK)
-
-
-def _verify(config: pytest.Config) -> int:
-    from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
-    from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
-
-    check_alone(os.environ)
-    import_installed()
-    from pytest_yourai.plugin.read_options import verification_file  # noqa: PLC0415
-    from pytest_yourai.verify.command import run  # noqa: PLC0415
-
-    passed = run(verification_file(config), "--yourai-output", sys.stdout)
-    return int(pytest.ExitCode.OK if passed else pytest.ExitCode.TESTS_FAILED)
+    return answers.answer(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_yourai.core.errors import YouraiError
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.store.rows import configuration
+from pytest_yourai.store.config_rows import configuration
 
 BENCHMARK: pytest.StashKey[Any] = pytest.StashKey()
 """The value of the fixture of an item: an interruption takes it from `funcargs`."""

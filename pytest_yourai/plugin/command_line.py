@@ -122,14 +122,10 @@ def needs_worker(config: pytest.Config) -> bool:
     return not (is_replay or any(config.getoption(name, False) for name in _RUNNING_NOTHING))
 
 
-def wants_recommendation(config: pytest.Config) -> bool:
-    """True for estimates instead of tests; pytest's own --help comes first."""
-    return bool(config.getoption("yourai_recommend")) and not config.getoption("help", False)
-
-
-def wants_verification(config: pytest.Config) -> bool:
-    """True to verify this machine instead of tests; pytest's own --help comes first."""
-    return bool(config.getoption("yourai_verify")) and not config.getoption("help", False)
+def answers_without_session(config: pytest.Config) -> bool:
+    """True for estimates, or checks of this machine, instead of tests; --help comes first."""
+    asked = config.getoption("yourai_recommend") or config.getoption("yourai_verify")
+    return bool(asked) and not config.getoption("help", False)
 
 
 def has_timeout(config: pytest.Config) -> bool:

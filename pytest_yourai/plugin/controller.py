@@ -15,8 +15,9 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import InputError
-from pytest_yourai.core.results import LETTERS, Outcome, SoakResult
+from pytest_yourai.core.outcomes import LETTERS, Outcome
 from pytest_yourai.core.signals import Interrupts, deferred
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.machine import environment
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 
 _SETTINGS: pytest.StashKey[Any] = pytest.StashKey()
 

@@ -29,7 +29,7 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.stage_info import StageInfo
 from pytest_yourai.sweep.stage_runner import StageRunner
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 from pytest_yourai.trial_handle import Trial
 from pytest_yourai.worker.process import WorkerStarter
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.core.results import Outcome, Soak, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import Soak
 from pytest_yourai.plan.stages import Stage
 
 

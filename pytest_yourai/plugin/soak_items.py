@@ -12,7 +12,7 @@ import pytest
 
 from pytest_yourai.core.paths import SOAK_SUITE
 from pytest_yourai.core.ranking import next_to_soak
-from pytest_yourai.core.results import Soak, SoakResult
+from pytest_yourai.core.soak_results import Soak, SoakResult
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
 from pytest_yourai.plugin.controller import ControllerHooks

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import SIZES
+from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.paths import from_here
-from pytest_yourai.core.results import SkipReason
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation

@@ -11,8 +11,9 @@ from typing import Any
 
 from pytest_yourai.core.sanitize import clean, json_text, screen_line, screen_text, without_commands
 from pytest_yourai.report.tables import aligned
+from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.store.rows import TrialRow
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b])")
 """The beginning of a formula in a spreadsheet, which may part cells at semicolons.

@@ -32,7 +32,7 @@ from pytest_yourai.report.screen import (
 )
 from pytest_yourai.sweep.model_sweep import Sweep
 from pytest_yourai.sweep.stage_runner import StageRunner
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.ranking import lightest_first, score_and_length
-from pytest_yourai.core.results import SkipReason, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
@@ -43,6 +44,7 @@ def fits_near(
             device=context.device.name,
             longest_row=data.longest if data else None,
             measured_bytes=_needs(wanted),
+            ranks=plan.settings.ranks,
         )
     except ModelError:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.labels import ConfigLabels, on_or_off
-from pytest_yourai.core.results import SoakResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, seconds
 from pytest_yourai.report.dataset_lines import bar_name
 from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
@@ -19,6 +19,7 @@ Facts = list[tuple[str, str]]
 
 _MACHINE = {
     "device": "Device",
+    "gpu_cores": "GPU cores",
     "backend": "MLX backend",
     "device_memory_bytes": "Device memory",
     "chip": "Chip",
@@ -45,6 +46,21 @@ def machine_name(environment: Environment) -> str:
     backend = f" ({environment.backend})" if environment.backend else ""
     size = environment.device_memory_bytes or environment.system_memory_bytes
     return name + backend + (f", {gigabytes(size)}" if size else "")
+
+
+def where_measured(profile: StoredProfile) -> str:
+    """The machine of a profile, and the ranks that trained together: `… × 2 by nccl`."""
+    found = profile.settings
+    by = f" by {found.distributed_backend}" if found.distributed_backend else ""
+    ranks = "" if found.ranks == 1 else f" × {found.ranks}{by}"
+    return f"{machine_name(profile.environment)}{ranks}"
+
+
+def ranks_note(found: SweepSettings) -> str | None:
+    """What the numbers mean where several ranks trained together; None where one did alone."""
+    if found.ranks == 1:
+        return None
+    return f"{found.ranks_text}: batches and tokens/s are of all together, memory of one rank"
 
 
 def settings(found: SweepSettings) -> Facts:

@@ -16,7 +16,8 @@ from pytest_yourai.core.units import plural
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.training_commands import shorter_rows_commands, training_commands
 from pytest_yourai.store import profile
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written, profiles_in
+from pytest_yourai.store.profile_reader import parse_written, profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults
 
 

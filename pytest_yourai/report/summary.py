@@ -7,8 +7,9 @@ from collections.abc import Container, Iterator, Sequence
 
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
-from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.report.screen import TerminalSize

@@ -17,9 +17,11 @@ from pytest_yourai.core.axes import (
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import soak_survivors
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult, pace
+from pytest_yourai.core.results import TrialResult, pace
 from pytest_yourai.core.sanitize import printable
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import MB, duration, gigabytes, machine_memory, plural
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors
 from pytest_yourai.machine.system_memory import read_system_memory

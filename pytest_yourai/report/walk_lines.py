@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, plural
 from pytest_yourai.report.answer_lines import AnswerTitles, other_answers
 from pytest_yourai.report.styles import Style, StyledLine, like

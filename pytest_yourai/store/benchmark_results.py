@@ -12,10 +12,11 @@ import pydantic
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import GB, parameters, scaled
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.profile import created_at
-from pytest_yourai.store.rows import configuration
 from pytest_yourai.store.schema import first_problem
 
 SCHEMA_VERSION = 1

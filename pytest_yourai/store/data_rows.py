@@ -13,7 +13,7 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import GB
 from pytest_yourai.estimate.shorter_rows import ShorterRows
 from pytest_yourai.models.dataset_lengths import TrainingData
-from pytest_yourai.store.rows import ConfigRow, configuration
+from pytest_yourai.store.config_rows import ConfigRow, configuration
 from pytest_yourai.store.schema import Amount, AxisValue, Count, Length, Row
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome, SkipReason
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.units import MB
 
 _LEAST, _MOST = 1e-6, 1e9

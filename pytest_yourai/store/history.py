@@ -13,7 +13,8 @@ from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import parse_json
 from pytest_yourai.core.opening import read_own
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.store.rows import ConfigRow, TrialRow
+from pytest_yourai.store.config_rows import ConfigRow
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.schema import Amount, Count, Row
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.ranking import soak_survivors
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.store.stored_profile import StoredProfile
 
 _BUDGET_TOLERANCE = 0.05

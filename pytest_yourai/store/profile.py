@@ -13,11 +13,13 @@ from pytest_yourai.core.axis_types import model_of
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.ranking import best, pareto, soak_survivors
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.core.verdict import Verdict
+from pytest_yourai.store.config_rows import ConfigRow, configuration
 from pytest_yourai.store.data_rows import DataRow
-from pytest_yourai.store.rows import ConfigRow, SoakRow, TrialRow, configuration
+from pytest_yourai.store.rows import SoakRow, TrialRow
 from pytest_yourai.store.schema import Amount, Count, Row
 
 SCHEMA_VERSION = 1

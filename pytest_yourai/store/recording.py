@@ -14,7 +14,8 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.files import read_document
 from pytest_yourai.core.ranking import lightest_first
-from pytest_yourai.store.stored_profile import StoredProfile, stored_profile
+from pytest_yourai.store.profile_reader import stored_profile
+from pytest_yourai.store.stored_profile import StoredProfile
 
 
 def read_recording(path: Path, usual_seq_length: int) -> StoredProfile:

@@ -1,4 +1,4 @@
-"""Schemas of the rows of a profile and of a journal: configurations, trials, soaks.
+"""Schemas of the rows of a profile and of a journal: trials and soaks.
 
 MB means 1e6 bytes. Each model reads what it writes; `TrialRow` also reads rows of older profiles
 and of other programs.
@@ -9,24 +9,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Set as AbstractSet
+from operator import attrgetter
 from typing import Annotated, Any, Self, cast
 
 import pydantic
 
-from pytest_yourai.core.axes import AXES
-from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
-from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.power import PowerSource, PowerState, PowerTrace
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import RankResult, TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import MB, scaled
+from pytest_yourai.store.config_rows import ConfigRow, configuration
 from pytest_yourai.store.foreign_rows import completed, earlier_skip_reason
 from pytest_yourai.store.schema import (
     Amount,
-    AxisValue,
     Count,
     Growth,
-    Length,
     OutcomeName,
     OverdueName,
     Row,
@@ -36,64 +35,8 @@ from pytest_yourai.store.schema import (
 
 _S_PER_MINUTE = 60
 
-
-_BEFORE_IT_WAS_AN_AXIS = {
-    "fine_tune_type": FineTuneType.LORA,
-    "optimizer": Optimizer.ADAM,
-    "lora_keys": "qkvo",
-    "dropout": 0.0,
-    "grad_accumulation_steps": 1,
-}
-"""Values of the rows of profiles and journals from before they named them."""
-
-_STORED_TYPES = {
-    "batch_size": AxisValue,
-    "lora_rank": Count,  # 0 for full fine-tuning
-    "lora_layers": AxisValue,
-    "max_seq_length": Length,
-}
-
-_AxesRow: Any = model_of(
-    "_AxesRow",
-    Row,
-    {
-        axis.key: (
-            _STORED_TYPES.get(axis.key, AXIS_TYPES[axis]),
-            _BEFORE_IT_WAS_AN_AXIS.get(axis.key, ...),
-        )
-        for axis in AXES
-    },
-)
-
-
-class ConfigRow(_AxesRow):  # type: ignore[misc]  # made from the table of axes
-    """A configuration."""
-
-    @pydantic.model_validator(mode="after")
-    def _has_a_rank(self) -> Self:
-        if self.lora_rank < 1 and self.fine_tune_type is not FineTuneType.FULL:
-            raise pydantic.ValidationError.from_exception_data(
-                type(self).__name__,
-                [
-                    {
-                        "type": "greater_than_equal",
-                        "loc": ("lora_rank",),
-                        "input": self.lora_rank,
-                        "ctx": {"ge": 1},
-                    }
-                ],
-            )
-        return self
-
-    @property
-    def config(self) -> LoraConfig:
-        return LoraConfig(**{axis.name: getattr(self, axis.key) for axis in AXES})
-
-
-def configuration(config: LoraConfig) -> dict[str, Any]:
-    """The keys and values by which files name a configuration."""
-    return {axis.key: axis.of(config) for axis in AXES}
-
+_OF_GROUPS = ("ranks", "all_sum_time_s", "all_sum_bytes", "communication_share")
+"""Keys of trials of several ranks alone."""
 
 Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
 """Computed from the other keys for people and programs, and ignored when a row is read."""
@@ -127,6 +70,14 @@ class PowerRow(Row):
     @property
     def trace(self) -> PowerTrace:
         return PowerTrace(self.start.state, self.worst.state, self.end.state)
+
+
+class RankRow(Row):
+    """What one rank of a group measured."""
+
+    minimum_memory_bytes: Count
+    peak_memory_bytes: Count
+    step_time_s: StepTime
 
 
 class TrialRow(ConfigRow):
@@ -169,10 +120,17 @@ class TrialRow(ConfigRow):
     load_time_s: Duration | None = None
     compile_time_s: Duration | None = None
     power: PowerRow | None = None
+    ranks: list[RankRow] = pydantic.Field(default_factory=list)
+    all_sum_time_s: Duration | None = None
+    all_sum_bytes: Count | None = None
+    communication_share: Computed = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
         values = _row_values(cls, result) | {"power": PowerRow.of(result.power)}
+        values["ranks"] = [
+            RankRow.model_validate(dataclasses.asdict(each)) for each in result.ranks
+        ]
         if result.outcome is Outcome.OVER_BUDGET:
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
@@ -182,6 +140,13 @@ class TrialRow(ConfigRow):
         score = result.config.throughput_score
         row: Self = cls.model_construct(**values, throughput_score=score)
         return row
+
+    def as_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().as_json()
+        if not self.ranks:
+            for name in _OF_GROUPS:
+                del values[name]
+        return values
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -216,6 +181,7 @@ class TrialRow(ConfigRow):
         """The trial, of `model` and under the limit, which the file says once for all rows."""
         values = _result_values(self, TrialResult)
         values["power"] = None if self.power is None else self.power.trace
+        values["ranks"] = tuple(RankResult(**each.model_dump()) for each in self.ranks)
         return TrialResult(**values, model=model, memory_limit_bytes=memory_limit_bytes)
 
 
@@ -283,9 +249,8 @@ def _result_values(
     """Fields of `result` that the row has, under the same name or in MB."""
     values: dict[str, Any] = {"reason": row.error and row.error.removesuffix(f"; {row.remedy}")}
     as_they_are, in_mb = _sources(cast("Any", type(row)), cast("Any", result))
-    for name in as_they_are:
-        value = getattr(row, name)
-        values[name] = tuple(value) if isinstance(value, list) else value
+    for name, value in zip(as_they_are, attrgetter(*as_they_are)(row), strict=True):
+        values[name] = tuple(value) if type(value) is list else value
     for name, source in in_mb:
         count_mb = getattr(row, source)
         count = count_mb and count_mb * MB

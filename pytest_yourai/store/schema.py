@@ -10,8 +10,8 @@ import pydantic
 
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.files import mapping
+from pytest_yourai.core.outcomes import Outcome, Overdue, SkipReason
 from pytest_yourai.core.power import ThermalState
-from pytest_yourai.core.results import Outcome, Overdue, SkipReason
 
 _LONGEST_VALUE = 60
 

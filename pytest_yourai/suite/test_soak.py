@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_yourai.core.results import Soak
+from pytest_yourai.core.soak_results import Soak
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, Overdue, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Overdue
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns
@@ -23,14 +25,16 @@ from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan, predictor_of
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.store.rows import TrialRow, configuration
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.sweep.preflight import Preflight, TrialChecks, model_size, preflight
 from pytest_yourai.sweep.replay_runner import replay_trial
 from pytest_yourai.sweep.resume import ResumeState
 from pytest_yourai.sweep.search.sweep_search import SweepSearch
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome, run_soak
-from pytest_yourai.sweep.trial_runner import OnProgress, TrialRecord, run_trial
+from pytest_yourai.sweep.trial_progress import OnProgress
+from pytest_yourai.sweep.trial_runner import TrialRecord, run_trial
 from pytest_yourai.worker.diagnosis import overdue
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.run_record import Output

@@ -5,13 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import (
-    RECORDED_WITHOUT_BUDGET,
-    Outcome,
-    Skip,
-    SkipReason,
-    TrialResult,
-)
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.source import Inspection

@@ -8,8 +8,10 @@ from typing import Self
 
 import pydantic
 
-from pytest_yourai.core.results import SkipReason, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.stage_info import StageInfo
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.ranking import best
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.machine import environment
 from pytest_yourai.models.identity import digest

@@ -14,15 +14,18 @@ from pytest_yourai.core.config import COMPILE_TIMEOUT_S, COMPILING_STEPS
 from pytest_yourai.core.cycles import whole_cycles
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.files import scratch_folder
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import LeakWatch, leak_warnings
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.journal import EventLog
-from pytest_yourai.store.rows import SoakRow, configuration
-from pytest_yourai.sweep.trial_runner import OnProgress, TrialProgress
+from pytest_yourai.store.rows import SoakRow
+from pytest_yourai.sweep.trial_progress import OnProgress, TrialProgress
 from pytest_yourai.worker.diagnosis import SMALLER, Diagnosis, completed
 from pytest_yourai.worker.host import WorkerHost, preview
 from pytest_yourai.worker.protocol import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.ranking import soak_survivors
-from pytest_yourai.core.results import SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.plan.stages import Stage
 from pytest_yourai.plan.sweep_plan import SweepContext

@@ -23,8 +23,10 @@ from pytest_yourai.core.errors import (
     UnavailableError,
     WorkerLostError,
 )
-from pytest_yourai.core.results import Outcome, Skip, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import deferred
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.models.model import Model
 from pytest_yourai.plan.planner import SweepSetup, plan_downloaded
 from pytest_yourai.plan.resolved_models import StageProblem
@@ -42,7 +44,7 @@ from pytest_yourai.sweep.preflight import reason_to_skip_stage
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakOutcome
 from pytest_yourai.sweep.stage_info import StageInfo
 from pytest_yourai.sweep.start import start_sweep
-from pytest_yourai.sweep.trial_runner import OnProgress
+from pytest_yourai.sweep.trial_progress import OnProgress
 from pytest_yourai.worker.process import WorkerStarter
 
 

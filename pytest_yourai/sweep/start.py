@@ -25,7 +25,7 @@ from pytest_yourai.sweep.device_limits import limit_notes
 from pytest_yourai.sweep.model_sweep import OnResult, Sweep
 from pytest_yourai.sweep.replay_runner import recorded_context
 from pytest_yourai.sweep.resume import ResumeState, resume
-from pytest_yourai.sweep.trial_runner import OnProgress
+from pytest_yourai.sweep.trial_progress import OnProgress
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.ranks.start import StartedGroup

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.errors import StepOverdueError
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import RankResult, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.machine.power import PowerWatch
 from pytest_yourai.plan.sweep_plan import SweepPlan
+from pytest_yourai.sweep.trial_progress import OnProgress, TrialProgress
 from pytest_yourai.worker.diagnosis import (
     Diagnosis,
     completed,
@@ -25,6 +27,7 @@ from pytest_yourai.worker.diagnosis import (
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import (
+    AllSum,
     Measurement,
     Phase,
     RunEvent,
@@ -33,32 +36,6 @@ from pytest_yourai.worker.protocol import (
 )
 from pytest_yourai.worker.run_record import RunRecord, without_updates
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
-
-
-@dataclass(frozen=True, slots=True)
-class TrialProgress:
-    """Progress of a trial or a soak. Bytes and seconds.
-
-    `phase` is what the worker does; `step` counts from 1 within the phase, `steps` is how many it
-    has, None where that is not known. Memory is MLX's, None until it is known, the peak that of the
-    whole trial. `left_s` is None where nobody knows. `compiling_s` is None unless the step
-    compiles, for `compile_timeout_s` at most.
-    """
-
-    phase: str
-    step: int | None
-    steps: int | None
-    active_bytes: int | None
-    peak_bytes: int | None
-    memory_limit_bytes: int
-    left_s: float | None = None
-    compiling_s: float | None = None
-    compile_timeout_s: float = COMPILE_TIMEOUT_S
-
-
-OnProgress = Callable[[TrialProgress], None]
-"""Called at the beginning, when compiling begins and ends, and then a few times a second, between
-messages of the worker."""
 
 
 class TrialRecord(RunRecord):
@@ -87,6 +64,8 @@ class TrialRecord(RunRecord):
         self.samples: list[StepSample] = []
         self._compiled: list[bool] = []
         """For each of them, whether it compiled."""
+        self.all_sum: AllSum | None = None
+        """How long the ranks of a group sum the gradients of an update."""
         self._pool_bytes: int | None = None
         """The most that a CUDA device's memory pools had held before the measured steps."""
 
@@ -236,6 +215,25 @@ class TrialRecord(RunRecord):
             load_time_s=self.load_time_s,
             compile_time_s=self.compile_time_s,
             power=power,
+            ranks=self._rank_results(warmup, measured),
+            all_sum_time_s=self.all_sum.time_s if self.all_sum is not None else None,
+            all_sum_bytes=self.all_sum.bytes if self.all_sum is not None else None,
+        )
+
+    def _rank_results(
+        self, warmup: list[StepSample], measured: list[StepSample]
+    ) -> tuple[RankResult, ...]:
+        """Those of a group that measured to the end; else none."""
+        world_size = min((len(each.ranks) for each in (*warmup, *measured)), default=0)
+        if not measured or not self.warmup_is_over:
+            return ()
+        return tuple(
+            RankResult(
+                self.steps.minimum_bytes([each.ranks[rank].peak_memory_bytes for each in warmup]),
+                max(each.ranks[rank].peak_memory_bytes for each in measured),
+                statistics.median(each.ranks[rank].step_time_s for each in measured),
+            )
+            for rank in range(world_size)
         )
 
     def _frees_gradients(self, number: int) -> bool:
@@ -289,6 +287,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
         return record.result(remedied(ended.diagnosis, is_synthetic=plan.source.synthetic))
+    record.all_sum = ended.all_sum
     diagnosis = record.contradiction(fits=ended.fits) or completed(record)
     if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)

@@ -18,13 +18,14 @@ from pytest_yourai.core.errors import (
     RecordingError,
     SweepFailedError,
 )
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.signals import Interrupts
 from pytest_yourai.models.model import Model
 from pytest_yourai.plan.config_choice import low_memory_matrix
 from pytest_yourai.plan.flags import FLAGS
-from pytest_yourai.store.stored_profile import read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.sweep.child_process import (
     FD_VARIABLE,
     PLUGIN_ARGUMENTS,

@@ -29,7 +29,8 @@ from pytest_yourai.core.units import machine_memory
 from pytest_yourai.machine import environment
 from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset, read_presets
-from pytest_yourai.store.stored_profile import StoredProfile, read_profile_of, read_profiles
+from pytest_yourai.store.profile_reader import read_profile_of, read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.training.checkpoint import MeasuredBaseline
 from pytest_yourai.training.option_values import TrainValues
 from pytest_yourai.training.options import TrainOptions

@@ -11,7 +11,7 @@ from pytest_yourai.core.errors import (
     WorkerFailedError,
 )
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.worker.supervised_run import BrokenOff
 

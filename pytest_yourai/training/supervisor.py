@@ -17,7 +17,7 @@ from pytest_yourai.core.errors import (
     StopOverdueError,
     WorkerDiedError,
 )
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB

@@ -21,7 +21,7 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.known_failures import recognise
-from pytest_yourai.core.results import Outcome, Overdue
+from pytest_yourai.core.outcomes import Outcome, Overdue
 from pytest_yourai.core.units import gigabytes
 from pytest_yourai.machine.guard import MemoryTrace
 from pytest_yourai.worker.run_record import RunRecord

@@ -12,7 +12,7 @@ from pytest_yourai.core.errors import (
     WorkerError,
     WorkerFailedError,
 )
-from pytest_yourai.core.results import Overdue
+from pytest_yourai.core.outcomes import Overdue
 from pytest_yourai.worker.diagnosis import Diagnosis, classify, overdue, safety_stop
 from pytest_yourai.worker.host import RunEnd, WorkerHost
 from pytest_yourai.worker.protocol import TrainingRequest, TrialRequest

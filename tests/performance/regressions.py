@@ -29,7 +29,8 @@ from pytest_yourai.core.digest import with_digest
 from pytest_yourai.store.compare.comparison import compare
 from pytest_yourai.store.compare.noise import overall_slowdown
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, regressions
-from pytest_yourai.store.stored_profile import StoredProfile, parse_written
+from pytest_yourai.store.profile_reader import parse_written
+from pytest_yourai.store.stored_profile import StoredProfile
 
 from _common import pytest_command, read_profile, verdict
 from _reference_work import reference_times_s

@@ -27,8 +27,9 @@ import numpy as np
 
 from pytest_yourai.core.axes import recipe_of
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, Objective, Quantization
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import best
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.predictor import Prediction, Predictor
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.store.recording import read_recording

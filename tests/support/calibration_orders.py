@@ -12,7 +12,8 @@ from pathlib import Path
 import pydantic
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import (
     EarlierRuns,

@@ -24,10 +24,11 @@ from pytest_yourai.estimate.calibration_file import (
     set_aside_if_damaged,
     write_lessons,
 )
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.history import History, read_history
 from pytest_yourai.store.journal import Journal
-from pytest_yourai.store.rows import TrialRow, configuration
-from pytest_yourai.store.stored_profile import read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.worker.checkpoint_file import metadata_of, seal
 from pytest_yourai.worker.protocol import CHECKPOINT

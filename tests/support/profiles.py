@@ -10,12 +10,14 @@ from typing import Any
 
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS
-from pytest_yourai.core.results import Outcome, SoakResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.report.page.render import Content, write_page
-from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
+from pytest_yourai.store.profile_reader import profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile
 
 DATA = Path(__file__).parents[1] / "data"
 QUICK = DATA / "h200_llama8b_quick.json"

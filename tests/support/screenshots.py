@@ -3,7 +3,7 @@
 PYTHONPATH=tests python tests/support/screenshots.py
 
 A matrix that was measured on an H200 is replayed within 16 GB, and its page photographed in
-headless Chromium, light and dark, into tests/data/screenshots.
+headless Chromium, light and dark, into docs/images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 from support.browser import launched, new_page, opened
 from support.profiles import DATA
 
-FOLDER = DATA / "screenshots"
+FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SIZE = (1200, 1000)
 
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from pytest_yourai.cli.commands import OWN_COMMANDS
-from pytest_yourai.core.known_failures import _KNOWN
-from pytest_yourai.core.results import Outcome, SkipReason
+from pytest_yourai.core.known_failures import KNOWN_FAILURES
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.training.options import TRAIN_OPTIONS
@@ -74,7 +74,7 @@ def test_every_refused_value_says_how_it_must_be(module: str) -> None:
 
 
 def test_every_failure_that_is_known_has_a_remedy() -> None:
-    assert not [each.what for each in _KNOWN if not says_what_to_do(each.remedy)]
+    assert not [each.what for each in KNOWN_FAILURES if not says_what_to_do(each.remedy)]
 
 
 def test_every_outcome_but_ok_has_a_remedy() -> None:
@@ -115,7 +115,7 @@ def test_no_message_of_training_names_a_flag_that_it_lacks() -> None:
         if each.place.startswith(shared) and lacking & set(FLAG.findall(each.text))
     ]
     assert not wrong
-    of_the_hub = [each for each in _KNOWN if each.outcome is Outcome.UNAVAILABLE]
+    of_the_hub = [each for each in KNOWN_FAILURES if each.outcome is Outcome.UNAVAILABLE]
     assert not [each.what for each in of_the_hub if lacking & set(FLAG.findall(each.remedy))]
 
 

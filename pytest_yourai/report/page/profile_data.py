@@ -9,8 +9,9 @@ from pytest_yourai.core.axes import AXES, MAX_SEQ_LENGTH, Axis
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
+from pytest_yourai.core.outcomes import LETTERS, Outcome
 from pytest_yourai.core.ranking import pareto, soak_survivors
-from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
@@ -109,7 +110,9 @@ def _answer(profile: StoredProfile, found: TrainingCommand, row: int) -> dict[st
 def title(profile: StoredProfile) -> str:
     """Model and machine: `llama-8b on NVIDIA H200`."""
     machine_name = profile.environment.device or profile.environment.chip
-    return f"{profile.model} on {machine_name}" if machine_name else profile.model
+    ranks = profile.settings.ranks
+    several = "" if ranks == 1 else f", {profile.settings.ranks_text}"
+    return (f"{profile.model} on {machine_name}" if machine_name else profile.model) + several
 
 
 def _axis(axis: Axis) -> dict[str, str]:

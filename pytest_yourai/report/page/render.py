@@ -25,7 +25,8 @@ from pytest_yourai.report.page.history_data import comparisons_data, history_dat
 from pytest_yourai.report.page.profile_data import heading_data, outcome_data, profile_data, title
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS, RegressionThresholds
 from pytest_yourai.store.profile import created_at
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 REPORT_FLAG = "--yourai-report"
 

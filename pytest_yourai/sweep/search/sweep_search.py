@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.plan.sweep_plan import SweepPlan
 from pytest_yourai.sweep.search.memory_model import PredictsMinimum
 from pytest_yourai.sweep.search.strategy import choose_next

@@ -47,7 +47,11 @@ class Launcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**worker_environment(os.environ), worker_variables.MARK: mark},
+                env={
+                    # What the user set for NCCL or the ring is for the ranks.
+                    **worker_environment(os.environ, joins_a_group=True),
+                    worker_variables.MARK: mark,
+                },
                 start_new_session=True,
             )
         except OSError as problem:

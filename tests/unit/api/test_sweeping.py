@@ -8,7 +8,7 @@ import pytest
 
 import pytest_yourai
 from pytest_yourai import InputError, Outcome
-from pytest_yourai.core.results import SkipReason
+from pytest_yourai.core.outcomes import SkipReason
 
 from support.profiles import DATA, QUICK
 

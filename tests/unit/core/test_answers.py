@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pytest_yourai.core.answers import Answers, Pick, find_answers, headline, headlined
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import TrialResult
 
 
 def result(

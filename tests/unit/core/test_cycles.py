@@ -8,7 +8,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps, rounded_up, sums_of_cycles, whole_cycles
-from pytest_yourai.core.results import Outcome, TrialResult, pace
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult, pace
 
 CONFIG = LoraConfig(1, 8, 4, 64, grad_accumulation_steps=4)
 

@@ -12,7 +12,8 @@ from pytest_yourai.core.noise import (
     noise_line,
     noise_of,
 )
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 
 STEADY = (1.0, 1.02, 0.98, 1.01, 0.99)
 

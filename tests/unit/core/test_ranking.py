@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import best, fastest_batches, lightest_first, pareto
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 
 
 def result(

@@ -3,8 +3,10 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import best, lightest_first, pareto
-from pytest_yourai.core.results import Outcome, Soak, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import Soak
 from pytest_yourai.sweep.preflight import dominating_failure
 
 from support.profiles import a_soak
@@ -62,6 +64,9 @@ def test_outcomes_are_failures_or_memory_failures_or_neither() -> None:
         "crashed",
         "invalid_loss",
         "error",
+        "peer_lost",
+        "connect_failed",
+        "collective_stalled",
     }
 
 

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.paths import matrices_folder, packaged_models
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.calibration import Calibration
 from pytest_yourai.estimate.earlier_runs import EarlierRuns, kind_of_recipe
 from pytest_yourai.estimate.predictor import Prediction, PredictionErrors, Predictor

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.shorter_rows import ShorterRows, shorter_rows
 from pytest_yourai.models.dataset_lengths import TrainingData
 

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.estimate.step_time import (
     epoch_time_s,
     longest_step_s,

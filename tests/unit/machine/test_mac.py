@@ -7,6 +7,7 @@ import pytest
 from pytest_yourai.core.power import PowerState, ThermalState
 from pytest_yourai.machine.mac import (
     display_is_on,
+    gpu_cores,
     power_notes,
     wired_limit_bytes,
     wired_limit_note,
@@ -58,6 +59,12 @@ HEADLESS = BUILT_IN[: BUILT_IN.index("      Displays:")]
 def test_a_display_is_on(text: str, is_on: bool | None) -> None:
     assert display_is_on("darwin", lambda *_: text) is is_on
     assert display_is_on("linux", lambda *_: text) is None
+
+
+@pytest.mark.parametrize(("text", "cores"), [(BUILT_IN, 40), (HEADLESS, 40), ("", None)])
+def test_the_cores_of_the_gpu(text: str, cores: int | None) -> None:
+    assert gpu_cores("darwin", lambda *_: text) == cores
+    assert gpu_cores("linux", lambda *_: text) is None
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import ModelError, OptionError, UnavailableError
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.results import Outcome
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan

@@ -8,7 +8,7 @@ CONFTEST = """
     import time
     import pytest
     from pytest_yourai.plugin.item_timer import ItemTimer
-    from pytest_yourai.sweep.trial_runner import TrialProgress
+    from pytest_yourai.sweep.trial_progress import TrialProgress
 
     COMPILING, RUNNING = (
         TrialProgress("warm-up", 1, None, None, None, 1, compiling_s=each) for each in (0.0, None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.report.answer_lines import beaten_note, fits_sentence
 
 from support.profiles import GB, stored

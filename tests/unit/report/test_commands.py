@@ -11,7 +11,8 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection

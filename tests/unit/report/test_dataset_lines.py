@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.report.dataset_lines import data_lines, epoch_lines
 from pytest_yourai.store.data_rows import data_object

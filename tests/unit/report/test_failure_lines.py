@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import failure_lines, not_run_lines
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import DisplayedTrial, SweepDisplay
-from pytest_yourai.sweep.trial_runner import TrialProgress
+from pytest_yourai.sweep.trial_progress import TrialProgress
 
 from support.screens import Written
 

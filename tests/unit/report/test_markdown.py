@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.markdown import markdown, session_markdown
 from pytest_yourai.report.markdown_text import escaped
-from pytest_yourai.store.stored_profile import profiles_in, read_profiles
+from pytest_yourai.store.profile_reader import profiles_in, read_profiles
 
 from support.screens import Rendered
 

@@ -8,7 +8,7 @@ from pytest_yourai.report.markdown import comparison_section, markdown
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.compare.comparison import compare_all
 from pytest_yourai.store.compare.thresholds import DEFAULT_THRESHOLDS
-from pytest_yourai.store.stored_profile import profiles_in
+from pytest_yourai.store.profile_reader import profiles_in
 
 from support.screens import Rendered
 

@@ -7,7 +7,8 @@ import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import LETTERS, Outcome, TrialResult
+from pytest_yourai.core.outcomes import LETTERS, Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.page.profile_data import frontier, outcome_data, profile_data, row_data
 
 from support.profiles import OPTIMUM, failed_only, full, profiles_of, quick, with_failures

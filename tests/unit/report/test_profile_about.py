@@ -4,9 +4,10 @@ from typing import Any
 
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.report.profile_facts import about
-from pytest_yourai.store.stored_profile import StoredProfile, read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
+from pytest_yourai.store.stored_profile import StoredProfile
 
 from support.profiles import a_soak
 

@@ -14,10 +14,10 @@ from pytest_yourai.report.profile_facts import (
     soak_data,
     training_data,
 )
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.data_rows import DataRow
-from pytest_yourai.store.rows import configuration
+from pytest_yourai.store.profile_reader import profiles_in
 from pytest_yourai.store.schema import read_leniently
-from pytest_yourai.store.stored_profile import profiles_in
 
 from support.profiles import a_soak, quick, stored
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.report.trial_lines import soak_line
 
 from support.profiles import a_soak

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.report.screen import TerminalSize
 from pytest_yourai.report.summary import configuration_lines
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from pytest_yourai.core.ranking import pareto
 from pytest_yourai.report.tables import aligned, ranked_rows
-from pytest_yourai.store.stored_profile import read_profiles
+from pytest_yourai.store.profile_reader import read_profiles
 
 from support.profiles import slower, stored
 

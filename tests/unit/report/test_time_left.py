@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.report.live_sweep import TrialTimes
 
 SMALL, LARGE = LoraConfig(1, 8, 4, 64), LoraConfig(4, 8, 4, 64)

@@ -11,7 +11,7 @@ from pytest_yourai.report.training_commands import (
     shorter_rows_words,
     training_commands,
 )
-from pytest_yourai.store.rows import configuration
+from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.training.options import TRAIN_OPTIONS
 
 from support.profiles import document, failed_only, profiles_of, quick

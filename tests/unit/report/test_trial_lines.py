@@ -8,7 +8,9 @@ import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective, Optimizer
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, SoakResult, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.report.trial_lines import predictions, summary, swept_title, trial_line
 

@@ -9,7 +9,8 @@ import pytest
 from pytest_yourai.core.answers import find_answers
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.system_memory import ProcessUse
 from pytest_yourai.report import walk_lines
 from pytest_yourai.report.answer_lines import AnswerTitles

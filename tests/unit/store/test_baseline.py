@@ -14,7 +14,8 @@ from pytest_yourai.store.compare.thresholds import (
     RegressionThresholds,
     make_thresholds,
 )
-from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
+from pytest_yourai.store.profile_reader import profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile
 
 from support.profiles import QUICK, document, failing, larger, stored
 

@@ -6,7 +6,8 @@ import dataclasses
 import json
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.benchmark_results import ModelResult, build_benchmark_results, recommended
 
 GB = 1_000_000_000

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.verdict import Verdict
 from pytest_yourai.store.compare.comparison import Comparison, compare
 from pytest_yourai.store.compare.confirmation import (

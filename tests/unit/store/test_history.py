@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import OutputError
-from pytest_yourai.core.results import Outcome, Overdue, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Overdue, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.history import read_history
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.rows import TrialRow

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
-from pytest_yourai.core.results import Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.merging import Rows, can_be_merged, merged, merged_entries
-from pytest_yourai.store.stored_profile import StoredProfile, profiles_in
+from pytest_yourai.store.profile_reader import profiles_in
+from pytest_yourai.store.stored_profile import StoredProfile
 
 from support.profiles import a_soak, document, stored
 

@@ -18,9 +18,10 @@ from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
 from pytest_yourai.core.config import ALL_KEYS, LoraConfig, Optimizer, Quantization
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.recipe import ITERATIONS, MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.redaction import Redactor
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.models.mlx_lm_command import is_pattern
 from pytest_yourai.models.model import Model
 from pytest_yourai.store import mlx_lm_config

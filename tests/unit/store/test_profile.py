@@ -10,11 +10,14 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.digest import with_digest
 from pytest_yourai.core.files import write_json
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.power import PowerState, PowerTrace, ThermalState
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.verdict import Verdict
+from pytest_yourai.store.config_rows import ConfigRow
 from pytest_yourai.store.profile import SCHEMA_VERSION, ProfileDocument, build_profile
-from pytest_yourai.store.rows import ConfigRow, TrialRow
+from pytest_yourai.store.rows import TrialRow
 
 from support.profiles import a_soak
 

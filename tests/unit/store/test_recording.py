@@ -12,7 +12,7 @@ from pytest_yourai.core.axes import GRAD_CHECKPOINT, MAX_SEQ_LENGTH
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import OptionError, RecordingError
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.store.recording import (
     backend_of,
     read_recording,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.report.export import as_csv, as_json, as_jsonl, flat_rows
-from pytest_yourai.store.stored_profile import profiles_in, read_profiles
+from pytest_yourai.store.profile_reader import profiles_in, read_profiles
 
 DATA = Path(__file__).parents[2] / "data"
 QUICK = DATA / "h200_llama8b_quick.json"

@@ -8,8 +8,8 @@ import pytest
 from pytest_yourai.core.conditions import Environment
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.errors import RecordingError
-from pytest_yourai.core.results import Outcome
-from pytest_yourai.store.stored_profile import (
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.store.profile_reader import (
     parse_written,
     profiles_in,
     read_profile_of,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
-from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.replay_runner import replay_trial
 from pytest_yourai.sweep.trial_runner import TrialRecord

@@ -7,7 +7,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.environment import Boot
 from pytest_yourai.models.source import Inspection

@@ -9,14 +9,15 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.plugin.read_options import read_options
-from pytest_yourai.store.stored_profile import profiles_in
+from pytest_yourai.store.profile_reader import profiles_in
 from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_info import StageInfo

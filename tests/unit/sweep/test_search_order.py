@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import lightest_first
-from pytest_yourai.core.results import ModelSize, Outcome, TrialResult
+from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.sweep.preflight import dominating_failure
 
 FAILED = TrialResult(

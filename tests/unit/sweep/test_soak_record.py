@@ -6,8 +6,10 @@ from collections.abc import Iterable
 import pytest
 
 from pytest_yourai.core.config import LoraConfig, Objective
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import next_to_soak, soak_survivors
-from pytest_yourai.core.results import Outcome, SoakResult, TrialResult
+from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakRecord
 from pytest_yourai.worker.diagnosis import Diagnosis

@@ -6,7 +6,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import CompileOverdueError, StepOverdueError
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.outcomes import Outcome
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.soak_runner import SoakClock, SoakRecord
 from pytest_yourai.worker.protocol import Compiling

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.plan.stages import make_run_plan
 from pytest_yourai.plugin.read_options import read_options
 from pytest_yourai.sweep.stage_runner import StageRunner

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig, Objective
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.ranking import best, lightest_first, score_and_length
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.sweep.search.speed_model import speed_posterior
 from pytest_yourai.sweep.search.strategy import Choice, choose_next, most_trials
 

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.results import ModelSize, Outcome, Skip, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
+from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.architecture import InspectedShapes

@@ -12,8 +12,9 @@ import pytest
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
+from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.machine.system_memory import ProcessUse
 from pytest_yourai.models.architecture import InspectedShapes

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.device import MlxMemory
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import Diagnosis, completed

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
-from pytest_yourai.core.results import SkipReason
+from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.models.source import Inspection, kind_of_training
 from pytest_yourai.sweep.validity import why_not_valid
 

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from pytest_yourai.core.results import ModelSize, Outcome, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, SkipReason
+from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.models.model import Model
 from pytest_yourai.plan.stages import Stage, make_run_plan
 from pytest_yourai.plugin.read_options import read_options

@@ -12,7 +12,8 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, Optimizer, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
-from pytest_yourai.core.results import Outcome, SkipReason, TrialResult
+from pytest_yourai.core.outcomes import Outcome, SkipReason
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.store.profile import build_profile
 from pytest_yourai.training.auto_optimize import PROFILE, choose, sweep_arguments

@@ -14,8 +14,9 @@ import pytest
 from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Quantization
 from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.paths import packaged_models
-from pytest_yourai.core.results import Outcome, TrialResult
+from pytest_yourai.core.results import TrialResult
 from pytest_yourai.machine import environment
 from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import read_presets

@@ -16,7 +16,7 @@ from pytest_yourai.core.errors import (
     WorkerFailedError,
     WorkerReportError,
 )
-from pytest_yourai.core.known_failures import _KNOWN
+from pytest_yourai.core.known_failures import KNOWN_FAILURES
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.training.options import TRAIN_OPTIONS
 from pytest_yourai.training.remedies import remedy
@@ -59,7 +59,7 @@ def test_an_error_of_the_worker(cause: WorkerError, part: str) -> None:
     assert set(re.findall(r"--[a-z][a-z-]+", found)) <= FLAGS
 
 
-@pytest.mark.parametrize("pattern", [each.pattern for each in _KNOWN])
+@pytest.mark.parametrize("pattern", [each.pattern for each in KNOWN_FAILURES])
 def test_every_known_failure_has_a_remedy_with_the_flags_of_training(pattern: str) -> None:
     text = re.sub(r"\\(.)", r"\1", pattern.partition("|")[0])
     found = remedy(broken_off(failed(text)), Path("a"))

@@ -8,9 +8,10 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import CompileOverdueError
-from pytest_yourai.core.results import Outcome, Overdue
+from pytest_yourai.core.outcomes import Outcome, Overdue
 from pytest_yourai.machine.guard import Guard
-from pytest_yourai.sweep.trial_runner import TrialProgress, TrialRecord
+from pytest_yourai.sweep.trial_progress import TrialProgress
+from pytest_yourai.sweep.trial_runner import TrialRecord
 from pytest_yourai.worker.diagnosis import COMPILE_TIMEOUT_REMEDY, TIMEOUT_REMEDY, overdue
 from pytest_yourai.worker.protocol import Compiling
 from pytest_yourai.worker.run_record import RunRecord

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_yourai.core.errors import WorkerDiedError, WorkerFailedError
-from pytest_yourai.core.results import Outcome
+from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker.diagnosis import Diagnosis, classify, remedied
 from pytest_yourai.worker.run_record import Output, RunRecord, paging

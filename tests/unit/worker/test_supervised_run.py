@@ -17,7 +17,7 @@ from pytest_yourai.core.errors import (
     WorkerDiedError,
     WorkerFailedError,
 )
-from pytest_yourai.core.results import Outcome, Overdue
+from pytest_yourai.core.outcomes import Outcome, Overdue
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker.protocol import Measurement, TrialRequest
 from pytest_yourai.worker.run_record import Output, RunRecord, TrainingRecord

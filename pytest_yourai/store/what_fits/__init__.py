@@ -1,0 +1,1 @@
+"""One table of many profiles: which configuration of a model fits which machine, and how fast."""
