@@ -130,6 +130,11 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     Raises `error`, naming file and line, unless the file is one readable YAML document with unique
     keys. `kind` names what the file should be, for the message ("a matrix").
     """
+    return parse_yaml(path, read_text(path, error, kind), error)
+
+
+def read_text(path: Path, error: type[InputError], kind: str) -> str:
+    """The text of the file at `path`; errors as of `read_yaml`."""
     try:
         text = read_regular(path, _MOST_BYTES).decode()
     except FileNotFoundError:
@@ -142,6 +147,11 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
         raise error(f"{path} cannot be read as {kind}: {problem}; write it as UTF-8") from None
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}; shorten it")
+    return text
+
+
+def parse_yaml(path: Path, text: str, error: type[InputError]) -> YamlFile:
+    """The value of `text`, which the file at `path` has; errors as of `read_yaml`."""
     lines: dict[tuple[str | int, ...], int] = {}
     try:
         loader = _PlainValues(text)

@@ -40,6 +40,7 @@ from pytest_yourai.worker.protocol import (
     TrainingRequest,
     TrialRequest,
 )
+from pytest_yourai.worker.quick_import import import_transformers_quickly
 
 _FREQUENT = StepSample | TrainedStep | MlxMemory
 
@@ -152,6 +153,7 @@ def _start_engine() -> Engine:
         module, _, attribute = name.partition(":")
         engine: Engine = getattr(importlib.import_module(module), attribute)()
         return engine
+    import_transformers_quickly()
     from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
 
     return MlxEngine()
