@@ -72,6 +72,39 @@ def add_fits_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_share_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "profile", metavar="PROFILE", type=Path, help="a profile, or benchmark results"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="the file to write, which must not be there (default: a name made of model and "
+        "machine, in the current folder)",
+    )
+
+
+CHECK_FORMATS = ("lines", "json")
+
+
+def add_check_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        metavar="FILE|FOLDER",
+        type=Path,
+        nargs="+",
+        help="a file that yourai share wrote, or a folder of them",
+    )
+    parser.add_argument(
+        "--format",
+        choices=CHECK_FORMATS,
+        default=CHECK_FORMATS[0],
+        help=f"lines: one for each fault; json: for programs (default: {CHECK_FORMATS[0]})",
+    )
+
+
 def add_verify_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="file for all numbers (default: none)"

@@ -14,7 +14,7 @@ from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.hosts import HostGroup, rank_share
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.core.units import machine_memory
+from pytest_yourai.core.units import machine_memory, plural
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.shorter_rows import shorter_rows
 from pytest_yourai.estimate.training_memory import estimate_trial
@@ -23,6 +23,7 @@ from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.dataset_lengths import TrainingData, padded_length
+from pytest_yourai.models.known_config import unknown_type
 from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
@@ -93,11 +94,17 @@ def recommend_model(
 
     ModelError where it cannot be estimated.
     """
+    if unknown := unknown_type(model.architecture):
+        raise ModelError(
+            f"the installed mlx-lm has no model type {unknown}: update it (pip install -U mlx-lm), "
+            "or name another model"
+        )
     quantization = model.quantization(options.quantize)
     choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
     source = model.source(quantization, choice.lora_keys)
     asked = _asked(model, choice, options, limit_bytes)
     data = _data(model, source, choice, asked, options, read_rows)
+    asked = _filled(asked, data)
     longest = data.longest if data else None
     ranks = options.hosts.world_size if options.hosts else 1
 
@@ -185,6 +192,18 @@ def _data(
     longest = max(config.max_seq_length for config in asked)
     reading = RowReading.of(choice.recipe, longest, options.bad_rows)
     return read_rows(source, options.data, reading)
+
+
+def _filled(asked: list[LoraConfig], data: TrainingData | None) -> list[LoraConfig]:
+    """Those of `asked` that the rows make a batch of; ModelError where none is."""
+    filled = [each for each in asked if data is None or each.batch_size <= data.rows]
+    if data is not None and not filled:
+        least = min(each.batch_size for each in asked)
+        raise ModelError(
+            f"--yourai-data: {plural(data.rows, 'row')} cannot fill a batch of {least}: add rows, "
+            "or make --yourai-batch-size smaller"
+        )
+    return filled
 
 
 def _estimate(

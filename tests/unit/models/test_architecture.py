@@ -128,6 +128,7 @@ def test_a_size_that_is_missing_or_none_is_named(missing: str, value: object) ->
         ("qwen3_5", {"num_hidden_layers": 10**30}, "no model has that many"),
         ("llama", {"num_hidden_layers": 200_000_000}, "no model has that many"),
         ("llama", {"num_attention_heads": 1000}, "no llama can be built .*_proj has no size"),
+        ("llama", {"num_key_value_heads": 3}, "its 4 heads are no multiple of 3 heads for keys"),
         ("openelm", {"ffn_multipliers": ["a", 1.0, 1.0]}, "no openelm can be built from its keys"),
         ("openelm", {"num_kv_heads": [1]}, "no openelm can be built from its keys"),
         ("lfm2", {"block_ffn_dim_multiplier": -1}, "no lfm2 can be built .* has no size"),
