@@ -147,6 +147,22 @@ def company(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the documentation; a link or an anchor that leads nowhere is an error."""
+    install(session, "-e", ".[docs]")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run(
+            "mkdocs",
+            "build",
+            "--strict",
+            "--quiet",
+            "--site-dir",
+            folder,
+            env={"NO_MKDOCS_2_WARNING": "1"},
+        )
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The wheel and the sdist, whole and reproducible; `-- FOLDER` names where they go."""
     install(session, "uv")
