@@ -59,7 +59,7 @@ def measured(
     folder.mkdir()
     chosen = f"--yourai-batch-size={','.join(map(str, sizes))}"
     timed(pytest_command("--yourai-model", "tiny", "--quick", chosen, *flags), folder)
-    rows = {
+    rows: dict[tuple[int, ...], dict[str, Any]] = {
         (row["batch_size"], row["lora_rank"], row["lora_layers"]): row
         | {"step_time_s": row["step_time_ms"] / 1e3}
         for row in read_profile(folder)["all_results"]
