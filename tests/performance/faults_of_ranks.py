@@ -181,14 +181,18 @@ class Judgement:
     lost: int = 0
     left: list[str] = field(default_factory=list)
     said: str = ""
+    reason: str = ""
+    """Of the struck trial; the host that was struck must be named where a rank was lost."""
     seconds: float = 0.0
 
     @property
     def is_right(self) -> bool:
         if self.case.ends_pytest:
             return self.found[:1] == ["ok"]
+        named = self.case.outcomes != LOST or "host-b" in self.reason
         return (
-            len(self.found) == len(BATCHES)
+            named
+            and len(self.found) == len(BATCHES)
             and self.found[BATCHES.index(STRUCK)] in self.case.outcomes
             and [self.found[0], self.found[-1]] == ["ok", "ok"]
         )
@@ -266,6 +270,7 @@ def judge(case: Case, hosts: TwoHosts, folder: Path) -> Judgement:
     found.seconds = time.monotonic() - start
     completed = events(folder, "trial_complete")
     found.found = [event["outcome"] for event in completed]
+    found.reason = "".join(reasons(folder))
     if (folder / "optimal_config.json").exists():
         rows = {row["batch_size"]: row for row in profile(folder)["all_results"]}
         found.lost = sum(event["batch_size"] not in rows for event in completed)

@@ -103,6 +103,7 @@ def test_each_stage_waits_for_the_one_before() -> None:
     order = {name: job.get("needs") for name, job in jobs.items()}
     assert order == {
         "lint": None,
+        "docs": "lint",
         "unit": "lint",
         "tiers": "unit",
         "macos": "lint",
