@@ -57,7 +57,15 @@ def lowest(session: nox.Session) -> None:
     """The unit tests with the lowest versions that pyproject.toml allows."""
     with tempfile.TemporaryDirectory() as folder:
         pins = f"{folder}/lowest.txt"
-        uv = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--python", session.bin)
+        uv = (
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "pyproject.toml",
+            "--python",
+            f"{session.bin}/python",
+        )
         only = ("--resolution", "lowest-direct", "--only-binary", ":all:", "-o", pins)
         extra = ("--extra", BACKEND) if BACKEND else ()
         session.run_install(*uv, *extra, *only, external=True)
@@ -135,7 +143,7 @@ def real_engine(session: nox.Session) -> None:
 def mlx_lm_main(session: nox.Session) -> None:
     """The tests of engine and process with mlx-lm as it is on its main branch."""
     session.install("-e", TESTS)
-    session.install("--no-deps", "--reinstall", f"mlx-lm @ git+{MLX_LM}")
+    session.install("--no-deps", "--force-reinstall", f"mlx-lm @ git+{MLX_LM}")
     run_tiers(session, "tests/engine", "tests/process")
 
 
