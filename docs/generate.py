@@ -24,12 +24,17 @@ from pytest_yourai.plan.flag_types import Flag, FlagGroup
 from pytest_yourai.plan.flags import GROUPS
 from pytest_yourai.plan.short_commands import SHORT_COMMANDS
 from pytest_yourai.report.explanations import Explanation, read_sections
+from pytest_yourai.report.fits_text import markdown as fits_markdown
 from pytest_yourai.store.profile import ProfileDocument
+from pytest_yourai.store.shared.document import SharedProfile
+from pytest_yourai.store.what_fits.measured import read_collection
+from pytest_yourai.store.what_fits.table import FitsTable
 from pytest_yourai.training.options import TRAIN_OPTIONS
 from pytest_yourai.verify.document import read as read_verification
 from pytest_yourai.verify.text import number
 
-DOCS = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 _END = "<!-- end generated -->"
 
 
@@ -171,6 +176,12 @@ def _explained(entry: Explanation) -> str:
     return "".join(f"{each}\n\n" for each in paragraphs if each)
 
 
+def what_fits_where() -> str:
+    """The table of the shared files that are here."""
+    found = read_collection([ROOT / "community" / "profiles"])
+    return fits_markdown(FitsTable.of(found.profiles))
+
+
 def signatures() -> str:
     """What mkdocstrings fills in on the site, for each public name."""
     return "\n".join(f"::: {_home(name)}.{name}\n" for name in sorted(pytest_yourai.__all__))
@@ -190,10 +201,14 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "signatures": ("reference/signatures.md", signatures),
     "explanations": ("troubleshooting.md", explanations),
     "verified machines": ("verified.md", verified),
+    "what fits where": ("../community/README.md", what_fits_where),
 }
 """By name: the page, and what makes the part."""
 
-PROFILE_SCHEMA = "reference/profile.schema.json"
+SCHEMAS = {
+    "docs/reference/profile.schema.json": ProfileDocument,
+    "community/shared.schema.json": SharedProfile,
+}
 
 
 def generated(page: str, name: str, text: str) -> str:
@@ -210,12 +225,12 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each generated file and its text; of pages with generated parts the whole page."""
     texts: dict[Path, str] = {}
     for name, (place, make) in PARTS.items():
-        path = DOCS / place
+        path = (DOCS / place).resolve()
         page = texts.get(path) or path.read_text(encoding="utf-8")
         texts[path] = generated(page, name, make())
     yield from texts.items()
-    schema = ProfileDocument.model_json_schema()
-    yield DOCS / PROFILE_SCHEMA, json.dumps(schema, indent=2) + "\n"
+    for place, document in SCHEMAS.items():
+        yield ROOT / place, json.dumps(document.model_json_schema(), indent=2) + "\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -223,7 +238,7 @@ def main(arguments: list[str]) -> int:
     for path, text in pages():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(str(path.relative_to(DOCS)))
+        stale.append(str(path.relative_to(ROOT)))
         if arguments != ["--check"]:
             path.write_text(text, encoding="utf-8")
     if not stale:

@@ -7,7 +7,6 @@ import importlib
 import os
 import pkgutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 import pytest_yourai
 
+from support.cgroups import made_cgroup
 from support.hub import hub_cache
 
 __all__ = ["hub_cache"]
@@ -78,29 +78,5 @@ def _own_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
-    """A memory cgroup of 100 MB, v1 or v2, where this machine lets us make one."""
-    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
-        folder = Path("/sys/fs/cgroup") / root / f"yourai-test-{os.getpid()}"
-        try:
-            folder.mkdir()
-        except OSError:
-            continue
-        try:
-            (folder / limit).write_text("100000000")
-        except OSError:
-            folder.rmdir()
-            continue
+    with made_cgroup() as folder:
         yield folder
-        _remove_when_empty(folder)
-        return
-    pytest.skip("no memory cgroup can be made here")
-
-
-def _remove_when_empty(folder: Path) -> None:
-    for _ in range(100):
-        try:
-            folder.rmdir()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_yourai.core.answers import Answers
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes
-from pytest_yourai.report.profile_facts import machine_name
+from pytest_yourai.report.profile_facts import where_measured
 from pytest_yourai.report.tables import SPEED, Column, columns, memory_columns, ranked_rows
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -24,7 +24,7 @@ def _parts(stored: StoredProfile, answers: Answers) -> Iterator[str]:
     budget = stored.memory_limit_bytes
     within = f", budget {gigabytes(budget)}" if budget is not None else ""
     yield f"<h4>{html.escape(stored.model)}</h4>"
-    yield f"<p>{html.escape(stored.name)}: {html.escape(machine_name(stored.environment))}{within}"
+    yield f"<p>{html.escape(stored.name)}: {html.escape(where_measured(stored))}{within}"
     yield "</p>" if stored.complete else ", incomplete</p>"
     found = list(answers)
     if found:

@@ -20,7 +20,7 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import GB, scaled
 from pytest_yourai.report.answer_lines import speed_and_need
-from pytest_yourai.report.profile_facts import machine_name
+from pytest_yourai.report.profile_facts import where_measured
 from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -72,8 +72,8 @@ class Profile:
 
     @property
     def machine(self) -> str:
-        """The machine in one line: `NVIDIA H200 (cuda), 150.8 GB`."""
-        return machine_name(self._stored.environment)
+        """The machine in one line: `NVIDIA H200 (cuda), 150.8 GB`, with several ranks ` × 2`."""
+        return where_measured(self._stored)
 
     @property
     def budget_gb(self) -> float | None:

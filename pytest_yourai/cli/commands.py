@@ -67,6 +67,18 @@ OWN_COMMANDS = (
         "fits:fits",
     ),
     OwnCommand(
+        "share",
+        "write a profile as a file for others, without anything private; uploads nothing",
+        "flags:add_share_flags",
+        "share:share",
+    ),
+    OwnCommand(
+        "check",
+        "check files that others have shared: seal, sums, speeds and what is possible",
+        "flags:add_check_flags",
+        "check:check",
+    ),
+    OwnCommand(
         "verify",
         "check on this machine, in two minutes, what is measured, limited and predicted",
         "flags:add_verify_flags",

@@ -11,6 +11,7 @@ from pytest_yourai.cli.parser import print_error
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.units import plural
 from pytest_yourai.report.fits_text import formatted
+from pytest_yourai.report.page.fits_page import fits_page
 from pytest_yourai.store.what_fits.measured import read_collection
 from pytest_yourai.store.what_fits.table import FitsTable
 
@@ -28,5 +29,8 @@ def fits(given: argparse.Namespace) -> int:
         print_error("yourai fits", f"left out: {each.why}")
     if more := found.left_out[_MOST_NAMED:]:
         print_error("yourai fits", f"left out: {plural(len(more), 'further file')}")
-    print_text(formatted(table, given.format, width))
+    if given.format == "html":
+        print_text(fits_page(table, found))
+    else:
+        print_text(formatted(table, given.format, width))
     return 0

@@ -10,7 +10,7 @@ from pytest_yourai.plan.flags import FAIL_ON_HELP
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
 
-FITS_FORMATS = ("table", "md", "csv", "json")
+FITS_FORMATS = ("table", "md", "csv", "json", "html")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,8 @@ def add_fits_flags(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FITS_FORMATS,
         default=FITS_FORMATS[0],
-        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell "
+        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell; "
+        "html: a page that is sorted and filtered "
         f"(default: {FITS_FORMATS[0]})",
     )
     parser.add_argument(
@@ -69,6 +70,39 @@ def add_fits_flags(parser: argparse.ArgumentParser) -> None:
         default=Objective.SCORE.value,
         help="which of the configurations that were measured and fit a cell shows (default: "
         f"{Objective.SCORE.value})",
+    )
+
+
+def add_share_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "profile", metavar="PROFILE", type=Path, help="a profile, or benchmark results"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="the file to write, which must not be there (default: a name made of model and "
+        "machine, in the current folder)",
+    )
+
+
+CHECK_FORMATS = ("lines", "json")
+
+
+def add_check_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        metavar="FILE|FOLDER",
+        type=Path,
+        nargs="+",
+        help="a file that yourai share wrote, or a folder of them",
+    )
+    parser.add_argument(
+        "--format",
+        choices=CHECK_FORMATS,
+        default=CHECK_FORMATS[0],
+        help=f"lines: one for each fault; json: for programs (default: {CHECK_FORMATS[0]})",
     )
 
 

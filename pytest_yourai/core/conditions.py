@@ -21,6 +21,10 @@ _Quantization = Annotated[
 ]
 
 
+_LEFT_OUT = ("adapted_modules", "world_size", "distributed_backend")
+"""Settings that have no key where there is nothing to say, as in profiles from before them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepSettings:
     """The settings of a sweep, as its profile keeps them; None where a profile has none.
@@ -53,11 +57,28 @@ class SweepSettings:
     safety_margin: _Amount | None = None
     isolation: str | None = None
     timeout_s: _Amount | None = None
+    world_size: _Count | None = None
+    """The number of ranks that trained each configuration together; None where one did alone."""
+    distributed_backend: str | None = None
+    """What the ranks talked through, by the names of `mlx.launch --backend`."""
     recipe: Annotated[Mapping[str, Any], SkipJsonSchema()] = field(default_factory=dict)
     """The recipe, flat in the file: axes, with lists where they vary, and what all trials share.
 
     Also keys of the file that this version does not know.
     """
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that trained each configuration together."""
+        return self.world_size or 1
+
+    @property
+    def ranks_text(self) -> str:
+        """`one process`, or `2 ranks by ring`."""
+        if self.ranks == 1:
+            return "one process"
+        by = f" by {self.distributed_backend}" if self.distributed_backend else ""
+        return f"{self.ranks} ranks{by}"
 
     def as_json(self) -> dict[str, Any]:
         """The keys and values of the file."""
@@ -65,8 +86,9 @@ class SweepSettings:
         values |= values.pop("recipe")
         if self.lora_keys is not None:
             values["lora_keys"] = list(self.lora_keys)
-        if self.adapted_modules is None:
-            del values["adapted_modules"]
+        for name in _LEFT_OUT:
+            if values[name] is None:
+                del values[name]
         how = self.quantization
         values["quantization"] = dataclasses.asdict(how) if isinstance(how, Quantization) else None
         return values

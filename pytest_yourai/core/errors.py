@@ -119,3 +119,27 @@ class WorkerFailedError(WorkerError):
         super().__init__(text)
         self.traceback = traceback
         self.loss_is_invalid = loss_is_invalid
+
+
+class GroupError(WorkerError):
+    """A group of ranks could not be formed, or went on without one of them."""
+
+
+class ConnectError(GroupError, InputError):
+    """The ranks of a group did not come together; the message names the remedy."""
+
+
+class PeerLostError(GroupError):
+    """A rank ended, or was not heard any more, for another reason than memory."""
+
+
+class RankDiedError(WorkerDiedError):
+    """The worker of one rank of a group ended; `name` is the rank and its host, for people."""
+
+    def __init__(self, returncode: int, name: str) -> None:
+        super().__init__(returncode)
+        self.name = name
+
+
+class CollectiveStalledError(GroupError):
+    """All ranks live, and wait for each other."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 from pathlib import Path
+
+from pytest_yourai.core.config import LoraConfig
 
 
 class DistributedBackend(enum.StrEnum):
@@ -57,3 +60,11 @@ class HostGroup:
     def here(cls, ranks: int, backend: DistributedBackend | None = None) -> HostGroup:
         """`ranks` processes of this machine."""
         return cls((Host("127.0.0.1", ("127.0.0.1",)),) * ranks, backend)
+
+
+def rank_share(config: LoraConfig, world_size: int) -> LoraConfig:
+    """What one of `world_size` ranks trains of a step of `config`, whose batch is of all of them.
+
+    A batch that they cannot divide, which mlx-lm refuses, is rounded up.
+    """
+    return dataclasses.replace(config, batch_size=-(-config.batch_size // world_size))

@@ -92,6 +92,22 @@ def _write_new(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, text: str, named_by: str) -> None:
+    """Write a file that is not there yet, or is there with this content already.
+
+    OutputError, which begins with `named_by`, if the name is taken, or that fails.
+    """
+    try:
+        with sole_writer(path):
+            is_written = _write_new(real_path(path.parent) / path.name, text.encode())
+    except OSError as problem:
+        raise OutputError(
+            f"{named_by}: {path} cannot be written: {problem.strerror}; name another file"
+        ) from None
+    if not is_written:
+        raise OutputError(f"{named_by}: {path} is there already: name another file")
+
+
 def _rename_new(temporary: Path, path: Path) -> bool:
     """Give a file a name that no other has; False if one has it by now."""
     try:

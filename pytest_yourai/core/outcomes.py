@@ -19,6 +19,9 @@ class Outcome(enum.StrEnum):
     CRASHED = "crashed"
     INVALID_LOSS = "invalid_loss"
     ERROR = "error"
+    PEER_LOST = "peer_lost"
+    CONNECT_FAILED = "connect_failed"
+    COLLECTIVE_STALLED = "collective_stalled"
     UNAVAILABLE = "unavailable"
     SKIPPED = "skipped"
 
@@ -36,7 +39,15 @@ class Outcome(enum.StrEnum):
     @property
     def is_failure(self) -> bool:
         """True if something went wrong that memory does not explain."""
-        return self in (Outcome.TIMEOUT, Outcome.CRASHED, Outcome.INVALID_LOSS, Outcome.ERROR)
+        return self in (
+            Outcome.TIMEOUT,
+            Outcome.CRASHED,
+            Outcome.INVALID_LOSS,
+            Outcome.ERROR,
+            Outcome.PEER_LOST,
+            Outcome.CONNECT_FAILED,
+            Outcome.COLLECTIVE_STALLED,
+        )
 
     @property
     def leaves_the_worker_usable(self) -> bool:
@@ -52,7 +63,7 @@ class Overdue(enum.StrEnum):
     COMPILE = "compile"
 
 
-LETTERS = dict(zip(Outcome, "✓BOPSMTCLEU–", strict=True))
+LETTERS = dict(zip(Outcome, "✓BOPSMTCLERNKU–", strict=True))
 """One character for each outcome."""
 
 

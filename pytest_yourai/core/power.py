@@ -51,7 +51,9 @@ class PowerState:
     @property
     def is_limited(self) -> bool:
         """True if the system limits the processor's speed."""
-        return (self.speed_limit_percent or _FULL_SPEED_PERCENT) < _FULL_SPEED_PERCENT
+        return (
+            self.speed_limit_percent is not None and self.speed_limit_percent < _FULL_SPEED_PERCENT
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,15 @@ class ModelSize:
         return self.parameters >= other.parameters and self.weight_bytes >= other.weight_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RankResult:
+    """What one rank of a group measured of a trial: bytes, and its median step in seconds."""
+
+    minimum_memory_bytes: int
+    peak_memory_bytes: int
+    step_time_s: float
+
+
 RECORDED_WITHOUT_BUDGET = "peak recorded without this budget"
 """The warning of a replayed trial whose peak is over the budget of the replay."""
 
@@ -85,6 +94,11 @@ class TrialResult(WithOutcome):
     """Of all steps that compiled, from their beginning to their end."""
     power: PowerTrace | None = None
     """Power supply and heat of the machine; None where nothing is known of them."""
+    ranks: tuple[RankResult, ...] = ()
+    """Of a trial of several ranks, whose largest figures are the trial's; else none."""
+    all_sum_time_s: float | None = None
+    """Median time for which the ranks sum `all_sum_bytes`, the gradients of one update."""
+    all_sum_bytes: int | None = None
 
     @classmethod
     def skipped(cls, model: str, config: LoraConfig, skip: Skip) -> TrialResult:
@@ -131,6 +145,14 @@ class TrialResult(WithOutcome):
         if len(set(tokens)) == 1:
             return tokens[0] / statistics.median(times_s)
         return sum(tokens) / sum(times_s)
+
+    @property
+    def communication_share(self) -> float | None:
+        """The time of an update's sum over that of the update; None for one process."""
+        update_time_s = self.update_time_s
+        if self.all_sum_time_s is None or not update_time_s:
+            return None
+        return self.all_sum_time_s / update_time_s
 
     @property
     def exceeds_budget(self) -> bool:

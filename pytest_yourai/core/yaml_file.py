@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,10 @@ _EXPONENT = re.compile(
     re.VERBOSE,
 )
 """Numbers such as 1e-5, which YAML 1.1 takes for text and mlx-lm's own loader for numbers."""
+
+_TEXT = "tag:yaml.org,2002:str"
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 _UNKNOWN = "extra_forbidden"
 """Pydantic's name for a key that the schema does not have."""
@@ -82,6 +87,11 @@ _PlainValues.add_constructor("tag:yaml.org,2002:int", _PlainValues.construct_who
 _PlainValues.add_constructor("tag:yaml.org,2002:float", _PlainValues.construct_fraction)
 
 
+def plain_value(text: str) -> Any:
+    """The value of one YAML document, as `read_yaml` reads it; YAMLError where it has none."""
+    return _PlainValues(text).get_single_data()
+
+
 def is_plain_text(text: str) -> bool:
     """True if YAML without quotes has `text` for what it is, and for no number, date or switch."""
     loader = _PlainValues(f"- {text}\n- end\n")
@@ -120,6 +130,11 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     Raises `error`, naming file and line, unless the file is one readable YAML document with unique
     keys. `kind` names what the file should be, for the message ("a matrix").
     """
+    return parse_yaml(path, read_text(path, error, kind), error)
+
+
+def read_text(path: Path, error: type[InputError], kind: str) -> str:
+    """The text of the file at `path`; errors as of `read_yaml`."""
     try:
         text = read_regular(path, _MOST_BYTES).decode()
     except FileNotFoundError:
@@ -132,9 +147,17 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
         raise error(f"{path} cannot be read as {kind}: {problem}; write it as UTF-8") from None
     if len(text) > _MOST_CHARACTERS:
         raise error(f"{path} has {len(text):,} characters: too many for {kind}; shorten it")
+    return text
+
+
+def parse_yaml(path: Path, text: str, error: type[InputError]) -> YamlFile:
+    """The value of `text`, which the file at `path` has; errors as of `read_yaml`."""
+    lines: dict[tuple[str | int, ...], int] = {}
     try:
         loader = _PlainValues(text)
         node = loader.get_single_node()
+        if node is not None:
+            _record_lines(node, (), lines, path, error)
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
@@ -143,9 +166,6 @@ def read_yaml(path: Path, error: type[InputError], kind: str) -> YamlFile:
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         first = next(iter(str(problem).splitlines()), type(problem).__name__)
         raise error(f"{path}: this is not plain YAML: {first}; fix it") from None
-    lines: dict[tuple[str | int, ...], int] = {}
-    if node is not None:
-        _record_lines(node, (), lines, path, error)
     return YamlFile(path, text, value, lines)
 
 
@@ -182,6 +202,15 @@ def _message(problem: Any, schema: type[pydantic.BaseModel]) -> str:
     return f"{in_yaml} (found {excerpt(repr(problem['input']), _LONGEST_VALUE)})"
 
 
+def _problem_of_key(key: yaml.Node, seen: Container[str]) -> str | None:
+    """Why a mapping with the keys `seen` cannot have this one, too; None where it can."""
+    if key.tag == _MERGE:
+        return "merge keys are not supported: write the values out"
+    if key.tag != _TEXT:
+        return "this key is not text: write it in quotes"
+    return "this key appears twice: keep one" if key.value in seen else None
+
+
 def _record_lines(
     node: yaml.Node,
     location: tuple[str | int, ...],
@@ -194,9 +223,9 @@ def _record_lines(
         for key, value in node.value:
             line = key.start_mark.line + 1
             name = str(key.value)
-            if name in seen:
-                shown = excerpt(name, _LONGEST_VALUE)
-                raise error(f"{path}:{line}: {shown}: this key appears twice: keep one")
+            if problem := _problem_of_key(key, seen):
+                shown = excerpt(name, _LONGEST_VALUE) if isinstance(key, yaml.ScalarNode) else "?"
+                raise error(f"{path}:{line}: {shown}: {problem}")
             seen.add(name)
             lines[(*location, name)] = line
             _record_lines(value, (*location, name), lines, path, error)

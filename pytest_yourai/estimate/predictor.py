@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.units import gigabytes, plural
@@ -152,6 +153,8 @@ class Predictor:
     longest_row: int | None = None
     """Tokens of the longest row of real data; None where all rows have max_seq_length."""
     recipe: Recipe = MLX_LM_DEFAULTS
+    ranks: int = 1
+    """Processes that train together: each needs the memory of its share of the batch."""
     is_enabled: bool = True
     """False where trials measure no minimum memory: then nothing is predicted or learned."""
     _estimates: dict[LoraConfig, MemoryEstimate | None] = field(init=False, default_factory=dict)
@@ -225,6 +228,7 @@ class Predictor:
         return found
 
     def _new_estimate(self, config: LoraConfig) -> MemoryEstimate | None:
+        config = rank_share(config, self.ranks)
         if self.longest_row is not None:
             longest = padded_length(self.longest_row, config.max_seq_length)
             config = dataclasses.replace(config, max_seq_length=longest)

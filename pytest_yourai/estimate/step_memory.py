@@ -40,6 +40,7 @@ from pytest_yourai.estimate.kept_arrays import KeptArrays
 from pytest_yourai.estimate.layer_work import layer_work, mean_work
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture
+from pytest_yourai.models.layer_shapes import LayerShapes
 
 _FLOAT32_BYTES = 4
 
@@ -143,21 +144,33 @@ class StepMemory:
         trained, flight = self.trained, OPTIMIZER_FLIGHTS[self.config.optimizer]
         alive = flight.matrices + flight.wait * trained.matrices
         matrices = min(alive, flight.most * trained.matrices)
-        in_flight = matrices * trained.held_bytes / max(trained.matrices, 1)
+        in_flight = matrices * self._largest_matrix_bytes
         margin = _MARGIN_OF_MOMENT * in_flight
         return Moment(0.0, 0.0, self._accumulated_bytes, in_flight, margin)
+
+    @cached_property
+    def _largest_matrix_bytes(self) -> float:
+        """Of a trained matrix, in the layer where they are largest on average."""
+        trained = self.trained
+        mean = trained.held_bytes / max(trained.matrices, 1)
+        if self.config.fine_tune_type is not FineTuneType.FULL:
+            return mean
+        sizes = [(each.layer.parameters, len(each.layer.linears)) for each in self._layers]
+        means = [parameters / max(count, 1) for parameters, count in sizes]
+        parameters, count = map(sum, zip(*sizes, strict=True))
+        return mean * max(means) * max(count, 1) / parameters
 
     @property
     def _accumulated_bytes(self) -> int:
         """The sum of earlier steps' gradients, which the largest step of a cycle holds."""
         return self.trained.held_bytes if self.config.grad_accumulation_steps > 1 else 0
 
-    @property
-    def _gradients_bytes(self) -> float:
-        """Gradients alive in the backward pass: of the base a layer's, of adapters a share."""
+    def _gradients_bytes(self, layer: LayerShapes) -> float:
+        """Gradients alive in a layer's backward pass: its own of the base, of adapters a share."""
         trained = self.trained
         if self.config.fine_tune_type is FineTuneType.FULL:
-            alive = trained.held_bytes / trained.layers
+            all_parameters = sum(each.layer.parameters for each in self._layers)
+            alive = trained.held_bytes * layer.parameters / all_parameters
         else:
             alive = self._coefficients.gradients * trained.parameters
         return alive + self._accumulated_bytes
@@ -172,7 +185,7 @@ class StepMemory:
         )
         capped = self.shapes.family.capped_logits if self.shapes.family else 0
         logits = (self._coefficients.logits + capped) * self._logits_bytes
-        return self._moment(self.kept_bytes, 0.0, logits, in_flight)
+        return self._moment(last, self.kept_bytes, 0.0, logits, in_flight)
 
     def _in_the_backward_pass(self, room: float, index: int) -> Moment:
         """The backward pass of the layer of that index."""
@@ -186,7 +199,7 @@ class StepMemory:
             again = own.layer_bytes + by.checkpointed_layer * layer
             again += by.checkpointed_scores * own.scores_bytes + own.joined_scores_bytes
             in_flight = self._in_flight(logits, 0.0, flight.checkpointed_elements * room)
-            return self._moment(kept, again, by.checkpointed_logits * left, in_flight)
+            return self._moment(own, kept, again, by.checkpointed_logits * left, in_flight)
         wide = own.wide_bytes
         in_flight = self._in_flight(
             logits + flight.backward_layer * (layer - wide),
@@ -194,7 +207,7 @@ class StepMemory:
             flight.backward_elements * room,
         )
         scores = by.scores * own.scores_bytes + own.joined_scores_bytes
-        return self._moment(kept, scores + by.layer * layer, 0.0, in_flight)
+        return self._moment(own, kept, scores + by.layer * layer, 0.0, in_flight)
 
     def _in_flight(self, own: float, wide: float, most_elements: float) -> float:
         """Bytes of arrays in the model's own type and in float32, as far as a batch holds them."""
@@ -202,13 +215,20 @@ class StepMemory:
         elements = own / self.shapes.element_bytes + wide / _FLOAT32_BYTES
         return (own + wide) * min(1.0, most_elements / elements) if elements else 0.0
 
-    def _moment(self, kept: float, activations: float, logits: float, in_flight: float) -> Moment:
-        """A moment that adds this to what is `kept` for the backward pass."""
+    def _moment(
+        self,
+        at: KeptArrays,
+        kept: float,
+        activations: float,
+        logits: float,
+        in_flight: float,
+    ) -> Moment:
+        """A moment at a layer, which adds this to what is `kept` for the backward pass."""
         margin = _MARGIN_OF_MOMENT * (activations + logits + in_flight)
         return Moment(
             activations_bytes=kept + activations,
             logits_bytes=logits,
-            gradients_bytes=self._gradients_bytes,
+            gradients_bytes=self._gradients_bytes(at.layer),
             in_flight_bytes=in_flight,
             margin_bytes=margin + _MARGIN_OF_KEPT * kept,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.device import DeviceInfo
@@ -44,6 +45,36 @@ def choose_budget(given_bytes: int | None, device: DeviceInfo) -> Budget:
     if given_bytes is None:
         return detect_budget(system, device)
     return given_budget(given_bytes, system, device)
+
+
+@dataclass(frozen=True, slots=True)
+class HostShare:
+    """What a host has for the ranks that run on it. Bytes."""
+
+    usable_bytes: int
+    available_bytes: int
+    ranks: int
+
+
+def choose_shared_budget(
+    given_bytes: int | None, device: DeviceInfo, shares: Sequence[HostShare]
+) -> Budget:
+    """The budget of each rank of a group: the least of what their hosts have for one.
+
+    A budget that was given is each rank's, and no host may have less. OptionError, and
+    TooLittleMemoryError, as for one machine.
+    """
+    budgets = []
+    for share in shares:
+        ranks = 1 if device.has_own_memory else share.ranks
+        system = SystemMemory(share.usable_bytes, share.available_bytes, 0)
+        if given_bytes is not None:
+            budgets.append(given_budget(given_bytes, system, device))
+            continue
+        whole = detect_budget(system, device)
+        reason = f"{whole.reason}, shared by {ranks} ranks" if ranks > 1 else whole.reason
+        budgets.append(Budget(whole.limit_bytes // ranks, reason, is_detected=True))
+    return min(budgets, key=lambda each: each.limit_bytes)
 
 
 def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:

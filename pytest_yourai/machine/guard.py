@@ -7,6 +7,7 @@ Linux (two cores, AMD EPYC), 0.2 % of a core.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pytest_yourai.core.device import MlxMemory
@@ -94,6 +95,20 @@ class MemoryTrace:
     room_bytes: int | None = None
     """What the worker held at the start and what was available then, within its container."""
 
+    def take_in(self, other: MemoryTrace) -> None:
+        """Widen the extremes by those of another machine, whose worker is one of the same run."""
+        for name in ("largest_footprint_bytes", "largest_held_bytes"):
+            both = [v for each in (self, other) if (v := getattr(each, name)) is not None]
+            setattr(self, name, max(both, default=None))
+        for name in ("largest_address_space_bytes", "largest_mlx_bytes", "oom_kills"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        for name in ("least_available_bytes", "room_bytes", "address_space_limit_bytes"):
+            both = [v for each in (self, other) if (v := getattr(each, name)) is not None]
+            setattr(self, name, min(both, default=None))
+        swapped = self.before.swap_used_bytes + other.swap_growth_bytes
+        self.largest_swap_used_bytes = max(self.largest_swap_used_bytes, swapped)
+        self.was_under_the_floor |= other.was_under_the_floor
+
     @property
     def swap_growth_bytes(self) -> int:
         return max(0, self.largest_swap_used_bytes - self.before.swap_used_bytes)
@@ -128,7 +143,7 @@ class Guard:
         self.mlx: MlxMemory | None = None
         """The last report of the worker."""
         self._warned_of: set[str] = set()
-        self._forced = forced
+        self.is_forced = forced
         self._pid: int | None = None
         self._base_bytes = 0
         self._footprint_at_start = 0
@@ -151,6 +166,19 @@ class Guard:
         system = read_system_memory(self._cgroup)
         self._earlier_kills = system.oom_kills
         self.trace.room_bytes = system.available_bytes + (self.trace.largest_held_bytes or 0)
+
+    def watch_elsewhere(self, *, has_own_memory: bool) -> None:
+        """Watch workers on other machines too, by what guards there have seen: see `take_in`."""
+        self._has_own_memory = has_own_memory
+
+    def take_in(self, seen: MemoryTrace, warnings: Sequence[str], base_bytes: int) -> None:
+        """Take in what the guard of one more machine has seen by now of the same run.
+
+        `base_bytes` is what the worker there held before it loaded the model.
+        """
+        self.trace.take_in(seen)
+        self.warnings += [each for each in warnings if each not in self.warnings]
+        self._base_bytes = max(self._base_bytes, base_bytes)
 
     def note(self, memory: MlxMemory) -> None:
         """Take in how much MLX holds."""
@@ -220,7 +248,7 @@ class Guard:
         return system
 
     def _warn_or_stop(self, danger: str, kind: str, *, is_its_own_fault: bool) -> None:
-        if not self._forced:
+        if not self.is_forced:
             raise SafetyStopError(danger, is_its_own_fault=is_its_own_fault)
         if kind not in self._warned_of:
             self._warned_of.add(kind)

@@ -6,10 +6,12 @@ PowerManagement's source (pmset.c) and from what people printed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import psutil
 
@@ -60,12 +62,20 @@ def read_power(platform_name: str = sys.platform, read: Command = output_of) -> 
             thermal=_hottest(states),
             speed_limit_percent=speed_limit_percent(therm),
         )
-    found = psutil.sensors_battery()
+    found = _battery()
     return PowerState(
         source=_source_of(found.power_plugged if found else None),
         charge_percent=round(found.percent) if found else None,
         thermal=_hottest(_sensors()),
     )
+
+
+def _battery() -> Any:
+    """The battery by psutil; None without one, and where the system's files about it are odd."""
+    read = getattr(psutil, "sensors_battery", None)
+    with contextlib.suppress(OSError, ValueError, ArithmeticError):
+        return read() if read else None
+    return None
 
 
 def power_source(text: str) -> PowerSource | None:
@@ -122,9 +132,12 @@ def _sensors() -> list[ThermalState]:
     """The processor's own, by the limits that the system gives them; none on a Mac."""
     read: Callable[[], Mapping[str, list[tuple[str, float, float | None, float | None]]]] | None
     read = getattr(psutil, "sensors_temperatures", None)
+    found: Mapping[str, list[tuple[str, float, float | None, float | None]]] = {}
+    with contextlib.suppress(OSError, ValueError):
+        found = read() if read else {}
     return [
         state
-        for name, sensors in (read() if read else {}).items()
+        for name, sensors in found.items()
         if name in _PROCESSOR_SENSORS
         for _, current, high, critical in sensors
         if (state := _by_temperature(current, high, critical)) is not None

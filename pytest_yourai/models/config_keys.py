@@ -62,7 +62,7 @@ def stored_quantization(architecture: Mapping[str, Any]) -> Quantization | None:
         return None
     try:
         return Quantization(int(raw["bits"]), int(raw["group_size"]), raw.get("mode", "affine"))
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         raise ModelError(
             f"config.json: quantization: mlx-lm has no such quantization: {problem}; name another "
             "model, or convert it with mlx_lm.convert"

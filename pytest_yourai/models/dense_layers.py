@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_yourai.core.errors import ModelError
+from pytest_yourai.models.config_keys import DEPTH_KEYS
 from pytest_yourai.models.known_config import KnownConfig
 from pytest_yourai.models.layer_blocks import (
     GELU,
@@ -16,6 +18,8 @@ from pytest_yourai.models.layer_blocks import (
     norm,
 )
 from pytest_yourai.models.layer_shapes import Attention, Layers, LayerShapes, LinearShape
+
+_MOST_LAYERS = 10_000
 
 
 def llama(config: KnownConfig) -> Layers:
@@ -145,7 +149,11 @@ def _joined_mlp(hidden: int, inner: int) -> Block:
 
 
 def depth(config: KnownConfig) -> int:
-    return config.needed("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+    """The number of layers; ModelError where it is missing, or no model has as many."""
+    number = config.needed(*DEPTH_KEYS)
+    if number > _MOST_LAYERS:
+        raise ModelError(f"config.json: {number} layers: no model has that many: correct it")
+    return number
 
 
 def same(config: KnownConfig, one: LayerShapes) -> Layers:

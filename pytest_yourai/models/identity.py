@@ -27,6 +27,18 @@ def model_identity(model: Model) -> str:
     return digest([model.architecture, [(file.name, *_sampled(file)) for file in files]])
 
 
+def files_digest(folder: Path) -> str | None:
+    """A digest of names, sizes and samples of a model's files; None where there is no folder.
+
+    Equal on two machines that have the same files, wherever they lie.
+    """
+    if not folder.is_dir():
+        return None
+    names = (WEIGHTS, "*.json", "*.jinja", "*.model", "*.txt", "*.py")
+    found = {file for name in names for file in folder.glob(name) if file.is_file()}
+    return digest([(file.name, *_sampled(file)) for file in sorted(found)])
+
+
 def _sampled(file: Path) -> tuple[int, str]:
     """Size of the file in bytes, and a digest of samples at even distances."""
     size_bytes = file.stat().st_size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.machinery
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from pytest_yourai.models.config_keys import first_whole, flat_config, needed, whole
@@ -61,6 +63,21 @@ def known_config(config: Mapping[str, Any]) -> KnownConfig:
         keys.update(_GEMMA3_TEXT)
     model_type = known[1] if known[1] in defaults else known[0]
     return KnownConfig({**keys, **flat}, model_type or inner)
+
+
+def unknown_type(config: Mapping[str, Any]) -> str | None:
+    """The model type, where the installed mlx-lm has no module for it; None where that is unsure.
+
+    It is: without mlx-lm here, and for a model that brings its own module.
+    """
+    found = importlib.machinery.PathFinder.find_spec("mlx_lm")
+    name = config.get("model_type")
+    if found is None or not isinstance(name, str) or config.get("model_file"):
+        return None
+    module = f"{_table()[0].get(name, name)}.py"
+    folders = [Path(each) / "models" for each in found.submodule_search_locations or ()]
+    is_there = any((folder / module).is_file() for folder in folders)
+    return None if is_there or not any(map(Path.is_dir, folders)) else name
 
 
 @functools.cache

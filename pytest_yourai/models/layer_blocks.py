@@ -92,6 +92,8 @@ def attention(
     hidden, own = config.needed("hidden_size"), "self_attn."
     heads = config.needed("num_attention_heads")
     key_heads = config.size("num_key_value_heads") or heads
+    if heads % key_heads:
+        raise ValueError(f"its {heads} heads are no multiple of {key_heads} heads for keys")
     head_dim = head_dim or hidden // heads
     shape = Attention(heads, key_heads, head_dim, head_dim, scores, can_fuse, has_sinks)
     keys = key_heads * head_dim

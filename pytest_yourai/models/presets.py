@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pytest_yourai.core.config import Quantization, QuantizeChoice, quantize_cho
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.core.units import parameter_count
-from pytest_yourai.core.yaml_file import read_yaml, validate
+from pytest_yourai.core.yaml_file import YamlFile, parse_yaml, read_text, validate
 from pytest_yourai.models import hub
 from pytest_yourai.models.folder import endless_number, read_architecture
 
@@ -97,19 +98,28 @@ def read_presets(path: Path) -> dict[str, Preset]:
 
     An architecture in a separate file that cannot be read is the mistake of its entry alone.
     """
-    file = read_yaml(path, ModelError, "a list of models")
+    file, entries = _parsed(path, read_text(path, ModelError, "a list of models"))
+    return {
+        name: _preset(name, raw, path.parent, file.where((name, "architecture")))
+        for name, raw in entries.items()
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, text: str) -> tuple[YamlFile, dict[str, _Entry]]:
+    """The entries of a models file, which estimates of model after model read each time."""
+    file = parse_yaml(path, text, ModelError)
     if not isinstance(file.value, dict) or not file.value:
         raise ModelError(f"{path}:1: this is not a list of models: it must map names to models")
-    presets = {}
+    entries = {}
     for name, value in file.value.items():
         if not isinstance(name, str) or not name.strip():
             raise ModelError(
                 f"{file.where((str(name),))}: {name!r} is not a name: write it in "
                 "quotes, or choose another"
             )
-        raw = validate(file, _Entry, value, ModelError, at=(name,))
-        presets[name] = _preset(name, raw, path.parent, file.where((name, "architecture")))
-    return presets
+        entries[name] = validate(file, _Entry, value, ModelError, at=(name,))
+    return file, entries
 
 
 def _preset(name: str, raw: _Entry, base: Path, where: str) -> Preset:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.conditions import SweepSettings
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.sanitize import clean
 from pytest_yourai.machine import environment
 from pytest_yourai.machine.system_memory import read_system_memory
@@ -28,7 +29,9 @@ _TOKENIZER_FILES = ("*token*", "*.jinja", "vocab*", "merges.txt")
 """The lengths of real rows depend on these files, chat templates included."""
 
 
-def run_identity(source: ModelSource, data: str | None, settings: SweepSettings) -> dict[str, Any]:
+def run_identity(
+    source: ModelSource, data: str | None, settings: SweepSettings, hosts: HostGroup | None = None
+) -> dict[str, Any]:
     """The identity of a run: one with an equal identity can keep its measurements."""
     known = settings.as_json()
     identity = {
@@ -49,6 +52,8 @@ def run_identity(source: ModelSource, data: str | None, settings: SweepSettings)
     # Earlier versions knew of none.
     if variables := environment.variables(os.environ):
         identity["variables"] = variables
+    if hosts is not None and not hosts.is_here:
+        identity["hosts"] = digest([(host.ssh, host.ips) for host in hosts.hosts])
     if adapters := known.get("resume_adapter_file"):
         path = Path(adapters)
         identity["adapters"] = _files(str(path.parent), glob.escape(path.name))

@@ -169,11 +169,17 @@ def accumulated(config: LoraConfig, effective_batch_size: int | None) -> LoraCon
     return dataclasses.replace(config, grad_accumulation_steps=steps)
 
 
-def evenly_accumulated(config: LoraConfig, effective_batch_size: int | None) -> LoraConfig:
-    """As `accumulated`, with the next smaller batch that divides `effective_batch_size`."""
+def evenly_accumulated(
+    config: LoraConfig, effective_batch_size: int | None, ranks: int = 1
+) -> LoraConfig:
+    """As `accumulated`, with the next smaller batch that divides `effective_batch_size`.
+
+    Where there is one, it is one that `ranks` divide.
+    """
     if effective_batch_size is not None:
         most = min(config.batch_size, effective_batch_size)
-        batch = next(each for each in range(most, 0, -1) if effective_batch_size % each == 0)
+        even = [each for each in range(most, 0, -1) if effective_batch_size % each == 0]
+        batch = next((each for each in even if each % ranks == 0), even[0])
         config = dataclasses.replace(config, batch_size=batch)
     return accumulated(config, effective_batch_size)
 
@@ -187,6 +193,17 @@ def dividing(batch_sizes: Iterable[int], effective_batch_size: int) -> tuple[int
         f"--yourai-effective-batch-size: {effective_batch_size} is not a multiple of "
         f"--yourai-batch-size {', '.join(map(str, sizes))}: choose a batch size that divides "
         f"{effective_batch_size}"
+    )
+
+
+def divided_by(batch_sizes: Iterable[int], ranks: int) -> tuple[int, ...]:
+    """Those of the batch sizes that `ranks` divide; OptionError if none."""
+    sizes = sorted(set(batch_sizes))
+    if even := tuple(each for each in sizes if each % ranks == 0):
+        return even
+    raise OptionError(
+        f"--yourai-batch-size: {ranks} ranks do not divide {', '.join(map(str, sizes))}: choose a "
+        f"multiple of {ranks}"
     )
 
 

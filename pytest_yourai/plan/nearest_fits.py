@@ -1,7 +1,7 @@
 """What fits instead of a configuration that does not, by estimate: the nearest ones first.
 
     nearest_fits(source, config, budget_bytes, *, backend, recipe=…, device="", longest_row=None,
-                 measured_bytes=None, is_cautious=False) -> list[NearestFit]
+                 measured_bytes=None, is_cautious=False, ranks=1) -> list[NearestFit]
 
 `source` is the model with its quantization, `config` what was wanted. Each NearestFit has the
 `config` and `quantization` that fit, `needs_bytes`, the `change` in words and its `flags`.
@@ -40,6 +40,7 @@ from pytest_yourai.core.axes import (
 )
 from pytest_yourai.core.config import SAFETY_MARGIN, FineTuneType, LoraConfig, Quantization
 from pytest_yourai.core.device import Backend
+from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.training_memory import estimate_trial
@@ -149,17 +150,19 @@ def nearest_fits(
     longest_row: int | None = None,
     measured_bytes: int | None = None,
     is_cautious: bool = False,
+    ranks: int = 1,
 ) -> list[NearestFit]:
     """At most five configurations near `config` whose minimum with its margin is within the budget.
 
     `longest_row` is that of the data in tokens, None for rows of full length. `measured_bytes`, the
     minimum that was measured with `config`, corrects the estimates. With `is_cautious` it is not
-    the minimum that fits, but the most that it may be. Empty where nothing fits; ModelError where
-    the model cannot be estimated.
+    the minimum that fits, but the most that it may be. Of `ranks` that train together each needs
+    its share; batches that they do not divide are no proposals. Empty where nothing fits;
+    ModelError where the model cannot be estimated.
     """
     depth = read_architecture_shapes(source.architecture).num_hidden_layers
     config = dataclasses.replace(config, num_layers=min(config.num_layers, depth))
-    search = _Search(source, config, backend, recipe, device, longest_row)
+    search = _Search(source, config, backend, recipe, device, longest_row, ranks)
     correction = 1.0
     if measured_bytes is not None:
         correction = measured_bytes / search.estimate(config, source.quantization).minimum_bytes
@@ -216,6 +219,7 @@ class _Search:
     recipe: Recipe
     device: str
     longest_row: int | None
+    ranks: int
 
     def candidates(self) -> Iterator[_Candidate]:
         """All combinations of changes; the first one changes nothing, the last one most."""
@@ -250,7 +254,7 @@ class _Search:
 
     def estimate(self, config: LoraConfig, quantization: Quantization | None) -> MemoryEstimate:
         """The estimate with rows as long as the data has them."""
-        source = self.source
+        source, config = self.source, rank_share(config, self.ranks)
         if quantization != source.quantization:
             source = dataclasses.replace(source, quantization=quantization, stored_bytes=None)
         if self.longest_row is not None:
@@ -261,7 +265,8 @@ class _Search:
     def _batch_sizes(self) -> tuple[int, ...]:
         """The wanted one, then the smaller ones that keep the rows of an update."""
         rows, most = self.wanted.effective_batch_size, self.wanted.batch_size
-        return tuple(each for each in range(most, 0, -1) if rows % each == 0)
+        even = (each for each in range(most - 1, 0, -1) if rows % each == 0)
+        return (most, *(each for each in even if each % self.ranks == 0))
 
     def _lengths(self) -> tuple[int, ...]:
         """The wanted one, then halves of it that cut some rows."""

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_yourai.core import config as defaults
 from pytest_yourai.core.axes import FINE_TUNE_TYPE, SIZES
@@ -18,9 +19,11 @@ from pytest_yourai.models.model import Model
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.config_choice import ConfigChoice
+from pytest_yourai.plan.hosts import backend_here
 from pytest_yourai.plan.identity import run_identity
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan
+from pytest_yourai.store.stored_profile import StoredProfile
 
 _MOST_SEARCHED = 1000
 """The fast search takes 0.2 s and 70 MB for so many configurations, growing with their square."""
@@ -57,6 +60,7 @@ def plan_model(
     steps = options.check_steps if check else options.steps
     tried = [check.like] if check else configs
     settings = _settings(options, model, source, steps, choice, tried)
+    hosts = None if choice.recording else options.hosts
     plan = SweepPlan(
         source=source,
         configs=configs,
@@ -72,7 +76,7 @@ def plan_model(
         compile_timeout_s=options.compile_timeout_s,
         start_timeout_s=options.worker_start_timeout_s,
         settings=settings,
-        identity=run_identity(source, options.data, settings),
+        identity=run_identity(source, options.data, settings, hosts),
         force=options.force,
         memory_wait_s=min(_LONGEST_MEMORY_WAIT_S, (options.timeout_s or math.inf) / 4),
         search="exhaustive" if check else options.search,
@@ -81,7 +85,7 @@ def plan_model(
         recording=choice.recording,
         check=check,
         effective_batch_size=choice.effective_batch_size,
-        hosts=None if choice.recording else options.hosts,
+        hosts=hosts,
     )
     return SweepSetup(model, choice, plan)
 
@@ -139,7 +143,7 @@ def plan_downloaded(setup: SweepSetup, model: Model) -> SweepSetup:
         source=source,
         configs=() if plan.check else choice.configs(model.depth),
         settings=settings,
-        identity=run_identity(source, plan.data, settings),
+        identity=run_identity(source, plan.data, settings, plan.hosts),
         depth=model.depth,
     )
     return SweepSetup(model, choice, plan)
@@ -172,8 +176,20 @@ def _settings(
         safety_margin=defaults.SAFETY_MARGIN,
         isolation=options.isolation,
         timeout_s=options.timeout_s,
+        **_ranks(options, recording),
         recipe=recipe_settings(choice.recipe, tried),
     )
+
+
+def _ranks(options: Options, recording: StoredProfile | None) -> dict[str, Any]:
+    """The ranks that train together, or did when it was recorded; nothing for one process."""
+    if recording is not None:
+        old = recording.settings
+        return {"world_size": old.world_size, "distributed_backend": old.distributed_backend}
+    if options.hosts is None:
+        return {}
+    backend = backend_here(options.hosts)
+    return {"world_size": options.hosts.world_size, "distributed_backend": backend.value}
 
 
 def _matrix_name(choice: ConfigChoice) -> str | None:

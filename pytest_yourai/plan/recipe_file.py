@@ -15,7 +15,7 @@ from pytest_yourai.core.axis_types import AXIS_TYPES, model_of
 from pytest_yourai.core.config import FineTuneType, Optimizer
 from pytest_yourai.core.errors import RecipeError
 from pytest_yourai.core.parsing import data_source
-from pytest_yourai.core.recipe import Recipe, Schedule
+from pytest_yourai.core.recipe import MLX_LM_CONFIG, Recipe, Schedule
 from pytest_yourai.core.yaml_file import YamlFile, read_yaml, validate
 
 _Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
@@ -215,6 +215,7 @@ def read_recipe(path: Path) -> RecipeFile:
         value["optimizer"] = name.lower()  # as mlx-lm reads it
     found = validate(file, _RecipeSchema, value | _parts(file, value), RecipeError)
     _check_trainable(file, found)
+    _check_accumulation(file, found)
     return RecipeFile(
         path=path,
         recipe=_recipe(found),
@@ -233,14 +234,33 @@ def _check_trainable(file: YamlFile, found: Any) -> None:
         raise RecipeError(
             f"{file.where(('learning_rate',))}: mlx-lm trains nothing with 0: write more than that"
         )
+    name = str(found.optimizer or MLX_LM_CONFIG.optimizer)
+    arguments = found.optimizer_config or {}
+    if arguments.get(name, arguments) is None:
+        raise RecipeError(
+            f"{file.where(('optimizer_config', name))}: mlx-lm fails without a mapping of its "
+            "arguments: write {}, or remove the line"
+        )
     given = file.value.get("lora_parameters")
     if given is None or found.fine_tune_type is FineTuneType.FULL:
         return
     missing = [name for name in _LORA_PARAMETERS if given.get(name) is None]
     if missing:
         raise RecipeError(
-            f"{file.where(('lora_parameters',))}: mlx-lm fails without {' and '.join(missing)}: "
+            f"{file.where(('lora_parameters',))}: mlx-lm fails without {', '.join(missing)}: "
             "add what is missing, or leave lora_parameters out"
+        )
+
+
+def _check_accumulation(file: YamlFile, found: Any) -> None:
+    """RecipeError where an update would have two numbers of rows."""
+    rows, steps = found.batch_size or MLX_LM_CONFIG.batch_size, found.grad_accumulation_steps
+    asked = found.effective_batch_size
+    if asked is not None and steps is not None and asked != rows * steps:
+        raise RecipeError(
+            f"{file.where(('effective_batch_size',))}: {asked} rows are not batch_size × "
+            f"grad_accumulation_steps, {rows} × {steps}: leave effective_batch_size or "
+            "grad_accumulation_steps out"
         )
 
 

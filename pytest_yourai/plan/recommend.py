@@ -12,8 +12,9 @@ from pytest_yourai.core.axes import AXES, BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
+from pytest_yourai.core.hosts import HostGroup, rank_share
 from pytest_yourai.core.recipe import Recipe
-from pytest_yourai.core.units import machine_memory
+from pytest_yourai.core.units import machine_memory, plural
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.shorter_rows import shorter_rows
 from pytest_yourai.estimate.training_memory import estimate_trial
@@ -22,16 +23,20 @@ from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.architecture import read_architecture_shapes
 from pytest_yourai.models.dataset_lengths import TrainingData, padded_length
+from pytest_yourai.models.known_config import unknown_type
 from pytest_yourai.models.model import Model, NamedModel
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
-from pytest_yourai.plan.matrix import combinations, dividing, evenly_accumulated
+from pytest_yourai.plan.matrix import combinations, divided_by, dividing, evenly_accumulated
 from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plan.safe_table import safe_config
+from pytest_yourai.plan.scaling import Scaler, base_of, read_measured
+from pytest_yourai.store.recording import backend_of
+from pytest_yourai.store.stored_profile import StoredProfile
 
 ReadRows = Callable[[ModelSource, str, RowReading], TrainingData]
 """Reads data with the tokenizer of a model; InputError where it cannot be read."""
@@ -89,13 +94,25 @@ def recommend_model(
 
     ModelError where it cannot be estimated.
     """
+    if unknown := unknown_type(model.architecture):
+        raise ModelError(
+            f"the installed mlx-lm has no model type {unknown}: update it (pip install -U mlx-lm), "
+            "or name another model"
+        )
     quantization = model.quantization(options.quantize)
     choice = choose_configs(model, dataclasses.replace(options, benchmark=True, optimize=False))
     source = model.source(quantization, choice.lora_keys)
     asked = _asked(model, choice, options, limit_bytes)
     data = _data(model, source, choice, asked, options, read_rows)
+    asked = _filled(asked, data)
     longest = data.longest if data else None
-    estimates = [_estimate(each, source, backend, choice.recipe, longest) for each in asked]
+    ranks = options.hosts.world_size if options.hosts else 1
+
+    def estimate(config: LoraConfig, source: ModelSource) -> MemoryEstimate:
+        share = rank_share(config, ranks)
+        return _estimate(share, source, backend, choice.recipe, longest)
+
+    estimates = [estimate(each, source) for each in asked]
     judged = [judge(each, limit_bytes) for each in estimates]
     best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
     found = Recommendation(
@@ -117,17 +134,42 @@ def recommend_model(
             backend=backend,
             recipe=choice.recipe,
             longest_row=longest,
+            ranks=ranks,
         )
         fits = nearest(is_cautious=True) or nearest()
         found = _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
+    held = dataclasses.replace(source, quantization=found.quantization)
+    if options.hosts is not None:
+        measured = read_measured(options, model.name, held)
+        scaler = _scaler(
+            options, options.hosts, held, choice.recipe, measured, limit_bytes, backend
+        )
+        base = base_of(found.config, ranks, options, measured)
+        found = dataclasses.replace(found, scaling=scaler.table(base))
     if data is None:
         return found
-    held = dataclasses.replace(source, quantization=found.quantization)
 
     def needs(config: LoraConfig) -> int:
-        return _estimate(config, held, backend, choice.recipe, data.longest).minimum_bytes
+        return estimate(config, held).minimum_bytes
 
     return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
+
+
+def _scaler(
+    options: Options,
+    hosts: HostGroup,
+    source: ModelSource,
+    recipe: Recipe,
+    measured: StoredProfile | None,
+    limit_bytes: int,
+    backend: Backend,
+) -> Scaler:
+    """For machines like the one of the profile, or like this one."""
+    if measured is not None:
+        backend = backend_of(measured.environment)
+        if options.memory_limit_bytes is None:
+            limit_bytes = measured.memory_limit_bytes or limit_bytes
+    return Scaler(source, backend, recipe, hosts, measured, limit_bytes, options.link_gbit)
 
 
 def _data(
@@ -152,6 +194,18 @@ def _data(
     return read_rows(source, options.data, reading)
 
 
+def _filled(asked: list[LoraConfig], data: TrainingData | None) -> list[LoraConfig]:
+    """Those of `asked` that the rows make a batch of; ModelError where none is."""
+    filled = [each for each in asked if data is None or each.batch_size <= data.rows]
+    if data is not None and not filled:
+        least = min(each.batch_size for each in asked)
+        raise ModelError(
+            f"--yourai-data: {plural(data.rows, 'row')} cannot fill a batch of {least}: add rows, "
+            "or make --yourai-batch-size smaller"
+        )
+    return filled
+
+
 def _estimate(
     config: LoraConfig,
     source: ModelSource,
@@ -171,18 +225,21 @@ def _asked(
 ) -> list[LoraConfig]:
     """The configurations that were asked for, lightest first: what flags leave open is safe."""
     depth = read_architecture_shapes(model.architecture).num_hidden_layers
+    ranks = options.hosts.world_size if options.hosts else 1
     effective = choice.effective_batch_size
     safe = safe_config(
         _parameters(model),
         limit_bytes,
         depth=depth,
         like=choice.checked(model, is_before_sweep=False),
+        ranks=ranks,
     )
-    safe = evenly_accumulated(safe, effective)
+    safe = evenly_accumulated(safe, effective, ranks)
     axes: dict[str, tuple[Any, ...]] = {axis.name: (axis.of(safe),) for axis in AXES}
     axes |= options.axes
     if effective is not None:
         axes[BATCH_SIZE.name] = dividing(axes[BATCH_SIZE.name], effective)
+    axes[BATCH_SIZE.name] = divided_by(axes[BATCH_SIZE.name], ranks)
     return combinations(axes, depth, None, effective)
 
 

@@ -53,16 +53,18 @@ def safe_config(
     depth: int | None,
     like: LoraConfig,
     fixed: Collection[str] = (),
+    ranks: int = 1,
 ) -> LoraConfig:
     """The safe configuration for a model of so many parameters, within `available_bytes`.
 
     The number of layers is cut to the model's `depth`, if that is known; rows, recipe and the
-    `fixed` ones of batch size, rank and layers are those of `like`.
+    `fixed` ones of batch size, rank and layers are those of `like`. Each of `ranks` that train
+    together has the safe batch, unless that is fixed.
     """
     available_gb = available_bytes / GB
     row = next(row for row in read_safe_table() if row.matches(parameters, available_gb))
     sizes: dict[str, Any] = {
-        "batch_size": row.batch_size,
+        "batch_size": row.batch_size * ranks,
         "rank": row.lora_rank,
         "num_layers": min(row.lora_layers, depth or row.lora_layers),
     }

@@ -94,9 +94,17 @@ class Stage:
     def configs_by_id(self) -> Mapping[str, LoraConfig | None]:
         """Item id → configuration, in the order of the run; None for a check, not known yet."""
         if self.check is not None:
-            return {"-".join((self.name, *self._id_variants(self.check.like))): None}
+            variants = self._id_variants(self.check.like)
+            return {"-".join((self.name, *variants, *self._id_ranks)): None}
         return {
-            "-".join((self.name, *self._id_sizes(config), *self._id_variants(config))): config
+            "-".join(
+                (
+                    self.name,
+                    *self._id_sizes(config),
+                    *self._id_variants(config),
+                    *self._id_ranks,
+                )
+            ): config
             for config in self._configs
         }
 
@@ -114,6 +122,12 @@ class Stage:
         """What all configurations adapt, or else the packaged matrices."""
         chosen = {each.lora_keys for each in self._configs if LORA_KEYS.applies_to(each)}
         return chosen.pop() if len(chosen) == 1 else SAFE_KEYS
+
+    @property
+    def _id_ranks(self) -> tuple[str, ...]:
+        """The end of an item id where several ranks train together: `x2`."""
+        ranks = self.setup.plan.settings.ranks if self.setup else 1
+        return () if ranks == 1 else (f"x{ranks}",)
 
     @staticmethod
     def _id_sizes(config: LoraConfig) -> Iterator[str]:
@@ -182,10 +196,12 @@ def make_run_plan(options: Options) -> RunPlan:
         raise OptionError(f"--yourai-benchmark: {options.presets} has no model to walk: add one")
     _check_ids(stages)
     names = list(dict.fromkeys(stage.name for stage in stages))
+    settings = next((each.setup.plan.settings for each in stages if each.setup), None)
+    compare = options.compare
     return RunPlan(
         stages=tuple(stages),
         options=options,
-        baseline=read_baseline(options.compare, names) if options.compare is not None else (),
+        baseline=() if compare is None else read_baseline(compare, names, settings),
     )
 
 
@@ -206,10 +222,16 @@ def _unplanned(found: ResolvedModel, choice: ConfigChoice, options: Options) -> 
     model = found.model
     like = choice.checked(model, is_before_sweep=options.optimize)
     fixed = choice.fixed_sizes
-    check = SafeCheck(model.parameters, like, choice.effective_batch_size, fixed)
+    ranks = options.hosts.world_size if options.hosts and choice.recording is None else 1
+    check = SafeCheck(model.parameters, like, choice.effective_batch_size, fixed, ranks)
     limit_bytes = options.memory_limit_bytes or read_system_memory().usable_bytes * BUDGET_SHARE
     assumed = safe_config(
-        check.parameters or 0, limit_bytes, depth=model.depth, like=like, fixed=fixed
+        check.parameters or 0,
+        limit_bytes,
+        depth=model.depth,
+        like=like,
+        fixed=fixed,
+        ranks=ranks,
     )
     return Stage(found.asked_as, model, None, check, assumed, found.problem)
 

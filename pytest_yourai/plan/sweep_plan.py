@@ -51,6 +51,8 @@ class SafeCheck:
     effective_batch_size: int | None = None
     fixed: tuple[str, ...] = ()
     """What the user has chosen of batch size, rank and layers, by the names of the axes."""
+    ranks: int = 1
+    """Processes that train together; the batch is of all of them."""
 
     def configuration(self, inspection: Inspection, limit_bytes: int) -> LoraConfig:
         """The configuration that is safe for the inspected model within `limit_bytes`.
@@ -63,10 +65,12 @@ class SafeCheck:
             depth=inspection.num_hidden_layers,
             like=self.like,
             fixed=self.fixed,
+            ranks=self.ranks,
         )
         rows = inspection.data.rows if inspection.data else safe.batch_size
-        safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, rows))
-        return evenly_accumulated(safe, self.effective_batch_size)
+        most = max(1, rows // self.ranks) * self.ranks
+        safe = dataclasses.replace(safe, batch_size=min(safe.batch_size, most))
+        return evenly_accumulated(safe, self.effective_batch_size, self.ranks)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ def predictor_of(
         earlier=earlier,
         longest_row=data.longest if data else None,
         recipe=plan.recipe,
+        ranks=plan.settings.ranks,
         is_enabled=_has_minima(plan),
     )
 
@@ -180,7 +185,12 @@ def static_predictor(plan: SweepPlan) -> Predictor:
     backend = backend_of(recording.environment) if recording else installed_backend()
     earlier = read_earlier_runs(plan, backend)
     return Predictor(
-        plan.source, backend, earlier=earlier, recipe=plan.recipe, is_enabled=_has_minima(plan)
+        plan.source,
+        backend,
+        earlier=earlier,
+        recipe=plan.recipe,
+        ranks=plan.settings.ranks,
+        is_enabled=_has_minima(plan),
     )
 
 
@@ -208,8 +218,11 @@ def doubt_calibration(plan: SweepPlan, backend: Backend) -> str | None:
 
 
 def save_calibration(plan: SweepPlan, backend: Backend, learned: Mapping[str, Calibration]) -> None:
-    """Keep what `plan`'s trials taught about this machine; a replay teaches nothing."""
-    if learned and plan.recording is None:
+    """Keep what `plan`'s trials taught about this machine; a replay teaches nothing.
+
+    Nor do several ranks, whose machines may be others.
+    """
+    if learned and plan.recording is None and plan.hosts is None:
         write_lessons(_group(plan, backend), identity_of_shapes(plan.source), learned)
 
 

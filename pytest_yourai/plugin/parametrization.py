@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_yourai.core.axes import AXES
+from pytest_yourai.core.axes import AXES, value_text
 from pytest_yourai.core.paths import SUITE
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plugin import command_line
@@ -36,13 +36,19 @@ def parametrize(metafunc: pytest.Metafunc, config: pytest.Config, plan: RunPlan)
 
 def _param(item_id: str, stage: Stage, timeout_s: float | None, has_benchmark: bool) -> Any:
     config = stage.configs_by_id[item_id]
-    axes = config and {axis.argument: axis.stored(config) for axis in AXES}
+    axes = config and {axis.argument: _marked(axis.stored(config)) for axis in AXES}
     marks = [pytest.mark.lora(model=stage.name, **(axes or {}))]
     if timeout_s is not None:
         marks.append(pytest.mark.timeout(timeout_s, method="signal"))
     if has_benchmark:
         marks.append(pytest.mark.benchmark(timer=ReplayClock()))
     return pytest.param(item_id, id=item_id, marks=marks)
+
+
+def _marked(value: Any) -> Any:
+    """`value` as `-m` can name it: pytest reads whole numbers and texts there, no fractions."""
+    is_fraction = isinstance(value, float) and not value.is_integer()
+    return value_text(value) if is_fraction else value
 
 
 def set_properties(item: pytest.Item, reported: TrialReport) -> None:

@@ -10,7 +10,7 @@ from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import duration, parameters
-from pytest_yourai.estimate.predictor import Prediction
+from pytest_yourai.estimate.predictor import Prediction, Predictor
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.plan.sweep_plan import static_predictor
 from pytest_yourai.report import walk_lines
@@ -36,6 +36,7 @@ from pytest_yourai.sweep.reports import ItemCounts, TrialReport
 from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_info import StageInfo
 from pytest_yourai.sweep.stage_results import StageResults
+from pytest_yourai.sweep.validity import indivisible
 
 _LINES_AFTERWARDS = 9
 """Lines after the summary: the files, the next command, and pytest's own."""
@@ -253,14 +254,24 @@ class Console:
             reason = f"{problem.outcome}: {problem.reason}" if problem else unknown
             for item_id, config in stage.configs_by_id.items():
                 if item_id in ids:
-                    prediction = predictor and predictor.predict(config or stage.assumed_config)
-                    found[item_id] = prediction or reason
+                    found[item_id] = _predicted(stage, config, predictor) or reason
             if stage.setup is not None and predictor is not None:
                 recording = stage.setup.plan.recording
                 recorded_bytes = recording.memory_limit_bytes if recording else None
                 backend = predictor.backend
                 limit_bytes = self._setup.options.memory_limit_bytes or recorded_bytes
         yield from predictions(found, backend, limit_bytes)
+
+
+def _predicted(
+    stage: Stage, config: LoraConfig | None, predictor: Predictor | None
+) -> Prediction | str | None:
+    """The prediction for `config`, of a check for what it is assumed to try; None if unknown."""
+    tried = config or stage.assumed_config
+    ranks = stage.setup.plan.settings.ranks if stage.setup else 1
+    if skip := indivisible(tried, ranks):
+        return skip.reason
+    return predictor.predict(tried) if predictor else None
 
 
 def _origins(stages: Sequence[Stage]) -> list[str]:

@@ -44,6 +44,7 @@ def fits_near(
             device=context.device.name,
             longest_row=data.longest if data else None,
             measured_bytes=_needs(wanted),
+            ranks=plan.settings.ranks,
         )
     except ModelError:
         return None

@@ -22,6 +22,7 @@ from pytest_yourai.store import profile
 from pytest_yourai.store.compare.baseline import BaselineComparison
 from pytest_yourai.store.mlx_lm_config import LORA_CONFIG_FLAG
 from pytest_yourai.store.profile_reader import parse_written
+from pytest_yourai.store.recipe_writing import check_rewritable
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults
 
@@ -68,6 +69,8 @@ def check_output_files(options: Options) -> None:
         check_page_name(options.report, REPORT_FLAG)
     for _, path, flag in _text_files(options):
         check_writable(path, flag)
+    if options.lora_config is not None and options.recipe_file is not None:
+        check_rewritable(options.recipe_file.path, options.recipe_file.text)
 
 
 def _text_files(options: Options) -> Iterator[tuple[str, Path, str]]:

@@ -48,6 +48,21 @@ def machine_name(environment: Environment) -> str:
     return name + backend + (f", {gigabytes(size)}" if size else "")
 
 
+def where_measured(profile: StoredProfile) -> str:
+    """The machine of a profile, and the ranks that trained together: `… × 2 by nccl`."""
+    found = profile.settings
+    by = f" by {found.distributed_backend}" if found.distributed_backend else ""
+    ranks = "" if found.ranks == 1 else f" × {found.ranks}{by}"
+    return f"{machine_name(profile.environment)}{ranks}"
+
+
+def ranks_note(found: SweepSettings) -> str | None:
+    """What the numbers mean where several ranks trained together; None where one did alone."""
+    if found.ranks == 1:
+        return None
+    return f"{found.ranks_text}: batches and tokens/s are of all together, memory of one rank"
+
+
 def settings(found: SweepSettings) -> Facts:
     """All settings that are known, in the file's order."""
     texts = [

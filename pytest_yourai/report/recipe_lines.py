@@ -22,6 +22,7 @@ from pytest_yourai.plan.config_choice import ConfigChoice
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.planner import SweepSetup
 from pytest_yourai.plan.safe_table import SAFE_KEYS
+from pytest_yourai.report.profile_facts import ranks_note
 
 _SHOWN = (*RECIPE, MAX_SEQ_LENGTH, GRAD_CHECKPOINT)
 
@@ -41,7 +42,12 @@ def recipe_lines(
 def unusual_lines(
     setup: SweepSetup, configs: Sequence[LoraConfig], options: Options
 ) -> Iterator[str]:
-    """A line with what is not the usual, and where from; with a recipe file, everything."""
+    """A line with what is not the usual, and where from; with a recipe file, everything.
+
+    Before it a line about the ranks, where several train together.
+    """
+    if note := ranks_note(setup.plan.settings):
+        yield f"Together: {note}"
     usual = LoraConfig(1, 1, 1, setup.model.default_max_seq_length, lora_keys=SAFE_KEYS)
     groups: dict[str, list[str]] = {}
     for axis in _SHOWN:

@@ -8,6 +8,8 @@ from pytest_yourai.estimate.shorter_rows import ShorterRows
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.plan.nearest_fits import NearestFit
 
+_WHOLE_PERCENT = 10
+
 
 def shorter_rows_text(offer: ShorterRows) -> str:
     """`512: 3 % of rows cut (1 % of tokens), needs 8.6 instead of 14.1 GB, by estimate`."""
@@ -33,4 +35,5 @@ def cut_words(data: TrainingData | None, fit: NearestFit) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.2g} %"
+    percent = share * 100
+    return f"{percent:.2g} %" if percent < _WHOLE_PERCENT else f"{percent:.0f} %"

@@ -25,6 +25,7 @@ from pytest_yourai.report.answer_lines import (
     fits_sentence,
     speed_and_need,
 )
+from pytest_yourai.report.profile_facts import ranks_note
 from pytest_yourai.report.training_commands import training_commands
 from pytest_yourai.store.stored_profile import StoredProfile
 
@@ -110,6 +111,8 @@ def aligned(profiles: Sequence[StoredProfile]) -> Iterator[str]:
     yield from text_table(lines, is_number)
     naming = ConfigLabels.of(config for profile in profiles for config in profile.results)
     yield unbeaten_legend(naming)
+    for note in dict.fromkeys(ranks_note(each.settings) for each in profiles):
+        yield from [note] if note else []
     yield from budget_notes(each for profile in profiles for each in profile.results.values())
     for profile in profiles:
         own_name = f"{label(profile, profiles)}: " if names else ""

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -14,12 +15,16 @@ from ruamel.yaml.util import load_yaml_guess_indent
 
 from pytest_yourai.core.axes import AXES, LORA_KEYS, SIZES
 from pytest_yourai.core.config import ALL_KEYS, FineTuneType, LoraConfig
+from pytest_yourai.core.errors import RecipeError
 from pytest_yourai.core.recipe import MLX_LM_CONFIG, MLX_LM_DEFAULTS
 from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.yaml_file import is_plain_text
+from pytest_yourai.core.yaml_file import is_plain_text, plain_value
 
 _FIRST_LINE = "# Run it with: "
 """How a file begins that this plugin has written."""
+
+_EFFECTIVE = "effective_batch_size"
+"""A key of our own, which `grad_accumulation_steps` must agree with."""
 
 _NESTED = re.compile(r"^\S.*:[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*( +)[^\s#-]", re.MULTILINE)
 """A mapping within a mapping, by its indentation."""
@@ -49,12 +54,15 @@ def with_answer(
     """The recipe `text` that trains in `config`, with adapters on the modules of `paths`.
 
     `entries` replace those of the same name, and one that is None takes an entry out. Of the axes
-    batch, rank and layers are always written, the others where the recipe has another value.
+    batch, rank and layers are always written, the others where the recipe has another value. An
+    `effective_batch_size` that does not hold any more is taken out.
     """
     body = without_header(text)
-    recipe, indent, offset = load_yaml_guess_indent(body, yaml=_yaml())
+    recipe, yaml = _read(body)
     for name, value in _changes(recipe, config):
         recipe[name] = _safe(value)
+    if recipe.get(_EFFECTIVE) not in (None, config.effective_batch_size):
+        recipe.pop(_EFFECTIVE)
     if config.fine_tune_type is not FineTuneType.FULL:
         _set_lora_parameters(recipe, config, paths)
     for name, value in entries.items():
@@ -63,6 +71,29 @@ def with_answer(
         else:
             recipe[name] = _safe(value)
     _leave_secrets_out(recipe)
+    return redactor().without_known(_written(recipe, yaml))
+
+
+def check_rewritable(path: Path, text: str) -> None:
+    """RecipeError where the recipe `text` of `path` would not be the same if it was written back.
+
+    YAML has two versions: recipes are read in 1.1, as mlx-lm reads them, and written in 1.2.
+    """
+    body = without_header(text)
+    try:
+        stays = plain_value(_written(*_read(body))) == plain_value(body)
+    except Exception:  # noqa: BLE001 - whatever the library makes of it
+        stays = False
+    if not stays:
+        raise RecipeError(
+            f"{path}: --yourai-lora-config cannot write it back as it is: its YAML has another "
+            "meaning in version 1.2; use line feeds and plain values, or leave that flag out"
+        )
+
+
+def _read(body: str) -> tuple[Any, YAML]:
+    """The recipe, and what writes it back in its own indentation."""
+    recipe, indent, offset = load_yaml_guess_indent(body, yaml=_yaml())
     yaml = _yaml()
     nested = _NESTED.search(body)
     yaml.indent(
@@ -70,9 +101,13 @@ def with_answer(
         sequence=indent if offset is not None else 2,
         offset=offset or 0,
     )
+    return recipe, yaml
+
+
+def _written(recipe: Any, yaml: YAML) -> str:
     written = io.StringIO()
     yaml.dump(recipe, written)
-    return redactor().without_known(written.getvalue())
+    return written.getvalue()
 
 
 def _yaml() -> Any:

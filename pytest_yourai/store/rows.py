@@ -17,7 +17,7 @@ import pydantic
 from pytest_yourai.core.figures import Duration, FiniteLoss, StepTime
 from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.power import PowerSource, PowerState, PowerTrace
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import RankResult, TrialResult
 from pytest_yourai.core.soak_results import SoakResult
 from pytest_yourai.core.units import MB, scaled
 from pytest_yourai.store.config_rows import ConfigRow, configuration
@@ -34,6 +34,9 @@ from pytest_yourai.store.schema import (
 )
 
 _S_PER_MINUTE = 60
+
+_OF_GROUPS = ("ranks", "all_sum_time_s", "all_sum_bytes", "communication_share")
+"""Keys of trials of several ranks alone."""
 
 Computed = Annotated[Amount | None, pydantic.BeforeValidator(lambda _: None)]
 """Computed from the other keys for people and programs, and ignored when a row is read."""
@@ -67,6 +70,14 @@ class PowerRow(Row):
     @property
     def trace(self) -> PowerTrace:
         return PowerTrace(self.start.state, self.worst.state, self.end.state)
+
+
+class RankRow(Row):
+    """What one rank of a group measured."""
+
+    minimum_memory_bytes: Count
+    peak_memory_bytes: Count
+    step_time_s: StepTime
 
 
 class TrialRow(ConfigRow):
@@ -109,10 +120,17 @@ class TrialRow(ConfigRow):
     load_time_s: Duration | None = None
     compile_time_s: Duration | None = None
     power: PowerRow | None = None
+    ranks: list[RankRow] = pydantic.Field(default_factory=list)
+    all_sum_time_s: Duration | None = None
+    all_sum_bytes: Count | None = None
+    communication_share: Computed = None
 
     @classmethod
     def from_result(cls, result: TrialResult) -> Self:
         values = _row_values(cls, result) | {"power": PowerRow.of(result.power)}
+        values["ranks"] = [
+            RankRow.model_validate(dataclasses.asdict(each)) for each in result.ranks
+        ]
         if result.outcome is Outcome.OVER_BUDGET:
             values["peak_memory_mb"] = values["minimum_memory_mb"]
         if result.step_time_s is not None:
@@ -122,6 +140,13 @@ class TrialRow(ConfigRow):
         score = result.config.throughput_score
         row: Self = cls.model_construct(**values, throughput_score=score)
         return row
+
+    def as_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().as_json()
+        if not self.ranks:
+            for name in _OF_GROUPS:
+                del values[name]
+        return values
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -156,6 +181,7 @@ class TrialRow(ConfigRow):
         """The trial, of `model` and under the limit, which the file says once for all rows."""
         values = _result_values(self, TrialResult)
         values["power"] = None if self.power is None else self.power.trace
+        values["ranks"] = tuple(RankResult(**each.model_dump()) for each in self.ranks)
         return TrialResult(**values, model=model, memory_limit_bytes=memory_limit_bytes)
 
 

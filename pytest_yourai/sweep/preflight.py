@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.outcomes import Outcome, Skip, SkipReason
 from pytest_yourai.core.results import ModelSize, TrialResult
 from pytest_yourai.core.units import gigabytes
@@ -149,7 +150,8 @@ class TrialChecks:
 
     def _over_device_limit(self, config: LoraConfig) -> Skip | None:
         """The skip of a trial that needs a larger array, or more arrays, than the device allows."""
-        found = over_a_limit(config, self.plan.source, self.context.inspection, self.context.device)
+        share = rank_share(config, self.plan.settings.ranks)
+        found = over_a_limit(share, self.plan.source, self.context.inspection, self.context.device)
         if found is None:
             return None
         reason, remedy = found
@@ -167,7 +169,9 @@ class TrialChecks:
 
         `failures` are what failed for memory so far.
         """
-        if skip := why_not_valid(config, self.context.inspection, self.plan.effective_batch_size):
+        plan, inspection = self.plan, self.context.inspection
+        ranks = plan.settings.ranks
+        if skip := why_not_valid(config, inspection, plan.effective_batch_size, ranks):
             return skip
         name, predicted = self.plan.source.name, prediction.minimum_bytes if prediction else None
         failed = dominating_failure(

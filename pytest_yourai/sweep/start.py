@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_yourai.machine.budget import choose_budget
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.units import gigabytes, seconds
+from pytest_yourai.machine.budget import (
+    Budget,
+    HostShare,
+    choose_budget,
+    choose_shared_budget,
+)
 from pytest_yourai.machine.environment import Boot, last_boot
 from pytest_yourai.plan.sweep_plan import SweepContext, SweepPlan
 from pytest_yourai.store.history import History
@@ -20,6 +28,7 @@ from pytest_yourai.sweep.resume import ResumeState, resume
 from pytest_yourai.sweep.trial_progress import OnProgress
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.process import WorkerStarter
+from pytest_yourai.worker.ranks.start import StartedGroup
 
 
 def start_sweep(
@@ -46,7 +55,7 @@ def start_sweep(
         configurations=len(plan.configs),
         settings=plan.settings.as_json(),
     )
-    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers)
+    host = WorkerHost(plan.source, log, plan.start_timeout_s, workers, plan.hosts)
     try:
         context, resumed = _context(plan, host, history, boot, print_line)
         _write_model(log, plan, context, run)
@@ -77,6 +86,28 @@ def _write_model(
     log.write("run_facts", **run, **facts)
 
 
+def _budget(plan: SweepPlan, host: WorkerHost, device: DeviceInfo) -> Budget:
+    """The budget of each rank where there are several, which may share a host's memory."""
+    if host.group is None:
+        return choose_budget(plan.memory_limit_bytes, device)
+    hellos = host.group.conversation.hellos
+    ranks = Counter(hello.host for hello in hellos)
+    shares = [
+        HostShare(each.usable_bytes, each.available_bytes, ranks[each.host]) for each in hellos
+    ]
+    return choose_shared_budget(plan.memory_limit_bytes, device, shares)
+
+
+def group_note(group: StartedGroup) -> str:
+    """The ranks of a group, and how fast they sum, as a line for people."""
+    names = ", ".join(dict.fromkeys(each.host for each in group.conversation.hellos))
+    timed = group.joined.all_sum
+    return (
+        f"{group.joined.world_size} ranks on {names}: "
+        f"{gigabytes(timed.bytes)} summed in {seconds(timed.time_s)}"
+    )
+
+
 def _context(
     plan: SweepPlan,
     host: WorkerHost,
@@ -88,9 +119,12 @@ def _context(
         context = recorded_context(plan, plan.recording)
     else:
         device, inspection = host.inspect(plan.data, plan.reading, print_line, plan.wanted)
-        budget = choose_budget(plan.memory_limit_bytes, device)
+        budget = _budget(plan, host, device)
         tried = plan.tried(inspection, budget.limit_bytes)
-        notes = tuple(limit_notes(tried, plan.source, inspection, device))
+        notes = (
+            *limit_notes(tried, plan.source, inspection, device),
+            *([] if host.group is None else [group_note(host.group)]),
+        )
         context = SweepContext(device, inspection, budget, notes)
     if history is None:
         return context, ResumeState()

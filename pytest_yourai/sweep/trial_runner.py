@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from pytest_yourai.core.config import COMPILE_TIMEOUT_S, LoraConfig, StepPlan
 from pytest_yourai.core.cycles import TrialSteps
 from pytest_yourai.core.errors import StepOverdueError
 from pytest_yourai.core.outcomes import Outcome
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import RankResult, TrialResult
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.leak import Leak, LeakWatch, leak_warnings
 from pytest_yourai.machine.power import PowerWatch
@@ -26,6 +27,7 @@ from pytest_yourai.worker.diagnosis import (
 )
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import (
+    AllSum,
     Measurement,
     Phase,
     RunEvent,
@@ -62,6 +64,8 @@ class TrialRecord(RunRecord):
         self.samples: list[StepSample] = []
         self._compiled: list[bool] = []
         """For each of them, whether it compiled."""
+        self.all_sum: AllSum | None = None
+        """How long the ranks of a group sum the gradients of an update."""
         self._pool_bytes: int | None = None
         """The most that a CUDA device's memory pools had held before the measured steps."""
 
@@ -211,6 +215,25 @@ class TrialRecord(RunRecord):
             load_time_s=self.load_time_s,
             compile_time_s=self.compile_time_s,
             power=power,
+            ranks=self._rank_results(warmup, measured),
+            all_sum_time_s=self.all_sum.time_s if self.all_sum is not None else None,
+            all_sum_bytes=self.all_sum.bytes if self.all_sum is not None else None,
+        )
+
+    def _rank_results(
+        self, warmup: list[StepSample], measured: list[StepSample]
+    ) -> tuple[RankResult, ...]:
+        """Those of a group that measured to the end; else none."""
+        world_size = min((len(each.ranks) for each in (*warmup, *measured)), default=0)
+        if not measured or not self.warmup_is_over:
+            return ()
+        return tuple(
+            RankResult(
+                self.steps.minimum_bytes([each.ranks[rank].peak_memory_bytes for each in warmup]),
+                max(each.ranks[rank].peak_memory_bytes for each in measured),
+                statistics.median(each.ranks[rank].step_time_s for each in measured),
+            )
+            for rank in range(world_size)
         )
 
     def _frees_gradients(self, number: int) -> bool:
@@ -264,6 +287,7 @@ def run_trial(plan: SweepPlan, host: WorkerHost, record: TrialRecord) -> TrialRe
     ended = supervise(host, request, Measurement, record)
     if isinstance(ended, BrokenOff):
         return record.result(remedied(ended.diagnosis, is_synthetic=plan.source.synthetic))
+    record.all_sum = ended.all_sum
     diagnosis = record.contradiction(fits=ended.fits) or completed(record)
     if diagnosis.outcome is Outcome.OK and not ended.fits:
         diagnosis = over_budget(record.minimum_bytes or 0, limit_bytes)

@@ -9,9 +9,9 @@ from pytest_yourai.models.source import Inspection, kind_of_training
 
 
 def why_not_valid(
-    config: LoraConfig, inspection: Inspection, effective_batch_size: int | None
+    config: LoraConfig, inspection: Inspection, effective_batch_size: int | None, ranks: int = 1
 ) -> Skip | None:
-    """The skip of a configuration that cannot be run at all; None for others."""
+    """The skip of a configuration that `ranks` cannot run at all; None for others."""
     if config.num_layers > inspection.num_hidden_layers:
         reason = f"not valid for this model, which has {inspection.num_hidden_layers} layers"
         return Skip(SkipReason.INVALID, reason, "use fewer lora_layers")
@@ -25,7 +25,15 @@ def why_not_valid(
         reason += f"not a multiple of {config.batch_size}"
         remedy = f"use a batch_size that divides {effective_batch_size}"
         return Skip(SkipReason.INVALID, reason, remedy)
-    return None
+    return indivisible(config, ranks)
+
+
+def indivisible(config: LoraConfig, ranks: int) -> Skip | None:
+    """The skip of a batch that `ranks` cannot divide into equal parts, as mlx-lm asks for."""
+    if config.batch_size % ranks == 0:
+        return None
+    reason = f"not valid for {ranks} ranks, which do not divide a batch of {config.batch_size}"
+    return Skip(SkipReason.INVALID, reason, f"use a batch_size that is a multiple of {ranks}")
 
 
 def _untrainable(config: LoraConfig, inspection: Inspection) -> Skip | None:

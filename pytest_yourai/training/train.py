@@ -197,7 +197,8 @@ def _header(found: SweepContext) -> Iterator[str]:
     # Where one was given, the table of settings says by what.
     budget = found.budget
     yield f"Budget: {budget if budget.is_detected else gigabytes(budget.limit_bytes)}"
-    yield from (f"Warning: {note}" for note in (*found.inspection.notes, *found.notes))
+    yield from (f"Note: {note}" for note in found.inspection.notes)
+    yield from (f"Warning: {note}" for note in found.notes)
     if found.inspection.data is not None:
         yield f"Training data: {found.inspection.data.rows:,} rows"
         yield from (f"Note: {note}" for note in found.inspection.data.notes)

@@ -67,6 +67,8 @@ class StockRun:
                 stdout=self._output,
                 stderr=self._output,
                 env=worker_environment(os.environ),
+                # As our worker: Linux shares the processor out by sessions.
+                start_new_session=True,
             )
         except OSError as problem:
             raise WorkerError(f"mlx_lm.lora cannot be started: {problem}") from None

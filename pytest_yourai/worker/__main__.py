@@ -32,6 +32,7 @@ from pytest_yourai.worker.freed_memory import keep_freed_memory
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,
+    JoinRequest,
     Saving,
     StepSample,
     TrainedStep,
@@ -39,6 +40,7 @@ from pytest_yourai.worker.protocol import (
     TrainingRequest,
     TrialRequest,
 )
+from pytest_yourai.worker.quick_import import import_transformers_quickly
 
 _FREQUENT = StepSample | TrainedStep | MlxMemory
 
@@ -151,6 +153,7 @@ def _start_engine() -> Engine:
         module, _, attribute = name.partition(":")
         engine: Engine = getattr(importlib.import_module(module), attribute)()
         return engine
+    import_transformers_quickly()
     from pytest_yourai.worker.engine.mlx_engine import MlxEngine  # noqa: PLC0415 - may be missing
 
     return MlxEngine()
@@ -195,6 +198,8 @@ def _answer(engine: Engine, command: messages.Command, wire: _Wire) -> messages.
     match command:
         case messages.Inspect(source, data, reading, wanted):
             return engine.inspect(source, data, reading, wire.send, wanted)
+        case JoinRequest():
+            return engine.join(command)
         case messages.Load(source):
             return messages.Loaded(engine.load(source))
         case TrialRequest():

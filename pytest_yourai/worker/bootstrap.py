@@ -34,7 +34,7 @@ def _take_over_path() -> None:
     from pytest_yourai.core import worker_variables  # noqa: PLC0415 - just imported
     from pytest_yourai.core.checkouts import path_entries, trusted_folders  # noqa: PLC0415
 
-    entries = path_entries(os.environ.pop(worker_variables.PATH, None))
+    entries = path_entries(os.environ.get(worker_variables.PATH))
     # An engine of the tests is no installed package.
     is_for_tests = worker_variables.TEST_ENGINE in os.environ
     sys.path[:0] = entries if is_for_tests else trusted_folders(entries)

@@ -10,37 +10,20 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TypeVar
 
-from pytest_yourai.core.device import DeviceInfo, MlxMemory
-from pytest_yourai.core.errors import (
-    BackendError,
-    DataError,
-    ModelError,
-    RecipeError,
-    WorkerDiedError,
-    WorkerError,
-    WorkerFailedError,
-)
-from pytest_yourai.core.redaction import redactor
-from pytest_yourai.core.sanitize import without_controls
-from pytest_yourai.models.source import Inspection
+from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.errors import WorkerDiedError, WorkerError
+from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.conversation import Conversation
 from pytest_yourai.worker.process import WorkerProcess
-from pytest_yourai.worker.protocol import (
-    Measurement,
-    RowsRead,
-    RunEvent,
-    Saving,
-    TrainingEnd,
-)
 from pytest_yourai.worker.run_record import Output, RunRecord
+from pytest_yourai.worker.tail import Tail
 
 _READ_SIZE = 1 << 16
 
@@ -50,30 +33,8 @@ _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
-_Answer = TypeVar(
-    "_Answer", DeviceInfo, Inspection, messages.Pong, messages.Loaded, Measurement, TrainingEnd
-)
 
-
-class TimeLimit:
-    """One limit for several messages together."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self.restart()
-
-    def restart(self) -> None:
-        self._end = time.monotonic() + self.limit_s
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-
-_NO_LIMIT = TimeLimit(math.inf)
-
-
-class WorkerClient:
+class WorkerClient(Conversation):
     """The conversation with one worker process, which this ends."""
 
     def __init__(self, process: WorkerProcess) -> None:
@@ -82,6 +43,7 @@ class WorkerClient:
         self._partial = b""
         self._ended = False
         self._released = False
+        self._base_bytes = 0
         self._inbox: deque[bytes] = deque()
         self._tails = (Tail(), Tail())
         self._selector = selectors.DefaultSelector()
@@ -93,11 +55,12 @@ class WorkerClient:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, command: messages.Command) -> None:
-        """Send a command, which the worker will answer, or Stop or GoOn to the running one.
+    def watch(self, guard: Guard, device: DeviceInfo, *, holds_the_model: bool) -> None:
+        if not holds_the_model:
+            self._base_bytes = _held_bytes(self.pid, device)
+        guard.attach(self.pid, self._base_bytes, has_own_memory=device.has_own_memory)
 
-        WorkerDiedError where the worker has ended.
-        """
+    def send(self, command: messages.Command) -> None:
         if not isinstance(command, messages.Stop | messages.GoOn):
             self._number += 1
         data = memoryview(messages.encode(messages.Envelope(self._number, command)))
@@ -107,50 +70,9 @@ class WorkerClient:
         except BrokenPipeError:
             raise WorkerDiedError(self._process.await_end()) from None
 
-    def answer(
-        self,
-        kind: type[_Answer],
-        record: RunRecord | None = None,
-        limit: TimeLimit = _NO_LIMIT,
-        on_rows: Callable[[RowsRead], None] = lambda _: None,
-    ) -> _Answer:
-        """The answer to the last command, of the class `kind`.
-
-        MLX's memory, steps and events go to `record`, after which the worker may write the
-        checkpoint that it announced. Raises as `receive`, and WorkerError if there is no answer
-        within `limit`, or since rows of data were last read, which `on_rows` gets; where the
-        command failed BackendError, ModelError, DataError or WorkerFailedError.
-        """
-        while True:
-            message = self.receive(limit.left_s, record)
-            match message:
-                case None:
-                    raise WorkerError(f"the worker gave no answer for {limit.limit_s:g} s")
-                case MlxMemory():
-                    if record is not None:
-                        record.guard.note(message)
-                case RowsRead():
-                    limit.restart()
-                    on_rows(message)
-                case _ if isinstance(message, kind):
-                    return message
-                case _ if record and isinstance(message, RunEvent):
-                    record.add(message)
-                    if isinstance(message, Saving):
-                        self.send(messages.GoOn())
-                case messages.Failed():
-                    raise _error_of(message)
-                case _:
-                    raise WorkerError(f"the worker sent a {type(message).__name__} out of turn")
-
     def receive(
         self, timeout_s: float = math.inf, record: RunRecord | None = None
     ) -> messages.Message | None:
-        """The next message that belongs to the last command; None if none comes in `timeout_s`.
-
-        While waiting for it, `record` checks whenever its guard is due. WorkerDiedError where the
-        worker ended, WorkerError where it sent something else.
-        """
         deadline = time.monotonic() + timeout_s
         while True:
             if record and record.guard.due_in_s() <= 0:
@@ -171,7 +93,6 @@ class WorkerClient:
                     return None
 
     def print_stacks(self) -> None:
-        """Make the worker print its Python stacks, and wait until it has: a second at most."""
         if self._process.is_reaped:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -183,20 +104,17 @@ class WorkerClient:
                 end = min(deadline, time.monotonic() + _STACK_QUIET_S)
 
     def take_output(self) -> Output:
-        """The worker's output since the last call, at most 64 KiB of each stream."""
         while not self._released and self._read_once(0.0):
             pass
         stdout, stderr = self._tails
         return Output(stdout.take(), stderr.take())
 
     def close(self) -> int:
-        """Let the worker end itself, or kill it if it does not; returns its status."""
         self._process.close_commands()
         self._process.await_end()
         return self.kill()
 
     def kill(self) -> int:
-        """End the worker and all that it started, now. Returns its status."""
         status = self._process.kill()
         if not self._released:
             self._released = True
@@ -226,51 +144,8 @@ class WorkerClient:
             raise WorkerError("the worker sent a message without end")
 
 
-def _error_of(failed: messages.Failed) -> Exception:
-    text, traceback = map(redactor(), (failed.text, failed.traceback))
-    match failed.failure:
-        case "backend":
-            return BackendError(
-                f"MLX cannot run here ({text}): install a backend, on Linux "
-                "pip install 'pytest-yourai[cpu]' or 'pytest-yourai[cuda13]'"
-            )
-        case "model":
-            return ModelError(text)
-        case "data":
-            return DataError(text)
-        case "recipe":
-            return RecipeError(text)
-        case "invalid_loss":
-            return WorkerFailedError(text, traceback, loss_is_invalid=True)
-        case "exception":
-            return WorkerFailedError(text, traceback, loss_is_invalid=False)
-
-
-_KEPT_BYTES = 1 << 16
-
-_CUT_WORD = re.compile(r"\A\S*")
-
-
-class Tail:
-    """The last 64 KiB of a stream."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._is_cut = False
-
-    def add(self, data: bytes) -> None:
-        self._data += data
-        if len(self._data) > _KEPT_BYTES:
-            self._is_cut = True
-            del self._data[:-_KEPT_BYTES]
-
-    def take(self) -> str:
-        """The text that was added since this was last called."""
-        text = self._data.decode(errors="replace")
-        if self._is_cut:
-            # It could be the rest of a secret, which the redactor would not recognise.
-            text = _CUT_WORD.sub("", text)
-        self._data.clear()
-        self._is_cut = False
-        # First the colours, which mlx-lm prints into pipes too: they may part a secret.
-        return redactor()(without_controls(text))
+def _held_bytes(pid: int, device: DeviceInfo) -> int:
+    if device.has_own_memory and device.memory_bytes and device.free_memory_bytes:
+        return device.memory_bytes - device.free_memory_bytes
+    process = read_process_memory(pid)
+    return process.footprint_bytes if process else 0

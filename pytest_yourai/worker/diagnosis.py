@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import SAFETY_MARGIN
 from pytest_yourai.core.errors import (
+    CollectiveStalledError,
+    ConnectError,
+    GroupError,
     InputError,
+    RankDiedError,
     SafetyStopError,
     WorkerDiedError,
     WorkerError,
@@ -70,7 +74,10 @@ def classify(
     arithmetic; 0 on others.
     """
     if isinstance(cause, WorkerDiedError):
-        return _classify_death(record, cause.returncode, largest_array_bytes)
+        found = _classify_death(record, cause.returncode, largest_array_bytes)
+        return _of_rank(found, cause.name) if isinstance(cause, RankDiedError) else found
+    if isinstance(cause, GroupError):
+        return _of_group(cause, record.where)
     if isinstance(cause, WorkerFailedError) and cause.loss_is_invalid:
         return invalid_loss(f"{cause} {record.where_loss_is_computed}")
     if isinstance(cause, WorkerReportError):
@@ -79,6 +86,32 @@ def classify(
     if known := recognise(str(cause)):
         return Diagnosis(known.outcome, f"{known.what} {record.where} ({text})", known.remedy)
     return _unknown(cause, record.where)
+
+
+_REMEDIES_OF_GROUPS = {
+    Outcome.COLLECTIVE_STALLED: "check the link between the hosts, and try it again",
+    Outcome.PEER_LOST: "check that its host is up and on the network, and try it again",
+}
+
+
+def _of_group(cause: GroupError, where: str) -> Diagnosis:
+    """The outcome of a run whose ranks were parted. It says nothing of larger configurations."""
+    outcome = Outcome.PEER_LOST
+    if isinstance(cause, ConnectError):
+        what, _, remedy = str(cause).rpartition(": ")
+        return Diagnosis(Outcome.CONNECT_FAILED, what, remedy)
+    if isinstance(cause, CollectiveStalledError):
+        outcome = Outcome.COLLECTIVE_STALLED
+    return Diagnosis(outcome, f"{cause} {where}", _REMEDIES_OF_GROUPS[outcome])
+
+
+def _of_rank(found: Diagnosis, name: str) -> Diagnosis:
+    """`found` of the worker of one rank, which is named; without a sign of memory it is lost."""
+    reason = f"{name}: {found.reason}"
+    if found.outcome is not Outcome.CRASHED:
+        return dataclasses.replace(found, reason=reason)
+    remedy = "see its last output in the report, and try it again"
+    return Diagnosis(Outcome.PEER_LOST, reason, remedy)
 
 
 def _unknown(cause: WorkerError | InputError, where: str) -> Diagnosis:

@@ -8,12 +8,13 @@ from typing import TypeVar
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import DeviceInfo
 from pytest_yourai.core.errors import BackendError, WorkerDiedError, WorkerError, WorkerLostError
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.estimate.buffers import largest_array_bytes
-from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.client import TimeLimit, WorkerClient
+from pytest_yourai.worker.client import WorkerClient
+from pytest_yourai.worker.conversation import Conversation, TimeLimit
 from pytest_yourai.worker.process import WorkerStarter
 from pytest_yourai.worker.protocol import (
     Measurement,
@@ -21,11 +22,15 @@ from pytest_yourai.worker.protocol import (
     TrainingRequest,
     TrialRequest,
 )
+from pytest_yourai.worker.ranks.start import StartedGroup, start_group
 from pytest_yourai.worker.run_record import Output, RunRecord
 
 _PREVIEW_CHARACTERS = 2000
 
 _PONG_TIMEOUT_S = 5.0
+
+TRIAL_SILENCE_S = 2
+"""Seconds without a sign of a rank that end a trial: what it measures is wrong by then anyway."""
 
 _REMEDIES = {
     BackendError: "check that python -c 'import mlx_lm' works here",
@@ -37,10 +42,11 @@ RunEnd = TypeVar("RunEnd", Measurement, TrainingEnd)
 
 
 class WorkerHost:
-    """A worker for `source`, started when it is needed.
+    """A worker for `source`, or a group of ranks, started when it is needed.
 
     `start_timeout_s` limits the start of a worker, and start and inspection together. With
-    `workers` the first may have been started already.
+    `workers` the first may have been started already. A rank of `hosts` may be silent for
+    `silent_s` seconds.
     """
 
     def __init__(
@@ -49,14 +55,18 @@ class WorkerHost:
         journal: EventLog,
         start_timeout_s: float,
         workers: WorkerStarter | None = None,
+        hosts: HostGroup | None = None,
+        silent_s: int = TRIAL_SILENCE_S,
     ) -> None:
+        self._hosts, self._silent_s = hosts, silent_s
+        self.group: StartedGroup | None = None
+        """The last group that was started; None for one worker."""
         self._source = source
         self._journal = journal
         self._start_timeout_s = start_timeout_s
         self._workers = workers or WorkerStarter()
-        self._client: WorkerClient | None = None
+        self._client: Conversation | None = None
         self._device: DeviceInfo | None = None
-        self._base_bytes = 0
         self._is_loaded = False
 
     @property
@@ -74,10 +84,22 @@ class WorkerHost:
 
         `print_line` gets a line now and then while there are many rows to read.
 
-        BackendError where MLX or the worker cannot run, DataError and RecipeError where no model
+        For a group one worker of this machine inspects, before the ranks are started: MLX traces no
+        step of a process that is to join one.
+
+        BackendError where MLX or the worker cannot run, ConnectError where the ranks do not come
+        together, DataError and RecipeError where no model
         could use the data or the recipe, ModelError where the model cannot be used or not trained
         as `wanted`, WorkerLostError where the worker ends or hangs over them.
         """
+        if self._hosts is not None:
+            alone = WorkerHost(self._source, self._journal, self._start_timeout_s, self._workers)
+            try:
+                _, inspection = alone.inspect(data, reading, print_line, wanted)
+            finally:
+                alone.end()
+            _, device = self._ready()
+            return device, inspection
         kind: type[BackendError | WorkerLostError] = BackendError
         limit = TimeLimit(self._start_timeout_s)
         try:
@@ -127,13 +149,11 @@ class WorkerHost:
             return 0
         return largest_array_bytes(config, self._source.architecture)
 
-    def _loaded(self, record: RunRecord) -> WorkerClient:
+    def _loaded(self, record: RunRecord) -> Conversation:
         """A worker that holds the model, and is watched."""
         client, device = self._ready()
         client.take_output()
-        if not self._is_loaded:
-            self._base_bytes = _footprint_bytes(client.pid, device)
-        record.guard.attach(client.pid, self._base_bytes, has_own_memory=device.has_own_memory)
+        client.watch(record.guard, device, holds_the_model=self._is_loaded)
         if not self._is_loaded:
             record.loading()
             client.send(messages.Load(self._source))
@@ -166,7 +186,7 @@ class WorkerHost:
         self._journal.write(event, pid=client.pid, returncode=status, **why, **preview(output))
         return output
 
-    def _ready(self) -> tuple[WorkerClient, DeviceInfo]:
+    def _ready(self) -> tuple[Conversation, DeviceInfo]:
         """The present worker if it answers, else a new one.
 
         What happened to it between two trials does not count against the next one.
@@ -181,22 +201,27 @@ class WorkerHost:
                 return self._client, self._device
         return self._start(TimeLimit(self._start_timeout_s))
 
-    def _start(self, limit: TimeLimit) -> tuple[WorkerClient, DeviceInfo]:
+    def _start(self, limit: TimeLimit) -> tuple[Conversation, DeviceInfo]:
         self._journal.write("subprocess_start")
+        if self._hosts is not None:
+            return self._start_group(self._hosts)
         client = self._client = WorkerClient(self._workers.take())
         self._journal.write("subprocess_spawned", pid=client.pid)
         device = self._device = client.answer(DeviceInfo, limit=limit)
         return client, device
+
+    def _start_group(self, hosts: HostGroup) -> tuple[Conversation, DeviceInfo]:
+        group = self.group = start_group(hosts, self._source, self._silent_s)
+        self._client, self._device = group.conversation, group.device
+        self._journal.write(
+            "subprocess_spawned",
+            pid=group.conversation.pid,
+            ranks=[{"host": each.host, "pid": each.pid} for each in group.conversation.hellos],
+        )
+        return group.conversation, group.device
 
 
 def preview(output: Output) -> dict[str, str]:
     """The end of a worker's output as journal fields, without empty streams."""
     streams = {"stdout_preview": output.stdout, "stderr_preview": output.stderr}
     return {name: text[-_PREVIEW_CHARACTERS:] for name, text in streams.items() if text}
-
-
-def _footprint_bytes(pid: int, device: DeviceInfo) -> int:
-    if device.has_own_memory and device.memory_bytes and device.free_memory_bytes:
-        return device.memory_bytes - device.free_memory_bytes
-    process = read_process_memory(pid)
-    return process.footprint_bytes if process else 0

@@ -24,6 +24,8 @@ from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.protocol import (
+    Joined,
+    JoinRequest,
     Measurement,
     RowsRead,
     TrainingEnd,
@@ -94,13 +96,14 @@ class Failed:
     traceback: str
 
 
-Command = Inspect | Load | TrialRequest | TrainingRequest | Ping | Stop | GoOn
+Command = Inspect | JoinRequest | Load | TrialRequest | TrainingRequest | Ping | Stop | GoOn
 """A body that the parent sends."""
 
 Message = (
     DeviceInfo
     | Pong
     | Inspection
+    | Joined
     | Loaded
     | MlxMemory
     | RowsRead

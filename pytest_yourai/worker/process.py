@@ -31,10 +31,11 @@ class WorkerProcess:
     """A worker in a session and process group of its own.
 
     Constructing it starts the process and does not wait for it. WorkerError where the system
-    refuses one. Commands are written to `command_fd`, messages read from `message_fd`.
+    refuses one. Commands are written to `command_fd`, messages read from `message_fd`. One that
+    `joins_a_group` gets the variables of the launcher that started this process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, joins_a_group: bool = False) -> None:
         self._surroundings = _surroundings()
         mark = secrets.token_hex(16)
         self._mark = f"{worker_variables.MARK}={mark}"
@@ -44,14 +45,17 @@ class WorkerProcess:
                 fds += os.pipe()
             command_read, self.command_fd, self.message_fd, message_write = fds[:4]
             watched, self._held_fd = fds[4:]
-            self._watchdog = _start_watchdog(watched, self._mark)
+            self._watchdog = start_watchdog(watched, self._mark)
             self._popen = subprocess.Popen(
                 engine_command("worker.__main__", str(command_read), str(message_write)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(command_read, message_write),
-                env={**worker_environment(os.environ), worker_variables.MARK: mark},
+                env={
+                    **worker_environment(os.environ, joins_a_group=joins_a_group),
+                    worker_variables.MARK: mark,
+                },
                 start_new_session=True,
             )
         except BaseException as problem:
@@ -129,8 +133,11 @@ def engine_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", str(BOOTSTRAP), module, *arguments]
 
 
-def _start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
-    """In a session of its own: a signal to the parent's group leaves it alone."""
+def start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
+    """Start one that waits for the end of the pipe `watched`, and then ends what has `mark`.
+
+    In a session of its own: a signal to the parent's group leaves it alone.
+    """
     found = importlib.util.find_spec("psutil")
     if found is None or found.origin is None:
         raise WorkerError("the worker process cannot be started: psutil is not installed")
@@ -173,17 +180,22 @@ class WorkerStarter:
             self._ahead = None
 
 
-def worker_environment(parents: Mapping[str, str]) -> dict[str, str]:
+def worker_environment(
+    parents: Mapping[str, str], *, joins_a_group: bool = False
+) -> dict[str, str]:
     """The environment of a worker: `parents`, without what would change where and what it runs.
 
-    It joins no group of processes, and finds no module of the project in place of a package.
+    It finds no module of the project in place of a package, and joins no group of processes
+    unless it `joins_a_group`.
     """
-    environment = {name: text for name, text in parents.items() if not is_launch_variable(name)}
+    environment = dict(parents)
+    if not joins_a_group:
+        environment = {name: text for name, text in parents.items() if not is_launch_variable(name)}
+        environment |= ALONE
     if path := environment.pop("PYTHONPATH", ""):
         environment[worker_variables.PATH] = path
     return {
         **environment,
-        **ALONE,
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "true",
         # mlx-lm opens data in the encoding of the locale.

@@ -20,6 +20,7 @@ from pytest_yourai.core.figures import (
     StepNumber,
     StepTime,
 )
+from pytest_yourai.core.hosts import DistributedBackend
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.models.source import (
     READ_BY_DEFAULT,
@@ -32,6 +33,14 @@ from pytest_yourai.models.source import (
 
 Phase = Literal["warmup", "settle", "measure", "survey"]
 """Of a trial's steps; those of a survey, of real data, are shorter than all that are measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankFigures:
+    """What one rank's step took: bytes, seconds."""
+
+    peak_memory_bytes: HeldBytes
+    step_time_s: StepTime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,8 @@ class StepFigures:
     cache_memory_bytes: Bytes
     footprint_bytes: Bytes | None
     tokens: Count
+    ranks: tuple[RankFigures, ...] = ()
+    """Of a step that several ranks took together, whose other figures are the largest of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +99,38 @@ class RowsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """Asks a worker to join its group of ranks, and to time an `all_sum` of so many bytes."""
+
+    backend: DistributedBackend | None
+    all_sum_bytes: Count
+
+
+@dataclass(frozen=True, slots=True)
+class AllSum:
+    """A timed `mx.distributed.all_sum`: median seconds for so many bytes."""
+
+    time_s: Duration
+    bytes: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The worker is one of a group now."""
+
+    rank: Count
+    world_size: Count
+    all_sum: AllSum
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """The end of a completed trial; its figures are in its steps."""
 
     fits: bool
     memory_is_back_at_base: bool
+    all_sum: AllSum | None = None
+    """Of exactly the gradients' bytes, among ranks."""
 
 
 Keep = Literal["best", "last", "both"]
@@ -241,6 +279,13 @@ class Engine(Protocol):
 
     def load(self, source: ModelSource) -> int:
         """Make the weights; returns MLX's active memory in bytes, the base of all trials."""
+        ...
+
+    def join(self, request: JoinRequest) -> Joined:
+        """Join the group of ranks that this process was started for.
+
+        Waits for all the others, for ever. WorkerError where there is no such group.
+        """
         ...
 
     def memory(self) -> MlxMemory:

@@ -187,8 +187,13 @@ def test_a_resumed_file_of_something_else_is_refused(adapters: Path, tmp_path: P
     for path, config, kind, expected in (
         (tmp_path / "none.safetensors", LORA, RecipeError, "^lora.yaml: .* cannot be read"),
         (text, LORA, RecipeError, "^lora.yaml: .* cannot be read"),
-        (adapters, FULL, ModelError, "no array .* belongs to what this recipe trains"),
-        (adapters, dataclasses.replace(LORA, rank=8), ModelError, r"the shape .*4.* trains .*8"),
+        (
+            adapters,
+            FULL,
+            ModelError,
+            "^lora.yaml: .*no array .* belongs to what this recipe trains",
+        ),
+        (adapters, dataclasses.replace(LORA, rank=8), ModelError, r"the shape .*4.* but .*8"),
     ):
         with pytest.raises(InputError, match=expected) as raised:
             inspect(config, Recipe(resume_adapter_file=str(path)))

@@ -47,6 +47,15 @@ def test_selection_by_name_and_mark(
     assert found == [f"{NODE}[tiny-batch{batch}-rank4-layers2]" for batch in batches]
 
 
+def test_a_fraction_is_a_text_in_marks(sweep: SweepRun) -> None:
+    done = sweep(
+        *("-m", "lora(dropout='0.05', rank=4)", "--collect-only", "-q"),
+        *("--yourai-batch-size=1", "--yourai-dropout=0,0.05"),
+    )
+    found = [line for line in done.stdout.lines if "::" in line]
+    assert found == [f"{NODE}[tiny-batch1-rank4-layers2-dropout0.05]"]
+
+
 @pytest.mark.parametrize(
     ("expression", "endings"),
     [

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from support.processes import is_gone, started, wait_for
-from support.two_hosts import TwoHosts, two_hosts
+from support.two_hosts import TwoHosts, own_variables, two_hosts
 
 SUM = """
 import json, socket, time
@@ -39,7 +39,7 @@ SENT_BITS = 2_000_000 * 32
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
-    with two_hosts(tmp_path / "hosts", ("PYTHONPYCACHEPREFIX", "LD_PRELOAD")) as both:
+    with two_hosts(tmp_path / "hosts", own_variables("PYTHONPYCACHEPREFIX", "LD_PRELOAD")) as both:
         yield both
 
 

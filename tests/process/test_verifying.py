@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_yourai.core.errors import WorkerError
@@ -64,8 +66,9 @@ def test_a_trial_and_mlx_lm_take_turns(tmp_path: Path) -> None:
 
 def test_mlx_lm_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
     recipe = {"model": str(tmp_path / "missing"), "train": True, "data": "data"}
-    with (
-        StockRun(tmp_path, recipe, free_steps=2) as stock,
-        pytest.raises(WorkerError, match="mlx_lm.lora ended with 1: .*missing"),
-    ):
-        stock.steps(100)
+    with StockRun(tmp_path, recipe, free_steps=2) as stock:
+        [process] = psutil.Process().children()
+        # Where it shared a session with other programs, it would wait for them, and ours would not.
+        assert os.getsid(process.pid) == process.pid
+        with pytest.raises(WorkerError, match="mlx_lm.lora ended with 1: .*missing"):
+            stock.steps(100)

@@ -52,7 +52,7 @@ def _patch_trial(module: ModuleType, fault: Fault) -> None:
     def report(recorder: Any, train_info: Any) -> None:
         phase = recorder.phase
         usual(recorder, train_info)
-        if phase == fault.site and recorder._request.config.batch_size == 2:
+        if fault.is_in_trial(phase, recorder._request.config.batch_size):
             fault.strike()
 
     module._Recorder.on_train_loss_report = report

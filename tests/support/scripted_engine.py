@@ -3,15 +3,19 @@ time, and its answers come over the real wire from a real worker process.
 
 Memory is what the estimate says on a CPU; each step sleeps for as long as a small formula says, or
 YOURAI_TEST_STEP_S. Faults are those of `worker_faults`. It reads no data, and training, which is
-a soak's, writes no files.
+a soak's, writes no files. As a rank it needs what its share of a batch needs, and sends the others
+nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig, key_names
@@ -27,8 +31,11 @@ from pytest_yourai.models.architecture import (
 )
 from pytest_yourai.models.source import Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.protocol import (
+    AllSum,
     Compiling,
     EndReason,
+    Joined,
+    JoinRequest,
     Measurement,
     Phase,
     RowsRead,
@@ -65,6 +72,9 @@ _PEAK_WITHIN_A_CYCLE = 0.97
 
 _SLOWER_UPDATE = 1.5
 
+_BYTES_PER_S = 1e8
+"""Of what ranks would sum."""
+
 
 class ScriptedEngine:
     """Holds the name of a model, and reports what the estimate gives for it."""
@@ -76,6 +86,7 @@ class ScriptedEngine:
         self._leaked_bytes = 0
         self._slow_trials = int(os.environ.get(SLOW_VARIABLE, "0"))
         self._is_slow = False
+        self._world_size = 1
 
     def device(self) -> DeviceInfo:
         mlx, mlx_lm = map(importlib.metadata.version, ("mlx", "mlx-lm"))
@@ -120,13 +131,21 @@ class ScriptedEngine:
         self._peak_bytes = self._base_bytes
         return self._base_bytes
 
+    def join(self, request: JoinRequest) -> Joined:
+        self._strike("join")
+        hosts = json.loads(Path(os.environ["MLX_HOSTFILE"]).read_text())
+        self._world_size = len(hosts)
+        sums = AllSum(request.all_sum_bytes / _BYTES_PER_S, request.all_sum_bytes)
+        return Joined(int(os.environ["MLX_RANK"]), self._world_size, sums)
+
     def memory(self) -> MlxMemory:
         return MlxMemory(self._active_bytes, self._peak_bytes, 0)
 
     def run_trial(self, request: TrialRequest, report: Callable[[TrialEvent], None]) -> Measurement:
         config, steps = request.config, TrialSteps.of(request.plan, request.config)
         self._is_slow, self._slow_trials = self._slow_trials > 0, self._slow_trials - 1
-        minimum = self._minimum_bytes(config)
+        share = dataclasses.replace(config, batch_size=config.batch_size // self._world_size)
+        minimum = self._minimum_bytes(share)
         fits = minimum * SAFETY_MARGIN <= request.memory_limit_bytes
         warmup_times_s: list[float] = []
         while not steps.warmup_is_over(warmup_times_s):
@@ -150,6 +169,7 @@ class ScriptedEngine:
             for number in range(1, steps.measured_steps + 1):
                 report(self._step("measure", config, peak, updates=steps.ends_cycle(number)))
                 self._strike("measure", config)
+        self._strike("end", config)
         leaked, self._leaked_bytes, self._peak_bytes = self._leaked_bytes, 0, self._base_bytes
         return Measurement(fits=fits, memory_is_back_at_base=not leaked)
 
@@ -263,7 +283,9 @@ class ScriptedEngine:
 
     def _strike(self, site: str, config: LoraConfig | None = None) -> None:
         fault = self._fault
-        if fault and fault.site == site and (config is None or config.batch_size == 2):
+        if fault is None or fault.site != site:
+            return
+        if config is None or fault.is_in_trial(site, config.batch_size):
             self._suffer()
 
     def _suffer(self) -> None:

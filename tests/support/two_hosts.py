@@ -28,6 +28,8 @@ _DESK = "desk"
 
 _SOON_S = 10.0
 
+_NONE: Mapping[str, str] = {}
+
 _FIRST_PROCESS = """
 set -e
 hostname "$1"
@@ -43,13 +45,13 @@ read -r _
 _SSHD = """
 ListenAddress {address}
 HostKey {folder}/{name}
-AuthorizedKeysFile {folder}/user.pub
+AuthorizedKeysFile {folder}/{name}.keys
+PermitUserEnvironment yes
 PidFile none
 StrictModes no
 UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
-{variables}
 """
 
 _SSH = """
@@ -77,14 +79,14 @@ class Host:
         return [*_enter(self.first_pid), *change, *map(str, command)]
 
     def processes(self) -> list[psutil.Process]:
-        """All that live there, but for the first and the sshd that listens."""
+        """All that live there, but for the first and those of sshd."""
         mine = _namespace(self.first_pid)
-        first = psutil.Process(self.first_pid)
-        kept = {first.pid, *(child.pid for child in first.children() if _listens(child))}
         return [
             process
             for process in psutil.process_iter()
-            if process.pid not in kept and _namespace(process.pid) == mine and _lives(process)
+            if process.pid != self.first_pid
+            and _namespace(process.pid) == mine
+            and _is_started(process)
         ]
 
 
@@ -96,6 +98,20 @@ class TwoHosts:
     hosts: tuple[Host, Host]
     environment: Mapping[str, str]
     hostfile: Path
+    variables: Mapping[str, str]
+
+    def give(self, host: Host, **variables: str) -> None:
+        """Let later logins there have these, beside those that both hosts have."""
+        _write_keys(self.hostfile.parent, host.name, {**self.variables, **variables})
+
+    def stop_sshd(self, host: Host) -> None:
+        """Let nobody log in there any more; who is there stays."""
+        for child in filter(_listens, psutil.Process(host.first_pid).children()):
+            child.kill()
+            child.wait()
+
+    def start_sshd(self, host: Host) -> None:
+        _start_sshd(self.hostfile.parent, host)
 
     def slow_down(self, rate: str = "1gbit") -> None:
         """Let both links carry no more than `rate`, in each direction."""
@@ -103,6 +119,12 @@ class TwoHosts:
         for host in self.hosts:
             _run(self.desk, "tc", "qdisc", "replace", "dev", host.name, *limit)
             _run(host, "tc", "qdisc", "replace", "dev", "eth0", *limit)
+
+    def speed_up(self) -> None:
+        """Take away what `slow_down` made."""
+        for host in self.hosts:
+            _run(self.desk, "tc", "qdisc", "delete", "dev", host.name, "root")
+            _run(host, "tc", "qdisc", "delete", "dev", "eth0", "root")
 
     def cut(self, host: Host) -> None:
         """Unplug it: what is sent is lost, and nobody is informed."""
@@ -118,16 +140,16 @@ class TwoHosts:
 
 
 @contextlib.contextmanager
-def two_hosts(folder: Path, variables: Sequence[str] = ()) -> Iterator[TwoHosts]:
+def two_hosts(folder: Path, variables: Mapping[str, str] = _NONE) -> Iterator[TwoHosts]:
     """Both, until the end of the context; skips the test where they cannot be made.
 
-    Keys and settings go to `folder`. Logins have those of `variables` that this process has.
+    Keys and settings go to `folder`. Processes that ssh starts there have `variables`.
     """
     if (lacking := _lacking()) is not None:
         pytest.skip(lacking)
     names = (_DESK, "host-a", "host-b")
     addresses = [f"{_NETWORK}.{number}" for number in range(1, len(names) + 1)]
-    _write_settings(folder, names, addresses, variables)
+    _write_settings(folder, names, addresses)
     with contextlib.ExitStack() as stack:
         desk, *others = [
             stack.enter_context(_host(folder, name, address))
@@ -135,9 +157,11 @@ def two_hosts(folder: Path, variables: Sequence[str] = ()) -> Iterator[TwoHosts]
         ]
         _connect(desk, others)
         for host in others:
+            _write_keys(folder, host.name, variables)
             _start_sshd(folder, host)
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        yield TwoHosts(desk, (others[0], others[1]), {"PATH": path}, folder / "hosts.json")
+        both = (others[0], others[1])
+        yield TwoHosts(desk, both, {"PATH": path}, folder / "hosts.json", variables)
 
 
 def _lacking() -> str | None:
@@ -149,24 +173,16 @@ def _lacking() -> str | None:
     return None
 
 
-def _write_settings(
-    folder: Path, names: Sequence[str], addresses: Sequence[str], variables: Sequence[str]
-) -> None:
+def _write_settings(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["127.0.0.1 localhost", *map(" ".join, zip(addresses, names, strict=True))]
     (folder / "hosts").write_text("\n".join(lines) + "\n")
     for key in ("user", *names[1:]):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key]
         subprocess.run([*command, "-f", str(folder / key)], check=True, timeout=60)
-    passed = " ".join(f'"{name}={os.environ[name]}"' for name in variables if name in os.environ)
     known, client, entries = [], _SSH.format(folder=folder), []
     for name, address in list(zip(names, addresses, strict=True))[1:]:
-        settings = _SSHD.format(
-            address=address,
-            folder=folder,
-            name=name,
-            variables=f"SetEnv {passed}" if passed else "",
-        )
+        settings = _SSHD.format(address=address, folder=folder, name=name)
         (folder / f"{name}.conf").write_text(settings)
         known.append(f"{address} {(folder / f'{name}.pub').read_text()}")
         client += f"Host {name}\n  HostName {address}\n"
@@ -179,6 +195,12 @@ def _write_settings(
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
     wrapper.chmod(0o755)
+
+
+def _write_keys(folder: Path, name: str, variables: Mapping[str, str]) -> None:
+    """Who may log in, with which variables."""
+    options = ",".join(f'environment="{key}={value}"' for key, value in variables.items())
+    (folder / f"{name}.keys").write_text(f"{options} {(folder / 'user.pub').read_text()}".lstrip())
 
 
 @contextlib.contextmanager
@@ -254,7 +276,14 @@ def _listens(process: psutil.Process) -> bool:
     return False
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_started(process: psutil.Process) -> bool:
+    """True if somebody's program runs there: sshd waits long for those who do not answer."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
+        is_sshd = process.name().startswith("sshd")
+        return process.status() != psutil.STATUS_ZOMBIE and not is_sshd
     return False
+
+
+def own_variables(*names: str) -> dict[str, str]:
+    """Those of this process, without what it does not have."""
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,9 +1,10 @@
 """Faults that a worker suffers, once, as YOURAI_TEST_FAULT names it: `KIND@SITE`.
 
-KIND is a signal's name or a function below. SITE is one of inspect, load, compile, warmup, measure,
-train, train7, save5: steps of a trial are those with batch size 2; of training all, or the seventh;
-save5 is between checkpoint and adapters of step 5; compile, the first step of a trial before it
-ends, is known to the scripted engine alone. The worker and its death are real. With MLX in it,
+KIND is a signal's name or a function below. SITE is one of inspect, join, load, compile, warmup,
+measure, end, train, train7, save5: steps of a trial are those with batch size 2, or of
+YOURAI_TEST_FAULT_BATCH; of training all, or the seventh; save5 is between checkpoint and adapters
+of step 5; join, compile, the first step of a trial before it ends, and end, after its last one,
+are known to the scripted engine alone. The worker and its death are real. With MLX in it,
 faulty_engine.py brings the faults into its engine; the scripted engine has them.
 """
 
@@ -26,6 +27,8 @@ from pytest_yourai.core.errors import ModelError
 from support.hostile import HOSTILE
 
 VARIABLE = "YOURAI_TEST_FAULT"
+
+BATCH_VARIABLE = "YOURAI_TEST_FAULT_BATCH"
 
 DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
 """The file that marks that it happened."""
@@ -57,6 +60,10 @@ class Fault:
         # Sent to this thread: sent to the process, it may come after the next steps.
         signal.raise_signal(getattr(signal, self.kind))
 
+    def is_in_trial(self, site: str, batch_size: int) -> bool:
+        """True if it strikes at this site of a trial."""
+        return self.site == site and batch_size == int(os.environ.get(BATCH_VARIABLE, "2"))
+
     def is_in_training(self, step: int) -> bool:
         """True if it strikes after this step of training."""
         return self.site in ("train", f"train{step}")
@@ -77,6 +84,16 @@ def hold() -> None:
     """Until the test lets it go on; what it waits between two steps counts in neither."""
     while not Path(os.environ[RELEASE_VARIABLE]).exists():
         time.sleep(0.01)
+
+
+def fill_memory() -> None:
+    """Until the kernel ends it: a quarter of a gigabyte more than its test allows."""
+    _HELD.append(bytearray(os.urandom(1 << 20)) * 350)
+
+
+def lack_memory() -> None:
+    """As MLX says it."""
+    raise RuntimeError("[malloc] Unable to allocate 80000000000 bytes.")
 
 
 def print_megabytes() -> None:

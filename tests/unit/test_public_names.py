@@ -11,6 +11,8 @@ import pytest
 
 import pytest_yourai
 
+from support import public_api
+
 PUBLIC = {
     "pytest_yourai": [
         "InputError",
@@ -38,6 +40,13 @@ def test_the_public_names_are_these(module: str, names: list[str]) -> None:
     found = importlib.import_module(module)
     assert sorted(found.__all__) == names
     assert all(getattr(found, name).__doc__ for name in names)
+
+
+def test_the_public_api_is_as_it_was_written_down() -> None:
+    command = "python tests/support/public_api.py"
+    assert public_api.FILE.read_text(encoding="utf-8") == public_api.api_text(), (
+        f"the public API changed: if that is meant, run {command}, and commit what it wrote"
+    )
 
 
 def test_every_public_name_is_in_the_reference() -> None:

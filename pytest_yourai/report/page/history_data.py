@@ -9,7 +9,7 @@ from typing import Any
 from pytest_yourai.core.axes import SIZES
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.units import plural
-from pytest_yourai.report.profile_facts import machine_name
+from pytest_yourai.report.profile_facts import where_measured
 from pytest_yourai.store.compare.comparison import Change, Comparison, Metric, compare
 from pytest_yourai.store.compare.noise import changes_within_noise
 from pytest_yourai.store.compare.thresholds import RegressionThresholds, not_compared, regressions
@@ -79,7 +79,7 @@ def history_data(profiles: Sequence[StoredProfile]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, frozenset[LoraConfig]], list[int]] = {}
     for number, profile in enumerate(profiles):
         if profile.created_at is not None:
-            machine = machine_name(profile.environment)
+            machine = where_measured(profile)
             key = (profile.model, machine, frozenset(profile.results))
             groups.setdefault(key, []).append(number)
     return [

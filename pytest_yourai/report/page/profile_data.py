@@ -110,7 +110,9 @@ def _answer(profile: StoredProfile, found: TrainingCommand, row: int) -> dict[st
 def title(profile: StoredProfile) -> str:
     """Model and machine: `llama-8b on NVIDIA H200`."""
     machine_name = profile.environment.device or profile.environment.chip
-    return f"{profile.model} on {machine_name}" if machine_name else profile.model
+    ranks = profile.settings.ranks
+    several = "" if ranks == 1 else f", {profile.settings.ranks_text}"
+    return (f"{profile.model} on {machine_name}" if machine_name else profile.model) + several
 
 
 def _axis(axis: Axis) -> dict[str, str]:

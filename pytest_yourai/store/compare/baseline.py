@@ -6,16 +6,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.errors import OptionError
 from pytest_yourai.core.verdict import Verdict
-from pytest_yourai.store.compare.comparison import Comparison, compare_all
+from pytest_yourai.store.compare.comparison import (
+    Comparison,
+    compare_all,
+    of_other_ranks,
+)
 from pytest_yourai.store.compare.thresholds import Regression, RegressionThresholds, regressions
 from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.store.stored_profile import StoredProfile
 
 
-def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, ...]:
+def read_baseline(
+    path: Path, models: Collection[str], settings: SweepSettings | None = None
+) -> tuple[StoredProfile, ...]:
     """The profiles in `path`; InputError if a run of `models` cannot be compared with them.
+
+    Nor can one with `settings` of other ranks.
 
     It is raised before the run, so that hours of measuring do not end in a mistake.
     """
@@ -31,6 +40,11 @@ def read_baseline(path: Path, models: Collection[str]) -> tuple[StoredProfile, .
             f"--yourai-compare: {path}: none of its configurations succeeded, so that nothing can "
             "be compared with it: name another profile"
         )
+    for each in found:
+        if settings and (reason := of_other_ranks(each.settings, settings)):
+            raise OptionError(
+                f"--yourai-compare: {path}: {reason}: name a profile of the same ranks"
+            )
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import ConfigLabels
@@ -88,6 +89,12 @@ class Change:
         return was_ok and self.after is not None and self.after.outcome.is_failure
 
 
+def of_other_ranks(before: SweepSettings, after: SweepSettings) -> str | None:
+    """Why a batch of the one is no batch of the other; None where as many ranks trained it."""
+    theirs, ours = before.ranks_text, after.ranks_text
+    return None if theirs == ours else f"{theirs}, now {ours}"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two sweeps of one model. `differences` are those of their conditions, in words."""
@@ -122,6 +129,9 @@ class Comparison:
                 f"{self.before.name}: all_results: none of its configurations succeeded, so that "
                 "nothing can be compared with it: name another profile"
             )
+        if reason := of_other_ranks(self.before.settings, self.after.settings):
+            names = f"{self.before.name} and {self.after.name}"
+            return f"{names}: {reason}: compare profiles of the same ranks"
         shared = (each for each in self.changes if each.before and each.before.success)
         if self.fits_no_more or any(each.after for each in shared):
             return None

@@ -178,10 +178,15 @@ def _interned(config: LoraConfig) -> LoraConfig:
 _WITHOUT_BITS: Mapping[QuantizeChoice, str] = {None: "? bits", "none": "not quantized"}
 
 
+def quantization_text(how: QuantizeChoice) -> str:
+    """`4-bit`, and words where there is none, or it is not known."""
+    return _WITHOUT_BITS.get(how, str(how))
+
+
 def _training(profile: StoredProfile, config: LoraConfig) -> Training:
     return _interned_training(
         profile.model if profile.settings.model is None else profile.settings.model,
-        _WITHOUT_BITS.get(profile.settings.quantization, str(profile.settings.quantization)),
+        quantization_text(profile.settings.quantization),
         config,
         profile.settings.data,
     )

@@ -12,7 +12,6 @@ from mlx import nn
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.errors import ModelError, RecipeError
-from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import Inspection, ModelSource, Wanted, kind_of_training
 from pytest_yourai.models.trainable import untrainable_in_full
 from pytest_yourai.worker.engine.adapters import BaseModel, put_back
@@ -32,7 +31,7 @@ def examine(model: nn.Module, source: ModelSource, found: Inspection, wanted: Wa
     stored = 0 if path is None else _stored_arrays(path, wanted)
     base = BaseModel(model, source, found.lora_keys, 0)
     freeze(base)
-    matches = {_try(base, config, wanted.recipe) for config in _tried(wanted)}
+    matches = {_try(base, config, wanted) for config in _tried(wanted)}
     found = dataclasses.replace(found, untrainable=untrainable(base, found, wanted))
     kinds = {kind_of_training(each) for each in wanted.configs}
     if kinds and found.untrainable.keys() >= kinds:
@@ -53,9 +52,9 @@ def _tried(wanted: Wanted) -> Iterator[LoraConfig]:
     yield from (each for each in kinds.values() if each.fine_tune_type is not FineTuneType.LORA)
 
 
-def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:
+def _try(model: BaseModel, config: LoraConfig, wanted: Wanted) -> int:
     """Make `config` trainable, and undo it; the number of resumed arrays."""
-    module, name = model.module, model.source.name
+    module, name, recipe = model.module, model.source.name, wanted.recipe
     if config.fine_tune_type is FineTuneType.FULL:
         layers = module.layers[-config.num_layers :]
         if any("scales" in each for layer in layers for each in layer.modules()):
@@ -66,6 +65,8 @@ def _try(model: BaseModel, config: LoraConfig, recipe: Recipe) -> int:
         with put_back(module), model.adapted(config, recipe):
             path = recipe.resume_adapter_file
             return 0 if path is None else len(resumed_arrays(path, module))
+    except ModelError as problem:
+        raise ModelError(f"{_where(wanted)}{problem}") from None
     except ValueError as problem:
         raise ModelError(
             f"fine_tune_type {config.fine_tune_type}: mlx-lm cannot adapt {name} ({problem}): use "

@@ -19,12 +19,14 @@ from pytest_yourai.models.source import (
     Wanted,
 )
 from pytest_yourai.models.step_profile import StepProfile
-from pytest_yourai.worker.engine import dataset, device, training, trial, weights
+from pytest_yourai.worker.engine import dataset, device, distributed, training, trial, weights
 from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.examination import examine
 from pytest_yourai.worker.engine.traced_step import trace_profiles
 from pytest_yourai.worker.protocol import (
+    Joined,
+    JoinRequest,
     Measurement,
     RowsRead,
     TrainingEnd,
@@ -78,6 +80,9 @@ class MlxEngine:
         self._vocabulary = weights.embedding_rows(module)
         self._model = BaseModel(module, source, keys, mx.get_active_memory())
         return self._model.active_bytes
+
+    def join(self, request: JoinRequest) -> Joined:
+        return distributed.join(request)
 
     def memory(self) -> MlxMemory:
         return MlxMemory(

@@ -25,8 +25,8 @@ def resumed_arrays(path: str, adapted: nn.Module) -> dict[str, mx.array]:
     for name, array in found.items():
         if array.shape != there[name].shape:
             raise ModelError(
-                f"resume_adapter_file: {name} in {path} has the shape {list(array.shape)}, and "
-                f"this recipe trains {list(there[name].shape)}: give its rank and model"
+                f"resume_adapter_file: {name} in {path} has the shape {list(array.shape)}, but "
+                f"{list(there[name].shape)} in what is trained: use the rank and model of the file"
             )
     return found
 

@@ -16,6 +16,7 @@ from mlx_lm.tuner.trainer import iterate_batches
 
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.cycles import TrialSteps, whole_cycles
+from pytest_yourai.worker.engine import distributed
 from pytest_yourai.worker.engine.adapters import BaseModel, put_back
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.optimizer import make_optimizer
@@ -46,6 +47,7 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     MLX's evaluator runs ahead of the device and allocates as it goes, until active memory passes
     the memory limit. Warm-up runs with the limit at the base, which measures what the
     configuration needs; measured steps with what the budget allows. Each phase has whole cycles.
+    Ranks go from phase to phase together, by the largest of their figures.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _advance(self, sample: StepSample) -> None:
         match self.phase:
             case "warmup":
-                self._warmup_times_s.append(sample.step_time_s)
-                self._warmup_peaks.append(sample.peak_memory_bytes)
+                self._warmup_times_s.append(max(distributed.from_all(sample.step_time_s)))
+                peaks = distributed.from_all(float(sample.peak_memory_bytes))
+                self._warmup_peaks.append(int(max(peaks)))
                 if self.steps.warmup_is_over(self._warmup_times_s):
                     if not self.fits:
                         raise EndOfLoop
@@ -119,6 +122,7 @@ def run_trial(
     may be trained by then, and is not restored.
     """
     module, config = model.module, request.config
+    all_sum = None
     np.random.seed(request.recipe.seed)  # noqa: NPY002 - the generator that mlx-lm's batches draw from
     with put_back(module), model.adapted(config, request.recipe) as changed:
         recorder = _Recorder(request, model.active_bytes, report)
@@ -133,12 +137,15 @@ def run_trial(
             recorder,
             lambda: report(Compiling()),
         )
+        if recorder.fits and distributed.is_one_of_several():
+            all_sum = distributed.time_all_sum(module.trainable_parameters())
     if changed:
         restore(module, model.source, changed)
     gc.collect()
     mx.clear_cache()
     drift = abs(mx.get_active_memory() - model.active_bytes)
-    return Measurement(recorder.fits, drift <= model.active_bytes * _BASE_TOLERANCE)
+    is_back = drift <= model.active_bytes * _BASE_TOLERANCE
+    return Measurement(recorder.fits, is_back, all_sum)
 
 
 def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
@@ -173,18 +180,22 @@ def _longest_first(recorder: _Recorder) -> Callable[..., Iterator[Batch]]:
 
 
 def _settling(measured: Sequence[Batch], accumulation: int) -> Iterator[Batch]:
-    """The batches of each measured cycle that compiles, whatever was compiled before them.
+    """The batches of each measured cycle that compiles, on any rank, whatever was compiled before.
 
     A step compiles for its padded shape and its place in the cycle: first, last or between.
     """
+    cycles = whole_cycles(measured, accumulation)
     compiled: set[tuple[tuple[int, ...], bool, bool]] = set()
-    for cycle in whole_cycles(measured, accumulation):
+    compiles = []
+    for cycle in cycles:
         kinds = {
             (tuple(batch[0].shape), place == 0, place == accumulation - 1)
             for place, batch in enumerate(cycle)
         }
-        if not kinds <= compiled:
-            compiled |= kinds
+        compiles.append(not kinds <= compiled)
+        compiled |= kinds
+    for cycle, is_new in zip(cycles, distributed.chosen_by_any(compiles), strict=True):
+        if is_new:
             yield from cycle
 
 

@@ -15,6 +15,7 @@ from pytest_yourai.core.keeping import (
     YAML_COMMENT,
     keep_aside,
     sole_writer,
+    write_new,
     write_sealed,
 )
 
@@ -137,3 +138,14 @@ def test_a_link_to_a_missing_file_leads_to_the_new_one(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "new.yaml")
     assert write_sealed(link, "rank: 8", "--flag", YAML_COMMENT) is None
     assert (tmp_path / "new.yaml").exists()
+
+
+def test_a_new_file_takes_no_name_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_new(path, "one", "--output")
+    write_new(path, "one", "--output")
+    with pytest.raises(OutputError, match=r"--output: .*x\.json is there already: name another"):
+        write_new(path, "two", "--output")
+    assert path.read_text() == "one"
+    with pytest.raises(OutputError, match="--output: .*cannot be written"):
+        write_new(tmp_path / "none" / "x.json", "one", "--output")

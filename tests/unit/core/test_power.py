@@ -30,6 +30,7 @@ def test_nothing_is_kept_of_a_machine_that_says_nothing() -> None:
     ("worst", "warning"),
     [
         (PowerState(thermal=ThermalState.SERIOUS), "by heat (thermal state serious): let it cool"),
+        (PowerState(speed_limit_percent=0), "by heat (speed limited to 0 %): let it cool"),
         (PowerState(speed_limit_percent=72), "by heat (speed limited to 72 %): let it cool"),
         (
             PowerState(thermal=ThermalState.CRITICAL, speed_limit_percent=50),

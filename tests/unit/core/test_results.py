@@ -64,6 +64,9 @@ def test_outcomes_are_failures_or_memory_failures_or_neither() -> None:
         "crashed",
         "invalid_loss",
         "error",
+        "peer_lost",
+        "connect_failed",
+        "collective_stalled",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import yaml
 ROOT = Path(__file__).parents[3]
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
-LINTER = "YOURAI_ACTIONLINT"
+RIGHTS = {
+    ("release.yml", "publish"): {"contents": "read", "id-token": "write", "attestations": "write"},
+    ("release.yml", "announce"): {"contents": "write"},
+}
+"""Of the jobs that may do more than read."""
 
 pytestmark = pytest.mark.skipif(not GITHUB.exists(), reason="only a checkout has workflows")
 
@@ -40,11 +45,11 @@ def test_every_action_is_pinned_to_a_commit_and_says_its_version(path: Path) -> 
 def test_a_workflow_may_read_and_no_more_and_ends(path: Path) -> None:
     workflow = read(path.name)
     assert workflow["permissions"] == {"contents": "read"}
-    for job in workflow["jobs"].values():
-        assert "permissions" not in job
+    for name, job in workflow["jobs"].items():
+        assert job.get("permissions") == RIGHTS.get((path.name, name))
         assert job["timeout-minutes"] <= 180
     checkouts = [step for step in steps_of(workflow) if "actions/checkout@" in step.get("uses", "")]
-    assert [step["with"]["persist-credentials"] for step in checkouts] == [False]
+    assert not any(step["with"]["persist-credentials"] for step in checkouts)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -84,9 +89,57 @@ def test_code_of_a_fork_does_not_run_on_the_benchmarks_machine() -> None:
     assert job["env"]["YOURAI_KEEP"] == "${{ github.ref == 'refs/heads/main' }}"
 
 
-def test_the_tests_run_as_they_do_everywhere() -> None:
-    [job] = read("tests.yml")["jobs"].values()
-    assert job["runs-on"] == "ubuntu-24.04"
-    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
-    assert job["steps"][-1]["run"] == ".ci/run python $PYTEST_ARGUMENTS"
-    assert LINTER in job["env"]
+def test_nothing_of_a_pull_request_runs_with_the_rights_of_a_release() -> None:
+    workflow = read("release.yml")
+    assert workflow["on"] == {"push": {"tags": ["v[0-9]*"]}}
+    for name, job in RIGHTS:
+        used = read(name)["jobs"][job]
+        assert used["needs"]
+        assert not any("actions/checkout@" in step.get("uses", "") for step in used["steps"])
+
+
+def test_each_stage_waits_for_the_one_before() -> None:
+    jobs = read("tests.yml")["jobs"]
+    order = {name: job.get("needs") for name, job in jobs.items()}
+    assert order == {
+        "lint": None,
+        "docs": "lint",
+        "unit": "lint",
+        "tiers": "unit",
+        "macos": "lint",
+        "wheel": "tiers",
+        "browser": "wheel",
+    }
+    assert jobs["unit"]["strategy"]["matrix"] == {
+        "python": ["3.11", "3.12", "3.13", "3.14"],
+        "session": ["unit", "lowest"],
+    }
+    assert jobs["macos"]["runs-on"].startswith("macos-")
+
+
+def sessions_called(path: Path) -> set[str]:
+    """What nox is asked for, by name or as a value of the matrix."""
+    workflow = read(path.name)
+    matrices = [job.get("strategy", {}).get("matrix", {}) for job in workflow["jobs"].values()]
+    found = {name for matrix in matrices for name in matrix.get("session", ())}
+    for step in steps_of(workflow):
+        for names in re.findall(r"nox .*--session ((?:[\w-]+ ?)+)", step.get("run", "")):
+            found.update(names.split())
+    return found
+
+
+def test_the_sessions_that_are_called_are_there() -> None:
+    text = (ROOT / "noxfile.py").read_text()
+    there = set(re.findall(r"^@nox.session\ndef (\w+)", text, re.MULTILINE))
+    by_workflows = set().union(*map(sessions_called, WORKFLOWS))
+    by_run = set(re.findall(r"session (\w+)", (ROOT / ".ci" / "run").read_text()))
+    assert by_workflows <= there
+    assert {"lint", "unit", "tiers", "alone", "quick", "build", "wheel"} <= by_run
+    # Each is called by one of them, or nobody would see it fail.
+    assert there <= by_workflows | by_run
+
+
+def test_python_versions_are_those_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each]
+    assert named == read("tests.yml")["jobs"]["unit"]["strategy"]["matrix"]["python"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
+
+from support.tiny_families import TINY_FAMILIES
 
 LLAMA_8B: Mapping[str, Any] = {
     "model_type": "llama",
@@ -355,3 +358,21 @@ def test_parameters_of_an_inspected_model_are_its_own_whatever_its_type() -> Non
     assert trained_parameters(LoraConfig(1, 2, 2, 512), source, inspected) == 2 * (5 + 7)
     without = dataclasses.replace(inspected, layers=())
     assert trained_parameters(whole, source, without) is None
+
+
+def test_whole_layers_of_a_mixture_need_no_less_for_more_of_them() -> None:
+    wide = {"hidden_size": 2048, "intermediate_size": 5632, "vocab_size": 32_000}
+    mixture = {**TINY_FAMILIES["qwen3_moe"], **wide}
+    found = [
+        estimate(
+            mixture,
+            lora_layers=layers,
+            fine_tune_type="full",
+            quantization_bits=None,
+            lora_keys=None,
+        )
+        for layers in (1, 2, 3)
+    ]
+    for fewer, more in itertools.pairwise(found):
+        assert more.minimum_bytes > fewer.minimum_bytes
+        assert more.conservative_bytes > fewer.conservative_bytes

@@ -178,6 +178,15 @@ def test_linux_has_a_battery(
     assert read_power("linux") == PowerState(source=source, charge_percent=55)
 
 
+def test_odd_files_of_the_system_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ValueError("could not convert string to float: ''")
+
+    monkeypatch.setattr(psutil, "sensors_battery", broken)
+    monkeypatch.setattr(psutil, "sensors_temperatures", broken)
+    assert read_power("linux") == PowerState()
+
+
 def test_a_trial_is_watched_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)

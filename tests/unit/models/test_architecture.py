@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ from mlx_lm.utils import get_total_parameters, quantize_model
 
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.config_keys import stored_quantization
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.worker.engine.weights import build_lazily
 
 from support.models import TINY
+from support.tiny_families import TINY_FAMILIES
 
 LLAMA: Mapping[str, Any] = {**TINY, "torch_dtype": "bfloat16", "num_hidden_layers": 3}
 QWEN2: Mapping[str, Any] = {**LLAMA, "model_type": "qwen2"}
@@ -117,6 +120,45 @@ def test_a_key_that_names_nothing_is_refused(key: str) -> None:
 def test_a_size_that_is_missing_or_none_is_named(missing: str, value: object) -> None:
     with pytest.raises(ModelError, match=f"config.json: {missing}: it is missing"):
         read_architecture_shapes({**LLAMA, missing: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("qwen3_5", {"num_hidden_layers": 10**30}, "no model has that many"),
+        ("llama", {"num_hidden_layers": 200_000_000}, "no model has that many"),
+        ("llama", {"num_attention_heads": 1000}, "no llama can be built .*_proj has no size"),
+        ("llama", {"num_key_value_heads": 3}, "its 4 heads are no multiple of 3 heads for keys"),
+        ("openelm", {"ffn_multipliers": ["a", 1.0, 1.0]}, "no openelm can be built from its keys"),
+        ("openelm", {"num_kv_heads": [1]}, "no openelm can be built from its keys"),
+        ("lfm2", {"block_ffn_dim_multiplier": -1}, "no lfm2 can be built .* has no size"),
+        ("lfm2", {"block_ffn_dim_multiplier": math.inf}, "no lfm2 can be built from its keys"),
+        ("nemotron_h", {"hybrid_override_pattern": ["x"]}, "there is no layer"),
+        ("granitemoehybrid", {"layer_types": [[]]}, "no granitemoehybrid can be built"),
+    ],
+)
+def test_keys_that_describe_no_layers_are_refused(
+    name: str, changed: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        read_architecture_shapes({**TINY_FAMILIES[name], **changed})
+
+
+def test_heads_of_an_unknown_type_have_a_size() -> None:
+    with pytest.raises(ModelError, match="no another can be built .* has no size"):
+        read_architecture_shapes({**LLAMA, "model_type": "another", "num_attention_heads": 1000})
+
+
+def test_a_mapping_that_holds_itself_is_refused() -> None:
+    endless: dict[str, Any] = {**LLAMA}
+    endless["itself"] = endless
+    with pytest.raises(ModelError, match="model: it is no config.json mapping"):
+        read_architecture_shapes(endless)
+
+
+def test_a_quantization_without_an_end_is_refused() -> None:
+    with pytest.raises(ModelError, match="quantization: mlx-lm has no such quantization"):
+        stored_quantization({"quantization": {"bits": math.inf, "group_size": 64}})
 
 
 def test_the_text_part_of_a_model_with_several_counts() -> None:

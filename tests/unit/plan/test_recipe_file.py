@@ -172,7 +172,10 @@ def test_each_word_is_the_number_or_the_text_that_it_is_to_mlx_lm(
         ("lora_parameters: {dropout: true}", r":1: lora_parameters\.dropout: input should be a v"),
         ("lora_parameters: {keys: 3}", r":1: lora_parameters\.keys: it must be qkvo, qv, all, or"),
         ("\nlora_parameters: {rank: 8, scale: 20.0}", r":2: lora_parameters: mlx-lm fails without"),
-        ("lora_parameters: {}", r":1: lora_parameters: mlx-lm fails without rank and scale"),
+        ("lora_parameters: {}", r":1: lora_parameters: mlx-lm fails without rank, scale, dropout"),
+        ("\noptimizer_config: {adam: }", r":2: optimizer_config\.adam: mlx-lm fails without a map"),
+        ("batch_size: 2\neffective_batch_size: 16\ngrad_accumulation_steps: 4",
+         r":2: effective_batch_size: 16 rows are not batch_size × .*, 2 × 4: leave"),
         ("lora_parameters: {rank: null, scale: 2.0, dropout: 0.0}", r":1: .* fails without rank:"),
         ("seed: 1\nlearning_rate: 0.0", r":2: learning_rate: mlx-lm trains nothing with 0:"),
         ("optimizer_config:\n  lion: {}", r":2: optimizer_config\.lion: input should be 'adam', "),
@@ -203,6 +206,14 @@ def test_what_cannot_be_honoured_is_refused_by_line_and_key(
 @pytest.mark.parametrize("text", ["fine_tune_type: full\nlora_parameters: {}", "lora_parameters:"])
 def test_what_mlx_lm_does_not_read_may_be_incomplete(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text).recipe == Recipe()
+
+
+def test_an_effective_batch_may_have_the_accumulation_that_keeps_it(tmp_path: Path) -> None:
+    found = read(tmp_path, "effective_batch_size: 16\ngrad_accumulation_steps: 4")
+    assert found.effective_batch_size == 16
+    assert read(tmp_path, "optimizer: sgd\noptimizer_config: {adam: }").axes["optimizer"] == (
+        "sgd",
+    )
 
 
 def test_what_mlx_lm_ignores_gets_a_note(tmp_path: Path) -> None:

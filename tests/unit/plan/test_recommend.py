@@ -79,6 +79,23 @@ def test_rows_are_as_long_as_the_users_and_shorter_ones_are_offered(
     assert not full.shorter
 
 
+def test_batches_that_the_rows_do_not_fill_are_not_recommended(
+    pytester: pytest.Pytester,
+) -> None:
+    [found] = with_rows(pytester, "--yourai-max-memory=64", "--yourai-batch-size=1,200").models
+    assert found.config.batch_size == 1
+    with pytest.raises(ModelError, match="--yourai-data: 100 rows cannot fill a batch of 200"):
+        with_rows(pytester, "--yourai-max-memory=64", "--yourai-batch-size=200")
+
+
+def test_a_type_that_mlx_lm_has_no_module_for_is_left_out(pytester: pytest.Pytester) -> None:
+    bare_model(pytester.path / "new", {**TINY, "model_type": "of_the_future"})
+    with pytest.raises(ModelError, match="mlx-lm has no model type of_the_future: update it"):
+        one(pytester, "--yourai-model=./new")
+    bare_model(pytester.path / "own", {**TINY, "model_type": "own", "model_file": "own.py"})
+    assert one(pytester, "--yourai-model=./own").verdict is Verdict.FITS
+
+
 def test_what_does_not_fit_is_changed_for_rows_as_long_as_the_users(
     pytester: pytest.Pytester,
 ) -> None:

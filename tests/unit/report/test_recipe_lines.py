@@ -111,3 +111,9 @@ def test_commands_that_follow_train_the_same(pytester: pytest.Pytester) -> None:
     )
     options = read_options(pytester.parseconfig("--yourai-model=tiny", "--yourai-rank=8", *flags))
     assert options.recipe_flags == flags
+
+
+def test_ranks_that_train_together_are_named(pytester: pytest.Pytester) -> None:
+    flags = ("--yourai-model=tiny", "--yourai-hosts=2", "--yourai-hosts-backend=ring")
+    [first, *_] = lines(pytester, *flags, "--quick")
+    assert first.startswith("Together: 2 ranks by ring: batches and tokens/s are of all together")

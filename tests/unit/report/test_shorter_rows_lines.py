@@ -20,6 +20,11 @@ def test_cuts_and_memory_are_in_one_line() -> None:
     )
 
 
+def test_shares_near_the_whole_are_written_out() -> None:
+    much = dataclasses.replace(OFFER, share_of_rows=1.0, share_of_tokens=0.997)
+    assert "100 % of rows cut (100 % of tokens)" in shorter_rows_text(much)
+
+
 def test_the_epoch_is_in_it_where_it_differs() -> None:
     timed = dataclasses.replace(
         OFFER, epoch_time_s=40.0, instead_of_epoch_time_s=54.0, is_measured=True

@@ -104,3 +104,18 @@ def test_profiles_without_a_common_configuration_cannot_pass() -> None:
 
     with pytest.raises(RecordingError, match=r"a.json and b.json: none of the configurations"):
         compare_all([stored(name="a.json")], [stored(other, "b.json")])
+
+
+def test_a_batch_of_several_ranks_is_not_that_of_one() -> None:
+    def two(it: dict[str, Any]) -> None:
+        it["settings"].update(world_size=2, distributed_backend="ring")
+
+    with pytest.raises(
+        RecordingError, match=r"a.json and b.json: one process, now 2 ranks by ring: compare prof"
+    ):
+        compare_all([stored(name="a.json")], [stored(two, "b.json")])
+    assert compare(stored(two), stored(two)).not_comparable is None
+    by_nccl = stored(lambda it: it["settings"].update(world_size=2, distributed_backend="nccl"))
+    assert "2 ranks by ring, now 2 ranks by nccl" in str(
+        compare(stored(two), by_nccl).not_comparable
+    )

@@ -6,6 +6,7 @@ mlx_lm is imported here, at the top, on purpose: see support.models.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ import yaml
 from mlx_lm.lora import yaml_loader
 
 from pytest_yourai.core.config import ALL_KEYS, FineTuneType, LoraConfig, Optimizer
+from pytest_yourai.core.errors import RecipeError
 from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.store import recipe_writing
-from pytest_yourai.store.recipe_writing import with_answer, without_header
+from pytest_yourai.store.recipe_writing import check_rewritable, with_answer, without_header
 
 RECIPE = """\
 # The recipe   of mine
@@ -115,6 +117,29 @@ def test_an_entry_of_nothing_takes_the_key_out() -> None:
     found = read(answer(text=text, hf_dataset=None, data="mine"))
     assert "hf_dataset" not in found
     assert found["data"] == "mine"
+
+
+def test_an_effective_batch_that_does_not_hold_is_taken_out() -> None:
+    held = read(answer(text="effective_batch_size: 2\n"))
+    assert held["effective_batch_size"] == 2
+    found = read(answer(text="effective_batch_size: 16\ngrad_accumulation_steps: 4\n"))
+    assert "effective_batch_size" not in found
+    assert found["grad_accumulation_steps"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", [RECIPE, "\ufeffmodel: a\r\nseed: 0b11\r\n", "{mask_prompt: yes, iters: 1_000}\n"]
+)
+def test_what_can_be_written_back_is_accepted(text: str) -> None:
+    check_rewritable(Path("lora.yaml"), text)
+
+
+@pytest.mark.parametrize(
+    "text", ["model: a\x85seed: 1\n", "model: a # \u2029seed: 1\n", "data: |\n  a\x85  b\n"]
+)
+def test_what_cannot_be_written_back_is_refused_beforehand(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"^lora\.yaml: --yourai-lora-config cannot write it"):
+        check_rewritable(Path("lora.yaml"), text)
 
 
 def test_an_earlier_answer_loses_its_comments_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pytest_yourai.core.power import PowerState, PowerTrace, ThermalState
 from pytest_yourai.verify import judging
 from pytest_yourai.verify.document import Status, read
 
+DATA = Path(__file__).parents[2] / "data"
 MB = 1_000_000
 
 
@@ -66,6 +68,15 @@ def test_where_noise_hides_10_percent_nothing_is_told() -> None:
 
 def test_a_large_difference_shows_through_noise() -> None:
     assert judging.step_time(*steps(2.0, noise=0.3)).status is Status.FAILED
+
+
+def test_load_that_hits_one_side_is_no_difference() -> None:
+    # Other programs ran in the session of mlx_lm.lora alone, so that it waited for the processor.
+    recorded = json.loads((DATA / "uneven_load.json").read_text(encoding="utf-8"))
+    line = judging.step_time(recorded["ours_s"], recorded["mlx_lm_s"])
+    assert line.value is not None
+    assert line.value < -0.5
+    assert line.status is Status.NOT_READ
 
 
 def test_a_peak_that_is_3_percent_off_is_found() -> None:

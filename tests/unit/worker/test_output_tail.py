@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pytest_yourai.worker.client import Tail
+from pytest_yourai.worker.tail import Tail
 
 TOKEN = b"hf_" + b"Ab3dE6" * 6
 

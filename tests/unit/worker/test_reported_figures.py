@@ -18,7 +18,9 @@ from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.protocol import (
+    AllSum,
     Compiling,
+    Joined,
     Measurement,
     RowsRead,
     Saved,
@@ -45,6 +47,7 @@ MESSAGES: list[Any] = [
     Saving(10),
     Saved(10),
     TrainingEnd(10, "interval"),
+    Joined(1, 2, AllSum(0.03, 1 << 24)),
 ]
 NEVER = [-1, -0.5, 10**40, -(10**40), 1e300, "1", True, [], {}]
 NO_FLOAT = [math.nan, math.inf, -math.inf]

@@ -1,0 +1,1 @@
+"""Profiles made to be shared, which have nothing private, and the checks that they must pass."""

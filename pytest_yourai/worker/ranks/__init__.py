@@ -1,0 +1,1 @@
+"""Workers that train together: started by mlx.launch, each answering to one controller."""

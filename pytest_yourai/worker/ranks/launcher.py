@@ -1,0 +1,151 @@
+"""`mlx.launch` as a process, which starts the agents of a group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from pytest_yourai.core import worker_variables
+from pytest_yourai.core.errors import ConnectError
+from pytest_yourai.core.hosts import DistributedBackend, HostGroup
+from pytest_yourai.machine.launch import without_a_place
+from pytest_yourai.worker.process import (
+    BOOTSTRAP,
+    engine_command,
+    start_watchdog,
+    worker_environment,
+)
+from pytest_yourai.worker.tail import Tail
+from pytest_yourai.worker.watchdog import end_marked
+
+_AGENT = "worker.ranks.agent"
+
+_FIRST_PORT, _PAST_PORTS = 20_000, 32_000
+"""Where free ports are looked for: below those that systems give to outgoing connections."""
+
+
+class Launcher:
+    """A running `mlx.launch`, whose agents will connect to `address`, and get `token`.
+
+    ConnectError where it cannot be started.
+    """
+
+    def __init__(self, group: HostGroup, address: tuple[str, int], token: str) -> None:
+        mark = secrets.token_hex(16)
+        self._mark = f"{worker_variables.MARK}={mark}"
+        self.tail = Tail()
+        watched, self._held_fd = os.pipe()
+        try:
+            self._watchdog = start_watchdog(watched, self._mark)
+            self._popen = subprocess.Popen(
+                launch_command(group, address, free_ports(group.world_size + 1)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={
+                    # What the user set for NCCL or the ring is for the ranks.
+                    **worker_environment(without_a_place(os.environ), joins_a_group=True),
+                    worker_variables.MARK: mark,
+                },
+                start_new_session=True,
+            )
+        except OSError as problem:
+            os.close(self._held_fd)
+            raise ConnectError(f"mlx.launch cannot be started: {problem}") from problem
+        finally:
+            os.close(watched)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._stdin_fd, token.encode() + b"\n")
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output_fd(self) -> int:
+        """Where what it and the agents print is read; their workers' output goes another way."""
+        assert self._popen.stdout is not None  # noqa: S101 - it is a pipe
+        return self._popen.stdout.fileno()
+
+    def read(self, size: int) -> bytes:
+        """What it printed, once there is something; empty at the end."""
+        return os.read(self.output_fd, size)
+
+    @property
+    def _stdin_fd(self) -> int:
+        assert self._popen.stdin is not None  # noqa: S101 - it is a pipe
+        return self._popen.stdin.fileno()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def end(self) -> None:
+        """End it, and all that it started on this machine; elsewhere ssh's end does."""
+        if self._held_fd < 0:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
+        end_marked(self._mark)
+        self._watchdog.kill()
+        self._watchdog.wait()
+        os.close(self._held_fd)
+        self._held_fd = -1
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def launch_command(group: HostGroup, address: tuple[str, int], ports: Sequence[int]) -> list[str]:
+    """The command of `mlx.launch` that starts an agent for each rank.
+
+    `ports` are free: the ring takes as many as there are ranks, in a row from the first.
+    """
+    command = engine_command("worker.engine.mlx_launch")
+    if group.hostfile is None:
+        command += ["-n", str(group.world_size)]
+    else:
+        command += ["--hostfile", str(group.hostfile)]
+    if group.backend is not None:
+        command += ["--backend", group.backend.value]
+    command += ["--starting-port", str(ports[0]), "--nccl-port", str(ports[-1])]
+    if group.backend is DistributedBackend.MPI and os.geteuid() == 0:
+        command += ["--mpi-arg=--allow-run-as-root"]
+    where = "here" if group.is_here else "there"
+    # The same interpreter on each host; the package is where that finds it.
+    agent = [str(BOOTSTRAP)] if group.is_here else ["-m", "pytest_yourai.worker.bootstrap"]
+    return [
+        *command,
+        "--",
+        *(sys.executable, "-P", *agent, _AGENT, address[0], str(address[1]), where),
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """The first of a row of `count` ports that nothing listens on here. ConnectError if none is."""
+    start = _FIRST_PORT + secrets.randbelow(_PAST_PORTS - _FIRST_PORT - count)
+    for first in (*range(start, _PAST_PORTS - count), *range(_FIRST_PORT, start)):
+        ports = list(range(first, first + count))
+        if all(map(_is_free, ports)):
+            return ports
+    raise ConnectError(
+        f"no {count} ports in a row from {_FIRST_PORT} to {_PAST_PORTS} are free: end what "
+        "listens there"
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("", port))
+        except OSError:
+            return False
+    return True
