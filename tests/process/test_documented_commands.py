@@ -52,6 +52,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.json").write_text(json.dumps(profile))
     shutil.copy(DATA / "h200_benchmark_24gb.json", folder / "benchmark_results.json")
     (folder / "lora.yaml").write_text("model: tiny\nbatch_size: 2\nnum_layers: 2\n")
+    hosts = [{"ssh": f"mac{number}", "ips": [f"10.0.0.{number}"]} for number in (1, 2)]
+    (folder / "hosts.json").write_text(json.dumps(hosts))
     (folder / "mine.yaml").write_text("mine: {path: ./my-model}\n")
     [test, *_] = re.findall(
         r"(?ms)^```python\n(.*?)^```", (ROOT / "docs" / "guides" / "own-tests.md").read_text()
@@ -141,6 +143,7 @@ def run(shown: Shown, request: pytest.FixtureRequest) -> str:
     pytester = request.getfixturevalue("pytester")
     monkeypatch = request.getfixturevalue("monkeypatch")
     capsys = request.getfixturevalue("capsys")
+    capsys.readouterr()
     [[program, *words]] = shown.parts()
     if program == "yourai" and words[0] in OF_PYTEST:
         words = arguments_of_pytest(words, monkeypatch)
