@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 
@@ -17,10 +18,12 @@ from pytest_yourai.store.what_fits.table import FitsTable
 
 _MOST_NAMED = 5
 
+_MOST_PROCESSES = 8
+
 
 def fits(given: argparse.Namespace) -> int:
     """Print the table."""
-    found = read_collection(given.sources)
+    found = read_collection(given.sources, processes=min(os.cpu_count() or 1, _MOST_PROCESSES))
     table = FitsTable.of(found.profiles, Objective(given.objective))
     width = None
     if sys.stdout is not None and sys.stdout.isatty():
