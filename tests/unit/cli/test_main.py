@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import os
 import pkgutil
+import re
 import sys
 import tomllib
 from pathlib import Path
