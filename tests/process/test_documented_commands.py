@@ -17,6 +17,7 @@ from pytest_yourai.cli.main import main
 
 from support.documented import PAGES, ROOT, Shown, commands, lacking
 from support.models import TINY, make_model, write_rows
+from support.profiles import document, larger, slower
 from support.scripted_engine import STEP_VARIABLE
 
 DATA = ROOT / "tests" / "data"
@@ -46,12 +47,18 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_model(folder / name, TINY)
     for name in ("my-data", "data", "chat"):
         write_rows(folder / name, [{"text": "fox " * (4 + row % 40)} for row in range(300)])
-    profile = json.loads((DATA / "h200_llama8b_quick.json").read_text(encoding="utf-8"))
+    profile = document(lambda found: found.update(model="tiny"))
     (folder / "runs").mkdir()
-    for name in ("old", "new", "mac", "runs/one"):
+    for name in ("old", "mac", "runs/one"):
         (folder / f"{name}.json").write_text(json.dumps(profile))
+    for change in (larger(1.08, -2, -1), slower(1.22)):
+        change(profile)
+    (folder / "new.json").write_text(json.dumps(profile))
     shutil.copy(DATA / "h200_benchmark_24gb.json", folder / "benchmark_results.json")
     (folder / "lora.yaml").write_text("model: tiny\nbatch_size: 2\nnum_layers: 2\n")
+    (folder / "profiles").mkdir()
+    [shared, *_] = sorted((ROOT / "community" / "profiles").glob("*.json"))
+    shutil.copy(shared, folder / "shared.json")
     hosts = [{"ssh": f"mac{number}", "ips": [f"10.0.0.{number}"]} for number in (1, 2)]
     (folder / "hosts.json").write_text(json.dumps(hosts))
     (folder / "mine.yaml").write_text("mine: {path: ./my-model}\n")
