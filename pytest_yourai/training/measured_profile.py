@@ -12,7 +12,7 @@ import psutil
 
 from pytest_yourai.core.answers import Pick, find_answers, headline
 from pytest_yourai.core.axes import AXES, NUM_LAYERS, Axis, value_text
-from pytest_yourai.core.conditions import Environment
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import (
     ALL_KEYS,
     ALL_LAYERS,
@@ -165,9 +165,9 @@ def _names(model: Model) -> set[str]:
     return {model.name, id_name(model.title)}
 
 
-Condition = Literal["machine", "model", "quantization", "lora_keys", "versions"]
+Condition = Literal["machine", "model", "quantization", "lora_keys", "ranks", "versions"]
 
-WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys"})
+WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys", "ranks"})
 """Conditions that make measurements those of another model, or of other weights or adapters."""
 
 
@@ -187,6 +187,7 @@ def profile_differences(
         "model": _model(profile, model, presets),
         "quantization": _quantization(profile, quantization),
         "lora_keys": _lora_keys(profile, lora_keys),
+        "ranks": _ranks(profile.settings),
         "versions": _versions(profile.environment),
     }
     return {condition: text for condition, text in texts.items() if text is not None}
@@ -203,6 +204,12 @@ def _model(profile: StoredProfile, model: Model, presets: Mapping[str, Preset]) 
     if is_of(profile, model, presets):
         return None
     return f"with another model ({profile.model}, not {model.name}): nothing is known of this one"
+
+
+def _ranks(measured: SweepSettings) -> str | None:
+    if measured.ranks == 1:
+        return None
+    return f"on {measured.ranks_text}, each with its share of the batch: one process needs more"
 
 
 def _machine(measured: Environment) -> str | None:

@@ -197,6 +197,11 @@ def test_the_same_here_differs_in_nothing() -> None:
         ({"quantization": None}, "4-bit in groups of 64, here not quantized", True),
         ({"quantization": Quantization(4, 32)}, "here 4-bit in groups of 32", True),
         ({"settings": {"quantization": None}}, "not quantized, here 4-bit", True),
+        (
+            {"settings": {"quantization": {"bits": 4}, "world_size": 2}},
+            "on 2 ranks, each with its share of the batch: one process needs more",
+            True,
+        ),
         ({"keys": "mlp.up_proj"}, r"other LoRA keys \(qv, here mlp.up_proj\)", True),
         ({"keys": "all"}, r"other LoRA keys \(qv, here all\)", True),
     ],
