@@ -165,10 +165,10 @@ def _names(model: Model) -> set[str]:
     return {model.name, id_name(model.title)}
 
 
-Condition = Literal["machine", "model", "quantization", "lora_keys", "versions"]
+Condition = Literal["machine", "model", "quantization", "lora_keys", "ranks", "versions"]
 
-WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys"})
-"""Conditions that make measurements those of another model, or of other weights or adapters."""
+WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys", "ranks"})
+"""Conditions that make measurements those of another model, weights, adapters or share of it."""
 
 
 def profile_differences(
@@ -177,8 +177,11 @@ def profile_differences(
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
     lora_keys: str,
+    ranks: int = 1,
 ) -> dict[Condition, str]:
     """The conditions of a profile that differ from training `model`, quantized and with keys.
+
+    So many `ranks` train together.
 
     Each text completes "it was measured".
     """
@@ -187,6 +190,7 @@ def profile_differences(
         "model": _model(profile, model, presets),
         "quantization": _quantization(profile, quantization),
         "lora_keys": _lora_keys(profile, lora_keys),
+        "ranks": _ranks(profile.settings.ranks, ranks),
         "versions": _versions(profile.environment),
     }
     return {condition: text for condition, text in texts.items() if text is not None}
@@ -245,6 +249,12 @@ def _lora_keys(profile: StoredProfile, here: str) -> str | None:
     return (
         f"with other LoRA keys ({', '.join(sorted(there))}, here {here}): memory and speed differ"
     )
+
+
+def _ranks(there: int, here: int) -> str | None:
+    if there == here:
+        return None
+    return f"on other ranks ({there}, here {here}): memory and speed of each differ"
 
 
 def _versions(measured: Environment) -> str | None:

@@ -199,6 +199,11 @@ def test_the_same_here_differs_in_nothing() -> None:
         ({"settings": {"quantization": None}}, "not quantized, here 4-bit", True),
         ({"keys": "mlp.up_proj"}, r"other LoRA keys \(qv, here mlp.up_proj\)", True),
         ({"keys": "all"}, r"other LoRA keys \(qv, here all\)", True),
+        (
+            {"settings": {"quantization": {"bits": 4}, "world_size": 2}},
+            r"on other ranks \(2, here 1\)",
+            True,
+        ),
     ],
 )
 def test_each_difference_is_named(
