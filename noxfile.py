@@ -57,7 +57,15 @@ def lowest(session: nox.Session) -> None:
     """The unit tests with the lowest versions that pyproject.toml allows."""
     with tempfile.TemporaryDirectory() as folder:
         pins = f"{folder}/lowest.txt"
-        uv = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--python", session.bin)
+        uv = (
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "pyproject.toml",
+            "--python",
+            f"{session.bin}/python",
+        )
         only = ("--resolution", "lowest-direct", "--only-binary", ":all:", "-o", pins)
         extra = ("--extra", BACKEND) if BACKEND else ()
         session.run_install(*uv, *extra, *only, external=True)
@@ -135,7 +143,7 @@ def real_engine(session: nox.Session) -> None:
 def mlx_lm_main(session: nox.Session) -> None:
     """The tests of engine and process with mlx-lm as it is on its main branch."""
     session.install("-e", TESTS)
-    session.install("--no-deps", "--reinstall", f"mlx-lm @ git+{MLX_LM}")
+    session.install("--no-deps", "--force-reinstall", f"mlx-lm @ git+{MLX_LM}")
     run_tiers(session, "tests/engine", "tests/process")
 
 
@@ -144,6 +152,22 @@ def company(session: nox.Session) -> None:
     """Sweeps beside other plugins of pytest."""
     install(session, "-e", f".[{BACKEND},company]")
     session.run("python", "tests/attacks/plugins.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the documentation; a link or an anchor that leads nowhere is an error."""
+    install(session, "-e", ".[docs]")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run(
+            "mkdocs",
+            "build",
+            "--strict",
+            "--quiet",
+            "--site-dir",
+            folder,
+            env={"NO_MKDOCS_2_WARNING": "1"},
+        )
 
 
 @nox.session

@@ -41,13 +41,19 @@ def recommend(
     weights: Literal["auto", "local", "hub", "synthetic"] | None = None,
     models: _Path | None = None,
     config: _Path | None = None,
+    hosts: int | _Path | None = None,
+    hosts_backend: Literal["ring", "nccl", "jaccl", "jaccl-ring", "mpi"] | None = None,
+    link_gbit: float | None = None,
+    profile: _Path | None = None,
 ) -> Recommendation:
     """What of a model fits into `memory_gb` GB (1e9 bytes), by estimate.
 
     `model` is a preset, a folder, owner/name, or a config.json mapping; the budget of this machine
     is detected where none is given, and `backend` is the one that is installed. What is left open
-    is chosen to be safe. Where nothing of what was asked for fits, the nearest that does is
-    `instead`. InputError where the model or an argument cannot be used.
+    is chosen to be safe. With `hosts`, a number of ranks or a hostfile, it is of one rank, and
+    `scaling` says what several machines would be worth: by memory, and by time where `profile` is
+    the file of a sweep on one of them. Where nothing of what was asked for fits, the nearest that
+    does is `instead`. InputError where the model or an argument cannot be used.
     """
     arguments = dict(locals())
     if backend not in (None, *get_args(Backend)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 
@@ -11,15 +12,18 @@ from pytest_yourai.cli.parser import print_error
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.units import plural
 from pytest_yourai.report.fits_text import formatted
+from pytest_yourai.report.page.fits_page import fits_page
 from pytest_yourai.store.what_fits.measured import read_collection
 from pytest_yourai.store.what_fits.table import FitsTable
 
 _MOST_NAMED = 5
 
+_MOST_PROCESSES = 8
+
 
 def fits(given: argparse.Namespace) -> int:
     """Print the table."""
-    found = read_collection(given.sources)
+    found = read_collection(given.sources, processes=min(os.cpu_count() or 1, _MOST_PROCESSES))
     table = FitsTable.of(found.profiles, Objective(given.objective))
     width = None
     if sys.stdout is not None and sys.stdout.isatty():
@@ -28,5 +32,8 @@ def fits(given: argparse.Namespace) -> int:
         print_error("yourai fits", f"left out: {each.why}")
     if more := found.left_out[_MOST_NAMED:]:
         print_error("yourai fits", f"left out: {plural(len(more), 'further file')}")
-    print_text(formatted(table, given.format, width))
+    if given.format == "html":
+        print_text(fits_page(table, found))
+    else:
+        print_text(formatted(table, given.format, width))
     return 0

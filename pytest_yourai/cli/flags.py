@@ -10,7 +10,7 @@ from pytest_yourai.plan.flags import FAIL_ON_HELP
 
 FORMATS = ("table", "md", "json", "jsonl", "csv")
 
-FITS_FORMATS = ("table", "md", "csv", "json")
+FITS_FORMATS = ("table", "md", "csv", "json", "html")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,8 @@ def add_fits_flags(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FITS_FORMATS,
         default=FITS_FORMATS[0],
-        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell "
+        help="table: text for a terminal; md: Markdown for GitHub; csv and json: a row a cell; "
+        "html: a page that is sorted and filtered "
         f"(default: {FITS_FORMATS[0]})",
     )
     parser.add_argument(

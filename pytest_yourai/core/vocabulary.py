@@ -38,6 +38,12 @@ _EVENTS = (
 _VERDICTS = ("not read",)
 """Of `yourai verify`."""
 
+_PARTS_OF_FITS = ("carried_over", "does_not_fit", "measured", "would_not_fit", "pytest-yourai")
+"""Of `yourai fits` and of a file that is shared."""
+
+_LIMITS_OF_RANKS = ("batch too small to divide", "steps too short to share", "the link")
+"""What keeps ranks from being faster together."""
+
 _ENDS = (
     "active_memory",
     "exception",
@@ -52,5 +58,6 @@ OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
     + (*ThermalState, *get_args(PowerSource), *DistributedBackend)
     + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_VERDICTS, *_ENDS)
+    + (*_PARTS_OF_FITS, *_LIMITS_OF_RANKS)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""

@@ -157,6 +157,15 @@ def trained_parameters(
         return None
 
 
+def gradient_bytes(config: LoraConfig, source: ModelSource) -> int:
+    """Bytes of the gradients of one update; ModelError where the model cannot be estimated."""
+    shapes = read_architecture_shapes(source.architecture)
+    built = _described(shapes, _chosen(shapes, config, source), (None, 1), AFFINE)
+    layers = min(config.num_layers, shapes.num_hidden_layers)
+    clipped = dataclasses.replace(config, num_layers=layers)
+    return _trained(built, shapes, clipped, None).held_bytes
+
+
 def has_first_moment(config: LoraConfig, optimizer_arguments: Mapping[str, Any]) -> bool:
     """True for adafactor with `beta_1`."""
     is_adafactor = config.optimizer is Optimizer.ADAFACTOR

@@ -29,6 +29,12 @@ _OF_MLX = (*_RANKS, *_LISTS, "MLX_WORLD_SIZE")
 
 _NAMES = (*_OF_MLX, "MPI_LOCALNRANKS", "MPI_LOCALRANKID", _MPI_LIBRARY)
 
+_PLACES = (
+    *("JACCL_", "MLX_JACCL_", "NCCL_HOST_IP", "NCCL_PORT"),
+    *("OMPI_COMM_", "PRTE_LAUNCHED", "PMIX_", "PMI_", "PMI2_", "MV2_COMM_", "HYDI_", "MPI_LOCAL"),
+)
+"""Beginnings of those by which a launcher says which place in its group a process has."""
+
 _SIZES = (
     "MLX_WORLD_SIZE",
     "OMPI_COMM_WORLD_SIZE",
@@ -51,6 +57,15 @@ container without ssh, it ends the process. Of a library that cannot be there ML
 def is_launch_variable(name: str) -> bool:
     """True if MLX, or a library below it, could join a group because of it."""
     return name in _NAMES or name.startswith(_PREFIXES)
+
+
+def without_a_place(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` as a launcher should have it: with settings, and no place in a group."""
+    return {
+        name: text
+        for name, text in environment.items()
+        if name not in _OF_MLX and not name.startswith(_PLACES)
+    }
 
 
 def check_alone(environment: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from pytest_yourai.core.files import check_writable, read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
 from pytest_yourai.core.units import GB, parameters
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations
+from pytest_yourai.plan.scaling import rows_of
 from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.data_rows import ShorterRowsRow
 from pytest_yourai.store.profile import OUTPUT_FLAG
@@ -46,6 +47,7 @@ def _row(model: Recommendation) -> dict[str, Any]:
         "quantization_bits": model.quantization and model.quantization.bits,
         "change": model.instead.change if model.instead else None,
         "asked_minimum_memory_bytes": model.asked_bytes if model.instead else None,
+        **({"on_machines": list(rows_of(model.scaling))} if model.scaling else {}),
         "shorter_rows": [ShorterRowsRow.from_offer(each).as_json() for each in model.shorter],
     }
 

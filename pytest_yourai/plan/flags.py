@@ -187,6 +187,20 @@ GROUPS = (
                 "what the ranks talk through, as mlx.launch --backend",
                 "the hostfile's, else nccl with CUDA, else ring",
             ),
+            Flag(
+                "link-gbit",
+                "GBIT",
+                "with --yourai-recommend and --yourai-hosts: speed of the link between the ranks "
+                "in Gbit/s",
+                "ring and mpi 10, jaccl 40, nccl 100; on one machine 28, nccl 1000",
+            ),
+            Flag(
+                "profile",
+                "PROFILE",
+                "with --yourai-recommend and --yourai-hosts: what one machine has measured, for "
+                "the times of steps on several",
+                "memory alone is estimated",
+            ),
         ),
     ),
     FlagGroup(

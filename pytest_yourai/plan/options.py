@@ -88,6 +88,10 @@ class Options:
     trust_remote_code: bool
     hosts: HostGroup | None
     """The ranks that train together; None where one process does alone."""
+    link_gbit: float | None
+    """Speed of the link between them, for an estimate; None where nobody says."""
+    profile: Path | None
+    """What one process has measured, for an estimate of several ranks."""
 
     @property
     def worker_start_timeout_s(self) -> float:
@@ -172,6 +176,12 @@ def check_combinations(options: Options) -> None:
 
 
 def _check_ranks(options: Options) -> None:
+    for name in ("link-gbit", "profile"):
+        if name in options.given:
+            raise OptionError(
+                f"--yourai-{name} is for estimates of several ranks: add --yourai-recommend and "
+                "--yourai-hosts, or leave it out"
+            )
     if options.hosts is None:
         if "hosts-backend" in options.given:
             raise OptionError(
@@ -221,6 +231,7 @@ def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
         ("compare", options.compare),
         ("config", options.recipe_file.path if options.recipe_file else None),
         ("config", _adapters(options)),
+        ("profile", options.profile),
         ("hosts", options.hosts.hostfile if options.hosts else None),
     )
     yield from ((name, path) for name, path in single if path is not None)

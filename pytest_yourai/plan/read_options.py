@@ -39,6 +39,8 @@ _MOST_SECONDS = 1e8
 
 _MOST_MINUTES = 10_000
 
+_MOST_GBIT = 1e6
+
 _SWITCHES = ("benchmark", "optimize", "quick", "force", "resume", "trust-remote-code")
 """Flags without a value, which are fields of the options by their own names."""
 
@@ -111,6 +113,8 @@ def read_flags(given: GivenFlags) -> Options:
         confirm=read.value("confirm", at_least(0, MOST_ROUNDS)),
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
         hosts=_hosts(read),
+        link_gbit=read.value("link-gbit", positive(_MOST_GBIT)),
+        profile=read.from_folder("profile", given_path),
         **_switches(read),
     )
 

@@ -12,7 +12,7 @@ from pytest_yourai.core.axes import AXES, BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.core.hosts import rank_share
+from pytest_yourai.core.hosts import HostGroup, rank_share
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.core.units import machine_memory, plural
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
@@ -34,6 +34,9 @@ from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plan.safe_table import safe_config
+from pytest_yourai.plan.scaling import Scaler, base_of, read_measured
+from pytest_yourai.store.recording import backend_of
+from pytest_yourai.store.stored_profile import StoredProfile
 
 ReadRows = Callable[[ModelSource, str, RowReading], TrainingData]
 """Reads data with the tokenizer of a model; InputError where it cannot be read."""
@@ -135,14 +138,38 @@ def recommend_model(
         )
         fits = nearest(is_cautious=True) or nearest()
         found = _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
+    held = dataclasses.replace(source, quantization=found.quantization)
+    if options.hosts is not None:
+        measured = read_measured(options, model.name, held)
+        scaler = _scaler(
+            options, options.hosts, held, choice.recipe, measured, limit_bytes, backend
+        )
+        base = base_of(found.config, ranks, options, measured)
+        found = dataclasses.replace(found, scaling=scaler.table(base))
     if data is None:
         return found
-    held = dataclasses.replace(source, quantization=found.quantization)
 
     def needs(config: LoraConfig) -> int:
         return estimate(config, held).minimum_bytes
 
     return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
+
+
+def _scaler(
+    options: Options,
+    hosts: HostGroup,
+    source: ModelSource,
+    recipe: Recipe,
+    measured: StoredProfile | None,
+    limit_bytes: int,
+    backend: Backend,
+) -> Scaler:
+    """For machines like the one of the profile, or like this one."""
+    if measured is not None:
+        backend = backend_of(measured.environment)
+        if options.memory_limit_bytes is None:
+            limit_bytes = measured.memory_limit_bytes or limit_bytes
+    return Scaler(source, backend, recipe, hosts, measured, limit_bytes, options.link_gbit)
 
 
 def _data(

@@ -14,6 +14,7 @@ from pytest_yourai.estimate.shorter_rows import ShorterRows
 from pytest_yourai.machine.budget import Budget
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.plan.nearest_fits import NearestFit
+from pytest_yourai.plan.scaling import ScalingTable
 
 _LEAST_PARAMETERS = 1e8
 
@@ -58,6 +59,8 @@ class Recommendation:
     data: TrainingData | None = None
     """The user's rows with this model's tokenizer; None for rows of full length."""
     shorter: tuple[ShorterRows, ...] = ()
+    scaling: ScalingTable | None = None
+    """What several machines are worth, where they were asked for."""
 
     @property
     def asked(self) -> LoraConfig:

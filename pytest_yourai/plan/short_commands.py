@@ -14,6 +14,10 @@ _COMMANDS = frozenset(flag.name for flag in FLAGS if flag.is_command)
 _ALL = frozenset(flag.name for flag in FLAGS) - _COMMANDS
 
 
+_ESTIMATED = frozenset({"link-gbit", "profile"})
+"""What only estimates take."""
+
+
 @dataclass(frozen=True)
 class ShortCommand:
     """A command, the flag of pytest that it implies, and the names of the flags that it takes.
@@ -45,7 +49,7 @@ SWEEP = ShortCommand(
     "measure which batch size, LoRA rank and LoRA layers fit, and which are best",
     "the model to measure: a preset, a folder or owner/name; several are measured in turn",
     flag=None,
-    takes=_ALL - {"optimize"},
+    takes=_ALL - {"optimize"} - _ESTIMATED,
     needs=frozenset({"model", "replay", "config"}),
     hands_on=True,
 )
@@ -56,7 +60,7 @@ WALK = ShortCommand(
     "measure models, smallest first, until one does not fit",
     "only these models: presets, folders or owner/name",
     flag="benchmark",
-    takes=_ALL - {"replay"},
+    takes=_ALL - {"replay"} - _ESTIMATED,
 )
 
 FIT = ShortCommand(
@@ -68,6 +72,7 @@ FIT = ShortCommand(
     takes=frozenset({
         *("model", "models", "max-memory", "output", "weights", "quantize", "config"),
         *("data", "bad-rows", "mask-prompt", "hosts", "hosts-backend"),
+        *_ESTIMATED,
         *("effective-batch-size", *(axis.flag for axis in AXES)),
     }),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.nearest_fits import NearestFit
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.report.dataset_lines import data_lines
+from pytest_yourai.report.scaling_lines import scaling_lines
 from pytest_yourai.report.shorter_rows_lines import cut_words, shorter_rows_text
 from pytest_yourai.report.tables import text_table
 
@@ -33,7 +34,10 @@ _LEGEND = {
     "no": "does not fit, and nothing near it does",
 }
 
-_NOT_KEPT = ("--yourai-recommend", "--yourai-model", "--yourai-output")
+_NOT_KEPT = (
+    *("--yourai-recommend", "--yourai-model", "--yourai-output"),
+    *("--yourai-profile", "--yourai-link-gbit"),
+)
 """Flags of the estimate that are not those of the sweep to come."""
 
 _BACKENDS = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}
@@ -60,6 +64,9 @@ def lines(found: Recommendations, invocation: Invocation) -> Iterator[str]:
         yield "Changed to fit"
         yield from map(_change, changed)
         yield ""
+    for each in found.models:
+        if each.scaling is not None:
+            yield from (*scaling_lines(each.name, each.scaling), "")
     shown = {"try", *(_word(each) for each in found.models)}
     yield from (f"{word:7}  {text}" for word, text in _LEGEND.items() if word in shown)
     yield f"{'':7}  each with {round((SAFETY_MARGIN - 1) * 100)} % to spare"

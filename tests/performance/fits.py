@@ -47,7 +47,7 @@ def main() -> None:
             text = json.dumps(with_digest(document), indent=2)
             (folder / f"{number}.json").write_text(text)
         command = [sys.executable, "-m", "pytest_yourai", "fits", name, "--format"]
-        for kind in ("json", "md"):
+        for kind in ("json", "html"):
             took_s, printed = timed([*command, kind], folder)
             usage = resource.getrusage(resource.RUSAGE_CHILDREN)
             print(f"{kind}: {took_s:.1f} s (at most {MOST_S:.0f}), {len(printed) / 1e6:.1f} MB")

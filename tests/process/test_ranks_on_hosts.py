@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,31 @@ from support import processes
 from support.rank_faults import engine_variables, started_sweep
 from support.two_hosts import TwoHosts, two_hosts
 
+SLOW_BITS_PER_S = 100_000_000
+
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
     with two_hosts(tmp_path / "hosts", engine_variables()) as both:
         yield both
+
+
+@pytest.mark.real_engine
+def test_ranks_train_over_a_slow_link(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with two_hosts(tmp_path / "hosts", engine_variables(None)) as hosts:
+        hosts.slow_down(f"{SLOW_BITS_PER_S}bit")
+        with started_sweep(hosts, folder, "", "-k", "batch2") as sweep:
+            output = sweep.finish()
+            assert sweep.left() == []
+    found = re.search(r"2 ranks on host-a, host-b: ([\d.]+) MB summed in ([\d.]+)s", output)
+    assert found is not None, output
+    megabytes, seconds = map(float, found.groups())
+    assert seconds > 0.8 * megabytes * 8e6 / SLOW_BITS_PER_S
+    (row,) = processes.profile(folder)["all_results"]
+    assert row["outcome"] == "ok", output
+    assert len(row["ranks"]) == 2
+    assert row["all_sum_bytes"] == 4 * row["trained_parameters"]
 
 
 def test_a_cut_link_costs_one_trial(hosts: TwoHosts, tmp_path: Path) -> None:

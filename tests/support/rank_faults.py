@@ -63,6 +63,8 @@ class RankSweep:
     folder: Path
     moment: str
     process: subprocess.Popen[str]
+    kind: str
+    """What a worker of the second host suffers by itself, as `worker_faults` knows it."""
 
     @property
     def second(self) -> Host:
@@ -78,7 +80,7 @@ class RankSweep:
             self._wait(lambda: self.completed() == [BATCHES[0]])
         if self.moment in SITES:
             if self.moment in STARTS:
-                self.give_fault("hold")
+                self.give_fault()
             self._wait((self.folder / "fault-done").exists)
         elif self.moment == "launching":
             self._wait(lambda: self.find("mlx_launch", self.hosts.desk))
@@ -120,10 +122,10 @@ class RankSweep:
             time.sleep(0.05)
         return []
 
-    def give_fault(self, kind: str) -> None:
+    def give_fault(self) -> None:
         """Let the next worker on the second host suffer it, in the trial that is to be struck."""
         given = {
-            worker_faults.VARIABLE: f"{kind}@{SITES[self.moment]}",
+            worker_faults.VARIABLE: f"{self.kind}@{SITES.get(self.moment, 'measure')}",
             worker_faults.BATCH_VARIABLE: str(STRUCK),
             worker_faults.DONE_VARIABLE: str(self.folder / "fault-done"),
             worker_faults.RELEASE_VARIABLE: str(self.folder / "fault-released"),
@@ -138,7 +140,10 @@ class RankSweep:
 def started_sweep(
     hosts: TwoHosts, folder: Path, moment: str, *arguments: str, kind: str = "hold"
 ) -> Iterator[RankSweep]:
-    """A sweep from the desk, whose second host's worker suffers `kind` at a moment of `SITES`."""
+    """A sweep from the desk, whose second host's worker suffers `kind` at that moment.
+
+    Where that is none of `SITES`, at the first measured step.
+    """
     folder.mkdir()
     (folder / "m.yaml").write_text(MATRIX)
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
@@ -149,8 +154,8 @@ def started_sweep(
     environment = {**hosts.environment, **hosts.variables, "XDG_CACHE_HOME": str(folder / "cache")}
     there = hosts.desk.command(*command, folder=folder)
     with processes.started(there, folder, environment, stdin=subprocess.DEVNULL) as process:
-        sweep = RankSweep(hosts, folder, moment, process)
-        if moment in SITES and moment not in STARTS:
-            sweep.give_fault(kind)
+        sweep = RankSweep(hosts, folder, moment, process, kind)
+        if moment not in STARTS and (moment in SITES or kind != "hold"):
+            sweep.give_fault()
         yield sweep
     hosts.give(hosts.hosts[1])

@@ -12,14 +12,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from support.browser import launched, new_page, opened
 from support.profiles import DATA
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SIZE = (1200, 1000)
+ANSWER_SIZE = (880, 900)
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def replayed(folder: Path) -> Path:
@@ -34,6 +37,13 @@ def replayed(folder: Path) -> Path:
     return folder / "page.html"
 
 
+def of_the_answer(page: Page) -> FloatRect:
+    """The part of the page with the best configuration and its memory."""
+    above = page.get_by_role("heading", name="Train with it").bounding_box()
+    assert above is not None
+    return {"x": 0, "y": 0, "width": ANSWER_SIZE[0], "height": above["y"] - 8}
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
@@ -45,6 +55,11 @@ def main() -> None:
             found.page.locator("#memory-speed").scroll_into_view_if_needed()
             found.page.evaluate("document.getElementById('heat-map').scrollIntoView()")
             found.page.screenshot(path=FOLDER / "page-dark.png")
+        for theme in THEMES:
+            with opened(new_page(browser), path, ANSWER_SIZE, theme) as found:
+                found.page.screenshot(
+                    path=FOLDER / f"answer-{theme}.png", clip=of_the_answer(found.page)
+                )
         browser.close()
 
 

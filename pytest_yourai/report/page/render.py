@@ -73,17 +73,27 @@ def write_page(path: Path, content: Content, named_by: str) -> Path | None:
 
 def page(content: Content) -> str:
     """The text of the file."""
-    plotly = _packaged("vendored/plotly-basic.min.js")
-    script = f'"use strict";\n(() => {{\n{_scripts()}\n}})();\n'
+    plotly = packaged("vendored/plotly-basic.min.js")
+    script = strict_script(_scripts())
     parts = {
-        "policy": _policy(plotly, script),
+        "policy": policy(plotly, script),
         "title": html.escape(printable(clean(title(content.profiles[content.opened])))),
-        "style": _packaged("page.css"),
+        "style": packaged("page.css"),
         "data": embedded(all_printable(clean(_data(content)))),
         "plotly": plotly,
         "script": script,
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _packaged("page.html"))
+    return filled("page.html", parts)
+
+
+def strict_script(text: str) -> str:
+    """`text` with names that no other script sees."""
+    return f'"use strict";\n(() => {{\n{text}\n}})();\n'
+
+
+def filled(name: str, parts: Mapping[str, str]) -> str:
+    """The packaged page `name` with its parts."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], packaged(name))
 
 
 def embedded(value: Any) -> str:
@@ -140,7 +150,7 @@ def _data(content: Content) -> Mapping[str, Any]:
     }
 
 
-def _policy(*scripts: str) -> str:
+def policy(*scripts: str) -> str:
     """Runs these scripts and no others, and connects to nothing.
 
     Plotly sets styles on the elements that it makes, which have no hash to allow them by.
@@ -157,10 +167,11 @@ def _scripts() -> str:
     """All scripts; `main`, which alone does something when it is read, is the last."""
     names = {each.name for each in (files(__package__) / "scripts").iterdir()} - {"main.js"}
     scripts = [name for name in sorted(names) if name.endswith(".js")]
-    return "\n".join(_packaged(f"scripts/{name}") for name in (*scripts, "main.js"))
+    return "\n".join(packaged(f"scripts/{name}") for name in (*scripts, "main.js"))
 
 
-def _packaged(name: str) -> str:
+def packaged(name: str) -> str:
+    """The text of a file of this package."""
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 

@@ -32,18 +32,14 @@ class Machine:
         memory_bytes = environment.system_memory_bytes
         if environment.backend == "cuda":
             memory_bytes = environment.device_memory_bytes
-        found: dict[str, Any] = settings.as_json()
-        ranks = found.get("world_size")
-        backend = found.get("distributed_backend")
-        is_group = isinstance(ranks, int) and ranks > 1
         return cls(
             name=own or environment.device or environment.chip or "a machine without a name",
             gpu_cores=environment.gpu_cores,
             memory_bytes=memory_bytes,
             backend=environment.backend,
             mlx=environment.versions.get("mlx"),
-            world_size=ranks if is_group and ranks else 1,
-            distributed_backend=str(backend) if is_group and backend else None,
+            world_size=settings.ranks,
+            distributed_backend=settings.distributed_backend if settings.ranks > 1 else None,
         )
 
     @property

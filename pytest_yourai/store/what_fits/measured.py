@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_yourai.core.axes import RECIPE
 from pytest_yourai.core.config import LoraConfig, QuantizeChoice, comparable_keys
@@ -18,6 +16,9 @@ from pytest_yourai.core.results import TrialResult
 from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.store.what_fits.machine import Machine
+from pytest_yourai.store.what_fits.many_files import read_each
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Sample:
     needs_bytes: int | None
     tokens_per_second: float | None
     limit_bytes: int | None
+    times: int
+    """A hash of its step times, equal in copies of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +87,33 @@ class Collection:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def read_collection(paths: Iterable[Path]) -> Collection:
+def read_collection(paths: Iterable[Path], processes: int = 1) -> Collection:
     """The profiles in files, and in the JSON files of folders and of the folders in these.
 
     Of folders, what is no profile is left out; of files that were named, it is a RecordingError.
-    RecordingError also where nothing is left.
+    RecordingError also where nothing is left. Many files are read by so many `processes`.
     """
     found: list[Measured] = []
     left_out: list[LeftOut] = []
-    seen: set[int] = set()
-    with _without_collecting():
-        for path, is_named in _files(paths):
-            try:
-                profiles = read_profiles(path)
-            except RecordingError as problem:
-                if is_named:
-                    raise
-                left_out.append(LeftOut(str(path), str(problem)))
-                continue
-            for profile in profiles:
-                if why := _why_not(profile):
-                    left_out.append(LeftOut(str(path), why))
-                else:
-                    found.append(_measured(profile, seen))
+    seen: set[tuple[Any, ...]] = set()
+    for profiles, others in read_each(_read, list(_files(paths)), processes):
+        found += (_without_copies(each, seen) for each in profiles)
+        left_out += others
     if not found:
         names = ", ".join(each.why for each in left_out[:3]) or "there is no JSON file"
         raise RecordingError(f"nothing to show: {names}; name profiles as a sweep writes them")
     return Collection(tuple(found), tuple(left_out))
 
 
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Nothing that is read has cycles, and looking for them takes a fifth of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+def _without_copies(profile: Measured, seen: set[tuple[Any, ...]]) -> Measured:
+    """What was not `seen` in a copy of the file; what is equal is one object."""
+    samples = []
+    for training, sample in profile.samples:
+        key = (profile.machine, training, sample.config, sample.times)
+        if key not in seen:
+            seen.add(key)
+            samples.append((_interned(training), replace(sample, config=_interned(sample.config))))
+    return replace(profile, machine=_interned(profile.machine), samples=tuple(samples))
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -134,6 +125,22 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
             yield path, True
 
 
+def _read(file: tuple[Path, bool]) -> tuple[list[Measured], list[LeftOut]]:
+    """The profiles in a file, and what cannot stand beside others."""
+    path, is_named = file
+    try:
+        profiles = read_profiles(path)
+    except RecordingError as problem:
+        if is_named:
+            raise
+        return [], [LeftOut(str(path), str(problem))]
+    reasons = [(each, _why_not(each)) for each in profiles]
+    return (
+        [_measured(each) for each, why in reasons if why is None],
+        [LeftOut(str(path), why) for _, why in reasons if why is not None],
+    )
+
+
 def _why_not(profile: StoredProfile) -> str | None:
     """Why a profile cannot stand beside others; None if it can."""
     if profile.settings.replay is not None:
@@ -143,36 +150,31 @@ def _why_not(profile: StoredProfile) -> str | None:
     return None
 
 
-def _measured(profile: StoredProfile, seen: set[int]) -> Measured:
-    """The trials of a profile that were not `seen` in a copy of its file."""
+def _measured(profile: StoredProfile) -> Measured:
+    samples = tuple(
+        (_training(profile, result.config), _sample(result))
+        for result in profile.results.values()
+        if result.started and (result.success or result.prunes_larger)
+    )
     machine = Machine.of(profile.environment, profile.settings)
-    samples = []
-    for result in profile.results.values():
-        if not result.started or not (result.success or result.prunes_larger):
-            continue
-        training = _training(profile, result.config)
-        times = (result.step_times_s, result.warmup_step_times_s)
-        key = hash((machine, training, result.config, times))
-        if key not in seen:
-            seen.add(key)
-            samples.append((training, _sample(result)))
-    return Measured(machine, profile.memory_limit_bytes, tuple(samples))
+    return Measured(machine, profile.memory_limit_bytes, samples)
 
 
 def _sample(result: TrialResult) -> Sample:
     return Sample(
-        config=_interned(result.config),
+        config=result.config,
         fits=result.success,
         needs_bytes=result.minimum_memory_bytes,
         tokens_per_second=result.tokens_per_second if result.success else None,
         limit_bytes=result.memory_limit_bytes,
+        times=hash((result.step_times_s, result.warmup_step_times_s)),
     )
 
 
 @functools.lru_cache(maxsize=100_000)
-def _interned(config: LoraConfig) -> LoraConfig:
+def _interned(value: _T) -> _T:
     """One object for all that are equal: most profiles have the same."""
-    return config
+    return value
 
 
 _WITHOUT_BITS: Mapping[QuantizeChoice, str] = {None: "? bits", "none": "not quantized"}

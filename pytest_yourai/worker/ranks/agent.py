@@ -23,7 +23,7 @@ from pytest_yourai.core.device import MlxMemory
 from pytest_yourai.core.errors import SafetyStopError, WorkerError
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.machine.environment import versions
-from pytest_yourai.machine.guard import Guard
+from pytest_yourai.machine.guard import INTERVAL_S, Guard
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import files_digest
@@ -59,7 +59,8 @@ class Agent:
         try:
             while self._relay():
                 if self._guard is not None and self._guard.due_in_s() <= 0:
-                    self._look()
+                    self._look(self._guard)
+                self._notice_stop()
             self._report_end()
         except SafetyStopError as stop:
             self._tell(wire.GuardStopped(str(stop), stop.is_its_own_fault))
@@ -71,7 +72,7 @@ class Agent:
 
     def _relay(self) -> bool:
         """Pass on what has come; False once either end has ended."""
-        wait_s = self._guard.due_in_s() if self._guard is not None else None
+        wait_s = self._guard.due_in_s() if self._guard is not None else INTERVAL_S
         for key, _ in self._selector.select(wait_s):
             if key.data == "controller":
                 data = self._connection.recv(_READ_SIZE)
@@ -133,18 +134,15 @@ class Agent:
         self._guard = Guard(watch.budget_bytes, forced=watch.forced)
         self._guard.attach(self._worker.pid, self._base_bytes, has_own_memory=watch.has_own_memory)
 
-    def _look(self) -> None:
+    def _look(self, guard: Guard) -> None:
         """One look of the guard. SafetyStopError where the run must end."""
-        guard = self._guard
-        if guard is None:
-            return
         try:
             guard.check()
         finally:
             self._tell_seen(guard)
-        self._notice_stop()
 
     def _notice_stop(self) -> None:
+        """WorkerError where the worker has been stopped for a while, by whomever."""
         with contextlib.suppress(psutil.Error):
             if psutil.Process(self._worker.pid).status() != psutil.STATUS_STOPPED:
                 self._stopped_since = None

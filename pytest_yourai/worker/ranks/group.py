@@ -91,6 +91,7 @@ class RankGroup(Conversation):
         self._merger = Merger(len(ranks))
         self._inbox: deque[messages.Message] = deque()
         self._number = 0
+        self._troubled: list[_Peer] = []
         self._trouble_since: float | None = None
         self._guard: Guard | None = None
         self._pace = Pace()
@@ -231,7 +232,10 @@ class RankGroup(Conversation):
 
     def _raise_trouble(self) -> None:
         """Raise why the group broke off, once all ranks have said so, or the first a while ago."""
-        troubles = [each for peer in self._peers if (each := peer.trouble) is not None]
+        self._troubled += [
+            peer for peer in self._peers if peer.trouble is not None and peer not in self._troubled
+        ]
+        troubles = [each for peer in self._troubled if (each := peer.trouble) is not None]
         if not troubles:
             return
         now = time.monotonic()

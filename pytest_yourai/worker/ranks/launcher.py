@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import ConnectError
 from pytest_yourai.core.hosts import DistributedBackend, HostGroup
+from pytest_yourai.machine.launch import without_a_place
 from pytest_yourai.worker.process import (
     BOOTSTRAP,
     engine_command,
@@ -49,7 +50,7 @@ class Launcher:
                 stderr=subprocess.STDOUT,
                 env={
                     # What the user set for NCCL or the ring is for the ranks.
-                    **worker_environment(os.environ, joins_a_group=True),
+                    **worker_environment(without_a_place(os.environ), joins_a_group=True),
                     worker_variables.MARK: mark,
                 },
                 start_new_session=True,

@@ -97,7 +97,7 @@ def test_each_outcome_but_success_has_a_remedy() -> None:
 
 
 def test_the_sample_ends_as_the_program_does() -> None:
-    sample = page("start").partition("```text\n")[2].partition("```")[0]
+    sample = page("start").partition("```console\n")[2].partition("```")[0]
     configs = [LoraConfig(size, rank, 2, 64) for size in (1, 2) for rank in (4, 8)]
     results = [
         TrialResult("tiny", config, Outcome.OK, step_times_s=(1.0,) * 3, step_tokens=(63,) * 3)

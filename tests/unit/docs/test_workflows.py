@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,7 @@ def test_each_stage_waits_for_the_one_before() -> None:
     order = {name: job.get("needs") for name, job in jobs.items()}
     assert order == {
         "lint": None,
+        "docs": "lint",
         "unit": "lint",
         "tiers": "unit",
         "macos": "lint",
@@ -142,3 +145,20 @@ def test_python_versions_are_those_that_the_package_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each]
     assert named == read("tests.yml")["jobs"]["unit"]["strategy"]["matrix"]["python"]
+
+
+def release_notes(version: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / ".ci" / "release_notes.py"), version]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    [first, *later] = re.findall(r"^## (\S+)", text, re.MULTILINE)
+    notes = release_notes(first).stdout
+    assert notes.strip()
+    assert notes.strip() in text
+    assert not any(f"## {name}" in notes for name in later)
+    missing = release_notes("99.0.0")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("CHANGELOG.md has no section 99.0.0")

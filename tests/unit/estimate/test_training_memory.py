@@ -59,6 +59,10 @@ USUAL: Mapping[str, Any] = {
 }
 
 
+LARGEST_FALL = 0.3
+"""Of what is in flight on Metal; 0.165 was the largest of 18,000 pairs."""
+
+
 def estimate(architecture: Mapping[str, Any] = LLAMA_8B, **changed: Any) -> MemoryEstimate:
     return estimate_training_memory(architecture, **{**USUAL, **changed})
 
@@ -76,6 +80,9 @@ def estimate(architecture: Mapping[str, Any] = LLAMA_8B, **changed: Any) -> Memo
 )
 # Between these lengths another moment becomes the highest one.
 @example(1, 7, 3, 2, "cpu", ATTENTION, True, (0, 0, 0), 2)
+# More rows, and less of what is in flight is float32.
+@example(1, 59, 2, 27, "metal", None, False, (1, 0, 0), 0)
+@example(4, 198, 6, 24, "metal", ("down_proj",), False, (2, 0, 0), 0)
 def test_no_axis_lowers_it(
     batch: int,
     rank: int,
@@ -105,7 +112,11 @@ def test_no_axis_lowers_it(
     most = at(batch + more[0], rank + more[1], layers + more[2], length + longer)
     # Each part is rounded to whole bytes.
     assert less.minimum_bytes <= most.minimum_bytes + 4
-    assert less.minimum_bytes <= less.conservative_bytes <= most.conservative_bytes + 8
+    assert less.minimum_bytes <= less.conservative_bytes
+    # On Metal it bounds what is in flight, too: so many elements, of two bytes or of four. Wide
+    # adapters of short rows are mostly float32, and longer rows or more of them less so.
+    falls = LARGEST_FALL * less.ahead_bytes if backend == "metal" else 8
+    assert less.conservative_bytes <= most.conservative_bytes + falls
 
 
 @given(

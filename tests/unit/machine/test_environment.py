@@ -66,3 +66,13 @@ def test_a_real_mac_has_a_power_source() -> None:
 def test_variables_that_measurements_depend_on_are_kept() -> None:
     values = {"OMP_NUM_THREADS": "2", "MLX_DISABLE_COMPILE": "1", "MLX_RANK": "0", "HOME": "/root"}
     assert environment.variables(values) == {"MLX_DISABLE_COMPILE": "1", "OMP_NUM_THREADS": "2"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal")
+@pytest.mark.parametrize(("package", "backend"), [("mlx_cuda_13", "cuda"), ("mlx_cpu", "cpu")])
+def test_the_backend_is_known_by_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, backend: str
+) -> None:
+    (tmp_path / f"{package}-0.32.4.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "absent")])
+    assert environment.installed_backend.__wrapped__() == backend

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.errors import OptionError
-from pytest_yourai.machine.launch import check_alone, is_launch_variable, left_behind
+from pytest_yourai.machine.launch import (
+    check_alone,
+    is_launch_variable,
+    left_behind,
+    without_a_place,
+)
 
 TWO = '[["127.0.0.1:5000"], ["127.0.0.1:5001"]]'
 
@@ -94,3 +99,17 @@ def test_variables_of_each_launcher_are_dropped(names: str) -> None:
 def test_other_variables_stay() -> None:
     names = ("MLX_DISABLE_COMPILE", "MLX_MAX_OPS_PER_BUFFER", "OMP_NUM_THREADS", "SLURM_JOB_ID")
     assert not any(map(is_launch_variable, names))
+
+
+def test_a_launcher_gets_settings_and_no_place_in_a_group() -> None:
+    settings = {
+        "NCCL_SOCKET_IFNAME": "en0",
+        "NCCL_DEBUG": "INFO",
+        "OMPI_MCA_btl": "tcp",
+        "MLX_RING_VERBOSE": "1",
+        "PATH": "/bin",
+    }
+    left = (
+        "MLX_RANK MLX_HOSTFILE MLX_WORLD_SIZE NCCL_HOST_IP NCCL_PORT OMPI_COMM_WORLD_RANK PMI_RANK"
+    )
+    assert without_a_place({**settings, **dict.fromkeys(left.split(), "1")}) == settings

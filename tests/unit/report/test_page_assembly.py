@@ -97,9 +97,10 @@ def test_nothing_is_fetched(elements: Elements) -> None:
 
 
 def test_packaged_scripts_set_no_markup() -> None:
-    folder = files("pytest_yourai.report.page") / "scripts"
-    texts = [each.read_text(encoding="utf-8") for each in folder.iterdir()]
-    assert len(texts) == 14
+    package = files("pytest_yourai.report.page")
+    folders = (package / "scripts", package / "fits_scripts")
+    texts = [each.read_text(encoding="utf-8") for folder in folders for each in folder.iterdir()]
+    assert len(texts) == 16
     for text in texts:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacent|document\.write|</script|<!--", text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pytest_yourai.core.config import Objective
 from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.store.what_fits.machine import Machine, same_machines
+from pytest_yourai.store.what_fits.many_files import prepare_process
 from pytest_yourai.store.what_fits.measured import Collection, read_collection
 from pytest_yourai.store.what_fits.table import Fit, FitsTable, Mark
 
@@ -287,3 +289,23 @@ def test_the_collector_of_cycles_is_left_as_it_was(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("gc.isenabled", lambda: False)
     assert isinstance(read_collection([QUICK]), Collection)
     assert enabled == []
+
+
+def test_many_files_are_read_by_several_processes(tmp_path: Path) -> None:
+    document = json.dumps(of_machine(MAX_64, 51))
+    for number in range(500):
+        (tmp_path / f"{number}.json").write_text("[]" if number else document)
+    found = read_collection([tmp_path], processes=2)
+    alone = read_collection([tmp_path])
+    assert found == alone
+    assert (len(found.profiles), len(found.left_out)) == (1, 499)
+
+
+def test_a_process_that_reads_leaves_interruptions_to_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("signal.signal", lambda *given: calls.append(given))
+    monkeypatch.setattr("gc.disable", lambda: calls.append("disabled"))
+    prepare_process()
+    assert calls == [(signal.SIGINT, signal.SIG_IGN), "disabled"]

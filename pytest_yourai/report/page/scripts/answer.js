@@ -56,6 +56,7 @@ function allAnswers(shown) {
     label: "The largest, the fastest and the leanest configuration",
     rows: shown.answers.map(({ names, row: index }) => ({ ...shown.rows[index], index, rowIndex: index, names })),
     open: (row, element) => showTrial(row.index, element),
+    drawn: markChosen,
     columns: [
       { label: "Answer", isText: true, value: (row) => row.names[0], show: (row) => answerNames(row.names) },
       { label: "Speed", unit: "tokens/s", value: (row) => row.tokens_per_second, show: (row) => number(row.tokens_per_second) },
