@@ -19,6 +19,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_yourai.api.fitting import Fits, fits
     from pytest_yourai.api.profile import Profile, load
     from pytest_yourai.api.recommending import recommend
     from pytest_yourai.api.sweeping import sweep
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_yourai.trial_handle import Trial, TrialError
 
 __all__ = [
+    "Fits",
     "InputError",
     "LoraConfig",
     "MemoryEstimate",
@@ -42,12 +44,14 @@ __all__ = [
     "TrialResult",
     "YouraiError",
     "estimate_training_memory",
+    "fits",
     "load",
     "recommend",
     "sweep",
 ]
 
 _HOMES = {
+    "Fits": "api.fitting",
     "InputError": "core.errors",
     "LoraConfig": "core.config",
     "MemoryEstimate": "estimate",
@@ -59,6 +63,7 @@ _HOMES = {
     "TrialResult": "core.results",
     "YouraiError": "core.errors",
     "estimate_training_memory": "estimate",
+    "fits": "api.fitting",
     "load": "api.profile",
     "recommend": "api.recommending",
     "sweep": "api.sweeping",

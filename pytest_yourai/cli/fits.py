@@ -23,7 +23,7 @@ _MOST_PROCESSES = 8
 
 def fits(given: argparse.Namespace) -> int:
     """Print the table."""
-    found = read_collection(given.sources, processes=min(os.cpu_count() or 1, _MOST_PROCESSES))
+    found = read_collection(given.sources, processes=min(_processors(), _MOST_PROCESSES))
     table = FitsTable.of(found.profiles, Objective(given.objective))
     width = None
     if sys.stdout is not None and sys.stdout.isatty():
@@ -37,3 +37,9 @@ def fits(given: argparse.Namespace) -> int:
     else:
         print_text(formatted(table, given.format, width))
     return 0
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system can say it."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
@@ -23,8 +23,8 @@ _GROUP_BYTES = 32 * 1024**2
 _REPORTED_SUMS = 2
 """mlx-lm also sums loss and tokens, a number each, for every step that it reports."""
 
-_PAYLOAD = 0.94
-"""Of what Ethernet carries: 1448 of 1538 bytes of each packet are TCP's data."""
+_PAYLOAD = 0.9
+"""Of what Ethernet carries while as much comes back: without TCP's headers and acknowledgements."""
 
 _BYTES_PER_GBIT = 1e9 / 8
 
@@ -70,6 +70,21 @@ def link_of(backend: DistributedBackend, *, is_here: bool, gbit: float | None = 
     latency_s = _LATENCY_OF_LOOPBACK_S if is_here else _LATENCY_OF_TCP_S
     payload = _PAYLOAD if is_tcp and not (is_here and gbit is None) else 1.0
     return Link(gbit_or_usual * _BYTES_PER_GBIT * payload, _LATENCY_S.get(backend, latency_s))
+
+
+def measured_link(results: Iterable[TrialResult], world_size: int, usual: Link) -> Link:
+    """The link that summed the most gradients in `results` of several ranks; else `usual`."""
+    timed = [
+        (each.all_sum_bytes, each.all_sum_time_s)
+        for each in results
+        if each.all_sum_bytes and each.all_sum_time_s
+    ]
+    if not timed:
+        return usual
+    most_bytes, time_s = max(timed)
+    waits_s = _turns(world_size) * _groups(most_bytes) * usual.latency_s
+    sending_s = max(time_s - waits_s, time_s / 2)
+    return Link(_sent_share(world_size) * most_bytes / sending_s, usual.latency_s)
 
 
 def sum_time_s(gradient_bytes: int, world_size: int, link: Link) -> float:

@@ -198,8 +198,9 @@ GROUPS = (
                 "profile",
                 "PROFILE",
                 "with --yourai-recommend and --yourai-hosts: what one machine has measured, for "
-                "the times of steps on several",
+                "the times of steps, or several, for that of the link; may be repeated",
                 "memory alone is estimated",
+                is_repeatable=True,
             ),
         ),
     ),

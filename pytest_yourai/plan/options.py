@@ -90,8 +90,8 @@ class Options:
     """The ranks that train together; None where one process does alone."""
     link_gbit: float | None
     """Speed of the link between them, for an estimate; None where nobody says."""
-    profile: Path | None
-    """What one process has measured, for an estimate of several ranks."""
+    profiles: tuple[Path, ...]
+    """What was measured before, for an estimate of several ranks."""
 
     @property
     def worker_start_timeout_s(self) -> float:
@@ -231,9 +231,9 @@ def _files_read(options: Options) -> Iterator[tuple[str, Path]]:
         ("compare", options.compare),
         ("config", options.recipe_file.path if options.recipe_file else None),
         ("config", _adapters(options)),
-        ("profile", options.profile),
         ("hosts", options.hosts.hostfile if options.hosts else None),
     )
     yield from ((name, path) for name, path in single if path is not None)
+    yield from (("profile", path) for path in options.profiles)
     if options.data is not None:
         yield from (("data", path) for path in data_files(Path(options.data)))

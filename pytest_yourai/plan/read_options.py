@@ -114,7 +114,7 @@ def read_flags(given: GivenFlags) -> Options:
         isolation=read.value("isolation", one_of("model", "trial")) or "model",
         hosts=_hosts(read),
         link_gbit=read.value("link-gbit", positive(_MOST_GBIT)),
-        profile=read.from_folder("profile", given_path),
+        profiles=read.several("profile", given_path),
         **_switches(read),
     )
 

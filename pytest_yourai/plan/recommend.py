@@ -34,9 +34,8 @@ from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plan.safe_table import safe_config
-from pytest_yourai.plan.scaling import Scaler, base_of, read_measured
+from pytest_yourai.plan.scaling import Measured, Scaler, base_of, read_measured
 from pytest_yourai.store.recording import backend_of
-from pytest_yourai.store.stored_profile import StoredProfile
 
 ReadRows = Callable[[ModelSource, str, RowReading], TrainingData]
 """Reads data with the tokenizer of a model; InputError where it cannot be read."""
@@ -144,7 +143,7 @@ def recommend_model(
         scaler = _scaler(
             options, options.hosts, held, choice.recipe, measured, limit_bytes, backend
         )
-        base = base_of(found.config, ranks, options, measured)
+        base = base_of(found.config, ranks, options, measured.alone)
         found = dataclasses.replace(found, scaling=scaler.table(base))
     if data is None:
         return found
@@ -160,15 +159,15 @@ def _scaler(
     hosts: HostGroup,
     source: ModelSource,
     recipe: Recipe,
-    measured: StoredProfile | None,
+    measured: Measured,
     limit_bytes: int,
     backend: Backend,
 ) -> Scaler:
     """For machines like the one of the profile, or like this one."""
-    if measured is not None:
-        backend = backend_of(measured.environment)
+    if measured.alone is not None:
+        backend = backend_of(measured.alone.environment)
         if options.memory_limit_bytes is None:
-            limit_bytes = measured.memory_limit_bytes or limit_bytes
+            limit_bytes = measured.alone.memory_limit_bytes or limit_bytes
     return Scaler(source, backend, recipe, hosts, measured, limit_bytes, options.link_gbit)
 
 

@@ -7,6 +7,7 @@ import enum
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_yourai.core.axes import BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
@@ -20,6 +21,7 @@ from pytest_yourai.estimate.data_parallel import (
     Link,
     TimeAlone,
     link_of,
+    measured_link,
     sum_time_s,
     time_alone,
     usual_gbit,
@@ -69,11 +71,30 @@ class Scaling:
     """True if the time of its share alone was measured, and not fitted to other batches."""
 
 
-def read_measured(options: Options, name: str, source: ModelSource) -> StoredProfile | None:
-    """The profile that a flag names, of the model called `name`; OptionError for another."""
-    if options.profile is None:
-        return None
-    found = read_profile_of(options.profile, (name,))
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What profiles tell: of one process the times of steps, of several ranks that of the link."""
+
+    alone: StoredProfile | None = None
+    together: StoredProfile | None = None
+
+
+def read_measured(options: Options, name: str, source: ModelSource) -> Measured:
+    """The profiles that a flag names, of the model called `name`; OptionError for others."""
+    found = [_read(path, name, source) for path in options.profiles]
+    alone = [each for each in found if each.settings.ranks == 1]
+    together = [each for each in found if each.settings.ranks > 1]
+    for alike in (alone, together):
+        if len(alike) > 1:
+            raise OptionError(
+                f"--yourai-profile: {alike[0].name} and {alike[1].name} are both of "
+                f"{'one process' if alike is alone else 'several ranks'}: name one of them"
+            )
+    return Measured(next(iter(alone), None), next(iter(together), None))
+
+
+def _read(path: Path, name: str, source: ModelSource) -> StoredProfile:
+    found = read_profile_of(path, (name,))
     if found.model != name:
         raise OptionError(
             f"--yourai-profile: {found.name} is of {found.model}, not of {name}: name one of it"
@@ -83,11 +104,6 @@ def read_measured(options: Options, name: str, source: ModelSource) -> StoredPro
         raise OptionError(
             f"--yourai-profile: {found.name} is of {_weights(held)}, not of "
             f"{_weights(source.quantization)}: name another, or choose by --yourai-quantize"
-        )
-    if found.settings.ranks > 1:
-        raise OptionError(
-            f"--yourai-profile: {found.name} is of {found.settings.ranks_text}: name the profile "
-            "of a sweep on one machine"
         )
     return found
 
@@ -139,8 +155,7 @@ class Scaler:
     backend: Backend
     recipe: Recipe
     hosts: HostGroup
-    measured: StoredProfile | None
-    """What one machine alone has measured."""
+    known: Measured
     limit_bytes: int
     link_gbit: float | None = None
 
@@ -155,7 +170,10 @@ class Scaler:
         ]
         here, backend = self.hosts.is_here, self._backend
         gbit = self.link_gbit or usual_gbit(backend, is_here=here)
-        return ScalingTable(tuple(rows), backend, gbit, self.link_gbit is None)
+        is_measured = self._link != link_of(backend, is_here=here, gbit=self.link_gbit)
+        if is_measured:
+            gbit = self._link.bytes_per_s * 8 / 1e9
+        return ScalingTable(tuple(rows), backend, gbit, not (self.link_gbit or is_measured))
 
     def _on(
         self, machines: int, config: LoraConfig, predictor: Predictor, one: TimeAlone | None
@@ -211,7 +229,16 @@ class Scaler:
 
     @functools.cached_property
     def _link(self) -> Link:
-        return link_of(self._backend, is_here=self.hosts.is_here, gbit=self.link_gbit)
+        found = link_of(self._backend, is_here=self.hosts.is_here, gbit=self.link_gbit)
+        together = self.known.together
+        if together is None or self.link_gbit is not None:
+            return found
+        return measured_link(together.successes, together.settings.ranks, found)
+
+    @property
+    def measured(self) -> StoredProfile | None:
+        """What one machine alone has measured."""
+        return self.known.alone
 
 
 def _limit(step_s: float, time: TimeAlone, sum_s: float, one: TimeAlone | None) -> Limit:

@@ -31,13 +31,14 @@ from pytest_yourai.store.schema import first_problem, read_leniently
 from pytest_yourai.store.stored_profile import StoredProfile
 
 
-def read_profiles(path: Path) -> list[StoredProfile]:
+def read_profiles(path: Path, *, checks_digest: bool = True) -> list[StoredProfile]:
     """The profile in `path`, or those of benchmark results, smallest model first.
 
     RecordingError, naming file and key, if it is neither, is newer than this version, or has no
     trial.
     """
-    return profiles_in(read_document(path), printable(str(path)))
+    document = read_document(path, checks_digest=checks_digest)
+    return profiles_in(document, printable(str(path)))
 
 
 def read_profile_of(path: Path, names: Collection[str]) -> StoredProfile:

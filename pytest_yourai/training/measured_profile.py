@@ -12,7 +12,7 @@ import psutil
 
 from pytest_yourai.core.answers import Pick, find_answers, headline
 from pytest_yourai.core.axes import AXES, NUM_LAYERS, Axis, value_text
-from pytest_yourai.core.conditions import Environment
+from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import (
     ALL_KEYS,
     ALL_LAYERS,
@@ -190,7 +190,7 @@ def profile_differences(
         "model": _model(profile, model, presets),
         "quantization": _quantization(profile, quantization),
         "lora_keys": _lora_keys(profile, lora_keys),
-        "ranks": _ranks(profile.settings.ranks, ranks),
+        "ranks": _ranks(profile.settings, ranks),
         "versions": _versions(profile.environment),
     }
     return {condition: text for condition, text in texts.items() if text is not None}
@@ -251,10 +251,14 @@ def _lora_keys(profile: StoredProfile, here: str) -> str | None:
     )
 
 
-def _ranks(there: int, here: int) -> str | None:
-    if there == here:
+def _ranks(measured: SweepSettings, here: int) -> str | None:
+    if measured.ranks == here:
         return None
-    return f"on other ranks ({there}, here {here}): memory and speed of each differ"
+    share = "each with its share of the batch"
+    if measured.ranks > 1 and here == 1:
+        return f"on {measured.ranks_text}, {share}: one process needs more"
+    there = measured.ranks_text if measured.ranks > 1 else "one process"
+    return f"on {there}, and {here} ranks train here, {share}: memory and speed differ"
 
 
 def _versions(measured: Environment) -> str | None:

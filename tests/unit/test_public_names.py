@@ -15,6 +15,7 @@ from support import public_api
 
 PUBLIC = {
     "pytest_yourai": [
+        "Fits",
         "InputError",
         "LoraConfig",
         "MemoryEstimate",
@@ -26,6 +27,7 @@ PUBLIC = {
         "TrialResult",
         "YouraiError",
         "estimate_training_memory",
+        "fits",
         "load",
         "recommend",
         "sweep",

@@ -27,6 +27,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
         (["sweep", "tiny", "--iter"], ["--iters"]),
         (["sweep", "tiny", "--search", "f"], ["fast"]),
         (["completion", "z"], ["zsh"]),
+        (["fits", "--format", "h"], ["html"]),
     ],
 )
 def test_what_bash_completes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pkgutil
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -148,7 +149,8 @@ def test_help_has_its_flags_and_names_none_of_pytest(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     [takes] = [each.takes for each in SHORT_COMMANDS if each.name == command]
-    assert all(f"  --{name} " in text or f"  --{name}\n" in text for name in takes)
+    # Python 3.13 names the value once, after all names of a flag.
+    assert all(re.search(rf"  --{name}[ ,\n]", text) for name in takes)
     assert all(alias in text for flag in FLAGS if flag.name in takes for alias in flag.aliases)
     titles = [group.title for group in GROUPS if {flag.name for flag in group.flags} & takes]
     assert [line[:-1] for line in text.splitlines() if line[:-1] in titles] == titles

@@ -62,7 +62,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "hosts": ("2", 2),
     "hosts-backend": ("ring", "ring"),
     "link-gbit": ("2.5", 2.5),
-    "profile": ("p2.json", "p2.json"),
+    "profile": ("p2.json", ["p2.json"]),
 }
 """The text, and the value as TOML has it; of two flags that exclude each other the one."""
 

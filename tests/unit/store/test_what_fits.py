@@ -309,3 +309,8 @@ def test_a_process_that_reads_leaves_interruptions_to_the_first(
     monkeypatch.setattr("gc.disable", lambda: calls.append("disabled"))
     prepare_process()
     assert calls == [(signal.SIGINT, signal.SIG_IGN), "disabled"]
+
+
+def test_the_seal_is_not_looked_at(tmp_path: Path) -> None:
+    changed = of_machine(MAX_64, 51) | {"digest": "sha256:0"}
+    assert read_collection([written(tmp_path, changed)]).profiles
