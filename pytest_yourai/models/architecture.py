@@ -240,7 +240,9 @@ def read_architecture_shapes(config: Mapping[str, Any]) -> Architecture:
     try:
         text = json.dumps(config, default=str)
     except (TypeError, ValueError, RecursionError) as problem:
-        raise ModelError(f"model: it is no config.json mapping: {problem}") from None
+        raise ModelError(
+            f"model: JSON cannot hold it ({problem}): give what a config.json has"
+        ) from None
     return _read(text)
 
 

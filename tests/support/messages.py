@@ -22,9 +22,9 @@ _INPUT_ERRORS = {
 
 
 _VERBS = (
-    "accept|add|change|check|choose|close|compare|connect|convert|correct|fill|fix|free|"
+    "accept|add|change|check|choose|close|compare|connect|convert|copy|correct|end|fill|fix|free|"
     "give|install|keep|leave|let|make|measure|name|pip install|put|raise|remove|rename|"
-    "run|see|set|shorten|start|try|unset|update|use|wait|write"
+    "run|see|set|share|shorten|start|try|unset|update|use|wait|write"
 )
 
 _REMEDY = re.compile(rf"(?:^|[:;,] |, (?:or|and) | or )(?:{_VERBS}) |must |did you mean")

@@ -57,7 +57,9 @@ class Launcher:
             )
         except OSError as problem:
             os.close(self._held_fd)
-            raise ConnectError(f"mlx.launch cannot be started: {problem}") from problem
+            raise ConnectError(
+                f"mlx.launch cannot be started ({problem}): end processes, or start it later"
+            ) from problem
         finally:
             os.close(watched)
         with contextlib.suppress(BrokenPipeError):

@@ -95,7 +95,7 @@ def _connected(group: HostGroup, timeout_s: float) -> tuple[list[Rank], Launcher
         listener = Listener(group)
     except OSError as problem:
         raise ConnectError(
-            f"no port can be opened for the ranks to connect to: {problem}"
+            f"no port can be opened for the ranks ({problem}): check the addresses of the hosts"
         ) from None
     try:
         launcher = Launcher(group, listener.address, listener.token)

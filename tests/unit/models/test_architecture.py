@@ -152,7 +152,7 @@ def test_heads_of_an_unknown_type_have_a_size() -> None:
 def test_a_mapping_that_holds_itself_is_refused() -> None:
     endless: dict[str, Any] = {**LLAMA}
     endless["itself"] = endless
-    with pytest.raises(ModelError, match="model: it is no config.json mapping"):
+    with pytest.raises(ModelError, match="model: JSON cannot hold it"):
         read_architecture_shapes(endless)
 
 
