@@ -25,7 +25,7 @@ GROUP = HostGroup.here(2, DistributedBackend.RING)
         ),
         (
             WorkerError("the worker gave no answer for 60 s"),
-            "the ranks did not reach each other by ring (the worker gave no answer for 60 s): check",
+            "the ranks did not reach each other by ring (the worker gave no answer for 60 s)",
         ),
     ],
 )
