@@ -44,6 +44,6 @@ def test_tests_of_the_project_are_not_counted(
     [item] = pytester.getitems("def test_mine(): pass")
     for found in (said(pytester, capsys), said(pytester, capsys, item)):
         assert found == (
-            "Nothing was measured: no configuration was collected: leave out the paths, --ignore or "
-            "collect_ignore that hide the packaged test"
+            "Nothing was measured: no configuration was collected: leave out the paths, --ignore "
+            "or collect_ignore that hide the packaged test"
         )
