@@ -30,9 +30,9 @@ from pytest_yourai.worker.ranks import wire
 from pytest_yourai.worker.ranks.launcher import Launcher
 from pytest_yourai.worker.ranks.listener import Rank
 from pytest_yourai.worker.ranks.merging import Merger
-from pytest_yourai.worker.ranks.troubles import Trouble, root_cause
+from pytest_yourai.worker.ranks.peer import Peer
+from pytest_yourai.worker.ranks.troubles import root_cause
 from pytest_yourai.worker.run_record import Output, RunRecord
-from pytest_yourai.worker.tail import Tail
 
 _READ_SIZE = 1 << 16
 
@@ -51,52 +51,17 @@ _STALL_FACTOR = 10.0
 """A step that takes so many times the slowest before it, and so many seconds, has stalled."""
 
 
-class _Peer:
-    """One rank's end of the conversation."""
-
-    def __init__(self, rank: Rank) -> None:
-        self.connection = rank.connection
-        self.number = rank.hello.rank
-        self.name = f"rank {rank.hello.rank} ({rank.hello.host})"
-        self.lines = wire.Lines()
-        self.stdout, self.stderr = Tail(), Tail()
-        self.heard_at = time.monotonic()
-        self.status: int | None = None
-        self.stop: SafetyStopError | None = None
-        self.failed: messages.Failed | None = None
-        self.was_stopped = False
-        self.is_connected = True
-        self.files: str | None = None
-        self.said_files = False
-        self.last_words = ""
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """What ended it; None while it can go on."""
-        if self.is_connected and self.failed is None and self.stop is None and not self.was_stopped:
-            return None
-        return Trouble(
-            self.number,
-            self.name,
-            self.failed,
-            self.stop,
-            self.status,
-            self.was_stopped,
-            self.last_words,
-        )
-
-
 class RankGroup(Conversation):
     """The conversation with the ranks of one group, which this ends with their launcher."""
 
     def __init__(self, ranks: Sequence[Rank], launcher: Launcher, silent_s: int) -> None:
         self.hellos = [rank.hello for rank in ranks]
-        self._peers = [_Peer(rank) for rank in ranks]
+        self._peers = [Peer(rank) for rank in ranks]
         self._launcher, self._silent_s = launcher, silent_s
         self._merger = Merger(len(ranks))
         self._inbox: deque[messages.Message] = deque()
         self._number = 0
-        self._troubled: list[_Peer] = []
+        self._troubled: list[Peer] = []
         self._trouble_since: float | None = None
         self._guard: Guard | None = None
         self._slowest_s = 0.0
@@ -267,7 +232,7 @@ class RankGroup(Conversation):
         else:
             self._selector.unregister(self._launcher.output_fd)
 
-    def _read_peer(self, peer: _Peer) -> None:
+    def _read_peer(self, peer: Peer) -> None:
         data = _read(lambda: peer.connection.recv(_READ_SIZE))
         if not data:
             peer.is_connected = False
@@ -280,7 +245,7 @@ class RankGroup(Conversation):
             else:
                 self._take_agent_message(peer, wire.decode(wire.FromAgent, line[1:]))
 
-    def _take_worker_line(self, peer: _Peer, line: bytes) -> None:
+    def _take_worker_line(self, peer: Peer, line: bytes) -> None:
         envelope = messages.decode(messages.Message, line)
         if envelope.number != self._number:
             return
@@ -294,7 +259,7 @@ class RankGroup(Conversation):
             self._slowest_s = max(self._slowest_s, getattr(merged, "step_time_s", 0.0))
             self._inbox.append(merged)
 
-    def _take_agent_message(self, peer: _Peer, message: wire.FromAgent) -> None:
+    def _take_agent_message(self, peer: Peer, message: wire.FromAgent) -> None:
         match message:
             case wire.Printed(stdout, stderr):
                 peer.stdout.add(stdout.encode())
@@ -311,10 +276,10 @@ class RankGroup(Conversation):
             case wire.FilesRead(digest):
                 peer.files, peer.said_files = digest, True
 
-    def _tell(self, peer: _Peer, message: wire.ToAgent) -> None:
+    def _tell(self, peer: Peer, message: wire.ToAgent) -> None:
         self._write(peer, wire.encode(message))
 
-    def _write(self, peer: _Peer, line: bytes) -> None:
+    def _write(self, peer: Peer, line: bytes) -> None:
         # What is lost with the connection shows when it is read from.
         with contextlib.suppress(OSError):
             peer.connection.sendall(line)

@@ -17,10 +17,9 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.joining import AllSum, Joined
 from pytest_yourai.worker.protocol import (
-    AllSum,
     Compiling,
-    Joined,
     Measurement,
     RowsRead,
     Saved,
