@@ -21,6 +21,7 @@ _MEASURED: dict[str, Callable[[TrialResult], Any]] = {
     "minimum_memory_gb": _gb("minimum_memory_bytes"),
     "peak_memory_gb": _gb("peak_memory_bytes"),
     "predicted_minimum_memory_gb": _gb("predicted_minimum_memory_bytes"),
+    "predicted_peak_memory_gb": _gb("predicted_peak_memory_bytes"),
     "step_time_s": lambda row: row.step_time_s,
     "update_time_s": lambda row: row.update_time_s,
     "tokens_per_second": lambda row: row.tokens_per_second,

@@ -34,6 +34,12 @@ class RankResult:
     step_time_s: float
 
 
+_HELD_BACK = 0.9
+"""A peak from this share of MLX's limit on was held back by it; one below it was not."""
+
+_NOISE_OF_PEAKS = 0.05
+"""Predicted and measured peaks that differ by less than this are taken for equal."""
+
 RECORDED_WITHOUT_BUDGET = "peak recorded without this budget"
 """The warning of a replayed trial whose peak is over the budget of the replay."""
 
@@ -81,6 +87,8 @@ class TrialResult(WithOutcome):
     """Robust slope over the measured steps; that of the footprint likewise."""
     footprint_growth_bytes_per_step: float | None = None
     predicted_minimum_memory_bytes: int | None = None
+    predicted_peak_memory_bytes: int | None = None
+    """Predicted MLX peak where nothing limits it, as under mlx_lm.lora."""
     memory_limit_bytes: int | None = None
     """The budget of the sweep."""
     epoch_time_s: float | None = None
@@ -158,6 +166,16 @@ class TrialResult(WithOutcome):
     def exceeds_budget(self) -> bool:
         """True if its peak is over the budget, as that of a recording may be."""
         return (self.peak_memory_bytes or 0) > (self.memory_limit_bytes or math.inf)
+
+    @property
+    def unlimited_peak_bytes(self) -> int | None:
+        """What it would take without the limit that held it back, by estimate; None if none did."""
+        peak_bytes, predicted_bytes = self.peak_memory_bytes, self.predicted_peak_memory_bytes
+        if not (peak_bytes and predicted_bytes and self.memory_limit_bytes):
+            return None
+        was_held = peak_bytes >= _HELD_BACK * self.memory_limit_bytes / SAFETY_MARGIN
+        is_more = predicted_bytes > (1 + _NOISE_OF_PEAKS) * peak_bytes
+        return predicted_bytes if was_held and is_more and not self.exceeds_budget else None
 
     @property
     def safe_memory_bytes(self) -> int | None:

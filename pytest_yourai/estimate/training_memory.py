@@ -24,7 +24,11 @@ from pytest_yourai.estimate.checked_arguments import (
     checked_keys,
     checked_layers,
     checked_quantization,
+    mapping,
     one_of,
+    real_number,
+    text,
+    true_or_false,
     whole_number,
 )
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
@@ -84,10 +88,10 @@ def estimate_training_memory(
     is the one that is installed, `device` the GPU's name. `inspected` shapes of the built
     model replace those of the mapping.
 
-    TypeError for a size that is no integer, ValueError for one too small, an empty `lora_keys`, or
-    an unknown quantization, fine_tune_type, optimizer or backend; ModelError for a name without a
-    model, for a mapping that lacks a size or has experts that are not known, for a key that names
-    no linear layer, and for full fine-tuning of quantized weights.
+    TypeError for an argument of another type, ValueError for a size too small or too large, an
+    empty `lora_keys`, or an unknown quantization, fine_tune_type, optimizer or backend; ModelError
+    for a name without a model, for a mapping that lacks a size or has experts that are not known,
+    for a key that names no linear layer, and for full fine-tuning of quantized weights.
     """
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
@@ -101,14 +105,15 @@ def estimate_training_memory(
         rank=whole_number("lora_rank", lora_rank, 1),
         num_layers=checked_layers(lora_layers, shapes.num_hidden_layers),
         max_seq_length=whole_number("seq_length", seq_length, 2),
-        grad_checkpoint=grad_checkpoint,
+        grad_checkpoint=true_or_false("grad_checkpoint", grad_checkpoint),
         fine_tune_type=FineTuneType(one_of("fine_tune_type", fine_tune_type, tuple(FineTuneType))),
         optimizer=Optimizer(one_of("optimizer", optimizer, tuple(Optimizer))),
-        dropout=dropout,
+        dropout=real_number("dropout", dropout),
         grad_accumulation_steps=whole_number("grad_accumulation_steps", grad_accumulation_steps, 1),
     )
-    has_moment = has_first_moment(config, optimizer_config or {})
-    step = _step(built, shapes, config, quantization, backend, device, has_moment)
+    has_moment = has_first_moment(config, mapping("optimizer_config", optimizer_config))
+    gpu = text("device", device)
+    step = _step(built, shapes, config, quantization, backend, gpu, has_moment)
     is_paged = inspected is None and backend != "cpu"
     return _estimate(step, built.weight_bytes, AFFINE, is_paged=is_paged)
 

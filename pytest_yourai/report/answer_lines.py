@@ -59,10 +59,17 @@ def fits_sentence(result: TrialResult, *, has_minimum: bool = True) -> str:
         return f"Fits: takes {taken}; its minimum is not known."
     start = f"Fits: needs {_of_budget(result.minimum_memory_bytes or 0, limit_bytes)}"
     if not result.exceeds_budget:
-        return f"{start}, uses up to {peak} when allowed."
+        return f"{start}, uses up to {peak} when allowed{_without_a_limit(result)}."
     if RECORDED_WITHOUT_BUDGET in result.warnings:
         return f"{start}; its peak of {peak} was recorded without this budget."
     return f"{start}; its peak of {peak} was over the budget."
+
+
+def _without_a_limit(result: TrialResult) -> str:
+    if result.unlimited_peak_bytes is None:
+        return ""
+    about = gigabytes(result.unlimited_peak_bytes)
+    return f"; mlx_lm.lora, which sets no limit, would take about {about}"
 
 
 def _of_budget(part_bytes: int, whole_bytes: int | None) -> str:

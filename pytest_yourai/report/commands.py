@@ -93,6 +93,7 @@ def _training(
         reading=reading_flags(options.bad_rows, options.recipe.mask_prompt),
         recipe=_recipe(options),
         presets=own_presets(options),
+        hosts=_hosts(options),
         trust_remote_code=options.trust_remote_code,
     )
     words += invocation.training
@@ -115,6 +116,16 @@ def _data(options: Options) -> str | None:
     if options.data is None or not Path(options.data).is_absolute():
         return options.data
     return str(from_here(Path(options.data)))
+
+
+def _hosts(options: Options) -> list[str]:
+    """The flags of `yourai train` that name the ranks of the sweep."""
+    group = options.hosts
+    if group is None:
+        return []
+    named = group.world_size if group.hostfile is None else from_here(group.hostfile)
+    backend = ["--hosts-backend", str(group.backend)] if "hosts-backend" in options.given else []
+    return ["--hosts", str(named), *backend]
 
 
 def _recipe(options: Options) -> Path | None:

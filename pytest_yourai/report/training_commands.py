@@ -21,6 +21,8 @@ _NO_MODEL = "MODEL"
 
 _NO_DATA = "FOLDER"
 
+_NO_HOSTS = "HOSTS"
+
 OF_RECIPE = ""
 """The data of a command whose recipe names it."""
 
@@ -35,6 +37,7 @@ def train_words(
     reading: Sequence[str],
     recipe: Path | None = None,
     presets: Path | None = None,
+    hosts: Sequence[str] = (),
     trust_remote_code: bool = False,
 ) -> list[str]:
     """The words of a `yourai train`: a dry run if the model has no real weights.
@@ -46,6 +49,7 @@ def train_words(
         words += ["--config", str(recipe)]
     if presets is not None:
         words += ["--models", str(presets)]
+    words += hosts
     if is_made_up:
         words += ["--weights", "hub" if has_weights else "synthetic"]
     if trust_remote_code:
@@ -142,6 +146,7 @@ def _words_for(profile: StoredProfile) -> list[str]:
         reading=reading_flags(settings.bad_rows, settings.recipe.get("mask_prompt")),
         recipe=recipe,
         presets=presets,
+        hosts=["--hosts", _NO_HOSTS] if settings.ranks > 1 else [],
     )
 
 
@@ -155,6 +160,9 @@ def _notes(profile: StoredProfile, command: list[str]) -> Iterator[str]:
         yield f"{_NO_MODEL} is the folder or the owner/name that {profile.model} was read from."
     if _NO_DATA in command:
         yield f"{_NO_DATA} has a train.jsonl; the name of a Hugging Face data set works, too."
+    if _NO_HOSTS in command:
+        ranks = profile.settings.ranks
+        yield f"{_NO_HOSTS} is mlx.launch's hostfile, or {ranks} for ranks of this machine."
     if "hub" in command:
         yield "It was measured with made-up weights: --weights hub downloads the real ones."
     if "synthetic" in command:

@@ -117,6 +117,7 @@ class TrialRow(ConfigRow):
     active_growth_mb_per_step: Amount | None
     footprint_growth_mb_per_step: Amount | None
     predicted_minimum_memory_bytes: Count | None
+    predicted_peak_memory_bytes: Count | None = None
     load_time_s: Duration | None = None
     compile_time_s: Duration | None = None
     power: PowerRow | None = None

@@ -265,6 +265,7 @@ class Sweep:
             changes["epoch_time_s"] = epoch_time_s(data, result)
         if prediction is not None:
             changes["predicted_minimum_memory_bytes"] = prediction.minimum_bytes
+            changes["predicted_peak_memory_bytes"] = prediction.peak_bytes_within(None)
             if result.started and prediction.conservative_bytes > self._limit_bytes:
                 most = gigabytes(prediction.conservative_bytes)
                 warning = f"it was predicted to need up to {most}, over the budget"

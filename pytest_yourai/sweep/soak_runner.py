@@ -226,7 +226,7 @@ def run_soak(
 
     `on_result` gets the result before the journal has it.
     """
-    host = WorkerHost(plan.source, journal, plan.start_timeout_s)
+    host = WorkerHost(plan.source, journal, plan.start_timeout_s, hosts=plan.hosts)
     record = SoakRecord(
         trial,
         clock,

@@ -86,16 +86,16 @@ def _write_model(
     log.write("run_facts", **run, **facts)
 
 
-def _budget(plan: SweepPlan, host: WorkerHost, device: DeviceInfo) -> Budget:
+def budget_of(limit_bytes: int | None, host: WorkerHost, device: DeviceInfo) -> Budget:
     """The budget of each rank where there are several, which may share a host's memory."""
     if host.group is None:
-        return choose_budget(plan.memory_limit_bytes, device)
+        return choose_budget(limit_bytes, device)
     hellos = host.group.conversation.hellos
     ranks = Counter(hello.host for hello in hellos)
     shares = [
         HostShare(each.usable_bytes, each.available_bytes, ranks[each.host]) for each in hellos
     ]
-    return choose_shared_budget(plan.memory_limit_bytes, device, shares)
+    return choose_shared_budget(limit_bytes, device, shares)
 
 
 def group_note(group: StartedGroup) -> str:
@@ -119,7 +119,7 @@ def _context(
         context = recorded_context(plan, plan.recording)
     else:
         device, inspection = host.inspect(plan.data, plan.reading, print_line, plan.wanted)
-        budget = _budget(plan, host, device)
+        budget = budget_of(plan.memory_limit_bytes, host, device)
         tried = plan.tried(inspection, budget.limit_bytes)
         notes = (
             *limit_notes(tried, plan.source, inspection, device),

@@ -152,7 +152,8 @@ def choose(path: Path, options: TrainOptions, model: Model, origin: str) -> Chos
         return ChosenConfig.of_profile(profile, options, model, origin, is_of_this_model=True)
     if reason := _other_reason(results):
         raise SweepFailedError(f"the sweep found no configuration to train with: {reason}")
-    return _frugal(results, swept.settings.lora_keys or (), model)
+    ranks = options.group.world_size if options.group else 1
+    return _frugal(results, swept.settings.lora_keys or (), model, ranks)
 
 
 def _other_reason(results: Sequence[TrialResult]) -> str | None:
@@ -166,7 +167,7 @@ def _other_reason(results: Sequence[TrialResult]) -> str | None:
 
 
 def _frugal(
-    results: Sequence[TrialResult], swept_keys: Sequence[str], model: Model
+    results: Sequence[TrialResult], swept_keys: Sequence[str], model: Model, ranks: int
 ) -> ChosenConfig:
     """The configuration that needs the least; of its LoRA keys the model may lack some."""
     matrix = low_memory_matrix()
@@ -179,7 +180,7 @@ def _frugal(
     return ChosenConfig(
         "fallback: nothing fits",
         TrainValues(
-            batch_size=min(matrix.axes["batch_size"]),
+            batch_size=min(matrix.axes["batch_size"]) * ranks,
             rank=min(matrix.axes["rank"]),
             num_layers=min(matrix.axes["num_layers"]),
             grad_checkpoint=True,

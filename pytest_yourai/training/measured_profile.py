@@ -168,7 +168,7 @@ def _names(model: Model) -> set[str]:
 Condition = Literal["machine", "model", "quantization", "lora_keys", "ranks", "versions"]
 
 WHAT_RUNS: frozenset[Condition] = frozenset({"model", "quantization", "lora_keys", "ranks"})
-"""Conditions that make measurements those of another model, or of other weights or adapters."""
+"""Conditions that make measurements those of another model, weights, adapters or share of it."""
 
 
 def profile_differences(
@@ -177,8 +177,11 @@ def profile_differences(
     presets: Mapping[str, Preset],
     quantization: Quantization | None,
     lora_keys: str,
+    ranks: int = 1,
 ) -> dict[Condition, str]:
     """The conditions of a profile that differ from training `model`, quantized and with keys.
+
+    So many `ranks` train together.
 
     Each text completes "it was measured".
     """
@@ -187,7 +190,7 @@ def profile_differences(
         "model": _model(profile, model, presets),
         "quantization": _quantization(profile, quantization),
         "lora_keys": _lora_keys(profile, lora_keys),
-        "ranks": _ranks(profile.settings),
+        "ranks": _ranks(profile.settings, ranks),
         "versions": _versions(profile.environment),
     }
     return {condition: text for condition, text in texts.items() if text is not None}
@@ -204,12 +207,6 @@ def _model(profile: StoredProfile, model: Model, presets: Mapping[str, Preset]) 
     if is_of(profile, model, presets):
         return None
     return f"with another model ({profile.model}, not {model.name}): nothing is known of this one"
-
-
-def _ranks(measured: SweepSettings) -> str | None:
-    if measured.ranks == 1:
-        return None
-    return f"on {measured.ranks_text}, each with its share of the batch: one process needs more"
 
 
 def _machine(measured: Environment) -> str | None:
@@ -252,6 +249,16 @@ def _lora_keys(profile: StoredProfile, here: str) -> str | None:
     return (
         f"with other LoRA keys ({', '.join(sorted(there))}, here {here}): memory and speed differ"
     )
+
+
+def _ranks(measured: SweepSettings, here: int) -> str | None:
+    if measured.ranks == here:
+        return None
+    share = "each with its share of the batch"
+    if measured.ranks > 1 and here == 1:
+        return f"on {measured.ranks_text}, {share}: one process needs more"
+    there = measured.ranks_text if measured.ranks > 1 else "one process"
+    return f"on {there}, and {here} ranks train here, {share}: memory and speed differ"
 
 
 def _versions(measured: Environment) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_yourai.core.answers import Pick
+from pytest_yourai.core.hosts import DistributedBackend, HostGroup
 from pytest_yourai.core.parsing import (
     one_of,
     positive,
@@ -31,6 +32,17 @@ def _model_name(text: str) -> str:
 
 def _path(text: str) -> Path:
     return given_path(text, Path.cwd())
+
+
+def _hosts(text: str) -> HostGroup:
+    # It reads files, and looks at the machine: not for --help.
+    from pytest_yourai.plan.hosts import parse_hosts  # noqa: PLC0415
+
+    return parse_hosts(text, Path.cwd())
+
+
+def _hosts_text(hosts: HostGroup) -> str:
+    return str(hosts.hostfile or hosts.world_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +113,21 @@ class TrainOptions(TrainValues):
         default="local",
         parse=one_of("local", "hub", "synthetic"),
     )
+    hosts: HostGroup | None = option(
+        "--hosts",
+        "train data parallel, on N ranks of this machine or on the hosts of mlx.launch's hostfile",
+        metavar="N|FILE",
+        default_help="one process",
+        parse=_hosts,
+        text=_hosts_text,
+    )
+    hosts_backend: DistributedBackend | None = option(
+        "--hosts-backend",
+        "what the ranks talk through, as mlx.launch --backend",
+        metavar="ring|nccl|jaccl|jaccl-ring|mpi",
+        default_help="the hostfile's, else nccl with CUDA, else ring",
+        parse=lambda text: DistributedBackend(one_of(*DistributedBackend)(text)),
+    )
     compile_timeout_s: float | None = option(
         "--compile-timeout",
         "time limit of each step that compiles, in seconds",
@@ -114,6 +141,13 @@ class TrainOptions(TrainValues):
     trust_remote_code: bool = switch(
         "--trust-remote-code", "run Python code that a model folder brings"
     )
+
+    @property
+    def group(self) -> HostGroup | None:
+        """The ranks that train, with the backend that was asked for; None for one process."""
+        if self.hosts is None or self.hosts_backend is None:
+            return self.hosts
+        return dataclasses.replace(self.hosts, backend=self.hosts_backend)
 
 
 TRAIN_FIELDS = sorted(dataclasses.fields(TrainOptions), key=lambda field: field.name != "model")
@@ -140,6 +174,7 @@ TRAIN_GROUPS = {
         *("max_steps", "steps_per_eval", "val_batches", "patience", "save_every"),
         *("reload_interval", "memory_report_interval", "max_skipped_batches"),
     ),
+    "Several machines": ("hosts", "hosts_backend"),
     "Output": ("adapter_path", "keep", "report_to", "project_name"),
     "Advanced": ("trust_remote_code",),
 }

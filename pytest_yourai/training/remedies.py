@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_yourai.core.errors import (
     InputError,
+    RankDiedError,
     SafetyStopError,
     StopOverdueError,
     WorkerFailedError,
@@ -42,6 +43,8 @@ def remedy(end: BrokenOff, adapter_path: Path, *, has_learned: bool = True) -> s
             found = _LESS_MEMORY
         case _ if end.diagnosis.outcome is Outcome.INVALID_LOSS:
             found = _SMALLER_STEPS if has_learned else _unsound(found)
+        case RankDiedError() if end.diagnosis.outcome is Outcome.PEER_LOST:
+            found = f"see its last output in {log}"
         case _ if end.diagnosis.outcome is Outcome.CRASHED:
             found = f"see its last output in {log}"
         case WorkerFailedError() if known is None:

@@ -39,7 +39,7 @@ from pytest_yourai.training.option_values import DEFAULTS, VALUE_OPTIONS, TrainV
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.recipe_values import recipe_values
 from pytest_yourai.training.settings import Setting, TrainSettings
-from pytest_yourai.training.start import Start, begin, check_rows
+from pytest_yourai.training.start import Start, begin, check_rows, check_shares
 from pytest_yourai.training.used_settings import DEFAULT, UsedSettings, run_warnings, used_memory
 from pytest_yourai.worker.protocol import TrainingParameters
 
@@ -100,6 +100,8 @@ class _Resolver:
         self._values = TrainValues(**{name: self._find(name)[0] for name in VALUE_OPTIONS})
         self._config = self._lora_config()
         check_rows(start.rows, self._config.batch_size, self._origin("batch_size"))
+        self._group = start.options.group
+        check_shares(self._group, self._config.batch_size, self._origin("batch_size"))
         self._source, self._quantized_by = self._model_source()
         self._differences = (
             profile_differences(
@@ -108,6 +110,7 @@ class _Resolver:
                 start.presets,
                 self._source.quantization,
                 self._config.lora_keys,
+                self._group.world_size if self._group else 1,
             )
             if chosen is not None and chosen.profile is not None
             else {}
@@ -148,6 +151,7 @@ class _Resolver:
             used=(*self._used(), *used_memory(limit.bytes, limit.origin, baseline, measured_by)),
             warnings=(*self._warnings(), *limit.warnings),
             recipe_file=str(start.recipe_file.path) if start.recipe_file else None,
+            hosts=self._group,
         )
 
     def _lora_config(self) -> LoraConfig:

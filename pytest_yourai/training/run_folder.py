@@ -48,6 +48,19 @@ def locked(folder: Path) -> Iterator[Journal]:
                 each.rmdir()
 
 
+def make_mark(folder: Path) -> str:
+    """The name of a new file, by which a process elsewhere knows that it sees this very folder.
+
+    Training removes it. OutputError where the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
+    except OSError as problem:
+        raise _unwritable(folder, problem) from None
+    os.close(handle)
+    return Path(name).name
+
+
 def check_folder(path: Path) -> None:
     """OutputError if no files can be written into that folder; it need not exist."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
@@ -57,6 +70,10 @@ def check_folder(path: Path) -> None:
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=there):
             pass
     except OSError as problem:
-        raise OutputError(
-            f"--adapter-path: {path} cannot be written: {problem.strerror}; name another"
-        ) from None
+        raise _unwritable(path, problem) from None
+
+
+def _unwritable(path: Path, problem: OSError) -> OutputError:
+    return OutputError(
+        f"--adapter-path: {path} cannot be written: {problem.strerror}; name another"
+    )

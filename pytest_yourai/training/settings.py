@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource, Wanted
 from pytest_yourai.training.checkpoint import MeasuredBaseline
@@ -50,6 +51,13 @@ class TrainSettings:
     """In the order in which they are printed before the run."""
     warnings: tuple[str, ...]
     recipe_file: str | None = None
+    hosts: HostGroup | None = None
+    """The ranks that train together; None where one process does alone."""
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that train together."""
+        return self.hosts.world_size if self.hosts else 1
 
     @property
     def wanted(self) -> Wanted:

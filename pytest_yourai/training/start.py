@@ -10,12 +10,14 @@ from typing import Any
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OptionError, RecipeError
 from pytest_yourai.core.files import parse_json
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.parsing import data_source
 from pytest_yourai.core.paths import given_path
 from pytest_yourai.models.dataset_checks import RowFormat, check_folder
 from pytest_yourai.models.model import Model
 from pytest_yourai.models.presets import Preset, read_presets
 from pytest_yourai.models.resolve import resolve
+from pytest_yourai.plan.hosts import check_hosts
 from pytest_yourai.plan.matrix import read_matrix
 from pytest_yourai.plan.recipe_file import RecipeFile, data_of, read_recipe
 from pytest_yourai.training.checkpoint import (
@@ -53,6 +55,8 @@ class Start:
 def begin(options: TrainOptions) -> Start:
     """InputError for mistakes that do not depend on the configuration; loads and writes nothing."""
     _check_train_combinations(options)
+    if options.group is not None:
+        check_hosts(options.group, "--hosts")
     if options.matrix is not None:
         read_matrix(options.matrix)
     recipe_file = None if options.config is None else read_recipe(options.config)
@@ -69,6 +73,7 @@ def begin(options: TrainOptions) -> Start:
         rows = _inspect_rows(data, mask_prompt=masks)
     if options.batch_size is not None:
         check_rows(rows, options.batch_size, "--batch-size")
+        check_shares(options.group, options.batch_size, "--batch-size")
     presets = read_presets(options.presets)
     folder = given_path(options.model, Path.cwd())
     model = resolve(options.model, folder, options.weights, presets, options.quantize)
@@ -164,6 +169,8 @@ def _check_train_combinations(options: TrainOptions) -> None:
         )
     if options.quick and options.matrix:
         raise OptionError("--quick and --matrix both name a matrix: leave one out")
+    if options.hosts_backend is not None and options.hosts is None:
+        raise OptionError("--hosts-backend needs ranks: add --hosts N or --hosts FILE")
     is_reported = options.report_to is not None or options.resume
     if options.project_name is not None and not is_reported:
         raise OptionError("--project-name needs a service to report to: add --report-to")
@@ -213,6 +220,26 @@ def check_validation(parameters: TrainingParameters, data: str | None, rows: int
     raise DataError(
         f"{deciding[0]} needs validations, which {lacking}: {remedy}, or leave {deciding[0]} out"
     )
+
+
+def check_shares(group: HostGroup | None, batch_size: int, origin: str) -> None:
+    """OptionError if the ranks cannot divide a batch; `origin` is where its size comes from."""
+    if group is None or not batch_size % group.world_size:
+        return
+    ranks = group.world_size
+    raise OptionError(
+        f"--hosts: {ranks} ranks cannot share a batch of {batch_size} rows ({origin}): give a "
+        f"--batch-size that {ranks} divides, such as {batch_size + ranks - batch_size % ranks}"
+    )
+
+
+def check_validation_shares(group: HostGroup | None, rows: int) -> None:
+    """DataError if there are fewer rows for validation than ranks: none could take part."""
+    if group is not None and 0 < rows < group.world_size:
+        raise DataError(
+            f"--data: valid.jsonl has {rows} rows for {group.world_size} ranks: add rows, or leave "
+            "validation out with --val-batches 0"
+        )
 
 
 def check_rows(rows: int | None, batch_size: int, origin: str) -> None:

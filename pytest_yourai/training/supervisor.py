@@ -11,26 +11,34 @@ from dataclasses import dataclass
 from pytest_yourai.core.errors import (
     CheckpointError,
     CompileOverdueError,
+    GroupError,
     InputError,
     ModelError,
+    RankDiedError,
     SafetyStopError,
     StopOverdueError,
     WorkerDiedError,
 )
+from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.sanitize import without_secrets
 from pytest_yourai.core.signals import StopSignals
 from pytest_yourai.core.units import GB
-from pytest_yourai.machine.budget import choose_budget
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.models.source import RowReading
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.store.journal import EventLog
 from pytest_yourai.sweep.device_limits import limit_notes, over_a_limit
+from pytest_yourai.sweep.start import budget_of, group_note
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.remedies import remedy
+from pytest_yourai.training.run_folder import make_mark
 from pytest_yourai.training.settings import TrainSettings
-from pytest_yourai.training.start import check_rows, check_validation
+from pytest_yourai.training.start import (
+    check_rows,
+    check_validation,
+    check_validation_shares,
+)
 from pytest_yourai.training.watch import ProgressListener, WorkerRecord
 from pytest_yourai.worker.host import WorkerHost
 from pytest_yourai.worker.protocol import EndReason, TrainingEnd, TrainingRequest
@@ -38,6 +46,9 @@ from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 
 START_TIMEOUT_S = 600.0
 """For a worker to start, and to inspect model and data: tokenizing may take minutes."""
+
+SILENCE_S = 30
+"""Seconds without a sign of a rank that end training, which outlives what a trial does not."""
 
 _ACTIVE_SHARE = 0.7
 """Share of the budget that MLX's arrays may take after a step without a fresh process."""
@@ -80,7 +91,9 @@ class TrainingRun:
         self._settings = settings
         self._journal = journal
         self._signals = signals
-        self._host = WorkerHost(settings.source, journal, START_TIMEOUT_S)
+        self._host = WorkerHost(
+            settings.source, journal, START_TIMEOUT_S, hosts=settings.hosts, silent_s=SILENCE_S
+        )
         self._peak_bytes = 0
         self._watches_memory = True
         self._has_trained = False
@@ -109,12 +122,20 @@ class TrainingRun:
         check_rows(rows, settings.config.batch_size, "--batch-size")
         validation_rows = inspection.data.validation_rows if inspection.data else 0
         check_validation(parameters, settings.data, validation_rows)
-        found = over_a_limit(settings.config, settings.source, inspection, device)
+        if parameters.val_batches:
+            check_validation_shares(settings.hosts, validation_rows)
+        share = rank_share(settings.config, settings.ranks)
+        found = over_a_limit(share, settings.source, inspection, device)
         if found is not None and not settings.force:
             raise ModelError(f"{found[0]}: {found[1]}")
-        budget = choose_budget(settings.memory_limit_bytes, device)
-        notes = limit_notes([settings.config], settings.source, inspection, device)
+        budget = budget_of(settings.memory_limit_bytes, self._host, device)
+        notes = limit_notes([share], settings.source, inspection, device)
         return SweepContext(device, inspection, budget, tuple(notes))
+
+    @property
+    def ranks_note(self) -> str | None:
+        """A line about the ranks, once they have been started; None for one process."""
+        return group_note(self._host.group) if self._host.group is not None else None
 
     def train(self, where: SweepContext, progress: ProgressListener) -> TrainingOutcome:
         """Train on after the settings' first step, which a checkpoint has unless it is 0."""
@@ -184,6 +205,8 @@ class TrainingRun:
                 problem = end.diagnosis.reason
             case InputError() if not has_begun:
                 raise end.cause
+            case GroupError() | RankDiedError():
+                problem = end.diagnosis.reason
             case StopOverdueError() | InputError():
                 problem = str(end.cause)
             case _:
@@ -199,6 +222,7 @@ class TrainingRun:
 
     def _request(self, where: SweepContext, first_step: int) -> TrainingRequest:
         settings, limit_bytes = self._settings, where.budget.limit_bytes
+        mark = make_mark(settings.adapter_path) if settings.hosts is not None else None
         baseline, watches = settings.baseline, self._watches_memory
         return TrainingRequest(
             config=settings.config,
@@ -208,6 +232,7 @@ class TrainingRun:
             data=settings.data,
             adapter_path=str(settings.adapter_path),
             first_step=first_step,
+            folder_mark=mark,
             reload_active_bytes=round(_ACTIVE_SHARE * limit_bytes) if watches else None,
             usual_active_bytes=baseline.active_memory_bytes if baseline else None,
             reload_footprint_bytes=limit_bytes if watches else None,

@@ -175,7 +175,7 @@ def _train(
     settings: TrainSettings, run: TrainingRun, journal: Journal, stream: IO[str]
 ) -> TrainingOutcome:
     found = run.inspect(lambda line: print_lines(stream, line))
-    print_lines(stream, *_header(found))
+    print_lines(stream, *_header(found, run.ranks_note))
     display = TrainingDisplay(
         settings.parameters.max_steps,
         settings.first_step + 1,
@@ -190,10 +190,12 @@ def _train(
         return run.train(found, outputs)
 
 
-def _header(found: SweepContext) -> Iterator[str]:
+def _header(found: SweepContext, ranks_note: str | None) -> Iterator[str]:
     device = found.device
     machine = machine_memory(read_system_memory().total_bytes)
     yield f"Device: {device.name} ({device.backend}), MLX {device.mlx_version}, memory: {machine}"
+    if ranks_note is not None:
+        yield f"Ranks: {ranks_note}"
     # Where one was given, the table of settings says by what.
     budget = found.budget
     yield f"Budget: {budget if budget.is_detected else gigabytes(budget.limit_bytes)}"

@@ -69,6 +69,10 @@ class UsedSettings:
         yield setting("grad_checkpoint", on_or_off(config.grad_checkpoint))
         for axis in (FINE_TUNE_TYPE, OPTIMIZER, LORA_KEYS, DROPOUT, GRAD_ACCUMULATION_STEPS):
             yield setting(axis.name, axis.text(config))
+        if (group := self.start.options.group) is not None:
+            by = f" by {group.backend}" if group.backend else ""
+            where = "this machine" if group.is_here else str(group.hostfile)
+            yield Setting("hosts", f"{group.world_size} ranks on {where}{by}", "--hosts")
         yield setting("learning_rate", f"{values.learning_rate:g}")
         yield setting("seed", values.seed)
         yield setting("max_steps", f"{values.max_steps:,}")

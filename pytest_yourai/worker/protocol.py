@@ -151,6 +151,9 @@ class TrainingRequest:
     adapter_path: str
     first_step: int
     """0 for a new run."""
+    folder_mark: str | None = None
+    """A file in `adapter_path`, by which ranks on other hosts know whether they see that very
+    folder; one of them must. None where nothing need be kept."""
     reload_active_bytes: int | None = None
     """A fresh process is to go on where MLX's active memory after a step is over this, and over
     1.1 times what is usual."""
@@ -184,6 +187,11 @@ class SkippedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Validating:
+    """One more batch of a validation is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Validated:
     """The loss on the validation set after `step` steps, and the lowest so far."""
 
@@ -209,7 +217,7 @@ class Saved:
     step: Count
 
 
-TrainingEvent = TrainedStep | SkippedBatch | Validated | Saving | Saved | Compiling
+TrainingEvent = TrainedStep | SkippedBatch | Validating | Validated | Saving | Saved | Compiling
 
 RunEvent = TrialEvent | TrainingEvent
 

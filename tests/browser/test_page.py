@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
-LARGEST_MB = 1.8
+LARGEST_MB = 0.6
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_page_needs_nothing_else_and_says_the_answer(tab: Page, folder: Path) 
         for part in (f"{needs:.1f} GB", f"{takes:.1f} GB", "16,384 = 4 × 128 × 32", "110.0 GB"):
             assert part in answer
         assert "yourai train --model llama-8b --profile runs/0.json --weights hub" in answer
-        assert found.page.locator(".js-plotly-plot").count() == 4
+        assert found.page.locator(".chart svg:has(.point)").count() == 4
         assert found.requests == [path.as_uri()]
         assert found.complaints == []
 
@@ -247,9 +248,11 @@ def test_what_a_profile_says_is_text(tab: Page, folder: Path) -> None:
         assert HOSTILE in trial_of(page)
         assert HOSTILE in page.locator("#about").inner_text()
         assert HOSTILE in page.locator("#answer").inner_text()
-        page.locator(".js-plotly-plot .point").first.hover(force=True)
+        page.keyboard.press("Escape")
+        page.locator("#memory-speed-chart .point[style*=warn]").first.hover(force=True)
+        assert HOSTILE in page.locator(".tip:visible").inner_text()
         assert page.locator("img, iframe, main b, main i").count() == 0
-        assert page.locator("script").count() == 3
+        assert page.locator("script").count() == 2
         assert found.requests == [path.as_uri()]
         assert found.complaints == []
 
@@ -301,9 +304,9 @@ def test_a_trial_without_measured_steps_has_no_median(tab: Page, folder: Path) -
             row.update(step_times_s=[], step_tokens=[], step_time_ms=None)
     with opened(tab, page_of(folder, document)) as found:
         chart = found.page.locator("#step-times-chart")
-        expect(chart.locator(".shapelayer path")).to_have_count(1)
+        expect(chart.locator(".rule")).to_have_count(1)
         found.page.locator("#heat-map .cell.failure").click()
-        expect(chart.locator(".shapelayer path")).to_have_count(0)
+        expect(chart.locator(".rule")).to_have_count(0)
         said = found.page.locator("#step-times-of").inner_text()
         assert re.search(r"ended after \d+ warm-up steps, before any was measured", said)
         assert found.complaints == []
@@ -322,16 +325,43 @@ def test_with_accumulated_gradients_the_time_of_an_update_is_shown(tab: Page, fo
         assert found.complaints == []
 
 
-def test_it_can_be_used_before_its_charts_are_there(tab: Page, folder: Path) -> None:
-    path = page_of(folder, quick(), quick())
-    text = path.read_text(encoding="utf-8")
-    # What comes after the page's own script has not arrived yet.
-    path.write_text(text[: text.rindex("<script>")], encoding="utf-8")
-    with opened(tab, path) as found:
-        found.page.locator("#heat-map .cell").first.click()
-        found.page.keyboard.press("Escape")
-        found.page.get_by_role("button", name="Dark theme").click()
-        found.page.get_by_label("Profile", exact=True).select_option("0")
+def test_what_is_pointed_at_is_told(twelve: Page) -> None:
+    name = re.compile(
+        r"batch=\d+, rank=\d+, layers=\d+\s*needs \d+\.\d GB, [\d,]+ tokens/s, \d+ ms a step"
+    )
+    tip = twelve.locator(".tip:visible")
+    twelve.locator("#memory-speed-chart .point").first.hover(force=True)
+    expect(tip).to_have_text(name)
+    twelve.locator("#step-times-chart rect.point").last.hover(force=True)
+    expect(tip).to_have_text(re.compile(r"^step 10: \d+ ms$"))
+    twelve.locator("#prediction-chart path.point").first.hover(force=True)
+    expect(tip).to_contain_text(re.compile(r"predicted .* GB, measured .* GB"))
+    twelve.locator("#title").hover()
+    expect(tip).to_have_count(0)
+
+
+def test_axes_have_round_numbers_and_a_title(twelve: Page) -> None:
+    texts = twelve.locator("#memory-speed-chart svg text").all_text_contents()
+    assert {"minimum memory, GB", "tokens per second", "0", "1,000", "▲ largest"} <= set(texts)
+    steps = twelve.locator("#step-times-chart svg text").all_text_contents()
+    assert [*map(str, range(1, 11))] == [each for each in steps if each in map(str, range(1, 11))][
+        -10:
+    ]
+
+
+def test_a_chart_takes_the_colours_of_the_theme_and_the_width_that_it_has(
+    tab: Page, folder: Path
+) -> None:
+    colour = "getComputedStyle(document.querySelector('#step-times-chart rect')).fill"
+    with opened(tab, page_of(folder, quick())) as found:
+        page = found.page
+        light = page.evaluate(colour)
+        page.get_by_role("button", name="Dark theme").click()
+        assert page.evaluate(colour) != light
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        picture = page.locator("#memory-speed-chart .plot svg")
+        expect(picture).to_have_attribute("viewBox", re.compile(r"^0 0 [23]\d\d "))
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
         assert found.complaints == []
 
 
@@ -357,24 +387,26 @@ def test_paper_keeps_the_colours_that_tell_something(twelve: Page) -> None:
     twelve.emulate_media(media="screen")
 
 
-def test_the_charts_in_view_are_drawn_first(tab: Page, folder: Path) -> None:
-    with opened(tab, page_of(folder, quick()), PHONE) as found:
-        page = found.page
-        page.evaluate(
-            """() => {
-              window.order = [];
-              for (const each of document.querySelectorAll(".chart"))
-                each.on("plotly_afterplot", () => window.order.push(each.id));
-              document.getElementById("prediction").scrollIntoView();
-              document.getElementById("theme").click();
-            }"""
-        )
-        page.wait_for_selector("html[data-ready]")
-        order = page.evaluate("window.order")
-        assert sorted(order) == [
-            *("error-chart", "memory-speed-chart", "prediction-chart", "step-times-chart")
-        ]
-        assert order[-1] == "memory-speed-chart", "the first of the page, now the farthest away"
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [
+        (1, r"\d+ Jul, \d\d:00"),
+        (30, r"\d+ (Jul|Aug)"),
+        (24 * 45, "(Jul|Aug|Sep|Oct|Nov|Dec) 2026"),
+        (24 * 365, "20[23]\\d"),
+    ],
+)
+def test_a_history_has_the_dates_of_its_length(
+    tab: Page, folder: Path, hours: int, expected: str
+) -> None:
+    runs = [later(7, "0.31.0", 1.0) for _ in range(4)]
+    first = datetime.datetime.fromisoformat(runs[0]["created_at"])
+    for place, run in enumerate(runs):
+        run["created_at"] = (first + datetime.timedelta(hours=hours * place)).isoformat()
+    with opened(tab, page_of(folder, *runs)) as found:
+        texts = found.page.locator("#history-0-memory svg text").all_text_contents()
+        dates = [each for each in texts if re.fullmatch(expected, each)]
+        assert 2 <= len(dates) <= 5
         assert found.complaints == []
 
 

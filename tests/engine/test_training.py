@@ -35,6 +35,7 @@ from pytest_yourai.worker.protocol import (
     TrainingEvent,
     TrainingRequest,
     Validated,
+    Validating,
 )
 
 from support.engine_training import KEYS, losses, request, source
@@ -298,7 +299,7 @@ def test_a_finished_run_is_completed_from_its_checkpoint(folder: Path, tmp_path:
         (tmp_path / "a" / name).unlink()
     events, end = train(folder, dataclasses.replace(asked, first_step=5))
     assert end == TrainingEnd(5, "finished")
-    assert [type(event) for event in events] == [Validated]
+    assert [type(event) for event in events] == [Validating, Validated]
     assert (tmp_path / "a" / "adapters.safetensors").read_bytes() == adapters
     assert (tmp_path / "a" / "0000005_adapters.safetensors").read_bytes() == adapters
     load_adapters(

@@ -30,8 +30,8 @@ from pytest_yourai.report.page.render import read_sources, write_page
 from support.browser import launched, new_page, opened
 from support.profiles import page_of, quick
 
-TWELVE_MB, TWELVE_S = 1.5, 1.0
-HISTORY_MB, HISTORY_S = 5.0, 10.0
+TWELVE_MB, TWELVE_S = 0.3, 1.0
+HISTORY_MB, HISTORY_S = 4.0, 10.0
 
 
 def main() -> None:

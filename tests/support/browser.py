@@ -44,10 +44,7 @@ def opened(
     size: tuple[int, int] = DESKTOP,
     theme: Literal["light", "dark"] = "light",
 ) -> Iterator[Opened]:
-    """`path` in this tab as it is when all is drawn, as if it were opened for the first time.
-
-    A tab that has read Plotly once opens another page at the same path in a fifth of the time.
-    """
+    """`path` in this tab as it is when all is drawn, as if it were opened for the first time."""
     width, height = size
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)

@@ -25,8 +25,10 @@ def made_cgroup() -> Iterator[Path]:
         except OSError:
             folder.rmdir()
             continue
-        yield folder
-        _remove_when_empty(folder)
+        try:
+            yield folder
+        finally:
+            _remove_when_empty(folder)
         return
     pytest.skip("no memory cgroup can be made here")
 

@@ -21,6 +21,7 @@ ENDS_WITH_WHAT_A_PARSER_SAYS = {
     "MODEL: {} is not valid: {}",
     "lora_keys: {} is not valid: {}",
     "model: {} is not valid: {}",
+    "objective: {} is not valid: {}",
     "{}: {} is not valid: {}",
     "{}: {}: {} is not valid: {}",
     "--data: the checkpoint was trained on {}, and {}",

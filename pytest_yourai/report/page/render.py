@@ -73,14 +73,12 @@ def write_page(path: Path, content: Content, named_by: str) -> Path | None:
 
 def page(content: Content) -> str:
     """The text of the file."""
-    plotly = packaged("vendored/plotly-basic.min.js")
     script = strict_script(_scripts())
     parts = {
-        "policy": policy(plotly, script),
+        "policy": policy(script),
         "title": html.escape(printable(clean(title(content.profiles[content.opened])))),
         "style": packaged("page.css"),
         "data": embedded(all_printable(clean(_data(content)))),
-        "plotly": plotly,
         "script": script,
     }
     return filled("page.html", parts)
@@ -151,14 +149,11 @@ def _data(content: Content) -> Mapping[str, Any]:
 
 
 def policy(*scripts: str) -> str:
-    """Runs these scripts and no others, and connects to nothing.
-
-    Plotly sets styles on the elements that it makes, which have no hash to allow them by.
-    """
+    """Runs these scripts and no others, and connects to nothing."""
     digests = (hashlib.sha256(each.encode()).digest() for each in scripts)
     hashes = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in digests)
     return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
 

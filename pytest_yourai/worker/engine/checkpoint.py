@@ -24,6 +24,7 @@ from pytest_yourai.worker.checkpoint_file import (
     replace_checkpoint,
     seal,
 )
+from pytest_yourai.worker.engine import distributed
 from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
@@ -52,20 +53,22 @@ def save_checkpoint(
     _write(folder / CHECKPOINT, state, metadata_of(json.dumps(about)), _sealed)
 
 
-def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def restore_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer, reader: int = 0
+) -> dict[str, Any]:
     """Put a checkpoint's state into an adapted model and a new optimizer; returns its metadata.
+
+    Of several ranks `reader` alone reads the file, and the others get its content from that one.
 
     CheckpointError, with a remedy, where it is damaged or does not fit the model.
     """
-    path = folder / CHECKPOINT
-    about: dict[str, Any] = json.loads(read_run(path))
-    try:
-        arrays: Any = mx.load(str(path))
-    except (RuntimeError, ValueError) as problem:
-        raise refusal(path, str(problem)) from None
     optimizer.init(model.trainable_parameters())
-    if difference := _difference(arrays, _state(model, optimizer)):
-        raise refusal(path, f"it does not fit this run: {difference}")
+    arrays: Any = _state(model, optimizer)
+    run = ""
+    if distributed.rank() == reader:
+        run, arrays = _read(folder / CHECKPOINT, arrays)
+    about: dict[str, Any] = json.loads(distributed.text_of(reader, run))
+    arrays = distributed.arrays_of(reader, arrays)
     model.load_weights(list(_part(arrays, _MODEL).items()), strict=False)
     optimizer.state = tree_unflatten(list(_part(arrays, _OPTIMIZER).items()))
     high, low = arrays[_RANDOM].tolist()
@@ -73,6 +76,18 @@ def restore_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> 
     mx.random.seed(high << 32 | low)
     mx.eval(model.trainable_parameters(), optimizer.state)
     return about
+
+
+def _read(path: Path, expected: Mapping[str, mx.array]) -> tuple[str, dict[str, mx.array]]:
+    """The JSON of the run, and its arrays, which are like those that are expected."""
+    run = read_run(path)
+    try:
+        arrays: Any = mx.load(str(path))
+    except (RuntimeError, ValueError) as problem:
+        raise refusal(path, str(problem)) from None
+    if difference := _difference(arrays, expected):
+        raise refusal(path, f"it does not fit this run: {difference}")
+    return run, arrays
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -73,6 +73,45 @@ def chosen_by_any(chosen: Sequence[bool]) -> list[bool]:
     votes = mx.array([int(each) for each in chosen], dtype=mx.int32)
     counts: Any = mx.distributed.all_sum(votes).tolist()
     return [count > 0 for count in counts]
+
+
+def divisible(rows: int) -> int:
+    """The largest batch of at most so many rows that the ranks can share."""
+    return rows - rows % world_size()
+
+
+def any_says(chosen: bool) -> bool:
+    """True on all ranks if any of them says so. All must call it at once."""
+    return chosen_by_any([chosen])[0]
+
+
+def arrays_of(which: int, arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """The arrays of the rank `which`. All must call it at once, with the same names and shapes."""
+    if world_size() == 1:
+        return dict(arrays)
+    found, is_own = {}, rank() == which
+    for name in sorted(arrays):
+        given = arrays[name] if is_own else mx.zeros_like(arrays[name])
+        found[name] = mx.distributed.all_sum(given)
+        mx.eval(found[name])
+    return found
+
+
+def text_of(which: int, text: str) -> str:
+    """The text of the rank `which`. All must call it at once."""
+    if world_size() == 1:
+        return text
+    data = text.encode()
+    length = int(from_all(float(len(data)))[which])
+    own = list(data) if rank() == which else [0] * length
+    return bytes(arrays_of(which, {"": mx.array(own, dtype=mx.int32)})[""].tolist()).decode()  # type: ignore[arg-type]
+
+
+def is_on_all(condition: mx.array) -> mx.array:
+    """Whether `condition` holds on every rank, as an array, also within a compiled graph."""
+    if world_size() == 1:
+        return condition
+    return mx.distributed.all_sum(condition.astype(mx.int32)) == world_size()
 
 
 def time_all_sum(gradients: Any) -> AllSum:

@@ -13,7 +13,7 @@ from mlx.optimizers import Optimizer
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OutputError
 from pytest_yourai.core.files import write_atomically
-from pytest_yourai.worker.engine import checkpoint
+from pytest_yourai.worker.engine import checkpoint, distributed
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.progress import TrainingProgress
 from pytest_yourai.worker.protocol import ADAPTER_CONFIG, BEST_FOLDER, TrainingRequest
@@ -23,6 +23,7 @@ class RunFiles:
     """Saves the adapted model and its optimizer into the adapter path; `rows` are trained on.
 
     The last adapters are there, too, and the best in a folder in it; or the best alone are there.
+    Of several ranks only the first that sees the folder writes and reads.
     """
 
     def __init__(
@@ -32,20 +33,46 @@ class RunFiles:
         self._folder = Path(request.adapter_path)
         self._keeps_last = request.parameters.keep != "best"
         self._keeps_best = request.parameters.keep != "last"
+        self._writer: int | None = 0
+
+    @property
+    def is_written_here(self) -> bool:
+        """True on the rank that writes, once the run has begun."""
+        return self._writer == distributed.rank()
 
     def begin(self) -> dict[str, Any]:
         """Make the folder fit to save into; the checkpoint's metadata, empty for a new run."""
-        checkpoint.remove_leftovers(self._folder)
-        about = self._restore() if self._request.first_step else {}
-        self._write_config(self._folder)
+        self._writer = self._choose_writer()
+        if self.is_written_here:
+            checkpoint.remove_leftovers(self._folder)
+        about = self._restore(self._writer or 0) if self._request.first_step else {}
+        if self.is_written_here:
+            self._write_config(self._folder)
         return about
 
-    def _restore(self) -> dict[str, Any]:
+    def _choose_writer(self) -> int | None:
+        """The first rank that sees the folder; None where none does, and nothing need be kept."""
+        if not distributed.is_one_of_several():
+            return 0
+        mark = self._request.folder_mark
+        # Also a barrier: the mark is removed after all have looked for it.
+        seen = distributed.from_all(float((self._folder / (mark or "")).exists()))
+        found = next((rank for rank, sees in enumerate(seen) if sees), None)
+        if found is None and mark is not None:
+            raise OutputError(
+                f"--adapter-path: no rank sees the folder {self._folder} of this machine: name a "
+                "folder that it shares with one of the hosts, or add this machine to the hosts"
+            )
+        return found
+
+    def _restore(self, reader: int) -> dict[str, Any]:
         """Restore the checkpoint; DataError where the data has another number of rows by now.
 
         CheckpointError where it is of another step than asked for, so that no step is left out.
         """
-        about = checkpoint.restore_checkpoint(self._folder, self._model.module, self._optimizer)
+        about = checkpoint.restore_checkpoint(
+            self._folder, self._model.module, self._optimizer, reader
+        )
         if about["step"] != self._request.first_step:
             raise CheckpointError(
                 f"{self._folder} has a checkpoint of step {about['step']} by now, where step "
@@ -60,6 +87,8 @@ class RunFiles:
 
     def save_checkpoint(self, progress: TrainingProgress, random: mx.array) -> None:
         """Save what a run continues from; `random` is the random state after that step."""
+        if not self.is_written_here:
+            return
         request, source = self._request, self._model.source
         is_stored_quantized = "quantization" in source.architecture
         bits = str(source.quantization.bits) if source.quantization else "none"
@@ -81,7 +110,7 @@ class RunFiles:
 
     def save_last(self, step: int, *, is_numbered: bool) -> None:
         """Save the adapters, unless the best alone are kept; also under the step's number."""
-        if not self._keeps_last:
+        if not (self._keeps_last and self.is_written_here):
             return
         checkpoint.save_adapters(self._folder, self._model.module)
         if is_numbered:
@@ -89,7 +118,7 @@ class RunFiles:
 
     def save_best(self) -> None:
         """Save the adapters as the best, if these are kept."""
-        if not self._keeps_best:
+        if not (self._keeps_best and self.is_written_here):
             return
         folder = self._folder
         if self._keeps_last:

@@ -11,6 +11,8 @@ from mlx.optimizers import Optimizer, clip_grad_norm
 from mlx.utils import tree_map
 from mlx_lm.tuner.trainer import default_loss
 
+from pytest_yourai.worker.engine import distributed
+
 
 class SafeSteps:
     """A loss and an optimizer for mlx-lm's `train`, in which invalid batches change nothing.
@@ -18,6 +20,8 @@ class SafeSteps:
     A batch whose loss is not finite adds no gradient, and the mean of an update is that over the
     other batches of its `accumulation` steps. Without any, weights and optimizer stay as they are.
     With `max_grad_norm` the mean is clipped to that global norm, once per update.
+
+    A batch that is invalid on one rank is so on all, which then change their weights alike.
 
     It knows of the loss within the graph alone: reading it would make each step wait.
     """
@@ -38,7 +42,7 @@ class SafeSteps:
         model.update(tree_map(_gate(valid), weights))
         loss, tokens = default_loss(model, batch, lengths)
         model.update(weights)
-        valid.append(mx.isfinite(loss))
+        valid.append(distributed.is_on_all(mx.isfinite(mx.stop_gradient(loss))))
         self._valid["batches"] += valid[0]
         return loss, tokens
 

@@ -12,13 +12,15 @@ import numpy as np
 from mlx_lm.tuner.callbacks import TrainingCallback, get_reporting_callbacks
 from mlx_lm.tuner.trainer import default_loss, evaluate
 
-from pytest_yourai.core.config import COMPILING_STEPS, SAFETY_MARGIN
-from pytest_yourai.worker.engine import checkpoint
+from pytest_yourai.core.config import SAFETY_MARGIN
+from pytest_yourai.core.errors import DataError
+from pytest_yourai.worker.engine import checkpoint, distributed
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.batch_order import in_order
 from pytest_yourai.worker.engine.last_valid_batch import LastValidBatch
 from pytest_yourai.worker.engine.loop import EndOfLoop, run_loop, step_figures
 from pytest_yourai.worker.engine.loss_check import check_loss
+from pytest_yourai.worker.engine.memory_reasons import MemoryReasons
 from pytest_yourai.worker.engine.optimizer import make_optimizer
 from pytest_yourai.worker.engine.run_files import RunFiles
 from pytest_yourai.worker.engine.safe_steps import SafeSteps
@@ -35,14 +37,14 @@ from pytest_yourai.worker.protocol import (
     TrainingEvent,
     TrainingRequest,
     Validated,
+    Validating,
 )
-
-_ACTIVE_GROWTH = 1.1
-"""Times the usual active memory after a step: more is memory that the run has lost."""
 
 
 class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     """Trains adapters through mlx-lm; reports, saves and validates after each step.
+
+    Of several ranks one saves, and all end, or leave a validation, after the same step.
 
     `rows` and `validation_rows` are data sets as mlx-lm trains on them; the latter may be empty.
     """
@@ -63,17 +65,12 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         self._rows, self._validation_rows = rows, validation_rows
         self._report, self._should_stop = report, should_stop
         self._files = RunFiles(model, optimizer, request, len(rows))
-        self._services = get_reporting_callbacks(
-            request.parameters.report_to,
-            project_name=request.parameters.project_name,
-            log_dir=request.adapter_path,
-            config=dict(request.report_config or {}),
-        )
-        self._first_step = self._loop_tokens = 0
+        self._services: Any = None
+        self._loop_tokens = 0
         self.progress = self._whole = self._saved = TrainingProgress()
         """By now, after the last whole cycle, and in the checkpoint."""
         self._save_is_due = False
-        self._usual_active_bytes = request.usual_active_bytes
+        self._memory = MemoryReasons(request, 0)
         self._last_loss = math.inf
         self._batches = LastValidBatch()
         self._end_reason: EndReason = "finished"
@@ -89,7 +86,11 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         request = self._request
         mx.set_memory_limit(int(request.memory_limit_bytes / SAFETY_MARGIN))
         with self._model.adapted(request.config, request.recipe):
-            self._begin(self._files.begin())
+            self._check_rows()
+            about = self._files.begin()
+            if self._files.is_written_here:
+                self._report_to_services()
+            self._begin(about)
             most_steps = request.parameters.max_steps - self.progress.step
             if self._has_lost_patience:
                 self._end("patience")
@@ -97,6 +98,26 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
                 mx.reset_peak_memory()
                 self._run(most_steps)
         return TrainingEnd(self._whole.step, self._end_reason)
+
+    def _check_rows(self) -> None:
+        """DataError where the ranks have read other rows, of which no batches could be shared."""
+        counts = len(self._rows), len(self._validation_rows)
+        for rows in map(distributed.from_all, map(float, counts)):
+            if len(set(rows)) > 1:
+                found = ", ".join(f"{each:,.0f}" for each in rows)
+                raise DataError(
+                    f"{self._request.data} has not the same rows on all hosts ({found} on ranks 0 "
+                    f"to {len(rows) - 1}): copy it to all"
+                )
+
+    def _report_to_services(self) -> None:
+        request = self._request
+        self._services = get_reporting_callbacks(
+            request.parameters.report_to,
+            project_name=request.parameters.project_name,
+            log_dir=request.adapter_path,
+            config=dict(request.report_config or {}),
+        )
 
     def _run(self, most_steps: int) -> None:
         """Run mlx-lm's loop, with steps of our own only where a batch may be skipped or clipped."""
@@ -123,7 +144,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         """Start from a checkpoint's metadata, empty for a new run, and redo what followed it."""
         self.progress = self._saved = TrainingProgress.of_checkpoint(about)
         self._complete_cycle()
-        self._first_step = self.progress.step
+        self._memory = MemoryReasons(self._request, self.progress.step)
         if self.progress.step:
             self._save_adapters()
         if self._is_validation_due and self.progress.validated_step != self.progress.step:
@@ -192,14 +213,15 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         parameters, step = self._request.parameters, self.progress.step
         if step == parameters.max_steps:
             return "finished"
-        if self._should_stop():
-            return "stopped"
-        if self._has_lost_patience:
-            return "patience"
-        if trained is not None and (reason := self._memory_reason(trained)):
-            return reason
         interval = parameters.reload_interval
-        return "interval" if interval and self._cycles.is_due(step, interval) else None
+        reasons: dict[EndReason, bool] = {
+            "stopped": self._should_stop(),
+            "patience": self._has_lost_patience,
+            **(self._memory.after(trained) if trained is not None else {}),
+            "interval": bool(interval) and self._cycles.is_due(step, interval or 1),
+        }
+        chosen = distributed.chosen_by_any(list(reasons.values()))
+        return next((reason for reason, holds in zip(reasons, chosen, strict=True) if holds), None)
 
     def _end(self, reason: EndReason) -> None:
         self._end_reason = reason
@@ -207,32 +229,9 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         if reason == "finished" and 0 < step == self._whole.skipped_batches:
             raise InvalidLossError(f"no loss of {step} batches was finite, so nothing was trained")
         if self._saved != self._whole and self._whole.step:
-            if not self._batches.weights_are_sound(self._model.module):
+            if distributed.any_says(not self._batches.weights_are_sound(self._model.module)):
                 raise InvalidLossError("the adapters give no finite loss any more")
             self._save()
-
-    def _memory_reason(self, trained: TrainedStep) -> EndReason | None:
-        request, is_whole = self._request, self._cycles.is_whole(trained.step)
-        is_warm = trained.step - self._first_step > COMPILING_STEPS * self._accumulation
-        # Within a cycle the accumulated gradients are held, too.
-        if self._usual_active_bytes is None and is_warm and is_whole:
-            self._usual_active_bytes = trained.active_memory_bytes
-        # A fresh process would begin the cycle anew.
-        if is_whole and (reason := self._reason_to_reload(trained)):
-            return reason
-        is_over = is_warm and trained.peak_memory_bytes > request.memory_limit_bytes
-        return "memory_limit" if is_over and not request.may_pass_the_limit else None
-
-    def _reason_to_reload(self, trained: TrainedStep) -> EndReason | None:
-        request, usual = self._request, self._usual_active_bytes
-        if request.reload_active_bytes is not None and usual is not None:
-            most = max(request.reload_active_bytes, _ACTIVE_GROWTH * usual)
-            if trained.active_memory_bytes > most:
-                return "active_memory"
-        most_held = request.reload_footprint_bytes
-        if most_held is not None and (trained.footprint_bytes or 0) > most_held:
-            return "footprint"
-        return None
 
     def _save(self) -> None:
         """Save the last whole cycle; what followed it has not changed the adapters yet."""
@@ -257,7 +256,8 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._request.config,
             self._validation_rows,
         )
-        if not len(rows) or parameters.val_batches == 0:
+        batch_size = distributed.divisible(min(config.batch_size, len(rows)))
+        if not batch_size or parameters.val_batches == 0:
             return
         began = time.perf_counter()
         # The generator that mlx-lm's batches draw from: always the same batches.
@@ -266,7 +266,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             loss = evaluate(
                 model=self._model.module,
                 dataset=rows,
-                batch_size=min(config.batch_size, len(rows)),
+                batch_size=batch_size,
                 num_batches=parameters.val_batches,
                 max_seq_length=config.max_seq_length,
                 progress_callback=self._end_where_asked,
@@ -275,11 +275,13 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             return
         finally:
             self._model.module.train()
-        self.progress = self.progress.validated(float(loss))
+        # One loss for all ranks: they decide by it, and may have summed in different orders.
+        loss = distributed.from_all(float(loss))[0]
+        self.progress = self.progress.validated(loss)
         self._complete_cycle()
         best_step, best_loss = self.progress.best_step, self.progress.best_loss
         time_s = time.perf_counter() - began
-        found = Validated(self.progress.step, float(loss), time_s, best_step, best_loss)
+        found = Validated(self.progress.step, loss, time_s, best_step, best_loss)
         self._report(found)
         if self._services is not None:
             info = {"iteration": found.step, "val_loss": found.loss, "val_time": found.time_s}
@@ -289,5 +291,6 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
             self._save()
 
     def _end_where_asked(self) -> None:
-        if self._should_stop():
+        self._report(Validating())
+        if distributed.any_says(self._should_stop()):
             raise EndOfLoop

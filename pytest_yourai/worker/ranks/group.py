@@ -14,14 +14,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_yourai.core.device import DeviceInfo
+from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import (
     CollectiveStalledError,
     PeerLostError,
     SafetyStopError,
     WorkerError,
 )
-from pytest_yourai.core.units import seconds
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.conversation import Conversation
@@ -30,6 +29,7 @@ from pytest_yourai.worker.ranks import wire
 from pytest_yourai.worker.ranks.launcher import Launcher
 from pytest_yourai.worker.ranks.listener import Rank
 from pytest_yourai.worker.ranks.merging import Merger
+from pytest_yourai.worker.ranks.pace import Pace
 from pytest_yourai.worker.ranks.peer import Peer
 from pytest_yourai.worker.ranks.troubles import root_cause
 from pytest_yourai.worker.run_record import Output, RunRecord
@@ -45,11 +45,6 @@ _STACK_WAIT_S = 1.0
 
 _STACK_QUIET_S = 0.2
 
-_LEAST_STALL_S = 20.0
-
-_STALL_FACTOR = 10.0
-"""A step that takes so many times the slowest before it, and so many seconds, has stalled."""
-
 
 class RankGroup(Conversation):
     """The conversation with the ranks of one group, which this ends with their launcher."""
@@ -64,7 +59,7 @@ class RankGroup(Conversation):
         self._troubled: list[Peer] = []
         self._trouble_since: float | None = None
         self._guard: Guard | None = None
-        self._slowest_s = 0.0
+        self._pace = Pace()
         self._is_released = False
         self.devices: dict[int, DeviceInfo] = {}
         self._selector = selectors.DefaultSelector()
@@ -93,7 +88,7 @@ class RankGroup(Conversation):
 
     def watch(self, guard: Guard, device: DeviceInfo, *, holds_the_model: bool) -> None:
         guard.watch_elsewhere(has_own_memory=device.has_own_memory)
-        self._guard, self._slowest_s = guard, 0.0
+        self._guard, self._pace = guard, Pace()
         watch = wire.Watch(
             guard.budget_bytes, guard.is_forced, device.has_own_memory, not holds_the_model
         )
@@ -187,17 +182,18 @@ class RankGroup(Conversation):
 
     def _check_peers(self, record: RunRecord) -> None:
         """PeerLostError where one is silent, CollectiveStalledError where all wait for all."""
+        # What came while this process was stopped counts.
+        while self._read_once(0.0):
+            pass
         now = time.monotonic()
         for peer in self._peers:
             if peer.is_connected and now > peer.heard_at + self._silent_s:
                 raise PeerLostError(f"nothing was heard from {peer.name} for {self._silent_s} s")
-        taken_s = now - record.heard_at
-        limit_s = max(_LEAST_STALL_S, _STALL_FACTOR * self._slowest_s)
-        if self._slowest_s and record.compiling_s is None and taken_s > limit_s:
-            raise CollectiveStalledError(
-                f"all ranks live, and no step ended on them for {seconds(taken_s)}, where the "
-                f"slowest before took {seconds(self._slowest_s)}"
-            )
+        has_news = any(not isinstance(each, MlxMemory) for each in self._inbox)
+        if has_news or record.compiling_s is not None:
+            return
+        if (why := self._pace.stall(now - record.heard_at)) is not None:
+            raise CollectiveStalledError(why)
 
     def _raise_trouble(self) -> None:
         """Raise why the group broke off, once all ranks have said so, or the first a while ago."""
@@ -256,7 +252,7 @@ class RankGroup(Conversation):
         if isinstance(body, DeviceInfo):
             self.devices[peer.number] = body
         for merged in self._merger.add(peer.number, body):
-            self._slowest_s = max(self._slowest_s, getattr(merged, "step_time_s", 0.0))
+            self._pace.note(merged)
             self._inbox.append(merged)
 
     def _take_agent_message(self, peer: Peer, message: wire.FromAgent) -> None:

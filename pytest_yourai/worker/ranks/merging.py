@@ -28,7 +28,8 @@ class Merger:
     """Merges what the ranks of one group say, each in its own time.
 
     Memory is the largest of the last reports. That one compiles is passed on at once, as rows read
-    are. All else waits until every rank has said as much, and becomes one message.
+    are, unless that rank is ahead of the others. All else waits until every rank has said as much,
+    and becomes one message.
     """
 
     def __init__(self, world_size: int) -> None:
@@ -53,16 +54,23 @@ class Merger:
                 return [_largest(list(self._memory.values()))]
             case RowsRead():
                 return [message] if rank == 0 else []
-            case Compiling():
-                first, self._compiling = not self._compiling, True
-                return [message] if first else []
+            case Compiling() if not self._waiting[rank]:
+                return self._announced(message)
         self._waiting[rank].append(message)
         merged = []
         while all(self._waiting):
             heads = [each.popleft() for each in self._waiting]
             merged.append(merge(heads))
             self._compiling = False
+            for each in self._waiting:
+                while each and isinstance(each[0], Compiling):
+                    merged += self._announced(each.popleft())
         return merged
+
+    def _announced(self, message: messages.Message) -> list[messages.Message]:
+        """That a step compiles, for the first rank of which it is known."""
+        first, self._compiling = not self._compiling, True
+        return [message] if first else []
 
     def silent(self) -> list[int]:
         """The ranks that others wait for."""

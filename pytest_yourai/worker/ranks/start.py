@@ -7,7 +7,14 @@ import time
 from dataclasses import dataclass
 
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.errors import ConnectError, GroupError, WorkerDiedError, WorkerError
+from pytest_yourai.core.errors import (
+    ConnectError,
+    GroupError,
+    PeerLostError,
+    RankDiedError,
+    WorkerDiedError,
+    WorkerError,
+)
 from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.conversation import TimeLimit
@@ -25,6 +32,9 @@ _PROBE_BYTES = 1 << 24
 """Summed while joining: enough for the bandwidth of a link to show."""
 
 _POLL_S = 0.1
+
+_PORT_IS_TAKEN = "Couldn't bind socket"
+"""What MLX's ring says where its port is taken (MLX 0.32.4, distributed/utils.cpp)."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +102,30 @@ def _joined(
     try:
         joined = conversation.answer(Joined, limit=TimeLimit(timeout_s))
     except WorkerError as problem:
-        names = ", ".join(sorted({host for each in group.hosts for host in each.ips}))
-        backend = group.backend or "the backend that MLX chose"
-        raise ConnectError(
-            f"the ranks did not reach each other by {backend} ({problem}): check that the "
-            f"addresses {names or '(none)'} are those of the link between the hosts, and that no "
-            "firewall is between them"
-        ) from None
+        raise ConnectError(why_not_joined(group, problem)) from None
     return StartedGroup(conversation, device, joined)
+
+
+def why_not_joined(group: HostGroup, problem: WorkerError) -> str:
+    """What kept the ranks of `group` from joining, and what to do about it."""
+    if _PORT_IS_TAKEN in str(problem):
+        return (
+            f"a port of the ring is taken on a host ({problem}): end what listens there, or start "
+            "it again, which chooses other ports"
+        )
+    if isinstance(problem, PeerLostError | WorkerDiedError):
+        name = problem.name if isinstance(problem, RankDiedError) else "a rank"
+        return (
+            f"{name} was lost while the ranks joined ({problem}): start it again, and check that "
+            "host if it comes back"
+        )
+    names = ", ".join(sorted({ip for each in group.hosts for ip in each.ips}))
+    backend = group.backend or "the backend that MLX chose"
+    return (
+        f"the ranks did not reach each other by {backend} ({problem}): check that the addresses "
+        f"{names or '(none)'} are those of the link between the hosts, and that no firewall is "
+        "between them"
+    )
 
 
 def _connected(group: HostGroup, timeout_s: float) -> tuple[list[Rank], Launcher]:
@@ -137,10 +163,21 @@ def _await_all(group: HostGroup, listener: Listener, launcher: Launcher, timeout
             listener.accept_one(_POLL_S)
 
 
+def telling_line(output: str) -> str | None:
+    """The last line of mlx.launch's output that is of no traceback; None where there is none."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    telling = [
+        line.strip()
+        for line in lines
+        if not line.startswith((" ", "Traceback", "subprocess.CalledProcessError"))
+    ]
+    return next(reversed(telling), None)
+
+
 def _why_missing(group: HostGroup, listener: Listener, launcher: Launcher, timeout_s: float) -> str:
     missing = ", ".join(f"{rank} ({group.hosts[rank].ssh})" for rank in listener.missing)
-    said = [line.strip() for line in launcher.tail.take().splitlines() if line.strip()]
-    last = f", and mlx.launch's last line is: {said[-1]}" if said else ""
+    said = telling_line(launcher.tail.take())
+    last = f", and mlx.launch said: {said}" if said else ""
     when = "before mlx.launch ended" if launcher.has_ended else f"within {timeout_s:g} s"
     address, port = listener.address
     return (

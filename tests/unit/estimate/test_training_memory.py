@@ -246,6 +246,7 @@ def test_the_built_model_counts_where_it_was_asked() -> None:
         ({"group_size": 65}, "group_size must be one of 16, 32, 64, 128, not 65"),
         ({"lora_keys": "q_proj"}, "lora_keys must be a list of one or more names"),
         ({"lora_keys": []}, "lora_keys must be a list of one or more names"),
+        ({"lora_keys": 3}, "lora_keys must be a list of one or more names"),
         ({"lora_keys": iter(())}, "lora_keys must be a list of one or more names"),
         ({"backend": "mps"}, "backend must be one of cpu, metal, cuda, not mps"),
         ({"optimizer": "lion"}, "optimizer must be one of adam, .*, not lion"),
@@ -257,6 +258,7 @@ def test_the_built_model_counts_where_it_was_asked() -> None:
             for name, least in SIZES.items()
             for value in (0, -3)
         ],
+        *[({name: 10**400}, f"{name} must be at most 1,000,000,000,000$") for name in SIZES],
     ],
 )
 def test_an_invalid_value_is_refused_in_one_sentence(change: dict[str, Any], message: str) -> None:
@@ -270,6 +272,26 @@ def test_an_invalid_value_is_refused_in_one_sentence(change: dict[str, Any], mes
 def test_a_size_is_an_integer(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be an integer, not {value!r}$"):
         estimate(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer_config": "adam"}, "optimizer_config must be a mapping or None, not 'adam'"),
+        ({"optimizer_config": 3}, "optimizer_config must be a mapping or None, not 3"),
+        ({"device": 5}, "device must be a text, not 5"),
+        ({"grad_checkpoint": "no"}, "grad_checkpoint must be True or False, not 'no'"),
+        ({"grad_checkpoint": None}, "grad_checkpoint must be True or False, not None"),
+        ({"dropout": "0.1"}, "dropout must be a number, not '0.1'"),
+        ({"dropout": True}, "dropout must be a number, not True"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_in_one_sentence(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        estimate(**change)
+    assert estimate(optimizer_config=None) == estimate(optimizer_config={})
 
 
 def test_integers_of_numpy_are_sizes() -> None:

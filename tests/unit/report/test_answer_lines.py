@@ -40,6 +40,21 @@ def test_without_a_budget_it_names_none() -> None:
     assert fits_sentence(unlimited) == "Fits: needs 12.5 GB, uses up to 13.9 GB when allowed."
 
 
+def test_it_says_what_mlx_lm_would_take_where_the_limit_held_it_back() -> None:
+    held = dataclasses.replace(FITTING, predicted_peak_memory_bytes=24_600_000_000)
+    end = "uses up to 13.9 GB when allowed; mlx_lm.lora, which sets no limit, would take about "
+    assert fits_sentence(held) == f"Fits: needs 12.5 of 16.0 GB, {end}24.6 GB."
+    for same in (
+        dataclasses.replace(held, predicted_peak_memory_bytes=14_500_000_000),
+        dataclasses.replace(held, memory_limit_bytes=20 * GB),
+        dataclasses.replace(held, memory_limit_bytes=None),
+    ):
+        assert fits_sentence(same).endswith("uses up to 13.9 GB when allowed.")
+    over = dataclasses.replace(held, peak_memory_bytes=16_100_000_000)
+    assert "mlx_lm.lora" not in fits_sentence(over)
+    assert "mlx_lm.lora" not in fits_sentence(held, has_minimum=False)
+
+
 def test_a_peak_over_the_budget_is_no_promise() -> None:
     over = dataclasses.replace(FITTING, peak_memory_bytes=19_300_000_000)
     assert fits_sentence(over) == (

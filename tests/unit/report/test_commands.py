@@ -292,3 +292,14 @@ def test_who_came_by_the_command_goes_on_with_it(pytester: pytest.Pytester) -> N
     tried = said(pytester, *given, outcome=Outcome.OVER_BUDGET, is_short=True)
     assert tried[-1].endswith(": yourai fit --max-memory 28")
     assert all("--yourai-" not in line or "FILE" in line for line in tried)
+
+
+def test_ranks_that_were_swept_train(pytester: pytest.Pytester) -> None:
+    [line] = said(pytester, "--yourai-model=llama-8b", "--yourai-hosts=2")
+    assert line.endswith("--profile optimal_config.json --hosts 2 --weights hub --data FOLDER")
+    (pytester.path / "hosts.json").write_text(
+        '[{"ssh": "a", "ips": ["10.0.0.1"]}, {"ssh": "b", "ips": ["10.0.0.2"]}]'
+    )
+    flags = ("--yourai-hosts=hosts.json", "--yourai-hosts-backend=ring")
+    [line] = said(pytester, "--yourai-model=llama-8b", *flags)
+    assert " --hosts hosts.json --hosts-backend ring " in line

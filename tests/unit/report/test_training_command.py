@@ -143,3 +143,9 @@ def test_an_only_answer_needs_no_pick() -> None:
     [each] = profiles_of(document(lambda found: found["all_results"].__delitem__(slice(0, 11))))
     [found] = training_commands(each)
     assert "--pick" not in found.text
+
+
+def test_a_sweep_of_ranks_leads_to_training_on_ranks() -> None:
+    words, notes = command(settings={"world_size": 2})
+    assert words[words.index("--hosts") + 1] == "HOSTS"
+    assert "HOSTS is mlx.launch's hostfile, or 2 for ranks of this machine." in notes

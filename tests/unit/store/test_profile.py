@@ -241,6 +241,7 @@ def test_the_profile_recorded_on_a_gpu_has_the_form_of_today() -> None:
             "compile_time_s",
             "power",
             "trained_parameters",
+            "predicted_peak_memory_bytes",
             "survey_step_times_s",
         }
         left_out |= {"update_time_s", "update_time_ms"}

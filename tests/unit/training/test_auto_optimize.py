@@ -12,6 +12,7 @@ from pytest_yourai.core.conditions import Environment, SweepSettings
 from pytest_yourai.core.config import LoraConfig, Objective, Optimizer, Quantization
 from pytest_yourai.core.errors import SweepFailedError
 from pytest_yourai.core.files import write_json
+from pytest_yourai.core.hosts import DistributedBackend, HostGroup
 from pytest_yourai.core.outcomes import Outcome, SkipReason
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.plan.flags import FLAGS
@@ -34,6 +35,7 @@ def decided(
     folder: Path,
     results: Sequence[TrialResult],
     lora_keys: tuple[str, ...] = ("self_attn.q_proj", "self_attn.v_proj"),
+    **values: Any,
 ) -> ChosenConfig:
     path = folder / PROFILE
     document = build_profile(
@@ -46,7 +48,7 @@ def decided(
         environment=Environment(),
     )
     write_json(path, document, "--yourai-output")
-    options = asked(folder)
+    options = asked(folder, **values)
     return choose(path, options, begin(options).model, "just now")
 
 
@@ -154,6 +156,12 @@ def test_where_nothing_fits_the_most_frugal_configuration_is_tried(
     }
 
 
+def test_the_most_frugal_configuration_of_ranks_is_a_row_for_each(tmp_path: Path) -> None:
+    ranks = HostGroup.here(2)
+    decision = decided(tmp_path, [failed(Outcome.OOM)], hosts=ranks)
+    assert resolve_options(begin(asked(tmp_path, hosts=ranks)), decision).config.batch_size == 2
+
+
 def test_the_most_frugal_keys_are_those_that_the_swept_model_has(tmp_path: Path) -> None:
     decision = decided(tmp_path, [failed(Outcome.OOM)], lora_keys=("self_attn.qkv_proj",))
     assert resolve_options(begin(asked(tmp_path)), decision).config.lora_keys == CONFIG.lora_keys
@@ -185,3 +193,10 @@ def test_other_failures_end_it_with_their_reason(
 def test_without_a_profile_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SweepFailedError, match="the sweep left no profile"):
         choose(tmp_path / PROFILE, asked(tmp_path), begin(asked(tmp_path)).model, "just now")
+
+
+def test_the_sweep_has_the_ranks_of_the_training(tmp_path: Path) -> None:
+    options = asked(tmp_path, hosts=HostGroup.here(2), hosts_backend=DistributedBackend.RING)
+    arguments = list(sweep_arguments(options))
+    assert "--yourai-hosts=2" in arguments
+    assert "--yourai-hosts-backend=ring" in arguments

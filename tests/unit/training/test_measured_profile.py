@@ -166,6 +166,7 @@ def compared(
     keys: str = "qv",
     name: str = "llama-8b",
     settings: dict[str, Any] | None = None,
+    ranks: int = 1,
     **there: Any,
 ) -> dict[Condition, str]:
     usual = {"quantization": {"bits": 4}}
@@ -177,7 +178,7 @@ def compared(
         settings=read_leniently(SweepSettings, usual if settings is None else settings),
         environment=read_leniently(Environment, {**here(), **there}),
     )
-    return profile_differences(recording, model(name), PRESETS, quantization, keys)
+    return profile_differences(recording, model(name), PRESETS, quantization, keys, ranks)
 
 
 def test_the_same_here_differs_in_nothing() -> None:
@@ -204,6 +205,12 @@ def test_the_same_here_differs_in_nothing() -> None:
         ),
         ({"keys": "mlp.up_proj"}, r"other LoRA keys \(qv, here mlp.up_proj\)", True),
         ({"keys": "all"}, r"other LoRA keys \(qv, here all\)", True),
+        ({"ranks": 2}, "on one process, and 2 ranks train here, each with its share", True),
+        (
+            {"settings": {"quantization": {"bits": 4}, "world_size": 4}, "ranks": 2},
+            "on 4 ranks, and 2 ranks train here",
+            True,
+        ),
     ],
 )
 def test_each_difference_is_named(

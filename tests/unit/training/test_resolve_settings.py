@@ -12,7 +12,8 @@ import pytest
 from mlx_lm.lora import CONFIG_DEFAULTS
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer, Quantization
-from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.errors import InputError, OptionError
+from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.machine import environment
 from pytest_yourai.training.option_values import VALUE_OPTIONS
@@ -378,3 +379,15 @@ def test_weights_are_not_made_up_by_accident(tmp_path: Path) -> None:
     data = str(rows_folder(tmp_path))
     with pytest.raises(InputError, match="add --yourai-weights=hub to download"):
         settled(tmp_path, model="llama-8b", weights="local", data=data)
+
+
+def test_ranks_are_among_what_is_used(tmp_path: Path) -> None:
+    settings = settled(tmp_path, hosts=HostGroup.here(2))
+    assert (settings.ranks, settings.hosts) == (2, HostGroup.here(2))
+    assert origins(settings)["hosts"] == ("2 ranks on this machine", "--hosts")
+    assert settled(tmp_path).ranks == 1
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused_wherever_it_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"3 ranks cannot share a batch of 4 rows \(default\)"):
+        settled(tmp_path, hosts=HostGroup.here(3))

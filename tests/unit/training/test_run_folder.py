@@ -15,7 +15,7 @@ from pytest_yourai.core.errors import (
 )
 from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.training.resolve_settings import train_settings
-from pytest_yourai.training.run_folder import locked
+from pytest_yourai.training.run_folder import locked, make_mark
 from pytest_yourai.worker.protocol import ADAPTER_CONFIG
 
 from support.training import asked, saved
@@ -87,3 +87,10 @@ def test_what_is_there_already_stays(tmp_path: Path) -> None:
     with locked(tmp_path) as journal:
         journal.write("training_start")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", LOG]
+
+
+def test_a_mark_is_a_new_file_of_the_folder(tmp_path: Path) -> None:
+    first, second = make_mark(tmp_path), make_mark(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {first, second}
+    with pytest.raises(OutputError, match="missing cannot be written: No such file"):
+        make_mark(tmp_path / "missing")

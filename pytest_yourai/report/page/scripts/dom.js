@@ -18,8 +18,10 @@ const signsOf = (index) => answersOf(index).map((name) => SIGNS[name]).join("");
 
 const isOverBudget = (row) => profile().has_minima && row.peak_memory_bytes > (profile().memory_limit_bytes ?? Infinity);
 
-function el(tag, attributes, ...children) {
-  const element = document.createElement(tag);
+const el = (tag, attributes, ...children) => furnished(document.createElement(tag), attributes, ...children);
+
+// The element with its attributes, listeners, style and children.
+function furnished(element, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "on") {

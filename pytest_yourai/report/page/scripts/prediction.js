@@ -20,55 +20,48 @@ function prediction() {
     el(
       "div",
       { class: "two" },
-      chart("prediction-chart", "Predicted over measured minimum memory"),
-      chart("error-chart", "Error of the prediction over measured minimum memory"),
+      chart("prediction-chart", "Predicted over measured minimum memory", predictedMemory),
+      chart("error-chart", "Error of the prediction over measured minimum memory", predictionErrors),
     ),
   );
 }
 
-function drawPrediction() {
-  const points = predictedRows();
-  if (!points.length) return Promise.resolve();
-  const colour = colours();
-  const values = points.flatMap(({ row }) => [row.minimum_memory_bytes, row.predicted_minimum_memory_bytes]);
-  const unit = memoryUnit(values);
-  const ends = [Math.min(...values) / unit.size, Math.max(...values) / unit.size];
-  const trace = (y) => ({
-    mode: "markers",
-    x: points.map(({ row }) => row.minimum_memory_bytes / unit.size),
-    y: points.map(y),
-    customdata: points.map(({ index }) => index),
-    text: points.map(({ row }) =>
-      [
-        row.name,
-        `predicted ${memory(row.predicted_minimum_memory_bytes)}, measured ${memory(row.minimum_memory_bytes)}: ${share(row.prediction_error, true)}`,
-      ]
-        .map(plain)
-        .join("<br>"),
-    ),
-    hoverinfo: "text",
-    marker: { size: 8, color: colour.accent, opacity: 0.75 },
-  });
-  const line = (from, to) => ({
-    mode: "lines",
-    x: ends,
-    y: [from, to],
-    line: { color: colour.muted, width: 1, dash: "dot" },
-    hoverinfo: "skip",
-  });
-  const measured = axis(`measured minimum, ${unit.name}`);
-  return Promise.all([
-    draw("prediction-chart", [line(...ends), trace(({ row }) => row.predicted_minimum_memory_bytes / unit.size)], {
-      showlegend: false,
-      margin: NO_LEGEND,
-      xaxis: measured,
-      yaxis: axis(`predicted minimum, ${unit.name}`),
-    }),
-    draw("error-chart", [line(0, 0), trace(({ row }) => row.prediction_error * 100)], {
-      showlegend: false,
-      margin: NO_LEGEND,
-      xaxis: measured,
-      yaxis: axis("predicted − measured, %"),
-    }),
-  ]);
+const unitOfPredictions = () =>
+  memoryUnit(predictedRows().flatMap(({ row }) => [row.minimum_memory_bytes, row.predicted_minimum_memory_bytes]));
+
+function predictedMemory() {
+  const { name, size } = unitOfPredictions();
+  return overMeasured({ title: `predicted minimum, ${name}`, ideal: (x) => x, of: (row) => row.predicted_minimum_memory_bytes / size });
+}
+
+function predictionErrors() {
+  return overMeasured({ title: "predicted − measured, %", ideal: () => 0, of: (row) => row.prediction_error * 100 });
+}
+
+// A chart of `of` over the measured minimum, with a line where a perfect prediction is.
+function overMeasured({ title, ideal, of }) {
+  const { name, size } = unitOfPredictions();
+  const points = predictedRows().map(({ row, index }) => ({
+    x: row.minimum_memory_bytes / size,
+    y: of(row),
+    row: index,
+    text: [
+      row.name,
+      `predicted ${memory(row.predicted_minimum_memory_bytes)}, measured ${memory(row.minimum_memory_bytes)}: ${share(row.prediction_error, true)}`,
+    ],
+  }));
+  const across = domain(points.map(({ x }) => x));
+  const line = across.map((x) => ({ x, y: ideal(x) }));
+  return {
+    panels: [
+      {
+        x: { title: `measured minimum, ${name}`, domain: across },
+        y: { title, domain: domain([...points, ...line].map(({ y }) => y)) },
+        series: [
+          { points: line, line: { stroke: "var(--muted)", dash: "dot" } },
+          { points, mark: { radius: 4, fill: "var(--accent)" } },
+        ],
+      },
+    ],
+  };
 }

@@ -28,7 +28,6 @@ function openProfile(index) {
   state.row = null;
   trialPanel().hidden = true;
   render();
-  drawCharts();
   document.getElementById("profile").focus();
 }
 
@@ -200,9 +199,9 @@ function history() {
 function historyOf(group, place) {
   const said = `${group.model} on ${group.machine}, ${group.matrix}, oldest first`;
   const charts = [
-    ["memory", `Memory of the best configuration over time: ${said}`],
-    ["speed", `Tokens per second of the best configuration over time: ${said}`],
-    ["score", `Score of the best configuration over time: ${said}`],
+    ["memory", `Memory of the best configuration over time: ${said}`, () => memoryHistory(group)],
+    ["speed", `Tokens per second of the best configuration over time: ${said}`, () => plainHistory(group, "speed", "tokens per second")],
+    ["score", `Score of the best configuration over time: ${said}`, () => plainHistory(group, "score", "score of the best")],
   ];
   const names = namesOfVersions(group.points);
   const listed = group.points.slice(-MOST_LISTED);
@@ -239,7 +238,7 @@ function historyOf(group, place) {
     el(
       "div",
       { class: "three" },
-      charts.map(([name, words]) => chart(`history-${place}-${name}`, words, "low")),
+      charts.map(([name, title, drawing]) => chart(`history-${place}-${name}`, title, drawing, "low")),
     ),
     listed.length < group.points.length
       ? el("p", { class: "muted" }, `The newest ${listed.length} of ${number(group.points.length)}; the charts have them all.`)
@@ -253,67 +252,55 @@ const versionOf = ({ versions }, name) => (Object.hasOwn(versions, name) ? versi
 
 const namesOfVersions = (points) => [...new Set(points.flatMap((point) => Object.keys(point.versions)))];
 
-async function drawHistory() {
-  for (const [place, group] of DATA.history.entries()) {
-    await Promise.all(drawHistoryOf(group, place));
-    await pause();
-  }
-}
-
 const MOST_MARKED = 200;
 const MOST_LISTED = 200;
 const MOST_CHANGES = 50;
 
-function drawHistoryOf({ points }, place) {
-  const changes = points.filter((point) => point.changed.length);
-  const colour = colours();
-  const unit = memoryUnit(points.flatMap((point) => [point.minimum, point.peak]));
-  const at = points.map((point) => point.at.slice(0, 19));
-  const texts = points.map((point) =>
-    [nameOf(point.profile), point.optimum ?? "nothing fits", `mlx ${point.versions.mlx ?? "unknown"}`].map(plain).join("<br>"),
-  );
-  const line = (name, value, more) => ({
-    mode: points.length > MOST_MARKED ? "lines" : "lines+markers",
-    x: at,
-    y: points.map(value),
-    name,
-    text: texts,
-    hovertemplate: "%{y}<br>%{text}<extra></extra>",
-    line: { color: colour.accent, width: 2 },
-    marker: { size: 8 },
-    ...more,
-  });
+function memoryHistory(group) {
+  const unit = memoryUnit(group.points.flatMap((point) => [point.minimum, point.peak]));
   const scaled = (key) => (point) => (isNumber(point[key]) ? point[key] / unit.size : null);
-  const base = (title) => ({
-    xaxis: axis("", { type: "date", nticks: 4 }),
-    yaxis: axis(title, { rangemode: "tozero" }),
-    // Many of them would be a hatching.
-    shapes: (changes.length > MOST_CHANGES ? [] : changes)
-      .map((point) => ({
-        type: "line",
-        x0: point.at.slice(0, 19),
-        x1: point.at.slice(0, 19),
-        yref: "paper",
-        y0: 0,
-        y1: 1,
-        line: { color: colour.muted, width: 1, dash: "dot" },
-      })),
-  });
-  const single = { showlegend: false, margin: NO_LEGEND };
-  const grey = { line: { color: colour.grey, width: 2, dash: "dash" }, marker: { size: 8, symbol: "square" } };
-  return [
-    draw(
-      `history-${place}-memory`,
-      [line("needs", scaled("minimum")), line("takes", scaled("peak"), grey)],
-      base(`memory, ${unit.name}`),
-    ),
-    draw(`history-${place}-speed`, [line("speed", (point) => point.speed)], {
-      ...base("tokens per second"),
-      ...single,
-    }),
-    draw(`history-${place}-score`, [line("score", (point) => point.score)], {
-      ...base("score of the best"),
-      ...single,
-    }),
-  ];
+  const takes = { name: "takes", line: { stroke: "var(--grey)", width: 2, dash: "dash" }, mark: { shape: "square", radius: 4, fill: "var(--grey)" } };
+  return overTime(group, `memory, ${unit.name}`, [
+    { name: "needs", ...historyLine(group, scaled("minimum")) },
+    { ...historyLine(group, scaled("peak")), ...takes },
+  ]);
+}
+
+const plainHistory = (group, key, title) => overTime(group, title, [historyLine(group, (point) => point[key])]);
+
+const historyLine = ({ points }, value) => ({
+  line: { stroke: "var(--accent)", width: 2 },
+  mark: { radius: 4, fill: "var(--accent)" },
+  points: points.map((point) => ({
+    x: Date.parse(point.at),
+    y: value(point),
+    text: [
+      number(value(point), value(point) < 100 ? 2 : 0),
+      nameOf(point.profile),
+      point.optimum ?? "nothing fits",
+      `mlx ${point.versions.mlx ?? "unknown"}`,
+    ],
+  })),
+});
+
+function overTime({ points }, title, lines) {
+  const changes = points.filter((point) => point.changed.length);
+  const series = points.length > MOST_MARKED ? lines.map((each) => ({ ...each, mark: null })) : lines;
+  const moments = series[0].points.map(({ x }) => x);
+  const isOne = Math.min(...moments) === Math.max(...moments);
+  return {
+    panels: [
+      {
+        x: { title: "", isTime: true, domain: isOne ? [moments[0] - DAY, moments[0] + DAY] : domain(moments) },
+        y: { title, domain: domain(series.flatMap((each) => each.points.map(({ y }) => y)), true) },
+        series,
+        // Many of them would be a hatching.
+        rules: (changes.length > MOST_CHANGES ? [] : changes).map(({ at }) => ({
+          at: Date.parse(at),
+          stroke: "var(--muted)",
+          dash: "dot",
+        })),
+      },
+    ],
+  };
 }

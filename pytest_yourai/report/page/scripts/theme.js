@@ -1,10 +1,9 @@
-// Light and dark, and the colours that charts need as values.
+// Light and dark, and the colours that stand for values.
 
 const VIRIDIS = [
   [68, 1, 84], [72, 40, 120], [62, 73, 137], [49, 104, 142], [38, 130, 142],
   [31, 158, 137], [53, 183, 121], [110, 206, 88], [181, 222, 43], [253, 231, 37],
 ];
-const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down"];
 const STORED_THEME = "pytest-yourai-theme";
 
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
@@ -46,14 +45,6 @@ function setUpTheme(redraw) {
     }
     changed();
   });
-}
-
-function colours() {
-  const style = getComputedStyle(document.documentElement);
-  const value = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(
-    ["text", "muted", "line", "panel", "accent", "grey", "warn"].map((name) => [name, value(name)]),
-  );
 }
 
 function viridis(position) {

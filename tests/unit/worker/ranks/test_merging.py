@@ -58,6 +58,17 @@ def test_the_first_that_compiles_says_so_for_all_until_the_step_has_ended() -> N
     assert merger.add(0, Compiling()) == [Compiling()]
 
 
+def test_what_a_rank_ahead_says_of_its_next_step_waits_for_this_one() -> None:
+    merger = Merger(2)
+    assert merger.add(0, Compiling()) == [Compiling()]
+    assert merger.add(0, a_step(1)) == []
+    assert merger.add(0, Compiling()) == []
+    step, compiling = merger.add(1, a_step(1))
+    assert step == merge([a_step(1), a_step(1)])
+    assert compiling == Compiling()
+    assert merger.add(1, Compiling()) == []
+
+
 def test_memory_is_the_largest_of_the_last_reports() -> None:
     merger = Merger(2)
     merger.add(0, MlxMemory(10, 30, 1, 7))
