@@ -30,12 +30,10 @@ from pytest_yourai.models.architecture import (
     read_architecture_shapes,
 )
 from pytest_yourai.models.source import Inspection, ModelSource, RowReading, Wanted
+from pytest_yourai.worker.joining import AllSum, Joined, JoinRequest
 from pytest_yourai.worker.protocol import (
-    AllSum,
     Compiling,
     EndReason,
-    Joined,
-    JoinRequest,
     Measurement,
     Phase,
     RowsRead,
