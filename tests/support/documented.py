@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("start", "troubleshooting", "verified")),
     *sorted((ROOT / "docs" / "guides").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
 ]
 
 _BLOCK = re.compile(r"(?ms)^```(sh|console|text)\n(.*?)^```")
