@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from pytest_yourai.cli.parser import print_error
-from pytest_yourai.core.errors import OptionError
+from pytest_yourai.core.errors import OptionError, RecordingError
 from pytest_yourai.core.keeping import write_new
-from pytest_yourai.core.paths import packaged_models
+from pytest_yourai.core.paths import is_folder, packaged_models
 from pytest_yourai.core.sanitize import json_text
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.report.safe_stream import close_stream, print_lines
@@ -35,7 +35,18 @@ def share(given: argparse.Namespace) -> int:
     return 0 if all(are_right) else _FAULTY_STATUS
 
 
+def _refuse_folder(profile: StoredProfile) -> None:
+    """RecordingError for a model that is a folder here: `me/mine` may be the name of one."""
+    model = profile.settings.model
+    if model is not None and is_folder(Path(model)):
+        raise RecordingError(
+            f"{profile.name}: settings.model: {model} is a folder here, which nobody else has: "
+            "share a sweep of a packaged preset, or of a repository"
+        )
+
+
 def _share(profile: StoredProfile, output: Path | None) -> bool:
+    _refuse_folder(profile)
     document = shared_document(profile, read_presets(packaged_models()))
     if faults := faults_of(document, bounds_of):
         for each in faults:

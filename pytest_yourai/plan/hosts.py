@@ -35,7 +35,7 @@ def parse_hosts(text: str, folder: Path) -> HostGroup:
         return HostGroup.here(at_least(_LEAST_RANKS, _MOST_RANKS)(text))
     path = given_path(text, folder)
     try:
-        document = parse_json(read_regular(path))
+        document = parse_json(_utf8(read_regular(path)))
     except OSError as problem:
         raise ValueError(
             f"it cannot be read: {problem.strerror}; name mlx.launch's hostfile, or a number of "
@@ -44,6 +44,17 @@ def parse_hosts(text: str, folder: Path) -> HostGroup:
     except (json.JSONDecodeError, RecursionError, ValueError) as problem:
         raise ValueError(f"it is not JSON: {problem}; name mlx.launch's hostfile") from None
     return _group(document, path)
+
+
+def _utf8(data: bytes) -> str:
+    """`data` as mlx.launch reads it. ValueError for another encoding, and a byte order mark."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark, which mlx.launch does not take")
+    return text
 
 
 def _group(document: Any, path: Path) -> HostGroup:

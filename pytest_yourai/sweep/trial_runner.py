@@ -26,14 +26,8 @@ from pytest_yourai.worker.diagnosis import (
     remedied,
 )
 from pytest_yourai.worker.host import WorkerHost
-from pytest_yourai.worker.protocol import (
-    AllSum,
-    Measurement,
-    Phase,
-    RunEvent,
-    StepSample,
-    TrialRequest,
-)
+from pytest_yourai.worker.joining import AllSum
+from pytest_yourai.worker.protocol import Measurement, Phase, RunEvent, StepSample, TrialRequest
 from pytest_yourai.worker.run_record import RunRecord, without_updates
 from pytest_yourai.worker.supervised_run import BrokenOff, supervise
 

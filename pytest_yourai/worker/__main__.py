@@ -29,10 +29,10 @@ from pytest_yourai.core.errors import DataError, InputError, RecipeError, Worker
 from pytest_yourai.core.worker_variables import TEST_ENGINE
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.freed_memory import keep_freed_memory
+from pytest_yourai.worker.joining import JoinRequest
 from pytest_yourai.worker.protocol import (
     Engine,
     InvalidLossError,
-    JoinRequest,
     Saving,
     StepSample,
     TrainedStep,

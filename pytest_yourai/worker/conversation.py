@@ -21,14 +21,8 @@ from pytest_yourai.core.redaction import redactor
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.protocol import (
-    Joined,
-    Measurement,
-    RowsRead,
-    RunEvent,
-    Saving,
-    TrainingEnd,
-)
+from pytest_yourai.worker.joining import Joined
+from pytest_yourai.worker.protocol import Measurement, RowsRead, RunEvent, Saving, TrainingEnd
 from pytest_yourai.worker.run_record import Output, RunRecord
 
 _Answer = TypeVar(

@@ -23,9 +23,8 @@ from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.figures import HeldBytes
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.models.source import READ_BY_DEFAULT, Inspection, ModelSource, RowReading, Wanted
+from pytest_yourai.worker.joining import Joined, JoinRequest
 from pytest_yourai.worker.protocol import (
-    Joined,
-    JoinRequest,
     Measurement,
     RowsRead,
     TrainingEnd,

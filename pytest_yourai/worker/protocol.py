@@ -20,7 +20,6 @@ from pytest_yourai.core.figures import (
     StepNumber,
     StepTime,
 )
-from pytest_yourai.core.hosts import DistributedBackend
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.models.source import (
     READ_BY_DEFAULT,
@@ -30,6 +29,7 @@ from pytest_yourai.models.source import (
     RowReading,
     Wanted,
 )
+from pytest_yourai.worker.joining import AllSum, Joined, JoinRequest
 
 Phase = Literal["warmup", "settle", "measure", "survey"]
 """Of a trial's steps; those of a survey, of real data, are shorter than all that are measured."""
@@ -96,31 +96,6 @@ class RowsRead:
 
     rows: Count
     total: Count
-
-
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
-    """Asks a worker to join its group of ranks, and to time an `all_sum` of so many bytes."""
-
-    backend: DistributedBackend | None
-    all_sum_bytes: Count
-
-
-@dataclass(frozen=True, slots=True)
-class AllSum:
-    """A timed `mx.distributed.all_sum`: median seconds for so many bytes."""
-
-    time_s: Duration
-    bytes: Count
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The worker is one of a group now."""
-
-    rank: Count
-    world_size: Count
-    all_sum: AllSum
 
 
 @dataclass(frozen=True, slots=True)

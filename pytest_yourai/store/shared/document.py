@@ -42,6 +42,9 @@ VariableValue = Annotated[str, _text(r"[0-9]+|other", 12)]
 Module = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.]*")]
 """Path of a module within a layer."""
 
+Matrix = Literal["common.yaml", "full.yaml", "low-memory.yaml", "quick.yaml", "tiny.yaml"]
+"""A packaged one: the name of another may say what it is for."""
+
 Package = Literal["python", "pytest-yourai", "mlx", "mlx-lm"]
 
 _Keys = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.,]*", 2000)]
@@ -87,7 +90,7 @@ class SharedSettings(_Closed):
     quantization: SharedQuantization | None
     lora_keys: list[Module] | None
     adapted_modules: dict[_Keys, dict[Module, _Layers]] | None = None
-    matrix: Annotated[str, _text(r"[a-z-]+\.yaml", 40)] | None = None
+    matrix: Matrix | None = None
     search: Literal["fast", "exhaustive"] | None = None
     isolation: Literal["model", "trial"] | None = None
     measured_steps: Count

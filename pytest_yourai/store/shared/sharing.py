@@ -18,6 +18,7 @@ from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.shared.document import (
     SHARED_VERSION,
     Hardware,
+    Matrix,
     Package,
     Repository,
     SharedEnvironment,
@@ -81,8 +82,7 @@ def _refuse_private(profile: StoredProfile, presets: Mapping[str, Any]) -> None:
 def _settings(profile: StoredProfile) -> dict[str, Any]:
     found = profile.settings.as_json()
     values = {key: found[key] for key in field_names(SharedSettings) if key in found}
-    matrix = values.get("matrix")
-    if isinstance(matrix, str) and not re.fullmatch(r"[a-z-]{1,20}\.yaml", matrix):
+    if not fits(Matrix, values.get("matrix")):
         values["matrix"] = None
     how = profile.settings.quantization
     if isinstance(how, Quantization):

@@ -14,7 +14,7 @@ from mlx.utils import tree_map
 
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.hosts import DistributedBackend
-from pytest_yourai.worker.protocol import AllSum, Joined, JoinRequest
+from pytest_yourai.worker.joining import AllSum, Joined, JoinRequest
 
 _TIMED_SUMS = 5
 

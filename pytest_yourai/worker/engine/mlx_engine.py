@@ -24,9 +24,8 @@ from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.examination import examine
 from pytest_yourai.worker.engine.traced_step import trace_profiles
+from pytest_yourai.worker.joining import Joined, JoinRequest
 from pytest_yourai.worker.protocol import (
-    Joined,
-    JoinRequest,
     Measurement,
     RowsRead,
     TrainingEnd,

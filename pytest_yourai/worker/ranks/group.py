@@ -30,9 +30,9 @@ from pytest_yourai.worker.ranks.launcher import Launcher
 from pytest_yourai.worker.ranks.listener import Rank
 from pytest_yourai.worker.ranks.merging import Merger
 from pytest_yourai.worker.ranks.pace import Pace
-from pytest_yourai.worker.ranks.troubles import Trouble, root_cause
+from pytest_yourai.worker.ranks.peer import Peer
+from pytest_yourai.worker.ranks.troubles import root_cause
 from pytest_yourai.worker.run_record import Output, RunRecord
-from pytest_yourai.worker.tail import Tail
 
 _READ_SIZE = 1 << 16
 
@@ -46,52 +46,17 @@ _STACK_WAIT_S = 1.0
 _STACK_QUIET_S = 0.2
 
 
-class _Peer:
-    """One rank's end of the conversation."""
-
-    def __init__(self, rank: Rank) -> None:
-        self.connection = rank.connection
-        self.number = rank.hello.rank
-        self.name = f"rank {rank.hello.rank} ({rank.hello.host})"
-        self.lines = wire.Lines()
-        self.stdout, self.stderr = Tail(), Tail()
-        self.heard_at = time.monotonic()
-        self.status: int | None = None
-        self.stop: SafetyStopError | None = None
-        self.failed: messages.Failed | None = None
-        self.was_stopped = False
-        self.is_connected = True
-        self.files: str | None = None
-        self.said_files = False
-        self.last_words = ""
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """What ended it; None while it can go on."""
-        if self.is_connected and self.failed is None and self.stop is None and not self.was_stopped:
-            return None
-        return Trouble(
-            self.number,
-            self.name,
-            self.failed,
-            self.stop,
-            self.status,
-            self.was_stopped,
-            self.last_words,
-        )
-
-
 class RankGroup(Conversation):
     """The conversation with the ranks of one group, which this ends with their launcher."""
 
     def __init__(self, ranks: Sequence[Rank], launcher: Launcher, silent_s: int) -> None:
         self.hellos = [rank.hello for rank in ranks]
-        self._peers = [_Peer(rank) for rank in ranks]
+        self._peers = [Peer(rank) for rank in ranks]
         self._launcher, self._silent_s = launcher, silent_s
         self._merger = Merger(len(ranks))
         self._inbox: deque[messages.Message] = deque()
         self._number = 0
-        self._troubled: list[_Peer] = []
+        self._troubled: list[Peer] = []
         self._trouble_since: float | None = None
         self._guard: Guard | None = None
         self._pace = Pace()
@@ -263,7 +228,7 @@ class RankGroup(Conversation):
         else:
             self._selector.unregister(self._launcher.output_fd)
 
-    def _read_peer(self, peer: _Peer) -> None:
+    def _read_peer(self, peer: Peer) -> None:
         data = _read(lambda: peer.connection.recv(_READ_SIZE))
         if not data:
             peer.is_connected = False
@@ -276,7 +241,7 @@ class RankGroup(Conversation):
             else:
                 self._take_agent_message(peer, wire.decode(wire.FromAgent, line[1:]))
 
-    def _take_worker_line(self, peer: _Peer, line: bytes) -> None:
+    def _take_worker_line(self, peer: Peer, line: bytes) -> None:
         envelope = messages.decode(messages.Message, line)
         if envelope.number != self._number:
             return
@@ -290,7 +255,7 @@ class RankGroup(Conversation):
             self._pace.note(merged)
             self._inbox.append(merged)
 
-    def _take_agent_message(self, peer: _Peer, message: wire.FromAgent) -> None:
+    def _take_agent_message(self, peer: Peer, message: wire.FromAgent) -> None:
         match message:
             case wire.Printed(stdout, stderr):
                 peer.stdout.add(stdout.encode())
@@ -307,10 +272,10 @@ class RankGroup(Conversation):
             case wire.FilesRead(digest):
                 peer.files, peer.said_files = digest, True
 
-    def _tell(self, peer: _Peer, message: wire.ToAgent) -> None:
+    def _tell(self, peer: Peer, message: wire.ToAgent) -> None:
         self._write(peer, wire.encode(message))
 
-    def _write(self, peer: _Peer, line: bytes) -> None:
+    def _write(self, peer: Peer, line: bytes) -> None:
         # What is lost with the connection shows when it is read from.
         with contextlib.suppress(OSError):
             peer.connection.sendall(line)

@@ -37,6 +37,7 @@ class Launcher:
     """
 
     def __init__(self, group: HostGroup, address: tuple[str, int], token: str) -> None:
+        command = launch_command(group, address, free_ports(group.world_size + 1))
         mark = secrets.token_hex(16)
         self._mark = f"{worker_variables.MARK}={mark}"
         self.tail = Tail()
@@ -44,7 +45,7 @@ class Launcher:
         try:
             self._watchdog = start_watchdog(watched, self._mark)
             self._popen = subprocess.Popen(
-                launch_command(group, address, free_ports(group.world_size + 1)),
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ import secrets
 import selectors
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.hosts import HostGroup
@@ -15,6 +15,9 @@ from pytest_yourai.worker.ranks import wire
 _HELLO_TIMEOUT_S = 5.0
 
 _LONGEST_HELLO_BYTES = 1 << 16
+
+_MOST_STRANGERS = 64
+"""Connections beyond those of the ranks that may be open before they have said who they are."""
 
 _ANY_PORT = 9
 
@@ -27,17 +30,52 @@ class Rank:
     hello: wire.Hello
 
 
+@dataclass
+class _Caller:
+    """What has connected, and has not yet said who it is."""
+
+    connection: socket.socket
+    until: float
+    """When it is let go, by the monotonic clock."""
+    heard: bytearray = field(default_factory=bytearray)
+
+    def hear(self) -> wire.Hello | None:
+        """Who it is; None while its line is not whole. WorkerError or OSError for anything else."""
+        data = self.connection.recv(_LONGEST_HELLO_BYTES)
+        self.heard += data
+        if not data or len(self.heard) > _LONGEST_HELLO_BYTES:
+            raise WorkerError("what connected did not say which rank it is")
+        # An agent says no more until it is answered.
+        if not self.heard.endswith(b"\n"):
+            return None
+        line = bytes(self.heard)
+        message = wire.decode(wire.FromAgent, line[1:-1]) if line[:1] == wire.AGENT else None
+        if not isinstance(message, wire.Hello):
+            raise WorkerError("what connected did not say which rank it is")
+        return message
+
+
 class Listener:
     """Listens from its construction on, until it is closed or all ranks were taken.
 
-    `token` is what each rank must say. OSError where no port can be had.
+    `token` is what each rank must say. Who says nothing keeps nobody waiting. OSError where no port
+    can be had.
     """
 
     def __init__(self, group: HostGroup) -> None:
         self.token = secrets.token_hex(16)
         self._world_size = group.world_size
-        self._socket = socket.create_server((own_address(group), 0), backlog=group.world_size)
+        address = own_address(group)
+        self._socket = socket.create_server(
+            (address, 0),
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            backlog=group.world_size + _MOST_STRANGERS,
+        )
+        self._socket.setblocking(False)
         self._ranks: dict[int, Rank] = {}
+        self._callers: list[_Caller] = []
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._socket, selectors.EVENT_READ)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -50,25 +88,26 @@ class Listener:
         return [rank for rank in range(self._world_size) if rank not in self._ranks]
 
     def accept_one(self, wait_s: float) -> None:
-        """Wait for a connection, and take it in if it is a rank's that is missing."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            if not selector.select(wait_s):
-                return
-        connection, _ = self._socket.accept()
-        try:
-            hello = _read_hello(connection)
-        except (OSError, WorkerError):
-            connection.close()
-            return
-        is_one = secrets.compare_digest(hello.token.encode(), self.token.encode())
-        if is_one and hello.rank in self.missing:
-            self._ranks[hello.rank] = Rank(connection, hello)
-        else:
-            connection.close()
+        """Wait until one that has connected was taken in, as a missing rank, or let go."""
+        end = time.monotonic() + wait_s
+        is_decided = False
+        while not is_decided:
+            ready = self._selector.select(max(0.0, end - time.monotonic()))
+            for key, _ in ready:
+                if key.data is None:
+                    self._open_door()
+                elif key.data in self._callers:
+                    is_decided |= self._decide(key.data)
+            now = time.monotonic()
+            for caller in [each for each in self._callers if each.until < now]:
+                self._let_go(caller)
+            is_decided |= now >= end
 
     def take(self) -> list[Rank]:
         """All ranks, in order; nobody else is let in."""
+        for caller in list(self._callers):
+            self._let_go(caller)
+        self._selector.close()
         self._socket.close()
         ranks, self._ranks = self._ranks, {}
         return [ranks[number] for number in sorted(ranks)]
@@ -78,10 +117,51 @@ class Listener:
         for rank in self.take():
             rank.connection.close()
 
+    def _open_door(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        caller = _Caller(connection, time.monotonic() + _HELLO_TIMEOUT_S)
+        self._callers.append(caller)
+        self._selector.register(connection, selectors.EVENT_READ, caller)
+        if len(self._callers) > self._world_size + _MOST_STRANGERS:
+            self._let_go(self._callers[0])
+
+    def _decide(self, caller: _Caller) -> bool:
+        """True if `caller` was taken in or let go."""
+        try:
+            hello = caller.hear()
+        except (OSError, WorkerError):
+            self._let_go(caller)
+            return True
+        if hello is None:
+            return False
+        is_one = secrets.compare_digest(hello.token.encode(), self.token.encode())
+        if not is_one or hello.rank not in self.missing:
+            self._let_go(caller)
+            return True
+        self._forget(caller)
+        caller.connection.setblocking(True)
+        self._ranks[hello.rank] = Rank(caller.connection, hello)
+        return True
+
+    def _let_go(self, caller: _Caller) -> None:
+        self._forget(caller)
+        caller.connection.close()
+
+    def _forget(self, caller: _Caller) -> None:
+        self._callers.remove(caller)
+        self._selector.unregister(caller.connection)
+
 
 def own_address(group: HostGroup) -> str:
     """The address by which the hosts of `group` reach this machine; loopback for ranks here."""
-    elsewhere = [ip for host in group.hosts for ip in host.ips if not ip.startswith("127.")]
+    ips = [ip for host in group.hosts for ip in host.ips]
+    # MPI needs no addresses: the names that ssh takes lead to the hosts then.
+    names = ips or [host.ssh.rpartition("@")[2] for host in group.hosts]
+    elsewhere = [each for each in names if not each.startswith("127.")]
     if group.is_here or not elsewhere:
         return "127.0.0.1"
     family = socket.AF_INET6 if ":" in elsewhere[-1] else socket.AF_INET
@@ -89,24 +169,3 @@ def own_address(group: HostGroup) -> str:
     with socket.socket(family, socket.SOCK_DGRAM) as way:
         way.connect((elsewhere[-1], _ANY_PORT))
         return str(way.getsockname()[0])
-
-
-def _read_hello(connection: socket.socket) -> wire.Hello:
-    """WorkerError where something else comes, or nothing in time."""
-    end = time.monotonic() + _HELLO_TIMEOUT_S
-    data = b""
-    while b"\n" not in data:
-        left_s = end - time.monotonic()
-        if left_s <= 0 or len(data) > _LONGEST_HELLO_BYTES:
-            raise WorkerError("what connected did not say which rank it is")
-        connection.settimeout(left_s)
-        # One byte too many would be the first of the next line.
-        piece = connection.recv(1)
-        if not piece:
-            raise WorkerError("what connected has closed the connection")
-        data += piece
-    connection.settimeout(None)
-    message = wire.decode(wire.FromAgent, data[1:-1]) if data[:1] == wire.AGENT else None
-    if not isinstance(message, wire.Hello):
-        raise WorkerError("what connected did not say which rank it is")
-    return message

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.joining import Joined
 from pytest_yourai.worker.protocol import (
     Compiling,
-    Joined,
     Measurement,
     RankFigures,
     RowsRead,

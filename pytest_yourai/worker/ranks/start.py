@@ -18,7 +18,7 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.core.hosts import HostGroup
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.worker.conversation import TimeLimit
-from pytest_yourai.worker.protocol import Joined, JoinRequest
+from pytest_yourai.worker.joining import Joined, JoinRequest
 from pytest_yourai.worker.ranks.group import RankGroup
 from pytest_yourai.worker.ranks.launcher import Launcher
 from pytest_yourai.worker.ranks.listener import Listener, Rank
@@ -59,13 +59,26 @@ def start_group(
     """
     check_hosts(group)
     ranks, launcher = _connected(group, connect_timeout_s)
-    conversation = RankGroup(ranks, launcher, silent_s)
+    conversation = _greeted(ranks, launcher, silent_s)
     try:
         check_versions(conversation.hellos)
         return _joined(conversation, group, source, connect_timeout_s)
     except BaseException:
         conversation.kill()
         raise
+
+
+def _greeted(ranks: list[Rank], launcher: Launcher, silent_s: int) -> RankGroup:
+    try:
+        return RankGroup(ranks, launcher, silent_s)
+    except OSError as problem:
+        # On a Mac a connection that has just been lost takes no options.
+        for rank in ranks:
+            rank.connection.close()
+        launcher.end()
+        raise ConnectError(
+            f"a rank was lost as soon as it had connected ({problem}): try again"
+        ) from None
 
 
 def _joined(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,17 @@ def test_faults_are_lines_with_file_and_key(
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "none.json"]) == 2
     assert capsys.readouterr().err.startswith("yourai check: none.json is no file: name a shared")
+
+
+def test_a_folder_that_is_named_like_a_repository_is_not_shared(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(found: dict[str, Any]) -> None:
+        found["model"] = "mine"
+        found["settings"]["model"] = "me/mine"
+
+    (folder / "p.json").write_text(json.dumps(document(change)))
+    assert main(["share", "p.json"]) == 0
+    (folder / "me" / "mine").mkdir(parents=True)
+    assert main(["share", "p.json"]) == 2
+    assert "settings.model: me/mine is a folder here" in capsys.readouterr().err

@@ -80,6 +80,12 @@ def test_a_file_that_is_no_hostfile(tmp_path: Path, document: Any, message: str)
 def test_a_file_that_cannot_be_read_as_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^it cannot be read: No such file.*; name mlx.launch's"):
         parse_hosts("hosts.json", tmp_path)
+    (tmp_path / "hosts.json").write_bytes(b"\xef\xbb\xbf[]")
+    with pytest.raises(ValueError, match=r"^it is not JSON: it begins with a byte order mark"):
+        parse_hosts("hosts.json", tmp_path)
+    (tmp_path / "hosts.json").write_text("[]", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"^it is not JSON: it is not UTF-8; name mlx"):
+        parse_hosts("hosts.json", tmp_path)
     (tmp_path / "hosts.json").write_text("mac1 mac2")
     with pytest.raises(ValueError, match=r"^it is not JSON: .*; name mlx.launch's hostfile"):
         parse_hosts("hosts.json", tmp_path)

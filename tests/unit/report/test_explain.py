@@ -90,6 +90,12 @@ ABORTED = (
         ('panic(cpu 7 caller 0x1): "completeMemory() prepare count underflow" @IOGPUMemory.cpp:492',
          "panic(cpu"),
         ("--yourai-data: ./model has no tokenizer", "--yourai-data: … has no tokenizer"),
+        ("ValueError: Missing 7 parameters: lm_head.biases", "Missing … parameters"),
+        ("ValueError: Received 252 parameters not in model: ", "Missing … parameters"),
+        ("bash: mlx_lm.lora: command not found", "ModuleNotFoundError"),
+        ("zsh: command not found: yourai", "ModuleNotFoundError"),
+        ("pytest: error: unrecognized arguments: --yourai-model=tiny", "ModuleNotFoundError"),
+        ("zsh: no matches found: pytest-yourai[cpu]", "zsh: no matches found"),
     ],
 )  # fmt: skip
 def test_what_is_pasted_is_found(text: str, title: str) -> None:
@@ -107,6 +113,8 @@ def test_what_is_pasted_is_found(text: str, title: str) -> None:
         ("kernel panic", "panic(cpu"),
         ("why is memory growing until it crashes", "memory grows with every step"),
         ("resource limit", "[metal::malloc] Resource limit"),
+        (ABORTED.partition(": [")[0], "[METAL] Command buffer execution failed: Insufficient"),
+        (ABORTED.partition(": [")[0], "[METAL] Command buffer execution failed: Impacting"),
     ],
 )
 def test_words_lead_to_the_nearest(text: str, title: str) -> None:

@@ -70,6 +70,15 @@ def test_nothing_private_is_shared() -> None:
     assert (environment["chip"], environment["device"]) == ("AMD EPYC", None)
 
 
+def test_the_name_of_an_own_matrix_is_not_shared() -> None:
+    def shared_matrix(name: str) -> Any:
+        found = document(lambda found: found["settings"].update(matrix=name))
+        return shared_of(found)["settings"]["matrix"]
+
+    assert shared_matrix("quick.yaml") == "quick.yaml"
+    assert shared_matrix("acme-merger.yaml") is None
+
+
 def test_raw_measurements_are_kept_and_sealed() -> None:
     before, shared = quick(), shared_of(quick())
     for key in ("step_times_s", "warmup_step_times_s", "step_tokens", "minimum_memory_bytes"):

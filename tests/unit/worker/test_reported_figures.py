@@ -17,10 +17,9 @@ from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.joining import AllSum, Joined
 from pytest_yourai.worker.protocol import (
-    AllSum,
     Compiling,
-    Joined,
     Measurement,
     RowsRead,
     Saved,
@@ -28,6 +27,7 @@ from pytest_yourai.worker.protocol import (
     SkippedBatch,
     TrainingEnd,
     Validated,
+    Validating,
 )
 from pytest_yourai.worker.run_record import TrainingRecord
 
@@ -83,7 +83,7 @@ def decoded(message: Any, place: tuple[Any, ...], value: Any) -> Any:
 
 def test_every_kind_of_message_with_numbers_is_tried() -> None:
     tried = {type(each) for each in MESSAGES}
-    without = {messages.Pong, messages.Failed, Measurement, Compiling}
+    without = {messages.Pong, messages.Failed, Measurement, Compiling, Validating}
     assert tried | without == set(get_args(messages.Message))
 
 

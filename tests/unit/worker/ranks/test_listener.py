@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -79,6 +80,56 @@ def test_a_wrong_token_is_refused(listener: Listener, token: str) -> None:
     assert listener.missing == [0, 1]
     assert connection.recv(1) == b""
     connection.close()
+
+
+def test_who_says_nothing_keeps_no_rank_waiting(listener: Listener) -> None:
+    silent = []
+    for _ in range(80):
+        silent.append(socket.create_connection(listener.address))
+        listener.accept_one(0)
+    ranks = [says(listener, hello(listener, rank)) for rank in (0, 1)]
+    while listener.missing:
+        listener.accept_one(0.1)
+    taken = listener.take()
+    assert [each.hello.rank for each in taken] == [0, 1]
+    assert all(each.connection.getblocking() for each in taken)
+    for connection in silent:
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    for each in (*silent, *ranks, *(rank.connection for rank in taken)):
+        each.close()
+
+
+def test_a_rank_may_say_its_line_in_pieces(listener: Listener) -> None:
+    line = hello(listener, 1)
+    connection = socket.create_connection(listener.address)
+    for piece in (line[:5], line[5:-1], line[-1:]):
+        connection.sendall(piece)
+        listener.accept_one(0.05)
+    while 1 in listener.missing:
+        listener.accept_one(0.1)
+    connection.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_it_listens_for_ipv6() -> None:
+    group = HostGroup((Host("a", ("::1",)), Host("b", ("::1",))), None, Path("h.json"))
+    try:
+        found = Listener(group)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    assert found.address[0] == "::1"
+    connection = says(found, hello(found, 0))
+    assert found.missing == [1]
+    connection.close()
+    found.close()
+
+
+def test_without_addresses_the_names_of_ssh_lead_to_the_hosts() -> None:
+    group = HostGroup((Host("a"), Host("me@127.0.0.1")), None, Path("h.json"))
+    with pytest.raises(OSError, match="known|resolution|resolve"):
+        own_address(HostGroup((Host("a"), Host("no-such-host.invalid")), None, Path("h.json")))
+    assert own_address(dataclasses.replace(group, hosts=group.hosts[1:])) == "127.0.0.1"
 
 
 def test_it_listens_where_the_hosts_reach_it() -> None:

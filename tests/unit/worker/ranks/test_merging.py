@@ -6,10 +6,9 @@ import pytest
 from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.joining import AllSum, Joined
 from pytest_yourai.worker.protocol import (
-    AllSum,
     Compiling,
-    Joined,
     Measurement,
     RankFigures,
     RowsRead,
