@@ -20,7 +20,7 @@ from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.calibration import Calibration
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.config_keys import element_bytes, flat_config
 from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import ModelSource

@@ -36,11 +36,8 @@ from pytest_yourai.estimate.named_model import architecture_of
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import TrainedArrays, adapter_arrays, base_arrays
 from pytest_yourai.machine.environment import installed_backend
-from pytest_yourai.models.architecture import (
-    Architecture,
-    InspectedShapes,
-    read_architecture_shapes,
-)
+from pytest_yourai.models.architecture import Architecture, InspectedShapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.models.trainable import untrainable_in_full

@@ -14,7 +14,7 @@ from pytest_yourai.core.lfs import pointer_in, pointer_remedy
 from pytest_yourai.core.redaction import redactor
 from pytest_yourai.core.units import parameter_count
 from pytest_yourai.models import hub
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.config_keys import (
     DEPTH_KEYS,
     first_whole,

@@ -44,7 +44,7 @@ from pytest_yourai.core.hosts import rank_share
 from pytest_yourai.core.recipe import MLX_LM_DEFAULTS, Recipe
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.training_memory import estimate_trial
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.dataset_lengths import padded_length
 from pytest_yourai.models.source import ModelSource
 

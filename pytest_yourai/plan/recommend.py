@@ -21,7 +21,7 @@ from pytest_yourai.estimate.training_memory import estimate_trial
 from pytest_yourai.machine.budget import Budget, detect_budget
 from pytest_yourai.machine.environment import chip, installed_backend
 from pytest_yourai.machine.system_memory import read_system_memory
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.dataset_lengths import TrainingData, padded_length
 from pytest_yourai.models.known_config import unknown_type
 from pytest_yourai.models.model import Model, NamedModel

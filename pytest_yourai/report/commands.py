@@ -142,7 +142,9 @@ def _measured_here(options: Options, stage: Stage, invocation: Invocation) -> st
     kept = without_flags(invocation.arguments, *_ONLY_OF_REPLAY)
     is_chosen = options.matrix or any(axis.name in options.axes for axis in SIZES)
     quick = [] if is_chosen or any(each in _QUICK for each in kept) else ["--quick"]
-    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick)
+    ranks = stage.setup.plan.settings.world_size if stage.setup else None
+    hosts = [f"--yourai-hosts={ranks}"] if ranks is not None and ranks > 1 else []
+    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick, *hosts)
     return f"Next, to measure it here{copy}: {invocation.line(*words)}"
 
 

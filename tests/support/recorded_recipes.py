@@ -11,7 +11,8 @@ from typing import Any
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.training_memory import estimate_training_memory
-from pytest_yourai.models.architecture import InspectedShapes, read_architecture_shapes
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.layer_shapes import LinearShape
 
 from support.recorded_floors import DATA

@@ -24,11 +24,8 @@ from pytest_yourai.core.device import DeviceInfo, MlxMemory
 from pytest_yourai.core.errors import DataError, ModelError
 from pytest_yourai.estimate import estimate_training_memory
 from pytest_yourai.machine.process_memory import read_process_memory
-from pytest_yourai.models.architecture import (
-    Architecture,
-    InspectedShapes,
-    read_architecture_shapes,
-)
+from pytest_yourai.models.architecture import Architecture, InspectedShapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.source import Inspection, ModelSource, RowReading, Wanted
 from pytest_yourai.worker.joining import AllSum, Joined, JoinRequest
 from pytest_yourai.worker.protocol import (

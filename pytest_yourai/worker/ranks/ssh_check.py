@@ -5,13 +5,15 @@ mlx.launch keeps what ssh says to itself.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 from pytest_yourai.core.errors import ConnectError
 from pytest_yourai.core.hosts import HostGroup
+from pytest_yourai.worker.conversation import TimeLimit
 
 _TIMEOUT_S = 20.0
 
@@ -33,31 +35,46 @@ def check_hosts(group: HostGroup) -> None:
     """ConnectError for the first host that does not answer, or lacks what a rank needs."""
     names = dict.fromkeys(host.ssh for host in group.hosts)
     elsewhere = [name for name in names if not group.is_here and name != "127.0.0.1"]
-    if not elsewhere:
-        return
-    with ThreadPoolExecutor(len(elsewhere)) as pool:
-        for why in pool.map(_why_not, elsewhere):
-            if why is not None:
+    limit = TimeLimit(_TIMEOUT_S)
+    with contextlib.ExitStack() as stack:
+        asked = [(name, stack.enter_context(_asked(name))) for name in elsewhere]
+        for name, ssh in asked:
+            if (why := _why_not(name, ssh, limit)) is not None:
                 raise ConnectError(why)
 
 
-def _why_not(name: str) -> str | None:
+@contextlib.contextmanager
+def _asked(name: str) -> Iterator[subprocess.Popen[str]]:
+    """The ssh that asks a host; it has ended afterwards. ConnectError where there is none."""
     probe = shlex.join([sys.executable, "-P", "-c", _PROBE])
     command = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_TIMEOUT_S}"]
     try:
-        done = subprocess.run(
+        ssh = subprocess.Popen(
             [*command, name, probe],
-            check=False,
-            capture_output=True,
-            text=True,
             stdin=subprocess.DEVNULL,
-            timeout=_TIMEOUT_S,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
     except OSError as problem:
-        return f"ssh cannot be started ({problem}): install it, as mlx.launch needs it"
+        raise ConnectError(
+            f"ssh cannot be started ({problem}): install it, as mlx.launch needs it"
+        ) from None
+    with ssh:
+        try:
+            yield ssh
+        finally:
+            ssh.kill()
+            ssh.wait()
+
+
+def _why_not(name: str, ssh: subprocess.Popen[str], limit: TimeLimit) -> str | None:
+    try:
+        stdout, stderr = ssh.communicate(timeout=limit.left_s)
     except subprocess.TimeoutExpired:
         return f"host {name} did not answer ssh within {_TIMEOUT_S:g} s: check that it is awake"
-    return explain(name, done.returncode, done.stdout, done.stderr)
+    return explain(name, ssh.returncode, stdout, stderr)
 
 
 def explain(name: str, status: int, stdout: str, stderr: str) -> str | None:

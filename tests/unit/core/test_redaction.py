@@ -14,7 +14,7 @@ from pytest_yourai.core import sanitize
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.redaction import Redactor
 from pytest_yourai.core.vocabulary import OWN_WORDS
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.presets import read_presets
 
 from support.messages import vocabulary

@@ -13,7 +13,8 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
-from pytest_yourai.models.architecture import InspectedShapes, read_architecture_shapes
+from pytest_yourai.models.architecture import InspectedShapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 
 from support.recorded_floors import FILES, Floor, read_floors
 

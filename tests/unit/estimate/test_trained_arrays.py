@@ -8,7 +8,8 @@ import pytest
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.estimate.trained_arrays import adapter_arrays, base_arrays
-from pytest_yourai.models.architecture import InspectedShapes, LayerArrays, read_architecture_shapes
+from pytest_yourai.models.architecture import InspectedShapes, LayerArrays
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.layer_shapes import LinearShape
 
 LINEARS = (LinearShape("self_attn.q_proj", 8, 12), LinearShape("mlp.down_proj", 16, 8))

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import get_total_parameters, quantize_model
 
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.config_keys import stored_quantization
 from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.worker.engine.weights import build_lazily

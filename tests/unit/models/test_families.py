@@ -12,7 +12,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import quantize_model
 
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.families import FAMILIES
 from pytest_yourai.models.known_config import known_config
 from pytest_yourai.worker.engine.adapted_modules import ADAPTABLE, shapes

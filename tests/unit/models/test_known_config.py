@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_yourai.core.errors import ModelError
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.known_config import known_config
 
 from support.mlx_lm_defaults import TABLE, mlx_lm_folder, read_defaults, written

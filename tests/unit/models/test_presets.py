@@ -8,7 +8,7 @@ from pytest_yourai.core.config import Quantization
 from pytest_yourai.core.errors import ModelError
 from pytest_yourai.core.paths import matrices_folder, packaged_models
 from pytest_yourai.core.units import parameter_count
-from pytest_yourai.models.architecture import read_architecture_shapes
+from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.presets import PackagedMatrix, read_presets
 from pytest_yourai.plan.matrix import read_matrix
 

@@ -163,6 +163,17 @@ def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Py
     assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
 
 
+def test_what_several_ranks_measured_is_measured_by_as_many(pytester: pytest.Pytester) -> None:
+    recorded = json.loads(QUICK.read_text())
+    recorded["settings"] |= {"world_size": 4, "distributed_backend": "ring"}
+    recorded.pop("digest", None)
+    (pytester.path / "four.json").write_text(json.dumps(recorded))
+    [line] = said(pytester, "--yourai-replay=four.json")
+    assert line == (
+        "Next, to measure it here: pytest --yourai-model=llama-8b --quick --yourai-hosts=4"
+    )
+
+
 def test_the_flags_of_a_replay_are_kept_to_measure_it_here(pytester: pytest.Pytester) -> None:
     flags = ("--yourai-max-memory=40", "--yourai-batch-size=4", "--yourai-rank=64")
     [line] = said(pytester, f"--yourai-replay={QUICK}", *flags, "-k", "rank64")
