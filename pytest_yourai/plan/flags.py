@@ -5,19 +5,8 @@ Kept light: every pytest run imports it, with or without our flags.
 
 from __future__ import annotations
 
-from pytest_yourai.core.axes import (
-    AXES,
-    BATCH_SIZE,
-    GRAD_CHECKPOINT,
-    LORA_KEYS,
-    MAX_SEQ_LENGTH,
-    NUM_LAYERS,
-    RANK,
-    SIZES,
-    Axis,
-    value_text,
-)
-from pytest_yourai.core.config import LoraConfig
+from pytest_yourai.core.axes import AXES
+from pytest_yourai.plan.axis_flags import axis_flag
 from pytest_yourai.plan.flag_types import Flag, FlagGroup
 
 INVOCATION_VARIABLE = "YOURAI_INVOCATION"
@@ -29,36 +18,6 @@ FAIL_ON_HELP = (
     "minimum_memory, peak_memory, step_time, tokens_per_second or mean_step_time; or none, to "
     "report only; may be repeated"
 )
-
-_AXIS_ALIASES = {
-    BATCH_SIZE: ("--batch",),
-    RANK: ("--lora-rank",),
-    NUM_LAYERS: ("--layers", "--lora-layers"),
-    MAX_SEQ_LENGTH: ("--max-seq-length",),
-    LORA_KEYS: ("--keys",),
-}
-
-_AXIS_DEFAULTS = {
-    MAX_SEQ_LENGTH: "512 (tiny: 64)",
-    GRAD_CHECKPOINT: "off",
-    LORA_KEYS: "qkvo in packaged matrices, else all",
-}
-
-
-def _axis_flag(axis: Axis) -> Flag:
-    """The flag of an axis; several values, between commas, are tried one after the other."""
-    default = _AXIS_DEFAULTS.get(axis, "from the matrix" if axis in SIZES else "")
-    if not default:
-        default = value_text(axis.of(LoraConfig(1, 1, 1, 2)))
-    is_list = axis.metavar is not None and axis is not LORA_KEYS
-    return Flag(
-        axis.flag,
-        f"{axis.metavar},..." if is_list else axis.metavar,
-        f"{axis.help}; several values make it an axis" if is_list else axis.help,
-        default,
-        aliases=_AXIS_ALIASES.get(axis, ()),
-    )
-
 
 GROUPS = (
     FlagGroup(
@@ -161,7 +120,7 @@ GROUPS = (
                 "your own YAML matrix",
                 "full.yaml; under 10 GB low-memory.yaml",
             ),
-            *map(_axis_flag, AXES),
+            *map(axis_flag, AXES),
             Flag(
                 "effective-batch-size",
                 "N",

@@ -173,6 +173,8 @@ def _step_faults(shared: SharedProfile, result: TrialResult) -> Iterator[tuple[s
     config = result.config
     tokens = config.batch_size * (config.max_seq_length - 1)
     ranks = shared.settings.world_size or 1
+    if len(result.ranks) != (ranks if ranks > 1 else 0):
+        yield "ranks", f"it has {len(result.ranks)}, and settings.world_size is {ranks}"
     if any(each not in (tokens, tokens // ranks) for each in result.step_tokens):
         yield "step_tokens", f"a step of made-up rows has {tokens:,} tokens"
 

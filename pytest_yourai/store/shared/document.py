@@ -32,7 +32,10 @@ Hardware = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_ .,()@+-]*")]
 
 System = Annotated[str, _text(r"[A-Za-z]+(-[0-9]+(\.[0-9]+)*)?", 40)]
 
-Version = Annotated[str, _text(r"[0-9]+(\.[0-9A-Za-z+]+)*", 60)]
+_RELEASE = r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.(post|dev)[0-9]+)*"
+
+Version = Annotated[str, _text(_RELEASE + r"(\+g?[0-9a-f]{6,40}(\.d[0-9]{8})?)?\+?", 80)]
+"""By PEP 440; of local parts those that name a commit. Unreleased Pythons end in a plus."""
 
 VariableName = Annotated[str, _text(r"[A-Z][A-Z0-9_]*")]
 

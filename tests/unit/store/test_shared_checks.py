@@ -112,10 +112,36 @@ def test_a_fault_is_named_by_its_key(right: dict[str, Any], change: Change, expe
             "outcome: ok, but 7.9 GB is over the budget",
         ),
         (row(1, outcome="over_budget"), "outcome: over_budget, but 7.9 GB is within the budget"),
+        (
+            lambda found: found["settings"].update(world_size=7, distributed_backend="ring"),
+            "ranks: it has 0, and settings.world_size is 7",
+        ),
+        (
+            row(1, ranks=[{"minimum_memory_bytes": 1, "peak_memory_bytes": 1, "step_time_s": 1.0}]),
+            "ranks: it has 1, and settings.world_size is 1",
+        ),
     ],
 )
 def test_what_cannot_be_is_found(right: dict[str, Any], change: Change, expected: str) -> None:
     assert any(each.startswith(f"all_results: row 1: {expected}") for each in faults(right, change))
+
+
+@pytest.mark.parametrize(
+    ("version", "is_one"),
+    [
+        ("0.32.4", True),
+        ("3.14.0rc1", True),
+        ("3.15.0a2+", True),
+        ("0.1.0.dev1274+gefcdadc21", True),
+        ("0.32.5.dev20261101+abc1234.d20261101", True),
+        ("0.32.4+jane.host", False),
+        ("0.32.4-jane", False),
+        ("/home/jane", False),
+    ],
+)
+def test_a_version_holds_no_free_text(right: dict[str, Any], version: str, is_one: bool) -> None:
+    found = faults(right, lambda found: found["environment"]["versions"].update(mlx=version))
+    assert bool(found) is not is_one
 
 
 def test_the_power_state_of_a_mac_must_be_there(right: dict[str, Any]) -> None:
