@@ -24,6 +24,7 @@ from pytest_yourai.estimate.data_parallel import (
     measured_link,
     sum_time_s,
     time_alone,
+    together_time_s,
     usual_gbit,
 )
 from pytest_yourai.estimate.predictor import Predictor
@@ -189,11 +190,12 @@ class Scaler:
         found = Scaling(machines, config, limit, needs_bytes, sum_s)
         if time is None:
             return found
-        step_s = time.step_time_s + sum_s / config.grad_accumulation_steps
+        sum_of_a_step_s = sum_s / config.grad_accumulation_steps
+        step_s = together_time_s(time.step_time_s, sum_of_a_step_s, machines)
         speed = time.tokens * machines / step_s
         efficiency = speed / machines * one.step_time_s / one.tokens if one else None
         if limit is Limit.NOTHING and machines > 1:
-            limit = _limit(step_s, time, sum_s / config.grad_accumulation_steps, one)
+            limit = _limit(step_s, time, sum_of_a_step_s, one)
         return dataclasses.replace(
             found,
             limited_by=limit,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,9 @@ from pytest_yourai.estimate.data_parallel import (
     measured_link,
     sum_time_s,
     time_alone,
+    together_time_s,
 )
+from pytest_yourai.store.profile_reader import profiles_in
 
 from support.profiles import stored
 
@@ -40,6 +45,29 @@ def test_each_rank_sends_its_part_in_turns_that_wait() -> None:
 def test_the_ring_of_one_machine_is_as_fast_as_it_was_measured() -> None:
     # 109 MB between two processes of an H200's host.
     assert sum_time_s(109 * MB, 2, link_of(RING, is_here=True)) == pytest.approx(0.031, rel=0.1)
+
+
+def recorded(name: str) -> Sequence[TrialResult]:
+    """The successes of llama-8b on one H200, or on two by a backend."""
+    path = Path(__file__).parents[2] / "data" / f"hosts_h200_{name}.json"
+    [profile] = profiles_in(json.loads(path.read_text()), path.name)
+    return profile.successes
+
+
+@pytest.mark.parametrize("backend", [NCCL, RING])
+def test_two_gpus_take_what_is_predicted_of_one(backend: DistributedBackend) -> None:
+    alone = {each.config: each for each in recorded("alone")}
+    link = link_of(backend, is_here=True)
+    compared = 0
+    for each in recorded(backend):
+        half = dataclasses.replace(each.config, batch_size=each.config.batch_size // 2)
+        if half not in alone:
+            continue
+        compared += 1
+        sum_s = sum_time_s(each.all_sum_bytes or 0, 2, link)
+        predicted_s = together_time_s(alone[half].step_time_s or 0, sum_s, 2)
+        assert predicted_s == pytest.approx(each.step_time_s, rel=0.1)
+    assert compared == 4
 
 
 def test_sums_that_were_timed_are_believed() -> None:

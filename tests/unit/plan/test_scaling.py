@@ -60,7 +60,7 @@ def test_a_step_takes_what_its_share_took_alone_and_the_gradients(
     one, two, twice = rows[1, 4], rows[2, 4], rows[2, 8]
     # 27.3 million parameters of 4 bytes over 1.125 GB/s.
     assert two.sum_time_s == pytest.approx(109e6 / 1.125e9, rel=0.05)
-    assert two.step_time_s == pytest.approx(0.2195 + two.sum_time_s, rel=0.01)
+    assert two.step_time_s == pytest.approx(1.08 * 0.2195 + two.sum_time_s, rel=0.01)
     assert one.step_time_s == pytest.approx(0.423, rel=0.01)
     assert (one.efficiency, one.sum_time_s) == (1.0, 0.0)
     assert one.tokens_per_second is not None
