@@ -41,6 +41,9 @@ _VERDICTS = ("not read",)
 _PARTS_OF_FITS = ("carried_over", "does_not_fit", "measured", "would_not_fit", "pytest-yourai")
 """Of `yourai fits` and of a file that is shared."""
 
+_MATRICES = ("common.yaml", "full.yaml", "low-memory.yaml", "quick.yaml", "safe.yaml", "tiny.yaml")
+"""The packaged ones."""
+
 _LIMITS_OF_RANKS = ("batch too small to divide", "steps too short to share", "the link")
 """What keeps ranks from being faster together."""
 
@@ -58,6 +61,6 @@ OWN_WORDS = frozenset(
     (*Outcome, *SkipReason, *Objective, *FineTuneType, *Optimizer, *get_args(Schedule))
     + (*ThermalState, *get_args(PowerSource), *DistributedBackend)
     + (*_PRESETS, *_SETTINGS, *_MODULES, *_METRICS, *_EVENTS, *_VERDICTS, *_ENDS)
-    + (*_PARTS_OF_FITS, *_LIMITS_OF_RANKS)
+    + (*_PARTS_OF_FITS, *_LIMITS_OF_RANKS, *_MATRICES)
 )
 """They stay where somebody's password is the same; those of few characters stay anyway."""
