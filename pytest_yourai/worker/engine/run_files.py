@@ -56,7 +56,7 @@ class RunFiles:
             return 0
         mark = self._request.folder_mark
         # Also a barrier: the mark is removed after all have looked for it.
-        seen = distributed.from_all(float((self._folder / (mark or "")).exists()))
+        [seen] = distributed.from_all(float((self._folder / (mark or "")).exists()))
         found = next((rank for rank, sees in enumerate(seen) if sees), None)
         if found is None and mark is not None:
             raise OutputError(

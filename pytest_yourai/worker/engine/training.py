@@ -102,7 +102,7 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _check_rows(self) -> None:
         """DataError where the ranks have read other rows, of which no batches could be shared."""
         counts = len(self._rows), len(self._validation_rows)
-        for rows in map(distributed.from_all, map(float, counts)):
+        for rows in distributed.from_all(*map(float, counts)):
             if len(set(rows)) > 1:
                 found = ", ".join(f"{each:,.0f}" for each in rows)
                 raise DataError(
@@ -276,7 +276,8 @@ class TrainingRun(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
         finally:
             self._model.module.train()
         # One loss for all ranks: they decide by it, and may have summed in different orders.
-        loss = distributed.from_all(float(loss))[0]
+        [losses] = distributed.from_all(float(loss))
+        loss = losses[0]
         self.progress = self.progress.validated(loss)
         self._complete_cycle()
         best_step, best_loss = self.progress.best_step, self.progress.best_loss

@@ -83,8 +83,9 @@ class _Recorder(TrainingCallback):  # type: ignore[misc]  # mlx-lm is untyped
     def _advance(self, sample: StepSample) -> None:
         match self.phase:
             case "warmup":
-                self._warmup_times_s.append(max(distributed.from_all(sample.step_time_s)))
-                peaks = distributed.from_all(float(sample.peak_memory_bytes))
+                figures = sample.step_time_s, float(sample.peak_memory_bytes)
+                times_s, peaks = distributed.from_all(*figures)
+                self._warmup_times_s.append(max(times_s))
                 self._warmup_peaks.append(int(max(peaks)))
                 if self.steps.warmup_is_over(self._warmup_times_s):
                     if not self.fits:
