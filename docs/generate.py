@@ -8,6 +8,7 @@ A table is between two comments in its page. `--check` writes nothing, and fails
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -127,11 +128,14 @@ def model_types() -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     types = found["types"]
     limited = sum(each["limit"] is not None for each in types)
-    header = ("model type", "trains", "`qkvo` adapts", "`all` adapts as well")
+    header = ("model type", "trains", "estimate", "`qkvo` adapts", "`all` adapts as well")
     table = _table(header, map(_model_type, types))
+    known = [each["estimate"] for each in types if each.get("estimate")]
+    off = [abs(each["minimum"]) for each in known]
     return (
         f"{len(types)} types with {versions}, on {found['system']} with the CPU: "
-        f"{len(types) - limited} train, {limited} do not.\n\n{table}"
+        f"{len(types) - limited} train, {limited} do not. The estimates of {len(known)} minima are "
+        f"off by {statistics.fmean(off):.1%} on average and {max(off):.1%} at most.\n\n{table}"
     )
 
 
@@ -142,6 +146,7 @@ def _model_type(found: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"`{found['model_type']}`",
         _trains(found),
+        f"{off['minimum']:+.1%}" if (off := found.get("estimate")) else "–",
         (", ".join(map(_code, qkvo)) or "–") if found["has_qkvo"] else "as `all`",
         ", ".join(map(_code, others if found["has_qkvo"] else qkvo)) or "–",
     )

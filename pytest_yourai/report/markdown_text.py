@@ -14,7 +14,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 """An underscore between letters emphasizes nothing."""
 
 _REFERENCE = re.compile(
-    r"[@#](?=\w)"  # people, e-mail addresses, issues
+    r"@(?=\S)"  # people, and e-mail addresses, whose host may begin with a dot
+    r"|#(?=\w)"  # issues
     r"|:(?=//|[\w+-]+:)"  # addresses, emoji
     r"|(?<=www)(?=\.)"
     r"|(?<=\bGH)-(?=\d)",  # issues

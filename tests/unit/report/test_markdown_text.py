@@ -15,6 +15,7 @@ HOSTILE = [
     "<b>bold</b> <!-- comment --> <script>alert(1)</script> <img src=x>",
     "[a](https://evil.example) ![i](j) [^1] [x]",
     "@everyone someone@example.com @a/b #12 GH-1",
+    "1@.a a@-b.c a@_.b",
     "https://evil.example/?a=b http://x.y ftp://z www.evil.example WWW.EVIL.EXAMPLE",
     "mailto:a@b.c xmpp:a@b.c/d",
     "**b** *i* __b__ _i_ ~~gone~~ ~gone~ ==m==",
