@@ -8,6 +8,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_yourai.core.axes import BATCH_SIZE
 from pytest_yourai.core.config import SAFETY_MARGIN, LoraConfig
@@ -27,12 +28,14 @@ from pytest_yourai.estimate.data_parallel import (
     together_time_s,
     usual_gbit,
 )
-from pytest_yourai.estimate.predictor import Predictor
 from pytest_yourai.estimate.training_memory import gradient_bytes
 from pytest_yourai.models.source import ModelSource
 from pytest_yourai.plan.options import Options
 from pytest_yourai.store.profile_reader import read_profile_of
 from pytest_yourai.store.stored_profile import StoredProfile
+
+if TYPE_CHECKING:
+    from pytest_yourai.estimate.predictor import Predictor
 
 _USUAL_NUMBERS = (1, 2, 4)
 
@@ -206,6 +209,9 @@ class Scaler:
         )
 
     def _predictor(self) -> Predictor:
+        # Its numpy takes longer to import than all else here.
+        from pytest_yourai.estimate.predictor import Predictor  # noqa: PLC0415
+
         device = (self.measured.environment.device if self.measured else None) or ""
         predictor = Predictor(self.source, self.backend, device, recipe=self.recipe)
         if self.measured is not None and self.measured.has_minima:

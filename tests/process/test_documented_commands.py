@@ -58,7 +58,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "lora.yaml").write_text("model: tiny\nbatch_size: 2\nnum_layers: 2\n")
     (folder / "profiles").mkdir()
     [shared, *_] = sorted((ROOT / "community" / "profiles").glob("*.json"))
-    shutil.copy(shared, folder / "shared.json")
+    for copy in ("shared.json", "profiles/mine.json"):
+        shutil.copy(shared, folder / copy)
     hosts = [{"ssh": f"mac{number}", "ips": [f"10.0.0.{number}"]} for number in (1, 2)]
     (folder / "hosts.json").write_text(json.dumps(hosts))
     (folder / "mine.yaml").write_text("mine: {path: ./my-model}\n")
