@@ -16,18 +16,17 @@ import time
 from collections import deque
 
 from pytest_yourai.core.device import DeviceInfo
-from pytest_yourai.core.errors import WorkerDiedError, WorkerError
+from pytest_yourai.core.errors import WorkerDiedError
 from pytest_yourai.machine.guard import Guard
 from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.worker import messages
 from pytest_yourai.worker.conversation import Conversation
+from pytest_yourai.worker.lines import Lines
 from pytest_yourai.worker.process import WorkerProcess
 from pytest_yourai.worker.run_record import Output, RunRecord
 from pytest_yourai.worker.tail import Tail
 
 _READ_SIZE = 1 << 16
-
-_LONGEST_LINE_BYTES = 1 << 24
 
 _STACK_WAIT_S = 1.0
 
@@ -40,7 +39,7 @@ class WorkerClient(Conversation):
     def __init__(self, process: WorkerProcess) -> None:
         self._process = process
         self._number = 0
-        self._partial = b""
+        self._lines = Lines()
         self._ended = False
         self._released = False
         self._base_bytes = 0
@@ -131,17 +130,11 @@ class WorkerClient(Conversation):
                 if not data:
                     self._selector.unregister(key.fd)
             elif data:
-                self._take_lines(data)
+                self._inbox.extend(self._lines.add(data))
             else:
                 self._selector.unregister(key.fd)
                 self._ended = True
         return bool(ready)
-
-    def _take_lines(self, data: bytes) -> None:
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        self._inbox.extend(lines)
-        if len(self._partial) > _LONGEST_LINE_BYTES:
-            raise WorkerError("the worker sent a message without end")
 
 
 def _held_bytes(pid: int, device: DeviceInfo) -> int:

@@ -130,8 +130,13 @@ class Envelope(Generic[_Body]):
 
 
 def encode(envelope: Envelope[Any]) -> bytes:
-    body = {"kind": type(envelope.body).__name__, **dataclasses.asdict(envelope.body)}
-    return json.dumps({"number": envelope.number, "body": body}).encode() + b"\n"
+    document = {"number": envelope.number, "body": with_kind(envelope.body)}
+    return json.dumps(document).encode() + b"\n"
+
+
+def with_kind(body: Any) -> dict[str, Any]:
+    """The fields of a dataclass, and as `kind` its name."""
+    return {"kind": type(body).__name__, **dataclasses.asdict(body)}
 
 
 def decode(bodies: Any, line: bytes) -> Envelope[Any]:
@@ -159,9 +164,15 @@ def decode(bodies: Any, line: bytes) -> Envelope[Any]:
 @functools.cache
 def _reader(bodies: Any) -> pydantic.TypeAdapter[Envelope[Any]]:
     """Built when it is needed: each side reads one direction."""
+    envelope: Any = Envelope
+    return pydantic.TypeAdapter(envelope[told_apart_by_kind(bodies)])
+
+
+def told_apart_by_kind(bodies: Any) -> Any:
+    """The union `bodies` for pydantic, whose members are known by the `kind` that a body names."""
     tagged = [Annotated[each, pydantic.Tag(each.__name__)] for each in get_args(bodies)]
     union: Any = functools.reduce(operator.or_, tagged)
     by_kind = pydantic.Discriminator(
         lambda body: body.get("kind") if isinstance(body, dict) else None
     )
-    return pydantic.TypeAdapter(Envelope[Annotated[union, by_kind]])
+    return Annotated[union, by_kind]

@@ -28,6 +28,7 @@ from pytest_yourai.machine.process_memory import read_process_memory
 from pytest_yourai.machine.system_memory import read_system_memory
 from pytest_yourai.models.identity import files_digest
 from pytest_yourai.worker import messages
+from pytest_yourai.worker.lines import Lines
 from pytest_yourai.worker.process import WorkerProcess
 from pytest_yourai.worker.ranks import wire
 
@@ -44,7 +45,7 @@ class Agent:
 
     def __init__(self, connection: socket.socket, worker: WorkerProcess) -> None:
         self._connection, self._worker = connection, worker
-        self._from_controller, self._from_worker = wire.Lines(), wire.Lines()
+        self._from_controller, self._from_worker = Lines(), Lines()
         self._guard: Guard | None = None
         self._base_bytes = self._device_used_bytes = 0
         self._stopped_since: float | None = None

@@ -6,7 +6,7 @@ import time
 
 from pytest_yourai.core.errors import SafetyStopError
 from pytest_yourai.worker import messages
-from pytest_yourai.worker.ranks import wire
+from pytest_yourai.worker.lines import Lines
 from pytest_yourai.worker.ranks.listener import Rank
 from pytest_yourai.worker.ranks.troubles import Trouble
 from pytest_yourai.worker.tail import Tail
@@ -19,7 +19,7 @@ class Peer:
         self.connection = rank.connection
         self.number = rank.hello.rank
         self.name = f"rank {rank.hello.rank} ({rank.hello.host})"
-        self.lines = wire.Lines()
+        self.lines = Lines()
         self.stdout, self.stderr = Tail(), Tail()
         self.heard_at = time.monotonic()
         self.status: int | None = None

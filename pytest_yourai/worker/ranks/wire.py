@@ -6,24 +6,21 @@ wire, which is passed on as it stands, `a` for a message of the agent, as JSON.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-import operator
 import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Any
 
 import pydantic
 
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.machine.guard import MemoryTrace
+from pytest_yourai.worker.messages import told_apart_by_kind, with_kind
 
 WORKER, AGENT = b"w", b"a"
-
-LONGEST_LINE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +124,7 @@ FromAgent = Hello | FilesRead | Seen | GuardStopped | WorkerStopped | Printed | 
 
 def encode(message: ToAgent | FromAgent) -> bytes:
     """The line of a message."""
-    body = {"kind": type(message).__name__, **dataclasses.asdict(message)}
-    return AGENT + json.dumps(body).encode() + b"\n"
+    return AGENT + json.dumps(with_kind(message)).encode() + b"\n"
 
 
 def decode(bodies: Any, line: bytes) -> Any:
@@ -145,12 +141,7 @@ def decode(bodies: Any, line: bytes) -> Any:
 
 @functools.cache
 def _reader(bodies: Any) -> pydantic.TypeAdapter[Any]:
-    tagged = [Annotated[each, pydantic.Tag(each.__name__)] for each in get_args(bodies)]
-    union: Any = functools.reduce(operator.or_, tagged)
-    by_kind = pydantic.Discriminator(
-        lambda body: body.get("kind") if isinstance(body, dict) else None
-    )
-    return pydantic.TypeAdapter(Annotated[union, by_kind])
+    return pydantic.TypeAdapter(told_apart_by_kind(bodies))
 
 
 def notice_silence(connection: socket.socket, silent_s: int) -> None:
@@ -168,17 +159,3 @@ def notice_silence(connection: socket.socket, silent_s: int) -> None:
     if sys.platform == "linux":
         # What was sent and not acknowledged: the keepalive waits for it.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silent_s * 1000)
-
-
-class Lines:
-    """Cuts what comes in pieces into whole lines."""
-
-    def __init__(self) -> None:
-        self._partial = b""
-
-    def add(self, data: bytes) -> list[bytes]:
-        """The lines that are whole now. WorkerError where one has no end."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        if len(self._partial) > LONGEST_LINE_BYTES:
-            raise WorkerError("a worker sent a message without end")
-        return lines

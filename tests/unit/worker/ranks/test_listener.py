@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.core.hosts import DistributedBackend, Host, HostGroup
+from pytest_yourai.worker.lines import Lines
 from pytest_yourai.worker.ranks import wire
 from pytest_yourai.worker.ranks.launcher import free_ports, launch_command
 from pytest_yourai.worker.ranks.listener import Listener, own_address
@@ -162,7 +163,7 @@ def test_free_ports_are_in_a_row_and_free() -> None:
 
 
 def test_lines_are_cut_where_they_end() -> None:
-    lines = wire.Lines()
+    lines = Lines()
     assert lines.add(b"wab") == []
     assert lines.add(b"c\nad\nw") == [b"wabc", b"ad"]
 
