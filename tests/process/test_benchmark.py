@@ -49,14 +49,18 @@ def test_trials_that_are_not_ok_are_left_out_without_a_warning(
     pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
-    done = replayed("--benchmark-json", "bench.json", "--yourai-max-memory", "0.004", "--yourai-force")
+    done = replayed(
+        "--benchmark-json", "bench.json", "--yourai-max-memory", "0.004", "--yourai-force"
+    )
     assert done.outcomes == ["ok", "ok", "over_budget"]
     assert done.ret == 0
     assert len(saved(pytester.path)["benchmarks"]) == 2
     done.run.assert_outcomes(passed=2, xfailed=1)
 
 
-def test_save_and_compare_find_the_same_names(pytester: pytest.Pytester, replayed: SweepRun) -> None:
+def test_save_and_compare_find_the_same_names(
+    pytester: pytest.Pytester, replayed: SweepRun
+) -> None:
     first = replayed("--benchmark-save", "first", "-k", "batch1")
     assert "benchmark: 1 tests" not in first.text, "its table is not asked for"
     second = replayed("--benchmark-autosave", "--benchmark-compare", "0001", "-k", "batch1")

@@ -83,7 +83,9 @@ def test_a_selection_that_ran_is_complete(replayed: SweepRun) -> None:
     done.stdout.fnmatch_lines(["[[]1/1] batch=2, rank=4, layers=2 ... ✓ *"])
 
 
-def test_a_pasted_node_id_works_from_any_folder(pytester: pytest.Pytester, replayed: SweepRun) -> None:
+def test_a_pasted_node_id_works_from_any_folder(
+    pytester: pytest.Pytester, replayed: SweepRun
+) -> None:
     pytester.mkdir("elsewhere")
     done = replayed(f"{NODE}[tiny-batch2-rank4-layers2]")
     assert done.ret == 0

@@ -50,7 +50,9 @@ def check_rows(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.real_engine
-def test_what_mlx_measures_rises_with_every_axis(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+def test_what_mlx_measures_rises_with_every_axis(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
     """One configuration, and for each axis the one that has twice as much of it."""
     (pytester.path / "axes.yaml").write_text(
         "batch_size: [1, 2]\nlora_rank: [4, 8]\nlora_layers: [2, 4]\nexclude:\n"

@@ -36,7 +36,10 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_a_lost_rank_ends_it_and_the_losses_go_on_as_those_of_one_process(
-    folder: Path, faulty_worker: Callable[[str], None], reload_interval: int | None, begun: list[int]
+    folder: Path,
+    faulty_worker: Callable[[str], None],
+    reload_interval: int | None,
+    begun: list[int],
 ) -> None:
     alone = Heard()
     assert run(settings(folder, "alone", **STEPS), alone).problem is None
