@@ -124,6 +124,7 @@ def test_every_model_gets_its_verdict_and_the_first_that_does_not_fit_ends_it(
     assert worker_processes() == []
 
 
+@pytest.mark.nightly
 @pytest.mark.real_engine
 def test_verdicts_are_those_of_what_mlx_measures(walk: WalkRun, models: Path) -> None:
     done = walk("--yourai-max-memory", "0.024", "-k", "sharded or converted or large")
