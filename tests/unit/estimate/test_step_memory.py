@@ -269,7 +269,7 @@ def test_layers_of_other_types_keep_more(model_type: str, vectors: int, scores: 
     assert more == 2 * 6 * 4 * (vectors + scores)
 
 
-def kept_by_phi3(backend: Backend, **more: object) -> float:
+def kept_by_phi3(backend: Backend, **more: Any) -> float:
     return step(("o_proj",), backend=backend, model_type="phi3", **more).kept_bytes
 
 
@@ -277,10 +277,11 @@ def test_rotated_slices_of_one_array_take_as_much_as_all_of_it_on_cuda() -> None
     # Of the second layer: queries and keys of 8 and 4 each take the 16 of q, k and v.
     gaps = 6 * 4 * (2 * (8 + 4 + 4) - (8 + 4))
     assert kept_by_phi3("cuda") - kept_by_phi3("metal") == gaps
-    for copied in (
+    others: tuple[dict[str, Any], ...] = (
         {"partial_rotary_factor": 0.5},
         {"rope_scaling": {"type": "longrope", "long_factor": [1.0]}},
-    ):
+    )
+    for copied in others:
         assert kept_by_phi3("cuda", **copied) == kept_by_phi3("metal", **copied)
 
 
