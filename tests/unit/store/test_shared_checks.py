@@ -157,7 +157,7 @@ def test_what_cannot_be_is_found(right: dict[str, Any], change: Change, expected
 
 @pytest.fixture(scope="module")
 def together() -> dict[str, Any]:
-    [profile] = profiles_in(read_document(DATA / "hosts_h200_ring.json"), "p.json")
+    [profile] = profiles_in(read_document(DATA / "hosts_2xh200_ring.json"), "p.json")
     return shared_document(profile, read_presets(packaged_models()))
 
 
