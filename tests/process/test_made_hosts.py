@@ -70,6 +70,7 @@ def answers(hosts: Hosts, name: str) -> bool:
     return done.stdout.split() == [name]
 
 
+@pytest.mark.nightly
 def test_ranks_add_up_over_links_that_can_be_slowed_and_cut(hosts: Hosts) -> None:
     quick = min(seconds_of_sums(hosts))
     assert hosts.processes() == []
