@@ -25,6 +25,7 @@ BACKEND = "cpu" if sys.platform == "linux" else ""
 TESTS = f".[{BACKEND},test]"
 BESIDE_EACH_OTHER = ("--dist", "loadgroup")
 MLX_LM = "https://github.com/ml-explore/mlx-lm"
+TIERS = ("tests/engine", "tests/browser", "tests/process")
 FOR_THE_WHEEL = ("sweep", "report")
 
 
@@ -98,7 +99,7 @@ def browser(session: nox.Session) -> None:
 def tiers(session: nox.Session) -> None:
     """The tests of engine, process and browser, beside each other."""
     install(session, "-e", TESTS)
-    run_tiers(session, "tests/engine", "tests/browser", "tests/process")
+    run_tiers(session, *TIERS)
 
 
 @nox.session
@@ -134,9 +135,10 @@ def cpu(session: nox.Session) -> None:
 
 @nox.session
 def real_engine(session: nox.Session) -> None:
-    """The process tests with MLX in every worker, also where a script would do."""
+    """What runs by night alone, and the process tests with MLX also where a script would do."""
     install(session, "-e", TESTS)
-    run_tiers(session, "tests/process", "--real-engine")
+    run_tiers(session, *TIERS, selected="nightly and not alone")
+    run_tiers(session, "tests/process", "--real-engine", selected="not alone")
 
 
 @nox.session
@@ -144,7 +146,7 @@ def mlx_lm_main(session: nox.Session) -> None:
     """The tests of engine and process with mlx-lm as it is on its main branch."""
     session.install("-e", TESTS)
     session.install("--no-deps", "--force-reinstall", f"mlx-lm @ git+{MLX_LM}")
-    run_tiers(session, "tests/engine", "tests/process")
+    run_tiers(session, "tests/engine", "tests/process", selected="not alone")
 
 
 @nox.session
@@ -199,12 +201,14 @@ def wheel(session: nox.Session) -> None:
             run_tests(session, "pytest", "-n", "2", *BESIDE_EACH_OTHER, *few, env=fast_blas())
 
 
-def run_tiers(session: nox.Session, *folders: str) -> None:
+def run_tiers(
+    session: nox.Session, *folders: str, selected: str = "not alone and not nightly"
+) -> None:
     """Many of these tests wait: more of them than processors run at once.
 
     Without coverage: measuring every worker and every pytest in pytest doubles their time.
     """
-    command = ("pytest", "-n", "4", *BESIDE_EACH_OTHER, "-m", "not alone", *folders)
+    command = ("pytest", "-n", "4", *BESIDE_EACH_OTHER, "-m", selected, *folders)
     run_tests(session, *command, *session.posargs, env=fast_blas())
 
 

@@ -28,11 +28,12 @@ _PAYLOAD = 0.9
 
 _BYTES_PER_GBIT = 1e9 / 8
 
-_TOGETHER = 1.08
-"""Times its share alone that a step of several ranks takes, its sum left out.
+_WAITING = 0.08
+"""Of its share alone that a step takes longer for each further rank, its sum left out.
 
-They wait for the slowest, and none updates before all gradients are there: 1.04 to 1.11 in eight
-configurations of `tests/data/hosts_h200_*.json`, by NCCL and by ring.
+1.03 to 1.11 times with two ranks and 1.19 to 1.40 with four, in the configurations of
+`tests/data/hosts_*xh200_*.json`, by NCCL and by ring. As much in mlx-lm's own `train`, also where
+no gradients are summed (`tests/performance/stock_ranks.py`).
 """
 
 _GBIT = {
@@ -104,7 +105,7 @@ def sum_time_s(gradient_bytes: int, world_size: int, link: Link) -> float:
 
 def together_time_s(alone_s: float, sum_s: float, world_size: int) -> float:
     """Seconds of a step of several ranks; a share takes `alone_s` alone, and the sum `sum_s`."""
-    return alone_s if world_size == 1 else _TOGETHER * alone_s + sum_s
+    return (1 + _WAITING * (world_size - 1)) * alone_s + sum_s
 
 
 def _turns(world_size: int) -> int:

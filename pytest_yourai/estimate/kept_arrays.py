@@ -163,7 +163,8 @@ class KeptArrays:
         if (own := stage.attention) is None:
             return kept
         outputs = self._has_fused_backward(own) * own.outputs
-        return kept + self.vector_bytes(own.elements + outputs) + self.kept_scores_bytes
+        gaps = own.gaps if self.backend == "cuda" else 0
+        return kept + self.vector_bytes(own.elements + gaps + outputs) + self.kept_scores_bytes
 
     @cached_property
     def _read(self) -> tuple[tuple[Stage, tuple[LinearShape, ...]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_yourai.core.errors import ModelError
@@ -70,7 +71,9 @@ def phi3(config: KnownConfig) -> Layers:
     hidden, inner = config.needed("hidden_size"), config.needed("intermediate_size")
     heads = config.needed("num_attention_heads")
     key_heads, head_dim = config.size("num_key_value_heads") or heads, hidden // heads
-    shape = Attention(heads, key_heads, head_dim, head_dim)
+    shape = Attention(
+        heads, key_heads, head_dim, head_dim, rotates_joined=_rotates_whole_heads(config, head_dim)
+    )
     own = joined_attention(
         hidden,
         shape,
@@ -78,6 +81,14 @@ def phi3(config: KnownConfig) -> Layers:
         kept=shape.queries + key_heads * head_dim,
     )
     return same(config, layer(norm(hidden), own, norm(hidden), _joined_mlp(hidden, inner)))
+
+
+def _rotates_whole_heads(config: KnownConfig, head_dim: int) -> bool:
+    """False where mlx-lm's phi3 scales what it rotates, or MLX copies the rest of each head."""
+    factor, scaling = config.keys.get("partial_rotary_factor"), config.keys.get("rope_scaling")
+    is_partial = isinstance(factor, int | float) and int(head_dim * factor) < head_dim
+    is_scaled = isinstance(scaling, Mapping) and scaling.get("type") in ("longrope", "su")
+    return not (is_partial or is_scaled)
 
 
 def glm4(config: KnownConfig) -> Layers:

@@ -48,6 +48,8 @@ class Attention:
     """False for what MLX's fused kernels cannot do in training, such as scores added to a mask."""
     has_sinks: bool = False
     """True where each head has a sink, which its scores are joined with in the backward pass."""
+    rotates_joined: bool = False
+    """True where rotary embeddings are given slices of one array, and rotate them whole."""
 
     @property
     def queries(self) -> int:
@@ -61,6 +63,15 @@ class Attention:
     def elements(self) -> int:
         """Queries, keys and values of one token."""
         return self.queries + self.key_heads * (self.head_dim + self.value_dim)
+
+    @property
+    def gaps(self) -> int:
+        """Unused elements between rotated queries, and keys, that lie as slices of one array.
+
+        MLX's CUDA backend gives what it rotates the strides of what it is given (rope.cu).
+        """
+        rotated = self.queries + self.key_heads * self.head_dim
+        return 2 * self.elements - rotated if self.rotates_joined else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def answers(hosts: TwoHosts, name: str) -> bool:
     return done.stdout.split() == [name]
 
 
+@pytest.mark.nightly
 def test_ranks_add_up_over_links_that_can_be_slowed_and_cut(hosts: TwoHosts) -> None:
     quick = min(seconds_of_sums(hosts))
     assert hosts.processes() == []
