@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,6 +77,12 @@ def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
         return SweepResult(done, pytester.path)
 
     return run
+
+
+@pytest.fixture
+def replayed(sweep: SweepRun) -> SweepRun:
+    """The same of recorded trials, without a worker: for what pytest makes of them."""
+    return functools.partial(sweep, f"--yourai-replay={TESTS / 'data' / 'tiny_small_matrix.json'}")
 
 
 @pytest.fixture

@@ -46,20 +46,24 @@ def test_machine_info_has_chip_and_versions(pytester: pytest.Pytester, sweep: Sw
 
 
 def test_trials_that_are_not_ok_are_left_out_without_a_warning(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
-    done = sweep("--benchmark-json", "bench.json", "--yourai-max-memory", "0.004", "--yourai-force")
+    done = replayed(
+        "--benchmark-json", "bench.json", "--yourai-max-memory", "0.004", "--yourai-force"
+    )
     assert done.outcomes == ["ok", "ok", "over_budget"]
     assert done.ret == 0
     assert len(saved(pytester.path)["benchmarks"]) == 2
     done.run.assert_outcomes(passed=2, xfailed=1)
 
 
-def test_save_and_compare_find_the_same_names(pytester: pytest.Pytester, sweep: SweepRun) -> None:
-    first = sweep("--benchmark-save", "first", "-k", "batch1")
+def test_save_and_compare_find_the_same_names(
+    pytester: pytest.Pytester, replayed: SweepRun
+) -> None:
+    first = replayed("--benchmark-save", "first", "-k", "batch1")
     assert "benchmark: 1 tests" not in first.text, "its table is not asked for"
-    second = sweep("--benchmark-autosave", "--benchmark-compare", "0001", "-k", "batch1")
+    second = replayed("--benchmark-autosave", "--benchmark-compare", "0001", "-k", "batch1")
     second.stdout.fnmatch_lines(["*benchmark 'tiny': 2 tests*", "*tiny-batch1-rank4-layers2*"])
     assert "machine_info is different" not in second.text + second.errors
     compared = pytester.run("pytest-benchmark", "compare")
@@ -67,13 +71,13 @@ def test_save_and_compare_find_the_same_names(pytester: pytest.Pytester, sweep: 
     compared.stdout.fnmatch_lines(["*tiny-batch1-rank4-layers2*0001*"])
 
 
-def test_benchmark_only_and_disable_leave_the_trials_alone(sweep: SweepRun) -> None:
-    assert sweep("--benchmark-only", "-k", "batch1").outcomes == ["ok"]
-    assert sweep("--benchmark-disable", "-k", "batch1").outcomes == ["ok"]
+def test_benchmark_only_and_disable_leave_the_trials_alone(replayed: SweepRun) -> None:
+    assert replayed("--benchmark-only", "-k", "batch1").outcomes == ["ok"]
+    assert replayed("--benchmark-disable", "-k", "batch1").outcomes == ["ok"]
 
 
-def test_a_sweep_runs_without_the_plugin(sweep: SweepRun) -> None:
+def test_a_sweep_runs_without_the_plugin(replayed: SweepRun) -> None:
     # In a process of its own: the plugin cannot be taken out of this one.
-    done = sweep("-p", "no:benchmark", "-k", "batch1", subprocess=True)
+    done = replayed("-p", "no:benchmark", "-k", "batch1", subprocess=True)
     assert done.ret == 0
     assert done.outcomes == ["ok"]

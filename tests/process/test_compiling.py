@@ -33,6 +33,7 @@ def test_a_slow_compilation_costs_no_result_and_what_hangs_after_it_still_ends(
     done.stdout.fnmatch_lines(["batch=2, rank=4, layers=2: compiling, 0:01 of at most 15:00"])
 
 
+@pytest.mark.nightly
 def test_under_xdist_too(sweep: SweepRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMPILE_VARIABLE, "3")
     assert sweep("--timeout", "5", "-n", "1", subprocess=True).outcomes == ["ok"] * 3

@@ -48,13 +48,14 @@ PYTEST = (
 )
 
 
-def plant(folder: Path, settings: str) -> None:
+def plant(folder: Path, *settings: str) -> None:
     folder.mkdir(exist_ok=True)
     for name in MODULES:
         (folder / f"{name}.py").write_text(EVIL)
     (folder / "tests").mkdir()
     (folder / "tests" / "conftest.py").write_text(EVIL)
-    (folder / settings).write_text(SETTINGS[settings])
+    for name in settings:
+        (folder / name).write_text(SETTINGS[name])
 
 
 @pytest.fixture
@@ -71,11 +72,17 @@ def run(folder: Path, *command: str) -> tuple[str, int]:
         return finish(process), process.returncode
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(tuple(SETTINGS), id="all"),
+        *(pytest.param((each,), id=each, marks=pytest.mark.nightly) for each in SETTINGS),
+    ],
+)
 def test_no_settings_are_taken_from_a_folder_that_a_flag_names(
-    tmp_path: Path, ran: Path, settings: str, survived: Callable[[str], None]
+    tmp_path: Path, ran: Path, settings: tuple[str, ...], survived: Callable[[str], None]
 ) -> None:
-    plant(tmp_path / "model", settings)
+    plant(tmp_path / "model", *settings)
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "train.jsonl").write_text('{"text": "a fox"}\n')
     # Until pytest finds that {} describes no model.
@@ -100,8 +107,7 @@ def test_pytest_started_in_such_a_folder_is_refused(
     tmp_path: Path, ran: Path, spelling: tuple[str, ...], survived: Callable[[str], None]
 ) -> None:
     folder = tmp_path / "model"
-    plant(folder, "pytest.ini")
-    (folder / "pytest.ini").unlink()
+    plant(folder)
     (folder / "config.json").write_text("{}")
     (folder / "train.jsonl").write_text('{"text": "a fox"}\n')
     output, status = run(folder, "-P", "-m", "pytest", *spelling)
@@ -174,14 +180,12 @@ def test_a_project_may_have_its_own_data_beside_its_settings(pytester: pytest.Py
 
 
 @pytest.mark.real_engine
-@pytest.mark.parametrize("settings", ["", "pytest.ini"])
+@pytest.mark.parametrize("settings", [(), ("pytest.ini",)], ids=["", "pytest.ini"])
 def test_the_yourai_command_runs_none_in_the_models_folder(
-    tmp_path: Path, ran: Path, settings: str, survived: Callable[[str], None]
+    tmp_path: Path, ran: Path, settings: tuple[str, ...], survived: Callable[[str], None]
 ) -> None:
     folder = make_model(tmp_path / "model")
-    plant(folder, settings or "pytest.ini")
-    if not settings:
-        (folder / "pytest.ini").unlink()
+    plant(folder, *settings)
     (folder / "train.jsonl").write_text('{"text": "a fox"}\n' * 4)
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModelForCausalLM": "evil_model.Model", "AutoConfig": "evil_model.C"}

@@ -131,21 +131,45 @@ def test_a_sweep_and_all_that_reads_it(
     assert run_here(capfdbinary, "report", profile, "-o", f"{HOSTILE}q.html") == 0
 
 
-def test_estimates(folder: Path) -> None:
-    done = run(folder, "pytest", "--yourai-recommend", f"--yourai-model=./{HOSTILE}")
-    assert done.returncode == 0
+@pytest.fixture
+def pytest_here(
+    folder: Path,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> Callable[..., pytest.RunResult]:
+    """Run pytest in this process and in that folder, with nothing dangerous in its output."""
+
+    def run_pytest(*arguments: str) -> pytest.RunResult:
+        monkeypatch.chdir(folder)
+        done = pytester.runpytest_inprocess(*arguments)
+        # A RunResult has lines, without what ended them.
+        printed = capfdbinary.readouterr()
+        assert printed.out + printed.err
+        assert dangers_in(printed.out) == []
+        assert dangers_in(printed.err) == []
+        assert b"Traceback" not in printed.err
+        return done
+
+    return run_pytest
 
 
-def test_a_worker_that_cannot_start(folder: Path) -> None:
+def test_estimates(pytest_here: Callable[..., pytest.RunResult]) -> None:
+    done = pytest_here("--yourai-recommend", f"--yourai-model=./{HOSTILE}")
+    assert done.ret == 0
+
+
+def test_a_worker_that_cannot_start(
+    folder: Path,
+    pytest_here: Callable[..., pytest.RunResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (folder / "broken_engine.py").write_text(f"raise RuntimeError({HOSTILE!r})\n")
-    path = f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"
-    done = run(
-        folder,
-        *("pytest", f"--yourai-model=./{HOSTILE}"),
-        environment={"YOURAI_TEST_ENGINE": "broken_engine:Engine", "PYTHONPATH": path},
-    )
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert b"the worker process cannot run" in done.stderr
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}")
+    monkeypatch.setenv("YOURAI_TEST_ENGINE", "broken_engine:Engine")
+    done = pytest_here(f"--yourai-model=./{HOSTILE}")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "the worker process cannot run" in done.stderr.str()
 
 
 @pytest.mark.parametrize(
@@ -172,10 +196,12 @@ def test_a_mistake_is_one_sentence(
     assert run_here(capfdbinary, *words) == USAGE_STATUS
 
 
-def test_a_mistake_in_a_sweep_is_one_sentence(folder: Path) -> None:
-    done = run(folder, "pytest", f"--yourai-model={HOSTILE}x", f"--yourai-steps={HOSTILE}")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert b"evil" in done.stderr
+def test_a_mistake_in_a_sweep_is_one_sentence(
+    pytest_here: Callable[..., pytest.RunResult],
+) -> None:
+    done = pytest_here(f"--yourai-model={HOSTILE}x", f"--yourai-steps={HOSTILE}")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "evil" in done.stderr.str()
 
 
 def test_training(

@@ -252,23 +252,9 @@ def test_ctrl_c_in_the_first_trial_leaves_results_and_no_verdict(
     assert "Recommended" not in done.text
 
 
-def test_it_is_resumed(walk: WalkRun, models: Path) -> None:
+def test_under_xdist_it_is_the_same_and_resumed(walk: WalkRun, models: Path) -> None:
     flags = ("--yourai-max-memory", "0.024", "-k", "sharded or large")
-    first = walk(*flags)
-    again = walk(*flags, "--yourai-resume")
-    assert again.ret == 0
-    assert "Note: 1 result is kept from benchmark_log.jsonl" in again.text
-    again.stdout.fnmatch_lines(["[[]1/3] sharded-llama * ✓ Pass * (kept)"])
-    assert [row["outcome"] for row in again.benchmark["results"]] == [
-        row["outcome"] for row in first.benchmark["results"]
-    ]
-    assert len(again.events("trial_start")) == len(first.events("trial_start"))
-
-
-def test_under_xdist_it_is_the_same(walk: WalkRun, models: Path) -> None:
-    done = walk(
-        "-n", "1", "--yourai-max-memory", "0.024", "-k", "sharded or large", subprocess=True
-    )
+    done = walk("-n", "1", *flags, subprocess=True)
     assert done.ret == 0, done.text + done.errors
     done.stdout.fnmatch_lines(
         [
@@ -280,7 +266,18 @@ def test_under_xdist_it_is_the_same(walk: WalkRun, models: Path) -> None:
             "Recommended: sharded-llama *",
         ]
     )
-    assert done.benchmark["recommended"] == "sharded-llama"
+    first = done.benchmark
+    assert first["recommended"] == "sharded-llama"
+    started = len(done.events("trial_start"))
+
+    again = walk(*flags, "--yourai-resume")
+    assert again.ret == 0
+    assert "Note: 1 result is kept from benchmark_log.jsonl" in again.text
+    again.stdout.fnmatch_lines(["[[]1/3] sharded-llama * ✓ Pass * (kept)"])
+    assert [row["outcome"] for row in again.benchmark["results"]] == [
+        row["outcome"] for row in first["results"]
+    ]
+    assert len(again.events("trial_start")) == started
 
 
 def test_named_models_are_walked_in_their_stead_and_must_be_there(

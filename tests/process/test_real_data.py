@@ -13,18 +13,25 @@ from support.processes import SweepResult, SweepRun
 pytestmark = pytest.mark.real_engine
 
 
+@pytest.mark.parametrize(
+    "xdist",
+    [
+        False,
+        # Where the process that prints is not the one that measures.
+        pytest.param(True, marks=pytest.mark.nightly),
+    ],
+)
 def test_rows_are_measured_at_their_lengths_and_an_epoch_is_timed(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, sweep: SweepRun, xdist: bool
 ) -> None:
-    """Under xdist, where the process that prints is not the one that measures."""
     model = make_model(pytester.path / "model")
     rows = [{"text": text_of(tokens)} for tokens in (10, 40, 20, 50, 70, 12)]
     write_rows(pytester.path / "data", rows)
     (pytester.path / "two.yaml").write_text(
         "batch_size: [2, 7]\nlora_rank: [4]\nlora_layers: [2]\n"
     )
-    flags = ("--yourai-data=data", "--yourai-seq-length=66", "-n", "1")
-    done = sweep(*flags, model=str(model), matrix="two.yaml", subprocess=True)
+    flags = ["--yourai-data=data", "--yourai-seq-length=66", *(["-n", "1"] if xdist else [])]
+    done = sweep(*flags, model=str(model), matrix="two.yaml", subprocess=xdist)
     assert done.ret == 0
     done.stdout.fnmatch_lines(
         [

@@ -41,6 +41,7 @@ def test_items_that_were_selected_are_all_that_is_searched(sweep: SweepRun) -> N
     assert done.profile["optimal_lora_layers"] == 4
 
 
+@pytest.mark.nightly
 def test_the_search_runs_under_xdist_too(sweep: SweepRun) -> None:
     done = sweep("--quick", "--yourai-search", "fast", "-n", "1", matrix=None, subprocess=True)
     assert done.ret == 0

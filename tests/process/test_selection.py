@@ -76,16 +76,18 @@ def test_lengths_and_checkpointing_are_in_ids_and_marks(
     assert found == [f"{NODE}[tiny-batch1-rank4-layers2{ending}]" for ending in endings]
 
 
-def test_a_selection_that_ran_is_complete(sweep: SweepRun) -> None:
-    done = sweep("-k", "batch2")
+def test_a_selection_that_ran_is_complete(replayed: SweepRun) -> None:
+    done = replayed("-k", "batch2")
     assert done.ret == 0
     assert done.profile["complete"] is True
     done.stdout.fnmatch_lines(["[[]1/1] batch=2, rank=4, layers=2 ... ✓ *"])
 
 
-def test_a_pasted_node_id_works_from_any_folder(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+def test_a_pasted_node_id_works_from_any_folder(
+    pytester: pytest.Pytester, replayed: SweepRun
+) -> None:
     pytester.mkdir("elsewhere")
-    done = sweep(f"{NODE}[tiny-batch2-rank4-layers2]")
+    done = replayed(f"{NODE}[tiny-batch2-rank4-layers2]")
     assert done.ret == 0
     assert [row["batch_size"] for row in done.rows] == [2]
 
@@ -113,16 +115,16 @@ def test_lf_runs_what_failed_and_x_stops_there(
     assert second.outcomes == ["ok", "ok"]
 
 
-def test_junit_carries_outcome_and_memory(pytester: pytest.Pytester, sweep: SweepRun) -> None:
-    sweep("--junit-xml", "junit.xml", "-k", "batch1")
+def test_junit_carries_outcome_and_memory(pytester: pytest.Pytester, replayed: SweepRun) -> None:
+    replayed("--junit-xml", "junit.xml", "-k", "batch1")
     root = ET.parse(pytester.path / "junit.xml").getroot()  # noqa: S314 - our own file
     properties = {str(each.get("name")): str(each.get("value")) for each in root.iter("property")}
     assert properties["yourai_outcome"] == "ok"
     assert int(properties["yourai_minimum_memory_bytes"]) > 1_000_000
 
 
-def test_verbose_shows_ids_and_our_lines_and_quiet_shows_letters(sweep: SweepRun) -> None:
-    verbose = sweep("-v", "--yourai-max-memory", "0.004", "--yourai-force")
+def test_verbose_shows_ids_and_our_lines_and_quiet_shows_letters(replayed: SweepRun) -> None:
+    verbose = replayed("-v", "--yourai-max-memory", "0.004", "--yourai-force")
     verbose.stdout.fnmatch_lines(
         [
             f"{NODE}[[]tiny-batch1-rank4-layers2] PASSED *",
@@ -131,13 +133,13 @@ def test_verbose_shows_ids_and_our_lines_and_quiet_shows_letters(sweep: SweepRun
             "[[]3/3] batch=4, rank=4, layers=2 ... ✗ over budget: needs * MB; *",
         ]
     )
-    quiet = sweep("-q", "--yourai-max-memory", "0.004", "--yourai-force")
+    quiet = replayed("-q", "--yourai-max-memory", "0.004", "--yourai-force")
     assert quiet.stdout.lines[0].startswith("..B")
     quiet.stdout.fnmatch_lines(["*est configuration that fits", "Saved to: optimal_config.json"])
 
 
-def test_pytests_own_summary_keeps_its_words(sweep: SweepRun) -> None:
-    done = sweep("-rA", "--yourai-max-memory", "0.004", "--yourai-force")
+def test_pytests_own_summary_keeps_its_words(replayed: SweepRun) -> None:
+    done = replayed("-rA", "--yourai-max-memory", "0.004", "--yourai-force")
     done.stdout.fnmatch_lines(
         [
             f"PASSED {NODE}[[]tiny-batch1-rank4-layers2]",
@@ -147,11 +149,11 @@ def test_pytests_own_summary_keeps_its_words(sweep: SweepRun) -> None:
 
 
 def test_a_printed_id_works_from_a_subfolder(
-    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, replayed: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makeini("[pytest]\n")
     monkeypatch.chdir(pytester.mkdir("below"))
-    done = sweep(
+    done = replayed(
         f"../{NODE}[tiny-batch1-rank4-layers2]",
         *("--yourai-output", "../optimal_config.json"),
         matrix="../small.yaml",

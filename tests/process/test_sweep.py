@@ -9,7 +9,6 @@ import pytest
 from support.processes import SweepRun, worker_processes
 
 
-@pytest.mark.real_engine
 def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:
@@ -34,8 +33,13 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
     assert done.profile["complete"] is True
     assert done.profile["trials_run"] == 12
     assert worker_processes() == []
-    check_that_minimum_memory_rises(done.rows)
-    for row in done.rows:
+    check_rows(done.rows)
+
+
+def check_rows(rows: list[dict[str, Any]]) -> None:
+    """Of sweeps of tiny with three measured steps."""
+    check_that_minimum_memory_rises(rows)
+    for row in rows:
         assert len(row["step_times_s"]) == 3
         # At least three warm-up steps, and the settling step.
         assert 4 <= len(row["warmup_step_times_s"]) <= 9
@@ -43,6 +47,22 @@ def test_the_quick_matrix_of_tiny_runs_to_an_optimum(
             row["batch_size"] * 63 / (row["step_time_ms"] / 1e3), rel=1e-3
         )
         assert row["loss"] == pytest.approx(5.7, abs=0.5)
+
+
+@pytest.mark.real_engine
+def test_what_mlx_measures_rises_with_every_axis(
+    pytester: pytest.Pytester, sweep: SweepRun
+) -> None:
+    """One configuration, and for each axis the one that has twice as much of it."""
+    (pytester.path / "axes.yaml").write_text(
+        "batch_size: [1, 2]\nlora_rank: [4, 8]\nlora_layers: [2, 4]\nexclude:\n"
+        "  - {batch_size: 2, lora_rank: 8}\n  - {batch_size: 2, lora_layers: 4}\n"
+        "  - {lora_rank: 8, lora_layers: 4}\n"
+    )
+    done = sweep(matrix="axes.yaml", steps=3)
+    assert done.ret == 0
+    assert done.outcomes == ["ok"] * 4
+    check_rows(done.rows)
 
 
 def check_that_minimum_memory_rises(found: list[dict[str, Any]]) -> None:
@@ -90,7 +110,6 @@ def test_one_worker_serves_all_trials_and_with_isolation_each_its_own(sweep: Swe
     assert worker_processes() == []
 
 
-@pytest.mark.real_engine
 def test_the_flags_reach_the_trials(sweep: SweepRun) -> None:
     done = sweep(
         *("--yourai-seq-length", "32", "--yourai-grad-checkpoint", "--yourai-warmup", "4"),

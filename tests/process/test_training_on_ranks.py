@@ -20,15 +20,26 @@ RANKS = HostGroup.here(2)
 STEPS = {"max_steps": 8, "save_every": 3, "steps_per_eval": 4, "keep": "both"}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_input(tmp_path_factory.mktemp("ranks"))
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = make_input(tmp_path)
     write_rows(made / "data", [{"text": "the fox jumps over the dog"}] * 4, "valid")
     return made
 
 
+@pytest.mark.parametrize(
+    ("reload_interval", "begun"),
+    [
+        (None, [4]),
+        # It starts both ranks once more.
+        pytest.param(6, [4, 6], marks=pytest.mark.nightly),
+    ],
+)
 def test_a_lost_rank_ends_it_and_the_losses_go_on_as_those_of_one_process(
-    folder: Path, faulty_worker: Callable[[str], None]
+    folder: Path,
+    faulty_worker: Callable[[str], None],
+    reload_interval: int | None,
+    begun: list[int],
 ) -> None:
     alone = Heard()
     assert run(settings(folder, "alone", **STEPS), alone).problem is None
@@ -47,9 +58,9 @@ def test_a_lost_rank_ends_it_and_the_losses_go_on_as_those_of_one_process(
     assert (saved.step, ended.step) == (4, 4)
 
     resumed = Heard()
-    on = settings(folder, "ranks", hosts=RANKS, first_step=4, reload_interval=6, **STEPS)
-    assert run(on, resumed).problem is None
-    assert resumed.begun == [4, 6]
+    again = {"first_step": 4, "reload_interval": reload_interval}
+    assert run(settings(folder, "ranks", hosts=RANKS, **again, **STEPS), resumed).problem is None
+    assert resumed.begun == begun
     losses = {step: loss for step, loss in struck.losses.items() if step <= 4} | resumed.losses
     assert losses == pytest.approx(alone.losses, rel=1e-4)
     best, best_alone = (read_checkpoint(folder / each) for each in ("ranks", "alone"))

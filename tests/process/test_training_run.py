@@ -22,9 +22,9 @@ from pytest_yourai.training.checkpoint import LOG, read_checkpoint
 from pytest_yourai.training.metrics_file import METRICS_NAME
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.train import run_training
-from pytest_yourai.worker.protocol import BEST_FOLDER, CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import BEST_FOLDER, CHECKPOINT
 
-from support import faults
+from support import faults, worker_faults
 from support.engine_training import POISON
 from support.models import write_rows
 from support.training_runs import Heard, make_input, run, settings
@@ -53,16 +53,26 @@ def finished(folder: Path, adapters: str) -> TrainSettings:
     return settings(folder, adapters)
 
 
-def test_reloads_and_a_killed_worker_change_no_loss(
-    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
+def test_reloads_and_killed_workers_change_no_loss_and_leave_no_gap(
+    folder: Path,
+    undisturbed: dict[int, float],
+    faulty_worker: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One worker dies after a step, and a later one while it saves."""
     faulty_worker("SIGKILL@train7")
-    heard = Heard()
+
+    def set_next_fault(first_step: int) -> None:
+        if first_step == 5:
+            monkeypatch.setenv(worker_faults.VARIABLE, "SIGKILL@save10")
+            monkeypatch.setenv(worker_faults.DONE_VARIABLE, str(folder / "second-fault-done"))
+
+    heard = Heard(on_begin=set_next_fault)
     asked = settings(folder, "disturbed", reload_interval=4)
     ended = run(asked, heard)
     assert (ended.step, ended.problem) == (12, None)
     assert heard.losses == undisturbed
-    assert heard.begun == [0, 4, 5, 8]
+    assert heard.begun == [0, 4, 5, 8, 10]
     assert heard.said[0] == "Reload after step 4: as asked for"
     assert heard.said[1] == (
         "Reload after a crash: the worker was ended by SIGKILL in step 8; what is saved is that of "
@@ -70,20 +80,10 @@ def test_reloads_and_a_killed_worker_change_no_loss(
     )
     events = [json.loads(line) for line in (asked.adapter_path / LOG).read_text().splitlines()]
     assert [each["step"] for each in events if each["event"] == "training_reload"] == [4, 8]
-    assert [each["step"] for each in events if each["event"] == "training_crash"] == [7]
-
-
-def test_a_worker_that_dies_while_it_saves_leaves_no_gap(
-    folder: Path, undisturbed: dict[int, float], faulty_worker: Callable[[str], None]
-) -> None:
-    faulty_worker("SIGKILL@save5")
-    heard = Heard()
-    asked = settings(folder, "torn")
-    assert run(asked, heard).problem is None
-    assert heard.begun == [0, 5]
-    assert heard.losses == undisturbed
+    assert [each["step"] for each in events if each["event"] == "training_crash"] == [7, 10]
+    assert (folder / "second-fault-done").exists()
     names = {path.name for path in asked.adapter_path.iterdir()}
-    assert "0000005_adapters.safetensors" in names
+    assert {"0000005_adapters.safetensors", "0000010_adapters.safetensors"} <= names
     assert not [name for name in names if name.startswith(".yourai-")]
 
 

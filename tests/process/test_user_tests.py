@@ -35,15 +35,15 @@ def test_a_test_on_the_trial_is_parametrized_and_measured(
 
 
 def test_a_trial_that_does_not_fit_is_xfailed_before_the_body(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makepyfile(test_mine="def test_body(trial): assert False, 'reached'")
-    done = sweep("test_mine.py", "--yourai-max-memory", "0.001", "--yourai-force")
+    done = replayed("test_mine.py", "--yourai-max-memory", "0.001", "--yourai-force")
     assert "reached" not in done.text
     done.run.assert_outcomes(xfailed=1, skipped=2)
 
 
-def test_a_users_own_xfail_is_one(pytester: pytest.Pytester, sweep: SweepRun) -> None:
+def test_a_users_own_xfail_is_one(pytester: pytest.Pytester, replayed: SweepRun) -> None:
     pytester.makepyfile(
         test_mine="""
         import pytest
@@ -53,16 +53,16 @@ def test_a_users_own_xfail_is_one(pytester: pytest.Pytester, sweep: SweepRun) ->
             assert trial.peak_memory_gb > 20
         """
     )
-    done = sweep("test_mine.py", "-rs", "-k", "batch1")
+    done = replayed("test_mine.py", "-rs", "-k", "batch1")
     done.run.assert_outcomes(xfailed=1)
     assert done.ret == 0
 
 
 def test_a_trial_taken_in_another_way_says_how_to_take_it(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makepyfile(test_mine="def test_mine(request): request.getfixturevalue('trial')")
-    done = sweep("test_mine.py")
+    done = replayed("test_mine.py")
     assert "take `trial` as an argument of a test function" in done.text
 
 
@@ -74,7 +74,7 @@ def test_without_a_model_the_fixture_skips(pytester: pytest.Pytester) -> None:
 
 
 def test_reading_a_trial_in_a_fixture_says_where_to_read_it(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makepyfile(
         test_mine="""
@@ -87,13 +87,13 @@ def test_reading_a_trial_in_a_fixture_says_where_to_read_it(
         def test_mine(early): pass
         """
     )
-    done = sweep("test_mine.py", "-k", "batch1")
+    done = replayed("test_mine.py", "-k", "batch1")
     done.run.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*the trial is measured when the test is called*"])
 
 
 def test_a_limit_fails_with_what_is_needed_and_what_would_fit(
-    pytester: pytest.Pytester, sweep: SweepRun
+    pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makepyfile(
         test_mine="""
@@ -108,7 +108,7 @@ def test_a_limit_fails_with_what_is_needed_and_what_would_fit(
             pass
         """
     )
-    done = sweep("test_mine.py")
+    done = replayed("test_mine.py")
     done.run.assert_outcomes(passed=5, failed=1)
     assert done.ret == 1
     assert done.outcomes == ["ok"] * 3
@@ -131,7 +131,7 @@ def test_a_limit_fails_with_what_is_needed_and_what_would_fit(
     ],
 )
 def test_a_mark_that_cannot_be_checked_is_told_before_anything_is_measured(
-    mark: str, argument: str, message: str, pytester: pytest.Pytester, sweep: SweepRun
+    mark: str, argument: str, message: str, pytester: pytest.Pytester, replayed: SweepRun
 ) -> None:
     pytester.makepyfile(
         test_mine=f"""
@@ -142,7 +142,7 @@ def test_a_mark_that_cannot_be_checked_is_told_before_anything_is_measured(
             pass
         """
     )
-    done = sweep("test_mine.py")
+    done = replayed("test_mine.py")
     assert message in done.text
     assert "During handling" not in done.text
     assert not (pytester.path / "benchmark_log.jsonl").exists()

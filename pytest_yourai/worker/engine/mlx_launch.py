@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from mlx._distributed_utils.launch import main
+from select import select
+from typing import Any
 
-__all__ = ["main"]
+from mlx._distributed_utils import launch
+
+_PAUSE_S = 0.02
+
+
+def main() -> None:
+    # It waits until a rank can take input, which a pipe always can (MLX 0.32.4): without a pause it
+    # keeps a processor busy while the ranks start.
+    if getattr(launch, "select", None) is select:
+        launch.select = select_with_pause
+    launch.main()
+
+
+def select_with_pause(
+    to_read: list[Any], to_write: list[Any], others: list[Any], timeout: float | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """`select.select`; with `to_write` it waits for what can be read, for 20 ms at most."""
+    if not to_write or timeout == 0:
+        return select(to_read, to_write, others, timeout)
+    readable, _, failed = select(to_read, [], others, _PAUSE_S)
+    _, writable, _ = select([], to_write, [], 0)
+    return readable, writable, failed
