@@ -30,8 +30,15 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.model import Model
 from pytest_yourai.training.option_values import VALUE_OPTIONS, TrainValues
 from pytest_yourai.training.options import TrainOptions
-from pytest_yourai.worker.checkpoint_file import PREVIOUS, read_run, refusal
-from pytest_yourai.worker.protocol import ADAPTERS, BEST_FOLDER, CHECKPOINT, METADATA_KEY
+from pytest_yourai.worker.checkpoint_file import (
+    ADAPTERS,
+    BEST_FOLDER,
+    CHECKPOINT,
+    METADATA_KEY,
+    PREVIOUS,
+    read_run,
+    refusal,
+)
 
 LOG = "training_log.jsonl"
 

@@ -13,7 +13,7 @@ from pytest_yourai.core.files import TEMPORARY_PREFIX
 from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import LOG, REPORT_ID
 from pytest_yourai.training.metrics_file import METRICS_NAME
-from pytest_yourai.worker.protocol import ADAPTER_CONFIG
+from pytest_yourai.worker.checkpoint_file import ADAPTER_CONFIG
 
 _WRITTEN = (LOG, REPORT_ID, METRICS_NAME, ADAPTER_CONFIG)
 """Files of a run that has not trained yet."""

@@ -28,8 +28,8 @@ from pytest_yourai.training.memory_trend import MemoryTrend
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.supervisor import TrainingOutcome, TrainingRun
+from pytest_yourai.worker.checkpoint_file import BEST_FOLDER
 from pytest_yourai.worker.protocol import (
-    BEST_FOLDER,
     Saved,
     Saving,
     SkippedBatch,

@@ -19,7 +19,18 @@ from safetensors import SafetensorError, safe_open
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.files import mapping, put_in_place
 from pytest_yourai.core.opening import open_regular
-from pytest_yourai.worker.protocol import METADATA_KEY
+
+CHECKPOINT = "checkpoint.safetensors"
+
+ADAPTERS = "adapters.safetensors"
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+BEST_FOLDER = "best"
+"""Has the best adapters, within the folder of the last."""
+
+METADATA_KEY = "training"
+"""The entry of a checkpoint's metadata that has its run, as JSON."""
 
 PREVIOUS = "checkpoint-previous.safetensors"
 

@@ -6,10 +6,7 @@ Imports little: a worker needs a second for its imports, and starts before its p
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import secrets
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,8 +16,7 @@ from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import WorkerError
 from pytest_yourai.core.paths import PACKAGE
 from pytest_yourai.machine.launch import ALONE, is_launch_variable
-from pytest_yourai.worker import watchdog
-from pytest_yourai.worker.watchdog import end_marked
+from pytest_yourai.worker.watched_process import WatchedProcess
 
 BOOTSTRAP = PACKAGE / "worker" / "bootstrap.py"
 
@@ -37,37 +33,25 @@ class WorkerProcess:
 
     def __init__(self, *, joins_a_group: bool = False) -> None:
         self._surroundings = _surroundings()
-        mark = secrets.token_hex(16)
-        self._mark = f"{worker_variables.MARK}={mark}"
         fds: list[int] = []
         try:
-            for _ in range(3):
+            for _ in range(2):
                 fds += os.pipe()
-            command_read, self.command_fd, self.message_fd, message_write = fds[:4]
-            watched, self._held_fd = fds[4:]
-            self._watchdog = start_watchdog(watched, self._mark)
-            self._popen = subprocess.Popen(
+            command_read, self.command_fd, self.message_fd, message_write = fds
+            self._process = WatchedProcess(
                 engine_command("worker.__main__", str(command_read), str(message_write)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                worker_environment(os.environ, joins_a_group=joins_a_group),
                 pass_fds=(command_read, message_write),
-                env={
-                    **worker_environment(os.environ, joins_a_group=joins_a_group),
-                    worker_variables.MARK: mark,
-                },
-                start_new_session=True,
             )
         except BaseException as problem:
-            # Of a watchdog this is the end, too.
             for fd in fds:
                 os.close(fd)
             if isinstance(problem, OSError):
                 raise WorkerError(f"the worker process cannot be started: {problem}") from problem
             raise
+        self._popen = self._process.popen
         os.close(command_read)
         os.close(message_write)
-        os.close(watched)
 
     @property
     def pid(self) -> int:
@@ -100,57 +84,25 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_EXIT_WAIT_S)
             # At once, and never again: its number may soon be that of another's group.
-            self._kill_group()
+            self._process.kill_group()
         return self._popen.wait()
 
     def kill(self) -> int:
         """End it and all that it started, now. Returns its status."""
         if not self.is_reaped:
-            self._kill_group()
+            self._process.kill_group()
         status = self.await_end()
-        if self._held_fd >= 0:
-            end_marked(self._mark)
-            self._watchdog.kill()
-            self._watchdog.wait()
-            os.close(self._held_fd)
-            self._held_fd = -1
+        self._process.end()
         self.close_commands()
         if self.message_fd >= 0:
             os.close(self.message_fd)
             self.message_fd = -1
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
         return status
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
 
 
 def engine_command(module: str, *arguments: str) -> list[str]:
     """The command of a process that runs `main` of a module of this package, beside MLX."""
     return [sys.executable, "-P", str(BOOTSTRAP), module, *arguments]
-
-
-def start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
-    """Start one that waits for the end of the pipe `watched`, and then ends what has `mark`.
-
-    In a session of its own: a signal to the parent's group leaves it alone.
-    """
-    found = importlib.util.find_spec("psutil")
-    if found is None or found.origin is None:
-        raise WorkerError("the worker process cannot be started: psutil is not installed")
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", watchdog.__file__, str(watched), mark]
-        + [str(Path(found.origin).parent.parent)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(watched,),
-        start_new_session=True,
-        cwd="/",
-    )
 
 
 class WorkerStarter:

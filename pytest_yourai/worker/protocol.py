@@ -290,16 +290,3 @@ class Engine(Protocol):
     ) -> TrainingEnd:
         """Train the loaded model, and save; `should_stop` is asked after each step."""
         ...
-
-
-CHECKPOINT = "checkpoint.safetensors"
-
-ADAPTERS = "adapters.safetensors"
-
-ADAPTER_CONFIG = "adapter_config.json"
-
-BEST_FOLDER = "best"
-"""Has the best adapters, within the folder of the last."""
-
-METADATA_KEY = "training"
-"""The entry of a checkpoint's metadata that has its run, as JSON."""

@@ -21,7 +21,7 @@ import psutil
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.metrics_file import METRICS_NAME
-from pytest_yourai.worker.protocol import ADAPTERS
+from pytest_yourai.worker.checkpoint_file import ADAPTERS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.kills import Killer, parsed_arguments

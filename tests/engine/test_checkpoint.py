@@ -19,9 +19,16 @@ from mlx.utils import tree_flatten
 from safetensors import safe_open
 
 from pytest_yourai.core.errors import CheckpointError, OutputError
-from pytest_yourai.worker.checkpoint_file import PREVIOUS, metadata_of, read_run, seal
+from pytest_yourai.worker.checkpoint_file import (
+    ADAPTERS,
+    CHECKPOINT,
+    METADATA_KEY,
+    PREVIOUS,
+    metadata_of,
+    read_run,
+    seal,
+)
 from pytest_yourai.worker.engine import checkpoint
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT, METADATA_KEY
 
 
 def trained(width: int = 4) -> tuple[nn.Module, optimizers.Adam]:

@@ -12,10 +12,9 @@ import pytest
 from mlx_lm.tuner.utils import load_adapters
 
 from pytest_yourai.core.config import LoraConfig, Optimizer
+from pytest_yourai.worker.checkpoint_file import ADAPTERS, BEST_FOLDER
 from pytest_yourai.worker.engine import weights
 from pytest_yourai.worker.protocol import (
-    ADAPTERS,
-    BEST_FOLDER,
     InvalidLossError,
     Saved,
     SkippedBatch,

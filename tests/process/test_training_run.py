@@ -22,7 +22,7 @@ from pytest_yourai.training.checkpoint import LOG, read_checkpoint
 from pytest_yourai.training.metrics_file import METRICS_NAME
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.train import run_training
-from pytest_yourai.worker.protocol import BEST_FOLDER, CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import BEST_FOLDER, CHECKPOINT
 
 from support import faults, worker_faults
 from support.engine_training import POISON

@@ -12,13 +12,12 @@ from safetensors import safe_open
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.recipe import Recipe
 from pytest_yourai.models.source import ModelSource, RowReading
+from pytest_yourai.worker.checkpoint_file import CHECKPOINT, METADATA_KEY
 from pytest_yourai.worker.engine import dataset, weights
 from pytest_yourai.worker.engine.adapted_modules import matching_lora_keys
 from pytest_yourai.worker.engine.adapters import BaseModel
 from pytest_yourai.worker.engine.training import TrainingRun
 from pytest_yourai.worker.protocol import (
-    CHECKPOINT,
-    METADATA_KEY,
     SkippedBatch,
     TrainedStep,
     TrainingEnd,

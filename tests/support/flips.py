@@ -30,8 +30,7 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.store.profile_reader import read_profiles
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.training.checkpoint import read_checkpoint
-from pytest_yourai.worker.checkpoint_file import metadata_of, seal
-from pytest_yourai.worker.protocol import CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import CHECKPOINT, metadata_of, seal
 
 from support.profiles import document, stored
 

@@ -16,9 +16,8 @@ from pytest_yourai.models.identity import model_identity
 from pytest_yourai.training.options import TrainOptions
 from pytest_yourai.training.settings import TrainSettings
 from pytest_yourai.training.start import begin
-from pytest_yourai.worker.checkpoint_file import metadata_of, seal
+from pytest_yourai.worker.checkpoint_file import CHECKPOINT, metadata_of, seal
 from pytest_yourai.worker.protocol import (
-    CHECKPOINT,
     Phase,
     StepSample,
     TrainedStep,

@@ -18,6 +18,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import TEMPORARY_PREFIX, put_in_place, usual_mode
 from pytest_yourai.worker.checkpoint_file import (
+    ADAPTERS,
+    CHECKPOINT,
     metadata_of,
     read_run,
     refusal,
@@ -25,7 +27,6 @@ from pytest_yourai.worker.checkpoint_file import (
     seal,
 )
 from pytest_yourai.worker.engine import distributed
-from pytest_yourai.worker.protocol import ADAPTERS, CHECKPOINT
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
 

@@ -13,10 +13,11 @@ from mlx.optimizers import Optimizer
 
 from pytest_yourai.core.errors import CheckpointError, DataError, OutputError
 from pytest_yourai.core.files import write_atomically
+from pytest_yourai.worker.checkpoint_file import ADAPTER_CONFIG, BEST_FOLDER
 from pytest_yourai.worker.engine import checkpoint, distributed
 from pytest_yourai.worker.engine.adapters import BaseModel, adapter_config
 from pytest_yourai.worker.progress import TrainingProgress
-from pytest_yourai.worker.protocol import ADAPTER_CONFIG, BEST_FOLDER, TrainingRequest
+from pytest_yourai.worker.protocol import TrainingRequest
 
 
 class RunFiles:

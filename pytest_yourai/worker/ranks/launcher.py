@@ -11,18 +11,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from pytest_yourai.core import worker_variables
 from pytest_yourai.core.errors import ConnectError
 from pytest_yourai.core.hosts import DistributedBackend, HostGroup
 from pytest_yourai.machine.launch import without_a_place
-from pytest_yourai.worker.process import (
-    BOOTSTRAP,
-    engine_command,
-    start_watchdog,
-    worker_environment,
-)
+from pytest_yourai.worker.process import BOOTSTRAP, engine_command, worker_environment
 from pytest_yourai.worker.tail import Tail
-from pytest_yourai.worker.watchdog import end_marked
+from pytest_yourai.worker.watched_process import WatchedProcess
 
 _AGENT = "worker.ranks.agent"
 
@@ -38,31 +32,18 @@ class Launcher:
 
     def __init__(self, group: HostGroup, address: tuple[str, int], token: str) -> None:
         command = launch_command(group, address, free_ports(group.world_size + 1))
-        mark = secrets.token_hex(16)
-        self._mark = f"{worker_variables.MARK}={mark}"
         self.tail = Tail()
-        watched, self._held_fd = os.pipe()
+        # What the user set for NCCL or the ring is for the ranks.
+        environment = worker_environment(without_a_place(os.environ), joins_a_group=True)
         try:
-            self._watchdog = start_watchdog(watched, self._mark)
-            self._popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={
-                    # What the user set for NCCL or the ring is for the ranks.
-                    **worker_environment(without_a_place(os.environ), joins_a_group=True),
-                    worker_variables.MARK: mark,
-                },
-                start_new_session=True,
+            self._process = WatchedProcess(
+                command, environment, stdin=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except OSError as problem:
-            os.close(self._held_fd)
             raise ConnectError(
                 f"mlx.launch cannot be started ({problem}): end processes, or start it later"
             ) from problem
-        finally:
-            os.close(watched)
+        self._popen = self._process.popen
         with contextlib.suppress(BrokenPipeError):
             os.write(self._stdin_fd, token.encode() + b"\n")
 
@@ -109,20 +90,11 @@ class Launcher:
 
     def end(self) -> None:
         """End it, and all that it started on this machine; elsewhere ssh's end does."""
-        if self._held_fd < 0:
+        if self._process.is_ended:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._process.kill_group()
         self._popen.wait()
-        end_marked(self._mark)
-        self._watchdog.kill()
-        self._watchdog.wait()
-        os.close(self._held_fd)
-        self._held_fd = -1
-        for stream in (self._popen.stdin, self._popen.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        self._process.end()
 
 
 def launch_command(group: HostGroup, address: tuple[str, int], ports: Sequence[int]) -> list[str]:

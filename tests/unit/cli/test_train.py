@@ -12,7 +12,7 @@ from pytest_yourai.cli.main import main
 from pytest_yourai.cli.train import lines
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked
-from pytest_yourai.worker.protocol import CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import CHECKPOINT
 
 from support import faults
 from support.training import asked, saved

@@ -22,7 +22,7 @@ from pytest_yourai.store.journal import Journal
 from pytest_yourai.training.checkpoint import read_checkpoint
 from pytest_yourai.training.metrics_file import METRICS_NAME, MetricsFile
 from pytest_yourai.training.train import one_report
-from pytest_yourai.worker.protocol import CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import CHECKPOINT
 
 ANOTHER = 65534
 

@@ -16,8 +16,7 @@ from pytest_yourai.training.checkpoint import (
 )
 from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
-from pytest_yourai.worker.checkpoint_file import PREVIOUS
-from pytest_yourai.worker.protocol import ADAPTERS, BEST_FOLDER, CHECKPOINT
+from pytest_yourai.worker.checkpoint_file import ADAPTERS, BEST_FOLDER, CHECKPOINT, PREVIOUS
 
 from support.models import TINY, make_model
 from support.training import asked, rows_folder, saved, write_checkpoint

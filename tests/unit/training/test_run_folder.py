@@ -16,7 +16,7 @@ from pytest_yourai.core.errors import (
 from pytest_yourai.training.checkpoint import LOG
 from pytest_yourai.training.resolve_settings import train_settings
 from pytest_yourai.training.run_folder import locked, make_mark
-from pytest_yourai.worker.protocol import ADAPTER_CONFIG
+from pytest_yourai.worker.checkpoint_file import ADAPTER_CONFIG
 
 from support.training import asked, saved
 
