@@ -81,15 +81,29 @@ class KeptArrays:
         return sum(self._own_bytes(stage) for stage in stages[first:]) + self._trained_bytes
 
     @cached_property
+    def after_attention_bytes(self) -> int:
+        """Bytes kept from what comes after attention and its output, first in the backward pass."""
+        stages = self.layer.stages
+        place = next((index for index, each in enumerate(stages) if each.attention), len(stages))
+        after = stages[place + 2 :]
+        kept = sum(self._own_bytes(stage) for stage in after)
+        return kept + sum(self._copied_bytes(*each) for each in self._read if each[0] in after)
+
+    @cached_property
+    def before_attention_bytes(self) -> int:
+        """Bytes kept from the rest of the layer, but for attention's scores and DoRA's weights."""
+        rest = self.after_attention_bytes + self.kept_scores_bytes + self.weights_bytes
+        return self.layer_bytes - rest
+
+    @cached_property
     def wide_bytes(self) -> int:
         """Float32 copies of what adapted layers read."""
-        if self._is_full:
-            return 0
-        copies = [
-            stage.rows * stage.inputs * (len(linears) if self.config.dropout else 1)
-            for stage, linears in self._read
-        ]
-        return _FLOAT32_BYTES * self.tokens * sum(copies)
+        return sum(self._copied_bytes(*each) for each in self._read)
+
+    def _copied_bytes(self, stage: Stage, linears: tuple[LinearShape, ...]) -> int:
+        """Float32 copies of what the adapted linear layers of a stage read."""
+        copies = 0 if self._is_full else len(linears) if self.config.dropout else 1
+        return _FLOAT32_BYTES * self.tokens * stage.rows * stage.inputs * copies
 
     @cached_property
     def weights_bytes(self) -> int:
