@@ -63,6 +63,15 @@ def test_ids_end_in_the_number_of_ranks(pytester: pytest.Pytester) -> None:
     assert [name for each in checks for name in each.configs_by_id] == ["tiny-x2"]
 
 
+@pytest.mark.parametrize("walk", [(), ("--yourai-benchmark",)])
+def test_batches_none_of_which_the_ranks_divide_start_nothing(
+    pytester: pytest.Pytester, walk: tuple[str, ...]
+) -> None:
+    flags = (*walk, "--yourai-model=tiny", "--yourai-hosts=2", "--yourai-batch-size=1,3")
+    with pytest.raises(OptionError, match="--yourai-batch-size: 2 ranks do not divide 1, 3: choo"):
+        run(pytester, *flags)
+
+
 def test_settings_and_identity_of_one_process_are_as_before(pytester: pytest.Pytester) -> None:
     alone, two = plan(pytester, *TINY), plan(pytester, *TINY, "--yourai-hosts=2")
     keys = {"world_size", "distributed_backend"}
