@@ -213,5 +213,5 @@ def _named(model: Model, options: Options) -> str | None:
     if model.repo is not None or model.folder is None:
         return model.repo
     folder = from_here(model.folder)
-    # A single word may be the name of a preset.
-    return str(folder) if len(folder.parts) > 1 else f"./{folder}"
+    # One word may be the name of a preset, and two that of a repository.
+    return str(folder) if folder.is_absolute() else f"./{folder}"

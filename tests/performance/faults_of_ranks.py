@@ -2,7 +2,7 @@
 
     python tests/performance/faults_of_ranks.py [--only TEXT] [--keep FOLDER]
 
-For root, with sshd and iproute2: the hosts are namespaces (tests/support/two_hosts.py). Each fault
+For root, with sshd and iproute2: the hosts are namespaces (tests/support/hosts.py). Each fault
 strikes the second of three trials, on the second host; the others must be ok. Most workers answer
 from a script; where ranks must reach each other, MLX trains.
 """
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from _common import table, verdict
 from support.cgroups import made_cgroup
+from support.hosts import Hosts, made_hosts
 from support.processes import events, profile
 from support.rank_faults import BATCHES, STRUCK, RankSweep, engine_variables, started_sweep
-from support.two_hosts import TwoHosts, two_hosts
 
 Deed = Callable[[RankSweep], None]
 
@@ -271,7 +271,7 @@ def cases() -> list[Case]:
     return found
 
 
-def judge(case: Case, hosts: TwoHosts, folder: Path) -> Judgement:
+def judge(case: Case, hosts: Hosts, folder: Path) -> Judgement:
     found, start = Judgement(case), time.monotonic()
     with started_sweep(hosts, folder, case.moment, kind=case.kind) as sweep:
         sweep.await_moment()
@@ -321,7 +321,7 @@ def main() -> None:
         }
         for number, case in enumerate(wanted):
             place = base / f"{number:02}"
-            with two_hosts(place / "hosts", variables[case.engine]) as hosts:
+            with made_hosts(place / "hosts", variables[case.engine]) as hosts:
                 found = judge(case, hosts, place / "run")
             judged.append(found)
             print(f"{case.what}, {case.moment}: {found.found}, {found.seconds:.0f} s", flush=True)

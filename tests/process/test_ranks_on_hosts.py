@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from support import processes
+from support.hosts import Hosts, made_hosts
 from support.rank_faults import engine_variables, started_sweep
-from support.two_hosts import TwoHosts, two_hosts
 
 SLOW_BITS_PER_S = 100_000_000
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
-    with two_hosts(tmp_path / "hosts", engine_variables()) as both:
-        yield both
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with made_hosts(tmp_path / "hosts", engine_variables()) as hosts:
+        yield hosts
 
 
 @pytest.mark.real_engine
 def test_ranks_train_over_a_slow_link(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with two_hosts(tmp_path / "hosts", engine_variables(None)) as hosts:
+    with made_hosts(tmp_path / "hosts", engine_variables(None)) as hosts:
         hosts.slow_down(f"{SLOW_BITS_PER_S}bit")
         with started_sweep(hosts, folder, "", "-k", "batch2") as sweep:
             output = sweep.finish()
@@ -39,7 +39,7 @@ def test_ranks_train_over_a_slow_link(tmp_path: Path) -> None:
     assert row["all_sum_bytes"] == 4 * row["trained_parameters"]
 
 
-def test_a_cut_link_costs_one_trial(hosts: TwoHosts, tmp_path: Path) -> None:
+def test_a_cut_link_costs_one_trial(hosts: Hosts, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with started_sweep(hosts, folder, "measuring") as sweep:
         sweep.await_moment()
@@ -54,7 +54,7 @@ def test_a_cut_link_costs_one_trial(hosts: TwoHosts, tmp_path: Path) -> None:
     assert "rank 1 (host-b)" in processes.profile(folder)["all_results"][1]["error"]
 
 
-def test_with_pytest_its_ranks_end(hosts: TwoHosts, tmp_path: Path) -> None:
+def test_with_pytest_its_ranks_end(hosts: Hosts, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with started_sweep(hosts, folder, "measuring") as sweep:
         sweep.await_moment()

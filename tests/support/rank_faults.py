@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from support import processes, worker_faults
-from support.two_hosts import Host, TwoHosts, own_variables
+from support.hosts import Host, Hosts, own_variables
 
 BATCHES = (2, 4, 8)
 
@@ -59,7 +59,7 @@ def engine_variables(engine: str | None = _ENGINE) -> dict[str, str]:
 class RankSweep:
     """pytest on the desk, and the moment at which something will be done."""
 
-    hosts: TwoHosts
+    hosts: Hosts
     folder: Path
     moment: str
     process: subprocess.Popen[str]
@@ -138,7 +138,7 @@ class RankSweep:
 
 @contextlib.contextmanager
 def started_sweep(
-    hosts: TwoHosts, folder: Path, moment: str, *arguments: str, kind: str = "hold"
+    hosts: Hosts, folder: Path, moment: str, *arguments: str, kind: str = "hold"
 ) -> Iterator[RankSweep]:
     """A sweep from the desk, whose second host's worker suffers `kind` at that moment.
 

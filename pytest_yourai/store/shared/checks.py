@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pytest_yourai.core.units import GB, gigabytes
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.schema import first_problem
 from pytest_yourai.store.shared.document import COMPUTED, SharedProfile
+from pytest_yourai.store.shared.rank_checks import faults_of_group, faults_of_ranks
 
 _SAME = 1e-6
 """Relative difference of numbers that were computed from the same ones."""
@@ -66,6 +69,8 @@ def faults_of(document: Mapping[str, Any], bounds_of: BoundsOf) -> list[Fault]:
     return [
         *_seal_faults(document),
         *_completeness_faults(shared),
+        *_origin_faults(shared, bounds_of),
+        *itertools.starmap(Fault, faults_of_group(shared.settings)),
         *_power_faults(shared),
         *(
             fault
@@ -104,6 +109,24 @@ def _completeness_faults(shared: SharedProfile) -> Iterator[Fault]:
     configs = [row.config for row in shared.all_results]
     if len(set(configs)) < len(configs):
         yield Fault("all_results", "a configuration has two rows: share the profile again")
+
+
+def _origin_faults(shared: SharedProfile, bounds_of: BoundsOf) -> Iterator[Fault]:
+    """What a file says of its model, its time and its machine, and cannot be."""
+    named, model = shared.settings.model, shared.model
+    if named is None and bounds_of(shared, shared.all_results[0].config) is None:
+        yield Fault("model", f"{model} is no packaged preset: share a sweep of one, or update")
+    if named is not None and named.rpartition("/")[2] != model:
+        yield Fault("model", f"{model} is not the name of {named}: share the profile again")
+    try:
+        datetime.fromisoformat(shared.created_at)
+    except ValueError:
+        yield Fault("created_at", f"{shared.created_at} is no time: share the profile again")
+    machine = shared.environment
+    there_bytes = max(machine.system_memory_bytes, machine.device_memory_bytes or 0)
+    if shared.memory_limit_gb * GB > there_bytes * (1 + _SAME):
+        limit = gigabytes(round(shared.memory_limit_gb * GB))
+        yield Fault("memory_limit_gb", f"{limit} is over the machine's {gigabytes(there_bytes)}")
 
 
 def _power_faults(shared: SharedProfile) -> Iterator[Fault]:
@@ -145,6 +168,7 @@ def _row_faults(
     for key, problem in (
         *_sum_faults(raw, TrialRow.from_result(result).as_json()),
         *_step_faults(shared, result),
+        *faults_of_ranks(shared.settings, result),
         *_memory_faults(shared, result, limit_bytes),
         *_bound_faults(shared, result, bounds_of),
     ):
@@ -154,8 +178,8 @@ def _row_faults(
 def _sum_faults(raw: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys that do not follow from the measured ones."""
     for key in COMPUTED:
-        if not _is_same(raw.get(key), right[key]):
-            yield key, f"it is {raw.get(key)}, and by the raw measurements {right[key]}"
+        if not _is_same(raw.get(key), right.get(key)):
+            yield key, f"it is {raw.get(key)}, and by the raw measurements {right.get(key)}"
 
 
 def _is_same(found: Any, right: Any) -> bool:
@@ -173,10 +197,10 @@ def _step_faults(shared: SharedProfile, result: TrialResult) -> Iterator[tuple[s
     config = result.config
     tokens = config.batch_size * (config.max_seq_length - 1)
     ranks = shared.settings.world_size or 1
-    if len(result.ranks) != (ranks if ranks > 1 else 0):
-        yield "ranks", f"it has {len(result.ranks)}, and settings.world_size is {ranks}"
     if any(each not in (tokens, tokens // ranks) for each in result.step_tokens):
         yield "step_tokens", f"a step of made-up rows has {tokens:,} tokens"
+    if not result.loss:
+        yield "loss", f"it is {result.loss}, which no model that learns has"
 
 
 def _memory_faults(
@@ -188,6 +212,8 @@ def _memory_faults(
         return
     if takes is not None and takes < needs * (1 - _PEAK_BELOW_MINIMUM):
         yield "peak_memory_bytes", f"{gigabytes(takes)} is below the minimum, {gigabytes(needs)}"
+    if takes is not None and takes > max(limit_bytes, needs * (1 + _PEAK_BELOW_MINIMUM)):
+        yield "peak_memory_bytes", f"{gigabytes(takes)} is over the budget"
     safe_bytes = needs * shared.settings.safety_margin
     if result.success and safe_bytes > limit_bytes:
         yield "outcome", f"ok, but {gigabytes(safe_bytes)} is over the budget"

@@ -25,7 +25,7 @@ def _text(pattern: str, longest: int = 100) -> Any:
 
 _Model = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]*")]
 
-Repository = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+", 200)]
+Repository = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*", 200)]
 
 Hardware = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_ .,()@+-]*")]
 """The name of a chip or a GPU, as its maker gives it: `Intel(R) Xeon(R) CPU @ 2.20GHz`."""
@@ -37,7 +37,7 @@ _RELEASE = r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.(post|dev)[0-9]+)*"
 Version = Annotated[str, _text(_RELEASE + r"(\+g?[0-9a-f]{6,40}(\.d[0-9]{8})?)?\+?", 80)]
 """By PEP 440; of local parts those that name a commit. Unreleased Pythons end in a plus."""
 
-VariableName = Annotated[str, _text(r"[A-Z][A-Z0-9_]*")]
+VariableName = Annotated[str, _text(r"(BLIS|CUDA|GOMP|KMP|MKL|MLX|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+")]
 
 VariableValue = Annotated[str, _text(r"[0-9]+|other", 12)]
 """A number; `other` for whatever else it was set to."""
@@ -98,7 +98,7 @@ class SharedSettings(_Closed):
     isolation: Literal["model", "trial"] | None = None
     measured_steps: Count
     warmup_steps: Count
-    safety_margin: Amount
+    safety_margin: Annotated[float, pydantic.Field(ge=1, le=10)]
     lora_scale: Amount | None = None
     learning_rate: Amount | None = None
     seed: Count | None = None
@@ -147,7 +147,8 @@ class SharedProfile(_Closed):
 COMPUTED = tuple(
     name
     for name in TrialRow.model_fields
-    if name.endswith(("_mb", "_ms")) or name in ("tokens_per_second", "throughput_score")
+    if name.endswith(("_mb", "_ms"))
+    or name in ("tokens_per_second", "throughput_score", "update_time_s", "communication_share")
 )
 """Keys of a row that follow from its others."""
 

@@ -209,7 +209,7 @@ class RankGroup(Conversation):
         if self._trouble_since is None:
             self._trouble_since = now
         if len(troubles) == len(self._peers) or now >= self._trouble_since + _GRACE_S:
-            raise root_cause(troubles)
+            raise root_cause(troubles, len(self._peers))
 
     def _read_once(self, wait_s: float | None) -> bool:
         """Wait for data and read it; False where none came in time."""

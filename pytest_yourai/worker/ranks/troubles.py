@@ -45,8 +45,8 @@ class Trouble:
         return self.status not in (None, -9) and bool(_OF_THE_OTHERS.search(self.last_words))
 
 
-def root_cause(troubles: Sequence[Trouble]) -> Exception:
-    """The exception that says why the group broke off, of one or more troubles in their order."""
+def root_cause(troubles: Sequence[Trouble], world_size: int) -> Exception:
+    """The exception that says why a group of so many broke off, of its troubles in their order."""
     first = min(troubles, key=_order)
     if first.stop is not None:
         danger = f"{first.name}: {first.stop}"
@@ -56,15 +56,17 @@ def root_cause(troubles: Sequence[Trouble]) -> Exception:
         return PeerLostError(f"{first.name} lost the other ranks{said}")
     if first.status is not None:
         return RankDiedError(first.status, first.name)
-    return _without_status(first, troubles)
+    return _without_status(first, troubles, world_size)
 
 
-def _without_status(first: Trouble, troubles: Sequence[Trouble]) -> Exception:
+def _without_status(first: Trouble, troubles: Sequence[Trouble], world_size: int) -> Exception:
     if first.was_stopped:
         return PeerLostError(f"the worker of {first.name} was stopped by a signal")
     if first.failed is not None:
-        texts = {each.failed and each.failed.text for each in troubles}
-        return _failure(first.failed, first.name if len(texts) > 1 else None)
+        # The others of a rank that failed alone may wait for it in a sum, and have none.
+        texts = [each.failed.text for each in troubles if each.failed is not None]
+        is_of_all = len(texts) == world_size and len(set(texts)) == 1
+        return _failure(first.failed, None if is_of_all else first.name)
     return PeerLostError(f"the connection to {first.name} was lost")
 
 

@@ -97,6 +97,18 @@ def test_a_profile_names_the_list_of_ones_own_presets_and_where_the_model_is(
     assert (own.model, own.presets_file) == ("./mine", "own.yaml")
 
 
+@pytest.mark.parametrize(
+    ("below", "named"), [("mine", "./mine"), ("me/mine", "./me/mine"), ("a/b/c", "./a/b/c")]
+)
+def test_a_folder_is_named_as_no_preset_and_no_repository_can_be(
+    pytester: pytest.Pytester, below: str, named: str
+) -> None:
+    path = pytester.path / below
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(folder(pytester)).rename(path)
+    assert setup(pytester, model=below).plan.settings.model == named
+
+
 def test_a_small_budget_gets_the_small_matrix_and_says_so(pytester: pytest.Pytester) -> None:
     found = setup(pytester, "--yourai-max-memory", "9.9")
     assert notes(found) == [NOTE.format("4-bit, self_attn.q_proj")]

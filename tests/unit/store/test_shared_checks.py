@@ -12,6 +12,7 @@ import pytest
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.digest import with_digest
+from pytest_yourai.core.files import read_document
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.store.profile_reader import profiles_in
@@ -20,7 +21,7 @@ from pytest_yourai.store.shared.checks import Bounds, faults_of, read_faults
 from pytest_yourai.store.shared.document import SharedProfile
 from pytest_yourai.store.shared.sharing import shared_document
 
-from support.profiles import quick
+from support.profiles import DATA, quick
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -87,6 +88,30 @@ def test_a_file_as_it_was_shared_has_no_fault(right: dict[str, Any]) -> None:
         (row(1, tokens_per_second=9.9), "all_results: row 1: tokens_per_second: it is 9.9, and by"),
         (row(1, step_time_ms=None), "all_results: row 1: step_time_ms: it is None, and by the raw"),
         (row(1, minimum_memory_mb=1.0), "all_results: row 1: minimum_memory_mb: it is 1.0, and"),
+        (row(1, update_time_s=9.9), "all_results: row 1: update_time_s: it is 9.9, and by the raw"),
+        (lambda found: found.update(model="mine"), "model: mine is no packaged preset: share a"),
+        (
+            lambda found: found["settings"].update(model="owner/other"),
+            "model: llama-8b is not the name of owner/other",
+        ),
+        (
+            lambda found: found["settings"].update(model="owner/.."),
+            "settings.model: string should match pattern",
+        ),
+        (lambda found: found.update(created_at=":-:"), "created_at: :-: is no time: share the"),
+        (
+            lambda found: found.update(memory_limit_gb=1e6),
+            "memory_limit_gb: 1,000,000.0 GB is over the machine's 150.8 GB",
+        ),
+        (
+            lambda found: found["settings"].update(safety_margin=0.5),
+            "settings.safety_margin: input should be greater than or equal to 1",
+        ),
+        (
+            lambda found: found["settings"].update(distributed_backend="ring"),
+            "settings.distributed_backend: it is ring, and settings.world_size is 1",
+        ),
+        (row(1, loss=0.0), "all_results: row 1: loss: it is 0.0, which no model that learns has"),
         (row(1, throughput_score=1), "all_results: row 1: throughput_score: it is 1, and by"),
     ],
 )
@@ -102,6 +127,10 @@ def test_a_fault_is_named_by_its_key(right: dict[str, Any], change: Change, expe
         (row(1, step_times_s=[0.1] * 3, step_tokens=[511] * 3), "step_times_s: it has 3 of 10"),
         (row(1, step_tokens=[900] * 10), "step_tokens: a step of made-up rows has 511 tokens"),
         (row(1, peak_memory_bytes=5_000_000_000), "peak_memory_bytes: 5.0 GB is below the minimum"),
+        (
+            row(1, peak_memory_bytes=900_000_000_000),
+            "peak_memory_bytes: 900.0 GB is over the budget",
+        ),
         (row(1, minimum_memory_bytes=4_000_000_000), "minimum_memory_bytes: 4.0 GB is less than"),
         (
             row(1, minimum_memory_bytes=9_000_000_000, peak_memory_bytes=9_000_000_000),
@@ -124,6 +153,52 @@ def test_a_fault_is_named_by_its_key(right: dict[str, Any], change: Change, expe
 )
 def test_what_cannot_be_is_found(right: dict[str, Any], change: Change, expected: str) -> None:
     assert any(each.startswith(f"all_results: row 1: {expected}") for each in faults(right, change))
+
+
+@pytest.fixture(scope="module")
+def together() -> dict[str, Any]:
+    [profile] = profiles_in(read_document(DATA / "hosts_2xh200_ring.json"), "p.json")
+    return shared_document(profile, read_presets(packaged_models()))
+
+
+def of_rank(number: int, **values: Any) -> Change:
+    return lambda found: found["all_results"][0]["ranks"][number].update(values)
+
+
+def test_a_file_of_two_ranks_has_no_fault(together: dict[str, Any]) -> None:
+    assert faults(together, lambda _: None) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (row(1, ranks=[]), "ranks: it has 0, and settings.world_size is 2"),
+        (
+            row(1, batch_size=3, throughput_score=384),
+            "batch_size: 2 ranks do not divide 3",
+        ),
+        (of_rank(1, minimum_memory_bytes=8_000_000_000), "ranks: one needs 8.0 GB, and the trial"),
+        (of_rank(1, peak_memory_bytes=90_000_000_000), "ranks: one takes 90.0 GB, and the trial"),
+        (of_rank(0, step_time_s=9.0), "ranks: one takes 9.0s a step, and the trial less"),
+        (row(1, all_sum_bytes=4), "all_sum_bytes: it is 4, and the gradients have 13631488"),
+        (row(1, communication_share=0.0), "communication_share: it is 0.0, and by the raw"),
+    ],
+)
+def test_figures_that_ranks_cannot_have_are_found(
+    together: dict[str, Any], change: Change, expected: str
+) -> None:
+    found = faults(together, change)
+    assert any(each.startswith(f"all_results: row 1: {expected}") for each in found), found
+
+
+def test_lower_minima_of_all_ranks_are_found(together: dict[str, Any]) -> None:
+    def change(found: dict[str, Any]) -> None:
+        for each in found["all_results"][0]["ranks"]:
+            each["minimum_memory_bytes"] = 1_000_000_000
+
+    assert faults(together, change) == [
+        "all_results: row 1: ranks: one needs 1.0 GB, and the trial 6.6 GB"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +250,8 @@ def test_the_ranks_of_several_machines_share_a_batch(right: dict[str, Any]) -> N
 
 
 def test_without_bounds_nothing_is_held_against_them(right: dict[str, Any]) -> None:
-    assert faults_of(right, lambda *_: None) == []
+    settings = {**right["settings"], "model": "owner/llama-8b"}
+    assert faults_of(with_digest({**right, "settings": settings}), lambda *_: None) == []
     assert faults_of(right, lambda *_: Bounds(1 << 50, 1 << 51)) != []
 
 

@@ -38,7 +38,7 @@ def test_the_cause_is_found_whatever_comes_first(
     cause: Trouble, kind: type[Exception], text: str, consequence: Trouble
 ) -> None:
     for order in itertools.permutations([cause, consequence]):
-        found = root_cause(order)
+        found = root_cause(order, 2)
         assert type(found) is kind
         with pytest.raises(kind, match=text):
             raise found
@@ -47,21 +47,26 @@ def test_the_cause_is_found_whatever_comes_first(
 def test_where_all_lose_each_other_no_rank_is_to_blame() -> None:
     other = Trouble(1, "rank 1 (b)", failed=LOST)
     with pytest.raises(PeerLostError, match="rank 0 \\(a\\) lost the other ranks \\(RuntimeError"):
-        raise root_cause([LOSES_A_PEER, other])
+        raise root_cause([LOSES_A_PEER, other], 2)
 
 
 def test_what_all_ranks_raise_is_the_failure_of_the_run() -> None:
     both = [Trouble(rank, f"rank {rank}", failed=Failed("data", "no rows", "")) for rank in (0, 1)]
-    found = root_cause(both)
+    found = root_cause(both, 2)
     assert isinstance(found, DataError)
     assert str(found) == "no rows"
 
 
+def test_a_rank_that_fails_while_the_others_wait_for_it_is_named() -> None:
+    with pytest.raises(WorkerFailedError, match="rank 1 \\(b\\): ValueError: no"):
+        raise root_cause([RAISED], 2)
+
+
 def test_a_guard_comes_before_all_else() -> None:
-    assert isinstance(root_cause([KILLED, GUARDED]), SafetyStopError)
+    assert isinstance(root_cause([KILLED, GUARDED], 2), SafetyStopError)
 
 
 def test_a_worker_that_died_names_its_rank() -> None:
-    found = root_cause([KILLED])
+    found = root_cause([KILLED], 2)
     assert isinstance(found, RankDiedError)
     assert (found.name, found.returncode) == ("rank 1 (b)", -9)

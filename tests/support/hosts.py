@@ -1,4 +1,4 @@
-"""Two hosts with an sshd each, and the desk they hang on: namespaces of this machine, for root.
+"""Hosts with an sshd each, and the desk they hang on: namespaces of this machine, for root.
 
 A host has a network, a name, processes and a /run of its own, and shares all files. Its first
 process reads a pipe of the one that made it, and takes the whole host away when that ends, however
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import string
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,17 +92,17 @@ class Host:
 
 
 @dataclass(frozen=True)
-class TwoHosts:
+class Hosts:
     """`environment` lets a process find them by `ssh NAME`."""
 
     desk: Host
-    hosts: tuple[Host, Host]
+    hosts: tuple[Host, ...]
     environment: Mapping[str, str]
     hostfile: Path
     variables: Mapping[str, str]
 
     def give(self, host: Host, **variables: str) -> None:
-        """Let later logins there have these, beside those that both hosts have."""
+        """Let later logins there have these, beside those that all hosts have."""
         _write_keys(self.hostfile.parent, host.name, {**self.variables, **variables})
 
     def stop_sshd(self, host: Host) -> None:
@@ -114,7 +115,7 @@ class TwoHosts:
         _start_sshd(self.hostfile.parent, host)
 
     def slow_down(self, rate: str = "1gbit") -> None:
-        """Let both links carry no more than `rate`, in each direction."""
+        """Let all links carry no more than `rate`, in each direction."""
         limit = ("root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms")
         for host in self.hosts:
             _run(self.desk, "tc", "qdisc", "replace", "dev", host.name, *limit)
@@ -140,14 +141,16 @@ class TwoHosts:
 
 
 @contextlib.contextmanager
-def two_hosts(folder: Path, variables: Mapping[str, str] = _NONE) -> Iterator[TwoHosts]:
-    """Both, until the end of the context; skips the test where they cannot be made.
+def made_hosts(
+    folder: Path, variables: Mapping[str, str] = _NONE, *, count: int = 2
+) -> Iterator[Hosts]:
+    """`host-a`, `host-b` and so on until the context ends; skips the test where none can be made.
 
     Keys and settings go to `folder`. Processes that ssh starts there have `variables`.
     """
     if (lacking := _lacking()) is not None:
         pytest.skip(lacking)
-    names = (_DESK, "host-a", "host-b")
+    names = (_DESK, *(f"host-{letter}" for letter in string.ascii_lowercase[:count]))
     addresses = [f"{_NETWORK}.{number}" for number in range(1, len(names) + 1)]
     _write_settings(folder, names, addresses)
     with contextlib.ExitStack() as stack:
@@ -160,8 +163,7 @@ def two_hosts(folder: Path, variables: Mapping[str, str] = _NONE) -> Iterator[Tw
             _write_keys(folder, host.name, variables)
             _start_sshd(folder, host)
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        both = (others[0], others[1])
-        yield TwoHosts(desk, both, {"PATH": path}, folder / "hosts.json", variables)
+        yield Hosts(desk, tuple(others), {"PATH": path}, folder / "hosts.json", variables)
 
 
 def _lacking() -> str | None:

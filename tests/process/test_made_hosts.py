@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.hosts import Hosts, made_hosts, own_variables
 from support.processes import is_gone, started, wait_for
-from support.two_hosts import TwoHosts, own_variables, two_hosts
 
 SUM = """
 import json, socket, time
@@ -38,12 +38,14 @@ SENT_BITS = 2_000_000 * 32
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
-    with two_hosts(tmp_path / "hosts", own_variables("PYTHONPYCACHEPREFIX", "LD_PRELOAD")) as both:
-        yield both
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with made_hosts(
+        tmp_path / "hosts", own_variables("PYTHONPYCACHEPREFIX", "LD_PRELOAD")
+    ) as hosts:
+        yield hosts
 
 
-def seconds_of_sums(hosts: TwoHosts) -> list[float]:
+def seconds_of_sums(hosts: Hosts) -> list[float]:
     """Of the slower rank, in the order in which they were added up."""
     launcher = Path(sys.executable).with_name("mlx.launch")
     arguments: list[str | Path] = ["--hostfile", hosts.hostfile, "--backend", "ring", "--"]
@@ -61,7 +63,7 @@ def seconds_of_sums(hosts: TwoHosts) -> list[float]:
     return [max(times) for times in zip(*(rank[4] for rank in ranks), strict=True)]
 
 
-def answers(hosts: TwoHosts, name: str) -> bool:
+def answers(hosts: Hosts, name: str) -> bool:
     command = hosts.desk.command("ssh", "-o", "ConnectTimeout=1", name, "hostname")
     environment = {**os.environ, **hosts.environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -69,7 +71,7 @@ def answers(hosts: TwoHosts, name: str) -> bool:
 
 
 @pytest.mark.nightly
-def test_ranks_add_up_over_links_that_can_be_slowed_and_cut(hosts: TwoHosts) -> None:
+def test_ranks_add_up_over_links_that_can_be_slowed_and_cut(hosts: Hosts) -> None:
     quick = min(seconds_of_sums(hosts))
     assert hosts.processes() == []
     hosts.slow_down(f"{SLOW_BITS_PER_S}bit")
@@ -85,17 +87,17 @@ def test_ranks_add_up_over_links_that_can_be_slowed_and_cut(hosts: TwoHosts) -> 
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from support.two_hosts import two_hosts
-with two_hosts(Path(sys.argv[1])) as both:
-    both.hosts[0].processes()
-    print(json.dumps([host.first_pid for host in (both.desk, *both.hosts)]), flush=True)
+from support.hosts import made_hosts
+with made_hosts(Path(sys.argv[1])) as hosts:
+    hosts.hosts[0].processes()
+    print(json.dumps([host.first_pid for host in (hosts.desk, *hosts.hosts)]), flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_them(
-    hosts: TwoHosts, tmp_path: Path, end: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    hosts: Hosts, tmp_path: Path, end: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of others, that is, which lie beside these with the same names and addresses."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
