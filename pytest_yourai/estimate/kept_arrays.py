@@ -34,6 +34,12 @@ _FUSED_ATTENTION_ROWS = 128
 
 _LARGEST_FUSED_HEAD = 128
 
+_OPERATIONS_BETWEEN = 8
+"""Two norms, rotated queries and keys, attention, the MLP's activation, two residuals."""
+
+_OPERATIONS_OF_AN_ADAPTER = 3
+"""Two products, and what adds them, beside the copy of the input."""
+
 _JOINED_ARRAYS = 3
 """Chosen by the rows of gpt-oss-20b in tests/data/models_h200.json."""
 
@@ -81,15 +87,47 @@ class KeptArrays:
         return sum(self._own_bytes(stage) for stage in stages[first:]) + self._trained_bytes
 
     @cached_property
+    def after_attention_bytes(self) -> int:
+        """Bytes kept from what comes after attention and its output, first in the backward pass."""
+        stages = self.layer.stages
+        place = next((index for index, each in enumerate(stages) if each.attention), len(stages))
+        after = stages[place + 2 :]
+        kept = sum(self._own_bytes(stage) for stage in after)
+        return kept + sum(self._copied_bytes(*each) for each in self._read if each[0] in after)
+
+    @cached_property
+    def before_attention_bytes(self) -> int:
+        """Bytes kept from the rest of the layer, but for attention's scores and DoRA's weights."""
+        rest = self.after_attention_bytes + self.kept_scores_bytes + self.weights_bytes
+        return self.layer_bytes - rest
+
+    @cached_property
+    def forward_bytes(self) -> int:
+        """Bytes of all that the layer makes in its forward pass."""
+        made = [
+            stage.rows * (stage.inputs + sum(linear.outputs for linear in stage.linears))
+            for stage in self.layer.stages
+        ]
+        if own := self.layer.attention:
+            made.append(own.queries + own.key_heads * own.head_dim + own.gaps)
+        return self.vector_bytes(sum(made)) + self.wide_bytes + self.outputs_bytes
+
+    @property
+    def forward_operations(self) -> int:
+        """Operations of that pass: of linear layers, of adapters, and of what is between them."""
+        copies = sum(len(linears) if self.config.dropout else 1 for _, linears in self._read)
+        adapters = copies + _OPERATIONS_OF_AN_ADAPTER * len(self.adapted)
+        return len(self.layer.linears) + _OPERATIONS_BETWEEN + adapters
+
+    @cached_property
     def wide_bytes(self) -> int:
         """Float32 copies of what adapted layers read."""
-        if self._is_full:
-            return 0
-        copies = [
-            stage.rows * stage.inputs * (len(linears) if self.config.dropout else 1)
-            for stage, linears in self._read
-        ]
-        return _FLOAT32_BYTES * self.tokens * sum(copies)
+        return sum(self._copied_bytes(*each) for each in self._read)
+
+    def _copied_bytes(self, stage: Stage, linears: tuple[LinearShape, ...]) -> int:
+        """Float32 copies of what the adapted linear layers of a stage read."""
+        copies = 0 if self._is_full else len(linears) if self.config.dropout else 1
+        return _FLOAT32_BYTES * self.tokens * stage.rows * stage.inputs * copies
 
     @cached_property
     def weights_bytes(self) -> int:

@@ -3,12 +3,10 @@
 What layers keep for the backward pass is in `kept_arrays`; checkpointing keeps one residual input
 instead, and computes the rest again.
 
-Three moments can be the highest: the loss, with several arrays of the logits' size, the start of
-the backward pass, and, where a batch has few tokens for what is trained, the optimizer's turn, by
-when all that was kept is gone. On top of what lives then comes what is in flight: MLX gives work to
-a GPU in batches, and frees nothing of a batch before its end.
-
-The numbers are in `coefficients`.
+Four moments can be the highest: the loss, with several arrays of the logits' size, the start of the
+backward pass, with checkpointing the forward pass, and, where a batch has few tokens for what is
+trained, the optimizer's turn, by when all that was kept is gone. On top of what lives then comes
+what is in flight, in `batches_of_work`. The numbers are in `coefficients`.
 """
 
 from __future__ import annotations
@@ -20,29 +18,21 @@ from functools import cached_property
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
+from pytest_yourai.estimate.batches_of_work import BatchesOfWork, batches_of
 from pytest_yourai.estimate.coefficients import (
-    AMPERE,
-    HOPPER,
     HOPPER_FLIGHT,
-    HOPPER_NAMES,
-    LARGE_METAL,
-    LARGE_METAL_NAMES,
-    METAL,
     ON_CUDA,
     ON_THE_CPU,
     OPTIMIZER_FLIGHTS,
-    OTHER_CUDA,
-    Batches,
     Coefficients,
 )
 from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
 from pytest_yourai.estimate.layer_work import layer_work, mean_work
+from pytest_yourai.estimate.moment import Moment
 from pytest_yourai.estimate.trained_arrays import TrainedArrays
 from pytest_yourai.models.architecture import Architecture
 from pytest_yourai.models.layer_shapes import LayerShapes
-
-_FLOAT32_BYTES = 4
 
 _MARGIN_OF_MOMENT = 0.9
 
@@ -50,24 +40,15 @@ _MARGIN_OF_KEPT = 0.02
 """Margins as shares: no measured minimum was more than half of the moment above the estimate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Memory of one moment of a step beyond weights, trained arrays and optimizer state. Bytes.
+_SCORES_ALIVE = 3
+"""Arrays of scores in the gradient of softmax: it, the gradient of its output, their product."""
 
-    `margin_bytes` is how far measured steps may be above the estimate.
-    """
+_SCORES_READ = 4
+"""How often the operations up to that product read scores: mask, softmax, and two factors."""
 
-    activations_bytes: float
-    logits_bytes: float
-    gradients_bytes: float
-    in_flight_bytes: float
-    margin_bytes: float
 
-    @property
-    def sum_bytes(self) -> float:
-        """Total of the moment, without the margin."""
-        parts = (self.activations_bytes, self.logits_bytes, self.gradients_bytes)
-        return sum(parts) + self.in_flight_bytes
+_LOGITS_READ = 3
+"""How often the loss, its gradient and that of the head read an array of the logits' size."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +107,16 @@ class StepMemory:
 
     @property
     def highest_moment(self) -> Moment:
-        """The loss, the start of the backward pass or the optimizer's turn: what holds most.
+        """The one of these moments that holds most.
 
         Its margin also covers that of the others: one of them may be the highest in truth.
         """
-        room = self._room(*self.quantization)
         # In the backward pass the last layer of each kind may need most.
         last = {id(each): index for index, each in enumerate(self._layers)}
-        moments = [self._in_the_backward_pass(room, index) for index in last.values()]
-        moments += [self._at_the_loss(room), self._at_the_update()]
+        moments = [self._in_the_backward_pass(index) for index in last.values()]
+        moments += [self._at_the_loss(), self._at_the_update()]
+        if self.backend == "cuda" and self.config.grad_checkpoint:
+            moments.append(self._in_the_forward_pass())
         highest = max(moments, key=lambda moment: moment.sum_bytes)
         most = max(moment.sum_bytes + moment.margin_bytes for moment in moments)
         return dataclasses.replace(highest, margin_bytes=most - highest.sum_bytes)
@@ -175,45 +157,86 @@ class StepMemory:
             alive = self._coefficients.gradients * trained.parameters
         return alive + self._accumulated_bytes
 
-    def _at_the_loss(self, room: float) -> Moment:
+    def _in_the_forward_pass(self) -> Moment:
+        """With checkpointing, which keeps little: as many layers as a batch of operations holds."""
+        last, made = self._last, self._last.forward_bytes
+        in_flight = self._work.made_bytes(made, last.forward_operations)
+        most = len(self._layers) * float(made)
+        return self._moment(last, self.kept_bytes, 0.0, 0.0, min(in_flight, most))
+
+    def _at_the_loss(self) -> Moment:
         flight, last = HOPPER_FLIGHT, self._last
         vectors = last.vector_bytes(self.shapes.hidden_size + last.layer.inner)
-        in_flight = self._in_flight(
-            flight.loss_logits * self._logits_bytes + flight.loss_vectors * vectors,
-            flight.loss_adapted * last.outputs_bytes,
-            flight.loss_elements * room,
-        )
+        if self._work.are_filled_by(self._logits_bytes):
+            # Nothing waits for the end of their batch but what the head reads, and its gradient.
+            in_flight = 2.0 * last.vector_bytes(self.shapes.hidden_size)
+        else:
+            in_flight = self._work.in_flight_bytes(
+                flight.loss_logits * self._logits_bytes + flight.loss_vectors * vectors,
+                flight.loss_adapted * last.outputs_bytes,
+                flight.loss_elements * self._room,
+            )
         capped = self.shapes.family.capped_logits if self.shapes.family else 0
         logits = (self._coefficients.logits + capped) * self._logits_bytes
         return self._moment(last, self.kept_bytes, 0.0, logits, in_flight)
 
-    def _in_the_backward_pass(self, room: float, index: int) -> Moment:
+    def _in_the_backward_pass(self, index: int) -> Moment:
         """The backward pass of the layer of that index."""
         by, flight = self._coefficients, HOPPER_FLIGHT
         own, kept = self._layers[index], self._kept_until(index)
+        above = self._ended_in_its_batch(index)
+        if not self.config.grad_checkpoint and self._splits_its_batch(own):
+            return self._between_scores(own, kept)
         layer = own.layer_bytes - own.kept_scores_bytes - own.weights_bytes
         # What is left of the loss is gone by the time of earlier layers.
-        left = self._logits_bytes if index == len(self._layers) - 1 else 0
+        left = self._logits_bytes if above or index == len(self._layers) - 1 else 0
         logits = flight.backward_logits * left
         if self.config.grad_checkpoint:
             again = own.layer_bytes + by.checkpointed_layer * layer
             again += by.checkpointed_scores * own.scores_bytes + own.joined_scores_bytes
-            in_flight = self._in_flight(logits, 0.0, flight.checkpointed_elements * room)
+            in_flight = self._work.in_flight_bytes(
+                logits, 0.0, flight.checkpointed_elements * self._room
+            )
             return self._moment(own, kept, again, by.checkpointed_logits * left, in_flight)
         wide = own.wide_bytes
-        in_flight = self._in_flight(
+        if above:
+            kept, layer = self.kept_bytes, layer + above.layer_bytes
+        in_flight = self._work.in_flight_bytes(
             logits + flight.backward_layer * (layer - wide),
             flight.backward_layer * wide,
-            flight.backward_elements * room,
+            flight.backward_elements * self._room,
         )
         scores = by.scores * own.scores_bytes + own.joined_scores_bytes
         return self._moment(own, kept, scores + by.layer * layer, 0.0, in_flight)
 
-    def _in_flight(self, own: float, wide: float, most_elements: float) -> float:
-        """Bytes of arrays in the model's own type and in float32, as far as a batch holds them."""
-        own, wide = self._operations_share * own, self._operations_share * wide
-        elements = own / self.shapes.element_bytes + wide / _FLOAT32_BYTES
-        return (own + wide) * min(1.0, most_elements / elements) if elements else 0.0
+    def _ended_in_its_batch(self, index: int) -> KeptArrays | None:
+        """The last layer, where its backward pass is short, and shares a batch with that layer's.
+
+        Without adapters and attention it has few operations; what they and the loss read must
+        leave room for the scores of the layer below.
+        """
+        last = self._last
+        is_short = not (last.adapted or last.layer.attention or self.config.grad_checkpoint)
+        if self.backend != "cuda" or index != len(self._layers) - 2 or not is_short:
+            return None
+        read = _LOGITS_READ * self._logits_bytes
+        read += _SCORES_READ * self._layers[index].scores_bytes
+        return None if self._work.are_filled_by(read) else last
+
+    def _between_scores(self, own: KeptArrays, kept: float) -> Moment:
+        """In attention's backward pass, where its scores end the batch: the MLP's share is gone."""
+        flight = HOPPER_FLIGHT.backward_layer * own.before_attention_bytes
+        scores = _SCORES_ALIVE * own.scores_bytes
+        left = max(0.0, kept - own.after_attention_bytes)
+        return self._moment(own, left, scores, 0.0, flight)
+
+    def _splits_its_batch(self, layer: KeptArrays) -> bool:
+        """True if operations on its attention scores are more than a batch, as CUDA counts it.
+
+        With sinks other arrays are alive, and their number was measured.
+        """
+        is_known = self.backend == "cuda" and not layer.joined_scores_bytes
+        return is_known and self._work.are_filled_by(_SCORES_READ * layer.scores_bytes)
 
     def _moment(
         self,
@@ -238,31 +261,14 @@ class StepMemory:
         return ON_CUDA if self.backend == "cuda" else ON_THE_CPU
 
     @cached_property
-    def _batches(self) -> Batches | None:
-        if self.backend == "cpu":
-            return None
-        if self.backend == "metal":
-            is_large = any(name in self.device for name in LARGE_METAL_NAMES)
-            return LARGE_METAL if is_large else METAL
-        if "A100" in self.device:
-            return AMPERE
-        known = not self.device or any(name in self.device for name in HOPPER_NAMES)
-        return HOPPER if known else OTHER_CUDA
+    def _work(self) -> BatchesOfWork:
+        return BatchesOfWork(batches_of(self.backend, self.device), self.shapes.element_bytes)
 
-    @property
-    def _operations_share(self) -> float:
-        """Operations of a batch relative to a Hopper's: the share of its arrays in flight."""
-        return self._batches.operations / HOPPER.operations if self._batches else 0.0
-
-    def _room(self, quantization_bits: int | None, group_size: int) -> float:
-        """Share of a Hopper's full batch that the weights of the head leave for other arrays."""
-        if self._batches is None:
-            return 0.0
+    @cached_property
+    def _room(self) -> float:
+        """Share of a Hopper's full batch that the head leaves for other arrays."""
         head = float(self.shapes.vocab_size * self.shapes.hidden_size)
-        if quantization_bits is not None:
-            head *= quantization_bits / 32 + 2 / group_size
-        left = max(0.0, 1 - head / self._batches.elements)
-        return left * self._batches.elements / HOPPER.elements
+        return self._work.room(head, self.quantization)
 
     @property
     def _logits_bytes(self) -> int:
@@ -273,12 +279,11 @@ class StepMemory:
         """What it takes beyond its highest moment where no limit makes MLX wait."""
         if self.backend != "metal":
             return self._free.backward_bytes
-        room = self._room(*self.quantization)
         free, is_checkpointed = self._free, self.config.grad_checkpoint
         at_the_loss = free.checkpointed_loss_bytes if is_checkpointed else free.loss_bytes
-        loss = self._at_the_loss(room).sum_bytes + at_the_loss
+        loss = self._at_the_loss().sum_bytes + at_the_loss
         in_flight = free.backward_bytes + free.largest_bytes
-        backward = self._in_the_backward_pass(room, len(self._layers) - 1).sum_bytes + in_flight
+        backward = self._in_the_backward_pass(len(self._layers) - 1).sum_bytes + in_flight
         return max(0.0, max(loss, backward) - self.highest_moment.sum_bytes)
 
     @property
@@ -294,4 +299,4 @@ class StepMemory:
             (layer_work(kept, self.trained, self.shapes.hidden_size), counts[kind])
             for kind, kept in kinds.items()
         ]
-        return FreePeak(mean_work(works), self.trained.layers, self._batches)
+        return FreePeak(mean_work(works), self.trained.layers, self._work.batches)

@@ -35,7 +35,6 @@ from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.named_model import architecture_of
 from pytest_yourai.estimate.step_memory import StepMemory
 from pytest_yourai.estimate.trained_arrays import TrainedArrays, adapter_arrays, base_arrays
-from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.architecture import Architecture, InspectedShapes
 from pytest_yourai.models.architecture_reader import read_architecture_shapes
 from pytest_yourai.models.layer_shapes import LinearShape
@@ -93,7 +92,7 @@ def estimate_training_memory(
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
     backend = (
-        installed_backend() if backend is None else one_of("backend", backend, get_args(Backend))
+        _installed_backend() if backend is None else one_of("backend", backend, get_args(Backend))
     )
     shapes = read_architecture_shapes(architecture_of(model))
     built = inspected or _described(shapes, shapes.adapted(keys), quantization, AFFINE)
@@ -178,6 +177,12 @@ def _chosen(
     shapes: Architecture, config: LoraConfig, source: ModelSource
 ) -> tuple[LinearShape, ...]:
     return shapes.chosen(config.lora_keys, is_required=source.requires_lora_keys)
+
+
+def _installed_backend() -> Backend:
+    from pytest_yourai.machine.environment import installed_backend  # noqa: PLC0415 - slow to import
+
+    return installed_backend()
 
 
 def _described(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_yourai.core import config as defaults
-from pytest_yourai.core.axes import FINE_TUNE_TYPE, SIZES
+from pytest_yourai.core.axes import BATCH_SIZE, FINE_TUNE_TYPE, SIZES
 from pytest_yourai.core.conditions import SweepSettings
 from pytest_yourai.core.config import LoraConfig, StepPlan
 from pytest_yourai.core.errors import OptionError
@@ -21,6 +21,7 @@ from pytest_yourai.models.trainable import check_trainable
 from pytest_yourai.plan.config_choice import ConfigChoice
 from pytest_yourai.plan.hosts import backend_here
 from pytest_yourai.plan.identity import run_identity
+from pytest_yourai.plan.matrix import divided_by
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.sweep_plan import SafeCheck, SweepPlan
 from pytest_yourai.store.stored_profile import StoredProfile
@@ -61,6 +62,8 @@ def plan_model(
     tried = [check.like] if check else configs
     settings = _settings(options, model, source, steps, choice, tried)
     hosts = None if choice.recording else options.hosts
+    if hosts is not None and (batch_sizes := choice.axes.get(BATCH_SIZE.name)):
+        divided_by(batch_sizes, hosts.world_size)
     plan = SweepPlan(
         source=source,
         configs=configs,

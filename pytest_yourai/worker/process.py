@@ -28,7 +28,8 @@ class WorkerProcess:
 
     Constructing it starts the process and does not wait for it. WorkerError where the system
     refuses one. Commands are written to `command_fd`, messages read from `message_fd`. One that
-    `joins_a_group` gets the variables of the launcher that started this process.
+    `joins_a_group` gets the variables of the launcher that started this process, and ends with it
+    where this is stopped.
     """
 
     def __init__(self, *, joins_a_group: bool = False) -> None:
@@ -42,6 +43,7 @@ class WorkerProcess:
                 engine_command("worker.__main__", str(command_read), str(message_write)),
                 worker_environment(os.environ, joins_a_group=joins_a_group),
                 pass_fds=(command_read, message_write),
+                is_never_stopped=joins_a_group,
             )
         except BaseException as problem:
             for fd in fds:

@@ -23,7 +23,8 @@ class WatchedProcess:
 
     Constructing it starts both and waits for neither. OSError where the system refuses one,
     WorkerError where psutil is not installed. It has the descriptors `pass_fds`, `stdin` and
-    `stderr` as of Popen, and a pipe as its stdout.
+    `stderr` as of Popen, and a pipe as its stdout. Where this process `is_never_stopped` but by
+    mistake, the watchdog ends it, too, once it has been for two seconds.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class WatchedProcess:
         pass_fds: Sequence[int] = (),
         stdin: int = subprocess.DEVNULL,
         stderr: int = subprocess.PIPE,
+        is_never_stopped: bool = False,
     ) -> None:
         mark = secrets.token_hex(16)
         self._mark = f"{worker_variables.MARK}={mark}"
         watched, self._held_fd = os.pipe()
         try:
-            self._watchdog = _start_watchdog(watched, self._mark)
+            self._watchdog = _start_watchdog(watched, self._mark, is_never_stopped=is_never_stopped)
             self.popen = subprocess.Popen(
                 command,
                 stdin=stdin,
@@ -81,7 +83,7 @@ class WatchedProcess:
                     stream.close()
 
 
-def _start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
+def _start_watchdog(watched: int, mark: str, *, is_never_stopped: bool) -> subprocess.Popen[bytes]:
     """Start one that waits for the end of the pipe `watched`, and then ends what has `mark`.
 
     In a session of its own: a signal to the parent's group leaves it alone.
@@ -91,7 +93,7 @@ def _start_watchdog(watched: int, mark: str) -> subprocess.Popen[bytes]:
         raise WorkerError("the worker process cannot be started: psutil is not installed")
     return subprocess.Popen(
         [sys.executable, "-I", "-S", watchdog.__file__, str(watched), mark]
-        + [str(Path(found.origin).parent.parent)],
+        + [str(Path(found.origin).parent.parent), *(["never-stopped"] if is_never_stopped else [])],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.faults import processes_left  # noqa: E402
-from support.processes import events, finish, profile, start_sweep, worker_pids  # noqa: E402
+from support.processes import Running, events, finish, profile, start_sweep, worker_pids  # noqa: E402
 
 _MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4, 8]\nlora_layers: [2]\n"
 
@@ -94,10 +93,10 @@ def interrupt(moment: Moment, folder: Path) -> Came:
     while (left := processes_left(worker_pids(folder))) and time.monotonic() < deadline:
         time.sleep(0.05)
     tracebacks = output.count("Traceback") + output.count("INTERNALERROR")
-    return Came(len(lost), tracebacks, left, process.returncode)
+    return Came(len(lost), tracebacks, left, process.wait())
 
 
-def _wait(process: subprocess.Popen[str], folder: Path, moment: Moment) -> None:
+def _wait(process: Running, folder: Path, moment: Moment) -> None:
     while len(_whole(folder, moment.event)) < moment.number and process.poll() is None:
         time.sleep(0.002)
 

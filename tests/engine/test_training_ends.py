@@ -54,7 +54,7 @@ SCHEDULED: dict[str, Any] = {
     "config": LoraConfig(
         2, 4, 2, 32, optimizer=Optimizer.ADAMW, dropout=0.1, grad_accumulation_steps=4
     ),
-    "lr_schedule": {"name": "cosine_decay", "arguments": [2e-2, 40]},
+    "lr_schedule": {"name": "cosine_decay", "arguments": [5e-2, 40]},
 }
 """Gradients accumulate over four steps, with dropout, and the learning rate falls."""
 

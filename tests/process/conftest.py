@@ -13,9 +13,7 @@ from pytest_yourai.sweep import preflight
 
 from support import faults, worker_faults
 from support.faults import Judge
-from support.processes import SweepResult, SweepRun
-
-TESTS = Path(__file__).parents[1]
+from support.processes import TESTS, SweepResult, SweepRun, put_on_path, run_pytest
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +23,6 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return
     put_on_path(monkeypatch, TESTS)
     monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.scripted_engine:ScriptedEngine")
-
-
-def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let the processes that are started find modules in `folder`."""
-    earlier = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{earlier}" if earlier else str(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +64,7 @@ def sweep(pytester: pytest.Pytester, small_matrix: Path) -> SweepRun:
         if matrix is not None:
             command += ["--yourai-matrix", matrix]
         if subprocess:
-            return SweepResult(pytester.runpytest_subprocess(*command), pytester.path)
+            return SweepResult(run_pytest(pytester.path, *command), pytester.path)
         done = pytester.runpytest_inprocess(*command, plugins=plugins)
         return SweepResult(done, pytester.path)
 

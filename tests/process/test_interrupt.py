@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +18,7 @@ from support import faults, worker_faults
 from support.faults import Judge, Judgement, processes_left, processes_with
 from support.line_by_line import SignalAtLine
 from support.processes import (
+    Running,
     SweepResult,
     SweepRun,
     events,
@@ -37,7 +37,7 @@ LONG = "batch_size: [1, 64, 128]\nlora_rank: [4]\nlora_layers: [2]\n"
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def running(tmp_path: Path) -> Iterator[Running]:
     """A sweep in its second of three trials, which would run for minutes."""
     with start_sweep(tmp_path, "--yourai-steps=200", matrix=LONG) as process:
         wait_for(lambda: len(events(tmp_path, "trial_start")) >= 2)
@@ -48,7 +48,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
     tmp_path: Path,
-    running: subprocess.Popen[str],
+    running: Running,
     sent: signal.Signals,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -77,7 +77,7 @@ def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
 @pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.3])
 def test_ctrl_c_twice_leaves_nothing_behind_and_loses_nothing(
     tmp_path: Path,
-    running: subprocess.Popen[str],
+    running: Running,
     pause_s: float,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_limit_that_is_reached_while_a_result_is_recorded_loses_nothing(
 
 
 def test_a_worker_does_not_outlive_its_parent_and_the_journal_ends_in_whole_lines(
-    tmp_path: Path, running: subprocess.Popen[str]
+    tmp_path: Path, running: Running
 ) -> None:
     worker = worker_of(tmp_path)
     running.kill()
@@ -255,8 +255,8 @@ def test_neither_being_stopped_nor_a_session_of_its_own_keeps_a_process(
     with start_sweep(tmp_path, environment={"YOURAI_TEST_STEP_S": "0.5"}, matrix=SLOW) as running:
         wait_for(lambda: events(tmp_path, "trial_start"))
         worker = worker_of(tmp_path)
-        # pytest, its worker, their watchdog, and the two that the worker has left.
-        wait_for(lambda: processes_with(*mark) == 5)
+        # The worker, its watchdog, and the two that the worker has left.
+        wait_for(lambda: processes_with(*mark, but=running.pid) == 4)
         worker.suspend()
         if stopped == "worker and watchdog":
             watchdogs = [each for each in psutil.Process(running.pid).children() if each != worker]

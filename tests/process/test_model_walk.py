@@ -252,9 +252,12 @@ def test_ctrl_c_in_the_first_trial_leaves_results_and_no_verdict(
     assert "Recommended" not in done.text
 
 
-def test_under_xdist_it_is_the_same_and_resumed(walk: WalkRun, models: Path) -> None:
+@pytest.mark.parametrize("xdist", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_it_is_resumed_also_from_a_run_under_xdist(
+    walk: WalkRun, models: Path, xdist: bool
+) -> None:
     flags = ("--yourai-max-memory", "0.024", "-k", "sharded or large")
-    done = walk("-n", "1", *flags, subprocess=True)
+    done = walk(*flags, *(["-n", "1"] if xdist else []), subprocess=xdist)
     assert done.ret == 0, done.text + done.errors
     done.stdout.fnmatch_lines(
         [

@@ -69,34 +69,6 @@ def test_speed_is_searched_with_few_trials_of_a_recording(pytester: pytest.Pytes
     assert done.profile["trials_run"] <= 6
 
 
-@pytest.mark.real_engine
-def test_each_trial_is_predicted_before_it_runs_and_what_was_learned_is_kept(
-    sweep: SweepRun, tmp_path: Path
-) -> None:
-    done = sweep()
-    names = [event["event"] for event in done.journal]
-    for place, name in enumerate(names):
-        if name == "trial_start":
-            assert names[place - 1] == "preflight_check"
-    for check, row in zip(done.events("preflight_check"), done.rows, strict=True):
-        assert check["batch_size"] == row["batch_size"]
-        assert check["estimated_base_gb"] * 1e9 == 1_116_416
-        assert check["estimated_minimum_gb"] * 1e9 == row["predicted_minimum_memory_bytes"]
-        assert check["estimated_conservative_gb"] > check["estimated_minimum_gb"]
-        assert check["available_gb"] > 0
-        error = row["predicted_minimum_memory_bytes"] / row["minimum_memory_bytes"] - 1
-        assert abs(error) < 0.1
-    kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
-    assert kept.pop("digest").startswith("sha256:")
-    [(group, recipes)] = kept.items()
-    assert group.endswith(" cpu llama 32-bit float 1e5")
-    [models] = recipes.values()
-    [entry] = models.values()
-    assert entry["trials"] == 3
-    assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
-    assert all(0.5 < factor < 2 for factor in entry["factors"].values())
-
-
 def test_a_prediction_alone_can_refuse_and_force_overrules_it(
     pytester: pytest.Pytester, sweep: SweepRun
 ) -> None:

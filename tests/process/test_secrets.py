@@ -18,7 +18,7 @@ PASSWORD = 'correct "hörse" b\\ttery'  # noqa: S105 - made up
 UNKNOWN = "hf_" + "x" * 30
 
 
-def test_tokens_reach_no_file_and_no_report(
+def test_tokens_reach_no_file_and_no_report_and_digits_break_no_number(
     pytester: pytest.Pytester,
     sweep: SweepRun,
     faulty_worker: Callable[[str], None],
@@ -28,12 +28,14 @@ def test_tokens_reach_no_file_and_no_report(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("NETRC_PWD", PASSWORD)
     monkeypatch.setenv("DATABASE_URL", "postgres://me:p@ss-w0rd-two@db/x")
+    monkeypatch.setenv("FOO_PASSWORD", "00000000")
     faulty_worker("tell_secrets@warmup")
     outputs = ("markdown=m.md", "report=p.html", "lora-config=c.yaml")
     done = sweep(
         "--junit-xml=junit.xml",
         "--benchmark-json=benchmark.json",
         "-rA",
+        "--yourai-max-memory=20",
         *(f"--yourai-{each}" for each in outputs),
         subprocess=True,
     )
@@ -48,6 +50,7 @@ def test_tokens_reach_no_file_and_no_report(
         assert secret not in done.text + done.errors
         for path, text in texts.items():
             assert secret not in text, path
+    assert done.profile["memory_limit_gb"] == 20.0
 
 
 @pytest.mark.real_engine
@@ -71,16 +74,6 @@ def test_tokens_in_what_was_asked_for_reach_no_file_either(
     for name in ("optimal_config.json", "benchmark_log.jsonl", "junit.xml"):
         assert TOKEN not in (pytester.path / name).read_text(), name
     assert TOKEN not in done.text
-
-
-def test_a_secret_of_digits_breaks_no_number(
-    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOO_PASSWORD", "00000000")
-    done = sweep("-k", "batch1", "--yourai-max-memory=20", subprocess=True)
-    assert done.outcomes == ["ok"]
-    document = json.loads((pytester.path / "optimal_config.json").read_text())
-    assert document["memory_limit_gb"] == 20.0
 
 
 OWN_CODE = """

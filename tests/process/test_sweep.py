@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,8 +52,8 @@ def check_rows(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.real_engine
-def test_what_mlx_measures_rises_with_every_axis(
-    pytester: pytest.Pytester, sweep: SweepRun
+def test_what_mlx_measures_rises_with_every_axis_is_predicted_and_teaches(
+    pytester: pytest.Pytester, sweep: SweepRun, tmp_path: Path
 ) -> None:
     """One configuration, and for each axis the one that has twice as much of it."""
     (pytester.path / "axes.yaml").write_text(
@@ -63,6 +65,27 @@ def test_what_mlx_measures_rises_with_every_axis(
     assert done.ret == 0
     assert done.outcomes == ["ok"] * 4
     check_rows(done.rows)
+    names = [event["event"] for event in done.journal]
+    for place, name in enumerate(names):
+        if name == "trial_start":
+            assert names[place - 1] == "preflight_check"
+    for check, row in zip(done.events("preflight_check"), done.rows, strict=True):
+        assert check["batch_size"] == row["batch_size"]
+        assert check["estimated_base_gb"] * 1e9 == 1_116_416
+        assert check["estimated_minimum_gb"] * 1e9 == row["predicted_minimum_memory_bytes"]
+        assert check["estimated_conservative_gb"] > check["estimated_minimum_gb"]
+        assert check["available_gb"] > 0
+        error = row["predicted_minimum_memory_bytes"] / row["minimum_memory_bytes"] - 1
+        assert abs(error) < 0.1
+    kept = json.loads((tmp_path / "cache" / "pytest-yourai" / "calibration.json").read_text())
+    assert kept.pop("digest").startswith("sha256:")
+    [(group, recipes)] = kept.items()
+    assert group.endswith(" cpu llama 32-bit float 1e5")
+    [models] = recipes.values()
+    [entry] = models.values()
+    assert entry["trials"] == 4
+    assert set(entry["factors"]) == {"weights", "adapters", "activations", "step"}
+    assert all(0.5 < factor < 2 for factor in entry["factors"].values())
 
 
 def check_that_minimum_memory_rises(found: list[dict[str, Any]]) -> None:
@@ -81,7 +104,7 @@ def check_that_minimum_memory_rises(found: list[dict[str, Any]]) -> None:
                 assert rows[larger]["minimum_memory_bytes"] > least
 
 
-def test_journal_has_the_whole_run_in_order(sweep: SweepRun) -> None:
+def test_journal_has_the_whole_run_of_one_worker_in_order(sweep: SweepRun) -> None:
     done = sweep()
     assert [event["event"] for event in done.journal] == [
         "benchmark_start",
@@ -101,12 +124,11 @@ def test_journal_has_the_whole_run_in_order(sweep: SweepRun) -> None:
     assert done.events("subprocess_completed")[0]["returncode"] == 0
 
 
-def test_one_worker_serves_all_trials_and_with_isolation_each_its_own(sweep: SweepRun) -> None:
-    assert len(sweep().events("subprocess_spawned")) == 1
+def test_with_isolation_each_trial_has_a_worker_of_its_own(sweep: SweepRun) -> None:
     done = sweep("--yourai-isolation", "trial")
     assert done.ret == 0
-    # The second run's events follow the first one's: one worker looks and runs the first trial.
-    assert len(done.events("subprocess_spawned")) == 1 + 3
+    # The one that looks runs the first trial.
+    assert len(done.events("subprocess_spawned")) == 3
     assert worker_processes() == []
 
 
@@ -133,11 +155,11 @@ def test_ini_keys_stand_in_for_flags(pytester: pytest.Pytester, sweep: SweepRun)
 
 
 def test_paths_in_an_ini_file_are_relative_to_it(
-    pytester: pytest.Pytester, sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, replayed: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makeini("[pytest]\nyourai_matrix = small.yaml\nyourai_output = out.json\n")
     monkeypatch.chdir(pytester.mkdir("elsewhere"))
-    done = sweep("-k", "batch1", f"--rootdir={pytester.path}", matrix=None)
+    done = replayed("-k", "batch1", f"--rootdir={pytester.path}", matrix=None)
     assert done.ret == 0
     assert (pytester.path / "out.json").is_file()
     assert (pytester.path / "elsewhere" / "benchmark_log.jsonl").is_file()

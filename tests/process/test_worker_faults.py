@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from support import worker_faults
 from support.faults import Judge
-from support.processes import AtTrial, SweepRun, worker_processes
+from support.processes import (
+    TESTS,
+    AtTrial,
+    SweepResult,
+    SweepRun,
+    put_on_path,
+    run_pytest,
+    worker_processes,
+)
 
 Fault = Callable[[str], None]
+
+STEPS = 3
 
 SITES = {
     "load": "while loading the model",
@@ -20,20 +34,92 @@ SITES = {
     "measure": "in step ",
 }
 
+IMPOSSIBLE = {
+    "stopped_clock": "step_time_s = 0.0",
+    "time_without_a_number": "step_time_s = nan",
+    "negative_memory": "peak_memory_bytes = -1000000000",
+    "overflown_memory": "peak_memory_bytes = 1" + "0" * 40,
+}
 
+GARBAGE, LATE = "print_megabytes@measure", "late_message@measure"
+
+# What ends a worker is first, for each suffers one fault; and of these what strikes as it loads.
+BREAKING = {
+    **{f"{name}@{site}": "crashed" for site in SITES for name in ("SIGKILL", "SIGSEGV")},
+    "malformed_message@measure": "error",
+    **{f"{fault}@measure": "error" for fault in IMPOSSIBLE},
+    "truncated_message@measure": "crashed",
+    GARBAGE: "ok",
+}
+
+HANGING = {
+    **{f"SIGSTOP@{site}": "timeout" for site in SITES},
+    "hang@measure": "timeout",
+    "fill_the_disk@warmup": "error",
+    LATE: "ok",
+}
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A sweep in which each trial suffers one of the faults, and the last one none."""
+
+    done: SweepResult
+    outcomes: Mapping[str, str]
+
+    def row(self, fault: str) -> dict[str, Any]:
+        return self.done.rows[list(self.outcomes).index(fault)]
+
+    @property
+    def expected(self) -> list[str]:
+        return [*self.outcomes.values(), "ok"]
+
+
+def run_faulty(faults: Mapping[str, str], folder: Path, engine: str, *arguments: str) -> Faulty:
+    sizes = list(range(1, len(faults) + 2))
+    (folder / "m.yaml").write_text(f"batch_size: {sizes}\nlora_rank: [4]\nlora_layers: [2]\n")
+    command = ("--yourai-model=tiny", "--yourai-matrix=m.yaml", f"--yourai-steps={STEPS}")
+    with pytest.MonkeyPatch.context() as patch:
+        put_on_path(patch, TESTS)
+        patch.setenv("YOURAI_TEST_ENGINE", engine)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        named = " ".join(f"{fault}:{size}" for fault, size in zip(faults, sizes, strict=False))
+        patch.setenv(worker_faults.VARIABLE, named)
+        patch.setenv(worker_faults.DONE_VARIABLE, str(folder / "fault-done"))
+        done = run_pytest(folder, *command, *arguments)
+    return Faulty(SweepResult(done, folder), faults)
+
+
+@pytest.fixture(scope="module")
+def engine(pytestconfig: pytest.Config) -> str:
+    is_real = pytestconfig.getoption("--real-engine")
+    return (
+        f"support.{'faulty_engine:faulty_engine' if is_real else 'scripted_engine:ScriptedEngine'}"
+    )
+
+
+@pytest.fixture(scope="module")
+def breaking(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Faulty:
+    return run_faulty(BREAKING, tmp_path_factory.mktemp("breaking"), engine)
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Faulty:
+    return run_faulty(HANGING, tmp_path_factory.mktemp("hanging"), engine, "--yourai-timeout=8")
+
+
+@pytest.mark.xdist_group("breaking workers")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 @pytest.mark.parametrize("site", SITES)
 def test_a_death_is_a_crash_and_says_where(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge, name: str, site: str
+    breaking: Faulty, judge: Judge, name: str, site: str
 ) -> None:
-    faulty_worker(f"{name}@{site}")
-    done = sweep()
-    expected = ["crashed", "ok", "ok"] if site == "load" else ["ok", "crashed", "ok"]
-    judge(f"worker {name} in {site}", done, expected)
-    assert f"ended by {name} {SITES[site]}" in done.rows[expected.index("crashed")]["error"]
-    assert done.ret == 1
+    judge(f"worker {name} in {site}", breaking.done, breaking.expected)
+    assert f"ended by {name} {SITES[site]}" in breaking.row(f"{name}@{site}")["error"]
+    assert breaking.done.ret == 1
     if name == "SIGSEGV":
-        done.stdout.fnmatch_lines(["*worker stderr*", "*Fatal Python error: Segmentation fault*"])
+        shown = breaking.done.stdout
+        shown.fnmatch_lines(["*worker stderr*", "*Fatal Python error: Segmentation fault*"])
 
 
 @pytest.mark.real_engine
@@ -47,16 +133,11 @@ def test_a_crash_within_a_budget_that_mlx_uses_up_is_a_crash(
     judge("worker SIGSEGV near a narrow budget", done, ["ok", "crashed", "over_budget"])
 
 
+@pytest.mark.xdist_group("hanging workers")
 @pytest.mark.parametrize("site", SITES)
-def test_a_stop_is_a_timeout_and_says_where(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge, site: str
-) -> None:
-    faulty_worker(f"SIGSTOP@{site}")
-    done = sweep("--yourai-timeout", "8")
-    expected = ["timeout", "ok", "ok"] if site == "load" else ["ok", "timeout", "ok"]
-    judge(f"worker SIGSTOP in {site}", done, expected)
-    row = done.rows[expected.index("timeout")]
-    assert row["error"].startswith(f"no end after 8 s, {SITES[site]}")
+def test_a_stop_is_a_timeout_and_says_where(hanging: Faulty, judge: Judge, site: str) -> None:
+    judge(f"worker SIGSTOP in {site}", hanging.done, hanging.expected)
+    assert hanging.row(f"SIGSTOP@{site}")["error"].startswith(f"no end after 8 s, {SITES[site]}")
 
 
 class SignalBetweenTrials(AtTrial):
@@ -84,75 +165,64 @@ def test_what_happens_between_trials_is_blamed_on_no_trial(
     assert done.ret == 0
 
 
-def test_a_quiet_hang_is_reported_with_its_python_stack(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge
-) -> None:
-    faulty_worker("hang@measure")
-    done = sweep("--yourai-timeout", "8", steps=4)
-    judge("worker hangs without output", done, ["ok", "timeout", "ok"])
-    assert done.rows[1]["error"].startswith("no end after 8 s, in step ")
-    assert done.rows[1]["step_times_s"], "what was measured before is kept"
-    done.stdout.fnmatch_lines(["*worker stderr*", "*worker_faults.py*in hang*", "*in run_trial*"])
-    assert "in hang" in done.events("trial_complete")[1]["stderr_preview"]
+@pytest.mark.xdist_group("hanging workers")
+def test_a_quiet_hang_is_reported_with_its_python_stack(hanging: Faulty, judge: Judge) -> None:
+    judge("worker hangs without output", hanging.done, hanging.expected)
+    row = hanging.row("hang@measure")
+    assert row["error"].startswith("no end after 8 s, in step ")
+    assert row["step_times_s"], "what was measured before is kept"
+    hanging.done.stdout.fnmatch_lines(
+        ["*worker stderr*", "*worker_faults.py*in hang*", "*in run_trial*"]
+    )
+    completed = hanging.done.events("trial_complete")
+    [event] = [each for each in completed if each["batch_size"] == row["batch_size"]]
+    assert "in hang" in event["stderr_preview"]
 
 
+@pytest.mark.xdist_group("breaking workers")
 def test_megabytes_of_garbage_on_its_output_are_not_taken_for_a_message(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge
+    breaking: Faulty, judge: Judge
 ) -> None:
-    faulty_worker("print_megabytes@measure")
-    judge("garbage, 10 MB on stdout and stderr", sweep(), ["ok", "ok", "ok"])
+    judge("garbage, 10 MB on stdout and stderr", breaking.done, breaking.expected)
 
 
-def test_a_malformed_message_is_an_error(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge
-) -> None:
-    faulty_worker("malformed_message@measure")
-    done = sweep(steps=3)
-    judge("malformed message", done, ["ok", "error", "ok"])
-    assert "not a message" in done.rows[1]["error"]
+@pytest.mark.xdist_group("breaking workers")
+def test_a_malformed_message_is_an_error(breaking: Faulty, judge: Judge) -> None:
+    judge("malformed message", breaking.done, breaking.expected)
+    assert "not a message" in breaking.row("malformed_message@measure")["error"]
 
 
-@pytest.mark.parametrize(
-    ("fault", "shown"),
-    [
-        ("stopped_clock", "step_time_s = 0.0"),
-        ("time_without_a_number", "step_time_s = nan"),
-        ("negative_memory", "peak_memory_bytes = -1000000000"),
-        ("overflown_memory", "peak_memory_bytes = 1" + "0" * 40),
-    ],
-)
+@pytest.mark.xdist_group("breaking workers")
+@pytest.mark.parametrize(("fault", "shown"), IMPOSSIBLE.items())
 def test_a_figure_that_cannot_be_is_an_error_that_names_it(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge, fault: str, shown: str
+    breaking: Faulty, judge: Judge, fault: str, shown: str
 ) -> None:
-    faulty_worker(f"{fault}@measure")
-    done = sweep(steps=3)
-    judge("impossible figure from the worker", done, ["ok", "error", "ok"])
-    assert done.rows[1]["error"].startswith(f"the worker sent a StepSample with {shown}, which ")
-    assert "Traceback" not in done.text
+    judge("impossible figure from the worker", breaking.done, breaking.expected)
+    error = breaking.row(f"{fault}@measure")["error"]
+    assert error.startswith(f"the worker sent a StepSample with {shown}, which ")
+    assert "Traceback" not in breaking.done.text
 
 
-def test_a_truncated_message_is_a_crash(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge
-) -> None:
-    faulty_worker("truncated_message@measure")
-    judge("truncated message", sweep(steps=3), ["ok", "crashed", "ok"])
+@pytest.mark.xdist_group("breaking workers")
+def test_a_truncated_message_is_a_crash(breaking: Faulty, judge: Judge) -> None:
+    judge("truncated message", breaking.done, breaking.expected)
 
 
-def test_a_late_message_is_left_out(sweep: SweepRun, faulty_worker: Fault, judge: Judge) -> None:
-    faulty_worker("late_message@measure")
-    done = sweep(steps=3)
-    judge("late message", done, ["ok", "ok", "ok"])
-    assert len(done.rows[1]["step_times_s"]) == 3
-    assert max(done.rows[1]["step_times_s"]) < 900
+@pytest.mark.xdist_group("hanging workers")
+def test_a_late_message_is_left_out(hanging: Faulty, judge: Judge) -> None:
+    judge("late message", hanging.done, hanging.expected)
+    times_s = hanging.row(LATE)["step_times_s"]
+    assert len(times_s) == STEPS
+    assert max(times_s) < 900
 
 
+@pytest.mark.xdist_group("hanging workers")
 def test_a_full_disk_in_the_worker_is_not_taken_for_lack_of_memory(
-    sweep: SweepRun, faulty_worker: Fault, judge: Judge
+    hanging: Faulty, judge: Judge
 ) -> None:
-    faulty_worker("fill_the_disk@warmup")
-    done = sweep()
-    judge("full disk in the worker", done, ["ok", "error", "ok"])
-    assert done.rows[1]["error"].startswith("the disk is full in step ")
+    judge("full disk in the worker", hanging.done, hanging.expected)
+    error = hanging.row("fill_the_disk@warmup")["error"]
+    assert error.startswith("the disk is full in step ")
 
 
 @pytest.mark.real_engine

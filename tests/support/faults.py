@@ -54,10 +54,12 @@ def processes_left(leaders: Iterable[int]) -> int:
     return sum(_session(process) in wanted for process in psutil.process_iter())
 
 
-def processes_with(name: str, value: str) -> int:
-    """How many live processes were started with this variable, whatever their session."""
+def processes_with(name: str, value: str, but: int | None = None) -> int:
+    """How many live processes but one were started with this variable, whatever their session."""
     found = 0
     for process in psutil.process_iter():
+        if process.pid == but:
+            continue
         with contextlib.suppress(psutil.Error):
             found += process.environ().get(name) == value
     return found

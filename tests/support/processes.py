@@ -11,16 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
 import pytest
 
 from support import worker_faults
+from support.warm import WarmProcess, warm_pytest
+
+TESTS = Path(__file__).parents[1]
 
 MATRIX = "batch_size: [1, 2, 4]\nlora_rank: [4]\nlora_layers: [2]\nlora_keys: qkvo\n"
+
+
+def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the processes that are started find modules in `folder`."""
+    earlier = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{earlier}" if earlier else str(folder))
 
 
 @contextmanager
@@ -56,22 +66,64 @@ def heed_signals() -> None:
         signal.signal(each, signal.SIG_DFL)
 
 
+Running = subprocess.Popen[str] | WarmProcess
+
+
 @contextmanager
 def start_sweep(
     folder: Path,
     *arguments: str,
     matrix: str = MATRIX,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[subprocess.Popen[str]]:
+) -> Iterator[Running]:
     """A sweep of tiny in `folder`, warnings being errors; it ends with the context."""
     (folder / "m.yaml").write_text(matrix)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    command = [sys.executable, "-m", "pytest", "--yourai-model=tiny", "--yourai-matrix=m.yaml"]
-    with started([*command, *arguments], folder, environment) as process:
+    command = ["--yourai-model=tiny", "--yourai-matrix=m.yaml", *arguments]
+    with started_pytest(command, folder, {**os.environ, **(environment or {})}) as process:
         yield process
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> str:
+@contextmanager
+def started_pytest(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    streams: tuple[int, int, int] | None = None,
+) -> Iterator[Running]:
+    """`python -m pytest` in a session of its own, which ends with the context.
+
+    `environment` is the whole one, and `streams` are where its input comes from, and its output
+    and its errors go to; `finish` gives what it prints without them.
+    """
+    if sys.platform == "linux":
+        with warm_pytest(arguments, folder, environment or os.environ, streams) as process:
+            yield process
+        return
+    names = dict(zip(("stdin", "stdout", "stderr"), streams or (), strict=False))
+    command = [sys.executable, "-m", "pytest", *arguments]
+    with started(command, folder, environment, **names) as cold:
+        yield cold
+
+
+def run_pytest(folder: Path, *arguments: str) -> pytest.RunResult:
+    """As `pytester.runpytest_subprocess`: what is in `folder` can be imported."""
+    entries = filter(None, (str(folder), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entries)}
+    start = time.monotonic()
+    with ExitStack() as opened:
+        nothing, *files = (opened.enter_context(TemporaryFile("w+")) for _ in range(3))
+        streams = (nothing.fileno(), files[0].fileno(), files[1].fileno())
+        command = (f"--basetemp={folder / 'basetemp'}", *arguments)
+        with started_pytest(command, folder, environment, streams) as process:
+            status = process.wait()
+        for file in files:
+            file.seek(0)
+        output, errors = (file.read().splitlines() for file in files)
+    return pytest.RunResult(status, output, errors, time.monotonic() - start)
+
+
+def finish(process: Running, timeout_s: float = 300) -> str:
     """Its whole output, once it has ended."""
     output, _ = process.communicate(timeout=timeout_s)
     return output

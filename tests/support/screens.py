@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import html.parser
 import io
@@ -10,10 +9,7 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +20,7 @@ import cmarkgfm
 import pyte
 from cmarkgfm.cmark import Options
 
-from support.processes import heed_signals
+from support.processes import started_pytest
 
 ROWS = 30
 _MOST_LINES = 2000
@@ -100,25 +96,14 @@ def run_in_terminal(
     variables = {**inherited, "TERM": "xterm-256color", **(environment or {})}
     own_end, its_end = pty.openpty()
     fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *arguments],
-        cwd=folder,
-        env=variables,
-        stdin=its_end,
-        stdout=its_end,
-        stderr=its_end,
-        start_new_session=True,
-        preexec_fn=heed_signals,  # noqa: PLW1509 - it takes no lock
-    )
-    os.close(its_end)
     seen = Seen(Terminal(columns))
+    streams = (its_end, its_end, its_end)
     try:
-        _watch(seen, own_end, process.pid, on_look)
-        seen.status = process.wait(_END_WAIT_S)
+        with started_pytest(arguments, folder, variables, streams) as process:
+            os.close(its_end)
+            _watch(seen, own_end, process.pid, on_look)
+            seen.status = process.wait(_END_WAIT_S)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
         os.close(own_end)
     return seen
 

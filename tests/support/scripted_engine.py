@@ -10,9 +10,9 @@ nothing.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +84,7 @@ class ScriptedEngine:
         self._world_size = 1
 
     def device(self) -> DeviceInfo:
-        mlx, mlx_lm = map(importlib.metadata.version, ("mlx", "mlx-lm"))
+        mlx, mlx_lm = map(_version, ("mlx", "mlx_lm"))
         return DeviceInfo("cpu", "scripted", None, None, mlx, mlx_lm)
 
     def inspect(
@@ -298,6 +298,12 @@ def _step_time_s(config: LoraConfig) -> float:
     positions = config.batch_size * (config.max_seq_length - 1)
     again = 1.3 if config.grad_checkpoint else 1.0
     return 0.002 + 2e-5 * positions * config.num_layers * (1 + config.rank / 256) * again
+
+
+def _version(distribution: str) -> str:
+    """As importlib.metadata.version, which takes long to import."""
+    found = (Path(entry).glob(f"{distribution}-*.dist-info") for entry in sys.path)
+    return next(each.stem.partition("-")[2] for folder in found for each in folder)
 
 
 def _quantization(source: ModelSource) -> tuple[int | None, int]:

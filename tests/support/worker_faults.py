@@ -1,10 +1,11 @@
-"""Faults that a worker suffers, once, as YOURAI_TEST_FAULT names it: `KIND@SITE`.
+"""Faults that workers suffer, each once, as YOURAI_TEST_FAULT names them: `KIND@SITE[:BATCH] …`.
 
-KIND is a signal's name or a function below. SITE is one of inspect, join, load, compile, warmup,
-measure, end, train, train7, save5: steps of a trial are those with batch size 2, or of
-YOURAI_TEST_FAULT_BATCH; of training all, or the seventh; save5 is between checkpoint and adapters
-of step 5; join, compile, the first step of a trial before it ends, and end, after its last one,
-are known to the scripted engine alone. The worker and its death are real. With MLX in it,
+A worker suffers the first that no other one has; those behind it are for its successors. KIND is a
+signal's name or a function below. SITE is one of inspect, join, load, compile, warmup, measure,
+end, train, train7, save5: steps of a trial are those with batch size BATCH, or of
+YOURAI_TEST_FAULT_BATCH, or 2; of training all, or the seventh; save5 is between checkpoint and
+adapters of step 5; join, compile, the first step of a trial before it ends, and end, after its last
+one, are known to the scripted engine alone. The worker and its death are real. With MLX in it,
 faulty_engine.py brings the faults into its engine; the scripted engine has them.
 """
 
@@ -31,7 +32,7 @@ VARIABLE = "YOURAI_TEST_FAULT"
 BATCH_VARIABLE = "YOURAI_TEST_FAULT_BATCH"
 
 DONE_VARIABLE = "YOURAI_TEST_FAULT_DONE"
-"""The file that marks that it happened."""
+"""The file that marks that it happened; with a number behind it for each fault but the first."""
 
 RELEASE_VARIABLE = "YOURAI_TEST_FAULT_RELEASE"
 """The file that ends `hold`."""
@@ -43,6 +44,8 @@ _HELD: list[Any] = []
 class Fault:
     kind: str
     site: str
+    batch_size: int
+    done: Path
 
     def strike(self) -> None:
         """Suffer it, if this worker or an earlier one has not yet."""
@@ -50,10 +53,9 @@ class Fault:
         if action in _EVERY_TIME:
             action()
             return
-        done = Path(os.environ[DONE_VARIABLE])
-        if done.exists():
+        if self.done.exists():
             return
-        done.touch()
+        self.done.touch()
         if action is not None:
             action()
             return
@@ -62,7 +64,7 @@ class Fault:
 
     def is_in_trial(self, site: str, batch_size: int) -> bool:
         """True if it strikes at this site of a trial."""
-        return self.site == site and batch_size == int(os.environ.get(BATCH_VARIABLE, "2"))
+        return (self.site, self.batch_size) == (site, batch_size)
 
     def is_in_training(self, step: int) -> bool:
         """True if it strikes after this step of training."""
@@ -70,9 +72,14 @@ class Fault:
 
 
 def read_fault() -> Fault | None:
-    """The one that the environment names."""
-    text = os.environ.get(VARIABLE)
-    return Fault(*text.split("@")) if text else None
+    """The first of those that the environment names, and that has not happened."""
+    for number, text in enumerate(os.environ.get(VARIABLE, "").split()):
+        kind, _, place = text.partition("@")
+        site, _, batch_size = place.partition(":")
+        done = Path(f"{os.environ[DONE_VARIABLE]}{number or ''}")
+        if not done.exists():
+            return Fault(kind, site, int(batch_size or os.environ.get(BATCH_VARIABLE, "2")), done)
+    return None
 
 
 def hang() -> None:

@@ -14,12 +14,12 @@ ON_A_GPU = read_recipes("recipes_h200.json")
 OFF_AT_MOST = {
     "qwen3-8b": 0.015,
     "gemma2-9b": 0.03,
-    "gemma3-4b": 0.075,
+    "gemma3-4b": 0.05,
     "phi4-mini": 0.04,
     "glm4-9b": 0.02,
     "olmo2-7b": 0.02,
-    "lfm2-2.6b": 0.07,
-    "granite-3-2b": 0.055,
+    "lfm2-2.6b": 0.027,
+    "granite-3-2b": 0.022,
     "mistral-nemo": 0.015,
     "smollm3-3b": 0.025,
     "deepseek-v2-lite": 0.025,
@@ -77,4 +77,4 @@ def test_estimates_of_other_architectures_get_no_worse(model: str) -> None:
 def test_other_architectures_are_met_on_average() -> None:
     errors = [abs(row.error) for row in read_recipes(MODELS_FILE)]
     assert len(errors) == 6 * len(OFF_AT_MOST)
-    assert statistics.mean(errors) <= 0.016
+    assert statistics.mean(errors) <= 0.0125

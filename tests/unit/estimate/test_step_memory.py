@@ -293,6 +293,84 @@ def test_a_soft_cap_keeps_the_logits_once_more() -> None:
     assert capped - usual == pytest.approx(6 * 1000 * 4)
 
 
+def on_hopper(**more: Any) -> StepMemory:
+    sizes: dict[str, Any] = {"torch_dtype": "bfloat16", "head_dim": 64, "intermediate_size": 4096}
+    return step(layers=1, backend="cuda", **{**sizes, **more})
+
+
+def test_logits_that_fill_a_batch_leave_nothing_else_in_flight() -> None:
+    # Two rows of 99 tokens; a Hopper's batch ends after 1000 × 2^20 elements.
+    words = (1000 << 20) // (2 * 99)
+    beside, alone = (on_hopper(length=100, vocab_size=words + more) for more in (0, 1))
+    hidden = 2 * 99 * 8 * 2
+    assert alone.highest_moment.in_flight_bytes == 2 * hidden
+    assert beside.highest_moment.in_flight_bytes > 100 * hidden
+    assert alone.highest_moment.logits_bytes == pytest.approx(beside.highest_moment.logits_bytes)
+
+
+def test_scores_that_fill_a_batch_are_alive_three_times_and_the_mlp_is_gone() -> None:
+    # Of two rows and heads; mask, softmax and a product read them four times.
+    positions = 8100
+    few, many = (on_hopper(length=length + 1) for length in (positions - 8, positions))
+    tokens, scores = 2 * positions, 2 * 2 * positions**2 * 2
+    mlp = tokens * 2 * (8 + 4 * 4096)
+    assert many.highest_moment.activations_bytes == many.kept_bytes - mlp + 3 * scores
+    assert 4 * 2 * 2 * positions**2 > 1000 << 20 > 4 * 2 * 2 * (positions - 8) ** 2
+    assert few.highest_moment.activations_bytes < few.kept_bytes + 1.5 * scores
+
+
+LFM2: Mapping[str, Any] = {
+    "model_type": "lfm2",
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "block_dim": 1024,
+    "block_ff_dim": 4096,
+    "block_auto_adjust_ff_dim": False,
+    "conv_L_cache": 3,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 1000,
+}
+
+
+def last_of_lfm2(*kinds: str, length: int = 512) -> StepMemory:
+    keys = ("q_proj", "k_proj", "v_proj")
+    depth = len(kinds)
+    more = {**LFM2, "layer_types": [*kinds], "num_hidden_layers": depth}
+    return step(keys, layers=depth, length=length, backend="cuda", **more)
+
+
+def test_a_short_last_layer_is_held_until_the_batch_of_the_one_below_ends() -> None:
+    attention, conv = "full_attention", "conv"
+    made = last_of_lfm2(attention, attention, conv)
+    scores = 2 * 16 * 511**2 * 2
+    moment = made.highest_moment
+    assert moment.activations_bytes == pytest.approx(made.kept_bytes + 1.47 * scores)
+    two = last_of_lfm2(attention, attention, conv, conv)
+    assert two.highest_moment.activations_bytes == two.kept_bytes, "too long for one batch"
+
+
+def test_with_checkpointing_the_forward_pass_fills_a_batch_of_operations() -> None:
+    sizes: dict[str, Any] = {"model_type": "phi3", "num_hidden_layers": 32}
+    sizes["intermediate_size"] = 4096
+    made = step(("o_proj",), layers=32, length=256, backend="cuda", checkpoint=True, **sizes)
+    # A layer has 4 linear layers, 8 operations between them, and 4 of its one adapter; it makes
+    # what linear layers read and give, what is rotated, and the adapter's copy and output.
+    tokens = 2 * 255
+    rotated = 2 * (8 + 4 + 4)
+    layer = (3 * 8 + 4096) + (16 + 8 + 2 * 4096 + 8) + rotated + 8 + 8
+    assert made.highest_moment.in_flight_bytes == 100 / 16 * tokens * 4 * layer
+    few = step(("o_proj",), layers=2, length=256, backend="cuda", checkpoint=True, **sizes)
+    assert few.highest_moment.activations_bytes > few.kept_bytes, "the backward pass"
+
+
+@pytest.mark.parametrize(
+    "floor", [each for each in read_floors("floors_h200.json") if each.row["model"] == "phi3-mini"]
+)
+def test_phi3_is_met(floor: Floor) -> None:
+    assert abs(floor.error()) <= 0.04
+
+
 FLOORS = [
     pytest.param(floor, id=f"{floor.backend} {floor}")
     for file in FILES

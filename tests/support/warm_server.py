@@ -1,0 +1,116 @@
+"""Runs `python -m pytest` in forks of a process that has imported it, and the plugin, already.
+
+`python warm_server.py FD` reads requests from a socket: one JSON object each, with a socket, which
+gets the process's id and later its status, and the three streams. It ends with the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+LONGEST_REQUEST = 1 << 16
+_DESCRIPTORS = 4
+
+
+def main() -> None:
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    inherited = _path_entries(os.environ)
+    _import_all()
+    installed = [each for each in sys.path[1:] if each not in inherited]
+    request, descriptors = _Server(requests).next_process()
+    _become(request, descriptors, installed)
+    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+
+
+def _import_all() -> None:
+    """By a run of pytest, whose hook rewrites assertions of plugins as they are imported."""
+    import pytest  # noqa: PLC0415 - here: tests import this module for its constant
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        os.chdir(folder)
+        status = pytest.main(["--collect-only", "--yourai-model=tiny", "-pno:cacheprovider"])
+        os.chdir("/")
+    if status:
+        sys.exit("the plugin collected nothing")
+    package = importlib.import_module("pytest_yourai")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not any(part in module.name for part in ("worker.engine", "suite", "__main__")):
+            importlib.import_module(module.name)
+
+
+class _Server:
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._reports: dict[int, socket.socket] = {}
+
+    def next_process(self) -> tuple[dict[str, Any], list[int]]:
+        """Returns in each forked process."""
+        signal.signal(signal.SIGCHLD, self._reap)
+        while True:
+            data, descriptors, *_ = socket.recv_fds(self._requests, LONGEST_REQUEST, _DESCRIPTORS)
+            if not data:
+                os._exit(0)
+            report = socket.socket(fileno=descriptors.pop(0))
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            pid = os.fork()
+            if pid:
+                self._reports[pid] = report
+                report.sendall(b"%d" % pid)
+                for each in descriptors:
+                    os.close(each)
+            else:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for end in (report, self._requests, *self._reports.values()):
+                    end.close()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            if not pid:
+                return json.loads(data), descriptors
+
+    def _reap(self, _number: int, _frame: FrameType | None) -> None:
+        while self._reports:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            with self._reports.pop(pid) as report:
+                report.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+
+
+def _become(request: Mapping[str, Any], streams: Sequence[int], installed: Sequence[str]) -> None:
+    """All that a new Python would find."""
+    os.setsid()
+    for number, each in enumerate(streams):
+        os.dup2(each, number)
+        os.close(each)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.path[:] = [request["folder"], *_path_entries(os.environ), *installed]
+    sys.argv[:] = ["pytest", *request["arguments"]]
+    sys.orig_argv[:] = [sys.executable, "-m", *sys.argv]
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+
+
+def _path_entries(environment: Mapping[str, str]) -> list[str]:
+    entries = environment.get("PYTHONPATH", "").split(os.pathsep)
+    return [os.path.abspath(each) for each in entries if each]  # noqa: PTH100
+
+
+if __name__ == "__main__":
+    main()
