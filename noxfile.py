@@ -77,42 +77,42 @@ def lowest(session: nox.Session) -> None:
 @nox.session
 def engine(session: nox.Session) -> None:
     """The tests of MLX and mlx-lm in their process."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tiers(session, "tests/engine")
 
 
 @nox.session
 def process(session: nox.Session) -> None:
     """The tests of workers, and of pytest in pytest."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tiers(session, "tests/process")
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
     """The tests of the HTML page in Chromium."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tiers(session, "tests/browser")
 
 
 @nox.session
 def tiers(session: nox.Session) -> None:
     """The tests of engine, process and browser, beside each other."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tiers(session, *TIERS)
 
 
 @nox.session
 def alone(session: nox.Session) -> None:
     """The tests that change what the whole machine has, which others would measure."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tests(session, "pytest", "-m", "alone", "tests/process", *session.posargs, env=fast_blas())
 
 
 @nox.session
 def quick(session: nox.Session) -> None:
     """The README's command, in an empty folder."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         session.run("pytest", "--yourai-model", "tiny", "--quick", env=fast_blas())
 
@@ -123,7 +123,7 @@ def cpu(session: nox.Session) -> None:
 
     For a machine whose GPU is not to be trusted, such as a hosted Mac.
     """
-    install(session, "-e", TESTS)
+    install_fast(session)
     on_cpu = {"YOURAI_TEST_ON_CPU": "1", **fast_blas()}
     tests = ("tests/engine", "tests/process/test_process_memory.py")
     run_tests(session, "pytest", "-n", "2", *tests, *session.posargs, env=on_cpu)
@@ -136,7 +136,7 @@ def cpu(session: nox.Session) -> None:
 @nox.session
 def real_engine(session: nox.Session) -> None:
     """What runs by night alone, and the process tests with MLX also where a script would do."""
-    install(session, "-e", TESTS)
+    install_fast(session)
     run_tiers(session, *TIERS, selected="nightly and not alone")
     run_tiers(session, "tests/process", "--real-engine", selected="not alone")
 
@@ -221,6 +221,12 @@ def install(session: nox.Session, *what: str) -> None:
     """Into the environment of the session, unless it runs in the one that is active."""
     if session.venv_backend != "none":
         session.install(*what)
+
+
+def install_fast(session: nox.Session) -> None:
+    """What the tests need, with which MLX compiles its kernels for the CPU in a sixth of the time."""
+    install(session, "-e", TESTS)
+    session.run("python", ".ci/precompile_mlx.py")
 
 
 def fast_blas() -> dict[str, str]:
