@@ -63,6 +63,11 @@ def cut(sweep: RankSweep) -> None:
     sweep.hosts.cut(sweep.second)
 
 
+def stop_and_cut(sweep: RankSweep) -> None:
+    send(signal.SIGSTOP, AGENT)(sweep)
+    cut(sweep)
+
+
 def join(sweep: RankSweep) -> None:
     sweep.hosts.join(sweep.second)
 
@@ -242,6 +247,10 @@ def cases() -> list[Case]:
     ]
     found += [Case("link cut", "after the last trial", cut, OK, join)]
     found += [
+        Case("agent stopped and link cut", "measuring", stop_and_cut, LOST, join),
+        Case("agent stopped and link cut", "joining", stop_and_cut, APART, join),
+    ]
+    found += [
         Case("link slowed", moment, slow("200kbit"), (*OK, *LOST, "collective_stalled"), speed_up)
         for moment in ("loading", "measuring")
     ]
@@ -281,9 +290,12 @@ def judge(case: Case, hosts: Hosts, folder: Path) -> Judgement:
             found.left = sweep.left()
         else:
             sweep.await_struck()
+            if case.heal is join:
+                # Nobody can reach it: it finds out by itself.
+                found.left = sweep.left(sweep.second)
             case.heal(sweep)
             found.said = sweep.finish()
-            found.left = sweep.left()
+            found.left += sweep.left()
     found.seconds = time.monotonic() - start
     completed = events(folder, "trial_complete")
     found.found = [event["outcome"] for event in completed]
