@@ -22,7 +22,7 @@ from pathlib import Path
 from _common import table, verdict
 from support.cgroups import made_cgroup
 from support.hosts import Hosts, made_hosts
-from support.processes import events, profile
+from support.processes import events, profile, wait_for
 from support.rank_faults import BATCHES, STRUCK, RankSweep, engine_variables, started_sweep
 
 Deed = Callable[[RankSweep], None]
@@ -168,12 +168,16 @@ def free_port(sweep: RankSweep) -> None:
 
 
 def confine_worker(sweep: RankSweep) -> None:
-    """Into 100 MB, before it wants more."""
+    """Into 100 MB, before it wants more, and before its guard looks where it is."""
+    wait_for(lambda: len(events(sweep.folder, "subprocess_spawned")) == GROUP_SPAWNED)
     (worker,) = sweep.find("worker.__main__")
     (CGROUPS[0] / "cgroup.procs").write_text(str(worker.pid))
 
 
 CGROUPS: list[Path] = []
+
+GROUP_SPAWNED = 2
+"""Starts in the journal once the ranks have joined; the first is of what inspects the model."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +247,10 @@ def cases() -> list[Case]:
     found += [Case("link cut", moment, cut, LOST, join) for moment in ("loading", *RUNNING)]
     found += [
         Case("link cut", moment, cut, APART, join)
-        for moment in ("before connecting", "connecting", "joining", "between trials")
+        for moment in ("before connecting", "connecting", "joining")
     ]
+    # The next trial may have begun.
+    found += [Case("link cut", "between trials", cut, (*APART, *LOST), join)]
     found += [Case("link cut", "after the last trial", cut, OK, join)]
     found += [
         Case("agent stopped and link cut", "measuring", stop_and_cut, LOST, join),
@@ -259,7 +265,9 @@ def cases() -> list[Case]:
         Case("never answers", "measuring", nothing, ("collective_stalled",), kind="hang"),
         Case("MLX lacks memory", "loading", nothing, MEMORY, kind="lack_memory"),
         Case("MLX lacks memory", "measuring", nothing, MEMORY, kind="lack_memory"),
-        Case("kernel lacks memory", "between trials", confine_worker, MEMORY, kind="fill_memory"),
+        Case(
+            "kernel lacks memory", "before the trials", confine_worker, MEMORY, kind="fill_memory"
+        ),
         Case("worker faults", "measuring", nothing, LOST, kind="SIGSEGV"),
         Case("engine raises", "measuring", nothing, ("error",), kind="fail"),
         Case("other mlx-lm", "before connecting", other_version("mlx-lm"), APART, usual_login),
